@@ -1,0 +1,117 @@
+"""Every exception that aiowandb raises, in one tree.
+
+    AiowandbError
+     ├─ UsageError             the call itself is wrong: nothing was sent
+     │   └─ InvalidPathError   (also a ValueError)
+     ├─ StoreError             the embedded W&B cannot use its data folder
+     ├─ ExportError            an export could not be written
+     └─ CommError              W&B could not be asked, or answered with an error
+         ├─ ConnectError       nobody answers at that address
+         ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
+         ├─ AuthenticationError
+         ├─ NotFoundError
+         ├─ RateLimitError
+         ├─ ServerError        5xx, or an answer that is not what W&B says
+         └─ GraphQLError       the answer came with `errors`
+
+A `CommError` keeps the original exception in `exc` and what is known of the
+answer in `status`, `operation`, `url`. No exception carries the API key.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+__all__ = [
+    "AiowandbError",
+    "AuthenticationError",
+    "CommError",
+    "ConnectError",
+    "ExportError",
+    "GraphQLError",
+    "InvalidPathError",
+    "NotFoundError",
+    "RateLimitError",
+    "ServerError",
+    "StoreError",
+    "TimeoutError",
+    "UsageError",
+]
+
+
+class AiowandbError(Exception):
+    """The root: catch this to catch everything that aiowandb raises on purpose."""
+
+
+class UsageError(AiowandbError):
+    """The call itself is wrong; nothing was sent. The message says what to change."""
+
+
+class InvalidPathError(UsageError, ValueError):
+    """A path that names no entity, project or run."""
+
+
+class StoreError(AiowandbError):
+    """The embedded W&B cannot open or use its data folder."""
+
+
+class ExportError(AiowandbError):
+    """An export could not be written. What was finished before stays finished."""
+
+
+class CommError(AiowandbError):
+    """W&B could not be asked, or answered with an error.
+
+    `exc` is the original exception, or None when the answer itself was the error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        exc: BaseException | None = None,
+        *,
+        status: int | None = None,
+        operation: str | None = None,
+        url: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exc = exc
+        self.status = status
+        self.operation = operation
+        self.url = url
+        self.retry_after = retry_after
+
+
+class ConnectError(CommError):
+    """Nobody answers at that address."""
+
+
+class TimeoutError(CommError, builtins.TimeoutError):  # noqa: A001 - the name users look for
+    """The answer did not come in time, all retries included."""
+
+
+class AuthenticationError(CommError):
+    """W&B does not accept the credentials, or there are none."""
+
+
+class NotFoundError(CommError):
+    """What was asked for does not exist, or these credentials may not see it."""
+
+
+class RateLimitError(CommError):
+    """W&B kept answering 429 until the time allowed for the request was over."""
+
+
+class ServerError(CommError):
+    """The server failed, or answered something that is not W&B's protocol."""
+
+
+class GraphQLError(CommError):
+    """The answer came with `errors`; `data` holds what came beside them."""
+
+    def __init__(self, message: str, *, data: Any = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.data = data
