@@ -9,6 +9,7 @@
          ├─ ConnectError       nobody answers at that address
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
          ├─ AuthenticationError
+         │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
          ├─ NotFoundError
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
@@ -25,6 +26,7 @@ from typing import Any
 
 __all__ = [
     "AiowandbError",
+    "ApiKeyError",
     "AuthenticationError",
     "CommError",
     "ConnectError",
@@ -89,12 +91,16 @@ class ConnectError(CommError):
     """Nobody answers at that address."""
 
 
-class TimeoutError(CommError, builtins.TimeoutError):  # noqa: A001 - the name users look for
+class TimeoutError(CommError, builtins.TimeoutError):  # noqa: A001
     """The answer did not come in time, all retries included."""
 
 
 class AuthenticationError(CommError):
     """W&B does not accept the credentials, or there are none."""
+
+
+class ApiKeyError(AuthenticationError, UsageError):
+    """There is no API key, or it cannot be one: nothing was sent."""
 
 
 class NotFoundError(CommError):

@@ -1,0 +1,136 @@
+"""`AsyncApi`: the door to W&B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from ..config import Settings
+from ..errors import NotFoundError
+from ..net import Session, Traffic
+from ..wire.runs import RunRecord, get_run
+from ..wire.viewer import Viewer
+from .defaults import Defaults
+from .run import Run
+from .runs import Runs
+
+_IN_PROCESS_URL = "http://wandb.in-process"
+
+
+class AsyncApi:
+    """Everything that W&B knows, asked asynchronously.
+
+    The key comes from the argument, `WANDB_API_KEY` or netrc; the other settings
+    from their arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's
+    settings files. Nothing is sent before the first call that needs an answer.
+
+    >>> async with AsyncApi() as api:
+    ...     run = await api.run("entity/project/run_id")
+    ...     async for row in run.scan_history():
+    ...         print(row["_step"])
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        entity: str | None = None,
+        project: str | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        settings = Settings.load(
+            api_key=api_key,
+            base_url=base_url,
+            entity=entity,
+            project=project,
+            timeout=timeout,
+            max_concurrency=max_concurrency,
+        )
+        self._session = Session(settings, transport=transport)
+        self._defaults = Defaults(self._session)
+        self._cleanup = ExitStack()
+
+    @classmethod
+    def local(cls, path: str | Path, *, project: str | None = None) -> Self:
+        """Use the embedded W&B whose data lies in this folder: no account, no port.
+
+        The folder is made on first use. Needs the extra `aiowandb[local]`.
+
+        >>> async with AsyncApi.local("my-wandb") as api:
+        ...     async for run in api.runs("local/sample"):
+        ...         print(run.name)
+        """
+        from ..local import Store, create_app
+
+        store = Store.open(path)
+        api = cls(
+            store.local_key,
+            base_url=_IN_PROCESS_URL,
+            entity="local",
+            project=project,
+            transport=httpx.ASGITransport(create_app(store)),
+        )
+        api._cleanup.callback(store.close)
+        return api
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. `async with` does it for you."""
+        with self._cleanup:
+            await self._session.aclose()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been sent and received so far."""
+        return self._session.traffic
+
+    async def viewer(self) -> Viewer:
+        """The user that the API key belongs to."""
+        return await self._defaults.viewer()
+
+    async def run(self, path: str) -> Run:
+        """One run, by `entity/project/run_id`, a shortened path, or its URL in the browser."""
+        ref = await self._defaults.run(path)
+        project = (await self._session.ask(get_run(ref))).project
+        record: RunRecord | None = project.run if project else None
+        if record is None:
+            raise NotFoundError(f"Could not find run {ref}.", operation="Run")
+        return Run.of(record, self._session, ref.entity, ref.project)
+
+    def runs(
+        self,
+        path: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        order: str = "-created_at",
+        per_page: int = 50,
+    ) -> Runs:
+        """The runs of a project, newest first; nothing is sent until they are used.
+
+        `filters` are W&B's, in MongoDB's style.
+
+        >>> runs = api.runs("entity/project", filters={"state": "finished"})
+        >>> async for run in runs:
+        ...     print(run.name, run.summary.get("loss"))
+        """
+        return Runs(self._session, self._defaults, path, filters or {}, order, per_page)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._session.settings.base_url}>"

@@ -1,0 +1,54 @@
+"""What a shortened path stands for: the default entity and project filled in."""
+
+from __future__ import annotations
+
+from ..errors import AuthenticationError, UsageError
+from ..net import Session
+from ..paths import RunRef, parse_project_path, parse_run_path
+from ..wire.viewer import Viewer, viewer
+
+DEFAULT_PROJECT = "uncategorized"
+
+
+class Defaults:
+    """Completes paths; asks W&B for the default entity once, and only when it is needed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._viewer: Viewer | None = None
+
+    async def run(self, path: str) -> RunRef:
+        """The run that the path names."""
+        parsed = parse_run_path(path)
+        project = parsed.project or self._session.settings.project
+        if not project:
+            raise UsageError(
+                f"{path!r} names no project and there is no default one:"
+                " write it like project/run_id, or set WANDB_PROJECT."
+            )
+        return RunRef(parsed.entity or await self.entity(), project, parsed.run)
+
+    async def project(self, path: str | None) -> tuple[str, str]:
+        """Entity and name of the project that the path names."""
+        parsed = parse_project_path(path)
+        project = parsed.project or self._session.settings.project or DEFAULT_PROJECT
+        return parsed.entity or await self.entity(), project
+
+    async def entity(self) -> str:
+        """The entity of the settings, else the one that the user has at W&B."""
+        if named := self._session.settings.entity:
+            return named
+        user = await self.viewer()
+        if not user.entity:
+            raise UsageError("Your account has no default entity: set WANDB_ENTITY.")
+        return user.entity
+
+    async def viewer(self) -> Viewer:
+        """The user that the credentials belong to."""
+        if self._viewer is None:
+            self._viewer = (await self._session.ask(viewer())).viewer
+        if self._viewer is None:
+            raise AuthenticationError(
+                f"{self._session.settings.base_url} knows no account for this API key."
+            )
+        return self._viewer

@@ -1,0 +1,50 @@
+"""The command line: arguments in, the library's calls, a readable answer out.
+
+May import everything. Each module has one command and imports what is heavy inside
+it, so that `aiowandb --help` is quick.
+
+Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import AiowandbError, UsageError
+from .demo import demo
+from .export import export
+from .output import complain
+from .runs import runs
+from .serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="aiowandb %(version)s")
+def cli() -> None:
+    """Get data out of Weights & Biases.
+
+    The API key comes from WANDB_API_KEY or from netrc, as for wandb itself; with
+    --local DIR a command uses the embedded W&B in that folder and needs no key.
+    """
+
+
+for command in (demo, export, runs, serve):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one line on stderr and an exit code."""
+    try:
+        cli.main(prog_name="aiowandb", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        sys.exit(130)
+    except AiowandbError as error:
+        complain(str(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)

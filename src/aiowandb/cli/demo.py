@@ -1,0 +1,72 @@
+"""`aiowandb demo`: the whole road on a sample project, with no account and no network."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import click
+
+from .export import summary
+from .output import console, printable, table
+
+if TYPE_CHECKING:
+    from ..export import Format
+
+_LOOK = (
+    "import pyarrow.parquet as pq; t = pq.read_table({folder!r});"
+    " print(t.schema.names, *t.slice(0, 3).to_pylist(), sep='\\n')"
+)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="aiowandb-demo")
+def demo(folder: Path) -> None:
+    """Make a sample project in an embedded W&B and export it to Parquet and CSV.
+
+    Everything lies in FOLDER; run again, the command uses the same project.
+
+    \b
+    Examples:
+      aiowandb demo
+      aiowandb demo /tmp/try-it
+    """
+    anyio.run(_demo, folder)
+
+
+async def _demo(folder: Path) -> None:
+    from ..api import AsyncApi
+
+    store = folder / "wandb"
+    console.print(printable(f"Sample project in an embedded W&B in {store} ..."))
+    project = await anyio.to_thread.run_sync(_make_sample, store)
+    rows: list[dict[str, Any]] = []
+    files: list[Path] = []
+    async with AsyncApi.local(store) as api:
+        formats: tuple[Format, ...] = ("parquet", "csv")
+        for kind in formats:
+            result = await api.runs(project).export(folder / kind, format=kind)
+            rows.append({"export": kind} | summary(result))
+            files += result.files
+    console.print(table(rows))
+    for file in files:
+        console.print(printable(file))
+    python = shlex.quote(sys.executable)
+    history = str(folder / "parquet" / "history")
+    console.print("\nLook at the rows:")
+    # soft_wrap: a line broken by the console would not survive being pasted.
+    console.print(
+        printable(f"  {python} -c {shlex.quote(_LOOK.format(folder=history))}"), soft_wrap=True
+    )
+
+
+def _make_sample(path: Path) -> str:
+    from ..local import Store, build_sample
+
+    with Store.open(path) as store:
+        sample = build_sample(store)
+        return f"{sample.entity}/{sample.project}"

@@ -1,0 +1,69 @@
+"""The options that several commands share, and the client that they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+
+if TYPE_CHECKING:
+    from ..api import AsyncApi
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def connection(command: F) -> F:
+    """Where W&B is: `--base-url` or `--local`."""
+    command = click.option(
+        "--local",
+        "local",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Use the embedded W&B whose data lies in this folder.",
+    )(command)
+    return click.option(
+        "--base-url",
+        metavar="URL",
+        help="Where W&B's API is; else WANDB_BASE_URL, the settings files, or the cloud.",
+    )(command)
+
+
+def selection(command: F) -> F:
+    """Which runs: `--filter` and `--order`."""
+    command = click.option(
+        "--order", default="-created_at", show_default=True, help="Order of the runs; - is down."
+    )(command)
+    return click.option(
+        "--filter",
+        "filters",
+        callback=_json_object,
+        default="{}",
+        metavar="JSON",
+        help="""Only runs that match, like '{"state": "finished"}'.""",
+    )(command)
+
+
+def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise click.BadParameter(f"{value!r} is not JSON: {error}", ctx, param) from None
+    if not isinstance(parsed, dict):
+        raise click.BadParameter(f"{value!r} is not a JSON object", ctx, param)
+    return parsed
+
+
+def connect(base_url: str | None, local: Path | None) -> AsyncApi:
+    """The client that the connection options ask for."""
+    from ..api import AsyncApi
+
+    if local is None:
+        return AsyncApi(base_url=base_url)
+    if base_url is not None:
+        raise click.UsageError("--local and --base-url exclude each other.")
+    if not local.is_dir():
+        raise click.UsageError(f"--local: there is no folder {local}.")
+    return AsyncApi.local(local)

@@ -1,0 +1,51 @@
+"""When a failed request is tried again, and after how long. Pure policy, no clock of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+# 4xx that stay wrong however often they are asked, and 501, as W&B's own client has it.
+_FINAL = frozenset({400, 401, 403, 404, 409, 410, 413, 422, 501})
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Full jitter under a doubling ceiling; the server's own word goes first.
+
+    `same_failures` is how many times in a row the very same 5xx answer is believed
+    to be an accident; `first_contact` is how many times to knock at a host that has
+    never answered.
+    """
+
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    same_failures: int = 3
+    first_contact: int = 2
+    random: Callable[[], float] = random.random
+
+    def is_transient(self, status: int) -> bool:
+        return status >= 400 and status not in _FINAL
+
+    def wait(self, attempt: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after the failed attempt of this number, counted from 0."""
+        if retry_after is not None:
+            return retry_after
+        ceiling = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 30))
+        return ceiling * self.random()
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """The seconds that a `Retry-After` header asks for, given as a number or as a date."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None

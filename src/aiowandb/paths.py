@@ -1,0 +1,77 @@
+"""What a path names: an entity, a project, a run; also as a URL pasted from the browser."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from .errors import InvalidPathError
+
+_RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."
+_PROJECT_FORMS = "Write it like entity/project or project."
+_PAGES_OF_A_PROJECT = frozenset({"workspace", "table", "runs", "sweeps", "reports", "artifacts"})
+
+
+class RunRef(msgspec.Struct, frozen=True):
+    """One run, fully named."""
+
+    entity: str
+    project: str
+    run: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}/{self.run}"
+
+
+class RunPath(msgspec.Struct, frozen=True):
+    """A run as the user named it; what is None is to be filled in with the defaults."""
+
+    entity: str | None
+    project: str | None
+    run: str
+
+
+class ProjectPath(msgspec.Struct, frozen=True):
+    """A project as the user named it; what is None is to be filled in with the defaults."""
+
+    entity: str | None
+    project: str | None
+
+
+def parse_run_path(path: str) -> RunPath:
+    """Read `entity/project/run`, with `/runs/`, with `:`, shortened, or as a URL.
+
+    >>> parse_run_path("https://wandb.ai/me/mnist/runs/abc123?nw=x")
+    RunPath(entity='me', project='mnist', run='abc123')
+    """
+    parts = _without_host(path).replace("/runs/", "/").replace("/sweeps/", "/").strip("/ ")
+    segments = parts.split("/")
+    if ":" in segments[-1]:
+        segments[-1:] = segments[-1].split(":", 1)
+    segments = [segment.strip() for segment in segments]
+    if not 1 <= len(segments) <= 3 or not all(segments):
+        raise InvalidPathError(f"Invalid path: {path!r} names no run. {_RUN_FORMS}")
+    *above, run = segments
+    entity, project = (None, None, *above)[-2:]
+    return RunPath(entity, project, run)
+
+
+def parse_project_path(path: str | None) -> ProjectPath:
+    """Read `entity/project`, `project`, nothing at all, or a URL of any page of a project."""
+    if path is None:
+        return ProjectPath(None, None)
+    segments = [segment.strip() for segment in _without_host(path).strip("/ ").split("/")]
+    if len(segments) > 2 and segments[2] in _PAGES_OF_A_PROJECT:
+        del segments[2:]
+    if not 1 <= len(segments) <= 2 or not all(segments):
+        raise InvalidPathError(f"Invalid path: {path!r} names no project. {_PROJECT_FORMS}")
+    entity, project = (None, *segments)[-2:]
+    return ProjectPath(entity, project)
+
+
+def _without_host(path: str) -> str:
+    if "://" not in path:
+        # No id holds a '?' or a '#', so what follows is left over from a browser's address bar.
+        return path.split("?", 1)[0].split("#", 1)[0]
+    return unquote(urlsplit(path).path)

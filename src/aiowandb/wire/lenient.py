@@ -1,0 +1,33 @@
+"""JSON as W&B stores it: with bare `NaN` and `Infinity`, and control characters in strings."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from ..errors import ServerError
+
+_NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def loads(text: str | bytes) -> Any:
+    """Decode strictly at full speed, and leniently only what needs it."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise ServerError(f"W&B answered with JSON that cannot be read: {error}", error) from error
+
+
+def as_float(text: str) -> float | None:
+    """The number that W&B writes as a string where JSON has none for it, or None.
+
+    >>> as_float("-Infinity")
+    -inf
+    """
+    return _NON_FINITE.get(text)
