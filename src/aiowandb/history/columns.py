@@ -11,7 +11,7 @@ The rule, for the values that one column has:
     anything else, and mixes   JSON: each value as JSON text
 
 Nested objects become columns named with dots. A media object (one with `_type`)
-stays whole. `_step` comes first, the other columns in the order they are met.
+stays whole. `_step` comes first and is always there, the other columns in the order they are met.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INT64 = range(-(2**63), 2**63)
 
 def rows_to_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     """Make a record batch of nested rows."""
-    columns: dict[str, list[Any]] = {STEP: []} if any(STEP in row for row in rows) else {}
+    columns: dict[str, list[Any]] = {STEP: []}
     for index, row in enumerate(rows):
         for name, value in flattened(row):
             column = columns.setdefault(name, [])
@@ -42,8 +42,6 @@ def rows_to_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     for column in columns.values():
         column.extend([None] * (len(rows) - len(column)))
     arrays = {name: to_column(column) for name, column in columns.items()}
-    if not arrays:
-        return pa.RecordBatch.from_pylist([{}] * len(rows), schema=pa.schema([]))
     schema = pa.schema([kind.field(name) for name, (kind, _) in arrays.items()])
     return pa.RecordBatch.from_arrays([array for _, array in arrays.values()], schema=schema)
 

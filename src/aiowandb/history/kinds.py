@@ -25,22 +25,33 @@ _JSON_MARK = {b"aiowandb.kind": b"json"}
 class Kind(Enum):
     """What all values of a column are; nulls aside."""
 
-    NULL = pa.null()
-    BOOL = pa.bool_()
-    INT = pa.int64()
-    FLOAT = pa.float64()
-    TEXT = pa.string()
-    INTS = pa.list_(pa.int64())
-    FLOATS = pa.list_(pa.float64())
-    JSON = pa.json_(pa.string())
+    NULL = "null"
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    TEXT = "text"
+    INTS = "ints"
+    FLOATS = "floats"
+    JSON = "json"
 
     @property
     def arrow(self) -> pa.DataType:
-        return pa.string() if self is Kind.JSON else self.value
+        return _ARROW[self]
 
     def field(self, name: str) -> pa.Field:
         return pa.field(name, self.arrow, metadata=_JSON_MARK if self is Kind.JSON else None)
 
+
+_ARROW = {
+    Kind.NULL: pa.null(),
+    Kind.BOOL: pa.bool_(),
+    Kind.INT: pa.int64(),
+    Kind.FLOAT: pa.float64(),
+    Kind.TEXT: pa.string(),
+    Kind.INTS: pa.list_(pa.int64()),
+    Kind.FLOATS: pa.list_(pa.float64()),
+    Kind.JSON: pa.string(),
+}
 
 _UP = {
     Kind.NULL: (Kind.NULL,),
@@ -53,7 +64,7 @@ def meet(one: Kind, other: Kind) -> Kind:
     """The first kind that holds the values of both.
 
     >>> meet(Kind.INT, Kind.FLOAT)
-    <Kind.FLOAT: DataType(double)>
+    <Kind.FLOAT: 'float'>
     """
     if one is other or other is Kind.NULL:
         return one

@@ -1,0 +1,25 @@
+"""The finished runs of a project with a high learning rate, the best first.
+
+    python examples/filter_runs.py entity/project
+"""
+
+import sys
+
+import anyio
+
+from aiowandb import AsyncApi
+
+
+async def main(project: str) -> None:
+    async with AsyncApi() as api:
+        runs = api.runs(
+            project,
+            filters={"$and": [{"state": "finished"}, {"config.lr": {"$gt": 0.001}}]},
+            order="+summary_metrics.loss",
+        )
+        print(await runs.count(), "runs")
+        async for run in runs:
+            print(run.id, run.config["lr"], run.summary.get("loss"))
+
+
+anyio.run(main, *sys.argv[1:])

@@ -1,0 +1,52 @@
+"""Every check of the project; `nox -l` lists them, `nox` runs what a change needs."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+PYTHONS = ["3.11", "3.12", "3.13"]
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+
+def _install(session: nox.Session, group: str) -> None:
+    session.install("-e", ".[all]", *nox.project.dependency_groups(GROUPS, group))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The whole test suite, with branch coverage."""
+    _install(session, "test")
+    session.run("pytest", "--cov", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, common mistakes, and the direction of imports."""
+    _install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy and pyright, both strict about what users see."""
+    _install(session, "types")
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example against an embedded W&B."""
+    _install(session, "test")
+    session.run("pytest", "tests/test_examples.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the main job; prints one table."""
+    _install(session, "test")
+    session.run("python", "-m", "benchmarks", *session.posargs)

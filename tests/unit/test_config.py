@@ -1,0 +1,114 @@
+"""Where settings come from, and that keys stay secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiowandb import UsageError
+from aiowandb.config import ApiKey, Settings
+from aiowandb.errors import ApiKeyError
+
+KEY, OTHER_KEY = "k" * 40, "o" * 40
+
+
+def netrc(home: Path, text: str) -> None:
+    path = home / ".netrc"
+    path.write_text(text)
+    path.chmod(0o600)
+
+
+def key_of(settings: Settings) -> tuple[str, str] | None:
+    key = settings.api_key
+    return (key.reveal(), key.source) if key else None
+
+
+def test_without_anything_the_cloud_is_meant_and_there_is_no_key() -> None:
+    settings = Settings.load(environ={})
+    assert settings.base_url == "https://api.wandb.ai"
+    assert settings.api_key is None
+
+
+def test_an_argument_goes_before_the_environment() -> None:
+    environ = {"WANDB_API_KEY": OTHER_KEY, "WANDB_BASE_URL": "http://env", "WANDB_ENTITY": "env"}
+    settings = Settings.load(api_key=KEY, base_url="http://arg/", entity="arg", environ=environ)
+    assert key_of(settings) == (KEY, "argument")
+    assert (settings.base_url, settings.entity) == ("http://arg", "arg")
+
+
+def test_the_environment_goes_before_netrc(home: Path) -> None:
+    netrc(home, f"machine api.wandb.ai login user password {OTHER_KEY}\n")
+    assert key_of(Settings.load(environ={"WANDB_API_KEY": KEY})) == (KEY, "WANDB_API_KEY")
+
+
+def test_netrc_is_looked_up_by_host_and_port(home: Path) -> None:
+    netrc(
+        home,
+        f"machine localhost:8080 login user password {KEY}\n"
+        f"machine localhost login user password {OTHER_KEY}\n",
+    )
+    environ = {"WANDB_BASE_URL": "http://localhost:8080"}
+    assert key_of(Settings.load(environ=environ)) == (KEY, str(home / ".netrc"))
+
+
+def test_a_broken_netrc_is_named_without_showing_what_it_holds(home: Path) -> None:
+    netrc(home, f"machine x loggin {KEY}\n")
+    with pytest.raises(UsageError, match=r"Cannot read .*\.netrc") as caught:
+        Settings.load(environ={})
+    assert KEY not in str(caught.value)
+
+
+def test_settings_files_give_what_nothing_else_does(home: Path, tmp_path: Path) -> None:
+    user = home / ".config" / "wandb" / "settings"
+    user.parent.mkdir(parents=True)
+    user.write_text("[default]\nentity = mine\nproject = global\n[other]\nentity = no\n")
+    workspace = tmp_path / "wandb" / "settings"
+    workspace.parent.mkdir()
+    workspace.write_text("[default]\nproject = local\n")
+    settings = Settings.load(environ={"WANDB_DIR": str(tmp_path)})
+    assert (settings.entity, settings.project) == ("mine", "local")
+
+
+def test_a_key_in_a_settings_file_is_for_the_host_of_that_file_only(home: Path) -> None:
+    user = home / ".config" / "wandb" / "settings"
+    user.parent.mkdir(parents=True)
+    user.write_text(f"[default]\nbase_url = http://mine\napi_key = {KEY}\n")
+    assert key_of(Settings.load(environ={})) == (KEY, "the settings file")
+    assert Settings.load(base_url="http://theirs", environ={}).api_key is None
+
+
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ("", "is empty"),
+        ("short", "has 5 characters"),
+        ("local-" + "x" * 39, "has 39 characters"),
+        ("x" * 39 + " y", "other than letters"),
+    ],
+)
+def test_a_malformed_key_is_refused_before_any_request(key: str, complaint: str) -> None:
+    with pytest.raises(ApiKeyError, match=complaint) as caught:
+        ApiKey(key)
+    assert isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("key", [KEY, f"local-{KEY}", "abc.def-x.ghi_y", "a" * 86])
+def test_every_kind_of_key_is_accepted(key: str) -> None:
+    assert ApiKey(key).reveal() == key
+
+
+def test_a_key_does_not_show_itself() -> None:
+    settings = Settings.load(api_key=KEY, environ={})
+    assert KEY not in f"{settings!r} {settings.api_key!s} {settings.api_key!r}"
+
+
+@pytest.mark.parametrize("url", ["wandb.ai", "ftp://wandb.ai", "http://"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="base URL"):
+        Settings.load(base_url=url, environ={})
+
+
+def test_limits_must_be_positive() -> None:
+    with pytest.raises(UsageError, match="max_concurrency must be more than zero"):
+        Settings.load(max_concurrency=0, environ={})

@@ -1,0 +1,91 @@
+"""What an answer of W&B means, read without any network."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from aiowandb import (
+    AuthenticationError,
+    CommError,
+    GraphQLError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+)
+from aiowandb.wire.graphql import Operation
+
+
+class Thing(msgspec.Struct):
+    thing: int
+
+
+ASK = Operation("Ask", "query Ask { thing }", {"x": None}, Thing)
+
+
+def test_a_request_names_its_operation() -> None:
+    assert msgspec.json.decode(ASK.body()) == {
+        "query": "query Ask { thing }",
+        "variables": {"x": None},
+        "operationName": "Ask",
+    }
+
+
+def test_data_comes_out_typed() -> None:
+    assert ASK.read(200, b'{"data": {"thing": 3, "more": []}}') == Thing(3)
+
+
+def test_errors_in_a_200_are_a_failure_with_the_partial_data_attached() -> None:
+    body = b'{"data": {"thing": null}, "errors": [{"message": "no"}, {"message": "never"}]}'
+    with pytest.raises(GraphQLError, match="Ask: no; never") as caught:
+        ASK.read(200, body)
+    assert caught.value.data == {"thing": None}
+    assert caught.value.operation == "Ask"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, CommError),
+        (401, AuthenticationError),
+        (403, AuthenticationError),
+        (404, NotFoundError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (503, ServerError),
+    ],
+)
+def test_a_status_becomes_an_exception(status: int, kind: type[CommError]) -> None:
+    with pytest.raises(kind) as caught:
+        ASK.read(status, b"")
+    assert type(caught.value) is kind
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"errors": [{"message": "a"}, {"message": "b"}]}', "a; b"),
+        (b'{"error": "plain"}', "plain"),
+        (b'{"error": {"message": "wrapped"}}', "wrapped"),
+        (b"just text\nin lines", "just text in lines"),
+        (b"", "no message"),
+    ],
+)
+def test_the_words_of_the_server_are_kept_whatever_form_they_have(body: bytes, words: str) -> None:
+    with pytest.raises(CommError, match=f"W&B answered 400: {words}$"):
+        ASK.read(400, body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Sign in</html>", b'{"data": null}', b'{"data": {"thing": "x"}}', b"[]", b""]
+)
+def test_what_is_not_the_protocol_is_a_server_error(body: bytes) -> None:
+    with pytest.raises(ServerError):
+        ASK.read(200, body)
+
+
+def test_a_long_answer_is_quoted_in_part() -> None:
+    with pytest.raises(ServerError) as caught:
+        ASK.read(200, b"x" * 100_000)
+    assert len(str(caught.value)) < 600

@@ -1,0 +1,67 @@
+"""A run as it comes off the wire."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from aiowandb.wire.runs import RunRecord
+
+
+def decoded(**fields: Any) -> RunRecord:
+    wire = {"id": "UnVuOjE=", "name": "abc", "displayName": "brave-sun-1", **fields}
+    return msgspec.json.decode(msgspec.json.encode(wire), type=RunRecord)
+
+
+def test_the_names_are_those_of_the_python_api() -> None:
+    run = decoded(jobType="train", historyLineCount=3, user={"name": "Me", "username": "me"})
+    assert (run.id, run.name, run.storage_id) == ("abc", "brave-sun-1", "UnVuOjE=")
+    assert (run.job_type, run.history_line_count) == ("train", 3)
+    assert run.user is not None
+    assert run.user.username == "me"
+
+
+def test_config_values_are_unwrapped_and_wandbs_own_keys_left_out() -> None:
+    run = decoded(
+        config='{"lr": {"value": 0.1, "desc": null}, "deep": {"value": {"a": [1]}},'
+        ' "bare": 3, "_wandb": {"value": {}}, "wandb_version": 1}'
+    )
+    assert run.config == {"lr": 0.1, "deep": {"a": [1]}, "bare": 3}
+    assert "_wandb" in run.raw_config
+
+
+def test_a_summary_may_hold_what_json_has_no_word_for() -> None:
+    run = decoded(summaryMetrics='{"loss": NaN, "best": -Infinity, "note": "a\tb", "n": 1}')
+    assert math.isnan(run.summary["loss"])
+    assert run.summary["best"] == -math.inf
+    assert run.summary["note"] == "a\tb"
+
+
+def test_nothing_is_an_empty_mapping() -> None:
+    run = decoded(config=None, summaryMetrics=None, historyKeys=None)
+    assert (run.config, run.summary, run.system_metrics, run.last_step) == ({}, {}, {}, -1)
+
+
+def test_times_are_aware_whether_the_server_says_so_or_not() -> None:
+    run = decoded(createdAt="2023-11-05T17:46:35", heartbeatAt="2023-11-05T17:46:35Z")
+    assert run.created_at == run.heartbeat_at == datetime(2023, 11, 5, 17, 46, 35, tzinfo=UTC)
+
+
+def test_history_keys_tell_the_last_step() -> None:
+    run = decoded(
+        historyKeys={
+            "lastStep": 41,
+            "sets": [],
+            "keys": {"loss": {"typeCounts": [{"type": "number", "count": 42}], "monotonic": True}},
+        }
+    )
+    assert run.last_step == 41
+
+
+def test_a_repr_fits_a_line_and_names_the_run() -> None:
+    run = decoded(state="finished")
+    run.entity, run.project = "me", "mnist"
+    assert repr(run) == "<RunRecord me/mnist/abc (finished)>"
