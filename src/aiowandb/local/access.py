@@ -1,0 +1,56 @@
+"""Who is asking: the user behind the credentials of a request."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiowandb.local.store.records import User
+    from aiowandb.local.store.store import Store
+
+_USERNAME = re.compile(r"[\w.\-]{1,128}")
+
+
+class Access:
+    """Finds the user of a request.
+
+    With `open_access` any key is accepted and names the user, made on first sight with an entity
+    of that name: for tests and development only.
+    """
+
+    def __init__(self, store: Store, *, open_access: bool = False) -> None:
+        self._store = store
+        self._open = open_access
+
+    def user(self, authorization: str | None) -> User | None:
+        """The user, or None if the header holds no valid key."""
+        key = _key(authorization)
+        if not key:
+            return None
+        known = self._store.accounts.user_of_key(key)
+        if known is None and self._open and _USERNAME.fullmatch(key):
+            return self._store.accounts.ensure_user(key)
+        return known
+
+    def may_use(self, user: User, entity: str) -> bool:
+        """True if the entity is the user's own or a team's, or the user an administrator."""
+        return (
+            user.is_admin or entity == user.entity or entity in self._store.accounts.teams(user.id)
+        )
+
+
+def _key(authorization: str | None) -> str | None:
+    """The key in `Basic base64(name:KEY)` or `Bearer KEY`."""
+    scheme, _, credentials = (authorization or "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return pair.partition(":")[2]

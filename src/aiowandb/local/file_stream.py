@@ -1,0 +1,64 @@
+"""The body of a file stream request, and what it means for the store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from aiowandb.errors import UsageError
+from aiowandb.local.store.lines import Stream
+from aiowandb.local.store.stream import Chunk, StreamUpdate
+
+_STREAMS: dict[str, Stream] = {
+    "wandb-history.jsonl": "history",
+    "wandb-events.jsonl": "events",
+    "output.log": "console",
+}
+_SUMMARY = "wandb-summary.json"
+_MAX_OFFSET = 2**62
+
+
+class _File(msgspec.Struct):
+    content: list[Any] = []
+    offset: int = 0
+
+
+class _Body(msgspec.Struct):
+    files: dict[str, _File] | None = None
+    uploaded: list[str] | None = None
+    preempting: bool | None = None
+    complete: bool | None = None
+    exitcode: int | None = None
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+def parse_update(body: bytes) -> StreamUpdate:
+    """What a run says in this request. Raises UsageError if it cannot be understood."""
+    try:
+        said = _BODY.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"not a file stream request: {error}") from error
+    files = said.files or {}
+    chunks: dict[Stream, Chunk] = {}
+    for name, stream in _STREAMS.items():
+        if (file := files.get(name)) and file.content:
+            if not 0 <= file.offset < _MAX_OFFSET:
+                raise UsageError(f"{name}: {file.offset} is no line number")
+            chunks[stream] = Chunk(file.offset, [_text(line) for line in file.content])
+    summary = files.get(_SUMMARY)
+    return StreamUpdate(
+        chunks=chunks,
+        summary=_text(summary.content[-1]) if summary and summary.content else None,
+        preempting=bool(said.preempting),
+        complete=bool(said.complete),
+        exit_code=said.exitcode,
+    )
+
+
+def _text(line: object) -> str:
+    # Old senders put the row itself where its text belongs.
+    return line if isinstance(line, str) else json.dumps(line)

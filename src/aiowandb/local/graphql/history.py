@@ -1,0 +1,92 @@
+"""A run's history and events on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from aiowandb.local.graphql.context import RefusedError
+from aiowandb.local.graphql.resolving import Resolvers
+from aiowandb.local.store.history import Sampled
+from aiowandb.local.store.lines import MAX_STEP
+
+if TYPE_CHECKING:
+    from aiowandb.local.graphql.context import Context
+    from aiowandb.local.store.records import Run
+
+resolvers = Resolvers()
+
+_DEFAULT_SAMPLES = 500
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    keys: list[str] = []
+    samples: int | None = None
+    min_step: int | None = None
+    max_step: int | None = None
+
+
+_SPEC = msgspec.json.Decoder(_Spec)
+
+
+@resolvers("Run", "historyKeys")
+def history_keys(run: Run, context: Context) -> Any:
+    return orjson.loads(context.store.history.keys(run)) if run.history_lines else None
+
+
+@resolvers("Run", "history")
+def history(
+    run: Run,
+    context: Context,
+    min_step: int | None = None,
+    max_step: int | None = None,
+    samples: int | None = None,
+) -> list[str]:
+    low = -MAX_STEP if min_step is None else min_step
+    high = MAX_STEP if max_step is None else max_step
+    return context.store.history.window(run, low, high, _samples(samples))
+
+
+@resolvers("Run", "events")
+def events(run: Run, context: Context, samples: int | None = None) -> list[str]:
+    return context.store.history.events(run, _samples(samples))
+
+
+@resolvers("Run", "sampledHistory")
+def sampled_history(run: Run, context: Context, specs: list[str]) -> list[list[dict[str, Any]]]:
+    return [context.store.history.sampled(run, _request(spec)) for spec in specs]
+
+
+@resolvers("Run", "parquetHistory")
+def parquet_history(
+    run: Run,
+    context: Context,
+    live_keys: list[str] | None = None,  # noqa: ARG001 - W&B answers with `_step` whatever is asked
+) -> dict[str, Any]:
+    exported = context.store.history.exported(run, context.history)
+    first = exported.first_live_step
+    return {
+        "parquetUrls": [
+            context.links.download(f"/exports/{token}.parquet") for token in exported.tokens
+        ],
+        "liveData": [] if first is None else [{"_step": first}],
+    }
+
+
+def _request(spec: str) -> Sampled:
+    try:
+        wanted = _SPEC.decode(spec)
+    except msgspec.DecodeError as error:
+        raise RefusedError(f"a spec of sampledHistory is not understood: {error}") from error
+    return Sampled(
+        tuple(dict.fromkeys(wanted.keys)),
+        _samples(wanted.samples),
+        -MAX_STEP if wanted.min_step is None else wanted.min_step,
+        MAX_STEP if wanted.max_step is None else min(wanted.max_step + 1, MAX_STEP),
+    )
+
+
+def _samples(samples: int | None) -> int:
+    return _DEFAULT_SAMPLES if samples is None else max(samples, 0)

@@ -1,0 +1,168 @@
+"""Runs: listed, found, upserted, resumed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from aiowandb.local.graphql import ids
+from aiowandb.local.graphql.context import RefusedError
+from aiowandb.local.graphql.projects import ensure_project
+from aiowandb.local.graphql.resolving import Resolvers, connection, page_size
+from aiowandb.local.store import json_text
+from aiowandb.local.store.records import RunChanges
+
+if TYPE_CHECKING:
+    from aiowandb.local.graphql.context import Context
+    from aiowandb.local.store.records import Project, Run, User
+
+resolvers = Resolvers()
+
+
+def run_by_storage_id(context: Context, storage_id: str) -> Run:
+    """The run of that id; a 404 if there is none that the viewer may see."""
+    run = context.store.runs.by_id(ids.row_id("Run", storage_id))
+    if run is None or not context.may_see(run.entity):
+        raise RefusedError(f"run {storage_id!r} not found", 404)
+    return run
+
+
+def parse_filters(filters: str | None) -> Any:
+    """The filter in a JSON string; none, empty or null means all."""
+    try:
+        return orjson.loads(filters) if filters else None
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(f"filters are not JSON: {error}") from error
+
+
+@resolvers("Project", "runCount")
+def run_count(project: Project, context: Context, filters: str | None = None) -> int:
+    return context.store.runs.count(project, parse_filters(filters))
+
+
+@resolvers("Project", "runs")
+def list_runs(
+    project: Project,
+    context: Context,
+    filters: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    order: str | None = None,
+) -> Any:
+    selected = parse_filters(filters)
+    page = context.store.runs.list(
+        project, filters=selected, order=order, first=page_size(first), after=after or None
+    )
+    return connection(
+        page.items,
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: context.store.runs.count(project, selected),
+    )
+
+
+@resolvers("Project", "run")
+def run(project: Project, context: Context, name: str) -> Run | None:
+    return context.store.runs.get(project, name)
+
+
+@resolvers("Project", "bucket")
+def old_run(
+    project: Project,
+    context: Context,
+    name: str,
+    missing_ok: bool | None = None,
+) -> Run | None:
+    found = context.store.runs.get(project, name)
+    if found is None and not missing_ok:
+        raise RefusedError(f"run {name!r} not found in {project.entity}/{project.name}", 404)
+    return found
+
+
+@resolvers.mutation("upsertBucket")
+def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
+    changes = RunChanges(
+        display_name=bucket.get("displayName"),
+        state=bucket.get("state"),
+        user_id=context.viewer.id,
+        sweep=bucket.get("sweep"),
+        group=bucket.get("groupName"),
+        job_type=bucket.get("jobType"),
+        host=bucket.get("host"),
+        program=bucket.get("jobProgram"),
+        repo=bucket.get("jobRepo"),
+        git_commit=bucket.get("commit"),
+        tags=bucket.get("tags"),
+        notes=bucket.get("notes"),
+        description=bucket.get("description"),
+        config=bucket.get("config"),
+        summary=bucket.get("summaryMetrics"),
+    )
+    if bucket.get("id"):
+        known = run_by_storage_id(context, bucket["id"])
+        changed, inserted = context.store.runs.change(known.id, changes), False
+    else:
+        project, _ = ensure_project(context, bucket.get("modelName"), bucket.get("entityName"))
+        changed, inserted = context.store.runs.upsert(project, bucket.get("name"), changes)
+    return {"bucket": changed, "inserted": inserted}
+
+
+@resolvers("Run", "user")
+def author(run: Run, context: Context) -> User | None:
+    return context.user(run.user_id)
+
+
+@resolvers("Run", "project")
+def project_of(run: Run, context: Context) -> Project | None:
+    return context.store.projects.by_id(run.project_id)
+
+
+@resolvers("Run", "systemMetrics")
+def system_metrics(run: Run, context: Context) -> str:
+    last = json_text.loads_object(context.store.history.tail(run, "events") or "{}") or {}
+    return json_text.dumps({key: item for key, item in last.items() if key.startswith("system.")})
+
+
+@resolvers("Run", "historyTail")
+def history_tail(run: Run, context: Context) -> str:
+    return _tail(context.store.history.tail(run, "history"))
+
+
+@resolvers("Run", "eventsTail")
+def events_tail(run: Run, context: Context) -> str:
+    return _tail(context.store.history.tail(run, "events"))
+
+
+@resolvers("Run", "wandbConfig")
+def wandb_config(run: Run, _context: Context, keys: list[str] | None = None) -> str:
+    entry = (json_text.loads_object(run.config) or {}).get("_wandb")
+    values = entry.get("value") if isinstance(entry, dict) else None
+    if not isinstance(values, dict):
+        values = {}
+    return json_text.dumps({k: item for k, item in values.items() if keys is None or k in keys})
+
+
+def _tail(line: str | None) -> str:
+    return json.dumps([line] if line is not None else [])
+
+
+resolvers.fields(
+    "Run",
+    id=lambda run: ids.encode("Run", run.id),
+    projectId=lambda run: run.project_id,
+    summaryMetrics=lambda run: run.summary,
+    tags=lambda run: orjson.loads(run.tags),
+    commit=lambda run: run.git_commit,
+    sweepName=lambda run: run.sweep,
+    readOnly=lambda _: False,
+    updatedAt=lambda run: run.heartbeat_at,
+    exitcode=lambda run: run.exit_code,
+    failed=lambda run: run.state in ("failed", "crashed"),
+    shouldStop=lambda run: run.stop_requested,
+    stopped=lambda run: run.stop_requested,
+    historyLineCount=lambda run: run.history_lines,
+    eventsLineCount=lambda run: run.event_lines,
+    logLineCount=lambda run: run.console_lines,
+)

@@ -1,0 +1,135 @@
+"""History rows as Arrow columns, in the form that finished runs are handed out.
+
+One column a flattened key: int64 while all values are integers, float64 once one is not, bool,
+string, list of numbers. A key whose values are of several kinds, or media, is a string column of
+JSON text, marked by the field metadata `encoding: json`.
+
+Each chunk of rows is made into columns by itself and the chunks are brought to one type at the
+end, so a run is decoded once and its values are held as Arrow data only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from aiowandb.local.store import json_text
+from aiowandb.local.store.rows import NON_FINITE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TYPES = {
+    "null": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "ints": pa.list_(pa.int64()),
+    "floats": pa.list_(pa.float64()),
+    "json": pa.string(),
+}
+_NUMBERS = frozenset({"int", "float", "token"})
+
+
+class ColumnBuilder:
+    """Collects rows, chunk by chunk; `tables()` gives them back under one schema."""
+
+    def __init__(self) -> None:
+        self._chunks: list[dict[str, tuple[str, pa.Array]]] = []
+        self._steps: list[pa.Array] = []
+        self._kinds: dict[str, set[str]] = {}
+
+    def add(self, steps: Sequence[int], rows: Sequence[dict[str, Any]]) -> None:
+        chunk: dict[str, tuple[str, pa.Array]] = {}
+        for key in dict.fromkeys(key for row in rows for key in row):
+            if key == "_step":
+                continue
+            kind, array = _array([row.get(key) for row in rows])
+            chunk[key] = kind, array
+            self._kinds.setdefault(key, set()).add(kind)
+        self._steps.append(pa.array(steps, pa.int64()))
+        self._chunks.append(chunk)
+
+    def tables(self) -> list[pa.Table]:
+        kinds = {key: _common(found) for key, found in sorted(self._kinds.items())}
+        schema = pa.schema(
+            [pa.field("_step", pa.int64(), nullable=False)]
+            + [
+                pa.field(key, _TYPES[kind], metadata={"encoding": "json"} if kind == "json" else {})
+                for key, kind in kinds.items()
+            ]
+        )
+        tables = []
+        for steps, chunk in zip(self._steps, self._chunks, strict=True):
+            arrays = [steps]
+            for key, kind in kinds.items():
+                if key in chunk:
+                    arrays.append(_converted(*chunk[key], kind))
+                else:
+                    arrays.append(pa.nulls(len(steps), _TYPES[kind]))
+            tables.append(pa.table(arrays, schema=schema))
+        return tables
+
+
+def _array(values: list[Any]) -> tuple[str, pa.Array]:
+    """The narrowest kind that holds the values, and the values as an array of it."""
+    types = set(map(type, values)) - {type(None)}
+    try:
+        if not types:
+            return "null", pa.nulls(len(values), pa.string())
+        if types == {bool}:
+            return "bool", pa.array(values, pa.bool_())
+        if types == {int}:
+            return "int", pa.array(values, pa.int64())
+        if types <= {int, float}:
+            return "float", pa.array(values, pa.float64())
+        if types == {str}:
+            tokens = all(value is None or value in NON_FINITE for value in values)
+            return "token" if tokens else "string", pa.array(values, pa.string())
+        if types <= {int, float, str}:
+            numbers = [NON_FINITE[value] if type(value) is str else value for value in values]
+            return "float", pa.array(numbers, pa.float64())
+        if types == {list}:
+            return _list_array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, KeyError, UnicodeEncodeError):
+        pass  # no common number type after all: integers beyond 64 bits, numbers among words
+    return "json", pa.array([_json(value) for value in values], pa.string())
+
+
+def _list_array(values: list[Any]) -> tuple[str, pa.Array]:
+    inner = {type(item) for value in values if value is not None for item in value}
+    if inner and inner <= {int}:
+        return "ints", pa.array(values, pa.list_(pa.int64()))
+    if inner <= {int, float}:
+        return "floats", pa.array(values, pa.list_(pa.float64()))
+    raise pa.ArrowTypeError("not a list of numbers")
+
+
+def _common(kinds: set[str]) -> str:
+    found = kinds - {"null"}
+    if not found:
+        return "null"
+    if found <= {"string", "token"}:
+        return "string"
+    if len(found) == 1:
+        return next(iter(found))
+    if found <= _NUMBERS:
+        return "float"
+    return "floats" if found <= {"ints", "floats"} else "json"
+
+
+def _converted(kind: str, array: pa.Array, target: str) -> pa.Array:
+    if kind == "null" or target == "string" or kind == target:
+        return array.cast(_TYPES[target])
+    if target == "float" and kind == "token":
+        numbers = [None if value is None else NON_FINITE[value] for value in array.to_pylist()]
+        return pa.array(numbers, pa.float64())
+    if target == "json":
+        return pa.array([_json(value) for value in array.to_pylist()], pa.string())
+    return array.cast(_TYPES[target], safe=False)
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else json_text.dumps(value)

@@ -1,0 +1,281 @@
+"""Reading a run's history and events: windows, samples, keys, and what is exported as Parquet."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from aiowandb.local.store import json_text
+from aiowandb.local.store.compaction import covered_numbers, segment_of
+from aiowandb.local.store.history_keys import KeyCounter, encode
+from aiowandb.local.store.lines import (
+    MAX_STEP,
+    Stream,
+    count,
+    count_rejected,
+    live_history,
+    live_places,
+    note_rewrite,
+    put,
+    texts,
+)
+from aiowandb.local.store.rows import flatten
+from aiowandb.local.store.sampling import sample_positions
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from aiowandb.local.store.compaction import Compaction
+    from aiowandb.local.store.database import Database
+    from aiowandb.local.store.records import Line, Run
+    from aiowandb.local.store.segments import SegmentFiles
+
+HistoryMode = Literal["parquet", "json", "mixed"]
+_AT_REST = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A request for rows that have all of `keys`, `low <= step < high`."""
+
+    keys: tuple[str, ...]
+    samples: int
+    low: int = -MAX_STEP
+    high: int = MAX_STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What `parquetHistory` says: file tokens, and the first step that is in none of them."""
+
+    tokens: list[str]
+    first_live_step: int | None
+
+
+class History:
+    def __init__(self, database: Database, files: SegmentFiles, compaction: Compaction) -> None:
+        self._database = database
+        self._files = files
+        self._compaction = compaction
+
+    def append(
+        self,
+        run: Run,
+        lines: Sequence[str],
+        *,
+        stream: Stream = "history",
+        offset: int | None = None,
+    ) -> int:
+        """Store lines after those that are there, or at `offset`; gives the number rejected."""
+        with self._database.write() as connection:
+            start = count(connection, run.id, stream) if offset is None else offset
+            return put(connection, run.id, stream, start, lines)
+
+    def window(self, run: Run, low: int, high: int, samples: int) -> list[str]:
+        """Texts of the lines `low <= step < high` in step order, sampled down to `samples`."""
+        with self._database.read() as connection:
+            return [line.text for line in self._lines(connection, run.id, low, high, samples)]
+
+    def sampled(self, run: Run, request: Sampled) -> list[dict[str, Any]]:
+        """Rows that have all the keys asked for, under dotted names."""
+        with self._database.read() as connection:
+            found = []
+            for line in self._compaction.merged(connection, run.id, request.low, request.high):
+                row = json_text.loads_object(line.text) or {}
+                picked = _pick(row, line.step, request.keys)
+                if picked is not None:
+                    found.append(picked)
+        return [found[position] for position in sample_positions(len(found), request.samples)]
+
+    def events(self, run: Run, samples: int) -> list[str]:
+        with self._database.read() as connection:
+            found = texts(connection, run.id, "events", 0, run.event_lines)
+        return [found[position][1] for position in sample_positions(len(found), samples)]
+
+    def tail(self, run: Run, stream: Stream) -> str | None:
+        """The last line of the stream."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                """
+                SELECT text FROM line WHERE run_id = ? AND stream = ?
+                ORDER BY number DESC LIMIT 1
+                """,
+                (run.id, stream),
+            ).fetchone()
+            if row:
+                return str(row["text"])
+            segment = segment_of(connection, run.id) if stream == "history" else None
+            if segment is None:
+                return None
+            *_, last = self._files.read(segment.token, segment.last_step, segment.last_step + 1)
+        return last.text
+
+    def keys(self, run: Run) -> str:
+        """`historyKeys` as JSON text."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT rewrites, lines, keys FROM history_keys WHERE run_id = ?", (run.id,)
+            ).fetchone()
+            now = connection.execute(
+                "SELECT history_rewrites, history_lines FROM run WHERE id = ?", (run.id,)
+            ).fetchone()
+            if now is None:
+                return encode(KeyCounter().snapshot())
+            rewrites, lines = now
+            if row and (row["rewrites"], row["lines"]) == (rewrites, lines):
+                return str(row["keys"])
+            if (
+                row
+                and row["rewrites"] == rewrites
+                and self._is_live(connection, run.id, row["lines"])
+            ):
+                counter = KeyCounter(orjson.loads(row["keys"]))
+                fresh = live_history(connection, run.id)
+                counter.add((line.step, line.text) for line in fresh if line.number >= row["lines"])
+            else:
+                counter = KeyCounter()
+                merged = self._compaction.merged(connection, run.id)
+                counter.add((line.step, line.text) for line in merged)
+        keys = encode(counter.snapshot())
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                INSERT OR REPLACE INTO history_keys
+                SELECT id, history_rewrites, ?, ? FROM run WHERE id = ? AND history_rewrites = ?
+                """,
+                (lines, keys, run.id, rewrites),
+            )
+        return keys
+
+    def rejected(self, run: Run) -> int:
+        """How many lines were no JSON objects and are kept aside."""
+        with self._database.read() as connection:
+            return count_rejected(connection, run.id)
+
+    def exported(self, run: Run, mode: HistoryMode) -> Exported:
+        """What of the history is handed out as Parquet, compacting what ought to be."""
+        if mode == "json":
+            return Exported([], self._first_step(run.id))
+        if mode == "mixed":
+            return self._early_part(run)
+        if run.state in _AT_REST or self._overlaps(run.id):
+            self._compaction.compact(run.id)
+        with self._database.read() as connection:
+            segment = segment_of(connection, run.id)
+            first = next(live_history(connection, run.id), None)
+        if segment and first and first.step <= segment.last_step:
+            return Exported([], min(segment.first_step, first.step))
+        return Exported([segment.token] if segment else [], first.step if first else None)
+
+    def columns_path(self, token: str) -> Path:
+        return self._files.columns_path(token)
+
+    def rewind(self, run: Run, last_step: int) -> None:
+        """Forget all rows after `last_step`."""
+        with self._database.write() as connection:
+            segment = segment_of(connection, run.id)
+            if segment and segment.last_step > last_step:
+                kept = list(self._compaction.merged(connection, run.id, high=last_step + 1))
+                connection.execute("DELETE FROM segment WHERE run_id = ?", (run.id,))
+                connection.executemany(
+                    "INSERT OR IGNORE INTO line VALUES (?, 'history', ?, ?, ?)",
+                    [(run.id, line.number, line.step, line.text) for line in kept],
+                )
+            connection.execute(
+                "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND step > ?",
+                (run.id, last_step),
+            )
+            connection.execute(
+                """
+                UPDATE run SET history_lines = max(
+                    ifnull((SELECT max(number) + 1 FROM line
+                            WHERE run_id = run.id AND stream = 'history'), 0),
+                    ifnull((SELECT end_number FROM segment WHERE run_id = run.id), 0))
+                WHERE id = ?
+                """,
+                (run.id,),
+            )
+            note_rewrite(connection, run.id)
+
+    def _lines(
+        self, connection: sqlite3.Connection, run_id: int, low: int, high: int, samples: int
+    ) -> list[Line]:
+        segment = segment_of(connection, run_id)
+        live = live_places(connection, run_id, low, high)
+        if segment is None or segment.first_step >= high or segment.last_step < low:
+            stored = []
+        else:
+            covered = covered_numbers(connection, run_id, segment)
+            stored = self._files.places(segment.token, low, high)
+            if covered:
+                stored = [place for place in stored if place[1] not in covered]
+        if len(stored) + len(live) <= samples:
+            return list(self._compaction.merged(connection, run_id, low, high))
+        places = sorted(stored + live)
+        picked = [places[position] for position in sample_positions(len(places), samples)]
+        from_live = set(live).intersection(picked)
+        lines = [
+            line
+            for line in live_history(connection, run_id, low, high)
+            if (line.step, line.number) in from_live
+        ]
+        if segment is not None:
+            rest = [place for place in picked if place not in from_live]
+            lines = list(heapq.merge(lines, self._files.pick(segment.token, rest)))
+        return lines
+
+    def _early_part(self, run: Run) -> Exported:
+        """The first half of the rows as a file, as if an export were on its way."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT history_rewrites, history_lines FROM run WHERE id = ?", (run.id,)
+            ).fetchone()
+            lines = list(self._compaction.merged(connection, run.id))
+        if row is None or not lines:
+            return Exported([], None)
+        cut = lines[len(lines) // 2].step
+        early = [line for line in lines if line.step < cut]
+        if not early:
+            return Exported([], lines[0].step)
+        token = f"early-{run.id}-{row[0]}-{row[1]}"
+        self._files.write_prefix(token, early)
+        return Exported([token], cut)
+
+    def _first_step(self, run_id: int) -> int | None:
+        with self._database.read() as connection:
+            line = next(self._compaction.merged(connection, run_id), None)
+        return line.step if line else None
+
+    def _overlaps(self, run_id: int) -> bool:
+        with self._database.read() as connection:
+            segment = segment_of(connection, run_id)
+            first = next(live_history(connection, run_id), None)
+        return segment is not None and first is not None and first.step <= segment.last_step
+
+    def _is_live(self, connection: sqlite3.Connection, run_id: int, number: int) -> bool:
+        """True if every line from `number` on is still in SQLite."""
+        segment = segment_of(connection, run_id)
+        return segment is None or segment.end_number <= number
+
+
+def _pick(row: dict[str, Any], step: int, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    flat = flatten(row)
+    picked: dict[str, Any] = {}
+    for key in keys:
+        if key in flat:
+            value = flat[key]
+        elif key in row:
+            value = row[key]
+        elif key == "_step":
+            value = step
+        else:
+            return None
+        if value is None:
+            return None
+        picked[key] = value
+    return picked

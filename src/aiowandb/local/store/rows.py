@@ -1,0 +1,86 @@
+"""What a history line says: its step, its values under dotted names, and of what kind they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aiowandb.local.store import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+class _Step(msgspec.Struct):
+    step: Any = msgspec.field(name="_step", default=None)
+
+
+_STEP = msgspec.json.Decoder(_Step)
+
+
+def step_of(text: str, number: int) -> int | None:
+    """The step of a line, or its number if it names none; None if it is no JSON object."""
+    try:
+        step = _STEP.decode(text).step
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        row = json_text.loads_object(text)
+        if row is None:
+            return None
+        step = row.get("_step")
+    if isinstance(step, float) and step.is_integer():
+        step = int(step)
+    return step if isinstance(step, int) and abs(step) < 2**63 else number
+
+
+def flatten(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with nested objects under dotted names.
+
+    Media (objects with a `_type`) and empty objects stay whole. Where a literal key `a.b` meets a
+    nested one, the literal key wins.
+    """
+    if not any(type(value) is dict for value in row.values()):
+        return row
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if is_nested(value):
+            for name, inner in _leaves(key, value):
+                flat.setdefault(name, inner)
+        else:
+            flat[key] = value
+    return flat
+
+
+def is_nested(value: object) -> bool:
+    """True for a plain object, false for media and for values."""
+    return isinstance(value, dict) and bool(value) and "_type" not in value
+
+
+def kind_of(value: object) -> str:
+    """The type that `historyKeys` names for a value."""
+    match value:
+        case None:
+            return "nil"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "number" if value in NON_FINITE else "string"
+        case list():
+            return "list"
+        case dict():
+            kind = value.get("_type")
+            return kind if isinstance(kind, str) else "map"
+    return "string"
+
+
+def _leaves(prefix: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        name = f"{prefix}.{key}"
+        if is_nested(inner):
+            yield from _leaves(name, inner)
+        else:
+            yield name, inner

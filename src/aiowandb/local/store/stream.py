@@ -1,0 +1,88 @@
+"""One request of a run's file stream, applied in one transaction: all of it is kept, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiowandb.local.store import json_text
+from aiowandb.local.store.lines import Stream, put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiowandb.local.store.database import Database
+    from aiowandb.local.store.records import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive lines of one stream, the first of them line number `offset`."""
+
+    offset: int
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUpdate:
+    """What a run says of itself: new lines, its summary so far, whether it is done."""
+
+    chunks: Mapping[Stream, Chunk] = field(default_factory=dict)
+    summary: str | None = None
+    preempting: bool = False
+    complete: bool = False
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    stop_requested: bool
+    rejected: int
+
+
+class RunStream:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def apply(self, run: Run, update: StreamUpdate, *, at: float | None = None) -> StreamAnswer:
+        """Store the update. A run that speaks is alive again, whatever it was before.
+
+        `at` is when it spoke, if not now.
+        """
+        rejected = 0
+        with self._database.write() as connection:
+            for stream, chunk in update.chunks.items():
+                rejected += put(connection, run.id, stream, chunk.offset, chunk.lines)
+            if update.summary is not None and json_text.loads_object(update.summary) is not None:
+                connection.execute(
+                    "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
+                    (update.summary, json_text.finite(update.summary), run.id),
+                )
+            connection.execute(
+                """
+                UPDATE run SET heartbeat_at = max(heartbeat_at, ?), state = ?, exit_code = ?,
+                       stop_requested = stop_requested AND NOT ?
+                WHERE id = ?
+                """,
+                (
+                    int(self._clock() if at is None else at),
+                    _state(update),
+                    update.exit_code,
+                    update.complete,
+                    run.id,
+                ),
+            )
+            (stop_requested,) = connection.execute(
+                "SELECT stop_requested FROM run WHERE id = ?", (run.id,)
+            ).fetchone()
+        return StreamAnswer(bool(stop_requested), rejected)
+
+    def finish(self, run: Run, exit_code: int = 0) -> StreamAnswer:
+        return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
+
+
+def _state(update: StreamUpdate) -> str:
+    if update.complete:
+        return "finished" if not update.exit_code else "failed"
+    return "preempting" if update.preempting else "running"
