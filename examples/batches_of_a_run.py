@@ -1,6 +1,6 @@
 """One metric of a run as Arrow columns: its mean, without making a Python object of each row.
 
-    python examples/batches_of_a_run.py entity/project/run_id loss
+python examples/batches_of_a_run.py entity/project/run_id loss
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A whole project into Parquet files: every run and every row.
 
-    python examples/export_project.py entity/project folder
+python examples/export_project.py entity/project folder
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Read one run: what it was configured with, how it ended, and every row of its history.
 
-    python examples/read_one_run.py entity/project/run_id
+python examples/read_one_run.py entity/project/run_id
 """
 
 import sys

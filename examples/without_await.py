@@ -1,6 +1,6 @@
 """The same names without `await`, for scripts and notebooks.
 
-    python examples/without_await.py entity/project
+python examples/without_await.py entity/project
 """
 
 import sys

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import (
+from aiowandb.errors import (
     AiowandbError,
     ApiKeyError,
     AuthenticationError,
@@ -21,8 +21,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .api import AsyncApi, Run, Runs
-    from .sync import Api
+    from aiowandb.api import AsyncApi, Run, Runs
+    from aiowandb.sync import Api
 
 __all__ = [
     "AiowandbError",

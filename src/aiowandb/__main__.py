@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     try:
-        from .cli import main as run
+        from aiowandb.cli import main as run
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .errors import ApiKeyError, UsageError
+from aiowandb.errors import ApiKeyError, UsageError
 
 DEFAULT_BASE_URL = "https://api.wandb.ai"
 _SHORTEST_KEY = 40

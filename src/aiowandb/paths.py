@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from .errors import InvalidPathError
+from aiowandb.errors import InvalidPathError
 
 _RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."
 _PROJECT_FORMS = "Write it like entity/project or project."

@@ -11,8 +11,8 @@ from typing import ParamSpec, TypeVar
 import anyio
 import anyio.from_thread
 
-from .errors import UsageError
-from .tasks import read_ahead
+from aiowandb.errors import UsageError
+from aiowandb.tasks import read_ahead
 
 P = ParamSpec("P")
 T = TypeVar("T")

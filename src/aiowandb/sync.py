@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 
-from . import api
-from .net import Traffic
-from .portal import Portal
-from .wire.runs import RunRecord
-from .wire.viewer import Viewer
+from aiowandb import api
+from aiowandb.net import Traffic
+from aiowandb.portal import Portal
+from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.viewer import Viewer
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from .export import ExportResult, Format
+    from aiowandb.export import ExportResult, Format
 
 C = TypeVar("C", bound=type)
 

@@ -4,8 +4,8 @@ May import every layer below; `history`, `export` and `local` only inside functi
 so that what they need is loaded when it is used.
 """
 
-from .client import AsyncApi
-from .run import Run
-from .runs import Runs
+from aiowandb.api.client import AsyncApi
+from aiowandb.api.run import Run
+from aiowandb.api.runs import Runs
 
 __all__ = ["AsyncApi", "Run", "Runs"]

@@ -10,14 +10,14 @@ from typing import Any, Self
 
 import httpx
 
-from ..config import Settings
-from ..errors import NotFoundError
-from ..net import Session, Traffic
-from ..wire.runs import RunRecord, get_run
-from ..wire.viewer import Viewer
-from .defaults import Defaults
-from .run import Run
-from .runs import Runs
+from aiowandb.api.defaults import Defaults
+from aiowandb.api.run import Run
+from aiowandb.api.runs import Runs
+from aiowandb.config import Settings
+from aiowandb.errors import NotFoundError
+from aiowandb.net import Session, Traffic
+from aiowandb.wire.runs import RunRecord, get_run
+from aiowandb.wire.viewer import Viewer
 
 _IN_PROCESS_URL = "http://wandb.in-process"
 
@@ -68,7 +68,7 @@ class AsyncApi:
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        from ..local import Store, create_app
+        from aiowandb.local import Store, create_app
 
         store = Store.open(path)
         api = cls(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..errors import AuthenticationError, UsageError
-from ..net import Session
-from ..paths import RunRef, parse_project_path, parse_run_path
-from ..wire.viewer import Viewer, viewer
+from aiowandb.errors import AuthenticationError, UsageError
+from aiowandb.net import Session
+from aiowandb.paths import RunRef, parse_project_path, parse_run_path
+from aiowandb.wire.viewer import Viewer, viewer
 
 DEFAULT_PROJECT = "uncategorized"
 

@@ -6,16 +6,16 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ..errors import NotFoundError, UsageError
-from ..net import Session
-from ..wire import lenient
-from ..wire.history import sampled_keys, sampled_rows
-from ..wire.runs import RunRecord
+from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.net import Session
+from aiowandb.wire import lenient
+from aiowandb.wire.history import sampled_keys, sampled_rows
+from aiowandb.wire.runs import RunRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..history.pages import Page
+    from aiowandb.history.pages import Page
 
 
 class Run(RunRecord, kw_only=True, dict=True, eq=False):
@@ -114,8 +114,8 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         min_step: int | None,
         max_step: int | None,
     ) -> AsyncGenerator[Page]:
-        from ..history.plan import plan_history
-        from ..history.scan import Selection, scan_pages
+        from aiowandb.history.plan import plan_history
+        from aiowandb.history.scan import Selection, scan_pages
 
         selection = Selection(
             None if keys is None else tuple(_checked_keys(keys)), min_step or 0, max_step, page_size

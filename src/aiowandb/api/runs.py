@@ -7,14 +7,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotFoundError, UsageError
-from ..net import Session
-from ..wire.runs import count_runs, list_runs
-from .defaults import Defaults
-from .run import Run
+from aiowandb.api.defaults import Defaults
+from aiowandb.api.run import Run
+from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.net import Session
+from aiowandb.wire.runs import count_runs, list_runs
 
 if TYPE_CHECKING:
-    from ..export import ExportResult, Format
+    from aiowandb.export import ExportResult, Format
 
 
 class Runs:
@@ -85,7 +85,7 @@ class Runs:
         >>> result = await api.runs("entity/project").export("out", format="parquet")
         >>> result.rows
         """
-        from ..export import export_runs
+        from aiowandb.export import export_runs
 
         async with aclosing(self.pages()) as pages:
             return await export_runs(self._session, pages, folder, format)

@@ -12,13 +12,13 @@ import sys
 
 import click
 
-from .. import __version__
-from ..errors import AiowandbError, UsageError
-from .demo import demo
-from .export import export
-from .output import complain
-from .runs import runs
-from .serve import serve
+from aiowandb import __version__
+from aiowandb.cli.demo import demo
+from aiowandb.cli.export import export
+from aiowandb.cli.output import complain
+from aiowandb.cli.runs import runs
+from aiowandb.cli.serve import serve
+from aiowandb.errors import AiowandbError, UsageError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

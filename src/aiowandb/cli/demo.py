@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 import click
+import orjson
 
-from .export import summary
-from .output import console, printable, table
+from aiowandb.cli.export import summary
+from aiowandb.cli.output import console, printable, table
 
 if TYPE_CHECKING:
-    from ..export import Format
+    from aiowandb.export import Format
 
 _LOOK = (
-    "import pyarrow.parquet as pq; t = pq.read_table({folder!r});"
-    " print(t.schema.names, *t.slice(0, 3).to_pylist(), sep='\\n')"
+    "import pyarrow.parquet as pq; t = pq.read_table({folder});"
+    ' print(t.schema.names, *t.slice(0, 3).to_pylist(), sep="\\n")'
 )
 
 
@@ -39,7 +40,7 @@ def demo(folder: Path) -> None:
 
 
 async def _demo(folder: Path) -> None:
-    from ..api import AsyncApi
+    from aiowandb.api import AsyncApi
 
     store = folder / "wandb"
     console.print(printable(f"Sample project in an embedded W&B in {store} ..."))
@@ -55,17 +56,22 @@ async def _demo(folder: Path) -> None:
     console.print(table(rows))
     for file in files:
         console.print(printable(file))
-    python = shlex.quote(sys.executable)
-    history = str(folder / "parquet" / "history")
     console.print("\nLook at the rows:")
     # soft_wrap: a line broken by the console would not survive being pasted.
-    console.print(
-        printable(f"  {python} -c {shlex.quote(_LOOK.format(folder=history))}"), soft_wrap=True
-    )
+    console.print(printable(f"  {_look(folder / 'parquet' / 'history')}"), soft_wrap=True)
+
+
+def _look(history: Path) -> str:
+    """A line for the shell that shows the first rows of the dataset."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    code = _LOOK.format(folder=orjson.dumps(str(history)).decode())
+    return f"{shlex.quote(str(python))} -c {shlex.quote(code)}"
 
 
 def _make_sample(path: Path) -> str:
-    from ..local import Store, build_sample
+    from aiowandb.local import Store, build_sample
 
     with Store.open(path) as store:
         sample = build_sample(store)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from .options import connect, connection, selection
-from .output import console, printable, table
+from aiowandb.cli.options import connect, connection, selection
+from aiowandb.cli.output import console, printable, table
 
 if TYPE_CHECKING:
-    from ..api import AsyncApi
-    from ..export import ExportResult, Format
+    from aiowandb.api import AsyncApi
+    from aiowandb.export import ExportResult, Format
 
 
 @click.command()
@@ -61,7 +61,7 @@ def summary(result: ExportResult) -> dict[str, Any]:
         "rows": result.rows,
         "requests": result.requests,
         "downloads": result.downloads,
-        "MB received": result.received_bytes / 1e6,
-        "MB written": result.written_bytes / 1e6,
+        "MB in": result.received_bytes / 1e6,
+        "MB out": result.written_bytes / 1e6,
         "seconds": result.seconds,
     }

@@ -10,7 +10,7 @@ import click
 import orjson
 
 if TYPE_CHECKING:
-    from ..api import AsyncApi
+    from aiowandb.api import AsyncApi
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
 
 def connect(base_url: str | None, local: Path | None) -> AsyncApi:
     """The client that the connection options ask for."""
-    from ..api import AsyncApi
+    from aiowandb.api import AsyncApi
 
     if local is None:
         return AsyncApi(base_url=base_url)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from .options import connect, connection, selection
-from .output import TableFormat, print_records
+from aiowandb.cli.options import connect, connection, selection
+from aiowandb.cli.output import TableFormat, print_records
 
 if TYPE_CHECKING:
-    from ..api import AsyncApi, Run
+    from aiowandb.api import AsyncApi, Run
 
 
 @click.command()

@@ -3,7 +3,7 @@
 May import `history`, `net` and `wire`. Start reading at `pipeline`.
 """
 
-from .pipeline import export_runs
-from .result import ExportResult, Format
+from aiowandb.export.pipeline import export_runs
+from aiowandb.export.result import ExportResult, Format
 
 __all__ = ["ExportResult", "Format", "export_runs"]

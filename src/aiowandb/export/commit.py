@@ -11,7 +11,7 @@ from typing import BinaryIO
 import anyio
 from anyio.to_thread import run_sync
 
-from ..errors import ExportError
+from aiowandb.errors import ExportError
 
 _UNFINISHED = ".unfinished"
 

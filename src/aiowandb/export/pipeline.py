@@ -15,17 +15,17 @@ from typing import get_args
 import pyarrow as pa
 from anyio.to_thread import run_sync
 
-from ..errors import ExportError, UsageError
-from ..history.scan import Selection
-from ..net import Session
-from ..paths import RunRef
-from ..wire.runs import RunRecord
-from .commit import committed
-from .result import ExportResult, Format
-from .scan import scan_runs
-from .schema import HistorySchema, SchemaSurprise
-from .select import SelectedRuns, select_runs
-from .sinks import opened_sink
+from aiowandb.errors import ExportError, UsageError
+from aiowandb.export.commit import committed
+from aiowandb.export.result import ExportResult, Format
+from aiowandb.export.scan import scan_runs
+from aiowandb.export.schema import HistorySchema, SchemaSurprise
+from aiowandb.export.select import SelectedRuns, select_runs
+from aiowandb.export.sinks import opened_sink
+from aiowandb.history.scan import Selection
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.wire.runs import RunRecord
 
 
 async def export_runs(

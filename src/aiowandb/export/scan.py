@@ -10,12 +10,12 @@ import anyio.to_thread
 import pyarrow as pa
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from ..errors import NotFoundError
-from ..history.plan import HistoryPlan, plan_histories
-from ..history.scan import Selection, scan_pages
-from ..net import Session
-from ..paths import RunRef
-from ..tasks import task_group
+from aiowandb.errors import NotFoundError
+from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.scan import Selection, scan_pages
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.tasks import task_group
 
 # Enough runs under way to keep every connection and the writer busy; what waits in
 # memory is at most RUNS_AHEAD * BATCHES_AHEAD batches.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..history.columns import STEP, json_text
-from ..history.kinds import Kind, kind_of, meet
-from ..paths import RunRef
+from aiowandb.history.columns import STEP, json_text
+from aiowandb.history.kinds import Kind, kind_of, meet
+from aiowandb.paths import RunRef
 
 RUN_ID = "run_id"
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from ..history.columns import flattened, to_column
-from ..history.kinds import Kind, meet
-from ..paths import RunRef
-from ..wire.runs import HistoryKeys, RunRecord
+from aiowandb.history.columns import flattened, to_column
+from aiowandb.history.kinds import Kind, meet
+from aiowandb.paths import RunRef
+from aiowandb.wire.runs import HistoryKeys, RunRecord
 
 # The names that W&B gives to the types of history values. Numbers may turn out to
 # be floats in any run, so that they are floats from the start.

@@ -12,8 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from anyio.to_thread import run_sync
 
-from ..history.columns import json_text
-from .result import Format
+from aiowandb.export.result import Format
+from aiowandb.history.columns import json_text
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress.
 _ROW_GROUP = 131_072

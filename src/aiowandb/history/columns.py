@@ -22,8 +22,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ..wire import lenient
-from .kinds import Kind
+from aiowandb.history.kinds import Kind
+from aiowandb.wire import lenient
 
 STEP = "_step"
 _INT64 = range(-(2**63), 2**63)

@@ -19,7 +19,7 @@ from enum import Enum
 import pyarrow as pa
 
 # Plain strings and JSON texts are both Arrow strings: the field says which it is.
-_JSON_MARK = {b"aiowandb.kind": b"json"}
+_JSON_MARK = {b"encoding": b"json"}
 
 
 class Kind(Enum):

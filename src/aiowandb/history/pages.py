@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from ..wire import lenient
-from .columns import STEP, rows_to_batch
+from aiowandb.history.columns import STEP, rows_to_batch
+from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.wire import lenient
 
 
 class Page(Protocol):
@@ -47,13 +48,22 @@ class ParquetPage:
         self._batch = batch
 
     def to_rows(self) -> list[dict[str, Any]]:
+        columns = {field.name: _values(field, self._batch) for field in self._batch.schema}
+        names = list(columns)
         return [
-            {name: value for name, value in row.items() if value is not None}
-            for row in self._batch.to_pylist()
+            {name: value for name, value in zip(names, row, strict=True) if value is not None}
+            for row in zip(*columns.values(), strict=True)
         ]
 
     def to_batch(self) -> pa.RecordBatch:
         return self._batch
+
+
+def _values(field: pa.Field, batch: pa.RecordBatch) -> list[Any]:
+    values: list[Any] = batch.column(field.name).to_pylist()
+    if kind_of(field) is Kind.JSON and pa.types.is_string(field.type):
+        return [None if value is None else lenient.loads(value) for value in values]
+    return values
 
 
 def _with_all(rows: list[dict[str, Any]], keys: Collection[str]) -> list[dict[str, Any]]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..errors import NotFoundError
-from ..net import Session
-from ..paths import RunRef
-from ..wire.history import HistorySource, alias, history_plans
+from aiowandb.errors import NotFoundError
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.wire.history import HistorySource, alias, history_plans
 
 
 class HistoryPlan(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
 
 import anyio.to_thread
@@ -11,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..errors import NotFoundError, ServerError
-from ..net import Session
-from ..wire.history import history_page
-from .columns import STEP
-from .pages import JsonPage, Page, ParquetPage
-from .plan import HistoryPlan
+from aiowandb.errors import NotFoundError, ServerError
+from aiowandb.history.columns import STEP
+from aiowandb.history.pages import JsonPage, Page, ParquetPage
+from aiowandb.history.plan import HistoryPlan
+from aiowandb.net import Session
+from aiowandb.wire.history import history_page
 
 # Segments up to this size never touch the disk.
 _IN_MEMORY = 16 << 20
@@ -41,10 +42,12 @@ async def scan_pages(
 ) -> AsyncGenerator[Page]:
     """Every row of the selection once, in step order."""
     for url in plan.segments:
-        async for batch in _segment_batches(session, url, selection):
-            yield ParquetPage(batch)
-    async for page in _live_pages(session, plan, selection):
-        yield page
+        async with aclosing(_segment_batches(session, url, selection)) as batches:
+            async for batch in batches:
+                yield ParquetPage(batch)
+    async with aclosing(_live_pages(session, plan, selection)) as pages:
+        async for page in pages:
+            yield page
 
 
 async def _segment_batches(

@@ -3,7 +3,7 @@
 May import `wire` and what everybody may use.
 """
 
-from .session import Session
-from .traffic import Traffic
+from aiowandb.net.session import Session
+from aiowandb.net.traffic import Traffic
 
 __all__ = ["Session", "Traffic"]

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import httpx
 
-from ..config import ApiKey
+from aiowandb.config import ApiKey
 
 
 class Credentials(httpx.Auth):

@@ -15,8 +15,8 @@ import anyio.to_thread
 import httpx
 import msgspec
 
-from ..config import Settings
-from ..errors import (
+from aiowandb.config import Settings
+from aiowandb.errors import (
     ApiKeyError,
     CommError,
     ConnectError,
@@ -24,11 +24,11 @@ from ..errors import (
     ServerError,
     TimeoutError,
 )
-from ..wire.graphql import Operation, refusal
-from .credentials import Credentials
-from .limiter import Limiter
-from .retry import RetryPolicy, retry_after
-from .traffic import Traffic
+from aiowandb.net.credentials import Credentials
+from aiowandb.net.limiter import Limiter
+from aiowandb.net.retry import RetryPolicy, retry_after
+from aiowandb.net.traffic import Traffic
+from aiowandb.wire.graphql import Operation, refusal
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)

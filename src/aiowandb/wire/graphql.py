@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import orjson
 
-from ..errors import (
+from aiowandb.errors import (
     AuthenticationError,
     CommError,
     GraphQLError,

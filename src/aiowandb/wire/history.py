@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from ..paths import RunRef
-from .graphql import Operation
-from .runs import HistoryKeys
+from aiowandb.paths import RunRef
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.runs import HistoryKeys
 
 _PLAN_FIELDS = """
 fragment PlanFields on Run {

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import ServerError
+from aiowandb.errors import ServerError
 
 _NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 

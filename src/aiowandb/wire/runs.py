@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from ..paths import RunRef
-from . import lenient
-from .graphql import Operation
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.graphql import Operation
 
 # config, summary and the rest come with the page: asking for them run by run is
 # what makes other clients need thousands of requests.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .graphql import Operation
+from aiowandb.wire.graphql import Operation
 
 _VIEWER = "query Viewer { viewer { id entity username email } }"
 

@@ -1,0 +1,93 @@
+"""`aiowandb serve`: the embedded W&B on a port."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiowandb.errors import UsageError
+
+if TYPE_CHECKING:
+    from aiowandb.local.store.history import HistoryMode
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="aiowandb-data",
+    show_default=True,
+    help="Where its data lies; made on first use.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks one."
+)
+@click.option("--key", "keys", multiple=True, help="A key that is valid too; can be repeated.")
+@click.option(
+    "--open", "open_access", is_flag=True, help="Any key is a user of that name. Loopback only."
+)
+@click.option(
+    "--history",
+    type=click.Choice(["parquet", "json", "mixed"]),
+    default="parquet",
+    show_default=True,
+    help="How finished histories are handed out.",
+)
+@click.option("--rate-limit", type=click.FloatRange(0, min_open=True), help="Requests a second.")
+@click.option(
+    "--latency",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="MS",
+    help="Milliseconds to wait before each answer.",
+)
+def serve(
+    data: Path,
+    host: str,
+    port: int,
+    keys: tuple[str, ...],
+    open_access: bool,
+    history: HistoryMode,
+    rate_limit: float | None,
+    latency: float,
+) -> None:
+    """Run an embedded W&B for the real wandb SDK, other clients and tests.
+
+    The first line printed is `listening on URL`. Its own key lies in DATA/local-key.
+
+    \b
+    Examples:
+      aiowandb serve
+      aiowandb serve --data my-wandb --port 0
+      export WANDB_BASE_URL=http://127.0.0.1:8080 WANDB_API_KEY=$(cat aiowandb-data/local-key)
+    """
+    try:
+        from aiowandb.local import Store, create_app
+        from aiowandb.local.server import is_loopback
+        from aiowandb.local.server import serve as run
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The embedded W&B needs its extra ({error.name} is missing):"
+            " pip install 'aiowandb[local]'"
+        ) from None
+    if open_access and not is_loopback(host):
+        raise click.UsageError("--open lets everybody in and goes with a loopback --host only.")
+    with Store.open(data) as store:
+        app = create_app(
+            store,
+            keys=keys,
+            open_access=open_access,
+            history=history,
+            rate_limit=rate_limit,
+            latency=latency / 1000,
+        )
+        run(app, host=host, port=port, on_ready=_say_ready)
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()

@@ -1,0 +1,82 @@
+"""The commands, as a person or a script runs them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import Api
+
+from .conftest import ROWS, RUNS, Sample
+
+
+def aiowandb(*arguments: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "aiowandb", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "120"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_runs_are_listed_for_people_and_for_programs(sample: Sample) -> None:
+    listed = ("runs", sample.path, "--local", sample.folder)
+    drawn = aiowandb(*listed)
+    records = [json.loads(line) for line in aiowandb(*listed, "--format", "json").splitlines()]
+    rows = list(csv.DictReader(io.StringIO(aiowandb(*listed, "--format", "csv"))))
+    assert len(records) == len(rows) == RUNS
+    assert all(record["id"] in drawn for record in records)
+    assert [record["name"] for record in records] == [row["name"] for row in rows]
+
+
+def test_runs_can_be_chosen_and_limited(sample: Sample) -> None:
+    out = aiowandb(
+        *("runs", sample.path, "--local", sample.folder, "--format", "json"),
+        *("--filter", '{"state": "finished"}', "--limit", "2", "--order", "+created_at"),
+    )
+    assert [json.loads(line)["state"] for line in out.splitlines()] == ["finished"] * 2
+
+
+def test_a_project_is_exported(sample: Sample, tmp_path: Path) -> None:
+    out = aiowandb("export", sample.path, tmp_path / "out", "--local", sample.folder)
+    assert f"{RUNS * ROWS:,}" in out
+    assert str(tmp_path / "out" / "history") in out.replace("\n", "")
+    assert pq.read_table(tmp_path / "out" / "history").num_rows == RUNS * ROWS
+
+
+@pytest.mark.slow
+def test_the_demo_does_the_whole_road_twice(tmp_path: Path) -> None:
+    for _ in range(2):
+        out = aiowandb("demo", cwd=tmp_path)
+        *_, look = out.strip().splitlines()
+        done = subprocess.run(look, shell=True, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0
+        assert "'_step': 0" in done.stdout
+    table = pq.read_table(tmp_path / "aiowandb-demo" / "parquet" / "history")
+    assert len(set(table["run_id"].to_pylist())) >= 60
+    assert table.num_rows >= 60 * 2000
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_serve_says_where_it_listens_and_stops_when_told(sample: Sample, stop: int) -> None:
+    command = [sys.executable, "-m", "aiowandb", "serve", "--data", sample.folder, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        first = server.stdout.readline()
+        assert first.startswith("listening on http://127.0.0.1:")
+        with Api(sample.key, base_url=first.removeprefix("listening on ").strip()) as api:
+            assert api.runs(sample.path).count() == RUNS
+        server.send_signal(stop)
+        assert server.wait(timeout=10) == 0

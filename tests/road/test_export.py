@@ -1,0 +1,151 @@
+"""A project into files, read back and compared with the rows themselves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import AsyncApi, ExportError, UsageError
+from aiowandb.export.schema import HistorySchema, SchemaSurprise
+from aiowandb.history.columns import flattened, rows_to_batch
+from aiowandb.history.kinds import Kind
+from aiowandb.paths import RunRef
+
+from .conftest import ROWS, RUNS, Sample
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_parquet_holds_every_row_of_every_run(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    result = await api.runs(sample.path).export(tmp_path)
+    assert (result.runs, result.rows) == (RUNS, RUNS * ROWS)
+    table = pq.read_table(tmp_path / "history")
+    assert table.num_rows == RUNS * ROWS
+    for run in [run async for run in api.runs(sample.path)]:
+        rows = [row async for row in run.scan_history()]
+        exported = table.filter(pa.compute.equal(table["run_id"].cast(pa.string()), run.id))
+        assert exported["_step"].to_pylist() == [row["_step"] for row in rows]
+        for index, row in enumerate(rows):
+            for key, value in flattened(row):
+                assert same(value, exported[key][index].as_py()), (run.id, key, row["_step"])
+
+
+def same(logged: Any, stored: Any) -> bool:
+    """Whether a stored cell tells what was logged: as itself, or as JSON text."""
+    if logged == stored or (logged != logged and stored != stored):
+        return True
+    return isinstance(stored, str) and json.loads(stored) == logged
+
+
+async def test_runs_lie_in_the_order_that_was_asked_for_and_steps_rise(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    await api.runs(sample.path, order="+created_at").export(tmp_path)
+    table = pq.read_table(tmp_path / "history", columns=["run_id", "_step"])
+    places = list(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
+    order = [run.id async for run in api.runs(sample.path, order="+created_at")]
+    assert list(dict.fromkeys(run for run, _ in places)) == order
+    assert places == sorted(places, key=lambda place: (order.index(place[0]), place[1]))
+
+
+async def test_the_runs_themselves_are_a_table(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    await api.runs(sample.path).export(tmp_path)
+    table = pq.read_table(tmp_path / "runs.parquet")
+    runs = {run.id: run async for run in api.runs(sample.path)}
+    assert table["run_id"].to_pylist() == list(runs)
+    for row in table.to_pylist():
+        run = runs[row["run_id"]]
+        assert (row["name"], row["state"], row["tags"]) == (run.name, run.state, run.tags)
+        assert row["created_at"] == run.created_at
+        for key, value in flattened(run.config, "config."):
+            assert same(value, row[key]), key
+
+
+async def test_csv_says_the_same_as_parquet(api: AsyncApi, sample: Sample, tmp_path: Path) -> None:
+    await api.runs(sample.path).export(tmp_path)
+    result = await api.runs(sample.path).export(tmp_path, format="csv")
+    table = pq.read_table(tmp_path / "history")
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == table.schema.names
+    assert len(rows) - 1 == table.num_rows == result.rows
+    assert [int(row[1]) for row in rows[1:]] == table["_step"].to_pylist()
+    assert [row[0] for row in rows[1:]] == table["run_id"].to_pylist()
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == RUNS
+
+
+async def test_a_whole_project_costs_few_requests(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    result = await api.runs(sample.path).export(tmp_path)
+    live = [run async for run in api.runs(sample.path, filters={"state": "running"})]
+    # one page of runs, one plan for all of them, one page for each live run
+    assert result.requests == 2 + len(live)
+    assert result.downloads == RUNS - len(live)
+
+
+async def test_an_export_replaces_the_one_before(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    first = await api.runs(sample.path).export(tmp_path)
+    contents = [file.read_bytes() for file in first.files]
+    second = await api.runs(sample.path).export(tmp_path)
+    assert [file.read_bytes() for file in second.files] == contents
+
+
+async def test_an_empty_selection_gives_empty_files(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    result = await api.runs(sample.path, filters={"state": "pending"}).export(tmp_path)
+    assert (result.runs, result.rows) == (0, 0)
+    assert pq.read_table(tmp_path / "history").num_rows == 0
+
+
+async def test_a_folder_that_cannot_be_one_is_named(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    with pytest.raises(ExportError, match="Cannot write to .*file"):
+        await api.runs(sample.path).export(taken)
+    assert api.traffic.requests == 0
+
+
+async def test_an_unknown_format_is_refused(api: AsyncApi, sample: Sample, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'xml' is not one of parquet, csv"):
+        await api.runs(sample.path).export(tmp_path, format="xml")  # type: ignore[arg-type]
+
+
+async def test_an_interrupted_export_leaves_the_old_files_and_nothing_else(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
+    await api.runs(sample.path).export(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await api.runs(sample.path).export(tmp_path)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+async def test_a_batch_that_was_not_announced_is_a_surprise_and_never_loses_a_value() -> None:
+    ref = RunRef("e", "p", "r")
+    batch = rows_to_batch([{"_step": 0, "a": "text", "new": 1}])
+    schema = HistorySchema({"a": Kind.FLOAT})
+    with pytest.raises(SchemaSurprise) as caught:
+        schema.fit(ref, batch)
+    wider = schema.widened(caught.value.kinds)
+    assert wider.fit(ref, batch).to_pylist() == [
+        {"run_id": "r", "_step": 0, "a": '"text"', "new": 1}
+    ]

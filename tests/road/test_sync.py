@@ -1,0 +1,95 @@
+"""The facade: the same answers without `await`, wherever it is called from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from aiowandb import Api, AsyncApi, NotFoundError, UsageError
+
+from .conftest import ROWS, RUNS, Sample
+
+
+def test_it_reads_what_the_async_api_reads(sample: Sample) -> None:
+    async def by_await() -> dict[str, list[int]]:
+        async with AsyncApi.local(sample.folder) as api:
+            return {
+                run.id: [row["_step"] async for row in run.scan_history()]
+                async for run in api.runs(sample.path)
+            }
+
+    with Api.local(sample.folder) as api:
+        runs = api.runs(sample.path)
+        assert {r.id: [row["_step"] for row in r.scan_history()] for r in runs} == anyio.run(
+            by_await
+        )
+        assert runs.count() == RUNS
+        run = next(iter(runs))
+        assert api.run(run.path).config == run.config
+        assert sum(batch.num_rows for batch in run.scan_history_batches()) == ROWS
+        assert len(run.history(samples=10)) == 10
+        assert api.viewer().entity == "local"
+
+
+def test_it_exports(sample: Sample, tmp_path: Path) -> None:
+    with Api.local(sample.folder) as api:
+        assert api.runs(sample.path).export(tmp_path, format="csv").rows == RUNS * ROWS
+
+
+def test_it_works_inside_a_running_event_loop(sample: Sample) -> None:
+    async def notebook() -> int:
+        with Api.local(sample.folder) as api:
+            return api.runs(sample.path).count()
+
+    assert anyio.run(notebook) == RUNS
+
+
+def test_errors_are_the_same(sample: Sample) -> None:
+    with Api.local(sample.folder) as api, pytest.raises(NotFoundError):
+        api.run("local/sample/nothing")
+
+
+def test_leaving_a_loop_early_stops_the_reading(sample: Sample) -> None:
+    with Api.local(sample.folder) as api:
+        for run in api.runs(sample.path, per_page=1):
+            for _ in run.scan_history():
+                break
+            break
+
+
+def test_a_closed_api_says_so(sample: Sample) -> None:
+    api = Api.local(sample.folder)
+    api.close()
+    with pytest.raises(UsageError, match="closed"):
+        api.viewer()
+
+
+def test_closing_ends_the_thread(sample: Sample) -> None:
+    before = threading.active_count()
+    with Api.local(sample.folder) as api:
+        api.viewer()
+    assert not any(t.name == "aiowandb-portal" for t in threading.enumerate())
+    assert threading.active_count() >= before
+
+
+def test_its_members_explain_themselves() -> None:
+    for name in ("run", "runs", "viewer"):
+        assert getattr(Api, name).__doc__ == getattr(AsyncApi, name).__doc__
+
+
+def test_a_script_that_closes_nothing_ends(sample: Sample) -> None:
+    script = (
+        "from aiowandb import Api\n"
+        f"api = Api.local({str(sample.folder)!r})\n"
+        f"rows = next(iter(api.runs({sample.path!r}))).scan_history()\n"
+        "print(next(rows)['_step'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n")

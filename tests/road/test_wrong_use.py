@@ -1,0 +1,79 @@
+"""Wrong use from the shell: one line that says what to do, an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+KEY = "k" * 40
+
+
+def aiowandb(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "aiowandb", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    assert KEY not in done.stderr + done.stdout
+    return done
+
+
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    """Where a port is taken and nobody answers."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def test_no_key_says_where_to_put_one() -> None:
+    done = aiowandb("runs", "e/p")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "WANDB_API_KEY" in done.stderr
+
+
+def test_a_malformed_key_is_refused() -> None:
+    done = aiowandb("runs", "e/p", WANDB_API_KEY="short")
+    assert done.returncode == 2
+    assert "has 5 characters" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["a/b/c/d", "", "a//b"])
+def test_a_wrong_path_shows_the_right_form(path: str) -> None:
+    done = aiowandb("runs", path, WANDB_API_KEY=KEY)
+    assert done.returncode == 2
+    assert "entity/project" in done.stderr
+
+
+def test_a_server_that_is_not_there_is_named(dead_url: str) -> None:
+    done = aiowandb("runs", "e/p", "--base-url", dead_url, WANDB_API_KEY=KEY)
+    assert done.returncode == 1
+    assert done.stderr.startswith("aiowandb: Nobody answers at 127.0.0.1")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_filter_that_is_no_json_is_refused() -> None:
+    done = aiowandb("runs", "e/p", "--filter", "{state: finished}", WANDB_API_KEY=KEY)
+    assert done.returncode == 2
+    assert "is not JSON" in done.stderr
+
+
+def test_an_unknown_command_lists_nothing_but_the_mistake() -> None:
+    done = aiowandb("exprot")
+    assert done.returncode == 2
+    assert "No such command 'exprot'" in done.stderr
+
+
+def test_a_local_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    done = aiowandb("runs", "e/p", "--local", str(tmp_path / "nothing"))
+    assert done.returncode == 2
+    assert not (tmp_path / "nothing").exists()

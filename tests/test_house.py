@@ -1,0 +1,58 @@
+"""What holds for the project as a whole: layers, light imports, documents that are true."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import aiowandb
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"pyarrow", "starlette", "uvicorn", "graphql", "rich", "click", "httpx", "wandb"}
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_imports_go_in_one_direction() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = json.loads(python("import aiowandb, json, sys; print(json.dumps(list(sys.modules)))"))
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_using_the_client_loads_no_server_and_no_arrow() -> None:
+    loaded = json.loads(
+        python("import json, sys; from aiowandb import Api; print(json.dumps(list(sys.modules)))")
+    )
+    assert {"pyarrow", "starlette", "uvicorn", "graphql"}.isdisjoint(loaded)
+
+
+def test_importing_the_package_takes_less_than_150_ms_of_cpu() -> None:
+    cost = "import time; t = time.process_time(); import aiowandb; print(time.process_time() - t)"
+    assert min(float(python(cost)) for _ in range(5)) < 0.150
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(aiowandb, name) is not None for name in aiowandb.__all__)
+    assert set(aiowandb.__all__) <= set(dir(aiowandb))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(aiowandb, "Nothing")
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    commands = re.findall(r"^\$ (python3 .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [command for command in commands if "pytest" in command][0] in (
+        ROOT / ".ci" / "run"
+    ).read_text().splitlines()
