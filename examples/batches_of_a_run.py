@@ -23,4 +23,4 @@ async def main(path: str, key: str) -> None:
         print(f"mean {key} over {rows} rows: {total / rows:.4f}")
 
 
-anyio.run(main, *sys.argv[1:])
+anyio.run(main, sys.argv[1], sys.argv[2])

@@ -18,4 +18,4 @@ async def main(project: str, folder: str) -> None:
             print(file)
 
 
-anyio.run(main, *sys.argv[1:])
+anyio.run(main, sys.argv[1], sys.argv[2])

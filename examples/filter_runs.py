@@ -22,4 +22,4 @@ async def main(project: str, metric: str) -> None:
             print(run.id, run.config["lr"], run.summary.get(metric))
 
 
-anyio.run(main, *sys.argv[1:])
+anyio.run(main, sys.argv[1], sys.argv[2])

@@ -22,4 +22,4 @@ async def main(path: str) -> None:
         print(rows, "rows, the last one with", ", ".join(last))
 
 
-anyio.run(main, *sys.argv[1:])
+anyio.run(main, sys.argv[1])

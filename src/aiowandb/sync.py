@@ -42,19 +42,19 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
 
     @classmethod
     def of(cls, run: api.Run, portal: Portal) -> Self:
-        fields = {name: getattr(run, name) for name in run.__struct_fields__}
+        fields: dict[str, Any] = {name: getattr(run, name) for name in run.__struct_fields__}
         twin = cls(**fields)
-        twin.__dict__.update(_run=run, _portal=portal)
+        vars(twin).update(_run=run, _portal=portal)
         return twin
 
     @property
     def _async(self) -> api.Run:
-        run: api.Run = self.__dict__["_run"]
+        run: api.Run = vars(self)["_run"]
         return run
 
     @property
     def _loop(self) -> Portal:
-        portal: Portal = self.__dict__["_portal"]
+        portal: Portal = vars(self)["_portal"]
         return portal
 
     def history(

@@ -71,7 +71,8 @@ def test_the_demo_does_the_whole_road_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_serve_says_where_it_listens_and_stops_when_told(sample: Sample, stop: int) -> None:
-    command = [sys.executable, "-m", "aiowandb", "serve", "--data", sample.folder, "--port", "0"]
+    command = [sys.executable, "-m", "aiowandb", "serve", "--port", "0"]
+    command += ["--data", str(sample.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         first = server.stdout.readline()

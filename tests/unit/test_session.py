@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import anyio
@@ -38,9 +38,8 @@ class Answer(msgspec.Struct):
 
 ASK = Operation("Ask", "query Ask { n }", {}, Answer)
 AT_ONCE = RetryPolicy(random=lambda: 0.0)
-GOOD = (200, {}, b'{"data": {"n": 1}}')
-
 Reply = tuple[int, dict[str, str], bytes]
+GOOD: Reply = (200, {}, b'{"data": {"n": 1}}')
 
 
 class Origin:
@@ -52,9 +51,9 @@ class Origin:
 
     async def __call__(
         self,
-        scope: dict[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
         self.requests.append(headers | {"path": scope["path"]})

@@ -28,14 +28,15 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
     @classmethod
     def of(cls, record: RunRecord, session: Session, entity: str, project: str) -> Self:
         """The run that this record describes."""
-        fields = {name: getattr(record, name) for name in record.__struct_fields__}
-        run = cls(**fields | {"entity": entity, "project": project})
-        run.__dict__["_session"] = session
+        fields: dict[str, Any] = {name: getattr(record, name) for name in record.__struct_fields__}
+        fields.update(entity=entity, project=project)
+        run = cls(**fields)
+        vars(run)["_session"] = session
         return run
 
     @property
     def _session(self) -> Session:
-        session: Session = self.__dict__["_session"]
+        session: Session = vars(self)["_session"]
         return session
 
     async def history(

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 import anyio
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from anyio.to_thread import run_sync
 
@@ -59,7 +59,7 @@ class CsvSink:
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._schema = pa.schema([pa.field(field.name, _flat_type(field)) for field in schema])
-        self._writer = pa.csv.CSVWriter(file, self._schema)
+        self._writer = pa_csv.CSVWriter(file, self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
         arrays = [_flat_array(column) for column in batch.columns]
