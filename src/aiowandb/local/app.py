@@ -7,27 +7,25 @@ in a worker thread; only reading and sending bytes happens in the event loop.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from aiowandb.errors import UsageError
 from aiowandb.local.access import Access
+from aiowandb.local.content import Content
 from aiowandb.local.file_stream import parse_update
 from aiowandb.local.graphql.context import Context
 from aiowandb.local.graphql.execution import answer, refused
 from aiowandb.local.links import Links
+from aiowandb.local.responses import JSON, blocking, error
 from aiowandb.local.traffic import DEFAULT_MAX_BODY, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from starlette.requests import Request
 
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from aiowandb.local.store.store import Store
 
 logger = logging.getLogger("aiowandb.local")
-_JSON = "application/json"
 
 
 def create_app(
@@ -59,13 +56,20 @@ def create_app(
     local = store.accounts.ensure_user("local", is_admin=True)
     for key in keys:
         store.accounts.add_key(local.id, key, "given when the server was started")
-    endpoints = _Endpoints(store, Access(store, open_access=open_access), history)
+    access = Access(store, open_access=open_access)
+    api = _Api(store, access, history)
+    content = Content(store, access, api.links)
+    run = "/files/{entity}/{project}/{run}"
     routes = [
-        Route("/graphql", endpoints.graphql, methods=["POST"]),
-        Route(
-            "/files/{entity}/{project}/{run}/file_stream", endpoints.file_stream, methods=["POST"]
-        ),
-        Route("/exports/{token}.parquet", endpoints.export, methods=["GET", "HEAD"]),
+        Route("/graphql", api.graphql, methods=["POST"]),
+        Route(f"{run}/file_stream", api.file_stream, methods=["POST"]),
+        Route(f"{run}/{{name:path}}", content.get_run_file, methods=["GET", "HEAD"]),
+        Route(f"{run}/{{name:path}}", content.put_run_file, methods=["PUT"]),
+        Route("/exports/{token}.parquet", content.export, methods=["GET", "HEAD"]),
+        Route("/artifacts/{entity}/{md5}", content.get_artifact_file, methods=["GET", "HEAD"]),
+        Route("/artifacts/{entity}/{md5}", content.put_artifact_file, methods=["PUT"]),
+        Route("/manifests/{manifest:int}", content.get_manifest, methods=["GET", "HEAD"]),
+        Route("/manifests/{manifest:int}", content.put_manifest, methods=["PUT"]),
         Route("/healthz", _healthy, methods=["GET"]),
     ]
     return Traffic(
@@ -73,15 +77,17 @@ def create_app(
     )
 
 
-class _Endpoints:
+class _Api:
+    """The two endpoints that are W&B's API: GraphQL and the file stream."""
+
     def __init__(self, store: Store, access: Access, history: HistoryMode) -> None:
         self._store = store
         self._access = access
-        self._history = history
+        self._history: HistoryMode = history
 
     async def graphql(self, request: Request) -> Response:
         body = await request.body()
-        links = self._links(request)
+        links = self.links(request)
         authorization = request.headers.get("authorization")
 
         def execute() -> Response:
@@ -91,9 +97,9 @@ class _Endpoints:
             else:
                 context = Context(self._store, viewer, self._access, links, self._history)
                 found = answer(body, context)
-            return Response(found.body, found.status, media_type=_JSON)
+            return Response(found.body, found.status, media_type=JSON)
 
-        return await _in_thread(execute)
+        return await blocking(execute)
 
     async def file_stream(self, request: Request) -> Response:
         body = await request.body()
@@ -103,13 +109,13 @@ class _Endpoints:
         def apply() -> Response:
             viewer = self._access.user(authorization)
             if viewer is None:
-                return _error(401, "user is not logged in")
+                return error(401, "user is not logged in")
             if not self._access.may_use(viewer, place["entity"]):
-                return _error(403, f"permission denied: you are no member of {place['entity']!r}")
+                return error(403, f"permission denied: you are no member of {place['entity']!r}")
             project = self._store.projects.get(place["entity"], place["project"])
             run = self._store.runs.get(project, place["run"]) if project else None
             if run is None:
-                return _error(404, f"run {'/'.join(place.values())} not found")
+                return error(404, f"run {'/'.join(place.values())} not found")
             update = parse_update(body)
             said = self._store.stream.apply(run, update)
             content: dict[str, object] = {
@@ -118,19 +124,9 @@ class _Endpoints:
                 "stopped": said.stop_requested,
             }
             done = BackgroundTask(self._compact, run) if update.complete else None
-            return Response(orjson.dumps(content), media_type=_JSON, background=done)
+            return Response(orjson.dumps(content), media_type=JSON, background=done)
 
-        return await _in_thread(apply)
-
-    async def export(self, request: Request) -> Response:
-        if not self._links(request).allows(request.method, request.url.path, request.query_params):
-            return _error(403, "this link has expired or is not genuine")
-        path = self._store.history.columns_path(request.path_params["token"])
-        if not await anyio.Path(path).exists():
-            return _error(
-                404, "this export has been replaced by a newer one: ask for its link again"
-            )
-        return FileResponse(path, media_type="application/vnd.apache.parquet")
+        return await blocking(apply)
 
     def _compact(self, run: Run) -> None:
         try:
@@ -139,27 +135,10 @@ class _Endpoints:
             # Nothing is lost: the rows stay in SQLite, and the next reader tries again.
             logger.exception("compacting %s/%s/%s failed", run.entity, run.project, run.name)
 
-    def _links(self, request: Request) -> Links:
+    def links(self, request: Request) -> Links:
         base = str(request.base_url).rstrip("/")
         return Links(self._store.link_secret, base, self._store.clock)
 
 
-async def _in_thread(work: Callable[[], Response]) -> Response:
-    try:
-        return await anyio.to_thread.run_sync(work)
-    except UsageError as error:
-        return _error(400, str(error))
-    except sqlite3.OperationalError as error:
-        # A full disk, a lock held too long: the client shall try again, nothing was stored.
-        logger.exception("the store cannot answer")
-        return _error(503, f"the store cannot answer now: {error}")
-
-
 async def _healthy(_: Request) -> Response:
     return Response("ok")
-
-
-def _error(status: int, message: str) -> Response:
-    # Both forms of error that W&B's clients look for.
-    body = {"error": message, "errors": [{"message": message}]}
-    return Response(orjson.dumps(body), status, media_type=_JSON)

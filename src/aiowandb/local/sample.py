@@ -74,7 +74,7 @@ def build_sample(
     author = store.accounts.ensure_user("local", is_admin=True)
     target, _ = store.projects.ensure(entity, project, user_id=author.id)
     if store.runs.count(target) > 0:
-        for run in store.runs.list(
+        for run in store.runs.page(
             target, filters={"exit_code": None}, order="-created_at", first=1
         ).items:
             store.stream.apply(run, StreamUpdate())
@@ -257,7 +257,7 @@ def _described(store: Store, project: Project, *, created: bool) -> SampleProjec
     runs = rows = 0
     after = None
     while True:
-        page = store.runs.list(project, first=1000, after=after)
+        page = store.runs.page(project, first=1000, after=after)
         runs += len(page.items)
         rows += sum(run.history_lines for run in page.items)
         if not page.has_next:

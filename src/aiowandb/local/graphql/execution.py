@@ -28,9 +28,23 @@ from graphql.validation import (
 )
 
 from aiowandb.errors import UsageError
-from aiowandb.local.graphql import history, projects, runs, viewer
+from aiowandb.local.graphql import (
+    accounts,
+    artifact_changes,
+    artifacts,
+    collections,
+    console,
+    files,
+    history,
+    projects,
+    reports,
+    run_changes,
+    runs,
+    sweeps,
+    viewer,
+)
 from aiowandb.local.graphql.context import Context, RefusedError
-from aiowandb.local.graphql.resolving import read_field
+from aiowandb.local.graphql.resolving import name_of_type, read_field
 from aiowandb.local.graphql.scalars import bind_scalars
 
 if TYPE_CHECKING:
@@ -46,7 +60,21 @@ _LENIENT = (
     VariablesInAllowedPositionRule,
 )
 _RULES = [rule for rule in specified_rules if rule not in _LENIENT]
-_SUBJECTS = (viewer, projects, runs, history)
+_SUBJECTS = (
+    accounts,
+    artifact_changes,
+    artifacts,
+    collections,
+    console,
+    files,
+    history,
+    projects,
+    reports,
+    run_changes,
+    runs,
+    sweeps,
+    viewer,
+)
 
 
 class _Body(msgspec.Struct):
@@ -92,6 +120,7 @@ def answer(body: bytes, context: Context) -> Answer:
         # `wandb.Api()` sends an empty name for "the only operation of this document".
         operation_name=request.operation_name or None,
         field_resolver=read_field,
+        type_resolver=name_of_type,
     )
     if result.errors:
         return _errors(_status(result.errors), result.errors, result.data)

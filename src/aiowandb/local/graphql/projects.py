@@ -65,7 +65,7 @@ def models(
     owner = context.entity_name(entity_name)
     if not context.may_see(owner):
         return connection([], [], has_next=False)
-    page = context.store.projects.list(owner, first=page_size(first), after=after)
+    page = context.store.projects.page(owner, first=page_size(first), after=after)
     return connection(page.items, page.cursors, has_next=page.has_next)
 
 
@@ -79,6 +79,15 @@ def upsert_model(context: Context, model: dict[str, Any]) -> dict[str, Any]:
         access=model.get("access"),
     )
     return {"project": made, "model": made, "inserted": inserted}
+
+
+@resolvers.mutation("deleteModel")
+def delete_model(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
+    doomed = context.store.projects.by_id(ids.row_id("Project", deletion["id"]))
+    if doomed is None or not context.may_see(doomed.entity):
+        raise RefusedError("project not found", 404)
+    context.store.projects.delete(doomed.id)
+    return {"success": True}
 
 
 @resolvers("Project", "entity")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from graphql import GraphQLInterfaceType, GraphQLObjectType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from graphql import GraphQLSchema
 
@@ -31,9 +31,12 @@ class Resolvers:
     def __init__(self) -> None:
         self._functions: dict[tuple[str, str], Callable[..., Any]] = {}
 
-    def __call__(self, type_name: str, field_name: str) -> Callable[[F], F]:
+    def __call__(self, type_names: str | tuple[str, ...], field_name: str) -> Callable[[F], F]:
+        names = (type_names,) if isinstance(type_names, str) else type_names
+
         def declare(function: F) -> F:
-            self._functions[type_name, field_name] = function
+            for name in names:
+                self._functions[name, field_name] = function
             return function
 
         return declare
@@ -69,13 +72,21 @@ def read_field(source: Any, info: Any, **_: Any) -> Any:
     return getattr(source, _snake_case(info.field_name), None)
 
 
+def name_of_type(value: Any, info: Any, abstract_type: Any) -> str:  # noqa: ARG001
+    """Which member of an interface or a union a value is."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind is not None:
+        return "ArtifactSequence" if kind == "SEQUENCE" else "ArtifactPortfolio"
+    return type(value).__name__
+
+
 def page_size(first: int | None, default: int = DEFAULT_PAGE, limit: int = MAX_PAGE) -> int:
     return default if first is None else max(1, min(first, limit))
 
 
 def connection(
     items: list[Any], cursors: list[str], *, has_next: bool, **more: Any
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """A page of a list in the form that GraphQL connections have."""
     return {
         "edges": [
@@ -86,7 +97,7 @@ def connection(
     }
 
 
-def whole_list(items: list[Any]) -> Mapping[str, Any]:
+def whole_list(items: list[Any]) -> dict[str, Any]:
     """A list that is never cut into pages."""
     return connection(items, [str(index) for index in range(len(items))], has_next=False)
 

@@ -9,7 +9,7 @@ import orjson
 
 from aiowandb.local.graphql import ids
 from aiowandb.local.graphql.context import RefusedError
-from aiowandb.local.graphql.projects import ensure_project
+from aiowandb.local.graphql.projects import ensure_project, require_project
 from aiowandb.local.graphql.resolving import Resolvers, connection, page_size
 from aiowandb.local.store import json_text
 from aiowandb.local.store.records import RunChanges
@@ -23,10 +23,41 @@ resolvers = Resolvers()
 
 def run_by_storage_id(context: Context, storage_id: str) -> Run:
     """The run of that id; a 404 if there is none that the viewer may see."""
-    run = context.store.runs.by_id(ids.row_id("Run", storage_id))
+    return run_by_id(context, ids.row_id("Run", storage_id))
+
+
+def run_by_id(context: Context, run_id: int) -> Run:
+    run = context.store.runs.by_id(run_id)
     if run is None or not context.may_see(run.entity):
-        raise RefusedError(f"run {storage_id!r} not found", 404)
+        raise RefusedError("run not found", 404)
     return run
+
+
+def require_run(context: Context, name: str, project: str | None, entity: str | None) -> Run:
+    run = context.store.runs.get(require_project(context, project, entity), name)
+    if run is None:
+        raise RefusedError(f"run {name!r} not found in project {project!r}", 404)
+    return run
+
+
+def run_connection(
+    context: Context,
+    project: Project,
+    filters: Any,
+    order: str | None,
+    first: int | None,
+    after: str | None,
+) -> Any:
+    """A page of the project's runs."""
+    page = context.store.runs.page(
+        project, filters=filters, order=order, first=page_size(first), after=after or None
+    )
+    return connection(
+        page.items,
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: context.store.runs.count(project, filters),
+    )
 
 
 def parse_filters(filters: str | None) -> Any:
@@ -51,16 +82,7 @@ def list_runs(
     first: int | None = None,
     order: str | None = None,
 ) -> Any:
-    selected = parse_filters(filters)
-    page = context.store.runs.list(
-        project, filters=selected, order=order, first=page_size(first), after=after or None
-    )
-    return connection(
-        page.items,
-        page.cursors,
-        has_next=page.has_next,
-        totalCount=lambda: context.store.runs.count(project, selected),
-    )
+    return run_connection(context, project, parse_filters(filters), order, first, after)
 
 
 @resolvers("Project", "run")
@@ -159,6 +181,7 @@ resolvers.fields(
     readOnly=lambda _: False,
     updatedAt=lambda run: run.heartbeat_at,
     exitcode=lambda run: run.exit_code,
+    running=lambda run: run.state == "running",
     failed=lambda run: run.state in ("failed", "crashed"),
     shouldStop=lambda run: run.stop_requested,
     stopped=lambda run: run.stop_requested,

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 resolvers = Resolvers()
 
 # Names that the SDK asks for before it uses a feature; only what is implemented is announced.
-FEATURES = ("FILESTREAM_GZIP",)
+FEATURES = (
+    "ARTIFACT_TAGS",
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "FILESTREAM_GZIP",
+    "LARGE_FILENAMES",
+    "MARK_RUN_FILES_UPLOADED",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "UPDATE_RUN_STATE",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+)
 # Without this flag the SDK would not upload the script that made a run.
 _FLAGS = '{"code_saving_enabled": true}'
 
@@ -82,6 +93,8 @@ resolvers.fields(
     privateOnly=lambda _: False,
     isPaid=lambda _: False,
     codeSavingEnabled=lambda _: True,
+    storageBytes=lambda _: 0,
+    defaultAccess=lambda _: "PRIVATE",
 )
 resolvers.fields(
     "Member",

@@ -177,8 +177,8 @@ def _seconds(name: str, operand: Any) -> float:
     if isinstance(operand, (int, float)) and not isinstance(operand, bool):
         return operand
     try:
-        moment = datetime.fromisoformat(operand)
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(str(operand))
+    except ValueError:
         raise FilterError(
             f"{name or 'a time'} is compared with a time like 2026-01-31T12:00:00, not {operand!r}"
         ) from None

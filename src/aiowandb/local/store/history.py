@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aiowandb.local.store.records import Line, Run
     from aiowandb.local.store.segments import SegmentFiles
 
-HistoryMode = Literal["parquet", "json", "mixed"]
+HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
 _AT_REST = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
 

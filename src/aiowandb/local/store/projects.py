@@ -71,7 +71,7 @@ class Projects:
             row = connection.execute(f"{_PROJECT} WHERE project.id = ?", (project_id,)).fetchone()
         return Project(*row) if row else None
 
-    def list(self, entity: str, *, first: int, after: str | None = None) -> Page[Project]:
+    def page(self, entity: str, *, first: int, after: str | None = None) -> Page[Project]:
         """Newest first, as W&B lists them."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -83,6 +83,11 @@ class Projects:
             ).fetchall()
         projects = [Project(*row) for row in rows[:first]]
         return Page(projects, [str(project.id) for project in projects], len(rows) > first)
+
+    def delete(self, project_id: int) -> None:
+        """Delete the project and all that is in it."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM project WHERE id = ?", (project_id,))
 
 
 def _check_name(name: str) -> None:

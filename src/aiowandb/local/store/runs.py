@@ -84,7 +84,7 @@ class Runs:
     def by_id(self, run_id: int) -> Run | None:
         return self._one("run.id = ?", (run_id,))
 
-    def list(
+    def page(
         self,
         project: Project,
         *,

@@ -7,7 +7,6 @@ database names its token: what a crash leaves behind is swept at a later start.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -87,16 +86,14 @@ class SegmentFiles:
                     continue
                 table = file.read_row_group(group, use_threads=False)
                 if statistics.min < low or statistics.max >= high:
-                    step = table["step"]
-                    table = table.filter(pc.and_(pc.greater_equal(step, low), pc.less(step, high)))
+                    table = table.filter(_between(low, high))
                 yield from map(Line, *(column.to_pylist() for column in table.columns))
 
     def places(self, token: str, low: int, high: int) -> list[tuple[int, int]]:
         """Step and number of the lines with `low <= step < high`, in order, without their text."""
         with pq.ParquetFile(self.lines_path(token), metadata=self._metadata(token)) as file:
             table = file.read(["step", "number"], use_threads=False)
-        step = table["step"]
-        table = table.filter(pc.and_(pc.greater_equal(step, low), pc.less(step, high)))
+        table = table.filter(_between(low, high))
         return list(zip(table["step"].to_pylist(), table["number"].to_pylist(), strict=True))
 
     def pick(self, token: str, places: list[tuple[int, int]]) -> Iterator[Line]:
@@ -112,7 +109,7 @@ class SegmentFiles:
                 if not any(statistics.min <= step <= statistics.max for step in steps):
                     continue
                 table = file.read_row_group(group, use_threads=False)
-                table = table.filter(pc.is_in(table["step"], pa.array(steps, pa.int64())))
+                table = table.filter(pc.field("step").isin(steps))
                 for line in map(Line, *(column.to_pylist() for column in table.columns)):
                     if (line.step, line.number) in wanted:
                         yield line
@@ -122,17 +119,6 @@ class SegmentFiles:
             self._open.pop(token, None)
         self.columns_path(token).unlink(missing_ok=True)
         self.lines_path(token).unlink(missing_ok=True)
-
-    def sweep(self, known: set[str], older_than_s: float) -> None:
-        """Remove files that no known token owns, unless another process may be writing them."""
-        for path in self._folder.iterdir():
-            if path.name.split(".", 1)[0] in known:
-                continue
-            try:
-                if time.time() - path.stat().st_mtime > older_than_s:
-                    path.unlink(missing_ok=True)
-            except FileNotFoundError:
-                continue
 
     def _metadata(self, token: str) -> pq.FileMetaData:
         with self._lock:
@@ -148,15 +134,17 @@ class SegmentFiles:
 
     def _write_columns(self, path: Path, tables: list[pa.Table]) -> None:
         schema = tables[0].schema
-        texts = [field.name for field in schema if pa.types.is_string(field.type)]
         with (
             whole_file(path) as temporary,
-            pq.ParquetWriter(
-                temporary, schema, compression="zstd", use_dictionary=texts or False
-            ) as writer,
+            pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
         ):
             for table in tables:
                 writer.write_table(table, _ROWS_A_COLUMN_GROUP)
+
+
+def _between(low: int, high: int) -> pc.Expression:
+    step = pc.field("step")
+    return (step >= low) & (step < high)
 
 
 def _add_rows(builder: ColumnBuilder, lines: list[Line]) -> None:

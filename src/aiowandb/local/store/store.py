@@ -20,13 +20,23 @@ from typing import TYPE_CHECKING
 
 from aiowandb.errors import StoreError
 from aiowandb.local.store.accounts import Accounts
+from aiowandb.local.store.alerts import Alerts
+from aiowandb.local.store.artifacts import Artifacts
+from aiowandb.local.store.blobs import Blobs
+from aiowandb.local.store.collections import Collections
 from aiowandb.local.store.compaction import Compaction
+from aiowandb.local.store.console import Console
 from aiowandb.local.store.database import Database
+from aiowandb.local.store.files import Files
 from aiowandb.local.store.history import History
+from aiowandb.local.store.manifests import Manifests
 from aiowandb.local.store.projects import Projects
+from aiowandb.local.store.reports import Reports
 from aiowandb.local.store.runs import Runs
 from aiowandb.local.store.segments import SegmentFiles
 from aiowandb.local.store.stream import RunStream
+from aiowandb.local.store.sweeping import sweep
+from aiowandb.local.store.sweeps import Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +46,6 @@ if TYPE_CHECKING:
     from aiowandb.local.store.records import Run
 
 LOCAL_USER = "local"
-# Longer than any signed link lives: a download that has its link finds its file.
-_GRACE_S = 2 * 3600.0
 
 
 class Store:
@@ -61,11 +69,20 @@ class Store:
         self.compaction = Compaction(database, self._segments)
         self.history = History(database, self._segments, self.compaction)
         self.stream = RunStream(database, clock)
+        self.blobs = Blobs(folder / "blobs")
+        self.files = Files(database, self.blobs, clock)
+        self.console = Console(database)
+        self.alerts = Alerts(database, clock)
+        self.reports = Reports(database, clock)
+        self.sweeps = Sweeps(database, clock)
+        self.collections = Collections(database, clock)
+        self.artifacts = Artifacts(database, clock)
+        self.manifests = Manifests(database, self.blobs, clock)
         self.local_key = self._secret("local-key")
         self.link_secret = self._secret("link-secret").encode()
         local = self.accounts.ensure_user(LOCAL_USER, is_admin=True)
         self.accounts.add_key(local.id, self.local_key, "made with the data folder")
-        self._sweep()
+        sweep(folder, database)
 
     @classmethod
     def open(
@@ -121,17 +138,3 @@ class Store:
             secret = secrets.token_hex(20)
             file.write(secret + "\n")
         return secret
-
-    def _sweep(self) -> None:
-        """Remove segment files that nothing refers to any more."""
-        with self._database.write() as connection:
-            old = connection.execute(
-                "DELETE FROM retired_segment WHERE retired_at < ? RETURNING token",
-                (int(time.time() - _GRACE_S),),
-            ).fetchall()
-            known = connection.execute(
-                "SELECT token FROM segment UNION SELECT token FROM retired_segment"
-            ).fetchall()
-        for (token,) in old:
-            self._segments.remove(token)
-        self._segments.sweep({token for (token,) in known}, _GRACE_S)

@@ -73,14 +73,16 @@ CREATE TABLE segment (
     end_number INTEGER NOT NULL -- one past the highest line number inside
 ) STRICT;
 
--- Links to a replaced segment may still be in use: its files stay for a while.
-CREATE TABLE retired_segment (
-    token      TEXT    PRIMARY KEY,
+-- Links to a file may still be in use when nothing refers to it any more: it stays for a while.
+CREATE TABLE retired_file (
+    path       TEXT    PRIMARY KEY, -- inside the data folder
     retired_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TRIGGER segment_retired AFTER DELETE ON segment BEGIN
-    INSERT OR IGNORE INTO retired_segment VALUES (old.token, unixepoch());
+CREATE TRIGGER segment_deleted AFTER DELETE ON segment BEGIN
+    INSERT INTO retired_file VALUES
+        ('segments/' || old.token || '.columns.parquet', unixepoch()),
+        ('segments/' || old.token || '.lines.parquet', unixepoch());
 END;
 
 -- What kinds of values each history key holds, in the first `lines` lines after so many `rewrites`.

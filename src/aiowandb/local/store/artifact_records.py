@@ -1,0 +1,117 @@
+"""What the store says of artifacts: frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactType:
+    id: int
+    project_id: int
+    name: str
+    description: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """`kind` is SEQUENCE (versions made here) or PORTFOLIO (links to versions of others)."""
+
+    id: int
+    project_id: int
+    type_id: int
+    kind: str
+    name: str
+    description: str | None
+    created_at: int
+    updated_at: int
+    type_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A version. `collection_id` is the sequence it was made in; `version` its place there."""
+
+    id: int
+    collection_id: int
+    client_id: str | None
+    state: str
+    digest: str
+    description: str | None
+    metadata: str | None
+    ttl_seconds: int
+    history_step: int | None
+    size: int
+    file_count: int
+    aliases: str
+    run_id: int | None
+    user_id: int | None
+    created_at: int
+    updated_at: int
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtifact:
+    """What a client says of a version that it is about to upload."""
+
+    digest: str
+    client_id: str | None = None
+    description: str | None = None
+    metadata: str | None = None
+    ttl_seconds: int | None = None
+    history_step: int | None = None
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    run_id: int | None = None
+    user_id: int | None = None
+    reuse_same_digest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A version as a member of a collection."""
+
+    id: int
+    collection_id: int
+    artifact_id: int
+    version: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    id: int
+    collection_id: int
+    membership_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    id: int
+    artifact_id: int
+    kind: str
+    name: str
+    digest: str
+    base_id: int | None
+    blob: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of a version: `digest` is base64 md5, or what a reference is known by."""
+
+    artifact_id: int
+    name: str
+    digest: str
+    size: int
+    reference: str | None

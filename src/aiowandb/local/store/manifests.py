@@ -1,0 +1,216 @@
+"""What is inside artifact versions: manifests, and file contents kept once by their md5."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from aiowandb.errors import UsageError
+from aiowandb.local.store.artifact_records import Entry, Manifest
+from aiowandb.local.store.files import check_name
+from aiowandb.local.store.records import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from aiowandb.local.store.artifact_records import Artifact
+    from aiowandb.local.store.blobs import Blob, Blobs
+    from aiowandb.local.store.database import Database
+
+
+class Manifests:
+    def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+
+    def announce(
+        self, artifact_id: int, *, kind: str, name: str, digest: str, base_id: int | None
+    ) -> Manifest:
+        """The manifest of that name, made or updated."""
+        with self._database.write() as connection:
+            row = connection.execute(
+                """
+                INSERT INTO manifest (artifact_id, kind, name, digest, base_id, created_at)
+                VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET digest = excluded.digest, base_id = excluded.base_id
+                RETURNING *
+                """,
+                (artifact_id, kind, name, digest, base_id, int(self._clock())),
+            ).fetchone()
+        return Manifest(*row)
+
+    def get(self, manifest_id: int) -> Manifest | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT * FROM manifest WHERE id = ?", (manifest_id,)
+            ).fetchone()
+        return Manifest(*row) if row else None
+
+    def current(self, artifact_id: int) -> Manifest | None:
+        """The manifest that holds all entries: the last one that was uploaded."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                """
+                SELECT * FROM manifest WHERE artifact_id = ? AND blob IS NOT NULL
+                ORDER BY kind = 'FULL' DESC, id DESC LIMIT 1
+                """,
+                (artifact_id,),
+            ).fetchone()
+        return Manifest(*row) if row else None
+
+    def change(self, manifest_id: int, *, digest: str | None, base_id: int | None) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                UPDATE manifest SET digest = ifnull(?, digest), base_id = ifnull(?, base_id)
+                WHERE id = ?
+                """,
+                (digest, base_id, manifest_id),
+            )
+
+    def upload(self, manifest: Manifest, blob: Blob) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE manifest SET blob = ? WHERE id = ?", (blob.token, manifest.id)
+            )
+
+    def path(self, manifest: Manifest) -> Path | None:
+        return self._blobs.path(manifest.blob) if manifest.blob else None
+
+    def settle(self, artifact: Artifact, entity_id: int) -> tuple[int, int]:
+        """Read the uploaded manifest and note its entries; gives their size and number.
+
+        Raises UsageError if a file that it names was never uploaded: a version that is committed
+        is whole.
+        """
+        manifest = self.current(artifact.id)
+        if manifest is None or manifest.blob is None:
+            raise UsageError("the manifest of this artifact was never uploaded")
+        document = _parse(self._blobs.path(manifest.blob).read_bytes())
+        entries = _entries(artifact.id, document)
+        if manifest.kind == "INCREMENTAL" and manifest.base_id is not None:
+            entries = self._over_base(manifest, document, entries)
+        with self._database.write() as connection:
+            for entry in entries.values():
+                if (
+                    entry.reference is None
+                    and not connection.execute(
+                        "SELECT 1 FROM content WHERE entity_id = ? AND md5 = ?",
+                        (entity_id, entry.digest),
+                    ).fetchone()
+                ):
+                    raise UsageError(f"{entry.name!r} is in the manifest but was never uploaded")
+            connection.execute("DELETE FROM entry WHERE artifact_id = ?", (artifact.id,))
+            connection.executemany(
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?)",
+                [
+                    (artifact.id, entry.name, entry.digest, entry.size, entry.reference)
+                    for entry in entries.values()
+                ],
+            )
+        return sum(entry.size for entry in entries.values()), len(entries)
+
+    def entries(
+        self,
+        artifact_id: int,
+        *,
+        names: Sequence[str] = (),
+        first: int,
+        after: str | None = None,
+    ) -> Page[Entry]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                """
+                SELECT * FROM entry WHERE artifact_id = :id AND name > :after
+                  AND (:all_names OR name IN (SELECT value FROM json_each(:names)))
+                ORDER BY name LIMIT :limit
+                """,
+                {
+                    "id": artifact_id,
+                    "after": after or "",
+                    "all_names": not names,
+                    "names": orjson.dumps(list(names)).decode(),
+                    "limit": first + 1,
+                },
+            ).fetchall()
+        found = [Entry(*row) for row in rows[:first]]
+        return Page(found, [entry.name for entry in found], len(rows) > first)
+
+    def has_content(self, entity_id: int, md5: str) -> bool:
+        return self.content(entity_id, md5) is not None
+
+    def content(self, entity_id: int, md5: str) -> Path | None:
+        """Where the bytes with this base64 md5 are."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT blob FROM content WHERE entity_id = ? AND md5 = ?", (entity_id, md5)
+            ).fetchone()
+        return self._blobs.path(row["blob"]) if row else None
+
+    def add_content(self, entity_id: int, md5: str, blob: Blob) -> None:
+        """Keep bytes under the md5 that was announced. Raises UsageError if it is another."""
+        if blob.md5 != md5:
+            self._blobs.discard(blob)
+            raise UsageError(f"the upload has md5 {blob.md5}, not {md5} as announced")
+        with self._database.write() as connection:
+            inserted = connection.execute(
+                "INSERT INTO content VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (entity_id, md5, blob.token, blob.size),
+            ).rowcount
+        if not inserted:
+            self._blobs.discard(blob)
+
+    def _over_base(
+        self, manifest: Manifest, document: dict[str, Any], entries: dict[str, Entry]
+    ) -> dict[str, Entry]:
+        """Entries of the base version with these over them; the full manifest is written too."""
+        base = self.current(manifest.base_id or 0)
+        if base is None or base.blob is None:
+            raise UsageError("the version that this one builds upon has no manifest")
+        before = _parse(self._blobs.path(base.blob).read_bytes())
+        document["contents"] = {**before["contents"], **document["contents"]}
+        full = self.announce(
+            manifest.artifact_id,
+            kind="FULL",
+            name=manifest.name,
+            digest=manifest.digest,
+            base_id=None,
+        )
+        self.upload(full, self._blobs.add(orjson.dumps(document)))
+        return {**_entries(manifest.artifact_id, before), **entries}
+
+
+def hex_md5(md5: str) -> str:
+    """A base64 md5 as hexadecimal digits, for links."""
+    try:
+        digest = base64.b64decode(md5, validate=True)
+    except binascii.Error:
+        digest = b""
+    if len(digest) != 16:
+        raise UsageError(f"{md5!r} is no base64 md5")
+    return digest.hex()
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"the manifest is not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("contents"), dict):
+        raise UsageError("the manifest has no `contents`")
+    return document
+
+
+def _entries(artifact_id: int, document: dict[str, Any]) -> dict[str, Entry]:
+    entries = {}
+    for name, facts in document["contents"].items():
+        check_name(name)
+        entries[name] = Entry(
+            artifact_id, name, str(facts["digest"]), int(facts.get("size") or 0), facts.get("ref")
+        )
+    return entries
