@@ -159,6 +159,14 @@ def _settings_files(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def app_url(base_url: str) -> str:
+    """Where the pages for people are, given where the API is."""
+    scheme, _, rest = base_url.partition("://")
+    if rest == "api.wandb.ai":
+        return "https://wandb.ai"
+    return f"{scheme}://app.{rest[4:]}" if rest.startswith("api.") else base_url
+
+
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

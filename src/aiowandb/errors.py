@@ -3,6 +3,7 @@
     AiowandbError
      ├─ UsageError             the call itself is wrong: nothing was sent
      │   └─ InvalidPathError   (also a ValueError)
+     ├─ RowError               a row does not fit the type asked for (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
      └─ CommError              W&B could not be asked, or answered with an error
@@ -11,6 +12,7 @@
          ├─ AuthenticationError
          │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
          ├─ NotFoundError
+         ├─ ConflictError      what is to be written was changed at W&B meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
          └─ GraphQLError       the answer came with `errors`
@@ -29,12 +31,14 @@ __all__ = [
     "ApiKeyError",
     "AuthenticationError",
     "CommError",
+    "ConflictError",
     "ConnectError",
     "ExportError",
     "GraphQLError",
     "InvalidPathError",
     "NotFoundError",
     "RateLimitError",
+    "RowError",
     "ServerError",
     "StoreError",
     "TimeoutError",
@@ -56,6 +60,16 @@ class InvalidPathError(UsageError, ValueError):
 
 class StoreError(AiowandbError):
     """The embedded W&B cannot open or use its data folder."""
+
+
+class RowError(AiowandbError, ValueError):
+    """A row does not fit the type that was asked for."""
+
+    def __init__(self, message: str, *, step: Any = None, key: str | None, value: Any) -> None:
+        super().__init__(message)
+        self.step = step
+        self.key = key
+        self.value = value
 
 
 class ExportError(AiowandbError):
@@ -105,6 +119,10 @@ class ApiKeyError(AuthenticationError, UsageError):
 
 class NotFoundError(CommError):
     """What was asked for does not exist, or these credentials may not see it."""
+
+
+class ConflictError(CommError):
+    """What is to be written was changed at W&B since it was read; nothing was written."""
 
 
 class RateLimitError(CommError):

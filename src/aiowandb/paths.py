@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+import string
+from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -39,12 +42,18 @@ class ProjectPath(msgspec.Struct, frozen=True):
     project: str | None
 
 
-def parse_run_path(path: str) -> RunPath:
-    """Read `entity/project/run`, with `/runs/`, with `:`, shortened, or as a URL.
+def new_run_id() -> str:
+    """An id for a new run, of the form that W&B's own have."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
+def parse_run_path(path: str | Sequence[str]) -> RunPath:
+    """Read `entity/project/run`, with `/runs/`, with `:`, shortened, as a URL, or in parts.
 
     >>> parse_run_path("https://wandb.ai/me/mnist/runs/abc123?nw=x")
     RunPath(entity='me', project='mnist', run='abc123')
     """
+    path = path if isinstance(path, str) else "/".join(path)
     parts = _without_host(path).replace("/runs/", "/").replace("/sweeps/", "/").strip("/ ")
     segments = parts.split("/")
     if ":" in segments[-1]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.from_thread
 
 from aiowandb.errors import UsageError
-from aiowandb.tasks import read_ahead
+from aiowandb.tasks import Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,8 +29,10 @@ class Portal:
         self._process = os.getpid()
         self._ready = threading.Event()
         self._portal: anyio.from_thread.BlockingPortal | None = None
-        self._thread = threading.Thread(target=anyio.run, args=(self._live,), daemon=True)
-        self._thread.name = "aiowandb-portal"
+        self._kept_open = ExitStack()
+        self._thread = threading.Thread(
+            target=anyio.run, args=(self._live,), daemon=True, name="aiowandb-portal"
+        )
         self._thread.start()
         self._ready.wait()
         atexit.register(self.close)
@@ -39,34 +42,54 @@ class Portal:
             self._ready.set()
             await self._portal.sleep_until_stopped()
 
+    def keep_open(self, context: AbstractAsyncContextManager[Any]) -> None:
+        """Enter the context now and leave it when the portal is closed."""
+        self._kept_open.enter_context(self._running().wrap_async_context_manager(context))
+
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function on the loop and wait for what it gives."""
 
         async def call() -> T:
             return await function(*args, **kwargs)
 
-        return self._open().call(call)
+        return self._call(call)
 
-    def iterate(self, items: AsyncGenerator[T]) -> Iterator[T]:
-        """The generator's items; the next one is made while this one is used."""
-        portal = self._open()
-        with portal.wrap_async_context_manager(read_ahead(items)) as stream:
-            while True:
-                try:
-                    item = portal.call(stream.receive)
-                except anyio.EndOfStream:
-                    return
+    def iterate(
+        self, function: Callable[P, Stream[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Iterator[T]:
+        """The items that the function gives, one at a time."""
+
+        async def start() -> Stream[T]:
+            return function(*args, **kwargs)
+
+        async def advance() -> T | _End:
+            try:
+                return await items.__anext__()
+            except StopAsyncIteration:
+                return _End()
+
+        items = self._call(start)
+        try:
+            while not isinstance(item := self._call(advance), _End):
                 yield item
+        finally:
+            self._call(items.aclose)
 
     def close(self) -> None:
-        """Stop the loop; what is still running on it is cancelled."""
+        """Leave what was kept open and stop the loop."""
         atexit.unregister(self.close)
-        portal, self._portal = self._portal, None
-        if portal and self._process == os.getpid():
-            portal.call(portal.stop, True)
-            self._thread.join()
+        if self._portal and self._process == os.getpid():
+            try:
+                self._kept_open.close()
+            finally:
+                portal, self._portal = self._portal, None
+                portal.call(portal.stop, True)
+                self._thread.join()
 
-    def _open(self) -> anyio.from_thread.BlockingPortal:
+    def _call(self, function: Callable[[], Awaitable[T]]) -> T:
+        return self._running().call(function)
+
+    def _running(self) -> anyio.from_thread.BlockingPortal:
         if self._process != os.getpid():
             raise UsageError(
                 "This Api was made before the process forked, and its connections stayed"
@@ -75,3 +98,7 @@ class Portal:
         if self._portal is None:
             raise UsageError("This Api is closed.")
         return self._portal
+
+
+class _End:
+    """What comes after the last item."""

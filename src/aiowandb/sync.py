@@ -2,117 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import httpx
+import msgspec
 
 from aiowandb import api
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
-from aiowandb.wire.runs import RunRecord
-from aiowandb.wire.viewer import Viewer
+from aiowandb.twins import (
+    Asked,
+    Shared,
+    Twin,
+    as_it_is,
+    blocking,
+    each,
+    giving,
+    iterating,
+    making,
+    paged,
+)
+from aiowandb.wire.runs import HistoryKeys, User
+from aiowandb.wire.summary import Summary
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from aiowandb.export import ExportResult, Format
-
-C = TypeVar("C", bound=type)
-
-
-def _documented_by(original: type) -> Callable[[C], C]:
-    """Give the members of a twin the docstrings of the original."""
-
-    def document(twin: C) -> C:
-        for name, member in vars(twin).items():
-            documented = getattr(member, "__func__", member)
-            if callable(documented) and not documented.__doc__:
-                documented.__doc__ = getattr(getattr(original, name, None), "__doc__", None)
-        return twin
-
-    return document
+S = TypeVar("S", bound=msgspec.Struct)
 
 
-@_documented_by(api.Run)
-class Run(RunRecord, kw_only=True, dict=True, eq=False):
-    """A run of W&B, for code without `await`; see `aiowandb.AsyncApi.run`."""
+class Append(Twin[api.Append]):
+    """Rows on their way to a run; see `Run.append`."""
 
-    @classmethod
-    def of(cls, run: api.Run, portal: Portal) -> Self:
-        fields: dict[str, Any] = {name: getattr(run, name) for name in run.__struct_fields__}
-        twin = cls(**fields)
-        vars(twin).update(_run=run, _portal=portal)
-        return twin
+    def __enter__(self) -> Self:
+        self._portal.call(self._async.__aenter__)
+        return self
 
-    @property
-    def _async(self) -> api.Run:
-        run: api.Run = vars(self)["_run"]
-        return run
-
-    @property
-    def _loop(self) -> Portal:
-        portal: Portal = vars(self)["_portal"]
-        return portal
-
-    def history(
+    def __exit__(
         self,
-        samples: int = 500,
-        keys: Sequence[str] | None = None,
-        x_axis: str = "_step",
-        stream: Literal["default", "system"] = "default",
-    ) -> list[dict[str, Any]]:
-        return self._loop.call(self._async.history, samples, keys, x_axis, stream)
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal.call(self._async.__aexit__, exc_type, exc, traceback)
 
-    def scan_history(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        for rows in self._loop.iterate(self._async._row_pages(keys, page_size, min_step, max_step)):
-            yield from rows
-
-    def scan_history_batches(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-    ) -> Iterator[pa.RecordBatch]:
-        return self._loop.iterate(
-            self._async.scan_history_batches(keys, page_size, min_step, max_step)
-        )
+    __call__ = blocking(api.Append.__call__)
 
 
-@_documented_by(api.Runs)
-class Runs:
-    """The runs that a query finds, for code without `await`; see `aiowandb.AsyncApi.runs`."""
+class Run(Twin[api.Run]):
+    """A run of W&B. Its attributes are here already, its rows come when asked for.
 
-    def __init__(self, runs: api.Runs, portal: Portal) -> None:
-        self._async = runs
-        self._loop = portal
+    >>> run = api.run("entity/project/run_id")
+    >>> run.name, run.config["lr"], run.summary["loss"], run.tags
+    """
 
-    def __iter__(self) -> Iterator[Run]:
-        for page in self.pages():
-            yield from page
+    id = Shared[str]()
+    storage_id = Shared[str]()
+    entity = Shared[str]()
+    project = Shared[str]()
+    path = Shared[list[str]]()
+    url = Shared[str]()
+    name = Shared[str | None]()
+    state = Shared[str | None]()
+    tags = Shared[list[str]]()
+    group = Shared[str | None]()
+    job_type = Shared[str | None]()
+    commit = Shared[str | None]()
+    notes = Shared[str | None]()
+    description = Shared[str | None]()
+    read_only = Shared[bool | None]()
+    created_at = Shared[datetime | None]()
+    heartbeat_at = Shared[datetime | None]()
+    user = Shared[User | None]()
+    username = Shared[str | None]()
+    sweep_name = Shared[str | None]()
+    config = Shared[dict[str, Any]]()
+    raw_config = Shared[dict[str, Any]]()
+    summary = Shared[Summary]()
+    system_metrics = Shared[dict[str, Any]]()
+    history_keys = Shared[HistoryKeys | None]()
+    history_line_count = Shared[int | None]()
+    last_step = Shared[int]()
 
-    def pages(self) -> Iterator[list[Run]]:
-        for page in self._loop.iterate(self._async.pages()):
-            yield [Run.of(run, self._loop) for run in page]
+    history = blocking(api.Run.history)
+    if TYPE_CHECKING:  # what type= gives cannot be told through `paged`
 
-    def count(self) -> int:
-        return self._loop.call(self._async.count)
+        @overload
+        def scan_history(
+            self,
+            keys: Sequence[str] | None = None,
+            page_size: int = 1000,
+            min_step: int | None = None,
+            max_step: int | None = None,
+            *,
+            type: None = None,
+        ) -> Iterator[dict[str, Any]]: ...
 
-    def export(self, folder: str | Path, *, format: Format = "parquet") -> ExportResult:
-        return self._loop.call(self._async.export, folder, format=format)
+        @overload
+        def scan_history(
+            self,
+            keys: Sequence[str] | None = None,
+            page_size: int = 1000,
+            min_step: int | None = None,
+            max_step: int | None = None,
+            *,
+            type: type[S],
+        ) -> Iterator[S]: ...
+
+        def scan_history(self, *args: Any, **kwargs: Any) -> Any: ...
+    else:
+        scan_history = paged(api.Run.scan_history, api.Run._row_pages, as_it_is)
+    scan_history_batches = iterating(api.Run.scan_history_batches, as_it_is)
+    update = blocking(api.Run.update)
+    refresh = blocking(api.Run.refresh)
+    append = making(api.Run.append, Append)
+    wait_until_finished = blocking(api.Run.wait_until_finished)
+    stop = blocking(api.Run.stop)
+    delete = blocking(api.Run.delete)
 
 
-@_documented_by(api.AsyncApi)
-class Api:
+class Runs(Twin[api.Runs]):
+    """The runs that a query finds. Nothing is sent until they are used.
+
+    >>> runs = api.runs("entity/project")
+    >>> len(runs), runs[0], runs[10:20]
+    >>> for run in runs:
+    ...     print(run.name)
+    """
+
+    pages = iterating(api.Runs.pages, each(Run))
+    count = blocking(api.Runs.count)
+    to_list = giving(api.Runs.to_list, each(Run))
+    to_arrow = blocking(api.Runs.to_arrow)
+    to_pandas = blocking(api.Runs.to_pandas)
+    to_polars = blocking(api.Runs.to_polars)
+    export = blocking(api.Runs.export)
+
+    __iter__ = paged(api.Runs.__aiter__, api.Runs.pages, each(Run))
+    __len__ = count
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Run]: ...
+
+    def __getitem__(self, index: int | slice) -> Run | list[Run]:
+        if isinstance(index, slice):
+            return each(Run)(self._portal.call(self._async.__getitem__, index), self._portal)
+        return Run(self._portal.call(self._async.__getitem__, index), self._portal)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """What pandas, polars and duckdb read the table of `to_arrow` through."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+
+class Api(Twin[api.AsyncApi]):
     """Everything that W&B knows, for code without `await`. The names are those of `AsyncApi`.
 
     Works in scripts, in threads and in notebooks.
@@ -132,7 +178,7 @@ class Api:
         max_concurrency: int | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._async = api.AsyncApi(
+        original = api.AsyncApi(
             api_key,
             base_url=base_url,
             entity=entity,
@@ -141,14 +187,17 @@ class Api:
             max_concurrency=max_concurrency,
             transport=transport,
         )
-        self._loop = Portal()
+        self._start(original)
 
     @classmethod
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
         twin = cls.__new__(cls)
-        twin._async = api.AsyncApi.local(path, project=project)
-        twin._loop = Portal()
+        twin._start(api.AsyncApi.local(path, project=project))
         return twin
+
+    def _start(self, original: api.AsyncApi) -> None:
+        super().__init__(original, Portal())
+        self._portal.keep_open(original)
 
     def __enter__(self) -> Self:
         return self
@@ -163,29 +212,16 @@ class Api:
 
     def close(self) -> None:
         """Close the connections and the event loop. `with` does it for you."""
-        try:
-            self._loop.call(self._async.aclose)
-        finally:
-            self._loop.close()
+        self._portal.close()
 
-    @property
-    def traffic(self) -> Traffic:
-        return self._async.traffic
-
-    def viewer(self) -> Viewer:
-        return self._loop.call(self._async.viewer)
-
-    def run(self, path: str) -> Run:
-        return Run.of(self._loop.call(self._async.run, path), self._loop)
-
-    def runs(
-        self,
-        path: str | None = None,
-        filters: Mapping[str, Any] | None = None,
-        order: str = "-created_at",
-        per_page: int = 50,
-    ) -> Runs:
-        return Runs(self._async.runs(path, filters, order, per_page), self._loop)
+    traffic = Shared[Traffic]()
+    flush = making(api.AsyncApi.flush, as_it_is)
+    viewer = Asked(api.AsyncApi.viewer)
+    default_entity = Asked(api.AsyncApi.default_entity)
+    run = giving(api.AsyncApi.run, Run)
+    runs = making(api.AsyncApi.runs, Runs)
+    create_run = giving(api.AsyncApi.create_run, Run)
+    create_project = blocking(api.AsyncApi.create_project)
 
     def __repr__(self) -> str:
         return repr(self._async).replace("AsyncApi", type(self).__name__)

@@ -1,16 +1,28 @@
-"""Task groups for people: what goes wrong in a task comes out as itself, not as a group."""
+"""Task groups whose errors come out as themselves, and reading ahead that may be left any time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Generic, Protocol, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Stream(Protocol[T_co]):
+    """Items that come with time, and that may be left early."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+
+    def __anext__(self) -> Awaitable[T_co]: ...
+
+    def aclose(self) -> Awaitable[object]: ...
 
 
 @asynccontextmanager
@@ -23,23 +35,83 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise _first(group) from None
 
 
-@asynccontextmanager
-async def read_ahead(
-    items: AsyncGenerator[T], max_ahead: int = 1
-) -> AsyncIterator[MemoryObjectReceiveStream[T]]:
-    """Let the generator work on its next items while the block uses this one."""
-    send, receive = anyio.create_memory_object_stream[T](max_ahead)
-    with receive:
-        async with task_group() as tasks:
-            tasks.start_soon(_pump, items, send)
-            yield receive
-            tasks.cancel_scope.cancel()
+class ReadAhead(Generic[T]):
+    """The items of a generator, the next ones made in a task while this one is used.
+
+    The task belongs to the given group. It ends when the items do, and when this
+    iterator is closed or forgotten: a loop over it may be left with a plain `break`.
+    """
+
+    def __init__(self, items: AsyncGenerator[T], tasks: TaskGroup, max_ahead: int = 1) -> None:
+        # One item is always in the hand of the task, waiting to be sent.
+        send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
+        self._scope = anyio.CancelScope()
+        self._thread = threading.get_ident()
+        tasks.start_soon(_feed, items, send, self._scope)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            item = await self._items.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            raise StopAsyncIteration from None
+        if isinstance(item, _Failure):
+            raise item.error
+        return item
+
+    async def aclose(self) -> None:
+        """Stop what is under way."""
+        self.__del__()
+
+    def __del__(self) -> None:
+        self._items.close()
+        # Garbage may be collected by any thread, and only its own may touch the loop.
+        # The task then ends where it next tries to send.
+        if self._thread == threading.get_ident():
+            with suppress(RuntimeError):  # the loop is over, and the task with it
+                self._scope.cancel()
 
 
-async def _pump(items: AsyncGenerator[T], send: MemoryObjectSendStream[T]) -> None:
-    async with send, aclosing(items):
-        async for item in items:
-            await send.send(item)
+class Items(Generic[T]):
+    """The items of pages, one by one."""
+
+    def __init__(self, pages: Stream[Sequence[T]]) -> None:
+        self._pages = pages
+        self._page: Iterator[T] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            for item in self._page:
+                return item
+            self._page = iter(await self._pages.__anext__())
+
+    async def aclose(self) -> None:
+        """Stop what is under way."""
+        await self._pages.aclose()
+
+
+class _Failure:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+async def _feed(
+    items: AsyncGenerator[T], send: MemoryObjectSendStream[T | _Failure], scope: anyio.CancelScope
+) -> None:
+    with scope:
+        async with send, aclosing(items):
+            try:
+                async for item in items:
+                    await send.send(item)
+            except anyio.BrokenResourceError:
+                pass  # nobody reads any more
+            except Exception as error:
+                await send.send(_Failure(error))
 
 
 def _first(error: BaseException) -> BaseException:

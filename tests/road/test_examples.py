@@ -19,7 +19,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(scope="module")
 def run_path(sample: Sample) -> str:
     with Api.local(sample.folder) as api:
-        return next(iter(api.runs(sample.path, filters={"state": "finished"}))).path
+        run = next(iter(api.runs(sample.path, filters={"state": "finished"})))
+        return "/".join(run.path)
 
 
 def example(name: str, *arguments: str | Path, url: str, key: str) -> str:

@@ -14,9 +14,10 @@ import pytest
 
 from aiowandb import AsyncApi, ExportError, UsageError
 from aiowandb.export.schema import HistorySchema, SchemaSurprise
-from aiowandb.history.columns import flattened, rows_to_batch
+from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.kinds import Kind
 from aiowandb.paths import RunRef
+from aiowandb.wire.dotted import flattened
 
 from .conftest import ROWS, RUNS, Sample
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from aiowandb import AsyncApi, InvalidPathError, NotFoundError, Run, UsageError
-from aiowandb.history.columns import flattened
+from aiowandb.wire.dotted import flattened
 
 from .conftest import ROWS, RUNS, Sample
 
@@ -53,7 +53,7 @@ async def test_one_run_is_what_the_list_says_of_it(api: AsyncApi, sample: Sample
         listed.config,
         listed.tags,
     )
-    assert repr(run) == f"<Run {run.path} ({run.state})>"
+    assert repr(run) == f"<Run {sample.path}/{run.id} ({run.state})>"
 
 
 async def test_paths_may_be_shortened_to_what_the_defaults_fill_in(sample: Sample) -> None:
@@ -114,10 +114,13 @@ async def test_steps_bound_what_is_read(api: AsyncApi, sample: Sample) -> None:
 async def test_a_sample_is_a_part_of_the_whole(api: AsyncApi, sample: Sample) -> None:
     run = [run async for run in api.runs(sample.path)][-1]
     steps = {row["_step"] async for row in run.scan_history()}
-    for rows in (await run.history(samples=20), await run.history(samples=20, keys=["train/loss"])):
+    for rows in (
+        await run.history(samples=20, pandas=False),
+        await run.history(samples=20, keys=["train/loss"], pandas=False),
+    ):
         assert 0 < len(rows) <= 20
         assert {row["_step"] for row in rows} <= steps
-    assert await run.history(samples=3, stream="system")
+    assert await run.history(samples=3, stream="system", pandas=False)
 
 
 async def test_leaving_early_is_fine(api: AsyncApi, sample: Sample) -> None:

@@ -32,8 +32,8 @@ def test_it_reads_what_the_async_api_reads(sample: Sample) -> None:
         run = next(iter(runs))
         assert api.run(run.path).config == run.config
         assert sum(batch.num_rows for batch in run.scan_history_batches()) == ROWS
-        assert len(run.history(samples=10)) == 10
-        assert api.viewer().entity == "local"
+        assert len(run.history(samples=10, pandas=False)) == 10
+        assert api.viewer.entity == "local"
 
 
 def test_it_exports(sample: Sample, tmp_path: Path) -> None:
@@ -66,13 +66,13 @@ def test_a_closed_api_says_so(sample: Sample) -> None:
     api = Api.local(sample.folder)
     api.close()
     with pytest.raises(UsageError, match="closed"):
-        api.viewer()
+        _ = api.viewer
 
 
 def test_closing_ends_the_thread(sample: Sample) -> None:
     before = threading.active_count()
     with Api.local(sample.folder) as api:
-        api.viewer()
+        _ = api.viewer
     assert not any(t.name == "aiowandb-portal" for t in threading.enumerate())
     assert threading.active_count() >= before
 

@@ -42,7 +42,7 @@ def test_a_summary_may_hold_what_json_has_no_word_for() -> None:
 
 def test_nothing_is_an_empty_mapping() -> None:
     run = decoded(config=None, summaryMetrics=None, historyKeys=None)
-    assert (run.config, run.summary, run.system_metrics, run.last_step) == ({}, {}, {}, -1)
+    assert (run.config, dict(run.summary), run.last_step) == ({}, {}, -1)
 
 
 def test_times_are_aware_whether_the_server_says_so_or_not() -> None:

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aiowandb.tasks import read_ahead, task_group
+from aiowandb.tasks import Items, ReadAhead, task_group
 
 pytestmark = pytest.mark.anyio
 
@@ -54,20 +54,39 @@ class Numbers:
 
 async def test_reading_ahead_stops_at_its_bound_and_closes_what_it_reads() -> None:
     numbers = Numbers()
-    async with read_ahead(numbers(), max_ahead=2) as ahead:
-        assert await ahead.receive() == 1
+    async with task_group() as tasks:
+        ahead = ReadAhead(numbers(), tasks, max_ahead=2)
+        assert await anext(ahead) == 1
         await anyio.wait_all_tasks_blocked()
-        # one given, two waiting, one in hand
-        assert numbers.made == 4
+        assert numbers.made == 1 + 2
+        await ahead.aclose()
     assert numbers.closed
 
 
-async def test_an_error_while_reading_ahead_reaches_the_reader() -> None:
+async def test_a_loop_that_is_left_ends_the_reading() -> None:
+    numbers = Numbers()
+    async with task_group() as tasks:
+        async for number in ReadAhead(numbers(), tasks):
+            assert number == 1
+            break
+    assert numbers.closed
+
+
+async def test_an_error_while_reading_ahead_reaches_the_reader_after_the_items() -> None:
     async def broken() -> AsyncGenerator[int]:
         yield 1
         raise KeyError("lost")
 
-    with pytest.raises(KeyError, match="lost"):
-        async with read_ahead(broken()) as ahead:
-            async for _ in ahead:
-                pass
+    async with task_group() as tasks:
+        ahead = ReadAhead(broken(), tasks)
+        assert await anext(ahead) == 1
+        with pytest.raises(KeyError, match="lost"):
+            await anext(ahead)
+
+
+async def test_pages_are_read_item_by_item() -> None:
+    async def pages() -> AsyncGenerator[list[int]]:
+        for page in ([1, 2], [], [3]):
+            yield page
+
+    assert [item async for item in Items(pages())] == [1, 2, 3]

@@ -4,8 +4,9 @@ May import every layer below; `history`, `export` and `local` only inside functi
 so that what they need is loaded when it is used.
 """
 
+from aiowandb.api.append import Append
 from aiowandb.api.client import AsyncApi
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 
-__all__ = ["AsyncApi", "Run", "Runs"]
+__all__ = ["Append", "AsyncApi", "Run", "Runs"]

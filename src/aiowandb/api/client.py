@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,10 @@ from aiowandb.api.runs import Runs
 from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError
 from aiowandb.net import Session, Traffic
-from aiowandb.wire.runs import RunRecord, get_run
+from aiowandb.paths import RunRef, new_run_id
+from aiowandb.wire.runs import ALL_PARTS, Part, RunRecord, get_run
 from aiowandb.wire.viewer import Viewer
+from aiowandb.wire.writing import create_project, create_run
 
 _IN_PROCESS_URL = "http://wandb.in-process"
 
@@ -82,6 +84,7 @@ class AsyncApi:
         return api
 
     async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
         return self
 
     async def __aexit__(
@@ -106,14 +109,50 @@ class AsyncApi:
         """The user that the API key belongs to."""
         return await self._defaults.viewer()
 
-    async def run(self, path: str) -> Run:
+    async def default_entity(self) -> str:
+        """The entity that shortened paths belong to."""
+        return await self._defaults.entity()
+
+    def flush(self) -> None:
+        """Forget what was read: the next look at the same thing asks W&B again."""
+        self._session.flush()
+
+    async def run(self, path: str | Sequence[str]) -> Run:
         """One run, by `entity/project/run_id`, a shortened path, or its URL in the browser."""
         ref = await self._defaults.run(path)
-        project = (await self._session.ask(get_run(ref))).project
+        project = (await self._session.recall(get_run(ref))).project
         record: RunRecord | None = project.run if project else None
         if record is None:
             raise NotFoundError(f"Could not find run {ref}.", operation="Run")
         return Run.of(record, self._session, ref.entity, ref.project)
+
+    async def create_run(
+        self,
+        run_id: str | None = None,
+        project: str | None = None,
+        entity: str | None = None,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Run:
+        """Make a run, in a project that is made too if need be. It is `running` at first.
+
+        >>> run = await api.create_run(project="mnist", config={"lr": 0.1})
+        >>> async with run.append(state="finished") as log:
+        ...     await log({"loss": 0.5})
+        """
+        path = "/".join(part for part in (entity, project) if part) or None
+        owner, where = await self._defaults.project(path)
+        ref = RunRef(owner, where, run_id or new_run_id())
+        saved = await self._session.ask(
+            create_run(ref, name=name, config=config or {}, tags=tags, state="running")
+        )
+        return Run.of(saved.upsert_bucket.bucket, self._session, owner, where)
+
+    async def create_project(self, name: str, entity: str | None = None) -> None:
+        """Make a project."""
+        await self._session.ask(create_project(entity or await self._defaults.entity(), name))
 
     def runs(
         self,
@@ -121,16 +160,18 @@ class AsyncApi:
         filters: Mapping[str, Any] | None = None,
         order: str = "-created_at",
         per_page: int = 50,
+        include: Collection[Part] = ALL_PARTS,
     ) -> Runs:
         """The runs of a project, newest first; nothing is sent until they are used.
 
-        `filters` are W&B's, in MongoDB's style.
+        `filters` are W&B's, in MongoDB's style. Config, summary, system metrics and
+        history keys come with each page; `include` names those that are wanted.
 
         >>> runs = api.runs("entity/project", filters={"state": "finished"})
         >>> async for run in runs:
         ...     print(run.name, run.summary.get("loss"))
         """
-        return Runs(self._session, self._defaults, path, filters or {}, order, per_page)
+        return Runs(self._session, self._defaults, path, filters or {}, order, per_page, include)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session.settings.base_url}>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiowandb.errors import AuthenticationError, UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef, parse_project_path, parse_run_path
@@ -15,9 +17,8 @@ class Defaults:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._viewer: Viewer | None = None
 
-    async def run(self, path: str) -> RunRef:
+    async def run(self, path: str | Sequence[str]) -> RunRef:
         """The run that the path names."""
         parsed = parse_run_path(path)
         project = parsed.project or self._session.settings.project
@@ -45,10 +46,9 @@ class Defaults:
 
     async def viewer(self) -> Viewer:
         """The user that the credentials belong to."""
-        if self._viewer is None:
-            self._viewer = (await self._session.ask(viewer())).viewer
-        if self._viewer is None:
+        user = (await self._session.recall(viewer())).viewer
+        if user is None:
             raise AuthenticationError(
                 f"{self._session.settings.base_url} knows no account for this API key."
             )
-        return self._viewer
+        return user

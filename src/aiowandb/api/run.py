@@ -1,21 +1,34 @@
-"""`Run`: what W&B knows of one run, and its rows."""
+"""`Run`: what W&B knows of one run, its rows, and what can be done to it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from aiowandb.errors import NotFoundError, UsageError
+import anyio
+import msgspec
+
+from aiowandb.api.append import Append
+from aiowandb.api.rows import as_frame, as_structs, number
+from aiowandb.config import app_url
+from aiowandb.errors import ConflictError, NotFoundError, UsageError
 from aiowandb.net import Session
+from aiowandb.tasks import Items, Stream
 from aiowandb.wire import lenient
+from aiowandb.wire.changes import RunChanges
+from aiowandb.wire.dotted import flattened
 from aiowandb.wire.history import sampled_keys, sampled_rows
-from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.runs import RunRecord, get_run, run_state
+from aiowandb.wire.writing import delete_run, save_run, stop_run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from aiowandb.history.pages import Page
+
+S = TypeVar("S", bound=msgspec.Struct)
+_ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 
 class Run(RunRecord, kw_only=True, dict=True, eq=False):
@@ -28,16 +41,17 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
     @classmethod
     def of(cls, record: RunRecord, session: Session, entity: str, project: str) -> Self:
         """The run that this record describes."""
-        fields: dict[str, Any] = {name: getattr(record, name) for name in record.__struct_fields__}
-        fields.update(entity=entity, project=project)
-        run = cls(**fields)
+        run = cls(storage_id=record.storage_id, id=record.id)
+        run.entity, run.project = entity, project
         vars(run)["_session"] = session
+        run._take(record)
         return run
 
     @property
-    def _session(self) -> Session:
-        session: Session = vars(self)["_session"]
-        return session
+    def url(self) -> str:
+        """The run's page for people."""
+        site = app_url(self._session.settings.base_url)
+        return f"{site}/{self.entity}/{self.project}/runs/{self.id}"
 
     async def history(
         self,
@@ -45,68 +59,173 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         keys: Sequence[str] | None = None,
         x_axis: str = "_step",
         stream: Literal["default", "system"] = "default",
-    ) -> list[dict[str, Any]]:
+        *,
+        pandas: bool = True,
+    ) -> Any:
         """A sample of the rows, at most `samples` of them. All of them: `scan_history()`.
 
-        With `keys`, only rows that have all of these keys and the x axis.
+        A pandas DataFrame where pandas is installed, else, or with `pandas=False`, a
+        list of dicts. With `keys`, only rows that have all of these keys and the x
+        axis. `stream="system"` samples the system metrics.
         """
         if keys is None:
-            texts = await self._session.ask(
-                sampled_rows(self.ref, samples, system=stream == "system")
-            )
-            if texts.project is None or texts.project.run is None:
-                raise self._gone()
-            return [lenient.loads(text) for text in texts.project.run.history or ()]
-        if stream == "system":
+            rows = await self._sampled_rows(samples, system=stream == "system")
+        elif stream == "system":
             raise UsageError("keys= selects from the history; the system metrics come whole.")
-        wanted = dict.fromkeys((x_axis, *_checked_keys(keys)))
-        sampled = await self._session.ask(sampled_keys(self.ref, list(wanted), samples))
-        if sampled.project is None or sampled.project.run is None:
-            raise self._gone()
-        found = sampled.project.run.sampled_history or [[]]
-        return [{key: _number(value) for key, value in row.items()} for row in found[0]]
+        else:
+            rows = await self._sampled_keys(samples, [x_axis, *_checked_keys(keys)])
+        return as_frame(rows) if pandas else rows
 
-    async def scan_history(
+    @overload
+    def scan_history(
         self,
         keys: Sequence[str] | None = None,
         page_size: int = 1000,
         min_step: int | None = None,
         max_step: int | None = None,
-    ) -> AsyncGenerator[dict[str, Any]]:
+        *,
+        type: None = None,
+    ) -> Stream[dict[str, Any]]: ...
+
+    @overload
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        type: type[S],
+    ) -> Stream[S]: ...
+
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        type: type[msgspec.Struct] | None = None,
+    ) -> Stream[Any]:
         """Every row in step order; with `keys`, every row that has all of these keys.
 
-        `min_step` is included, `max_step` is not.
+        `min_step` is included, `max_step` is not. Nested keys come under dotted names.
+        With `type`, each row is made into that `msgspec.Struct`.
 
         >>> async for row in run.scan_history(keys=["loss"]):
         ...     print(row["_step"], row["loss"])
         """
-        async with aclosing(self._row_pages(keys, page_size, min_step, max_step)) as pages:
-            async for rows in pages:
-                for row in rows:
-                    yield row
+        pages = self._row_pages(keys, page_size, min_step, max_step, type=type)
+        return Items(self._session.ahead(pages))
 
-    async def scan_history_batches(
+    def scan_history_batches(
         self,
         keys: Sequence[str] | None = None,
         page_size: int = 1000,
         min_step: int | None = None,
         max_step: int | None = None,
-    ) -> AsyncGenerator[pa.RecordBatch]:
+    ) -> Stream[pa.RecordBatch]:
         """The same rows as Arrow record batches: nested keys as dotted columns."""
-        async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
-            async for page in pages:
-                yield page.to_batch()
+        return self._session.ahead(self._batches(keys, page_size, min_step, max_step))
+
+    async def update(self, *, merge: bool = False) -> None:
+        """Send what was changed here: config, summary, name, tags, notes, group and the like.
+
+        What was not changed is not touched. If W&B's copy of the same thing was changed
+        since it was read, nothing is sent and `ConflictError` says what; with `merge`,
+        the changes are laid over W&B's copy.
+
+        >>> run.config["lr"] = 0.1
+        >>> run.tags.append("best")
+        >>> await run.update()
+        """
+        changes = RunChanges.of(self._read, self)
+        if not changes:
+            return
+        current = await self._current()
+        if not merge and (moved := changes.conflicts(self._read, current)):
+            raise ConflictError(
+                f"Run {self.ref}: {' and '.join(moved)} changed at W&B since this run was read:"
+                " refresh() and change it again, or update(merge=True)."
+            )
+        saved = await self._session.ask(save_run(changes.input(current)))
+        self._take(saved.upsert_bucket.bucket)
+
+    async def refresh(self) -> None:
+        """Read the run again; changes that were not sent are forgotten."""
+        self._take(await self._current())
+
+    async def delete(self, delete_artifacts: bool = False) -> None:
+        """Delete the run, with its artifacts if asked to."""
+        await self._session.ask(delete_run(self.storage_id, delete_artifacts=delete_artifacts))
+
+    async def stop(self) -> bool:
+        """Ask the script of a live run to stop; says whether W&B passed that on."""
+        return (await self._session.ask(stop_run(self.storage_id))).stop_run.success
+
+    async def wait_until_finished(self, poll_interval: float = 5.0) -> str:
+        """Wait until the run has ended, and give the state that it ended in."""
+        while True:
+            found = (await self._session.ask(run_state(self.ref))).project
+            if found is None or found.run is None:
+                raise self._gone()
+            self.state = found.run.state
+            if self.state in _ENDED:
+                await self.refresh()
+                return self.state
+            await anyio.sleep(poll_interval)
+
+    def append(self, *, state: str | None = None) -> Append:
+        """Add rows to the end of the history, also of a run that has finished.
+
+        The run's state afterwards is what it was before, or `state`: finished, failed or
+        running. One writer at a time: W&B does not keep two apart.
+
+        >>> async with run.append() as log:
+        ...     await log({"loss": 0.1})
+        ...     await log({"loss": 0.05}, step=100)
+        """
+        return Append(self, self._session, state)
+
+    async def _sampled_rows(self, samples: int, *, system: bool) -> list[dict[str, Any]]:
+        found = await self._session.recall(sampled_rows(self.ref, samples, system=system))
+        if found.project is None or found.project.run is None:
+            raise self._gone()
+        texts = found.project.run.history or ()
+        return [dict(flattened(lenient.loads(text))) for text in texts]
+
+    async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
+        wanted = list(dict.fromkeys(keys))
+        found = await self._session.recall(sampled_keys(self.ref, wanted, samples))
+        if found.project is None or found.project.run is None:
+            raise self._gone()
+        rows = (found.project.run.sampled_history or [[]])[0]
+        return [{key: number(value) for key, value in row.items()} for row in rows]
 
     async def _row_pages(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        type: type[msgspec.Struct] | None = None,
+    ) -> AsyncGenerator[list[Any]]:
+        async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
+            async for page in pages:
+                rows = page.to_rows()
+                yield rows if type is None else as_structs(rows, type, str(self.ref))
+
+    async def _batches(
         self,
         keys: Sequence[str] | None,
         page_size: int,
         min_step: int | None,
         max_step: int | None,
-    ) -> AsyncGenerator[list[dict[str, Any]]]:
+    ) -> AsyncGenerator[pa.RecordBatch]:
         async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
             async for page in pages:
-                yield page.to_rows()
+                yield page.to_batch()
 
     async def _pages(
         self,
@@ -118,26 +237,43 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         from aiowandb.history.plan import plan_history
         from aiowandb.history.scan import Selection, scan_pages
 
-        selection = Selection(
-            None if keys is None else tuple(_checked_keys(keys)), min_step or 0, max_step, page_size
-        )
+        chosen = None if keys is None else tuple(_checked_keys(keys))
+        selection = Selection(chosen, min_step or 0, max_step, page_size)
         plan = await plan_history(self._session, self.ref)
         async with aclosing(scan_pages(self._session, plan, selection)) as pages:
             async for page in pages:
                 yield page
 
+    async def _current(self) -> RunRecord:
+        project = (await self._session.ask(get_run(self.ref))).project
+        if project is None or project.run is None:
+            raise self._gone()
+        return project.run
+
+    def _take(self, record: RunRecord) -> None:
+        """Be what the record says, and remember it as what was read."""
+        for name in set(record.__struct_fields__) - {"entity", "project"}:
+            value = getattr(record, name)
+            setattr(self, name, list(value) if isinstance(value, list) else value)
+        for name in ("config", "summary", "system_metrics"):
+            vars(self).pop(name, None)
+        vars(self)["_read"] = record
+
     def _gone(self) -> NotFoundError:
         return NotFoundError(f"Could not find run {self.ref}.")
+
+    @property
+    def _session(self) -> Session:
+        session: Session = vars(self)["_session"]
+        return session
+
+    @property
+    def _read(self) -> RunRecord:
+        record: RunRecord = vars(self)["_read"]
+        return record
 
 
 def _checked_keys(keys: Sequence[str]) -> Sequence[str]:
     if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
         raise UsageError(f"keys must be specified in a list of strings, not {keys!r}.")
     return keys
-
-
-def _number(value: Any) -> Any:
-    # W&B has strings for the numbers that JSON has not.
-    if isinstance(value, str) and (number := lenient.as_float(value)) is not None:
-        return number
-    return value

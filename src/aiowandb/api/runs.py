@@ -1,24 +1,36 @@
-"""`Runs`: the runs of a project, read page by page, and their export."""
+"""`Runs`: the runs that a query finds, page by page, as a table, or as files."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
-from aiowandb.wire.runs import count_runs, list_runs
+from aiowandb.tasks import Items, Stream
+from aiowandb.wire.runs import Part, RunQuery, count_runs, list_runs
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
     from aiowandb.export import ExportResult, Format
 
 
 class Runs:
-    """The runs that a query finds. Nothing is sent until they are iterated or counted."""
+    """The runs that a query finds. Nothing is sent until they are used.
+
+    >>> runs = api.runs("entity/project")
+    >>> await runs.count()
+    >>> first, some = await runs[0], await runs[10:20]
+    >>> async for run in runs:
+    ...     print(run.name)
+    """
 
     def __init__(
         self,
@@ -28,52 +40,64 @@ class Runs:
         filters: Mapping[str, Any],
         order: str,
         per_page: int,
+        include: Collection[Part],
     ) -> None:
         if per_page < 1:
             raise UsageError(f"per_page must be at least 1, not {per_page}.")
         self._session = session
         self._defaults = defaults
         self._path = path
-        self._filters = filters
-        self._order = order
-        self._per_page = per_page
+        self._query = RunQuery(filters, order, per_page, frozenset(include))
 
-    async def __aiter__(self) -> AsyncIterator[Run]:
-        async with aclosing(self.pages()) as pages:
-            async for page in pages:
-                for run in page:
-                    yield run
+    def __aiter__(self) -> Stream[Run]:
+        return Items(self.pages())
 
-    async def pages(self) -> AsyncGenerator[list[Run]]:
+    def pages(self) -> Stream[list[Run]]:
         """The runs as they come from W&B, `per_page` at a time."""
-        entity, project = await self._defaults.project(self._path)
-        cursor: str | None = None
-        while True:
-            query = list_runs(
-                entity,
-                project,
-                filters=self._filters,
-                order=self._order,
-                per_page=self._per_page,
-                cursor=cursor,
-            )
-            found = (await self._session.ask(query)).project
-            if found is None:
-                raise _no_project(entity, project)
-            edges = found.runs.edges
-            if edges:
-                yield [Run.of(edge.node, self._session, entity, project) for edge in edges]
-            if not edges or not found.runs.page_info.has_next_page:
-                return
-            cursor = edges[-1].cursor
+        return self._session.ahead(self._pages())
 
     async def count(self) -> int:
         """How many runs there are."""
         entity, project = await self._defaults.project(self._path)
-        found = (await self._session.ask(count_runs(entity, project, self._filters))).project
+        query = count_runs(entity, project, self._query.filters)
+        found = (await self._session.recall(query)).project
         if found is None:
             raise _no_project(entity, project)
         return found.run_count
+
+    @overload
+    def __getitem__(self, index: int) -> Awaitable[Run]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Awaitable[list[Run]]: ...
+
+    def __getitem__(self, index: int | slice) -> Awaitable[Run] | Awaitable[list[Run]]:
+        return self._slice(index) if isinstance(index, slice) else self._item(index)
+
+    async def to_list(self) -> list[Run]:
+        """All runs."""
+        return [run async for run in self]
+
+    async def to_arrow(self) -> pa.Table:
+        """A table with a row a run: its own fields, `config.*` and `summary.*` flattened.
+
+        pandas, polars and duckdb read it directly.
+        """
+        from aiowandb.export.table import runs_table, table_row
+
+        return runs_table([table_row(run) async for run in self])
+
+    async def to_pandas(self) -> pd.DataFrame:
+        """The table of `to_arrow` as a pandas DataFrame."""
+        return (await self.to_arrow()).to_pandas()
+
+    async def to_polars(self) -> pl.DataFrame:
+        """The table of `to_arrow` as a polars DataFrame."""
+        import polars as pl
+
+        frame = pl.from_arrow(await self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is never a series
+        return frame
 
     async def export(self, folder: str | Path, *, format: Format = "parquet") -> ExportResult:
         """Write these runs and their whole histories into a folder.
@@ -87,8 +111,46 @@ class Runs:
         """
         from aiowandb.export import export_runs
 
-        async with aclosing(self.pages()) as pages:
+        async with aclosing(self._pages(fresh=True)) as pages:
             return await export_runs(self._session, pages, folder, format)
+
+    async def _item(self, index: int) -> Run:
+        if index < 0:
+            index += await self.count()
+        found = await self._slice(slice(index, index + 1)) if index >= 0 else []
+        if not found:
+            raise IndexError(f"there are {await self.count()} runs")
+        return found[0]
+
+    async def _slice(self, wanted: slice) -> list[Run]:
+        ends = (wanted.start, wanted.stop, wanted.step)
+        if any(end is not None and end < 0 for end in ends):
+            wanted = slice(*wanted.indices(await self.count()))
+        found: list[Run] = []
+        async with aclosing(self._pages()) as pages:
+            async for page in pages:
+                found += page
+                if wanted.stop is not None and len(found) >= max(wanted.start or 0, wanted.stop):
+                    break
+        return found[wanted]
+
+    async def _pages(self, *, fresh: bool = False) -> AsyncGenerator[list[Run]]:
+        entity, project = await self._defaults.project(self._path)
+        ask = self._session.ask if fresh else self._session.recall
+        cursor: str | None = None
+        while True:
+            found = (await ask(list_runs(entity, project, self._query, cursor))).project
+            if found is None:
+                raise _no_project(entity, project)
+            edges = found.runs.edges
+            if edges:
+                yield [Run.of(edge.node, self._session, entity, project) for edge in edges]
+            if not edges or not found.runs.page_info.has_next_page:
+                return
+            cursor = edges[-1].cursor
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._path or 'of the default project'}>"
 
 
 def _no_project(entity: str, project: str) -> NotFoundError:

@@ -16,7 +16,7 @@ stays whole. `_step` comes first and is always there, the other columns in the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from aiowandb.history.kinds import Kind
 from aiowandb.wire import lenient
+from aiowandb.wire.dotted import flattened
 
 STEP = "_step"
 _INT64 = range(-(2**63), 2**63)
@@ -44,19 +45,6 @@ def rows_to_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     arrays = {name: to_column(column) for name, column in columns.items()}
     schema = pa.schema([kind.field(name) for name, (kind, _) in arrays.items()])
     return pa.RecordBatch.from_arrays([array for _, array in arrays.values()], schema=schema)
-
-
-def flattened(row: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The row's leaves under their dotted names.
-
-    >>> list(flattened({"loss": 1, "val": {"acc": 0.5}}))
-    [('loss', 1), ('val.acc', 0.5)]
-    """
-    for key, value in row.items():
-        if isinstance(value, dict) and value and "_type" not in value:
-            yield from flattened(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from aiowandb.history.columns import STEP, rows_to_batch
 from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.wire import lenient
+from aiowandb.wire.dotted import find, flattened
 
 
 class Page(Protocol):
@@ -35,7 +36,7 @@ class JsonPage:
         return rows if self._keys is None else _with_all(rows, self._keys)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        return self._rows
+        return [dict(flattened(row)) for row in self._rows]
 
     def to_batch(self) -> pa.RecordBatch:
         return rows_to_batch(self._rows)
@@ -69,21 +70,8 @@ def _values(field: pa.Field, batch: pa.RecordBatch) -> list[Any]:
 def _with_all(rows: list[dict[str, Any]], keys: Collection[str]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
-        values = {key: _get(row, key) for key in (STEP, *keys)}
-        if all(value is not None for value in values.values()):
+        places = {key: find(row, key) for key in (STEP, *keys)}
+        values = {key: place[0][place[1]] for key, place in places.items() if place}
+        if len(values) == len(places) and None not in values.values():
             found.append(values)
     return found
-
-
-def _get(row: dict[str, Any], key: str) -> Any:
-    """The value under a dotted name, which may also be a literal key with dots."""
-    if key in row:
-        return row[key]
-    head, dot, tail = key.partition(".")
-    while dot:
-        inner = row.get(head)
-        if isinstance(inner, dict) and (value := _get(inner, tail)) is not None:
-            return value
-        more, dot, tail = tail.partition(".")
-        head = f"{head}.{more}"
-    return None

@@ -37,6 +37,11 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
     variables: Mapping[str, Any]
     answer: type[T]
 
+    @property
+    def changes(self) -> bool:
+        """Whether this tells W&B something, rather than asking."""
+        return self.document.lstrip().startswith("mutation")
+
     def body(self) -> bytes:
         return orjson.dumps(
             {"query": self.document, "variables": self.variables, "operationName": self.name}

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from aiowandb.errors import ServerError
+from aiowandb.errors import ServerError, UsageError
 
 _NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -24,6 +24,14 @@ def loads(text: str | bytes) -> Any:
         raise ServerError(f"W&B answered with JSON that cannot be read: {error}", error) from error
 
 
+def dumps(value: Any) -> str:
+    """Encode as W&B's own client does: NaN and the infinities as bare tokens."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"This cannot be said in JSON: {error}.") from error
+
+
 def as_float(text: str) -> float | None:
     """The number that W&B writes as a string where JSON has none for it, or None.
 
@@ -31,3 +39,13 @@ def as_float(text: str) -> float | None:
     -inf
     """
     return _NON_FINITE.get(text)
+
+
+def _plain(value: Any) -> Any:
+    # numpy's and torch's scalars and arrays know how to become Python's.
+    for method in ("tolist", "item"):
+        if callable(convert := getattr(value, method, None)):
+            return convert()
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    raise TypeError(f"a value of type {type(value).__name__}")

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
+from msgspec import UNSET, UnsetType
 
+from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
+from aiowandb.wire.summary import Summary
 
-# config, summary and the rest come with the page: asking for them run by run is
-# what makes other clients need thousands of requests.
-_RUN_FIELDS = """
-fragment RunFields on Run {
+Part = Literal["config", "summary", "system", "history_keys"]
+
+_FIELDS_OF_PARTS: Mapping[Part, str] = {
+    "config": "config",
+    "summary": "summaryMetrics",
+    "system": "systemMetrics",
+    "history_keys": "historyKeys",
+}
+ALL_PARTS = frozenset(_FIELDS_OF_PARTS)
+
+
+def run_fields(parts: Collection[Part] = ALL_PARTS) -> str:
+    """The fragment `RunFields`. Asking for a part run by run would cost a request each time."""
+    chosen = " ".join(field for part, field in _FIELDS_OF_PARTS.items() if part in parts)
+    return f"""
+fragment RunFields on Run {{
   id name displayName state tags group jobType commit readOnly notes description
-  createdAt heartbeatAt sweepName historyLineCount user { name username }
-  config summaryMetrics systemMetrics historyKeys
-}"""
+  createdAt heartbeatAt sweepName historyLineCount user {{ name username }} {chosen}
+}}"""
 
-_RUNS = (
-    """
+
+_RUNS = """
 query Runs($entity: String!, $project: String!, $filters: JSONString, $order: String,
            $perPage: Int, $cursor: String) {
   project(name: $project, entityName: $entity) {
@@ -35,21 +49,21 @@ query Runs($entity: String!, $project: String!, $filters: JSONString, $order: St
     }
   }
 }"""
-    + _RUN_FIELDS
-)
+
+_RUN = """
+query Run($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { ...RunFields } }
+}"""
+
+_RUN_STATE = """
+query RunState($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { state } }
+}"""
 
 _RUN_COUNT = """
 query RunCount($entity: String!, $project: String!, $filters: JSONString) {
   project(name: $project, entityName: $entity) { runCount(filters: $filters) }
 }"""
-
-_RUN = (
-    """
-query Run($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { ...RunFields } }
-}"""
-    + _RUN_FIELDS
-)
 
 
 class User(msgspec.Struct, frozen=True):
@@ -103,9 +117,9 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     history_line_count: int | None = None
     user: User | None = None
     history_keys: HistoryKeys | None = None
-    config_json: str | None = msgspec.field(name="config", default=None)
-    summary_json: str | None = msgspec.field(name="summaryMetrics", default=None)
-    system_json: str | None = msgspec.field(name="systemMetrics", default=None)
+    config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)
+    summary_json: str | UnsetType | None = msgspec.field(name="summaryMetrics", default=UNSET)
+    system_json: str | UnsetType | None = msgspec.field(name="systemMetrics", default=UNSET)
     # Not in the answer: whoever asked fills them in.
     entity: str = ""
     project: str = ""
@@ -119,41 +133,45 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
         return RunRef(self.entity, self.project, self.id)
 
     @property
-    def path(self) -> str:
-        """`entity/project/id`, as `api.run()` takes it."""
-        return str(self.ref)
+    def path(self) -> list[str]:
+        """Entity, project and id; `api.run()` takes it."""
+        return [self.entity, self.project, self.id]
 
-    @cached_property
+    @property
     def raw_config(self) -> dict[str, Any]:
         """The config as W&B stores it: each value wrapped, W&B's own keys included."""
-        return _object(self.config_json)
+        return _part(self.config_json, "config")
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The config as the script gave it."""
-        return {
-            key: value["value"] if isinstance(value, dict) and "value" in value else value
-            for key, value in self.raw_config.items()
-            if key not in ("_wandb", "wandb_version")
-        }
+        """The config as the script gave it. Changes are sent by `update()`."""
+        return unwrapped(self.raw_config)
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """The last, best or chosen value of each metric; NaN and Infinity are floats."""
-        return _object(self.summary_json)
+    def summary(self) -> Summary:
+        """The last, best or chosen value of each metric; NaN and Infinity are floats.
+
+        Changes are sent by `update()`.
+        """
+        return Summary(_part(self.summary_json, "summary"))
 
     @cached_property
     def system_metrics(self) -> dict[str, Any]:
         """The latest system metrics."""
-        return _object(self.system_json)
+        return _part(self.system_json, "system")
 
     @property
     def last_step(self) -> int:
         """The last step of the history, or -1 if there is none."""
         return self.history_keys.last_step if self.history_keys else -1
 
+    @property
+    def username(self) -> str | None:
+        """The name of the user who made the run."""
+        return self.user.username if self.user else None
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path} ({self.state})>"
+        return f"<{type(self).__name__} {self.ref} ({self.state})>"
 
 
 class RunEdge(msgspec.Struct):
@@ -191,28 +209,44 @@ class RunProject(msgspec.Struct):
     run: RunRecord | None
 
 
+class RunState(msgspec.Struct):
+    state: str
+
+
+class RunStateProject(msgspec.Struct):
+    run: RunState | None
+
+
+class RunStateData(msgspec.Struct):
+    project: RunStateProject | None
+
+
 class RunData(msgspec.Struct):
     project: RunProject | None
 
 
+class RunQuery(msgspec.Struct, frozen=True):
+    """Which runs, in which order, how many at a time, and what is asked of each."""
+
+    filters: Mapping[str, Any] = {}
+    order: str = "-created_at"
+    per_page: int = 50
+    parts: Collection[Part] = ALL_PARTS
+
+
 def list_runs(
-    entity: str,
-    project: str,
-    *,
-    filters: Mapping[str, Any],
-    order: str,
-    per_page: int,
-    cursor: str | None,
+    entity: str, project: str, query: RunQuery, cursor: str | None
 ) -> Operation[RunsData]:
+    """A page of a project's runs, behind the cursor."""
     variables = {
         "entity": entity,
         "project": project,
-        "filters": _filters_text(filters),
-        "order": order,
-        "perPage": per_page,
+        "filters": _filters_text(query.filters),
+        "order": query.order,
+        "perPage": query.per_page,
         "cursor": cursor,
     }
-    return Operation("Runs", _RUNS, variables, RunsData)
+    return Operation("Runs", _RUNS + run_fields(query.parts), variables, RunsData)
 
 
 def count_runs(entity: str, project: str, filters: Mapping[str, Any]) -> Operation[RunCountData]:
@@ -220,16 +254,32 @@ def count_runs(entity: str, project: str, filters: Mapping[str, Any]) -> Operati
     return Operation("RunCount", _RUN_COUNT, variables, RunCountData)
 
 
+def run_state(ref: RunRef) -> Operation[RunStateData]:
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
+    return Operation("RunState", _RUN_STATE, variables, RunStateData)
+
+
 def get_run(ref: RunRef) -> Operation[RunData]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("Run", _RUN, variables, RunData)
+    return Operation("Run", _RUN + run_fields(), variables, RunData)
+
+
+def unwrapped(raw_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a stored config, without what W&B itself keeps there."""
+    return {
+        key: value["value"] if isinstance(value, dict) and "value" in value else value
+        for key, value in raw_config.items()
+        if key not in ("_wandb", "wandb_version")
+    }
 
 
 def _filters_text(filters: Mapping[str, Any]) -> str:
     return orjson.dumps(filters).decode()
 
 
-def _object(text: str | None) -> dict[str, Any]:
+def _part(text: str | UnsetType | None, part: Part) -> dict[str, Any]:
+    if text is UNSET:
+        raise UsageError(f"This run was listed without its {part}: leave it in include=.")
     value = lenient.loads(text) if text else {}
     return value if isinstance(value, dict) else {}
 

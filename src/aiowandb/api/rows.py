@@ -1,0 +1,52 @@
+"""Rows in the form that their user asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from aiowandb.errors import RowError
+from aiowandb.wire import lenient
+
+S = TypeVar("S", bound=msgspec.Struct)
+_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def as_structs(rows: Sequence[dict[str, Any]], kind: type[S], run: str) -> list[S]:
+    """Each row as this struct, or a `RowError` that says which value does not fit."""
+    try:
+        return [msgspec.convert(row, kind) for row in rows]
+    except msgspec.ValidationError:
+        pass
+    for row in rows:
+        try:
+            msgspec.convert(row, kind)
+        except msgspec.ValidationError as error:
+            place = _PLACE.search(str(error))
+            key = place[1] if place else None
+            what = _PLACE.sub("", str(error))
+            step, value = row.get("_step"), row.get(key or "")
+            named = f"{key!r} is {value!r}: " if key else ""
+            raise RowError(
+                f"Run {run}, step {step}: {named}{what}.", step=step, key=key, value=value
+            ) from error
+    raise AssertionError("a row that did not fit fits now")
+
+
+def as_frame(rows: list[dict[str, Any]]) -> Any:
+    """A pandas DataFrame where pandas is installed, else the rows."""
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        return rows
+    return pd.DataFrame.from_records(rows)
+
+
+def number(value: Any) -> Any:
+    """The value, with the strings that W&B has for the numbers that JSON has not made floats."""
+    if isinstance(value, str) and (found := lenient.as_float(value)) is not None:
+        return found
+    return value

@@ -1,0 +1,70 @@
+"""Runs as a table: one row a run, config and summary flattened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from aiowandb.history.columns import to_column
+from aiowandb.wire.dotted import flattened
+from aiowandb.wire.runs import RunRecord
+
+_TIME = pa.timestamp("us", tz="UTC")
+_OWN_FIELDS = {
+    "run_id": pa.string(),
+    "name": pa.string(),
+    "state": pa.string(),
+    "tags": pa.list_(pa.string()),
+    "group": pa.string(),
+    "job_type": pa.string(),
+    "created_at": _TIME,
+    "heartbeat_at": _TIME,
+    "user": pa.string(),
+    "sweep": pa.string(),
+    "commit": pa.string(),
+    "notes": pa.string(),
+}
+
+Row = dict[str, Any]
+
+
+def table_row(run: RunRecord) -> Row:
+    """The run's row: its own fields, then `config.*` and `summary.*`."""
+    row: Row = {
+        "run_id": run.id,
+        "name": run.name,
+        "state": run.state,
+        "tags": run.tags,
+        "group": run.group,
+        "job_type": run.job_type,
+        "created_at": run.created_at,
+        "heartbeat_at": run.heartbeat_at,
+        "user": run.username,
+        "sweep": run.sweep_name,
+        "commit": run.commit,
+        "notes": run.notes,
+    }
+    config = {key: value for key, value in run.config.items() if not key.startswith("_")}
+    row.update(flattened(config, "config."))
+    row.update(flattened(run.summary, "summary."))
+    return row
+
+
+def runs_table(rows: Sequence[Row]) -> pa.Table:
+    """The rows under one schema; a run that lacks a key has null there."""
+    names = dict.fromkeys((*_OWN_FIELDS, *(name for row in rows for name in row)))
+    fields: list[pa.Field] = []
+    arrays: list[pa.Array] = []
+    for name in names:
+        values = [row.get(name) for row in rows]
+        if name in _OWN_FIELDS:
+            field = pa.field(name, _OWN_FIELDS[name])
+            array = pa.array(values, field.type)
+        else:
+            kind, array = to_column(values)
+            field = kind.field(name)
+        fields.append(field)
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -1,0 +1,155 @@
+"""How a class that awaits gets a twin that blocks: member by member, typed, with nothing added.
+
+A twin holds the async object and the portal that its calls run on. Its members are
+made from those of the original and keep their signatures and docstrings:
+
+    class Run(Twin[api.Run]):
+        name = Shared[str | None]()           # an attribute, read and written
+        history = blocking(api.Run.history)   # awaited on the portal
+        files = making(api.Run.files, Files)  # called, and the result given as its twin
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+
+from aiowandb.portal import Portal
+from aiowandb.tasks import Stream
+
+A = TypeVar("A")
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
+W = TypeVar("W", bound="Twin[Any]")
+
+# What makes something of an original for users of the facade; a twin's class does.
+Wrap = Callable[[Any, Portal], R]
+
+
+class Twin(Generic[A]):
+    """An async object and the portal that it is driven through."""
+
+    def __init__(self, original: A, portal: Portal) -> None:
+        self._async = original
+        self._portal = portal
+
+    def __repr__(self) -> str:
+        return repr(self._async)
+
+
+class Shared(Generic[T]):
+    """An attribute of the original, read and written there."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, twin: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, twin: Twin[Any], owner: type) -> T: ...
+
+    def __get__(self, twin: Twin[Any] | None, owner: type) -> Self | T:
+        if twin is None:
+            return self
+        value: T = getattr(twin._async, self._name)
+        return value
+
+    def __set__(self, twin: Twin[Any], value: T) -> None:
+        setattr(twin._async, self._name, value)
+
+
+class Asked(Generic[T]):
+    """A method of the original that takes nothing, as an attribute."""
+
+    def __init__(self, method: Callable[[Any], Awaitable[T]]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    @overload
+    def __get__(self, twin: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, twin: Twin[Any], owner: type) -> T: ...
+
+    def __get__(self, twin: Twin[Any] | None, owner: type) -> Self | T:
+        return self if twin is None else twin._portal.call(self._method, twin._async)
+
+
+class Member(Protocol[P, T_co]):
+    """A method, for type checkers: the parameters of the original without its `self`."""
+
+    @overload
+    def __get__(self, twin: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, twin: Twin[Any], owner: type) -> Callable[P, T_co]: ...
+
+
+def blocking(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Member[P, T]:
+    """The method, awaited."""
+    return giving(method, as_it_is)
+
+
+def giving(method: Callable[Concatenate[Any, P], Awaitable[Any]], wrap: Wrap[R]) -> Member[P, R]:
+    """The method, awaited, and its result wrapped."""
+
+    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        result = twin._portal.call(method, twin._async, *args, **kwargs)
+        return wrap(result, twin._portal)
+
+    return _like(method, call)
+
+
+def making(method: Callable[Concatenate[Any, P], Any], wrap: Wrap[R]) -> Member[P, R]:
+    """The method, which does not wait, and its result wrapped."""
+
+    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return wrap(method(twin._async, *args, **kwargs), twin._portal)
+
+    return _like(method, call)
+
+
+def iterating(
+    method: Callable[Concatenate[Any, P], Stream[Any]], wrap: Wrap[R]
+) -> Member[P, Iterator[R]]:
+    """The method's items, each wrapped."""
+
+    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        for item in twin._portal.iterate(method, twin._async, *args, **kwargs):
+            yield wrap(item, twin._portal)
+
+    return _like(method, call)
+
+
+def paged(
+    method: Callable[Concatenate[Any, P], Stream[T]],
+    pages: Callable[..., Stream[Any]],
+    wrap: Wrap[list[R]],
+) -> Member[P, Iterator[R]]:
+    """The method's items, which cross the threads a page at a time as `pages` gives them."""
+
+    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        for page in twin._portal.iterate(pages, twin._async, *args, **kwargs):
+            yield from wrap(page, twin._portal)
+
+    return _like(method, call)
+
+
+def each(wrap: Wrap[R]) -> Wrap[list[R]]:
+    """Wraps every item of a list."""
+    return lambda items, portal: [wrap(item, portal) for item in items]
+
+
+def as_it_is(result: Any, _: Portal) -> Any:
+    """Wraps nothing."""
+    return result
+
+
+def _like(
+    method: Callable[Concatenate[Any, P], Any], call: Callable[Concatenate[Twin[Any], P], R]
+) -> Member[P, R]:
+    return cast(Member[P, R], functools.wraps(method)(call))

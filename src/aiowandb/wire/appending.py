@@ -1,0 +1,136 @@
+"""Rows added to a run: the file stream's bodies, and a summary that keeps up with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from aiowandb.errors import UsageError
+from aiowandb.wire import lenient
+from aiowandb.wire.runs import RunRecord
+
+# How the states that a run can end in are said in the file stream.
+_EXIT_CODES = {"finished": 0, "failed": 1}
+
+# W&B takes about 10 MiB a request; a batch stays well below.
+_BATCH_ROWS = 1000
+_BATCH_BYTES = 2 << 20
+_LONGEST_LINE = (10 << 20) - (100 << 10)
+
+
+class Chunk(msgspec.Struct):
+    offset: int
+    content: list[str]
+
+
+class StreamAnswer(msgspec.Struct):
+    """What W&B says to a file stream request."""
+
+    stopped: bool = False
+
+
+class Appendix:
+    """Rows on their way to the end of a run's history. Knows offsets and steps, not sockets."""
+
+    def __init__(
+        self, run: RunRecord, *, state: str | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.path = "/files/" + quote(f"{run.ref}") + "/file_stream"
+        self.last_step = run.last_step
+        self._state = state or run.state or "finished"
+        self._clock = clock
+        self._started = clock()
+        self._offset = run.history_line_count or 0
+        self._summary = dict(run.summary)
+        self._runtime = float(self._summary.get("_runtime") or 0)
+        self._metrics = _summary_modes(run.raw_config)
+        self._lines: list[str] = []
+        self._size = 0
+
+    def add(self, row: Mapping[str, Any], step: int | None) -> None:
+        """Take a row. Its step must lie behind the last one."""
+        step = self.last_step + 1 if step is None else step
+        if step <= self.last_step:
+            raise UsageError(
+                f"Rows go to the end of a history: step {step} is not behind step {self.last_step}."
+            )
+        now = self._clock()
+        defaults = {"_timestamp": now, "_runtime": self._runtime + now - self._started}
+        whole = defaults | dict(row) | {"_step": step}
+        line = lenient.dumps(whole)
+        if len(line) > _LONGEST_LINE:
+            raise UsageError(
+                f"The row of step {step} has {len(line):,} bytes, and W&B takes 10 MB."
+            )
+        self._lines.append(line)
+        self._size += len(line)
+        self.last_step = step
+        for key, value in whole.items():
+            _summarise(self._summary, key, value, self._metrics.get(key))
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._lines) >= _BATCH_ROWS or self._size >= _BATCH_BYTES
+
+    def body(self) -> dict[str, Any]:
+        """The request that carries the waiting rows. Sent twice, it stores them once."""
+        files: dict[str, Chunk] = {}
+        if self._lines:
+            files["wandb-history.jsonl"] = Chunk(self._offset, self._lines)
+            files["wandb-summary.json"] = Chunk(0, [lenient.dumps(self._summary)])
+        body: dict[str, Any] = {"files": files}
+        # Said each time: a writer that dies half-way leaves no run that seems to be running.
+        if self._state in _EXIT_CODES:
+            body |= {"complete": True, "exitcode": _EXIT_CODES[self._state]}
+        return body
+
+    def sent(self) -> None:
+        """The rows of `body` have been acknowledged."""
+        self._offset += len(self._lines)
+        self._lines = []
+        self._size = 0
+
+
+def _summary_modes(raw_config: Mapping[str, Any]) -> dict[str, frozenset[int]]:
+    """What `define_metric` asked of the summary, by metric, as W&B stores it in the config."""
+    own = raw_config.get("_wandb")
+    defined = own.get("value", {}).get("m", []) if isinstance(own, dict) else []
+    return {
+        metric["1"]: frozenset(metric["7"])
+        for metric in defined
+        if isinstance(metric, dict) and "1" in metric and "7" in metric
+    }
+
+
+def _summarise(summary: dict[str, Any], key: str, value: Any, modes: frozenset[int] | None) -> None:
+    before = summary.get(key)
+    if not modes:
+        summary[key] = _merged(before, value)
+        return
+    if _NONE in modes:
+        return
+    kept: dict[str, Any] = dict(before) if isinstance(before, dict) else {}
+    for mode, name in _MODES.items():
+        if mode in modes:
+            kept[name] = _MERGE[name](kept.get(name, value), value)
+    summary[key] = kept
+
+
+def _merged(before: Any, value: Any) -> Any:
+    if isinstance(before, dict) and isinstance(value, Mapping) and "_type" not in value:
+        return before | {key: _merged(before.get(key), inner) for key, inner in value.items()}
+    return value
+
+
+_NONE = 6
+_MODES = {1: "min", 2: "max", 5: "last", 8: "first"}
+_MERGE: dict[str, Callable[[Any, Any], Any]] = {
+    "min": min,
+    "max": max,
+    "last": lambda _, value: value,
+    "first": lambda before, _: before,
+}

@@ -1,0 +1,55 @@
+"""A run's summary: a mapping that also understands dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from aiowandb.wire.dotted import find
+
+
+class Summary(MutableMapping[str, Any]):
+    """The last, best or chosen value of each metric.
+
+    Nested values are found both ways:
+
+    >>> summary = Summary({"val": {"loss": 0.1}})
+    >>> summary["val"]["loss"], summary["val.loss"]
+    (0.1, 0.1)
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        # The name under which scripts written for wandb find the plain dict.
+        self._json_dict = values
+
+    def __getitem__(self, key: str) -> Any:
+        holder, last = self._place(key)
+        return holder[last]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        holder, last = self._place(key)
+        holder[last] = value
+
+    def __delitem__(self, key: str) -> None:
+        holder, last = self._place(key)
+        del holder[last]
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        holder, last = self._place(key)
+        return last in holder
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._json_dict)
+
+    def __len__(self) -> int:
+        return len(self._json_dict)
+
+    def __repr__(self) -> str:
+        return repr(self._json_dict)
+
+    def _place(self, key: str) -> tuple[dict[str, Any], str]:
+        """The dict that holds the key and its name there; a literal dotted key goes first."""
+        found = find(self._json_dict, key)
+        return found or (self._json_dict, key)

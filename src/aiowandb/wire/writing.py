@@ -1,0 +1,103 @@
+"""What W&B is told of runs and projects: new ones, new values, their end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.runs import RunRecord, run_fields
+
+_SAVE_RUN = """
+mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $notes: String,
+                      $description: String, $groupName: String, $jobType: String,
+                      $config: JSONString, $summaryMetrics: JSONString) {
+  upsertBucket(input: {
+    id: $id, displayName: $displayName, tags: $tags, notes: $notes, description: $description,
+    groupName: $groupName, jobType: $jobType, config: $config, summaryMetrics: $summaryMetrics
+  }) { bucket { ...RunFields } }
+}""" + run_fields()
+
+_CREATE_RUN = """
+mutation UpsertBucket($entity: String, $project: String, $name: String!, $displayName: String,
+                      $config: JSONString, $tags: [String!], $state: String) {
+  upsertBucket(input: {
+    entityName: $entity, modelName: $project, name: $name, displayName: $displayName,
+    config: $config, tags: $tags, state: $state
+  }) { bucket { ...RunFields } }
+}""" + run_fields()
+
+_DELETE_RUN = """
+mutation DeleteRun($id: ID!, $deleteArtifacts: Boolean) {
+  deleteRun(input: {id: $id, deleteArtifacts: $deleteArtifacts}) { clientMutationId }
+}"""
+
+_STOP_RUN = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
+
+_CREATE_PROJECT = """
+mutation CreateProject($input: UpsertModelInput!) {
+  upsertModel(input: $input) { model { id name entityName } inserted }
+}"""
+
+
+class Bucket(msgspec.Struct):
+    bucket: RunRecord
+
+
+class SavedRun(msgspec.Struct, rename="camel"):
+    upsert_bucket: Bucket
+
+
+class Done(msgspec.Struct):
+    """The answer to a mutation that gives nothing back."""
+
+
+class Success(msgspec.Struct):
+    success: bool = False
+
+
+class StopData(msgspec.Struct, rename="camel"):
+    stop_run: Success
+
+
+def save_run(changes: dict[str, Any]) -> Operation[SavedRun]:
+    """Change a run; what is not named stays as it is."""
+    return Operation("UpsertBucket", _SAVE_RUN, changes, SavedRun)
+
+
+def create_run(
+    ref: RunRef,
+    *,
+    name: str | None,
+    config: Mapping[str, Any],
+    tags: Sequence[str] | None,
+    state: str,
+) -> Operation[SavedRun]:
+    variables = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "name": ref.run,
+        "displayName": name,
+        "config": lenient.dumps({key: {"value": value} for key, value in config.items()}),
+        "tags": tags,
+        "state": state,
+    }
+    return Operation("UpsertBucket", _CREATE_RUN, variables, SavedRun)
+
+
+def delete_run(storage_id: str, *, delete_artifacts: bool) -> Operation[Done]:
+    variables = {"id": storage_id, "deleteArtifacts": delete_artifacts}
+    return Operation("DeleteRun", _DELETE_RUN, variables, Done)
+
+
+def stop_run(storage_id: str) -> Operation[StopData]:
+    return Operation("StopRun", _STOP_RUN, {"id": storage_id}, StopData)
+
+
+def create_project(entity: str, name: str) -> Operation[Done]:
+    variables = {"input": {"entityName": entity, "name": name}}
+    return Operation("CreateProject", _CREATE_PROJECT, variables, Done)
