@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -93,3 +94,34 @@ def test_a_script_that_closes_nothing_ends(sample: Sample) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
     )
     assert (done.returncode, done.stdout) == (0, "0\n")
+
+
+def test_a_forked_child_is_told_and_may_make_its_own(sample: Sample) -> None:
+    script = f"""
+import os, sys
+from aiowandb import Api, UsageError
+api = Api.local({str(sample.folder)!r})
+print(api.runs({sample.path!r}).count(), flush=True)
+if os.fork() == 0:
+    try:
+        api.runs({sample.path!r}).count()
+    except UsageError as error:
+        print(error, flush=True)
+    with Api.local({str(sample.folder)!r}) as own:
+        print(own.runs({sample.path!r}).count(), flush=True)
+    sys.exit()
+os.wait()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=30
+    )
+    first, told, own = done.stdout.splitlines()
+    assert (first, own) == (str(RUNS), str(RUNS))
+    assert "make a new Api in the child" in told
+    assert done.returncode == 0
+
+
+def test_it_works_from_many_threads(sample: Sample) -> None:
+    with Api.local(sample.folder) as api, ThreadPoolExecutor(8) as pool:
+        counts = pool.map(lambda _: len(list(api.runs(sample.path))), range(8))
+        assert list(counts) == [RUNS] * 8
