@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,7 +125,7 @@ def answer(body: bytes, context: Context) -> Answer:
     )
     if result.errors:
         return _errors(_status(result.errors), result.errors, result.data)
-    return Answer(200, orjson.dumps({"data": result.data}))
+    return Answer(200, _encoded({"data": result.data}))
 
 
 def refused(message: str, status: int = 400) -> Answer:
@@ -147,7 +148,15 @@ def _errors(
     status: int, errors: Sequence[GraphQLError], data: dict[str, Any] | None = None
 ) -> Answer:
     body = {"data": data, "errors": [error.formatted for error in errors]}
-    return Answer(status, orjson.dumps(body))
+    return Answer(status, _encoded(body))
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Integers beyond 64 bits and half surrogates: JSON has them, orjson has not.
+        return json.dumps(body).encode()
 
 
 def _status(errors: Sequence[GraphQLError]) -> int:

@@ -33,7 +33,7 @@ _SPEC = msgspec.json.Decoder(_Spec)
 
 @resolvers("Run", "historyKeys")
 def history_keys(run: Run, context: Context) -> Any:
-    return orjson.loads(context.store.history.keys(run)) if run.history_lines else None
+    return orjson.loads(context.store.history.keys(run.id)) if run.history_lines else None
 
 
 @resolvers("Run", "history")

@@ -12,7 +12,9 @@ from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.projects import ensure_project, require_project
 from aiowandb.local.graphql.resolving import Resolvers, connection, page_size
 from aiowandb.local.store import json_text
+from aiowandb.local.store.filters import fields_of
 from aiowandb.local.store.records import RunChanges
+from aiowandb.local.store.run_fields import asks_for_keys
 
 if TYPE_CHECKING:
     from aiowandb.local.graphql.context import Context
@@ -49,6 +51,7 @@ def run_connection(
     after: str | None,
 ) -> Any:
     """A page of the project's runs."""
+    _count_keys(context, project, filters)
     page = context.store.runs.page(
         project, filters=filters, order=order, first=page_size(first), after=after or None
     )
@@ -70,7 +73,9 @@ def parse_filters(filters: str | None) -> Any:
 
 @resolvers("Project", "runCount")
 def run_count(project: Project, context: Context, filters: str | None = None) -> int:
-    return context.store.runs.count(project, parse_filters(filters))
+    selected = parse_filters(filters)
+    _count_keys(context, project, selected)
+    return context.store.runs.count(project, selected)
 
 
 @resolvers("Project", "runs")
@@ -164,6 +169,11 @@ def wandb_config(run: Run, _context: Context, keys: list[str] | None = None) -> 
     if not isinstance(values, dict):
         values = {}
     return json_text.dumps({k: item for k, item in values.items() if keys is None or k in keys})
+
+
+def _count_keys(context: Context, project: Project, filters: Any) -> None:
+    if any(map(asks_for_keys, fields_of(filters))):
+        context.store.history.count_all_keys(project.id)
 
 
 def _tail(line: str | None) -> str:

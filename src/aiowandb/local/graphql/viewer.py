@@ -72,11 +72,17 @@ def members(entity: Entity, context: Context) -> list[Member]:
     return context.store.accounts.members(entity.id)
 
 
+@resolvers("Entity", "user")
+def user_of_entity(entity: Entity, context: Context) -> User | None:
+    return None if entity.is_team else context.store.accounts.user(entity.name)
+
+
 resolvers.fields(
     "User",
     id=lambda user: ids.encode("User", user.id),
     admin=lambda user: user.is_admin,
     flags=lambda _: _FLAGS,
+    organizations=lambda _: [],
 )
 resolvers.fields(
     "ApiKey",
@@ -93,6 +99,7 @@ resolvers.fields(
     privateOnly=lambda _: False,
     isPaid=lambda _: False,
     codeSavingEnabled=lambda _: True,
+    xxhashDigestsEnabled=lambda _: False,
     storageBytes=lambda _: 0,
     defaultAccess=lambda _: "PRIVATE",
 )

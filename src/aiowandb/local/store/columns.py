@@ -10,11 +10,11 @@ end, so a run is decoded once and its values are held as Arrow data only.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aiowandb.local.store import json_text
 from aiowandb.local.store.rows import NON_FINITE
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _TYPES = {
     "floats": pa.list_(pa.float64()),
     "json": pa.string(),
 }
+_JSON = {"encoding": "json"}
 _NUMBERS = frozenset({"int", "float", "token"})
 
 
@@ -41,15 +42,16 @@ class ColumnBuilder:
         self._steps: list[pa.Array] = []
         self._kinds: dict[str, set[str]] = {}
 
-    def add(self, steps: Sequence[int], rows: Sequence[dict[str, Any]]) -> None:
+    def add(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Add a chunk of flat rows, each with its step."""
         chunk: dict[str, tuple[str, pa.Array]] = {}
-        for key in dict.fromkeys(key for row in rows for key in row):
+        for key in dict.fromkeys(key for _, row in rows for key in row):
             if key == "_step":
                 continue
-            kind, array = _array([row.get(key) for row in rows])
+            kind, array = _array([row.get(key) for _, row in rows])
             chunk[key] = kind, array
             self._kinds.setdefault(key, set()).add(kind)
-        self._steps.append(pa.array(steps, pa.int64()))
+        self._steps.append(pa.array([step for step, _ in rows], pa.int64()))
         self._chunks.append(chunk)
 
     def tables(self) -> list[pa.Table]:
@@ -57,7 +59,7 @@ class ColumnBuilder:
         schema = pa.schema(
             [pa.field("_step", pa.int64(), nullable=False)]
             + [
-                pa.field(key, _TYPES[kind], metadata={"encoding": "json"} if kind == "json" else {})
+                pa.field(key, _TYPES[kind], metadata=_JSON if kind == "json" else None)
                 for key, kind in kinds.items()
             ]
         )
@@ -71,6 +73,11 @@ class ColumnBuilder:
                     arrays.append(pa.nulls(len(steps), _TYPES[kind]))
             tables.append(pa.table(arrays, schema=schema))
         return tables
+
+
+def is_json(field: pa.Field) -> bool:
+    """True for a column of JSON text."""
+    return (field.metadata or {}).get(b"encoding") == b"json"
 
 
 def _array(values: list[Any]) -> tuple[str, pa.Array]:
@@ -121,8 +128,10 @@ def _common(kinds: set[str]) -> str:
 
 
 def _converted(kind: str, array: pa.Array, target: str) -> pa.Array:
-    if kind == "null" or target == "string" or kind == target:
-        return array.cast(_TYPES[target])
+    if kind == "null":
+        return pa.nulls(len(array), _TYPES[target])
+    if target == "string" or kind == target:
+        return array
     if target == "float" and kind == "token":
         numbers = [None if value is None else NON_FINITE[value] for value in array.to_pylist()]
         return pa.array(numbers, pa.float64())
@@ -132,4 +141,4 @@ def _converted(kind: str, array: pa.Array, target: str) -> pa.Array:
 
 
 def _json(value: object) -> str | None:
-    return None if value is None else json_text.dumps(value)
+    return None if value is None else json.dumps(value, separators=(",", ":"))

@@ -12,6 +12,7 @@ import heapq
 import secrets
 from typing import TYPE_CHECKING
 
+from aiowandb.local.store.history_keys import KeyCounter, save
 from aiowandb.local.store.lines import MAX_STEP, live_history
 from aiowandb.local.store.records import Line, Segment
 
@@ -61,12 +62,11 @@ class Compaction:
             if before is None or not has_live(connection, run_id):
                 return True
             tally = _Tally(self.merged(connection, run_id))
-            self._files.write(token, tally)
+            counter = KeyCounter()
+            self._files.write(token, tally, counter)
         with self._database.write() as connection:
-            if _position(connection, run_id) != before:
-                moved = False
-            else:
-                moved = True
+            moved = _position(connection, run_id) == before
+            if moved:
                 connection.execute("DELETE FROM segment WHERE run_id = ?", (run_id,))
                 connection.execute(
                     "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
@@ -76,6 +76,7 @@ class Compaction:
                     "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
                     (run_id, tally.end),
                 )
+                save(connection, run_id, rewrites=before[0], lines=tally.end, keys=counter.encode())
         if not moved:
             self._files.remove(token)
         return moved

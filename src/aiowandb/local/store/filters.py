@@ -29,8 +29,8 @@ class FilterError(UsageError):
 
 
 def compile_filter(filters: object, state_rule: StateRule) -> Sql:
-    """SQL that is true for the runs that `filters` selects."""
-    return _document(filters, state_rule, 0)
+    """SQL that is true for the runs that `filters` selects; None selects all."""
+    return _document({} if filters is None else filters, state_rule, 0)
 
 
 def fields_of(filters: object) -> set[str]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import orjson
 
 from aiowandb.local.store import json_text
-from aiowandb.local.store.compaction import covered_numbers, segment_of
-from aiowandb.local.store.history_keys import KeyCounter, encode
+from aiowandb.local.store.compaction import covered_numbers, has_live, segment_of
+from aiowandb.local.store.history_keys import KeyCounter, save
 from aiowandb.local.store.lines import (
     MAX_STEP,
     Stream,
@@ -22,7 +22,7 @@ from aiowandb.local.store.lines import (
     put,
     texts,
 )
-from aiowandb.local.store.rows import flatten
+from aiowandb.local.store.rows import decode_row, flatten
 from aiowandb.local.store.sampling import sample_positions
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class History:
     def sampled(self, run: Run, request: Sampled) -> list[dict[str, Any]]:
         """Rows that have all the keys asked for, under dotted names."""
         with self._database.read() as connection:
+            segment = segment_of(connection, run.id)
+            if segment and not has_live(connection, run.id):
+                rows = self._files.sampled(
+                    segment.token, request.keys, request.low, request.high, request.samples
+                )
+                if rows is not None:
+                    return rows
             found = []
             for line in self._compaction.merged(connection, run.id, request.low, request.high):
                 row = json_text.loads_object(line.text) or {}
@@ -115,42 +122,47 @@ class History:
             *_, last = self._files.read(segment.token, segment.last_step, segment.last_step + 1)
         return last.text
 
-    def keys(self, run: Run) -> str:
+    def keys(self, run_id: int) -> str:
         """`historyKeys` as JSON text."""
         with self._database.read() as connection:
             row = connection.execute(
-                "SELECT rewrites, lines, keys FROM history_keys WHERE run_id = ?", (run.id,)
+                "SELECT rewrites, lines, keys FROM history_keys WHERE run_id = ?", (run_id,)
             ).fetchone()
             now = connection.execute(
-                "SELECT history_rewrites, history_lines FROM run WHERE id = ?", (run.id,)
+                "SELECT history_rewrites, history_lines FROM run WHERE id = ?", (run_id,)
             ).fetchone()
             if now is None:
-                return encode(KeyCounter().snapshot())
+                return KeyCounter().encode()
             rewrites, lines = now
-            if row and (row["rewrites"], row["lines"]) == (rewrites, lines):
+            counted = row["lines"] if row and row["rewrites"] == rewrites else 0
+            if counted == lines and row:
                 return str(row["keys"])
-            if (
-                row
-                and row["rewrites"] == rewrites
-                and self._is_live(connection, run.id, row["lines"])
-            ):
+            if counted and self._is_live(connection, run_id, counted):
                 counter = KeyCounter(orjson.loads(row["keys"]))
-                fresh = live_history(connection, run.id)
-                counter.add((line.step, line.text) for line in fresh if line.number >= row["lines"])
+                fresh = live_history(connection, run_id)
             else:
-                counter = KeyCounter()
-                merged = self._compaction.merged(connection, run.id)
-                counter.add((line.step, line.text) for line in merged)
-        keys = encode(counter.snapshot())
+                counter, counted = KeyCounter(), 0
+                fresh = self._compaction.merged(connection, run_id)
+            fresh = (line for line in fresh if line.number >= counted)
+            counter.add((line.step, decode_row(line.text)) for line in fresh)
+        keys = counter.encode()
         with self._database.write() as connection:
-            connection.execute(
-                """
-                INSERT OR REPLACE INTO history_keys
-                SELECT id, history_rewrites, ?, ? FROM run WHERE id = ? AND history_rewrites = ?
-                """,
-                (lines, keys, run.id, rewrites),
-            )
+            save(connection, run_id, rewrites=rewrites, lines=lines, keys=keys)
         return keys
+
+    def count_all_keys(self, project_id: int) -> None:
+        """Bring `historyKeys` of all runs of a project up to date, for filters that ask for it."""
+        with self._database.read() as connection:
+            stale = connection.execute(
+                """
+                SELECT id FROM run LEFT JOIN history_keys ON run_id = run.id
+                WHERE project_id = ? AND history_lines > 0 AND (keys IS NULL
+                    OR rewrites <> history_rewrites OR lines <> history_lines)
+                """,
+                (project_id,),
+            ).fetchall()
+        for (run_id,) in stale:
+            self.keys(run_id)
 
     def rejected(self, run: Run) -> int:
         """How many lines were no JSON objects and are kept aside."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from aiowandb.local.store import json_text
-from aiowandb.local.store.rows import NON_FINITE, flatten, kind_of
+from aiowandb.local.store.rows import NON_FINITE, kind_of
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
+
+
+_MAX_NUMBER = 2**63
 
 
 class KeyCounter:
@@ -35,11 +38,11 @@ class KeyCounter:
             if not facts["monotonic"]:
                 self._falling.add(key)
 
-    def add(self, lines: Iterable[tuple[int, str]]) -> None:
-        """Count lines, each given as its step and text."""
-        for step, text in lines:
+    def add(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """Count flat rows, each given with its step."""
+        for step, row in rows:
             self.last_step = max(self.last_step, step)
-            for key, value in flatten(json_text.loads_object(text) or {}).items():
+            for key, value in row.items():
                 self._add_value(key, value)
 
     def snapshot(self) -> dict[str, Any]:
@@ -63,13 +66,25 @@ class KeyCounter:
             return
         number = NON_FINITE[value] if isinstance(value, str) else value
         assert isinstance(number, (int, float))  # noqa: S101 - what kind_of calls a number
-        if number - number != 0:  # NaN or infinite: no order to keep, and no JSON number
+        if not abs(number) < _MAX_NUMBER:  # NaN, infinite or huge: nothing to compare with
             return
         previous = self._previous.get(key)
         if previous is not None and number < previous:
             self._falling.add(key)
         self._previous[key] = number
 
+    def encode(self) -> str:
+        return orjson.dumps(self.snapshot()).decode()
 
-def encode(snapshot: dict[str, Any]) -> str:
-    return orjson.dumps(snapshot).decode()
+
+def save(
+    connection: sqlite3.Connection, run_id: int, *, rewrites: int, lines: int, keys: str
+) -> None:
+    """Keep a count of the first `lines` lines, unless one of them was rewritten meanwhile."""
+    connection.execute(
+        """
+        INSERT OR REPLACE INTO history_keys
+        SELECT id, history_rewrites, ?, ? FROM run WHERE id = ? AND history_rewrites = ?
+        """,
+        (lines, keys, run_id, rewrites),
+    )

@@ -35,6 +35,11 @@ def step_of(text: str, number: int) -> int | None:
     return step if isinstance(step, int) and abs(step) < 2**63 else number
 
 
+def decode_row(text: str) -> dict[str, Any]:
+    """The values of a stored line under dotted names."""
+    return flatten(json_text.loads_object(text) or {})
+
+
 def flatten(row: dict[str, Any]) -> dict[str, Any]:
     """The row with nested objects under dotted names.
 

@@ -127,7 +127,7 @@ def _inside(head: str, rest: str, name: str) -> Field:
     if head == "summary_metrics":
         return _json_field(_SUMMARY, [_path(parts)] + ([_path([rest])] if len(parts) > 1 else []))
     if head == "keys_info" and parts[0] == "keys" and len(parts) > 1:
-        return _json_field(_KEYS, [_path([".".join(parts[1:])])])
+        return _json_field(_KEYS, [_path(["keys", ".".join(parts[1:])])])
     raise UnknownFieldError(
         f"runs have no {name!r} to ask for: only config, summary_metrics and keys_info.keys "
         "have keys inside"

@@ -97,7 +97,7 @@ class Runs:
         rule = self.state_rule
         ordering = parse_order(order, rule)
         state = rule.sql()
-        where = every([compile_filter(filters or {}, rule), ordering.after(after)])
+        where = every([compile_filter(filters, rule), ordering.after(after)])
         statement = (
             f"SELECT {_COLUMNS.format(state=state.text)}, {ordering.key.text} AS place {_FROM} "
             f"WHERE project_id = ? AND {where.text} ORDER BY {ordering.sql.text} LIMIT ?"
@@ -119,7 +119,7 @@ class Runs:
         )
 
     def count(self, project: Project, filters: object = None) -> int:
-        where = compile_filter(filters or {}, self.state_rule)
+        where = compile_filter(filters, self.state_rule)
         statement = "SELECT run_count FROM project WHERE id = ?"
         parameters: tuple[object, ...] = (project.id,)
         if where != TRUE:

@@ -7,10 +7,10 @@ row always among them. The same rows and the same number of samples give the sam
 from __future__ import annotations
 
 
-def sample_positions(total: int, samples: int) -> range | list[int]:
+def sample_positions(total: int, samples: int) -> list[int]:
     """Positions to keep out of `total` rows, ascending and distinct."""
     if samples >= total:
-        return range(total)
+        return list(range(total))
     if samples <= 1:
-        return range(max(samples, 0))
+        return [0] if samples == 1 and total else []
     return [index * (total - 1) // (samples - 1) for index in range(samples)]

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.local.store import json_text
-from aiowandb.local.store.columns import ColumnBuilder
+from aiowandb.local.store.columns import ColumnBuilder, is_json
 from aiowandb.local.store.durable import whole_file
 from aiowandb.local.store.records import Line
-from aiowandb.local.store.rows import flatten
+from aiowandb.local.store.rows import decode_row
+from aiowandb.local.store.sampling import sample_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from aiowandb.local.store.history_keys import KeyCounter
 
 _ROWS_A_COLUMN_GROUP = 50_000
 # A page of history is 1,000 steps: small groups let it be read without its neighbours.
@@ -53,8 +56,8 @@ class SegmentFiles:
     def lines_path(self, token: str) -> Path:
         return self._folder / f"{token}.lines.parquet"
 
-    def write(self, token: str, lines: Iterable[Line]) -> None:
-        """Make both files of a segment from lines in step order."""
+    def write(self, token: str, lines: Iterable[Line], counter: KeyCounter) -> None:
+        """Make both files of a segment from lines in step order; `counter` counts the rows."""
         builder = ColumnBuilder()
         with (
             whole_file(self.lines_path(token)) as path,
@@ -63,7 +66,7 @@ class SegmentFiles:
             for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
                 columns = [pa.array(values) for values in zip(*chunk, strict=True)]
                 writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
-                _add_rows(builder, chunk)
+                counter.add(_add_rows(builder, chunk))
         self._write_columns(self.columns_path(token), builder.tables())
 
     def write_prefix(self, token: str, lines: Iterable[Line]) -> Path:
@@ -114,6 +117,27 @@ class SegmentFiles:
                     if (line.step, line.number) in wanted:
                         yield line
 
+    def sampled(
+        self, token: str, keys: Sequence[str], low: int, high: int, samples: int
+    ) -> list[dict[str, Any]] | None:
+        """Rows that have all keys, thinned out; None if one of the keys is no column by itself."""
+        schema = pq.read_schema(self.columns_path(token))
+        if not set(keys) <= set(schema.names):
+            return None
+        step = pc.field("_step")
+        wanted = (step >= low) & (step < high)
+        for key in keys:
+            wanted &= pc.field(key).is_valid()
+        columns = [*keys] if "_step" in keys else [*keys, "_step"]
+        with pq.ParquetFile(self.columns_path(token)) as file:
+            table = file.read(columns, use_threads=False).filter(wanted)
+        picked = table.take(sample_positions(table.num_rows, samples)).select(list(keys))
+        rows: list[dict[str, Any]] = picked.to_pylist()
+        for name in (key for key in keys if is_json(schema.field(key))):
+            for row in rows:
+                row[name] = json_text.loads(row[name])
+        return rows
+
     def remove(self, token: str) -> None:
         with self._lock:
             self._open.pop(token, None)
@@ -147,9 +171,10 @@ def _between(low: int, high: int) -> pc.Expression:
     return (step >= low) & (step < high)
 
 
-def _add_rows(builder: ColumnBuilder, lines: list[Line]) -> None:
-    rows = [flatten(json_text.loads_object(line.text) or {}) for line in lines]
-    builder.add([line.step for line in lines], rows)
+def _add_rows(builder: ColumnBuilder, lines: list[Line]) -> list[tuple[int, dict[str, Any]]]:
+    rows = [(line.step, decode_row(line.text)) for line in lines]
+    builder.add(rows)
+    return rows
 
 
 def _chunks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
