@@ -26,7 +26,7 @@ from aiowandb.twins import (
     making,
     paged,
 )
-from aiowandb.wire.runs import HistoryKeys, User
+from aiowandb.wire.record import HistoryKeys, User
 from aiowandb.wire.summary import Summary
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -79,11 +79,16 @@ class Run(Twin[api.Run]):
     sweep_name = Shared[str | None]()
     config = Shared[dict[str, Any]]()
     raw_config = Shared[dict[str, Any]]()
-    summary = Shared[Summary]()
     system_metrics = Shared[dict[str, Any]]()
     history_keys = Shared[HistoryKeys | None]()
     history_line_count = Shared[int | None]()
     last_step = Shared[int]()
+    rawconfig = Shared[dict[str, Any]]()
+    json_config = Shared[str]()
+    summary_metrics = Shared[dict[str, Any]]()
+    lastHistoryStep = Shared[int]()  # noqa: N815
+    createdAt = Shared[datetime | None]()  # noqa: N815
+    heartbeatAt = Shared[datetime | None]()  # noqa: N815
 
     history = blocking(api.Run.history)
     if TYPE_CHECKING:  # what type= gives cannot be told through `paged`
@@ -115,11 +120,22 @@ class Run(Twin[api.Run]):
         scan_history = paged(api.Run.scan_history, api.Run._row_pages, as_it_is)
     scan_history_batches = iterating(api.Run.scan_history_batches, as_it_is)
     update = blocking(api.Run.update)
-    refresh = blocking(api.Run.refresh)
+    save = blocking(api.Run.save)
+    load = blocking(api.Run.load)
+    update_state = blocking(api.Run.update_state)
     append = making(api.Run.append, Append)
     wait_until_finished = blocking(api.Run.wait_until_finished)
     stop = blocking(api.Run.stop)
     delete = blocking(api.Run.delete)
+    _repr_html_ = making(api.Run._repr_html_, as_it_is)
+
+    @property
+    def summary(self) -> Summary:
+        """The last, best or chosen value of each metric; NaN and Infinity are floats.
+
+        Changes are sent by `update()`, or by `summary.update()`.
+        """
+        return Summary(self._async.summary_metrics, save=self.update)
 
 
 class Runs(Twin[api.Runs]):

@@ -11,11 +11,11 @@ import anyio
 import httpx
 import pytest
 
-from aiowandb import AsyncApi, ConflictError, NotFoundError, Run, UsageError
+from aiowandb import Api, AsyncApi, ConflictError, NotFoundError, Run, UsageError
 from aiowandb.local import RunChanges, Store, create_app
 from aiowandb.wire import lenient
 from aiowandb.wire.appending import Appendix
-from aiowandb.wire.runs import HistoryKeys, RunRecord
+from aiowandb.wire.record import HistoryKeys, RunRecord
 
 pytestmark = pytest.mark.anyio
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -191,9 +191,9 @@ async def test_what_moved_elsewhere_is_no_conflict(api: AsyncApi, run: Run) -> N
     assert (mine.tags, mine.notes) == (["theirs"], "mine")
 
 
-async def test_refreshing_forgets_what_was_not_sent(run: Run) -> None:
+async def test_loading_forgets_what_was_not_sent(run: Run) -> None:
     run.config["lr"] = 7
-    await run.refresh()
+    await run.load()
     assert run.config["lr"] == 0.1
 
 
@@ -202,7 +202,7 @@ async def test_a_deleted_run_is_gone(api: AsyncApi, run: Run) -> None:
     with pytest.raises(NotFoundError):
         await api.run("r1")
     with pytest.raises(NotFoundError):
-        await run.refresh()
+        await run.load()
 
 
 async def test_waiting_ends_with_the_run(api: AsyncApi) -> None:
@@ -255,3 +255,44 @@ async def test_a_summary_follows_what_define_metric_asked_for() -> None:
 async def test_a_row_that_json_cannot_say_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot be said in JSON"):
         appendix(summary_json="{}", config_json="{}").add({"x": object()}, None)
+
+
+async def test_a_summary_can_be_sent_by_itself(api: AsyncApi, run: Run) -> None:
+    await run.summary.update({"best": 1})
+    run.summary["better"] = run.summary.pop("best") + 1
+    await run.summary.update()
+    found = await api.run("r1")
+    assert found.summary["better"] == 2
+    assert "best" not in found.summary
+
+
+async def test_a_state_can_be_changed_where_no_script_is(api: AsyncApi) -> None:
+    run = await api.create_run("r2")
+    assert await run.update_state("failed")
+    assert (await api.run("r2")).state == "failed"
+
+
+async def test_a_card_for_notebooks_shows_the_run_and_escapes_it(api: AsyncApi) -> None:
+    run = await api.create_run("r3", name="<b>bold</b>", config={f"k{n}": n for n in range(20)})
+    card = run._repr_html_()
+    assert "&lt;b&gt;bold" in card
+    assert "<b>bold" not in card
+    assert "and 8 more" in card
+
+
+def test_the_facade_writes_like_the_guide_does(tmp_path: Path) -> None:
+    with Api.local(tmp_path, project="p") as api:
+        made = api.create_run("r", config={"lr": 1})
+        with made.append(state="finished") as log:
+            log({"accuracy": 0.5})
+        run = api.run("p/r")
+        run.config["lr"] = 2
+        run.update()
+        run.summary["new_name"] = run.summary["accuracy"]
+        del run.summary["accuracy"]
+        run.summary.update()
+        api.flush()
+        run = api.run("p/r")
+        assert run.config == {"lr": 2}
+        assert run.summary._json_dict["new_name"] == 0.5
+        assert "accuracy" not in run.summary

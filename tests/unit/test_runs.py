@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.record import RunRecord
 
 
 def decoded(**fields: Any) -> RunRecord:

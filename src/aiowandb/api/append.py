@@ -50,7 +50,7 @@ class Append:
         self._rows = None
         self._session.flush()
         if exc is None:
-            await self._run.refresh()
+            await self._run.load()
 
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
         """Add a row, at the step after the last one if none is given.

@@ -17,7 +17,8 @@ from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError
 from aiowandb.net import Session, Traffic
 from aiowandb.paths import RunRef, new_run_id
-from aiowandb.wire.runs import ALL_PARTS, Part, RunRecord, get_run
+from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
+from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
 from aiowandb.wire.writing import create_project, create_run
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import anyio
 import msgspec
 
 from aiowandb.api.append import Append
+from aiowandb.api.notebook import run_card
 from aiowandb.api.rows import as_frame, as_structs, number
 from aiowandb.config import app_url
 from aiowandb.errors import ConflictError, NotFoundError, UsageError
@@ -19,8 +21,10 @@ from aiowandb.wire import lenient
 from aiowandb.wire.changes import RunChanges
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.history import sampled_keys, sampled_rows
-from aiowandb.wire.runs import RunRecord, get_run, run_state
-from aiowandb.wire.writing import delete_run, save_run, stop_run
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import get_run, run_state
+from aiowandb.wire.summary import Summary
+from aiowandb.wire.writing import delete_run, save_run, stop_run, update_state
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +62,7 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         samples: int = 500,
         keys: Sequence[str] | None = None,
         x_axis: str = "_step",
-        stream: Literal["default", "system"] = "default",
+        stream: Literal["default", "system", "events"] = "default",
         *,
         pandas: bool = True,
     ) -> Any:
@@ -69,12 +73,15 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         axis. `stream="system"` samples the system metrics.
         """
         if keys is None:
-            rows = await self._sampled_rows(samples, system=stream == "system")
-        elif stream == "system":
+            rows = await self._sampled_rows(samples, system=stream != "default")
+        elif stream != "default":
             raise UsageError("keys= selects from the history; the system metrics come whole.")
         else:
             rows = await self._sampled_keys(samples, [x_axis, *_checked_keys(keys)])
         return as_frame(rows) if pandas else rows
+
+    def _repr_html_(self) -> str:
+        return run_card(self, self.url)
 
     @overload
     def scan_history(
@@ -146,14 +153,25 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         if not merge and (moved := changes.conflicts(self._read, current)):
             raise ConflictError(
                 f"Run {self.ref}: {' and '.join(moved)} changed at W&B since this run was read:"
-                " refresh() and change it again, or update(merge=True)."
+                " load() and change it again, or update(merge=True)."
             )
         saved = await self._session.ask(save_run(changes.input(current)))
         self._take(saved.upsert_bucket.bucket)
 
-    async def refresh(self) -> None:
-        """Read the run again; changes that were not sent are forgotten."""
-        self._take(await self._current())
+    async def save(self, *, merge: bool = False) -> None:
+        """The same as `update()`."""
+        await self.update(merge=merge)
+
+    async def load(self, force: bool = True) -> None:
+        """Read the run again, unless not forced; changes that were not sent are forgotten."""
+        if force:
+            self._take(await self._current())
+
+    async def update_state(self, state: Literal["pending", "failed"]) -> bool:
+        """Change the state of a run that no script is attached to."""
+        done = await self._session.ask(update_state(self.storage_id, state))
+        self.state = state
+        return done.update_run_state.success
 
     async def delete(self, delete_artifacts: bool = False) -> None:
         """Delete the run, with its artifacts if asked to."""
@@ -171,7 +189,7 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
                 raise self._gone()
             self.state = found.run.state
             if self.state in _ENDED:
-                await self.refresh()
+                await self.load()
                 return self.state
             await anyio.sleep(poll_interval)
 
@@ -258,6 +276,14 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         for name in ("config", "summary", "system_metrics"):
             vars(self).pop(name, None)
         vars(self)["_read"] = record
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The last, best or chosen value of each metric; NaN and Infinity are floats.
+
+        Changes are sent by `update()`, or by `summary.update()`.
+        """
+        return Summary(super().summary._json_dict, save=self.update)
 
     def _gone(self) -> NotFoundError:
         return NotFoundError(f"Could not find run {self.ref}.")

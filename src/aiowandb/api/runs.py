@@ -12,7 +12,8 @@ from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.tasks import Items, Stream
-from aiowandb.wire.runs import Part, RunQuery, count_runs, list_runs
+from aiowandb.wire.record import Part
+from aiowandb.wire.runs import RunQuery, count_runs, list_runs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from aiowandb.export.sinks import opened_sink
 from aiowandb.history.scan import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.record import RunRecord
 
 
 async def export_runs(

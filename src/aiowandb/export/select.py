@@ -10,7 +10,7 @@ import pyarrow as pa
 from aiowandb.export.table import Row, runs_table, table_row
 from aiowandb.history.kinds import Kind, meet
 from aiowandb.paths import RunRef
-from aiowandb.wire.runs import HistoryKeys, RunRecord
+from aiowandb.wire.record import HistoryKeys, RunRecord
 
 # The names that W&B gives to the types of history values. Numbers may turn out to
 # be floats in any run, so that they are floats from the start.

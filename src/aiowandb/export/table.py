@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from aiowandb.history.columns import to_column
 from aiowandb.wire.dotted import flattened
-from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.record import RunRecord
 
 _TIME = pa.timestamp("us", tz="UTC")
 _OWN_FIELDS = {

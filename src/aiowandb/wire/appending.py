@@ -11,7 +11,7 @@ import msgspec
 
 from aiowandb.errors import UsageError
 from aiowandb.wire import lenient
-from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.record import RunRecord
 
 # How the states that a run can end in are said in the file stream.
 _EXIT_CODES = {"finished": 0, "failed": 1}

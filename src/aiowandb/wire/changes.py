@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from aiowandb.wire import lenient
-from aiowandb.wire.runs import RunRecord
+from aiowandb.wire.record import RunRecord
 
 # The fields of a run that `update()` sends, by their names in W&B's input.
 FIELDS = {

@@ -10,7 +10,7 @@ import orjson
 
 from aiowandb.paths import RunRef
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.runs import HistoryKeys
+from aiowandb.wire.record import HistoryKeys
 
 _PLAN_FIELDS = """
 fragment PlanFields on Run {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from aiowandb.wire.dotted import find
@@ -18,9 +18,18 @@ class Summary(MutableMapping[str, Any]):
     (0.1, 0.1)
     """
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], save: Callable[[], Any] | None = None) -> None:
         # The name under which scripts written for wandb find the plain dict.
         self._json_dict = values
+        self._save = save
+
+    def update(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:  # type: ignore[override]
+        """Set the values, and send what was changed of the run: await it where the run is async.
+
+        >>> await run.summary.update({"accuracy": 0.9})
+        """
+        super().update(values or {}, **more)
+        return self._save() if self._save else None
 
     def __getitem__(self, key: str) -> Any:
         holder, last = self._place(key)

@@ -10,7 +10,8 @@ import msgspec
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.runs import RunRecord, run_fields
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import run_fields
 
 _SAVE_RUN = """
 mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $notes: String,
@@ -38,6 +39,11 @@ mutation DeleteRun($id: ID!, $deleteArtifacts: Boolean) {
 
 _STOP_RUN = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
 
+_UPDATE_STATE = """
+mutation UpdateRunState($input: UpdateRunStateInput!) {
+  updateRunState(input: $input) { success }
+}"""
+
 _CREATE_PROJECT = """
 mutation CreateProject($input: UpsertModelInput!) {
   upsertModel(input: $input) { model { id name entityName } inserted }
@@ -62,6 +68,10 @@ class Success(msgspec.Struct):
 
 class StopData(msgspec.Struct, rename="camel"):
     stop_run: Success
+
+
+class StateData(msgspec.Struct, rename="camel"):
+    update_run_state: Success
 
 
 def save_run(changes: dict[str, Any]) -> Operation[SavedRun]:
@@ -96,6 +106,11 @@ def delete_run(storage_id: str, *, delete_artifacts: bool) -> Operation[Done]:
 
 def stop_run(storage_id: str) -> Operation[StopData]:
     return Operation("StopRun", _STOP_RUN, {"id": storage_id}, StopData)
+
+
+def update_state(storage_id: str, state: str) -> Operation[StateData]:
+    variables = {"input": {"id": storage_id, "state": state}}
+    return Operation("UpdateRunState", _UPDATE_STATE, variables, StateData)
 
 
 def create_project(entity: str, name: str) -> Operation[Done]:

@@ -1,0 +1,42 @@
+"""How a run looks in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from aiowandb.wire.dotted import flattened
+from aiowandb.wire.record import RunRecord
+
+_MOST = 12
+_LONGEST = 60
+
+
+def run_card(run: RunRecord, url: str) -> str:
+    """A small table: what the run is, what it was configured with, how it ended."""
+    made = f"{run.created_at:%Y-%m-%d %H:%M} UTC" if run.created_at else ""
+    about = [("state", run.state), ("created", made), ("steps", run.last_step + 1)]
+    if run.tags:
+        about.append(("tags", ", ".join(run.tags)))
+    title = f'<a href="{escape(url)}">{escape(run.name or run.id)}</a>'
+    own = (item for item in flattened(run.summary) if not item[0].startswith("_"))
+    columns = [("", about), ("config", flattened(run.config)), ("summary", own)]
+    cells = "".join(
+        f'<td style="vertical-align:top"><b>{name}</b>{_list(items)}</td>'
+        for name, items in columns
+    )
+    return f"<table><caption>{title}</caption><tr>{cells}</tr></table>"
+
+
+def _list(items: Iterable[tuple[str, Any]]) -> str:
+    rows = list(items)
+    lines = [f"<tr><td>{escape(key)}</td><td>{_short(value)}</td></tr>" for key, value in rows]
+    if len(lines) > _MOST:
+        lines[_MOST:] = [f"<tr><td>and {len(rows) - _MOST} more</td><td></td></tr>"]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")

@@ -1,0 +1,186 @@
+"""A run as W&B tells of it, decoded from the wire; the names are those of the W&B Python API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from aiowandb.errors import UsageError
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.summary import Summary
+
+# The parts of a run that can be left out where many are listed.
+Part = Literal["config", "summary", "system", "history_keys"]
+
+FIELDS_OF_PARTS: Mapping[Part, str] = {
+    "config": "config",
+    "summary": "summaryMetrics",
+    "system": "systemMetrics",
+    "history_keys": "historyKeys",
+}
+ALL_PARTS = frozenset(FIELDS_OF_PARTS)
+
+
+class User(msgspec.Struct, frozen=True):
+    """Who made a run."""
+
+    name: str | None = None
+    username: str | None = None
+
+
+class TypeCount(msgspec.Struct, frozen=True):
+    """How many values of one type a history key has."""
+
+    type: str
+    count: int = 0
+
+
+class KeyInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """What W&B knows of one history key."""
+
+    type_counts: list[TypeCount] = []
+
+
+class HistoryKeys(msgspec.Struct, frozen=True, rename="camel"):
+    """The keys of a run's history, nested ones flattened with dots, and its last step."""
+
+    last_step: int = -1
+    keys: dict[str, KeyInfo] = {}
+
+
+class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel"):
+    """A run, decoded from the wire. The names are those of the W&B Python API.
+
+    `id` is the short id in the run's URL, `name` the human name, `storage_id` the
+    opaque one that W&B itself uses.
+    """
+
+    storage_id: str = msgspec.field(name="id")
+    id: str = msgspec.field(name="name")
+    name: str | None = msgspec.field(name="displayName", default=None)
+    state: str | None = None
+    tags: list[str] = []
+    group: str | None = None
+    job_type: str | None = None
+    commit: str | None = None
+    read_only: bool | None = None
+    notes: str | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    sweep_name: str | None = None
+    history_line_count: int | None = None
+    user: User | None = None
+    history_keys: HistoryKeys | None = None
+    config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)
+    summary_json: str | UnsetType | None = msgspec.field(name="summaryMetrics", default=UNSET)
+    system_json: str | UnsetType | None = msgspec.field(name="systemMetrics", default=UNSET)
+    # Not in the answer: whoever asked fills them in.
+    entity: str = ""
+    project: str = ""
+
+    def __post_init__(self) -> None:
+        self.created_at = _aware(self.created_at)
+        self.heartbeat_at = _aware(self.heartbeat_at)
+
+    @property
+    def ref(self) -> RunRef:
+        return RunRef(self.entity, self.project, self.id)
+
+    @property
+    def path(self) -> list[str]:
+        """Entity, project and id; `api.run()` takes it."""
+        return [self.entity, self.project, self.id]
+
+    @property
+    def raw_config(self) -> dict[str, Any]:
+        """The config as W&B stores it: each value wrapped, W&B's own keys included."""
+        return _part(self.config_json, "config")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The config as the script gave it. Changes are sent by `update()`."""
+        return unwrapped(self.raw_config)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The last, best or chosen value of each metric; NaN and Infinity are floats.
+
+        Changes are sent by `update()`.
+        """
+        return Summary(_part(self.summary_json, "summary"))
+
+    @cached_property
+    def system_metrics(self) -> dict[str, Any]:
+        """The latest system metrics."""
+        return _part(self.system_json, "system")
+
+    @property
+    def last_step(self) -> int:
+        """The last step of the history, or -1 if there is none."""
+        return self.history_keys.last_step if self.history_keys else -1
+
+    @property
+    def rawconfig(self) -> dict[str, Any]:
+        """The same as `raw_config`."""
+        return self.raw_config
+
+    @property
+    def json_config(self) -> str:
+        """The stored config as JSON text."""
+        return lenient.dumps(self.raw_config)
+
+    @property
+    def summary_metrics(self) -> dict[str, Any]:
+        """The summary as a plain dict."""
+        return self.summary._json_dict
+
+    @property
+    def lastHistoryStep(self) -> int:  # noqa: N802
+        """The same as `last_step`."""
+        return self.last_step
+
+    @property
+    def createdAt(self) -> datetime | None:  # noqa: N802
+        """The same as `created_at`."""
+        return self.created_at
+
+    @property
+    def heartbeatAt(self) -> datetime | None:  # noqa: N802
+        """The same as `heartbeat_at`."""
+        return self.heartbeat_at
+
+    @property
+    def username(self) -> str | None:
+        """The name of the user who made the run."""
+        return self.user.username if self.user else None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.ref} ({self.state})>"
+
+
+def unwrapped(raw_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a stored config, without what W&B itself keeps there."""
+    return {
+        key: value["value"] if isinstance(value, dict) and "value" in value else value
+        for key, value in raw_config.items()
+        if key not in ("_wandb", "wandb_version")
+    }
+
+
+def _part(text: str | UnsetType | None, part: Part) -> dict[str, Any]:
+    if text is UNSET:
+        raise UsageError(f"This run was listed without its {part}: leave it in include=.")
+    value = lenient.loads(text) if text else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    # W&B writes UTC without saying so.
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
