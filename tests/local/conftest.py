@@ -32,6 +32,7 @@ class Client:
     """Asks the embedded W&B as its `local` user does."""
 
     http: httpx.AsyncClient
+    keyless: httpx.AsyncClient
     app: Traffic
 
     async def send(self, query: str, **variables: Any) -> httpx.Response:
@@ -77,9 +78,10 @@ def run(store: Store, project: Project) -> Run:
 @pytest.fixture
 async def client(store: Store) -> AsyncIterator[Client]:
     app = create_app(store)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app),
-        base_url="http://aiowandb.local",
-        auth=("api", store.local_key),
-    ) as http:
-        yield Client(http, app)
+
+    def open_client(**settings: Any) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=app)
+        return httpx.AsyncClient(transport=transport, base_url="http://aiowandb.local", **settings)
+
+    async with open_client(auth=("api", store.local_key)) as http, open_client() as keyless:
+        yield Client(http, keyless, app)

@@ -146,16 +146,18 @@ def test_mixed_mode_hands_out_the_first_half(store: Store, run: Run, finished: b
     assert answer.first_live_step == 5
 
 
-def test_a_rewrite_during_compaction_is_not_lost(store: Store, run: Run) -> None:
+def test_a_rewrite_during_compaction_is_not_lost(
+    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.history.append(run, step_lines(0, 1, x=1))
     write = store._segments.write
 
     def write_and_be_overtaken(*arguments: Any) -> None:
         write(*arguments)
-        store._segments.write = write  # type: ignore[method-assign]
+        monkeypatch.undo()
         store.history.append(run, step_lines(1, x=2), offset=1)
 
-    store._segments.write = write_and_be_overtaken  # type: ignore[method-assign]
+    monkeypatch.setattr(store._segments, "write", write_and_be_overtaken)
     store.finish(run)
     assert exported(store, run).column("x").to_pylist() == [1, 2]
     assert live_rows(store) == 0

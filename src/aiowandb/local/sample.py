@@ -153,8 +153,29 @@ def _write_run(store: Store, project: Project, user_id: int, plan: _Plan) -> Non
         exit_code={"finished": 0, "failed": 1}.get(plan.ending),
     )
     store.stream.apply(run, update, at=ended_at)
+    store.files.add(run, "wandb-metadata.json", orjson.dumps(_metadata(plan, changes)))
     if plan.ending != "live":
         store.compaction.compact(run.id)
+
+
+def _metadata(plan: _Plan, changes: RunChanges) -> dict[str, Any]:
+    """What the SDK notes of a run's machine and code."""
+    return {
+        "os": "Linux-6.1-x86_64-with-glibc2.36",
+        "python": "CPython 3.12.1",
+        "startedAt": f"{iso(plan.started_at)}Z",
+        "program": changes.program,
+        "codePath": "train.py",
+        "host": changes.host,
+        "executable": "/usr/bin/python3",
+        "cpu_count": 16,
+        "cpu_count_logical": 32,
+        "gpu": "NVIDIA A100",
+        "gpu_count": 1,
+        "memory": {"total": "137438953472"},
+        "git": {"remote": changes.repo, "commit": changes.git_commit},
+        "args": ["--lr", str(plan.config["lr"])],
+    }
 
 
 def _history(plan: _Plan) -> tuple[list[str], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiowandb.local.graphql import ids
@@ -79,11 +80,10 @@ def create_user(context: Context, user: dict[str, Any]) -> dict[str, Any]:
 @resolvers.mutation("generateApiKey")
 def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts
-    description = wanted.get("description")
-    key = accounts.add_key(context.viewer.id, description=description)
+    key = accounts.add_key(context.viewer.id, description=wanted.get("description"))
     newest = accounts.keys(context.viewer.id)[-1]
     # The only time that the whole key is told.
-    return {"apiKey": {"id": newest.id, "hint": key, "description": description}}
+    return {"apiKey": replace(newest, hint=key)}
 
 
 @resolvers.mutation("deleteApiKey")

@@ -17,6 +17,7 @@ from aiowandb.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_BOUNDS = frozenset({"min", "max", "mu", "sigma", "q"})
 _METHODS = ("grid", "random", "bayes")
 
 
@@ -120,11 +121,19 @@ def _sample(path: tuple[str, ...], parameter: Mapping[str, Any], chance: random.
     if draw is None:
         raise UsageError(f"{'.'.join(path)}: distribution {kind!r} is not known")
     try:
-        drawn = draw(parameter, chance)
+        drawn = draw(_with_numbers(parameter), chance)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{'.'.join(path)}: cannot draw from {kind!r}: {error!r}") from error
     step = parameter.get("q", 1) if kind.startswith("q_") else None
     return drawn if step is None else round(drawn / step) * step
+
+
+def _with_numbers(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    """YAML reads `1e-5` as a word; as a bound it is a number."""
+    return {
+        key: float(value) if key in _BOUNDS and isinstance(value, str) else value
+        for key, value in parameter.items()
+    }
 
 
 def _usual_distribution(parameter: Mapping[str, Any]) -> str:
@@ -140,6 +149,11 @@ def _log_between(low: float, high: float, chance: random.Random) -> float:
     return math.exp(chance.uniform(low, high))
 
 
+def _log_values(low: float, high: float, chance: random.Random) -> float:
+    drawn = _log_between(math.log(low), math.log(high), chance)
+    return min(max(drawn, low), high)  # exp(log(x)) may miss x by a hair
+
+
 _DISTRIBUTIONS: dict[str, Callable[[Mapping[str, Any], random.Random], Any]] = {
     "constant": lambda p, _: p["value"],
     "categorical": lambda p, chance: chance.choices(p["values"], p.get("probabilities"))[0],
@@ -149,13 +163,9 @@ _DISTRIBUTIONS: dict[str, Callable[[Mapping[str, Any], random.Random], Any]] = {
     "int_uniform": lambda p, chance: chance.randint(p["min"], p["max"]),
     "uniform": lambda p, chance: chance.uniform(p["min"], p["max"]),
     "log_uniform": lambda p, chance: _log_between(p["min"], p["max"], chance),
-    "log_uniform_values": lambda p, chance: _log_between(
-        math.log(p["min"]), math.log(p["max"]), chance
-    ),
+    "log_uniform_values": lambda p, chance: _log_values(p["min"], p["max"], chance),
     "inv_log_uniform": lambda p, chance: 1 / _log_between(p["min"], p["max"], chance),
-    "inv_log_uniform_values": lambda p, chance: (
-        1 / _log_between(math.log(1 / p["max"]), math.log(1 / p["min"]), chance)
-    ),
+    "inv_log_uniform_values": lambda p, chance: 1 / _log_values(1 / p["max"], 1 / p["min"], chance),
     "normal": lambda p, chance: chance.gauss(p.get("mu", 0), p.get("sigma", 1)),
     "log_normal": lambda p, chance: chance.lognormvariate(p.get("mu", 0), p.get("sigma", 1)),
 }
