@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -33,6 +33,21 @@ async def task_group() -> AsyncIterator[TaskGroup]:
             yield tasks
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """The results of calls that are made at once."""
+    if len(calls) == 1:
+        return [await calls[0]()]
+    results: dict[int, T] = {}
+
+    async def call(number: int) -> None:
+        results[number] = await calls[number]()
+
+    async with task_group() as tasks:
+        for number in range(len(calls)):
+            tasks.start_soon(call, number)
+    return [results[number] for number in range(len(calls))]
 
 
 class ReadAhead(Generic[T]):

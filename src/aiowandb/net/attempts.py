@@ -31,8 +31,18 @@ class Attempts:
         self._traffic = traffic
         self._was_answered = False
 
-    async def persist(self, name: str, limiter: Limiter, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What the attempt gives once it succeeds. `name` says in errors what it was for."""
+    async def persist(
+        self,
+        name: str,
+        limiter: Limiter,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        patient: bool = True,
+    ) -> T:
+        """What the attempt gives once it succeeds. `name` says in errors what it was for.
+
+        Without patience only what is no fault of the question is tried again.
+        """
         last: _Transient | None = None
         alike = 1
         with anyio.move_on_after(self._timeout):
@@ -43,6 +53,8 @@ class Attempts:
                 except _Transient as failure:
                     alike = alike + 1 if last and failure.looks_like(last) else 1
                     last = failure
+                if not patient and isinstance(last.error, ServerError | TimeoutError):
+                    raise last.error
                 if self._is_hopeless(last.error, number + 1, alike):
                     raise last.error
                 seconds = self._policy.wait(number, last.error.retry_after)

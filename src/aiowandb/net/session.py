@@ -94,9 +94,13 @@ class Session:
         """The same items, the next one under way while this one is used, if that can be."""
         return ReadAhead(items, self._tasks) if self._tasks else items
 
-    async def ask(self, operation: Operation[S]) -> S:
-        """Send a GraphQL operation and give its data, or raise what the answer amounts to."""
-        answer = await self._answer(operation)
+    async def ask(self, operation: Operation[S], *, patient: bool = True) -> S:
+        """Send a GraphQL operation and give its data, or raise what the answer amounts to.
+
+        Whoever has another way to ask is not `patient`: a failure of the server or a
+        time-out is then raised the first time.
+        """
+        answer = await self._answer(operation, patient=patient)
         if operation.changes:
             self._answers.flush()
         data: S = answer.data
@@ -165,7 +169,7 @@ class Session:
 
         await self._attempts.persist(name, self._transfers, put)
 
-    async def _answer(self, operation: Operation[S]) -> Answer:
+    async def _answer(self, operation: Operation[S], *, patient: bool = True) -> Answer:
         self._require_key()
         url = f"{self.settings.base_url}/graphql"
         body = operation.body()
@@ -178,7 +182,7 @@ class Session:
             data = operation.read(response.status_code, response.content)
             return Answer(data, len(response.content))
 
-        return await self._attempts.persist(operation.name, self._requests, post)
+        return await self._attempts.persist(operation.name, self._requests, post, patient=patient)
 
     def _require_key(self) -> None:
         if self.settings.api_key is None:
