@@ -4,6 +4,7 @@ May import `api` and what everybody may use.
 """
 
 from aiowandb.sync.client import Api
+from aiowandb.sync.files import File, Files
 from aiowandb.sync.runs import Append, Run, Runs
 
-__all__ = ["Api", "Append", "Run", "Runs"]
+__all__ = ["Api", "Append", "File", "Files", "Run", "Runs"]
