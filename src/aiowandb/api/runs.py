@@ -12,6 +12,7 @@ from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.tasks import Items, Stream
+from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.record import Part
 from aiowandb.wire.runs import RunQuery, count_runs, list_runs
 
@@ -38,8 +39,8 @@ class Runs:
         session: Session,
         defaults: Defaults,
         path: str | None,
-        filters: Mapping[str, Any],
-        order: str,
+        filters: Mapping[str, Any] | None,
+        order: str | None,
         per_page: int,
         include: Collection[Part],
     ) -> None:
@@ -48,7 +49,8 @@ class Runs:
         self._session = session
         self._defaults = defaults
         self._path = path
-        self._query = RunQuery(filters, order, per_page, frozenset(include))
+        chosen = {} if filters is None else checked(filters)
+        self._query = RunQuery(chosen, checked_order(order), per_page, frozenset(include))
 
     def __aiter__(self) -> Stream[Run]:
         return Items(self.pages())
