@@ -128,8 +128,8 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
     @property
     def rawconfig(self) -> dict[str, Any]:
-        """The same as `raw_config`."""
-        return self.raw_config
+        """The config with W&B's own keys, each value by itself."""
+        return _bare(self.raw_config)
 
     @property
     def json_config(self) -> str:
@@ -167,10 +167,14 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
 def unwrapped(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a stored config, without what W&B itself keeps there."""
+    own = ("_wandb", "wandb_version")
+    return _bare({key: value for key, value in raw_config.items() if key not in own})
+
+
+def _bare(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value["value"] if isinstance(value, dict) and "value" in value else value
         for key, value in raw_config.items()
-        if key not in ("_wandb", "wandb_version")
     }
 
 
