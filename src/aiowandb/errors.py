@@ -7,6 +7,8 @@
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
      ├─ RunsFailedError        some of many runs could not be read, the others were
+     ├─ DownloadError          a file could not be brought into a folder (also a ValueError)
+     │   └─ ContentError       what came is not what W&B says of the file
      └─ CommError              W&B could not be asked, or answered with an error
          ├─ ConnectError       nobody answers at that address
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
@@ -35,6 +37,8 @@ __all__ = [
     "CommError",
     "ConflictError",
     "ConnectError",
+    "ContentError",
+    "DownloadError",
     "ExportError",
     "GraphQLError",
     "InvalidPathError",
@@ -87,6 +91,18 @@ class RunsFailedError(AiowandbError):
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         super().__init__(f"Could not read run {first}: {failed[first]}{more}.")
         self.failed = failed
+
+
+class DownloadError(AiowandbError, ValueError):
+    """A file could not be brought into a folder; nothing of it was left there."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class ContentError(DownloadError):
+    """What came is not what W&B says of the file."""
 
 
 class CommError(AiowandbError):

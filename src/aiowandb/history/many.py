@@ -27,7 +27,7 @@ from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
-from aiowandb.tasks import task_group
+from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
 
 # Enough runs under way to keep the connections and the writer busy; what waits in memory
@@ -296,7 +296,7 @@ async def _of_one_project(
 ) -> AsyncGenerator[list[RunRef]]:
     """The runs in their order, so many at a time, those of one project together."""
     some: list[RunRef] = []
-    async for ref in _each(refs):
+    async for ref in each_of(refs):
         other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
         if other or len(some) >= size.now:
             yield some
@@ -304,15 +304,6 @@ async def _of_one_project(
         some.append(ref)
     if some:
         yield some
-
-
-async def _each(refs: AsyncIterable[RunRef] | Iterable[RunRef]) -> AsyncGenerator[RunRef]:
-    if isinstance(refs, AsyncIterable):
-        async for ref in refs:
-            yield ref
-    else:
-        for ref in refs:
-            yield ref
 
 
 async def _only(lane: Lane) -> AsyncGenerator[Lane]:

@@ -77,10 +77,11 @@ class Scan:
                 yield JsonPage(texts, self._selection, self._decoder)
             del windows[0]
         # One at first, so that the first rows come soon.
+        read = partial(read_window, self._session)
         at_once = 1
         while windows:
             some, windows = windows[:at_once], windows[at_once:]
-            for pages in await gather([partial(read_window, self._session, w) for w in some]):
+            for pages in await gather(some, read, at_once):
                 for texts in pages:
                     yield JsonPage(texts, self._selection, self._decoder)
             at_once = _WINDOWS_AT_ONCE
