@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Iterator,
     Sequence,
 )
@@ -45,7 +46,7 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 async def gather(
-    items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], at_once: int
+    items: AsyncIterable[T] | Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int
 ) -> list[R]:
     """What `work` makes of each item, in the order of the items, so many at once."""
     places = anyio.Semaphore(at_once)
@@ -57,11 +58,20 @@ async def gather(
 
     async with task_group() as tasks:
         number = 0
-        async for item in items:
+        async for item in _each(items):
             await places.acquire()
             tasks.start_soon(one, number, item)
             number += 1
     return [done[number] for number in sorted(done)]
+
+
+async def _each(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
 
 
 class ReadAhead(Generic[T]):
