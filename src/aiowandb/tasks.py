@@ -45,6 +45,16 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise _first(group) from None
 
 
+async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+    """The items, whether they come with time or are there."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
 async def gather(
     items: AsyncIterable[T] | Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int
 ) -> list[R]:
@@ -58,20 +68,11 @@ async def gather(
 
     async with task_group() as tasks:
         number = 0
-        async for item in _each(items):
+        async for item in each_of(items):
             await places.acquire()
             tasks.start_soon(one, number, item)
             number += 1
     return [done[number] for number in sorted(done)]
-
-
-async def _each(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
 
 
 class ReadAhead(Generic[T]):

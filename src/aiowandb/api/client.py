@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,7 +34,9 @@ class AsyncApi:
 
     The key comes from the argument, `WANDB_API_KEY` or netrc; the other settings
     from their arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's
-    settings files. Nothing is sent before the first call that needs an answer.
+    settings files. `proxy` is the URL of one, else those of the environment are used;
+    an `ssl.SSLContext` in `verify` may hold CA and client certificates of your own.
+    Nothing is sent before the first call that needs an answer.
 
     >>> async with AsyncApi() as api:
     ...     run = await api.run("entity/project/run_id")
@@ -50,6 +53,8 @@ class AsyncApi:
         project: str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         settings = Settings.load(
@@ -59,6 +64,8 @@ class AsyncApi:
             project=project,
             timeout=timeout,
             max_concurrency=max_concurrency,
+            proxy=proxy,
+            verify=verify,
         )
         self._session = Session(settings, transport=transport)
         self._defaults = Defaults(self._session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,8 @@ class Api(Twin[api.AsyncApi]):
         project: str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         original = api.AsyncApi(
@@ -43,6 +46,8 @@ class Api(Twin[api.AsyncApi]):
             project=project,
             timeout=timeout,
             max_concurrency=max_concurrency,
+            proxy=proxy,
+            verify=verify,
             transport=transport,
         )
         self._start(original)
