@@ -112,6 +112,11 @@ class AsyncApi:
             await self._session.aclose()
 
     @property
+    def settings(self) -> Settings:
+        """What was found in the arguments, the environment and the files."""
+        return self._session.settings
+
+    @property
     def traffic(self) -> Traffic:
         """What has been sent and received so far."""
         return self._session.traffic

@@ -10,6 +10,7 @@ from typing import Self
 import httpx
 
 from aiowandb import api
+from aiowandb.config import Settings
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
 from aiowandb.sync.artifacts import Artifact, Artifacts
@@ -77,6 +78,7 @@ class Api(Twin[api.AsyncApi]):
         """Close the connections and the event loop. `with` does it for you."""
         self._portal.close()
 
+    settings = Shared[Settings]()
     traffic = Shared[Traffic]()
     flush = making(api.AsyncApi.flush, as_it_is)
     viewer = Asked(api.AsyncApi.viewer)
