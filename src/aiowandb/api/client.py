@@ -11,13 +11,16 @@ from typing import Any, Self
 
 import httpx
 
+from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError
+from aiowandb.files.artifact_lists import Versions
 from aiowandb.net import Session, Traffic
-from aiowandb.paths import RunRef, new_run_id
+from aiowandb.paths import ArtifactRef, RunRef, new_run_id
+from aiowandb.wire.artifacts import artifact_by_name
 from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
@@ -186,6 +189,44 @@ class AsyncApi:
         ...     print(run.name, run.summary.get("loss"))
         """
         return Runs(self._session, self._defaults, path, filters, order, per_page, include)
+
+    async def artifact(self, name: str, type: str | None = None) -> Artifact:
+        """One version of an artifact, by `entity/project/name:alias`, shortened, or its URL.
+
+        Without an alias it is the latest. With `type`, it must be of that type.
+        """
+        entity, project, wanted = await self._defaults.artifact(name)
+        found = (await self._session.recall(artifact_by_name(entity, project, wanted))).project
+        member = found and found.artifact_collection_membership
+        record = member.record(wanted) if member else None
+        if record is None:
+            raise NotFoundError(f"Could not find artifact {entity}/{project}/{wanted}.")
+        if type is not None and record.type != type:
+            raise NotFoundError(
+                f"Artifact {record.qualified_name} is of type {record.type}, not {type}."
+            )
+        return Artifact.of(record, self._session)
+
+    def artifacts(
+        self,
+        type_name: str,
+        name: str,
+        order: str | None = None,
+        per_page: int = 50,
+        tags: Sequence[str] = (),
+    ) -> Artifacts:
+        """The versions of an artifact, those with all of the tags.
+
+        >>> async for artifact in api.artifacts("model", "entity/project/name"):
+        ...     print(artifact.version, artifact.aliases)
+        """
+
+        async def where() -> ArtifactRef:
+            entity, project, wanted = await self._defaults.artifact(name)
+            return ArtifactRef(entity, project, wanted.partition(":")[0], "")
+
+        source = Versions(self._session, where, type_name, order, tags, per_page)
+        return Artifacts(self._session, source)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session.settings.base_url}>"

@@ -13,6 +13,7 @@ from aiowandb import api
 from aiowandb.config import Settings
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
+from aiowandb.sync.artifacts import Artifact, Artifacts
 from aiowandb.sync.runs import Run, Runs
 from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, making
 
@@ -84,6 +85,8 @@ class Api(Twin[api.AsyncApi]):
     default_entity = Asked(api.AsyncApi.default_entity)
     run = giving(api.AsyncApi.run, Run)
     runs = making(api.AsyncApi.runs, Runs)
+    artifact = giving(api.AsyncApi.artifact, Artifact)
+    artifacts = making(api.AsyncApi.artifacts, Artifacts)
     create_run = giving(api.AsyncApi.create_run, Run)
     create_project = blocking(api.AsyncApi.create_project)
 
