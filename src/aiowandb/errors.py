@@ -6,6 +6,9 @@
      ├─ RowError               a row does not fit the type asked for (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
+     ├─ RunsFailedError        some of many runs could not be read, the others were
+     ├─ DownloadError          a file could not be brought into a folder (also a ValueError)
+     │   └─ ContentError       what came is not what W&B says of the file
      └─ CommError              W&B could not be asked, or answered with an error
          ├─ ConnectError       nobody answers at that address
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
@@ -24,6 +27,7 @@ answer in `status`, `operation`, `url`. No exception carries the API key.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -33,12 +37,15 @@ __all__ = [
     "CommError",
     "ConflictError",
     "ConnectError",
+    "ContentError",
+    "DownloadError",
     "ExportError",
     "GraphQLError",
     "InvalidPathError",
     "NotFoundError",
     "RateLimitError",
     "RowError",
+    "RunsFailedError",
     "ServerError",
     "StoreError",
     "TimeoutError",
@@ -74,6 +81,28 @@ class RowError(AiowandbError, ValueError):
 
 class ExportError(AiowandbError):
     """An export could not be written. What was finished before stays finished."""
+
+
+class RunsFailedError(AiowandbError):
+    """Some of many runs could not be read; the others were. `failed` has the error of each."""
+
+    def __init__(self, failed: Mapping[Any, CommError]) -> None:
+        first = next(iter(failed))
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        super().__init__(f"Could not read run {first}: {failed[first]}{more}.")
+        self.failed = failed
+
+
+class DownloadError(AiowandbError, ValueError):
+    """A file could not be brought into a folder; nothing of it was left there."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class ContentError(DownloadError):
+    """What came is not what W&B says of the file."""
 
 
 class CommError(AiowandbError):

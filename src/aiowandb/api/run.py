@@ -11,10 +11,11 @@ import anyio
 import msgspec
 
 from aiowandb.api.append import Append
+from aiowandb.api.belongings import Belongings
 from aiowandb.api.notebook import run_card
 from aiowandb.api.rows import as_frame, as_structs, number
 from aiowandb.config import app_url
-from aiowandb.errors import ConflictError, NotFoundError, UsageError
+from aiowandb.errors import ConflictError, UsageError
 from aiowandb.net import Session
 from aiowandb.tasks import Items, Stream
 from aiowandb.wire import lenient
@@ -35,7 +36,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 
-class Run(RunRecord, kw_only=True, dict=True, eq=False):
+class Run(Belongings, kw_only=True, dict=True, eq=False):
     """A run of W&B. Its attributes are here already, its rows come when asked for.
 
     >>> run = await api.run("entity/project/run_id")
@@ -210,7 +211,7 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         if found.project is None or found.project.run is None:
             raise self._gone()
         texts = found.project.run.history or ()
-        return [dict(flattened(lenient.loads(text))) for text in texts]
+        return [flattened(lenient.loads(text)) for text in texts]
 
     async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
         wanted = list(dict.fromkeys(keys))
@@ -243,7 +244,8 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
     ) -> AsyncGenerator[pa.RecordBatch]:
         async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
             async for page in pages:
-                yield page.to_batch()
+                if (batch := page.to_batch()) is not None:
+                    yield batch
 
     async def _pages(
         self,
@@ -253,12 +255,15 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         max_step: int | None,
     ) -> AsyncGenerator[Page]:
         from aiowandb.history.plan import plan_history
-        from aiowandb.history.scan import Selection, scan_pages
+        from aiowandb.history.scan import Scan
+        from aiowandb.history.selection import Selection
 
         chosen = None if keys is None else tuple(_checked_keys(keys))
-        selection = Selection(chosen, min_step or 0, max_step, page_size)
+        selection = Selection(
+            keys=chosen, min_step=min_step or 0, max_step=max_step, page_size=page_size
+        )
         plan = await plan_history(self._session, self.ref)
-        async with aclosing(scan_pages(self._session, plan, selection)) as pages:
+        async with aclosing(Scan(self._session, plan, selection).pages()) as pages:
             async for page in pages:
                 yield page
 
@@ -284,14 +289,6 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         Changes are sent by `update()`, or by `summary.update()`.
         """
         return Summary(super().summary._json_dict, save=self.update)
-
-    def _gone(self) -> NotFoundError:
-        return NotFoundError(f"Could not find run {self.ref}.")
-
-    @property
-    def _session(self) -> Session:
-        session: Session = vars(self)["_session"]
-        return session
 
     @property
     def _read(self) -> RunRecord:

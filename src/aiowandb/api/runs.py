@@ -14,6 +14,7 @@ from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
+from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.record import Part, RunRecord
 from aiowandb.wire.runs import RunQuery, count_runs, list_runs
 
@@ -40,8 +41,8 @@ class Runs(Listing[Run]):
         session: Session,
         defaults: Defaults,
         path: str | None,
-        filters: Mapping[str, Any],
-        order: str,
+        filters: Mapping[str, Any] | None,
+        order: str | None,
         per_page: int,
         include: Collection[Part],
     ) -> None:
@@ -50,7 +51,8 @@ class Runs(Listing[Run]):
         super().__init__(session)
         self._defaults = defaults
         self._path = path
-        self._query = RunQuery(filters, order, per_page, frozenset(include))
+        chosen = {} if filters is None else checked(filters)
+        self._query = RunQuery(chosen, checked_order(order), per_page, frozenset(include))
 
     async def count(self) -> int:
         """How many there are."""

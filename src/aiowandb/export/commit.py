@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from aiowandb.errors import ExportError
+from aiowandb.errors import AiowandbError, ExportError
 from aiowandb.whole import UNFINISHED, whole_file
 
 
@@ -19,5 +19,7 @@ async def committed(path: Path) -> AsyncIterator[BinaryIO]:
     try:
         async with whole_file(path, temporary) as file:
             yield file
+    except AiowandbError:
+        raise  # a time-out is an OSError too
     except OSError as error:
         raise ExportError(f"Cannot write {path}: {error.strerror or error}.") from error

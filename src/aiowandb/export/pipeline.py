@@ -18,11 +18,11 @@ from anyio.to_thread import run_sync
 from aiowandb.errors import ExportError, UsageError
 from aiowandb.export.commit import committed
 from aiowandb.export.result import ExportResult, Format
-from aiowandb.export.scan import scan_runs
 from aiowandb.export.schema import HistorySchema, SchemaSurprise
 from aiowandb.export.select import SelectedRuns, select_runs
 from aiowandb.export.sinks import opened_sink
-from aiowandb.history.scan import Selection
+from aiowandb.history.many import scan_runs
+from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.record import RunRecord
@@ -101,10 +101,10 @@ async def _write_with_schema(
         opened_sink(format, file, schema.arrow) as sink,
         scan_runs(session, runs.refs, Selection()) as lanes,
     ):
-        async for ref, batches in lanes:
-            async with batches:
-                async for batch in batches:
-                    await run_sync(fit_and_write, ref, batch)
+        async for lane in lanes:
+            async with lane:
+                async for batch in lane:
+                    await run_sync(fit_and_write, lane.ref, batch)
                     rows += batch.num_rows
     return rows
 

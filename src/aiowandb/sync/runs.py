@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 import msgspec
 
 from aiowandb import api
+from aiowandb.portal import Portal
+from aiowandb.sync.files import File, Files
+from aiowandb.sync.listing import Indexed
 from aiowandb.twins import (
+    Asked,
     Shared,
     Twin,
     as_it_is,
@@ -23,6 +27,9 @@ from aiowandb.twins import (
 )
 from aiowandb.wire.record import HistoryKeys, User
 from aiowandb.wire.summary import Summary
+
+if TYPE_CHECKING:
+    from aiowandb.sync.artifacts import Artifacts
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -43,6 +50,12 @@ class Append(Twin[api.Append]):
         self._portal.call(self._async.__aexit__, exc_type, exc, traceback)
 
     __call__ = blocking(api.Append.__call__)
+
+
+def _artifacts(original: api.Artifacts, portal: Portal) -> Artifacts:
+    from aiowandb.sync.artifacts import Artifacts  # whose runs are those of this module
+
+    return Artifacts(original, portal)
 
 
 class Run(Twin[api.Run]):
@@ -85,6 +98,13 @@ class Run(Twin[api.Run]):
     createdAt = Shared[datetime | None]()  # noqa: N815
     heartbeatAt = Shared[datetime | None]()  # noqa: N815
 
+    files = making(api.Run.files, Files)
+    file = giving(api.Run.file, File)
+    logged_artifacts = making(api.Run.logged_artifacts, _artifacts)
+    used_artifacts = making(api.Run.used_artifacts, _artifacts)
+    upload_file = giving(api.Run.upload_file, File)
+    metadata = Asked(api.Run.metadata)
+    console_logs = paged(api.Run.console_logs, api.Run._console_pages, as_it_is)
     history = blocking(api.Run.history)
     if TYPE_CHECKING:  # what type= gives cannot be told through `paged`
 
@@ -133,7 +153,7 @@ class Run(Twin[api.Run]):
         return Summary(self._async.summary_metrics, save=self.update)
 
 
-class Runs(Twin[api.Runs]):
+class Runs(Indexed[api.Runs, Run]):
     """The runs that a query finds. Nothing is sent until they are used.
 
     >>> runs = api.runs("entity/project")
@@ -142,6 +162,7 @@ class Runs(Twin[api.Runs]):
     ...     print(run.name)
     """
 
+    _kind = Run
     pages = iterating(api.Runs.pages, each(Run))
     count = blocking(api.Runs.count)
     to_list = giving(api.Runs.to_list, each(Run))
@@ -152,17 +173,6 @@ class Runs(Twin[api.Runs]):
 
     __iter__ = paged(api.Runs.__aiter__, api.Runs.pages, each(Run))
     __len__ = count
-
-    @overload
-    def __getitem__(self, index: int) -> Run: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Run]: ...
-
-    def __getitem__(self, index: int | slice) -> Run | list[Run]:
-        if isinstance(index, slice):
-            return each(Run)(self._portal.call(self._async.__getitem__, index), self._portal)
-        return Run(self._portal.call(self._async.__getitem__, index), self._portal)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What pandas, polars and duckdb read the table of `to_arrow` through."""
