@@ -6,6 +6,8 @@
      ├─ RowError               a row does not fit the type asked for (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
+     ├─ DownloadError          a file could not be brought into a folder (also a ValueError)
+     │   └─ ContentError       what came is not what W&B says of the file
      └─ CommError              W&B could not be asked, or answered with an error
          ├─ ConnectError       nobody answers at that address
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
@@ -33,6 +35,8 @@ __all__ = [
     "CommError",
     "ConflictError",
     "ConnectError",
+    "ContentError",
+    "DownloadError",
     "ExportError",
     "GraphQLError",
     "InvalidPathError",
@@ -74,6 +78,18 @@ class RowError(AiowandbError, ValueError):
 
 class ExportError(AiowandbError):
     """An export could not be written. What was finished before stays finished."""
+
+
+class DownloadError(AiowandbError, ValueError):
+    """A file could not be brought into a folder; nothing of it was left there."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class ContentError(DownloadError):
+    """What came is not what W&B says of the file."""
 
 
 class CommError(AiowandbError):

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -12,6 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 T = TypeVar("T")
+R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -33,6 +42,26 @@ async def task_group() -> AsyncIterator[TaskGroup]:
             yield tasks
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+async def gather(
+    items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], at_once: int
+) -> list[R]:
+    """What `work` makes of each item, in the order of the items, so many at once."""
+    places = anyio.Semaphore(at_once)
+    done: dict[int, R] = {}
+
+    async def one(number: int, item: T) -> None:
+        done[number] = await work(item)
+        places.release()
+
+    async with task_group() as tasks:
+        number = 0
+        async for item in items:
+            await places.acquire()
+            tasks.start_soon(one, number, item)
+            number += 1
+    return [done[number] for number in sorted(done)]
 
 
 class ReadAhead(Generic[T]):

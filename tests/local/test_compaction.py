@@ -93,13 +93,13 @@ def test_a_live_run_says_where_its_live_rows_begin(store: Store, run: Run) -> No
     assert (answer.tokens, answer.first_live_step) == ([], 4)
 
 
-def test_a_resumed_run_has_a_segment_and_live_rows(store: Store, run: Run) -> None:
+def test_a_resumed_run_is_all_live_until_it_is_done(store: Store, run: Run) -> None:
     store.history.append(run, step_lines(0, 1))
     store.finish(run)
-    store.history.append(run, step_lines(2))
-    answer = store.history.exported(run, "parquet")
-    assert len(answer.tokens) == 1
-    assert answer.first_live_step == 2
+    resumed = store.runs.change(run.id, RunChanges(state="running"))
+    store.history.append(resumed, step_lines(2))
+    answer = store.history.exported(resumed, "parquet")
+    assert (answer.tokens, answer.first_live_step) == ([], 0)
 
 
 def test_finishing_again_makes_one_new_segment(store: Store, run: Run) -> None:

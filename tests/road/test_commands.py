@@ -49,6 +49,13 @@ def test_runs_can_be_chosen_and_limited(sample: Sample) -> None:
     assert [json.loads(line)["state"] for line in out.splitlines()] == ["finished"] * 2
 
 
+@pytest.mark.parametrize("chosen", ['{"state": "finished"}', 'state == "finished"'])
+def test_a_filter_is_json_or_an_expression(sample: Sample, chosen: str) -> None:
+    listed = ("runs", sample.path, "--local", sample.folder, "--format", "json", "--filter", chosen)
+    states = [json.loads(line)["state"] for line in aiowandb(*listed).splitlines()]
+    assert set(states) == {"finished"}
+
+
 def test_a_project_is_exported(sample: Sample, tmp_path: Path) -> None:
     out = aiowandb("export", sample.path, tmp_path / "out", "--local", sample.folder)
     assert f"{RUNS * ROWS:,}" in out

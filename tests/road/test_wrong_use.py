@@ -67,6 +67,12 @@ def test_a_filter_that_is_no_json_is_refused() -> None:
     assert "is not JSON" in done.stderr
 
 
+def test_a_filter_that_cannot_be_read_shows_the_place() -> None:
+    done = aiowandb("runs", "e/p", "--filter", "config.lr >", WANDB_API_KEY=KEY)
+    assert done.returncode == 2
+    assert "column 12: expected a value" in done.stderr
+
+
 def test_an_unknown_command_lists_nothing_but_the_mistake() -> None:
     done = aiowandb("exprot")
     assert done.returncode == 2

@@ -29,7 +29,7 @@ def public(kind: type) -> dict[str, Any]:
     return {n: m for n, m in found.items() if n not in INTERNAL}
 
 
-INTERNAL = {"of", "ref", "config_json", "summary_json", "system_json"}
+INTERNAL = {"of", "ref", "config_json", "summary_json", "system_json", "size_bytes"}
 CASES = [
     pytest.param(original, twin, name, id=f"{original.__name__}.{name}")
     for original, twin in TWINS

@@ -1,4 +1,4 @@
-"""What users hold: `AsyncApi`, `Runs`, `Run`. Thin: the layers below, put together.
+"""What users hold: `AsyncApi`, `Run` and what else W&B has. Thin: the layers below, put together.
 
 May import every layer below; `history`, `export` and `local` only inside functions,
 so that what they need is loaded when it is used.
@@ -6,7 +6,8 @@ so that what they need is loaded when it is used.
 
 from aiowandb.api.append import Append
 from aiowandb.api.client import AsyncApi
+from aiowandb.api.files import File, Files
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 
-__all__ = ["Append", "AsyncApi", "Run", "Runs"]
+__all__ = ["Append", "AsyncApi", "File", "Files", "Run", "Runs"]

@@ -159,20 +159,21 @@ class AsyncApi:
         self,
         path: str | None = None,
         filters: Mapping[str, Any] | None = None,
-        order: str = "-created_at",
+        order: str | None = "-created_at",
         per_page: int = 50,
         include: Collection[Part] = ALL_PARTS,
     ) -> Runs:
         """The runs of a project, newest first; nothing is sent until they are used.
 
-        `filters` are W&B's, in MongoDB's style. Config, summary, system metrics and
-        history keys come with each page; `include` names those that are wanted.
+        `filters` are W&B's, in MongoDB's style, or built with `aiowandb.filters`. Config,
+        summary, system metrics and history keys come with each page; `include` names
+        those that are wanted.
 
         >>> runs = api.runs("entity/project", filters={"state": "finished"})
         >>> async for run in runs:
         ...     print(run.name, run.summary.get("loss"))
         """
-        return Runs(self._session, self._defaults, path, filters or {}, order, per_page, include)
+        return Runs(self._session, self._defaults, path, filters, order, per_page, include)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session.settings.base_url}>"

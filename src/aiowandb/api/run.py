@@ -11,10 +11,11 @@ import anyio
 import msgspec
 
 from aiowandb.api.append import Append
+from aiowandb.api.belongings import Belongings
 from aiowandb.api.notebook import run_card
 from aiowandb.api.rows import as_frame, as_structs, number
 from aiowandb.config import app_url
-from aiowandb.errors import ConflictError, NotFoundError, UsageError
+from aiowandb.errors import ConflictError, UsageError
 from aiowandb.net import Session
 from aiowandb.tasks import Items, Stream
 from aiowandb.wire import lenient
@@ -35,7 +36,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 
-class Run(RunRecord, kw_only=True, dict=True, eq=False):
+class Run(Belongings, kw_only=True, dict=True, eq=False):
     """A run of W&B. Its attributes are here already, its rows come when asked for.
 
     >>> run = await api.run("entity/project/run_id")
@@ -284,14 +285,6 @@ class Run(RunRecord, kw_only=True, dict=True, eq=False):
         Changes are sent by `update()`, or by `summary.update()`.
         """
         return Summary(super().summary._json_dict, save=self.update)
-
-    def _gone(self) -> NotFoundError:
-        return NotFoundError(f"Could not find run {self.ref}.")
-
-    @property
-    def _session(self) -> Session:
-        session: Session = vars(self)["_session"]
-        return session
 
     @property
     def _read(self) -> RunRecord:

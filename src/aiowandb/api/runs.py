@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from aiowandb.api.defaults import Defaults
+from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
-from aiowandb.tasks import Items, Stream
-from aiowandb.wire.record import Part
+from aiowandb.net.paging import pages_of
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.filters import checked, checked_order
+from aiowandb.wire.record import Part, RunRecord
 from aiowandb.wire.runs import RunQuery, count_runs, list_runs
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from aiowandb.export import ExportResult, Format
 
 
-class Runs:
+class Runs(Listing[Run]):
     """The runs that a query finds. Nothing is sent until they are used.
 
     >>> runs = api.runs("entity/project")
@@ -38,46 +41,27 @@ class Runs:
         session: Session,
         defaults: Defaults,
         path: str | None,
-        filters: Mapping[str, Any],
-        order: str,
+        filters: Mapping[str, Any] | None,
+        order: str | None,
         per_page: int,
         include: Collection[Part],
     ) -> None:
         if per_page < 1:
             raise UsageError(f"per_page must be at least 1, not {per_page}.")
-        self._session = session
+        super().__init__(session)
         self._defaults = defaults
         self._path = path
-        self._query = RunQuery(filters, order, per_page, frozenset(include))
-
-    def __aiter__(self) -> Stream[Run]:
-        return Items(self.pages())
-
-    def pages(self) -> Stream[list[Run]]:
-        """The runs as they come from W&B, `per_page` at a time."""
-        return self._session.ahead(self._pages())
+        chosen = {} if filters is None else checked(filters)
+        self._query = RunQuery(chosen, checked_order(order), per_page, frozenset(include))
 
     async def count(self) -> int:
-        """How many runs there are."""
+        """How many there are."""
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
         found = (await self._session.recall(query)).project
         if found is None:
             raise _no_project(entity, project)
         return found.run_count
-
-    @overload
-    def __getitem__(self, index: int) -> Awaitable[Run]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Awaitable[list[Run]]: ...
-
-    def __getitem__(self, index: int | slice) -> Awaitable[Run] | Awaitable[list[Run]]:
-        return self._slice(index) if isinstance(index, slice) else self._item(index)
-
-    async def to_list(self) -> list[Run]:
-        """All runs."""
-        return [run async for run in self]
 
     async def to_arrow(self) -> pa.Table:
         """A table with a row a run: its own fields, `config.*` and `summary.*` flattened.
@@ -115,40 +99,19 @@ class Runs:
         async with aclosing(self._pages(fresh=True)) as pages:
             return await export_runs(self._session, pages, folder, format)
 
-    async def _item(self, index: int) -> Run:
-        if index < 0:
-            index += await self.count()
-        found = await self._slice(slice(index, index + 1)) if index >= 0 else []
-        if not found:
-            raise IndexError(f"there are {await self.count()} runs")
-        return found[0]
-
-    async def _slice(self, wanted: slice) -> list[Run]:
-        ends = (wanted.start, wanted.stop, wanted.step)
-        if any(end is not None and end < 0 for end in ends):
-            wanted = slice(*wanted.indices(await self.count()))
-        found: list[Run] = []
-        async with aclosing(self._pages()) as pages:
-            async for page in pages:
-                found += page
-                if wanted.stop is not None and len(found) >= max(wanted.start or 0, wanted.stop):
-                    break
-        return found[wanted]
-
     async def _pages(self, *, fresh: bool = False) -> AsyncGenerator[list[Run]]:
         entity, project = await self._defaults.project(self._path)
         ask = self._session.ask if fresh else self._session.recall
-        cursor: str | None = None
-        while True:
+
+        async def page(cursor: str | None) -> Connection[RunRecord]:
             found = (await ask(list_runs(entity, project, self._query, cursor))).project
             if found is None:
                 raise _no_project(entity, project)
-            edges = found.runs.edges
-            if edges:
-                yield [Run.of(edge.node, self._session, entity, project) for edge in edges]
-            if not edges or not found.runs.page_info.has_next_page:
-                return
-            cursor = edges[-1].cursor
+            return found.runs
+
+        async with aclosing(pages_of(page)) as pages:
+            async for records in pages:
+                yield [Run.of(record, self._session, entity, project) for record in records]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"

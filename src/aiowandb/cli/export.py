@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def export(
     folder: Path,
     base_url: str | None,
     local: Path | None,
-    filters: dict[str, Any],
+    filters: Mapping[str, Any],
     order: str,
     format: Format,
 ) -> None:
@@ -38,7 +39,7 @@ def export(
     \b
     Examples:
       aiowandb export me/mnist out
-      aiowandb export me/mnist out --format csv --filter '{"tags": "best"}'
+      aiowandb export me/mnist out --format csv --filter 'tag == "best"'
     """
     api = connect(base_url, local)
     result = anyio.run(_export, api, project, folder, filters, order, format)
@@ -48,7 +49,12 @@ def export(
 
 
 async def _export(
-    api: AsyncApi, project: str, folder: Path, filters: dict[str, Any], order: str, format: Format
+    api: AsyncApi,
+    project: str,
+    folder: Path,
+    filters: Mapping[str, Any],
+    order: str,
+    format: Format,
 ) -> ExportResult:
     async with api:
         return await api.runs(project, filters, order).export(folder, format=format)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,20 +39,25 @@ def selection(command: F) -> F:
     return click.option(
         "--filter",
         "filters",
-        callback=_json_object,
-        default="{}",
-        metavar="JSON",
-        help="""Only runs that match, like '{"state": "finished"}'.""",
+        callback=_filter,
+        default="",
+        metavar="FILTER",
+        help="""Only runs that match, like 'config.lr > 0.1 and state == "finished"', or JSON
+        like '{"state": "finished"}'.""",
     )(command)
 
 
-def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, Any]:
+def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[str, Any]:
+    from aiowandb.wire.filters import parse_expression
+
+    if not value.strip():
+        return {}
+    if not value.lstrip().startswith("{"):
+        return parse_expression(value)
     try:
-        parsed = orjson.loads(value)
+        parsed: dict[str, Any] = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise click.BadParameter(f"{value!r} is not JSON: {error}", ctx, param) from None
-    if not isinstance(parsed, dict):
-        raise click.BadParameter(f"{value!r} is not a JSON object", ctx, param)
     return parsed
 
 

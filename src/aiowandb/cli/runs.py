@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ def runs(
     project: str,
     base_url: str | None,
     local: Path | None,
-    filters: dict[str, Any],
+    filters: Mapping[str, Any],
     order: str,
     limit: int,
     format: TableFormat,
@@ -36,7 +37,8 @@ def runs(
     \b
     Examples:
       aiowandb runs me/mnist
-      aiowandb runs me/mnist --filter '{"state": "crashed"}' --order -heartbeat_at
+      aiowandb runs me/mnist --filter 'config.lr > 0.1 and state == "finished"'
+      aiowandb runs me/mnist --order -summary.accuracy
       aiowandb runs me/mnist --limit 1000 --format csv > runs.csv
     """
     api = connect(base_url, local)
@@ -45,7 +47,7 @@ def runs(
 
 
 async def _first_runs(
-    api: AsyncApi, project: str, filters: dict[str, Any], order: str, limit: int
+    api: AsyncApi, project: str, filters: Mapping[str, Any], order: str, limit: int
 ) -> list[Run]:
     found: list[Run] = []
     async with api, aclosing(api.runs(project, filters, order, min(limit, 200)).pages()) as pages:

@@ -1,60 +1,25 @@
-"""How a file appears: whole, under its name, or not at all."""
+"""How a file of an export appears: whole or not at all, and in words of the export if it cannot."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import anyio
-from anyio.to_thread import run_sync
-
-from aiowandb.errors import ExportError
-
-_UNFINISHED = ".unfinished"
+from aiowandb.errors import AiowandbError, ExportError
+from aiowandb.whole import UNFINISHED, whole_file
 
 
 @asynccontextmanager
 async def committed(path: Path) -> AsyncIterator[BinaryIO]:
     """A file to write that takes the name `path` when the block ends without an error."""
-    temporary = path.with_name(path.name + _UNFINISHED)
+    # The same name at each try: what a killed export has left behind is overwritten.
+    temporary = path.with_name(path.name + UNFINISHED)
     try:
-        file = await run_sync(_create, temporary)
-        try:
+        async with whole_file(path, temporary) as file:
             yield file
-            await run_sync(_commit, file, temporary, path)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await run_sync(_discard, file, temporary)
+    except AiowandbError:
+        raise  # a time-out is an OSError too
     except OSError as error:
         raise ExportError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def _create(temporary: Path) -> BinaryIO:
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    return temporary.open("wb")
-
-
-def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _discard(file: BinaryIO, temporary: Path) -> None:
-    file.close()
-    temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Only then does the new name survive a power cut. Windows has no such call.
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

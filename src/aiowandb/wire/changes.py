@@ -93,5 +93,9 @@ class RunChanges(msgspec.Struct, frozen=True):
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Equality that holds for NaN and tells 1 from True."""
-    return one is other or lenient.dumps(one) == lenient.dumps(other)
+    """Equality that holds for NaN, whatever the order of keys, and tells 1 from True."""
+    return one is other or _canonical(one) == _canonical(other)
+
+
+def _canonical(value: Any) -> str:
+    return lenient.dumps(value, sort_keys=True)

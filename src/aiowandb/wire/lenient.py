@@ -24,10 +24,16 @@ def loads(text: str | bytes) -> Any:
         raise ServerError(f"W&B answered with JSON that cannot be read: {error}", error) from error
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any, *, sort_keys: bool = False) -> str:
     """Encode as W&B's own client does: NaN and the infinities as bare tokens."""
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+        return json.dumps(
+            value,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            default=_plain,
+            sort_keys=sort_keys,
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"This cannot be said in JSON: {error}.") from error
 

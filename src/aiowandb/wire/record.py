@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.summary import Summary
+from aiowandb.wire.times import aware
 
 # The parts of a run that can be left out where many are listed.
 Part = Literal["config", "summary", "system", "history_keys"]
@@ -86,8 +87,8 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     project: str = ""
 
     def __post_init__(self) -> None:
-        self.created_at = _aware(self.created_at)
-        self.heartbeat_at = _aware(self.heartbeat_at)
+        self.created_at = aware(self.created_at)
+        self.heartbeat_at = aware(self.heartbeat_at)
 
     @property
     def ref(self) -> RunRef:
@@ -128,8 +129,8 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
     @property
     def rawconfig(self) -> dict[str, Any]:
-        """The same as `raw_config`."""
-        return self.raw_config
+        """The config with W&B's own keys, each value by itself."""
+        return _bare(self.raw_config)
 
     @property
     def json_config(self) -> str:
@@ -167,10 +168,14 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
 def unwrapped(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a stored config, without what W&B itself keeps there."""
+    own = ("_wandb", "wandb_version")
+    return _bare({key: value for key, value in raw_config.items() if key not in own})
+
+
+def _bare(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value["value"] if isinstance(value, dict) and "value" in value else value
         for key, value in raw_config.items()
-        if key not in ("_wandb", "wandb_version")
     }
 
 
@@ -179,8 +184,3 @@ def _part(text: str | UnsetType | None, part: Part) -> dict[str, Any]:
         raise UsageError(f"This run was listed without its {part}: leave it in include=.")
     value = lenient.loads(text) if text else {}
     return value if isinstance(value, dict) else {}
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    # W&B writes UTC without saying so.
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import ALL_PARTS, FIELDS_OF_PARTS, Part, RunRecord
 
@@ -51,22 +52,8 @@ query RunCount($entity: String!, $project: String!, $filters: JSONString) {
 }"""
 
 
-class RunEdge(msgspec.Struct):
-    node: RunRecord
-    cursor: str
-
-
-class PageInfo(msgspec.Struct, rename="camel"):
-    has_next_page: bool = False
-
-
-class RunConnection(msgspec.Struct, rename="camel"):
-    edges: list[RunEdge]
-    page_info: PageInfo
-
-
 class RunsProject(msgspec.Struct, rename="camel"):
-    runs: RunConnection
+    runs: Connection[RunRecord]
     run_count: int | None = None
 
 

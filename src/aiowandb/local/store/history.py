@@ -175,14 +175,16 @@ class History:
             return Exported([], self._first_step(run.id))
         if mode == "mixed":
             return self._early_part(run)
-        if run.state in _AT_REST or self._overlaps(run.id):
+        if run.state in _AT_REST:
             self._compaction.compact(run.id)
         with self._database.read() as connection:
             segment = segment_of(connection, run.id)
-            first = next(live_history(connection, run.id), None)
-        if segment and first and first.step <= segment.last_step:
-            return Exported([], min(segment.first_step, first.step))
-        return Exported([segment.token] if segment else [], first.step if first else None)
+            all_in_segment = segment is not None and not has_live(connection, run.id)
+        if segment and all_in_segment:
+            return Exported([segment.token], None)
+        # A file and live rows together would be true, but the SDK asks for every row of the page
+        # in which they meet, and then has those of the file twice.
+        return Exported([], self._first_step(run.id))
 
     def columns_path(self, token: str) -> Path:
         return self._files.columns_path(token)
@@ -262,12 +264,6 @@ class History:
         with self._database.read() as connection:
             line = next(self._compaction.merged(connection, run_id), None)
         return line.step if line else None
-
-    def _overlaps(self, run_id: int) -> bool:
-        with self._database.read() as connection:
-            segment = segment_of(connection, run_id)
-            first = next(live_history(connection, run_id), None)
-        return segment is not None and first is not None and first.step <= segment.last_step
 
     def _is_live(self, connection: sqlite3.Connection, run_id: int, number: int) -> bool:
         """True if every line from `number` on is still in SQLite."""

@@ -140,12 +140,18 @@ def _path(parts: list[str]) -> str:
 
 
 def _json_field(document: str, paths: list[str]) -> Field:
+    kind = _first_of(f"json_type({document}, ?)", paths)
+    if len(paths) == 1:
+        place = value(paths[0])
+    else:
+        first, other = paths
+        place = Sql(f"iif(json_type({document}, ?) IS NULL, ?, ?)", (first, other, first))
     return Field(
         _first_of(f"json_extract({document}, ?)", paths),
-        _first_of(f"json_type({document}, ?)", paths),
+        kind,
         Sql(
-            f"SELECT value, type FROM json_each({document}, ?)",  # noqa: S608 - our own columns
-            (paths[0],),
+            f"SELECT value, type FROM json_each({document}, {place.text})",  # noqa: S608 - our own columns
+            place.parameters,
         ),
     )
 

@@ -131,7 +131,8 @@ class SegmentFiles:
         columns = [*keys] if "_step" in keys else [*keys, "_step"]
         with pq.ParquetFile(self.columns_path(token)) as file:
             table = file.read(columns, use_threads=False).filter(wanted)
-        picked = table.take(sample_positions(table.num_rows, samples)).select(list(keys))
+        positions = pa.array(sample_positions(table.num_rows, samples), pa.int64())
+        picked = table.take(positions).select(list(keys))
         rows: list[dict[str, Any]] = picked.to_pylist()
         for name in (key for key in keys if is_json(schema.field(key))):
             for row in rows:

@@ -1,19 +1,17 @@
-"""`Api`: the async classes for code without `await`. Nothing here has logic of its own."""
+"""`Runs` and `Run` without `await`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-import httpx
 import msgspec
 
 from aiowandb import api
-from aiowandb.net import Traffic
-from aiowandb.portal import Portal
+from aiowandb.sync.files import File, Files
+from aiowandb.sync.listing import Indexed
 from aiowandb.twins import (
     Asked,
     Shared,
@@ -90,6 +88,11 @@ class Run(Twin[api.Run]):
     createdAt = Shared[datetime | None]()  # noqa: N815
     heartbeatAt = Shared[datetime | None]()  # noqa: N815
 
+    files = making(api.Run.files, Files)
+    file = giving(api.Run.file, File)
+    upload_file = giving(api.Run.upload_file, File)
+    metadata = Asked(api.Run.metadata)
+    console_logs = paged(api.Run.console_logs, api.Run._console_pages, as_it_is)
     history = blocking(api.Run.history)
     if TYPE_CHECKING:  # what type= gives cannot be told through `paged`
 
@@ -138,7 +141,7 @@ class Run(Twin[api.Run]):
         return Summary(self._async.summary_metrics, save=self.update)
 
 
-class Runs(Twin[api.Runs]):
+class Runs(Indexed[api.Runs, Run]):
     """The runs that a query finds. Nothing is sent until they are used.
 
     >>> runs = api.runs("entity/project")
@@ -147,6 +150,7 @@ class Runs(Twin[api.Runs]):
     ...     print(run.name)
     """
 
+    _kind = Run
     pages = iterating(api.Runs.pages, each(Run))
     count = blocking(api.Runs.count)
     to_list = giving(api.Runs.to_list, each(Run))
@@ -158,86 +162,6 @@ class Runs(Twin[api.Runs]):
     __iter__ = paged(api.Runs.__aiter__, api.Runs.pages, each(Run))
     __len__ = count
 
-    @overload
-    def __getitem__(self, index: int) -> Run: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Run]: ...
-
-    def __getitem__(self, index: int | slice) -> Run | list[Run]:
-        if isinstance(index, slice):
-            return each(Run)(self._portal.call(self._async.__getitem__, index), self._portal)
-        return Run(self._portal.call(self._async.__getitem__, index), self._portal)
-
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What pandas, polars and duckdb read the table of `to_arrow` through."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
-
-
-class Api(Twin[api.AsyncApi]):
-    """Everything that W&B knows, for code without `await`. The names are those of `AsyncApi`.
-
-    Works in scripts, in threads and in notebooks.
-
-    >>> for run in Api().runs("entity/project"):
-    ...     print(run.name, run.summary.get("loss"))
-    """
-
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        base_url: str | None = None,
-        entity: str | None = None,
-        project: str | None = None,
-        timeout: float | None = None,
-        max_concurrency: int | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        original = api.AsyncApi(
-            api_key,
-            base_url=base_url,
-            entity=entity,
-            project=project,
-            timeout=timeout,
-            max_concurrency=max_concurrency,
-            transport=transport,
-        )
-        self._start(original)
-
-    @classmethod
-    def local(cls, path: str | Path, *, project: str | None = None) -> Self:
-        twin = cls.__new__(cls)
-        twin._start(api.AsyncApi.local(path, project=project))
-        return twin
-
-    def _start(self, original: api.AsyncApi) -> None:
-        super().__init__(original, Portal())
-        self._portal.keep_open(original)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections and the event loop. `with` does it for you."""
-        self._portal.close()
-
-    traffic = Shared[Traffic]()
-    flush = making(api.AsyncApi.flush, as_it_is)
-    viewer = Asked(api.AsyncApi.viewer)
-    default_entity = Asked(api.AsyncApi.default_entity)
-    run = giving(api.AsyncApi.run, Run)
-    runs = making(api.AsyncApi.runs, Runs)
-    create_run = giving(api.AsyncApi.create_run, Run)
-    create_project = blocking(api.AsyncApi.create_project)
-
-    def __repr__(self) -> str:
-        return repr(self._async).replace("AsyncApi", type(self).__name__)

@@ -1,0 +1,84 @@
+"""`Files` and `File`: what lies in files of a run or of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from aiowandb.api.listing import Listing
+from aiowandb.files.source import Source, download_file, download_files
+from aiowandb.net import Session
+from aiowandb.wire.files import FileRecord
+
+
+class File(FileRecord, frozen=True, kw_only=True, dict=True):
+    """A file at W&B.
+
+    >>> file = await run.file("model.h5")
+    >>> path = await file.download("models")
+    """
+
+    @classmethod
+    def of(cls, record: FileRecord, session: Session, source: Source) -> Self:
+        """The file that this record describes."""
+        file = cls(**msgspec.structs.asdict(record))
+        vars(file).update(_session=session, _source=source)
+        return file
+
+    async def download(
+        self, root: str | PathLike[str] = ".", replace: bool = False, exist_ok: bool = False
+    ) -> Path:
+        """Bring the file into the folder `root` under its own name, and say where it is.
+
+        It appears whole and checked, or not at all. One that is there already is replaced
+        with `replace`, left as it is with `exist_ok`, else an error.
+        """
+        session, source = vars(self)["_session"], vars(self)["_source"]
+        return await download_file(
+            session, source, self, Path(root), replace=replace, exist_ok=exist_ok
+        )
+
+    async def delete(self) -> None:
+        """Delete the file at W&B."""
+        source: Source = vars(self)["_source"]
+        await source.delete(self)
+
+
+class Files(Listing[File]):
+    """Files of a run or of an artifact. Nothing is sent until they are used.
+
+    >>> files = run.files(pattern="%.json")
+    >>> async for file in files:
+    ...     print(file.name, file.size)
+    >>> paths = await files.download("out")
+    """
+
+    def __init__(self, session: Session, source: Source) -> None:
+        super().__init__(session)
+        self._source = source
+
+    async def count(self) -> int:
+        """How many there are."""
+        return await self._source.count()
+
+    async def download(
+        self, root: str | PathLike[str] = ".", replace: bool = False, exist_ok: bool = False
+    ) -> list[Path]:
+        """Bring all of them into the folder `root`, some at once, and say where they are.
+
+        As `File.download` does; the first one that fails ends it, and what was whole by
+        then stays.
+        """
+        return await download_files(
+            self._session, self._source, Path(root), replace=replace, exist_ok=exist_ok
+        )
+
+    async def _pages(self) -> AsyncGenerator[list[File]]:
+        async with aclosing(self._source.pages()) as pages:
+            async for records in pages:
+                yield [File.of(record, self._session, self._source) for record in records]

@@ -1,0 +1,68 @@
+"""What all lists of W&B have in common: they come page by page, and on demand."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import Generic, TypeVar, overload
+
+from aiowandb.net import Session
+from aiowandb.tasks import Items, Stream
+
+T = TypeVar("T")
+
+
+class Listing(ABC, Generic[T]):
+    """What a query finds. Nothing is sent until it is used."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @abstractmethod
+    def _pages(self) -> AsyncGenerator[list[T]]:
+        """The pages, asked for one after another."""
+
+    @abstractmethod
+    async def count(self) -> int:
+        """How many there are."""
+
+    def __aiter__(self) -> Stream[T]:
+        return Items(self.pages())
+
+    def pages(self) -> Stream[list[T]]:
+        """The same in lists, as they come from W&B, `per_page` at a time."""
+        return self._session.ahead(self._pages())
+
+    @overload
+    def __getitem__(self, index: int) -> Awaitable[T]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Awaitable[list[T]]: ...
+
+    def __getitem__(self, index: int | slice) -> Awaitable[T] | Awaitable[list[T]]:
+        return self._slice(index) if isinstance(index, slice) else self._item(index)
+
+    async def to_list(self) -> list[T]:
+        """All of them."""
+        return [item async for item in self]
+
+    async def _item(self, index: int) -> T:
+        if index < 0:
+            index += await self.count()
+        found = await self._slice(slice(index, index + 1)) if index >= 0 else []
+        if not found:
+            raise IndexError(f"there are {await self.count()}")
+        return found[0]
+
+    async def _slice(self, wanted: slice) -> list[T]:
+        ends = (wanted.start, wanted.stop, wanted.step)
+        if any(end is not None and end < 0 for end in ends):
+            wanted = slice(*wanted.indices(await self.count()))
+        found: list[T] = []
+        async with aclosing(self._pages()) as pages:
+            async for page in pages:
+                found += page
+                if wanted.stop is not None and len(found) >= max(wanted.start or 0, wanted.stop):
+                    break
+        return found[wanted]

@@ -1,0 +1,118 @@
+"""The files of one run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import anyio
+
+from aiowandb.errors import CommError, NotFoundError, UsageError
+from aiowandb.net import Session
+from aiowandb.net.features import announces
+from aiowandb.net.paging import pages_of
+from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.files import (
+    FileRecord,
+    count_files,
+    create_files,
+    delete_files,
+    list_files,
+    mark_uploaded,
+    project_id,
+)
+
+_PIECE = 1 << 20
+
+
+class RunFiles:
+    """A run's files: all, or those of these names, or those like the pattern."""
+
+    def __init__(
+        self,
+        session: Session,
+        ref: RunRef,
+        names: Sequence[str] = (),
+        pattern: str | None = None,
+        per_page: int = 50,
+    ) -> None:
+        if isinstance(names, str):
+            raise UsageError(f"names is a list of names, not {names!r}.")
+        if names and pattern:
+            raise UsageError("Files are chosen by names or by a pattern, not by both.")
+        self._session = session
+        self._ref = ref
+        self._names = names
+        self._pattern = pattern
+        self._per_page = per_page
+
+    def pages(self) -> AsyncGenerator[list[FileRecord]]:
+        return pages_of(partial(self._page, self._names, self._pattern))
+
+    async def count(self) -> int:
+        if self._names or self._pattern:  # W&B only counts them all
+            async with aclosing(self.pages()) as pages:
+                return sum([len(page) async for page in pages])
+        project = (await self._session.ask(count_files(self._ref))).project
+        if project is None or project.run is None:
+            raise self._gone()
+        return project.run.file_count
+
+    async def find(self, name: str) -> FileRecord | None:
+        files = (await self._page([name], None)).nodes
+        return files[0] if files else None
+
+    async def read(self, name: str) -> bytes | None:
+        """The content of the file of this name, or None if there is no such file."""
+        file = await self.find(name)
+        if file is None or file.url is None:
+            return None
+        content = BytesIO()
+        await self._session.download(file.url, content)
+        return content.getvalue()
+
+    async def upload(self, path: Path, name: str) -> FileRecord:
+        """Make the file at the path one of the run's files, under this name."""
+        size = (await anyio.Path(path).stat()).st_size
+        made = (await self._session.ask(create_files(self._ref, [name]))).create_run_files
+        if not made.files or not (url := made.files[0].upload_url):
+            raise CommError(f"W&B gave no place to upload {name} of run {self._ref} to.")
+        if url.startswith("/"):
+            url = self._session.settings.base_url + url
+        await self._session.upload(url, lambda: _pieces(path), size, made.headers())
+        if await announces(self._session, "MARK_RUN_FILES_UPLOADED"):
+            await self._session.ask(mark_uploaded(self._ref, [name]))
+        file = await self.find(name)
+        if file is None:
+            raise NotFoundError(f"{name} was uploaded to run {self._ref}, but is not listed there.")
+        return file
+
+    async def delete(self, file: FileRecord) -> None:
+        ref = self._ref
+        project = (await self._session.recall(project_id(ref.entity, ref.project))).project
+        if project is None:
+            raise self._gone()
+        await self._session.ask(delete_files([file.id], project.internal_id))
+
+    async def _page(
+        self, names: Sequence[str], pattern: str | None, cursor: str | None = None
+    ) -> Connection[FileRecord]:
+        # Never from what was answered before: links do not keep.
+        asked = list_files(self._ref, names, pattern, self._per_page, cursor)
+        project = (await self._session.ask(asked)).project
+        if project is None or project.run is None:
+            raise self._gone()
+        return project.run.files
+
+    def _gone(self) -> NotFoundError:
+        return NotFoundError(f"Could not find run {self._ref}.", operation="RunFiles")
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as file:
+        while piece := await file.read(_PIECE):
+            yield piece

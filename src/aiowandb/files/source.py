@@ -1,0 +1,106 @@
+"""Files, wherever they are listed: how all of them, or one of them, come into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Protocol
+
+from anyio.to_thread import run_sync
+
+from aiowandb.errors import DownloadError
+from aiowandb.files.fetch import Remote, fetch
+from aiowandb.files.folder import inside
+from aiowandb.net import Session
+from aiowandb.tasks import gather
+from aiowandb.wire.files import FileRecord, md5_of
+
+# While half of them are on the wire, the others are compared, named and synced.
+FILES_AT_ONCE = 16
+
+
+class Source(Protocol):
+    """Where files are listed: a run, or an artifact."""
+
+    def pages(self) -> AsyncGenerator[list[FileRecord]]:
+        """The files, page by page."""
+        ...
+
+    async def count(self) -> int:
+        """How many there are."""
+        ...
+
+    async def find(self, name: str) -> FileRecord | None:
+        """The file of this name as it is now."""
+        ...
+
+    async def delete(self, file: FileRecord) -> None:
+        """Delete the file at W&B."""
+        ...
+
+
+async def download_file(
+    session: Session,
+    source: Source,
+    file: FileRecord,
+    folder: Path,
+    *,
+    replace: bool = False,
+    exist_ok: bool = False,
+) -> Path:
+    """Bring the file into the folder, and say where it is.
+
+    One that is there already is replaced with `replace`, left with `exist_ok`, else an error.
+    """
+
+    async def renewed() -> Remote | None:
+        fresh = await source.find(file.name)
+        return _remote(fresh) if fresh else None
+
+    path = await run_sync(inside, folder, file.name)
+    if not replace and await run_sync(path.exists):
+        if exist_ok:
+            return path
+        raise DownloadError(
+            f"{path} is there already: download with replace=True, or leave it with exist_ok=True.",
+            name=file.name,
+        )
+    await fetch(session, path, _remote(file), renewed)
+    return path
+
+
+async def download_files(
+    session: Session,
+    source: Source,
+    folder: Path,
+    *,
+    replace: bool = False,
+    exist_ok: bool = False,
+) -> list[Path]:
+    """Bring all files into the folder, some at once, and say where they are."""
+
+    async def download(file: FileRecord) -> Path:
+        return await download_file(
+            session, source, file, folder, replace=replace, exist_ok=exist_ok
+        )
+
+    async with aclosing(_each(source)) as files:
+        return await gather(files, download, FILES_AT_ONCE)
+
+
+async def _each(source: Source) -> AsyncGenerator[FileRecord]:
+    async with aclosing(source.pages()) as pages:
+        async for page in pages:
+            for file in page:
+                yield file
+
+
+def _remote(file: FileRecord) -> Remote:
+    if not (file.url or "").startswith(("http://", "https://")):
+        raise DownloadError(
+            f"{file.name} is a reference to {file.url}, which is not at W&B.", name=file.name
+        )
+    md5 = md5_of(file.md5)
+    # Of a file that is just being uploaded W&B knows neither yet.
+    return Remote(file.name, file.url or "", file.size or (0 if md5 else None), md5)

@@ -1,0 +1,10 @@
+"""The async classes for code without `await`, member by member. Nothing here has logic of its own.
+
+May import `api` and what everybody may use.
+"""
+
+from aiowandb.sync.client import Api
+from aiowandb.sync.files import File, Files
+from aiowandb.sync.runs import Append, Run, Runs
+
+__all__ = ["Api", "Append", "File", "Files", "Run", "Runs"]

@@ -1,0 +1,84 @@
+"""`Api`: the door to W&B for code without `await`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from aiowandb import api
+from aiowandb.net import Traffic
+from aiowandb.portal import Portal
+from aiowandb.sync.runs import Run, Runs
+from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, making
+
+
+class Api(Twin[api.AsyncApi]):
+    """Everything that W&B knows, for code without `await`. The names are those of `AsyncApi`.
+
+    Works in scripts, in threads and in notebooks.
+
+    >>> for run in Api().runs("entity/project"):
+    ...     print(run.name, run.summary.get("loss"))
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        entity: str | None = None,
+        project: str | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        original = api.AsyncApi(
+            api_key,
+            base_url=base_url,
+            entity=entity,
+            project=project,
+            timeout=timeout,
+            max_concurrency=max_concurrency,
+            transport=transport,
+        )
+        self._start(original)
+
+    @classmethod
+    def local(cls, path: str | Path, *, project: str | None = None) -> Self:
+        twin = cls.__new__(cls)
+        twin._start(api.AsyncApi.local(path, project=project))
+        return twin
+
+    def _start(self, original: api.AsyncApi) -> None:
+        super().__init__(original, Portal())
+        self._portal.keep_open(original)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and the event loop. `with` does it for you."""
+        self._portal.close()
+
+    traffic = Shared[Traffic]()
+    flush = making(api.AsyncApi.flush, as_it_is)
+    viewer = Asked(api.AsyncApi.viewer)
+    default_entity = Asked(api.AsyncApi.default_entity)
+    run = giving(api.AsyncApi.run, Run)
+    runs = making(api.AsyncApi.runs, Runs)
+    create_run = giving(api.AsyncApi.create_run, Run)
+    create_project = blocking(api.AsyncApi.create_project)
+
+    def __repr__(self) -> str:
+        return repr(self._async).replace("AsyncApi", type(self).__name__)

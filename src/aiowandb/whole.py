@@ -1,0 +1,60 @@
+"""How a file appears: whole, under its name, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from anyio.to_thread import run_sync
+
+UNFINISHED = ".unfinished"
+
+
+@asynccontextmanager
+async def whole_file(path: Path, temporary: Path | None = None) -> AsyncIterator[BinaryIO]:
+    """A file to write and read that takes the name `path` when the block ends without an error.
+
+    Its folders are made. After an error or a cancellation nothing of it is left. Until
+    it is whole its name is `temporary`, or one that no other writer has.
+    """
+    temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
+    file = await run_sync(_create, temporary)
+    try:
+        yield file
+        await run_sync(_commit, file, temporary, path)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_sync(_discard, file, temporary)
+
+
+def _create(temporary: Path) -> BinaryIO:
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    return temporary.open("w+b")
+
+
+def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _discard(file: BinaryIO, temporary: Path) -> None:
+    file.close()
+    temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Only then does the new name survive a power cut. Windows has no such call.
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,42 @@
+"""Lists as W&B gives them: a page of edges, and where the next page begins."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class PageInfo(msgspec.Struct, frozen=True, rename="camel"):
+    has_next_page: bool = False
+    end_cursor: str | None = None
+
+
+class Edge(msgspec.Struct, Generic[T]):
+    node: T | None
+    cursor: str | None = None
+
+
+class Connection(msgspec.Struct, Generic[T], rename="camel"):
+    """A page of a list."""
+
+    edges: list[Edge[T]] = []
+    page_info: PageInfo = PageInfo()
+    total_count: int | None = None
+
+    @property
+    def nodes(self) -> list[T]:
+        return [edge.node for edge in self.edges if edge.node is not None]
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page begins, or None after the last one.
+
+        Some lists of W&B go on behind the last edge, others behind the end of the page;
+        the documents ask for the one that is right.
+        """
+        if not self.edges or not self.page_info.has_next_page:
+            return None
+        return self.edges[-1].cursor or self.page_info.end_cursor

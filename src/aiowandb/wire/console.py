@@ -1,0 +1,101 @@
+"""A run's console output, line by line."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.times import parsed
+
+_CONSOLE_LOG = """
+query RunConsoleLog($entity: String!, $project: String!, $name: String!,
+                    $first: Int, $after: String) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) {
+      logLineCount
+      logLines(first: $first, after: $after, useImprovedPagination: true) {
+        edges { node { number timestamp level label line } }
+        pageInfo { endCursor hasNextPage }
+      }
+    }
+  }
+}"""
+
+_CONSOLE_LOG_TAIL = """
+query RunConsoleLogTail($entity: String!, $project: String!, $name: String!, $last: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) {
+      logLineCount
+      logLines(last: $last) { edges { node { number timestamp level label line } } }
+    }
+  }
+}"""
+
+
+class ConsoleLogLine(msgspec.Struct, frozen=True):
+    """A line that a run wrote: `level` is "error" for stderr, `label` says which process."""
+
+    number: int
+    timestamp: datetime | None
+    level: str
+    label: str
+    content: str
+
+
+class LogLine(msgspec.Struct):
+    """A line as it comes over the wire."""
+
+    number: int
+    timestamp: str | None = None
+    level: str | None = None
+    label: str | None = None
+    line: str | None = None
+
+    def read(self) -> ConsoleLogLine:
+        return ConsoleLogLine(
+            self.number, parsed(self.timestamp), self.level or "", self.label or "", self.line or ""
+        )
+
+
+class ConsoleRun(msgspec.Struct, rename="camel"):
+    log_lines: Connection[LogLine]
+    log_line_count: int | None = None
+
+    def next_cursor(self) -> str | None:
+        """Where the next page begins, or None after the last line."""
+        lines = self.log_lines
+        if not lines.nodes:
+            return None
+        # A server may cut a page short and say that it was the last one.
+        is_more = lines.nodes[-1].number + 1 < (self.log_line_count or 0)
+        return lines.page_info.end_cursor if is_more or lines.page_info.has_next_page else None
+
+
+class ConsoleProject(msgspec.Struct):
+    run: ConsoleRun | None
+
+
+class ConsoleData(msgspec.Struct):
+    project: ConsoleProject | None
+
+
+def console_page(ref: RunRef, first: int, after: str | None) -> Operation[ConsoleData]:
+    """A page of lines, the oldest first."""
+    variables = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "name": ref.run,
+        "first": first,
+        "after": after,
+    }
+    return Operation("RunConsoleLog", _CONSOLE_LOG, variables, ConsoleData)
+
+
+def console_tail(ref: RunRef, last: int) -> Operation[ConsoleData]:
+    """The last lines, in one answer."""
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run, "last": last}
+    return Operation("RunConsoleLogTail", _CONSOLE_LOG_TAIL, variables, ConsoleData)

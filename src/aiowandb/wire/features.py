@@ -1,0 +1,34 @@
+"""What a server of W&B can do beyond what they all can."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from aiowandb.wire.graphql import Operation
+
+Feature = Literal["MARK_RUN_FILES_UPLOADED"]
+
+_FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
+
+
+class ServerFeature(msgspec.Struct, rename="camel"):
+    name: str
+    is_enabled: bool = False
+
+
+class ServerInfo(msgspec.Struct):
+    features: list[ServerFeature | None] | None = None
+
+
+class FeaturesData(msgspec.Struct, rename="camel"):
+    server_info: ServerInfo | None = None
+
+    def has(self, feature: Feature) -> bool:
+        known = (self.server_info and self.server_info.features) or []
+        return any(item and item.name == feature and item.is_enabled for item in known)
+
+
+def server_features() -> Operation[FeaturesData]:
+    return Operation("ServerFeaturesQuery", _FEATURES, {}, FeaturesData)

@@ -1,0 +1,203 @@
+"""What is said to W&B about files: which a run has, where they lie, what they hold."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.times import aware
+
+_RUN_FILES = """
+query RunFiles($entity: String!, $project: String!, $name: String!, $names: [String],
+               $pattern: String, $perPage: Int, $cursor: String) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) {
+      files(names: $names, pattern: $pattern, first: $perPage, after: $cursor) {
+        edges {
+          node { id name url directUrl sizeBytes mimetype md5 updatedAt }
+          cursor
+        }
+        pageInfo { hasNextPage }
+      }
+    }
+  }
+}"""
+
+_RUN_FILE_COUNT = """
+query RunFileCount($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { fileCount } }
+}"""
+
+_PROJECT_ID = """
+query ProjectId($entity: String!, $project: String!) {
+  project(name: $project, entityName: $entity) { internalId }
+}"""
+
+_CREATE_FILES = """
+mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
+  createRunFiles(input: {
+    entityName: $entity, projectName: $project, runName: $run, files: $files
+  }) { runID uploadHeaders files { name uploadUrl } }
+}"""
+
+_MARK_UPLOADED = """
+mutation MarkRunFilesUploaded($entity: String!, $project: String!, $run: String!,
+                              $files: [String!]!) {
+  markRunFilesUploaded(input: {
+    entityName: $entity, projectName: $project, runName: $run, files: $files
+  }) { success }
+}"""
+
+_DELETE_FILES = """
+mutation DeleteFiles($files: [ID!]!, $projectId: Int) {
+  deleteFiles(input: {files: $files, projectId: $projectId}) { success }
+}"""
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="camel"):
+    """A file at W&B. `url` is where it is fetched from, for a limited time."""
+
+    id: str
+    name: str
+    url: str | None = None
+    direct_url: str | None = None
+    mimetype: str | None = None
+    md5: str | None = None
+    updated_at: datetime | None = None
+    # Some servers write large numbers as text.
+    size_bytes: int | str | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "updated_at", aware(self.updated_at))
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return int(self.size_bytes or 0)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} ({self.mimetype}, {self.size:,} bytes)>"
+
+
+class FilesRun(msgspec.Struct):
+    files: Connection[FileRecord]
+
+
+class FilesProject(msgspec.Struct):
+    run: FilesRun | None
+
+
+class FilesData(msgspec.Struct):
+    project: FilesProject | None
+
+
+class FileCountRun(msgspec.Struct, rename="camel"):
+    file_count: int
+
+
+class FileCountProject(msgspec.Struct):
+    run: FileCountRun | None
+
+
+class FileCountData(msgspec.Struct):
+    project: FileCountProject | None
+
+
+class ProjectId(msgspec.Struct, rename="camel"):
+    internal_id: str
+
+
+class ProjectIdData(msgspec.Struct):
+    project: ProjectId | None
+
+
+class UploadTarget(msgspec.Struct, rename="camel"):
+    name: str
+    upload_url: str | None = None
+
+
+class CreatedFiles(msgspec.Struct, rename="camel"):
+    run_id: str | None = msgspec.field(name="runID", default=None)
+    upload_headers: list[str] = []
+    files: list[UploadTarget] = []
+
+    def headers(self) -> dict[str, str]:
+        """The headers that go with the bytes."""
+        pairs = (header.partition(":") for header in self.upload_headers)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+class CreateFilesData(msgspec.Struct, rename="camel"):
+    create_run_files: CreatedFiles
+
+
+class FilesDone(msgspec.Struct):
+    """The answer to a mutation of files that only matters if it is an error."""
+
+
+def list_files(
+    ref: RunRef,
+    names: Sequence[str],
+    pattern: str | None,
+    per_page: int,
+    cursor: str | None = None,
+) -> Operation[FilesData]:
+    """A page of a run's files: all, or those of these names, or those like the pattern."""
+    variables = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "name": ref.run,
+        "names": list(names),
+        "pattern": pattern,
+        "perPage": per_page,
+        "cursor": cursor,
+    }
+    return Operation("RunFiles", _RUN_FILES, variables, FilesData)
+
+
+def count_files(ref: RunRef) -> Operation[FileCountData]:
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
+    return Operation("RunFileCount", _RUN_FILE_COUNT, variables, FileCountData)
+
+
+def project_id(entity: str, project: str) -> Operation[ProjectIdData]:
+    variables = {"entity": entity, "project": project}
+    return Operation("ProjectId", _PROJECT_ID, variables, ProjectIdData)
+
+
+def create_files(ref: RunRef, names: Sequence[str]) -> Operation[CreateFilesData]:
+    """Ask where files of these names are to be put."""
+    return Operation("CreateRunFiles", _CREATE_FILES, _named(ref, names), CreateFilesData)
+
+
+def mark_uploaded(ref: RunRef, names: Sequence[str]) -> Operation[FilesDone]:
+    return Operation("MarkRunFilesUploaded", _MARK_UPLOADED, _named(ref, names), FilesDone)
+
+
+def delete_files(ids: Sequence[str], project: str) -> Operation[FilesDone]:
+    variables = {"files": list(ids), "projectId": int(project)}
+    return Operation("DeleteFiles", _DELETE_FILES, variables, FilesDone)
+
+
+def md5_of(text: str | None) -> bytes | None:
+    """The md5 that W&B writes in base64, or in hex; None if it says nothing to check.
+
+    >>> md5_of("1B2M2Y8AsgTpgAmY7PhCfg==").hex()
+    'd41d8cd98f00b204e9800998ecf8427e'
+    """
+    try:
+        text = text or ""
+        found = bytes.fromhex(text) if len(text) == 32 else base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return found if len(found) == 16 else None
+
+
+def _named(ref: RunRef, names: Sequence[str]) -> dict[str, object]:
+    return {"entity": ref.entity, "project": ref.project, "run": ref.run, "files": list(names)}

@@ -1,0 +1,145 @@
+"""Filters for people who like to be told by their editor.
+
+    (config("lr") > 0.1) & (tag == "best") | display_name.matches("^baseline")
+
+is the filter of the same meaning in MongoDB's style, made out of Python's operators.
+`name` is, as in all of W&B's filters, the id in a run's URL; `display_name` is the name
+for people. Times without a zone are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from aiowandb.errors import UsageError
+from aiowandb.wire.filters.checking import checked
+from aiowandb.wire.filters.names import parse_name
+from aiowandb.wire.filters.printing import expression
+
+
+class Filter(Mapping[str, Any]):
+    """Conditions on runs. Combine them with `&`, `|` and `~`; `api.runs()` takes them.
+
+    >>> print((config("lr") > 0.1) & ~(tag == "old"))
+    config.lr > 0.1 and not tag == "old"
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = dict(document)
+
+    def __and__(self, other: Filter) -> Filter:
+        return self._joined("$and", other)
+
+    def __or__(self, other: Filter) -> Filter:
+        return self._joined("$or", other)
+
+    def __invert__(self) -> Filter:
+        return Filter({"$nor": self._document.get("$or", [self._document])})
+
+    def __bool__(self) -> bool:
+        raise UsageError(
+            f"The filter {self} is neither true nor false: combine filters with & | ~ in place"
+            " of and, or, not, and put each comparison into parentheses."
+        )
+
+    def _joined(self, operator: str, other: Filter) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        parts = [part._document.get(operator, [part._document]) for part in (self, other)]
+        return Filter({operator: [*parts[0], *parts[1]]})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._document[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._document)
+
+    def __len__(self) -> int:
+        return len(self._document)
+
+    def __str__(self) -> str:
+        return expression(self._document)
+
+    def __repr__(self) -> str:
+        return f"<Filter {self}>"
+
+
+class Field:
+    """Something of a run that can be compared: a column, or a key inside one.
+
+    A list, such as the tags, equals what one of its elements equals. What a run does
+    not have is equal to None, and neither above nor below anything.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = str(parse_name(name))
+
+    def __eq__(self, value: object) -> Filter:  # type: ignore[override]
+        return self._is("$eq", value)
+
+    def __ne__(self, value: object) -> Filter:  # type: ignore[override]
+        return self._is("$ne", value)
+
+    def __lt__(self, value: Any) -> Filter:
+        return self._is("$lt", value)
+
+    def __le__(self, value: Any) -> Filter:
+        return self._is("$lte", value)
+
+    def __gt__(self, value: Any) -> Filter:
+        return self._is("$gt", value)
+
+    def __ge__(self, value: Any) -> Filter:
+        return self._is("$gte", value)
+
+    def is_in(self, values: Iterable[Any]) -> Filter:
+        """It equals one of these."""
+        return self._is("$in", list(values))
+
+    def matches(self, pattern: str) -> Filter:
+        """Its text has a part that matches the regular expression, in RE2's syntax."""
+        return self._is("$regex", pattern)
+
+    def exists(self) -> Filter:
+        """The run has it."""
+        return self._is("$exists", True)
+
+    def _is(self, operator: str, value: Any) -> Filter:
+        # A mistake shows where the condition is written, and a time or a numpy number is
+        # JSON from here on. The name stays as it is typed, so that it prints like that.
+        (sent,) = checked({self._name: {operator: value}}).values()
+        return Filter({self._name: sent})
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Field {self._name}>"
+
+
+def config(key: str) -> Field:
+    """A value of the config; nested ones behind dots, a key with a dot in double quotes.
+
+    >>> config("optimizer.lr") > 0.1
+    <Filter config.optimizer.lr > 0.1>
+    """
+    return Field(f"config.{key}")
+
+
+def summary(key: str) -> Field:
+    """A value of the summary, like `summary("eval/loss")`."""
+    return Field(f"summary.{key}")
+
+
+state = Field("state")
+tag = Field("tag")
+name = Field("name")
+display_name = Field("display_name")
+group = Field("group")
+job_type = Field("job_type")
+sweep = Field("sweep")
+user = Field("user")
+host = Field("host")
+created_at = Field("created_at")
+heartbeat_at = Field("heartbeat_at")
+duration = Field("duration")

@@ -1,0 +1,95 @@
+"""What users call the things of a run, and what W&B calls them.
+
+A name is a column like `state`, or a key inside the config or the summary: `config.lr`,
+`config.model.depth`, `summary.eval/loss`. A key that itself contains a dot is written in
+double quotes: `config."a.b"`. W&B stores a config value under the key's `value`, and
+that is all that tells `config."a.b"` (sent as `config.a.b.value`) from `config.a.b`
+(`config.a.value.b`). A summary has no such mark: there W&B looks for both.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from aiowandb.errors import UsageError
+
+_SENT_AS = {
+    "summary": "summary_metrics",
+    "summaryMetrics": "summary_metrics",
+    "tag": "tags",
+    "user": "username",
+}
+_SNAKE = {
+    "createdAt": "created_at",
+    "heartbeatAt": "heartbeat_at",
+    "displayName": "display_name",
+    "jobType": "job_type",
+}
+_COLUMN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_SEGMENT = re.compile(r'"([^"]+)"|([^."]+)')
+# What needs no quotes in an expression: anything that is not punctuation there.
+PLAIN_KEY = r"""[^\s()\[\],"'<>=!~.]+"""
+
+
+class Name(msgspec.Struct, frozen=True):
+    """The name of a column, or of a key inside one."""
+
+    column: str
+    keys: tuple[str, ...] = ()
+    is_quoted: bool = False
+
+    @property
+    def in_filter(self) -> str:
+        """How W&B's filters say it: as it was typed, wherever W&B understands that."""
+        if self.column == "config" and self.is_quoted:
+            return self._wrapped()
+        return ".".join([_SENT_AS.get(self.column, self.column), *self.keys])
+
+    @property
+    def in_order(self) -> str:
+        """How W&B's orders say it."""
+        if self.column == "config" and self.keys:
+            return self._wrapped()
+        column = _SENT_AS.get(self.column, self.column)
+        return ".".join([_SNAKE.get(column, column), *self.keys])
+
+    def _wrapped(self) -> str:
+        key, *inner = self.keys
+        if inner[:1] == ["value"]:
+            del inner[0]
+        return ".".join([self.column, key, "value", *inner])
+
+    def __str__(self) -> str:
+        """As an expression has it: with quotes where they are needed."""
+        keys = (key if re.fullmatch(PLAIN_KEY, key) else f'"{key}"' for key in self.keys)
+        return ".".join([self.column, *keys])
+
+
+def parse_name(text: str) -> Name:
+    """The thing of a run that the text names.
+
+    >>> parse_name('config."a.b"').in_filter
+    'config.a.b.value'
+    """
+    segments: list[str] = []
+    is_quoted = False
+    end = -1
+    while end < len(text):
+        found = _SEGMENT.match(text, end + 1)
+        if found is None or text[found.end() : found.end() + 1] not in (".", ""):
+            raise UsageError(
+                f"{text!r} names nothing of a run: write it like state, config.lr,"
+                ' summary.eval/loss, or config."a.b" where a key has a dot.'
+            )
+        segments.append(found[1] or found[2])
+        is_quoted |= found[1] is not None
+        end = found.end()
+    column, *keys = segments
+    if not _COLUMN.fullmatch(column) or text.startswith('"'):
+        raise UsageError(
+            f"{text!r} names nothing of a run: {column!r} is no column. A key follows its"
+            " column behind a dot, like config.lr or summary.eval/loss."
+        )
+    return Name(column, tuple(keys), is_quoted)
