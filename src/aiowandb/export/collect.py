@@ -1,4 +1,4 @@
-"""Carries a plan out: rows of old parts and rows from W&B into new parts, each committed when whole."""
+"""Carries a plan out: rows of old parts and rows from W&B go into new parts."""
 
 from __future__ import annotations
 

@@ -7,13 +7,27 @@ the rows as they were or as they are now, never both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from aiowandb.export.folder import WORKPLACE, Folder
-from aiowandb.export.journal import Committed, Dropped, Journal, Planned, Record, Widened
+from aiowandb.export.journal import (
+    Committed,
+    Dropped,
+    Journal,
+    Planned,
+    Record,
+    Rendered,
+    Widened,
+)
+from aiowandb.export.parquet import count_values
 from aiowandb.export.parts import Held, Part
 from aiowandb.export.plan import NewPart, Plan
+from aiowandb.export.result import Clash
 from aiowandb.export.schema import RowSchema
 
 
@@ -31,6 +45,7 @@ class Dataset:
         self._parts: dict[int, Part] = {}
         self._drops: frozenset[int] = frozenset()
         self._files: set[str] = set()
+        self._rendered: dict[str, Rendered] = {}
         for record in journal.records:
             self._apply(record)
         self._drop(part.number for part in self.parts if not self._is_there(part))
@@ -38,8 +53,24 @@ class Dataset:
 
     @property
     def parts(self) -> list[Part]:
-        """The parts that are committed, in the order in which they were."""
-        return list(self._parts.values())
+        """The parts that are committed, in the order of their files.
+
+        While a plan is carried out, those that are to go and those that replace them.
+        """
+        return sorted(self._parts.values(), key=lambda part: (part.file, part.number))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows."""
+        for part in self.parts:
+            with pq.ParquetFile(self.folder.path(self.path(part))) as file:
+                yield from file.iter_batches()
+
+    def clashes(self) -> tuple[Clash, ...]:
+        """The columns whose values have no kind in common, and how many values they have."""
+        counts = Counter[str]()
+        for part in self.parts if self.schema.clashes else ():
+            counts += count_values(self.folder.path(self.path(part)), self.schema.clashes)
+        return tuple(Clash(name, counts[name]) for name in sorted(self.schema.clashes))
 
     def widen(self, schema: RowSchema) -> None:
         """Have these columns from now on."""
@@ -78,6 +109,22 @@ class Dataset:
     def place(self, part: Part) -> str:
         """Where the part's file lies once it has settled."""
         return f"{self._home}/{part.file}"
+
+    def is_rendered(self, file: str) -> bool:
+        """Whether a file is there that was made of these very parts."""
+        rendered = self._rendered.get(file)
+        return (
+            rendered is not None
+            and rendered.parts == self._numbers
+            and rendered.size == self.folder.size(file)
+        )
+
+    def note_rendered(self, file: str) -> None:
+        self._record(Rendered(self.name, file, self._numbers, self.folder.size(file) or 0))
+
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(part.number for part in self.parts)
 
     def _settle(self) -> None:
         if self._drops:
@@ -118,3 +165,5 @@ class Dataset:
                 self._drops = self._drops.difference(numbers)
                 for number in numbers:
                     self._parts.pop(number, None)
+            case Rendered(self.name, file):
+                self._rendered[file] = record

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aiowandb.errors import AiowandbError, ExportError
+from aiowandb.whole import sync_folder
 
 WORKPLACE = ".aiowandb-export"
 
@@ -47,11 +48,6 @@ class Folder:
         with plain_errors(self.root / name):
             (self.root / name).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Forget the export: its workplace goes; files that it has put elsewhere stay."""
-        with plain_errors(self.root):
-            shutil.rmtree(self.root / WORKPLACE, ignore_errors=True)
-
     def path(self, name: str) -> Path:
         return self.root / name
 
@@ -73,7 +69,7 @@ class Folder:
         with plain_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
 
 @contextmanager
@@ -90,13 +86,3 @@ def plain_errors(path: Path | str) -> Iterator[None]:
 def _reason(error: OSError) -> str:
     # pyarrow's errors have the number but words of their own.
     return os.strerror(error.errno) if error.errno else str(error)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Only then does the new name survive a power cut. Windows has no such call.
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -72,7 +72,16 @@ class Dropped(_Record, frozen=True):
     parts: tuple[int, ...]
 
 
-Record = Begun | Widened | Planned | Committed | Dropped
+class Rendered(_Record, frozen=True):
+    """A file that was made of these parts by number."""
+
+    dataset: str
+    file: str
+    parts: tuple[int, ...]
+    size: int
+
+
+Record = Begun | Widened | Planned | Committed | Dropped | Rendered
 
 
 class Journal:

@@ -29,7 +29,7 @@ class Holder(msgspec.Struct, frozen=True):
 def held(folder: Path) -> Iterator[None]:
     """Hold the folder while the block runs. The lock is the operating system's: it ends with us."""
     path = folder / WORKPLACE / "lock"
-    with plain_errors(path):
+    with plain_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not "w": that would wipe out the name of the holder.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")

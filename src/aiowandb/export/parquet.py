@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -46,8 +48,30 @@ class ParquetSink:
     def _write_group(self) -> None:
         waiting = pa.Table.from_batches(self._waiting, self._schema)
         group, rest = waiting.slice(0, self._group_rows), waiting.slice(self._group_rows)
-        self._writer.write_table(group.combine_chunks(), row_group_size=self._group_rows)
+        group = _plain_dictionaries(group).combine_chunks()
+        self._writer.write_table(group, row_group_size=self._group_rows)
         self._waiting, self._waiting_rows = rest.to_batches(), rest.num_rows
+
+
+def _plain_dictionaries(table: pa.Table) -> pa.Table:
+    """Dictionaries of the values that are there, in their order, and of no others."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            values = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field, values.combine_chunks().dictionary_encode())
+    return table
+
+
+def count_values(path: Path, columns: Collection[str]) -> Counter[str]:
+    """How many values, nulls aside, the columns of a file have."""
+    counts = Counter[str]()
+    with pq.ParquetFile(path) as file:
+        places = {name: i for i, name in enumerate(file.schema_arrow.names) if name in columns}
+        for group in range(file.metadata.num_row_groups):
+            for name, place in places.items():
+                statistics = file.metadata.row_group(group).column(place).statistics
+                counts[name] += statistics.num_values
+    return counts
 
 
 class OldRows:

@@ -84,7 +84,7 @@ class Place(msgspec.Struct, frozen=True):
 def places(parts: Iterable[Part]) -> dict[str, Place]:
     """Where each run lies; if in two parts, then in the one that was written later."""
     found = {}
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.number):
         offset = 0
         for held in part.runs:
             found[held.listed.run] = Place(part, offset, held)

@@ -30,6 +30,11 @@ class Work(msgspec.Struct, frozen=True):
     kept: Place | None
     fetch: bool
 
+    @property
+    def first_step(self) -> int:
+        """Where to ask from: the last row that we have, to see that it is still the same."""
+        return self.kept.held.last_step if self.kept else 0
+
 
 class NewPart(msgspec.Struct, frozen=True):
     """A part to be written."""
@@ -49,7 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
         return bool(self.new or self.drops)
 
     @property
-    def fetches(self) -> Iterator[Work]:
+    def fetched(self) -> Iterator[Work]:
         return (work for part in self.new for work in part.works if work.fetch)
 
 
@@ -59,7 +64,7 @@ def plan_parts(
     *,
     schema: int,
     next_number: int,
-    part_rows: int = PART_ROWS,
+    part_rows: int,
     split: bool = False,
 ) -> Plan:
     """What is to be done to the parts; an empty plan if they are as they should be.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +17,8 @@ _RUN_ID_FIELD = pa.field(RUN_ID, pa.dictionary(pa.int32(), pa.string()))
 class SchemaSurprise(Exception):
     """The rows have columns or kinds that W&B had not announced; `kinds` are the true ones."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        super().__init__(f"unannounced columns: {', '.join(kinds)}")
+    def __init__(self, kinds: Sequence[tuple[str, Kind]]) -> None:
+        super().__init__(f"unannounced columns: {', '.join(name for name, _ in kinds)}")
         self.kinds = kinds
 
 
@@ -35,24 +35,24 @@ class RowSchema:
         fields = [kind.field(name) for name, kind in self.kinds.items()]
         self.arrow = pa.schema([_RUN_ID_FIELD, Kind.INT.field(STEP), *fields])
 
-    def widened(self, kinds: Mapping[str, Kind]) -> RowSchema:
-        """This schema with room for columns of these kinds too."""
+    def widened(self, kinds: Iterable[tuple[str, Kind]]) -> RowSchema:
+        """This schema with room for columns of these names and kinds too."""
         met = dict(self.kinds)
         clashes = set(self.clashes)
-        for name, kind in kinds.items():
+        for name, kind in kinds:
             before = met.get(name, Kind.NULL)
             met[name] = meet(before, kind)
             if met[name] is Kind.JSON and Kind.NULL not in (before, kind) and before is not kind:
                 clashes.add(name)
-        return RowSchema(met, clashes)
+        return RowSchema(met, clashes.intersection(met))
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A run's batch with exactly these columns, no value lost; else `SchemaSurprise`."""
-        surprises = {
-            field.name: kind_of(field)
+        surprises = [
+            (field.name, kind_of(field))
             for field in batch.schema
             if field.name != STEP and not self._has_room(field)
-        }
+        ]
         if surprises:
             raise SchemaSurprise(surprises)
         zeros = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)

@@ -1,4 +1,4 @@
-"""Where batches end. Sinks block: they are called in worker threads, and never two calls at once."""
+"""Where batches end. Sinks block: worker threads call them, one call at a time."""
 
 from __future__ import annotations
 
