@@ -6,6 +6,7 @@
      ├─ RowError               a row does not fit the type asked for (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
+     ├─ RunsFailedError        some of many runs could not be read, the others were
      ├─ DownloadError          a file could not be brought into a folder (also a ValueError)
      │   └─ ContentError       what came is not what W&B says of the file
      └─ CommError              W&B could not be asked, or answered with an error
@@ -26,6 +27,7 @@ answer in `status`, `operation`, `url`. No exception carries the API key.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "RateLimitError",
     "RowError",
+    "RunsFailedError",
     "ServerError",
     "StoreError",
     "TimeoutError",
@@ -78,6 +81,16 @@ class RowError(AiowandbError, ValueError):
 
 class ExportError(AiowandbError):
     """An export could not be written. What was finished before stays finished."""
+
+
+class RunsFailedError(AiowandbError):
+    """Some of many runs could not be read; the others were. `failed` has the error of each."""
+
+    def __init__(self, failed: Mapping[Any, CommError]) -> None:
+        first = next(iter(failed))
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        super().__init__(f"Could not read run {first}: {failed[first]}{more}.")
+        self.failed = failed
 
 
 class DownloadError(AiowandbError, ValueError):

@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Iterator,
     Sequence,
 )
@@ -44,8 +45,18 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise _first(group) from None
 
 
+async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+    """The items, whether they come with time or are there."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
 async def gather(
-    items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], at_once: int
+    items: AsyncIterable[T] | Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int
 ) -> list[R]:
     """What `work` makes of each item, in the order of the items, so many at once."""
     places = anyio.Semaphore(at_once)
@@ -57,7 +68,7 @@ async def gather(
 
     async with task_group() as tasks:
         number = 0
-        async for item in items:
+        async for item in each_of(items):
             await places.acquire()
             tasks.start_soon(one, number, item)
             number += 1

@@ -144,6 +144,11 @@ def each(wrap: Wrap[R]) -> Wrap[list[R]]:
     return lambda items, portal: [wrap(item, portal) for item in items]
 
 
+def if_any(wrap: Wrap[R]) -> Wrap[R | None]:
+    """Wraps what is not None."""
+    return lambda result, portal: None if result is None else wrap(result, portal)
+
+
 def as_it_is(result: Any, _: Portal) -> Any:
     """Wraps nothing."""
     return result

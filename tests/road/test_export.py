@@ -32,7 +32,7 @@ async def test_parquet_holds_every_row_of_every_run(
         exported = table.filter(pa.compute.equal(table["run_id"].cast(pa.string()), run.id))
         assert exported["_step"].to_pylist() == [row["_step"] for row in rows]
         for index, row in enumerate(rows):
-            for key, value in flattened(row):
+            for key, value in flattened(row).items():
                 assert same(value, exported[key][index].as_py()), (run.id, key, row["_step"])
 
 
@@ -65,7 +65,7 @@ async def test_the_runs_themselves_are_a_table(
         run = runs[row["run_id"]]
         assert (row["name"], row["state"], row["tags"]) == (run.name, run.state, run.tags)
         assert row["created_at"] == run.created_at
-        for key, value in flattened(run.config, "config."):
+        for key, value in flattened(run.config, "config.").items():
             assert same(value, row[key]), key
 
 

@@ -79,7 +79,7 @@ async def test_the_page_size_changes_nothing(api: AsyncApi, sample: Sample) -> N
 
 async def test_rows_and_batches_tell_the_same(api: AsyncApi, sample: Sample) -> None:
     run = [run async for run in api.runs(sample.path)][-1]
-    rows = [dict(flattened(row)) async for row in run.scan_history()]
+    rows = [flattened(row) async for row in run.scan_history()]
     batches = [batch async for batch in run.scan_history_batches()]
     assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
     columns = [row for batch in batches for row in batch.to_pylist()]
@@ -97,7 +97,7 @@ def same(one: object, other: object) -> bool:
 
 async def test_keys_choose_the_rows_that_have_all_of_them(api: AsyncApi, sample: Sample) -> None:
     async for run in api.runs(sample.path):
-        whole = [dict(flattened(row)) async for row in run.scan_history()]
+        whole = [flattened(row) async for row in run.scan_history()]
         wanted = [row["_step"] for row in whole if "val.acc" in row and "train/loss" in row]
         chosen = [row async for row in run.scan_history(keys=["val.acc", "train/loss"])]
         assert [row["_step"] for row in chosen] == wanted

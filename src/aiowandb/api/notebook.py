@@ -20,8 +20,8 @@ def run_card(run: RunRecord, url: str) -> str:
     if run.tags:
         about.append(("tags", ", ".join(run.tags)))
     title = f'<a href="{escape(url)}">{escape(run.name or run.id)}</a>'
-    own = (item for item in flattened(run.summary) if not item[0].startswith("_"))
-    columns = [("", about), ("config", flattened(run.config)), ("summary", own)]
+    own = (item for item in flattened(run.summary).items() if not item[0].startswith("_"))
+    columns = [("", about), ("config", flattened(run.config).items()), ("summary", own)]
     cells = "".join(
         f'<td style="vertical-align:top"><b>{name}</b>{_list(items)}</td>'
         for name, items in columns

@@ -211,7 +211,7 @@ class Run(Belongings, kw_only=True, dict=True, eq=False):
         if found.project is None or found.project.run is None:
             raise self._gone()
         texts = found.project.run.history or ()
-        return [dict(flattened(lenient.loads(text))) for text in texts]
+        return [flattened(lenient.loads(text)) for text in texts]
 
     async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
         wanted = list(dict.fromkeys(keys))
@@ -244,7 +244,8 @@ class Run(Belongings, kw_only=True, dict=True, eq=False):
     ) -> AsyncGenerator[pa.RecordBatch]:
         async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
             async for page in pages:
-                yield page.to_batch()
+                if (batch := page.to_batch()) is not None:
+                    yield batch
 
     async def _pages(
         self,
@@ -254,12 +255,15 @@ class Run(Belongings, kw_only=True, dict=True, eq=False):
         max_step: int | None,
     ) -> AsyncGenerator[Page]:
         from aiowandb.history.plan import plan_history
-        from aiowandb.history.scan import Selection, scan_pages
+        from aiowandb.history.scan import Scan
+        from aiowandb.history.selection import Selection
 
         chosen = None if keys is None else tuple(_checked_keys(keys))
-        selection = Selection(chosen, min_step or 0, max_step, page_size)
+        selection = Selection(
+            keys=chosen, min_step=min_step or 0, max_step=max_step, page_size=page_size
+        )
         plan = await plan_history(self._session, self.ref)
-        async with aclosing(scan_pages(self._session, plan, selection)) as pages:
+        async with aclosing(Scan(self._session, plan, selection).pages()) as pages:
             async for page in pages:
                 yield page
 

@@ -21,9 +21,9 @@ from aiowandb.export.parquet import OldRows
 from aiowandb.export.parts import Held, Place
 from aiowandb.export.plan import NewPart, Plan, Work
 from aiowandb.export.result import RunFailure
-from aiowandb.export.scan import Lane
 from aiowandb.export.schema import SchemaSurprise
 from aiowandb.history.columns import STEP
+from aiowandb.history.many import Lane
 
 _TIME = "_timestamp"
 # What fails for one run in one of these ways would fail for all of them.
@@ -100,9 +100,8 @@ class _Collector:
         rows, last_step, last_time = (
             (known.rows, known.last_step, known.last_time) if known else (0, -1, None)
         )
-        _, batches = await anext(self._lanes)
-        async with batches:
-            async for batch in batches:
+        async with await anext(self._lanes) as lane:
+            async for batch in lane:
                 if known:
                     batch, known = _behind(known, batch), None
                 if batch.num_rows:

@@ -26,11 +26,11 @@ from aiowandb.export.parts import places
 from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
 from aiowandb.export.render import render
 from aiowandb.export.result import ExportResult, RunFailure
-from aiowandb.export.scan import scan_runs
 from aiowandb.export.select import SelectedRuns, select_runs
 from aiowandb.export.sinks import sink_for
 from aiowandb.export.workplace import opened
-from aiowandb.history.scan import Selection
+from aiowandb.history.many import scan_runs
+from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.wire.record import RunRecord
 
@@ -93,10 +93,8 @@ async def _collect(
     failures: dict[str, list[RunFailure]] = {}
     await run_sync(dataset.widen, dataset.schema.widened(runs.keys))
     while plan := _plan(runs, dataset, failures):
-        selections = {
-            refs[work.listed.run]: Selection(min_step=work.first_step) for work in plan.fetched
-        }
-        async with scan_runs(session, selections) as lanes:
+        first_steps = {refs[work.listed.run]: work.first_step for work in plan.fetched}
+        async with scan_runs(session, first_steps, Selection(), first_steps) as lanes:
             for failure in await carry_out(plan, dataset, lanes):
                 failures.setdefault(failure.run, []).append(failure)
     return tuple(found[-1] for found in failures.values() if len(found) == _TRIES)

@@ -11,11 +11,12 @@ The rule, for the values that one column has:
     anything else, and mixes   JSON: each value as JSON text
 
 Nested objects become columns named with dots. A media object (one with `_type`)
-stays whole. `_step` comes first and is always there, the other columns in the order they are met.
+stays whole. `_step` comes first, the other columns in the order they are met.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,27 +29,65 @@ from aiowandb.wire.dotted import flattened
 
 STEP = "_step"
 _INT64 = range(-(2**63), 2**63)
+_NONE = type(None)
 
 
 def rows_to_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     """Make a record batch of nested rows."""
-    columns: dict[str, list[Any]] = {STEP: []}
-    for index, row in enumerate(rows):
-        for name, value in flattened(row):
-            column = columns.setdefault(name, [])
-            column.extend([None] * (index - len(column)))
-            # A literal dotted key and a nested one may share a name; the first one has it.
-            if len(column) == index:
-                column.append(value)
-    for column in columns.values():
-        column.extend([None] * (len(rows) - len(column)))
-    arrays = {name: to_column(column) for name, column in columns.items()}
-    schema = pa.schema([kind.field(name) for name, (kind, _) in arrays.items()])
-    return pa.RecordBatch.from_arrays([array for _, array in arrays.values()], schema=schema)
+    flat = [flattened(row) for row in rows]
+    names = dict.fromkeys((STEP, *(name for row in flat for name in row)))
+    return columns_to_batch({name: [row.get(name) for row in flat] for name in names})
+
+
+def columns_to_batch(columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
+    """Make a record batch of columns; None is null, and what is nothing but null is left out."""
+    fields, arrays = [], []
+    for name, values in columns.items():
+        kind, array = to_column(values)
+        if name == STEP and kind is Kind.NULL:
+            kind, array = Kind.INT, pa.nulls(len(values), pa.int64())
+        if kind is not Kind.NULL:
+            fields.append(kind.field(name))
+            arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
     """One column, by the rule above; None is null."""
+    types = set(map(type, values))
+    types.discard(_NONE)
+    try:
+        if len(types) == 1:
+            return _of_one_type(types.pop(), values)
+        if types == {int, float}:
+            return Kind.FLOAT, pa.array(values, pa.float64())
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        pass  # integers that Arrow's numbers do not hold exactly, text that is no UTF-8
+    return _of_any(values)
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON; NaN and the infinities as the strings that W&B uses for them."""
+    value = _speakable(value)
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # half a surrogate pair, which UTF-8 has no form for
+        return json.dumps(value, separators=(",", ":"))
+
+
+def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array]:
+    if kind is float:
+        return Kind.FLOAT, pa.array(values, pa.float64())
+    if kind is int:
+        return Kind.INT, pa.array(values, pa.int64())
+    if kind is bool:
+        return Kind.BOOL, pa.array(values, pa.bool_())
+    if kind is str:
+        return Kind.TEXT, pa.array(values, pa.string())
+    return _of_any(values)
+
+
+def _of_any(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
     kind = _kind_of_values(values)
     if kind is Kind.FLOAT:
         values = [_number(value) for value in values]
@@ -56,37 +95,30 @@ def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
         values = [None if value is None else [float(item) for item in value] for value in values]
     elif kind is Kind.JSON:
         values = [None if value is None else json_text(value) for value in values]
+    elif kind is Kind.TEXT:
+        values = [value and value.encode(errors="replace").decode() for value in values]
     return kind, pa.array(values, kind.arrow)
 
 
-def json_text(value: Any) -> str:
-    """The value as JSON; NaN and the infinities as the strings that W&B uses for them."""
-    return orjson.dumps(_speakable(value)).decode()
-
-
 def _kind_of_values(values: Sequence[Any]) -> Kind:
-    kinds = {type(value) for value in values if value is not None}
-    if not kinds:
+    types = set(map(type, values)) - {_NONE}
+    if not types:
         return Kind.NULL
-    if kinds == {bool}:
-        return Kind.BOOL
-    if kinds == {str}:
+    if types == {str}:
         return Kind.TEXT
-    if kinds == {list}:
+    if types == {list}:
         return _kind_of_lists(values)
-    if kinds == {int} and all(value is None or value in _INT64 for value in values):
-        return Kind.INT
-    if kinds <= {int, float, str} and all(_is_number(value) for value in values):
+    if types <= {int, float, str} and types & {int, float} and all(map(_is_number, values)):
         return Kind.FLOAT
     return Kind.JSON
 
 
 def _kind_of_lists(values: Sequence[Any]) -> Kind:
     items = [item for value in values if value is not None for item in value]
-    kinds = {type(item) for item in items}
-    if kinds == {int} and all(item in _INT64 for item in items):
+    types = set(map(type, items))
+    if types == {int} and all(item in _INT64 for item in items):
         return Kind.INTS
-    return Kind.FLOATS if kinds and kinds <= {int, float} else Kind.JSON
+    return Kind.FLOATS if types and types <= {int, float} else Kind.JSON
 
 
 def _is_number(value: Any) -> bool:

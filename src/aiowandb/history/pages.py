@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from aiowandb.history.columns import STEP, rows_to_batch
+from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
-from aiowandb.wire.dotted import find, flattened
+from aiowandb.wire.dotted import flattened
 
 
 class Page(Protocol):
-    """Some rows of one run, in step order."""
+    """Some rows of one run, in step order, as they were selected."""
 
     def to_rows(self) -> list[dict[str, Any]]: ...
 
-    def to_batch(self) -> pa.RecordBatch: ...
+    def to_batch(self) -> pa.RecordBatch | None: ...
 
 
 class JsonPage:
     """Rows that came as JSON texts."""
 
-    def __init__(self, texts: list[str], keys: Collection[str] | None = None) -> None:
+    def __init__(self, texts: Sequence[str], selection: Selection, decoder: RowDecoder) -> None:
         self._texts = texts
-        self._keys = keys
-
-    @cached_property
-    def _rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = [lenient.loads(text) for text in self._texts]
-        rows.sort(key=lambda row: row.get(STEP, -1))
-        return rows if self._keys is None else _with_all(rows, self._keys)
+        self._selection = selection
+        self._decoder = decoder
 
     def to_rows(self) -> list[dict[str, Any]]:
-        return [dict(flattened(row)) for row in self._rows]
+        rows = [flattened(row) for row in decode_rows(self._texts)]
+        return list(self._selection.of_rows(rows))
 
-    def to_batch(self) -> pa.RecordBatch:
-        return rows_to_batch(self._rows)
+    def to_batch(self) -> pa.RecordBatch | None:
+        return self._selection.of_batch(self._decoder.batch(self._texts))
 
 
 class ParquetPage:
@@ -65,13 +61,3 @@ def _values(field: pa.Field, batch: pa.RecordBatch) -> list[Any]:
     if kind_of(field) is Kind.JSON and pa.types.is_string(field.type):
         return [None if value is None else lenient.loads(value) for value in values]
     return values
-
-
-def _with_all(rows: list[dict[str, Any]], keys: Collection[str]) -> list[dict[str, Any]]:
-    found = []
-    for row in rows:
-        places = {key: find(row, key) for key in (STEP, *keys)}
-        values = {key: place[0][place[1]] for key, place in places.items() if place}
-        if len(values) == len(places) and None not in values.values():
-            found.append(values)
-    return found

@@ -6,45 +6,52 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aiowandb.errors import NotFoundError
-from aiowandb.net import Session
+from aiowandb.errors import CommError, NotFoundError
+from aiowandb.net import BatchSize, Session, ask_together
 from aiowandb.paths import RunRef
-from aiowandb.wire.history import HistorySource, alias, history_plans
+from aiowandb.wire.history import HistorySource, PlansData, alias, history_plans
 
 
 class HistoryPlan(msgspec.Struct, frozen=True):
-    """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`."""
+    """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
+
+    `rows` is how many rows W&B has counted, files and all, or None if it did not say;
+    `keys` is how many keys they have.
+    """
 
     ref: RunRef
     segments: tuple[str, ...]
     live_from: int
     end: int
+    rows: int | None
+    keys: int
 
 
 async def plan_histories(
-    session: Session, runs: Sequence[RunRef]
-) -> dict[RunRef, HistoryPlan | NotFoundError]:
-    """Plan many runs of one project with one request."""
-    if not runs:
-        return {}
-    entity, project = runs[0].entity, runs[0].project
-    answer = await session.ask(history_plans(entity, project, [ref.run for ref in runs]))
-    sources = answer.project or {}
-    return {ref: _plan(ref, sources.get(alias(i))) for i, ref in enumerate(runs)}
+    session: Session, runs: Sequence[RunRef], size: BatchSize
+) -> list[HistoryPlan | CommError]:
+    """Plan many runs of one project with one request; a run that fails alone has its error."""
+
+    def plan(found: PlansData, index: int) -> HistoryPlan | CommError:
+        return _plan(runs[index], (found.project or {}).get(alias(index)))
+
+    return await ask_together(session, runs, history_plans, plan, size)
 
 
 async def plan_history(session: Session, run: RunRef) -> HistoryPlan:
     """Plan one run."""
-    found = (await plan_histories(session, [run]))[run]
-    if isinstance(found, NotFoundError):
-        raise found
-    return found
+    found = await session.ask(history_plans([run]))
+    plan = _plan(run, (found.project or {}).get(alias(0)))
+    if isinstance(plan, NotFoundError):
+        raise plan
+    return plan
 
 
 def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundError:
     if source is None:
         return NotFoundError(f"Could not find run {ref}.", operation="HistoryPlans")
-    end = (source.history_keys.last_step if source.history_keys else -1) + 1
+    keys = source.history_keys
+    end = (keys.last_step if keys else -1) + 1
     parquet = source.parquet_history
     segments = tuple(parquet.parquet_urls or ()) if parquet else ()
     live = [int(row.step) for row in (parquet.live_data or ())] if parquet else []
@@ -53,4 +60,11 @@ def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundEr
     else:
         # Without files and without a boundary, all that there is must be live.
         live_from = end if segments else 0
-    return HistoryPlan(ref, segments, live_from, max(end, max(live, default=-1) + 1))
+    return HistoryPlan(
+        ref=ref,
+        segments=segments,
+        live_from=live_from,
+        end=max(end, max(live, default=-1) + 1),
+        rows=source.history_line_count,
+        keys=len(keys.keys) if keys else 0,
+    )

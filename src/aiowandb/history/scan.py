@@ -2,113 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from tempfile import SpooledTemporaryFile
+from functools import partial
 
-import anyio.to_thread
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from aiowandb.errors import NotFoundError, ServerError
-from aiowandb.history.columns import STEP
+from aiowandb.errors import CommError
+from aiowandb.history.decode import RowDecoder
+from aiowandb.history.live import FirstAnswer, read_window
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
-from aiowandb.history.plan import HistoryPlan
+from aiowandb.history.plan import HistoryPlan, plan_history
+from aiowandb.history.segments import read_segment
+from aiowandb.history.selection import Selection
+from aiowandb.history.windows import cut
 from aiowandb.net import Session
-from aiowandb.wire.history import history_page
+from aiowandb.tasks import gather
+from aiowandb.wire.history import Window
 
-# Segments up to this size never touch the disk.
-_IN_MEMORY = 16 << 20
-_BATCH_ROWS = 16_384
-
-
-class Selection(msgspec.Struct, frozen=True):
-    """Which rows and columns of a run: those having all `keys`, steps in `[min_step, max_step)`."""
-
-    keys: tuple[str, ...] | None = None
-    min_step: int = 0
-    max_step: int | None = None
-    page_size: int = 1000
-
-    @property
-    def columns(self) -> list[str] | None:
-        return None if self.keys is None else list(dict.fromkeys((STEP, *self.keys)))
+_WINDOWS_AT_ONCE = 4
+# What a signed URL answers when it has expired or when W&B has replaced the file.
+_GONE = frozenset({401, 403, 404, 410})
 
 
-async def scan_pages(
-    session: Session, plan: HistoryPlan, selection: Selection
-) -> AsyncGenerator[Page]:
-    """Every row of the selection once, in step order."""
-    for url in plan.segments:
-        async with aclosing(_segment_batches(session, url, selection)) as batches:
-            async for batch in batches:
-                yield ParquetPage(batch)
-    async with aclosing(_live_pages(session, plan, selection)) as pages:
-        async for page in pages:
-            yield page
+class Scan:
+    """One run being read: every row of the selection once, in step order."""
+
+    def __init__(
+        self,
+        session: Session,
+        plan: HistoryPlan,
+        selection: Selection,
+        decoder: RowDecoder | None = None,
+    ) -> None:
+        self._session = session
+        self._plan = plan
+        self._selection = selection
+        self._decoder = decoder or RowDecoder()
+        self._next_step = selection.min_step
+        self._rows_read = 0
+
+    async def pages(self, first: FirstAnswer | None = None) -> AsyncGenerator[Page]:
+        """The pages. `first` may bring the answer to the first live window."""
+        try:
+            async with aclosing(self._file_pages()) as pages:
+                async for page in pages:
+                    yield page
+        except CommError as error:
+            if error.status not in _GONE:
+                raise
+            # The run was exported anew, or the links have expired: ask where the rest lies.
+            self._plan = await plan_history(self._session, self._plan.ref)
+            async with aclosing(self._file_pages()) as pages:
+                async for page in pages:
+                    yield page
+        async with aclosing(self._live_pages(first)) as pages:
+            async for page in pages:
+                yield page
+
+    async def _file_pages(self) -> AsyncGenerator[Page]:
+        for url in self._plan.segments:
+            rest = msgspec.structs.replace(self._selection, min_step=self._next_step)
+            async with aclosing(read_segment(self._session, url, rest)) as segment:
+                async for rows in segment:
+                    self._rows_read += rows.read
+                    if rows.batch is not None:
+                        yield ParquetPage(rows.batch)
+                    self._next_step = max(self._next_step, rows.last_step + 1)
+
+    async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
+        windows = self._live_windows()
+        if first and windows[:1] == [first.window]:
+            for texts in await first.all_rows(self._session):
+                yield JsonPage(texts, self._selection, self._decoder)
+            del windows[0]
+        # One at first, so that the first rows come soon.
+        read = partial(read_window, self._session)
+        at_once = 1
+        while windows:
+            some, windows = windows[:at_once], windows[at_once:]
+            for pages in await gather(some, read, at_once):
+                for texts in pages:
+                    yield JsonPage(texts, self._selection, self._decoder)
+            at_once = _WINDOWS_AT_ONCE
+
+    def _live_windows(self) -> list[Window]:
+        rows = self._plan.rows
+        return live_windows(
+            self._plan,
+            self._selection,
+            self._next_step,
+            None if rows is None else max(1, rows - self._rows_read),
+        )
 
 
-async def _segment_batches(
-    session: Session, url: str, selection: Selection
-) -> AsyncGenerator[pa.RecordBatch]:
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        await session.download(url, file)
-        parquet = await anyio.to_thread.run_sync(_open_parquet, file)
-        columns = _present(parquet, selection.columns)
-        if columns is None and selection.keys is not None:
-            return  # a key that the file does not have: no row has all of them
-        batches = parquet.iter_batches(_BATCH_ROWS, columns=columns)
-        while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
-            selected = await anyio.to_thread.run_sync(_select, batch, selection)
-            if selected.num_rows:
-                yield selected
-
-
-async def _live_pages(
-    session: Session, plan: HistoryPlan, selection: Selection
-) -> AsyncGenerator[Page]:
-    start = max(plan.live_from, selection.min_step)
+def live_windows(
+    plan: HistoryPlan, selection: Selection, next_step: int, rows: int | None
+) -> list[Window]:
+    """The windows of the rows that are not in files, from `next_step` on."""
+    start = max(plan.live_from, next_step)
     stop = plan.end if selection.max_step is None else min(plan.end, selection.max_step)
-    # Windows lie over steps, not rows: an empty one does not end the scan.
-    for first in range(start, stop, selection.page_size):
-        end = min(first + selection.page_size, stop)
-        answer = await session.ask(history_page(plan.ref, first, end))
-        if answer.project is None or answer.project.run is None:
-            raise NotFoundError(f"Run {plan.ref} vanished while it was read.")
-        if texts := answer.project.run.history:
-            yield JsonPage(texts, selection.keys)
-
-
-def _open_parquet(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
-    file.seek(0)
-    try:
-        return pq.ParquetFile(file)
-    except pa.ArrowException as error:
-        raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
-
-
-def _present(parquet: pq.ParquetFile, wanted: Sequence[str] | None) -> list[str] | None:
-    if wanted is None:
-        return None
-    names = set(parquet.schema_arrow.names)
-    return list(wanted) if names.issuperset(wanted) else None
-
-
-def _select(batch: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
-    batch = _flat(batch)
-    step = batch.column(STEP)
-    mask = pc.greater_equal(step, selection.min_step)
-    if selection.max_step is not None:
-        mask = pc.and_(mask, pc.less(step, selection.max_step))
-    for key in selection.keys or ():
-        mask = pc.and_(mask, batch.column(key).is_valid())
-    return batch if pc.all(mask).as_py() else batch.filter(mask)
-
-
-def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Structs become dotted columns, so that both ways of storing a nested key look alike."""
-    while any(pa.types.is_struct(field.type) for field in batch.schema):
-        batch = pa.Table.from_batches([batch]).flatten().combine_chunks().to_batches()[0]
-    return batch
+    return cut(plan.ref, start, stop, rows, selection.page_size)

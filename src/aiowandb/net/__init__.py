@@ -4,6 +4,7 @@ May import `wire` and what everybody may use.
 """
 
 from aiowandb.net.session import Session
+from aiowandb.net.together import BatchSize, ask_together
 from aiowandb.net.traffic import Traffic
 
-__all__ = ["Session", "Traffic"]
+__all__ = ["BatchSize", "Session", "Traffic", "ask_together"]

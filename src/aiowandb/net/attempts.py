@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -31,8 +32,18 @@ class Attempts:
         self._traffic = traffic
         self._was_answered = False
 
-    async def persist(self, name: str, limiter: Limiter, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What the attempt gives once it succeeds. `name` says in errors what it was for."""
+    async def persist(
+        self,
+        name: str,
+        limiter: Limiter,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        patient: bool = True,
+    ) -> T:
+        """What the attempt gives once it succeeds. `name` says in errors what it was for.
+
+        Without patience only what is no fault of the question is tried again.
+        """
         last: _Transient | None = None
         alike = 1
         with anyio.move_on_after(self._timeout):
@@ -43,6 +54,8 @@ class Attempts:
                 except _Transient as failure:
                     alike = alike + 1 if last and failure.looks_like(last) else 1
                     last = failure
+                if not patient and isinstance(last.error, ServerError | TimeoutError):
+                    raise last.error
                 if self._is_hopeless(last.error, number + 1, alike):
                     raise last.error
                 seconds = self._policy.wait(number, last.error.retry_after)
@@ -73,6 +86,13 @@ class Attempts:
         try:
             result = await attempt()
         except httpx.ConnectError as error:
+            if refused := _refused_certificate(error):
+                raise ConnectError(
+                    f"The certificate of {self._host} is not accepted: {refused}. One of your own"
+                    " authority can be allowed with verify=.",
+                    error,
+                    operation=name,
+                ) from error
             raise _Transient(
                 ConnectError(f"Nobody answers at {self._host}: {error}.", error, operation=name)
             ) from error
@@ -109,3 +129,12 @@ class _Transient(Exception):
             and self.body == other.body
             and self.error.status == other.error.status
         )
+
+
+def _refused_certificate(error: BaseException | None) -> str | None:
+    """Why the other side's certificate is refused, if that is what lies under the error."""
+    while error:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None

@@ -17,7 +17,8 @@ from aiowandb.config import Settings
 from aiowandb.errors import ApiKeyError
 from aiowandb.net.answers import Answer, Answers
 from aiowandb.net.attempts import Attempts
-from aiowandb.net.credentials import Credentials
+from aiowandb.net.client import open_client
+from aiowandb.net.credentials import Signing
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.traffic import Traffic
@@ -55,11 +56,10 @@ class Session:
         self._transfers = Limiter(_MAX_TRANSFERS)
         self._answers = Answers(_MAX_KEPT)
         self._tasks: TaskGroup | None = None
-        self._http = httpx.AsyncClient(
-            auth=Credentials(settings.base_url, settings.api_key),
-            headers={"User-Agent": "aiowandb"},
-            timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
-            limits=httpx.Limits(max_connections=settings.max_concurrency + _MAX_TRANSFERS),
+        self._http = open_client(
+            settings,
+            auth=Signing(settings, self._attempts.check),
+            max_connections=settings.max_concurrency + _MAX_TRANSFERS,
             transport=transport,
         )
 
@@ -94,9 +94,13 @@ class Session:
         """The same items, the next one under way while this one is used, if that can be."""
         return ReadAhead(items, self._tasks) if self._tasks else items
 
-    async def ask(self, operation: Operation[S]) -> S:
-        """Send a GraphQL operation and give its data, or raise what the answer amounts to."""
-        answer = await self._answer(operation)
+    async def ask(self, operation: Operation[S], *, patient: bool = True) -> S:
+        """Send a GraphQL operation and give its data, or raise what the answer amounts to.
+
+        Whoever has another way to ask is not `patient`: a failure of the server or a
+        time-out is then raised the first time.
+        """
+        answer = await self._answer(operation, patient=patient)
         if operation.changes:
             self._answers.flush()
         data: S = answer.data
@@ -165,7 +169,7 @@ class Session:
 
         await self._attempts.persist(name, self._transfers, put)
 
-    async def _answer(self, operation: Operation[S]) -> Answer:
+    async def _answer(self, operation: Operation[S], *, patient: bool = True) -> Answer:
         self._require_key()
         url = f"{self.settings.base_url}/graphql"
         body = operation.body()
@@ -178,13 +182,13 @@ class Session:
             data = operation.read(response.status_code, response.content)
             return Answer(data, len(response.content))
 
-        return await self._attempts.persist(operation.name, self._requests, post)
+        return await self._attempts.persist(operation.name, self._requests, post, patient=patient)
 
     def _require_key(self) -> None:
-        if self.settings.api_key is None:
+        if self.settings.credentials is None:
             raise ApiKeyError(
                 f"No API key for {self.host}: pass api_key=, set WANDB_API_KEY,"
-                f" or put one into netrc with `wandb login --host {self.settings.base_url}`."
+                f" or put one into netrc with `aiowandb login --host {self.settings.base_url}`."
             )
 
 

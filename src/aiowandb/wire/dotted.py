@@ -6,17 +6,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The leaves under their dotted names; a media object (one with `_type`) is a leaf.
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    r"""The leaves under their dotted names; a media object (one with `_type`) is a leaf.
 
-    >>> list(flattened({"loss": 1, "val": {"acc": 0.5}}))
-    [('loss', 1), ('val.acc', 0.5)]
+    Where a key with a literal dot meets a nested one of the same name, its dot is
+    written `\.`, so that neither is lost.
+
+    >>> flattened({"loss": 1, "val": {"acc": 0.5}})
+    {'loss': 1, 'val.acc': 0.5}
+    >>> flattened({"val.acc": 1, "val": {"acc": 0.5}})
+    {'val\\.acc': 1, 'val.acc': 0.5}
     """
-    for key, value in values.items():
-        if isinstance(value, dict) and value and "_type" not in value:
-            yield from flattened(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    if not prefix and not any(type(value) is dict for value in values.values()):
+        return values if isinstance(values, dict) else dict(values)
+    leaves = list(_leaves(values, ()))
+    found = {prefix + ".".join(path): value for path, value in leaves}
+    if len(found) == len(leaves):
+        return found
+    nested = {prefix + ".".join(path) for path, _ in leaves if not _is_literal(path)}
+    return {_name(path, prefix, nested): value for path, value in leaves}
 
 
 def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
@@ -37,3 +45,24 @@ def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None
         more, dot, tail = tail.partition(".")
         head = f"{head}.{more}"
     return None
+
+
+def _leaves(
+    values: Mapping[str, Any], parents: tuple[str, ...]
+) -> Iterable[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value and "_type" not in value:
+            yield from _leaves(value, (*parents, key))
+        else:
+            yield (*parents, key), value
+
+
+def _is_literal(path: tuple[str, ...]) -> bool:
+    return any("." in key for key in path)
+
+
+def _name(path: tuple[str, ...], prefix: str, nested: set[str]) -> str:
+    name = prefix + ".".join(path)
+    if name in nested and _is_literal(path):
+        return prefix + ".".join(key.replace(".", r"\.") for key in path)
+    return name

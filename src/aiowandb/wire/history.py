@@ -14,16 +14,8 @@ from aiowandb.wire.record import HistoryKeys
 
 _PLAN_FIELDS = """
 fragment PlanFields on Run {
-  historyKeys
+  historyKeys historyLineCount
   parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }
-}"""
-
-_HISTORY_PAGE = """
-query HistoryPage($entity: String!, $project: String!, $run: String!,
-                  $minStep: Int64!, $maxStep: Int64!, $pageSize: Int!) {
-  project(name: $project, entityName: $entity) {
-    run(name: $run) { history(minStep: $minStep, maxStep: $maxStep, samples: $pageSize) }
-  }
 }"""
 
 _SAMPLED_HISTORY = """
@@ -57,9 +49,10 @@ class ParquetHistory(msgspec.Struct, rename="camel"):
 
 
 class HistorySource(msgspec.Struct, rename="camel"):
-    """Where one run's rows lie."""
+    """Where one run's rows lie, and how many there are."""
 
     history_keys: HistoryKeys | None = None
+    history_line_count: int | None = None
     parquet_history: ParquetHistory | None = None
 
 
@@ -70,6 +63,19 @@ class PlansData(msgspec.Struct):
 
 class RowTexts(msgspec.Struct):
     history: list[str] | None = None
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The rows of a run whose step lies in `[first, end)`, at most `samples` of them."""
+
+    ref: RunRef
+    first: int
+    end: int
+    samples: int
+
+
+class RowTextsByAlias(msgspec.Struct):
+    project: dict[str, RowTexts | None] | None
 
 
 class RowTextsProject(msgspec.Struct):
@@ -93,33 +99,30 @@ class SampledData(msgspec.Struct):
 
 
 def alias(index: int) -> str:
-    """The name under which the run at this index comes back from `history_plans`."""
+    """The name under which the run at this index of a batch comes back."""
     return f"r{index}"
 
 
-def history_plans(entity: str, project: str, runs: Sequence[str]) -> Operation[PlansData]:
+def history_plans(refs: Sequence[RunRef]) -> Operation[PlansData]:
     """Ask in one request where the histories of many runs of a project lie."""
-    declared = "".join(f", ${alias(i)}: String!" for i in range(len(runs)))
-    asked = " ".join(
-        f"{alias(i)}: run(name: ${alias(i)}) {{ ...PlanFields }}" for i in range(len(runs))
-    )
-    document = (
-        f"query HistoryPlans($entity: String!, $project: String!{declared}) {{"
-        f" project(name: $project, entityName: $entity) {{ {asked} }} }}{_PLAN_FIELDS}"
-    )
-    variables = {"entity": entity, "project": project}
-    variables |= {alias(i): run for i, run in enumerate(runs)}
-    return Operation("HistoryPlans", document, variables, PlansData)
+    each = [(f"${alias(i)}: String!", "...PlanFields") for i in range(len(refs))]
+    document = _many("HistoryPlans", each) + _PLAN_FIELDS
+    return Operation("HistoryPlans", document, _of_many(refs), PlansData)
 
 
-def history_page(ref: RunRef, first_step: int, end_step: int) -> Operation[RowTextsData]:
-    """The rows whose step lies in `[first_step, end_step)`, all keys."""
-    variables = _of(ref) | {
-        "minStep": first_step,
-        "maxStep": end_step,
-        "pageSize": end_step - first_step,
-    }
-    return Operation("HistoryPage", _HISTORY_PAGE, variables, RowTextsData)
+def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias]:
+    """Ask in one request for rows of many runs of a project, or for many windows of one."""
+    each = [
+        (
+            f"${alias(i)}: String!, $a{i}: Int64!, $b{i}: Int64!, $n{i}: Int!",
+            f"history(minStep: $a{i}, maxStep: $b{i}, samples: $n{i})",
+        )
+        for i in range(len(windows))
+    ]
+    variables = _of_many([window.ref for window in windows])
+    for i, window in enumerate(windows):
+        variables |= {f"a{i}": window.first, f"b{i}": window.end, f"n{i}": window.samples}
+    return Operation("HistoryPages", _many("HistoryPages", each), variables, RowTextsByAlias)
 
 
 def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledData]:
@@ -136,6 +139,23 @@ def sampled_rows(ref: RunRef, samples: int, *, system: bool = False) -> Operatio
         ("RunSystemHistory", _SYSTEM_HISTORY) if system else ("RunFullHistory", _FULL_HISTORY)
     )
     return Operation(name, document, _of(ref) | {"samples": samples}, RowTextsData)
+
+
+def _many(name: str, each: Sequence[tuple[str, str]]) -> str:
+    """A document that asks many runs of one project, each for what it declares and selects."""
+    declared = ", ".join(declared for declared, _ in each)
+    asked = " ".join(
+        f"{alias(i)}: run(name: ${alias(i)}) {{ {fields} }}" for i, (_, fields) in enumerate(each)
+    )
+    return (
+        f"query {name}($entity: String!, $project: String!, {declared}) {{"
+        f" project(name: $project, entityName: $entity) {{ {asked} }} }}"
+    )
+
+
+def _of_many(refs: Sequence[RunRef]) -> dict[str, Any]:
+    where = {"entity": refs[0].entity, "project": refs[0].project}
+    return where | {alias(i): ref.run for i, ref in enumerate(refs)}
 
 
 def _of(ref: RunRef) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""What a job costs: wall time, CPU of the whole process tree, and memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import psutil
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a contender is asked to do, against which server, in which folder of its own."""
+
+    name: str
+    url: str
+    out: str
+    runs: int
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a contender has done, so that nobody wins by doing less."""
+
+    rows: int
+    first_row: float | None = None
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What it took, from after the imports to the finished job; bytes and seconds."""
+
+    wall: float
+    cpu: float
+    peak_memory: int
+    rows: int
+    first_row: float | None = None
+
+
+def asked_job() -> Job:
+    """The job of the command line."""
+    return msgspec.json.decode(sys.argv[1], type=Job)
+
+
+def measured(*jobs: Callable[[Job], Outcome]) -> None:
+    """Do the one of these jobs that the command line names, and print its cost."""
+    job = asked_job()
+    do = next(do for do in jobs if do.__name__ == job.name)
+    report(lambda: do(job))
+
+
+def report(work: Callable[[], Outcome]) -> None:
+    """Do the work and print its cost on the last line."""
+    started, before = time.perf_counter(), _cpu()
+    outcome = work()
+    wall, cpu = time.perf_counter() - started, _cpu() - before
+    cost = Cost(wall, cpu, _peak_memory(), outcome.rows, outcome.first_row)
+    print("\n" + msgspec.json.encode(cost).decode())
+
+
+def _cpu() -> float:
+    # Children that were waited for are in the times of their parent already.
+    this = psutil.Process()
+    return sum(sum(p.cpu_times()[:4]) for p in (this, *this.children(recursive=True)))
+
+
+def _peak_memory() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the harness, too, that this was forked from
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,85 @@
+"""aiowandb."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+import pandas as pd  # noqa: F401 - pyarrow would import it at its first use
+import pyarrow as pa
+import pyarrow.csv
+
+import aiowandb.export  # noqa: F401 - it would come with the first export
+from aiowandb import Api, AsyncApi
+from benchmarks.contenders.clock import Job, Outcome, measured
+from benchmarks.origin.project import PATH
+
+_KEY = "0" * 40
+
+
+def export(job: Job) -> Outcome:
+    async def go() -> int:
+        async with _api(job) as api:
+            return (await api.runs(PATH).export(job.folder)).rows
+
+    return Outcome(anyio.run(go))
+
+
+def list_to_csv(job: Job) -> Outcome:
+    async def go() -> int:
+        async with _api(job) as api:
+            table = await api.runs(PATH).to_arrow()
+        names = [f.name for f in table.schema if not pa.types.is_list(f.type)]
+        pa.csv.write_csv(table.select(names), job.folder / "runs.csv")
+        return int(table.num_rows)
+
+    return Outcome(anyio.run(go))
+
+
+def first_row(job: Job) -> Outcome:
+    async def go() -> Outcome:
+        async with _api(job) as api:
+            run = await api.runs(PATH)[0]
+            started = time.perf_counter()
+            async for _ in run.scan_history():
+                break
+            return Outcome(1, time.perf_counter() - started)
+
+    return anyio.run(go)
+
+
+def iterate_batches(job: Job) -> Outcome:
+    async def go() -> int:
+        rows = 0
+        async with _api(job) as api:
+            async for run in api.runs(PATH):
+                async for batch in run.scan_history_batches():
+                    rows += batch.num_rows
+        return rows
+
+    return Outcome(anyio.run(go))
+
+
+def iterate_rows(job: Job) -> Outcome:
+    async def go() -> int:
+        rows = 0
+        async with _api(job) as api:
+            async for run in api.runs(PATH):
+                async for _ in run.scan_history():
+                    rows += 1
+        return rows
+
+    return Outcome(anyio.run(go))
+
+
+def iterate_rows_blocking(job: Job) -> Outcome:
+    with Api(_KEY, base_url=job.url) as api:
+        return Outcome(sum(1 for run in api.runs(PATH) for _ in run.scan_history()))
+
+
+def _api(job: Job) -> AsyncApi:
+    return AsyncApi(_KEY, base_url=job.url)
+
+
+if __name__ == "__main__":
+    measured(export, list_to_csv, first_row, iterate_batches, iterate_rows, iterate_rows_blocking)

@@ -1,0 +1,138 @@
+"""How contenders are measured: in turn, round after round, against the replay server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import msgspec
+import psutil
+
+from benchmarks.contenders.clock import Cost, Job
+
+ROOT = Path(__file__).parent.parent
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What the server is: a project, its history as Parquet or `live` as JSON, and its manners."""
+
+    runs: int
+    rows: int
+    live: bool = False
+    latency: float = 0.0
+    rate_limit: float | None = None
+
+    def at(self, latency: float) -> Setting:
+        """The same, so many seconds away."""
+        return msgspec.structs.replace(self, latency=latency)
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """A module of `benchmarks.contenders`, and the job that it is given."""
+
+    name: str
+    module: str
+    job: str
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What the server has counted since it started; `cpu` are the seconds of its process."""
+
+    api: int
+    refused: int
+    downloads: int
+    bytes: int
+    cpu: float = 0.0
+
+    def since(self, before: Traffic) -> Traffic:
+        return Traffic(*(getattr(self, f) - getattr(before, f) for f in self.__struct_fields__))
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One contender's job, done once."""
+
+    cost: Cost
+    traffic: Traffic
+
+
+Samples = dict[str, list[Sample]]
+
+
+class Origin:
+    """The running replay server."""
+
+    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+        self.url = url
+        self._process = psutil.Process(process.pid)
+
+    def traffic(self) -> Traffic:
+        counts = httpx.get(f"{self.url}/counts").json()
+        times = self._process.cpu_times()
+        return Traffic(**counts, cpu=times.user + times.system)
+
+
+@contextmanager
+def origin(setting: Setting) -> Iterator[Origin]:
+    """The replay server, for as long as the block runs."""
+    options = [f"--runs={setting.runs}", f"--rows={setting.rows}", f"--latency={setting.latency}"]
+    options += ["--live"] if setting.live else []
+    options += [f"--rate-limit={setting.rate_limit}"] if setting.rate_limit else []
+    command = [sys.executable, "-m", "benchmarks.origin", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield Origin(process.stdout.readline().strip(), process)
+        finally:
+            process.terminate()
+
+
+def race(setting: Setting, contenders: Sequence[Contender], rounds: int) -> Samples:
+    """Each contender once a round, another one first each time."""
+    samples: Samples = {contender.name: [] for contender in contenders}
+    with origin(setting) as server:
+        for number in range(rounds):
+            start = number % len(contenders)
+            for contender in (*contenders[start:], *contenders[:start]):
+                before = server.traffic()
+                cost = run(contender.module, contender.job, server.url, setting.runs)
+                samples[contender.name].append(Sample(cost, server.traffic().since(before)))
+    return samples
+
+
+def run(module: str, job: str, url: str, runs: int) -> Cost:
+    """A contender in a new process, with a home, a cache and a working directory of its own."""
+    with TemporaryDirectory(prefix="aiowandb-bench-") as home:
+        folder = Path(home, "out")
+        folder.mkdir()
+        asked = msgspec.json.encode(Job(job, url, str(folder), runs)).decode()
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.contenders.{module}", asked],
+            cwd=home,
+            env=_environment(Path(home), url),
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise RuntimeError(f"{module} {job} failed:\n{done.stdout}\n{done.stderr}")
+    return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Cost)
+
+
+def _environment(home: Path, url: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not re.match("WANDB_", name)}
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(home),
+        "WANDB_BASE_URL": url,
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_DIR": str(home),
+        "WANDB_CACHE_DIR": str(home / "cache"),
+        "WANDB_CONFIG_DIR": str(home / "config"),
+        "WANDB_SILENT": "true",
+    }

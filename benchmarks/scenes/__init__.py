@@ -1,0 +1,22 @@
+"""The scenes by the names that the command line knows, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.figures import Scene
+from benchmarks.scenes import embedded, exports, facade, imports, latency, listing, memory, start
+
+SCENES: Mapping[str, Scene] = {
+    "a": exports.parquet,
+    "b": exports.json,
+    "c": start.first_row,
+    "d": listing.to_csv,
+    "e": exports.limited,
+    "f": memory.ten_times_the_data,
+    "g": imports.beside_wandb,
+    "h": facade.beside_async,
+    "i": embedded.store_and_list,
+    "requests": exports.requests,
+    "latency": latency.sweep,
+}

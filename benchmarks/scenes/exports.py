@@ -1,0 +1,93 @@
+"""Finished runs to files: from Parquet, from JSON, under a rate limit, and in how many requests."""
+
+from __future__ import annotations
+
+from benchmarks.figures import Costs, Effort, Figure, Findings, ratios
+from benchmarks.rounds import Contender, Samples, Setting, race
+
+LATENCY = 0.05
+
+OURS = Contender("aiowandb", "ours", "export")
+OFFICIAL = Contender("wandb.Api", "official", "export")
+POOLED = Contender("wandb.Api, 16 threads", "official", "export_pooled")
+EXPORTER = Contender("wandb-export", "exporter", "export")
+FLOOR = Contender("floor", "floor", "export")
+CLIENTS = (OURS, OFFICIAL, POOLED, EXPORTER)
+
+
+def parquet(effort: Effort) -> Findings:
+    """200 finished runs of 5,000 rows whose history lies in Parquet."""
+    return _full_size("a", effort, live=False, faster=40, cheaper=12, above_floor=1.6)
+
+
+def json(effort: Effort) -> Findings:
+    """The same as pages of JSON."""
+    return _full_size("b", effort, live=True, faster=15, cheaper=5, above_floor=1.8)
+
+
+def limited(effort: Effort) -> Findings:
+    """1,000 finished runs of 500 rows, of a server that allows 20 API requests a second."""
+    setting = Setting(effort.of(1000), 500, latency=LATENCY, rate_limit=20)
+    costs = _costs("e", setting, (OURS, OFFICIAL, POOLED), effort)
+    walls = zip(
+        ratios(costs.samples, "wall", OFFICIAL.name, OURS.name),
+        ratios(costs.samples, "wall", POOLED.name, OURS.name),
+        strict=True,
+    )
+    what = "wall, the faster wandb.Api / aiowandb, 50 ms"
+    return Findings([Figure("e", what, [min(pair) for pair in walls], at_least=30)], [costs])
+
+
+def requests(effort: Effort) -> Findings:
+    """API requests that the server has counted for 1,000 runs."""
+    figures, all_costs = [], []
+    for rows, live, limit in ((5000, False, 45), (500, True, 130)):
+        costs = _costs("requests", Setting(effort.of(1000), rows, live), (OURS,), effort)
+        counted = [float(sample.traffic.api) for sample in costs.samples[OURS.name]]
+        what = f"API requests, {rows} rows a run in {'JSON' if live else 'Parquet'}"
+        figures.append(Figure("requests", what, counted, at_most=limit))
+        all_costs.append(costs)
+    return Findings(figures, all_costs)
+
+
+def _full_size(
+    scene: str, effort: Effort, *, live: bool, faster: float, cheaper: float, above_floor: float
+) -> Findings:
+    setting = Setting(effort.of(200), 5000, live)
+    near = _costs(scene, setting, (*CLIENTS, FLOOR), effort)
+    far = _costs(scene, setting.at(LATENCY), CLIENTS, effort)
+    figures = [
+        Figure(
+            scene,
+            "wall, wandb.Api / aiowandb, 50 ms",
+            ratios(far.samples, "wall", OFFICIAL.name, OURS.name),
+            at_least=faster,
+        ),
+        Figure(
+            scene,
+            "CPU, wandb.Api / aiowandb, 0 ms",
+            ratios(near.samples, "cpu", OFFICIAL.name, OURS.name),
+            at_least=cheaper,
+        ),
+        Figure(
+            scene,
+            "CPU, aiowandb / floor, 0 ms",
+            ratios(near.samples, "cpu", OURS.name, FLOOR.name),
+            at_most=above_floor,
+        ),
+    ]
+    return Findings(figures, [near, far])
+
+
+def _costs(
+    scene: str, setting: Setting, contenders: tuple[Contender, ...], effort: Effort
+) -> Costs:
+    samples = race(setting, contenders, effort.rounds)
+    _check_rows(samples, setting.runs * setting.rows)
+    return Costs(scene, setting, samples)
+
+
+def _check_rows(samples: Samples, rows: int) -> None:
+    for name, found in samples.items():
+        if any(sample.cost.rows != rows for sample in found):
+            raise RuntimeError(f"{name} wrote {found[0].cost.rows:,} rows instead of {rows:,}")

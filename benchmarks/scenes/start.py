@@ -1,0 +1,32 @@
+"""How soon the first row of a long history is there."""
+
+from __future__ import annotations
+
+from benchmarks.figures import Costs, Effort, Figure, Findings
+from benchmarks.rounds import Contender, Setting, race
+from benchmarks.scenes.exports import LATENCY
+
+_OURS = Contender("aiowandb, first row", "ours", "first_row")
+_PAGE = Contender("one page", "page", "first_page")
+# Two, and a quarter of one for what the client itself does.
+_ROUND_TRIPS = 2.25
+
+
+def first_row(effort: Effort) -> Findings:
+    """One run of 1,000,000 rows: two round trips and the time of one page.
+
+    A page is 1,000 rows of JSON, or one row group of Parquet of which 1,000 rows are made.
+    """
+    figures, costs = [], []
+    for live, form in ((False, "Parquet"), (True, "JSON")):
+        near = Setting(1, effort.of(1_000_000), live)
+        pages = Costs("c", near, race(near, (_PAGE,), effort.rounds))
+        far = Costs("c", near.at(LATENCY), race(near.at(LATENCY), (_OURS,), effort.rounds))
+        trips = [
+            ((ours.cost.first_row or 0.0) - (page.cost.first_row or 0.0)) / LATENCY
+            for ours, page in zip(far.samples[_OURS.name], pages.samples[_PAGE.name], strict=True)
+        ]
+        what = f"round trips to the first row, beside one page, {form}"
+        figures.append(Figure("c", what, trips, at_most=_ROUND_TRIPS))
+        costs += [pages, far]
+    return Findings(figures, costs)

@@ -1,0 +1,172 @@
+"""JSON rows into columns at full speed, through a type that is made for the rows at hand.
+
+Rows look alike, within a run and often within a project. The first page is decoded the
+general way and teaches what its rows are: which keys there are, how they nest, and of
+which types the values are. A type with just these fields then decodes the next pages
+without a dict a row. A page that does not fit goes the general way, with nothing lost,
+and teaches again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, Union
+
+import msgspec
+import orjson
+import pyarrow as pa
+
+from aiowandb.errors import ServerError
+from aiowandb.history.columns import STEP, columns_to_batch, rows_to_batch
+from aiowandb.wire import lenient
+
+# What rows have taught: the types of a key's values, or the same for the keys below it.
+Taught = dict[str, "set[type] | Taught"]
+
+_FIELDS: dict[type, Any] = {
+    int: int,
+    float: float,
+    bool: bool,
+    str: str,
+    list: list[Any],
+    dict: dict[str, Any],
+}
+# A type with more keys, or with many more than a page has, costs more than it saves.
+_MOST_KEYS = 2_000
+_MOST_UNUSED = 4
+
+
+def decode_rows(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows as nested dicts, in step order; a row without a step goes first."""
+    try:
+        rows = orjson.loads(f"[{','.join(texts)}]")
+    except orjson.JSONDecodeError:
+        rows = [lenient.loads(text) for text in texts]
+    try:
+        rows.sort(key=lambda row: row.get(STEP, -1))
+    except (AttributeError, TypeError) as error:
+        raise ServerError(f"W&B answered with rows that are none: {error}.", error) from error
+    return rows  # type: ignore[no-any-return]
+
+
+class RowDecoder:
+    """Decodes pages of rows that look alike, of one run or of many, in any thread."""
+
+    def __init__(self) -> None:
+        self._learning = threading.Lock()
+        self._taught: Taught = {}
+        self._shape: Shape | None = None
+
+    def batch(self, texts: Sequence[str]) -> pa.RecordBatch:
+        """The rows as columns, in step order."""
+        if shape := self._shape:
+            try:
+                batch = shape.batch(texts)
+            except msgspec.MsgspecError:
+                pass
+            else:
+                if batch.num_columns * _MOST_UNUSED < len(shape):
+                    with self._learning:
+                        self._forget()
+                return batch
+        rows = decode_rows(texts)
+        with self._learning:
+            self._learn(rows)
+        return rows_to_batch(rows)
+
+    def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
+        fits = all(_note(self._taught, row) for row in rows)
+        if fits and self._taught.get(STEP) == {int}:
+            self._shape = Shape(self._taught)
+        if not self._shape or len(self._shape) > _MOST_KEYS or not fits:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._taught, self._shape = {}, None
+
+
+class Shape:
+    """The type of rows, and where in it each column is."""
+
+    def __init__(self, taught: Taught) -> None:
+        self._places: dict[str, str] = {STEP: ""}
+        self._media: list[str] = []
+        self._row = self._type(taught, "", "")
+        self._rows = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
+        self._values = attrgetter(*self._places.values())
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def batch(self, texts: Sequence[str]) -> pa.RecordBatch:
+        """The rows as columns; a `MsgspecError` if they have another shape."""
+        rows = self._decode(texts)
+        columns = dict(zip(self._places, zip(*map(self._values, rows), strict=True), strict=True))
+        for name in self._media:
+            if any(type(value) is dict and "_type" not in value for value in columns[name]):
+                raise msgspec.ValidationError(f"{name} is an object")
+        steps = columns[STEP]
+        if any(map(int.__gt__, steps, steps[1:])):
+            order = sorted(range(len(steps)), key=steps.__getitem__)
+            columns = {name: tuple(column[i] for i in order) for name, column in columns.items()}
+        return columns_to_batch(columns)
+
+    def _decode(self, texts: Sequence[str]) -> list[msgspec.Struct]:
+        text = f"[{','.join(texts)}]"
+        if "{}" in text:
+            raise msgspec.ValidationError("an empty object is a value, not a nest without keys")
+        try:
+            return self._rows.decode(text)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            # Bare NaN and the like, which are seldom in every row.
+            return [msgspec.convert(lenient.loads(text), self._row) for text in texts]
+
+    def _type(self, taught: Taught, name: str, place: str) -> type[msgspec.Struct]:
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        for i, (key, kind) in enumerate(taught.items()):
+            if isinstance(kind, dict):
+                inner = self._type(kind, f"{name}{key}.", f"{place}f{i}.")
+                fields.append((f"f{i}", inner, inner()))
+                continue
+            if name + key in self._places and name + key != STEP:
+                raise msgspec.ValidationError(f"{name}{key} is there twice")
+            self._places[name + key] = f"{place}f{i}"
+            if dict in kind:
+                self._media.append(name + key)
+            if name + key == STEP:
+                fields.append((f"f{i}", int))
+            else:
+                # A metric that has been whole so far may yet be 0.5.
+                wide = kind | {int, float} if kind & {int, float} else kind
+                types = [_FIELDS[one] for one in wide]
+                fields.append((f"f{i}", Union[(*types, None)], None))
+        return msgspec.defstruct(
+            "Row",
+            fields,
+            rename={f"f{i}": key for i, key in enumerate(taught)},
+            forbid_unknown_fields=True,
+            frozen=True,
+            gc=False,
+            kw_only=True,
+        )
+
+
+def _note(taught: Taught, row: dict[str, Any]) -> bool:
+    """Add what this row teaches; False if it contradicts what others have taught."""
+    for key, value in row.items():
+        kind = type(value)
+        if kind is dict and value and "_type" not in value:
+            below = taught.setdefault(key, {})
+            if not isinstance(below, dict) or not _note(below, value):
+                return False
+        else:
+            types = taught.setdefault(key, set())
+            if isinstance(types, dict):
+                return False
+            if value is not None:
+                types.add(kind)
+    return True

@@ -1,0 +1,100 @@
+"""A Parquet file of finished rows: from its URL to record batches, one at a time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from tempfile import SpooledTemporaryFile
+from typing import NamedTuple
+
+import anyio.to_thread
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aiowandb.errors import ServerError
+from aiowandb.history.columns import STEP
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+
+# Files up to this size never touch the disk.
+_IN_MEMORY = 4 << 20
+_PIECE = 1 << 18
+_BATCH_ROWS = 16_384
+
+
+class SegmentRows(NamedTuple):
+    """Some rows of a file: those that are selected, the last step of all, and how many all are."""
+
+    batch: pa.RecordBatch | None
+    last_step: int
+    read: int
+
+
+async def read_segment(
+    session: Session, url: str, selection: Selection
+) -> AsyncGenerator[SegmentRows]:
+    """The rows of the file at this URL."""
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        await session.download(url, file)
+        batches = _read(file, selection)
+        while (rows := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+            yield rows
+
+
+def _read(file: SpooledTemporaryFile[bytes], selection: Selection) -> Iterator[SegmentRows]:
+    try:
+        parquet = _opened(file)
+        columns = selection.columns(list(_leaves(parquet.schema_arrow)))
+        if columns is None:
+            return  # no row of the file has what is asked for
+        groups = list(_row_groups(parquet.metadata, selection))
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
+            last_step = pc.max(batch.column(STEP)).as_py()
+            yield SegmentRows(selection.of_batch(_flat(batch)), last_step, batch.num_rows)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
+
+
+def _opened(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
+    if file.seek(0, io.SEEK_END) > _IN_MEMORY:
+        # A row group may be as large as the file: read its columns piece by piece.
+        return pq.ParquetFile(file, buffer_size=_PIECE)
+    file.seek(0)
+    return pq.ParquetFile(pa.BufferReader(file.read()), pre_buffer=False)
+
+
+def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
+    """The row groups that may have a selected step."""
+    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    for group in range(metadata.num_row_groups):
+        known = metadata.row_group(group).column(places[STEP]).statistics
+        if known is not None and known.has_min_max:
+            if known.max < selection.min_step:
+                continue
+            if selection.max_step is not None and known.min >= selection.max_step:
+                continue
+        yield group
+
+
+def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
+    for field in fields:
+        if pa.types.is_struct(field.type):
+            yield from _leaves(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Structs become dotted columns, so that both ways of storing a nested key look alike."""
+    while any(pa.types.is_struct(field.type) for field in batch.schema):
+        literal = {field.name for field in batch.schema if not pa.types.is_struct(field.type)}
+        batch = pa.Table.from_batches([batch]).flatten().combine_chunks().to_batches()[0]
+        names = list(batch.schema.names)
+        batch = batch.rename_columns(
+            [
+                name.replace(".", r"\.") if name in literal and names.count(name) > 1 else name
+                for name in names
+            ]
+        )
+    return batch

@@ -1,0 +1,71 @@
+"""Many small questions in few requests: as many at a time as the server answers with ease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from aiowandb.errors import CommError, GraphQLError, ServerError, TimeoutError
+from aiowandb.net.session import Session
+from aiowandb.wire.graphql import Operation
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+S = TypeVar("S", bound=msgspec.Struct)
+
+# An answer that came within so many seconds was no trouble to the server.
+_EASY = 2.0
+# Refusals that may be owed to how much was asked at once: too large, too complex.
+_TOO_MUCH = frozenset({400, 413, 422})
+
+
+class BatchSize:
+    """How many questions one request carries: grows with easy answers, halves with failures."""
+
+    def __init__(self, first: int, most: int) -> None:
+        self.now = first
+        self._most = most
+
+    def answered(self, asked: int, seconds: float) -> None:
+        if asked >= self.now and seconds < _EASY:
+            self.now = min(self._most, self.now * 2)
+
+    def refused(self, asked: int) -> None:
+        self.now = max(1, min(self.now, asked) // 2)
+
+
+async def ask_together(
+    session: Session,
+    questions: Sequence[Q],
+    operation: Callable[[Sequence[Q]], Operation[S]],
+    pick: Callable[[S, int], R],
+    size: BatchSize,
+) -> list[R | CommError]:
+    """What each question is answered with, or the error that it fails with when asked alone.
+
+    `operation` asks several at once, and `pick` takes one answer out of theirs.
+    """
+    alone = len(questions) == 1
+    started = time.monotonic()
+    try:
+        answer = await session.ask(operation(questions), patient=alone)
+    except CommError as error:
+        if not _may_be_the_questions(error):
+            raise
+        if alone:
+            return [error]
+        size.refused(len(questions))
+        middle = len(questions) // 2
+        return [
+            *await ask_together(session, questions[:middle], operation, pick, size),
+            *await ask_together(session, questions[middle:], operation, pick, size),
+        ]
+    size.answered(len(questions), time.monotonic() - started)
+    return [pick(answer, i) for i in range(len(questions))]
+
+
+def _may_be_the_questions(error: CommError) -> bool:
+    return isinstance(error, ServerError | TimeoutError | GraphQLError) or error.status in _TOO_MUCH
