@@ -66,9 +66,9 @@ async def gather(
         done[number] = await work(item)
         places.release()
 
-    async with task_group() as tasks:
+    async with aclosing(each_of(items)) as each, task_group() as tasks:
         number = 0
-        async for item in each_of(items):
+        async for item in each:
             await places.acquire()
             tasks.start_soon(one, number, item)
             number += 1

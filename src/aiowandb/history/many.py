@@ -296,12 +296,13 @@ async def _of_one_project(
 ) -> AsyncGenerator[list[RunRef]]:
     """The runs in their order, so many at a time, those of one project together."""
     some: list[RunRef] = []
-    async for ref in each_of(refs):
-        other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
-        if other or len(some) >= size.now:
-            yield some
-            some = []
-        some.append(ref)
+    async with aclosing(each_of(refs)) as each:
+        async for ref in each:
+            other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
+            if other or len(some) >= size.now:
+                yield some
+                some = []
+            some.append(ref)
     if some:
         yield some
 
