@@ -66,9 +66,9 @@ async def gather(
         done[number] = await work(item)
         places.release()
 
-    async with aclosing(each_of(items)) as each, task_group() as tasks:
+    async with aclosing(each_of(items)) as every, task_group() as tasks:
         number = 0
-        async for item in each:
+        async for item in every:
             await places.acquire()
             tasks.start_soon(one, number, item)
             number += 1
