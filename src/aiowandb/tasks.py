@@ -45,14 +45,22 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise _first(group) from None
 
 
-async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
     """The items, whether they come with time or are there."""
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+    return aiter(items) if isinstance(items, AsyncIterable) else _There(iter(items))
+
+
+class _There(Generic[T]):
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
 
 
 async def gather(
@@ -118,7 +126,7 @@ class Items(Generic[T]):
     """The items of pages, one by one."""
 
     def __init__(self, pages: Stream[Sequence[T]]) -> None:
-        self._pages = pages
+        self.pages = pages
         self._page: Iterator[T] = iter(())
 
     def __aiter__(self) -> Self:
@@ -128,11 +136,11 @@ class Items(Generic[T]):
         while True:
             for item in self._page:
                 return item
-            self._page = iter(await self._pages.__anext__())
+            self._page = iter(await self.pages.__anext__())
 
     async def aclose(self) -> None:
         """Stop what is under way."""
-        await self._pages.aclose()
+        await self.pages.aclose()
 
 
 class _Failure:

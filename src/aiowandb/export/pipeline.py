@@ -21,8 +21,7 @@ from aiowandb.export.result import ExportResult, Format
 from aiowandb.export.schema import HistorySchema, SchemaSurprise
 from aiowandb.export.select import SelectedRuns, select_runs
 from aiowandb.export.sinks import opened_sink
-from aiowandb.history.many import scan_runs
-from aiowandb.history.selection import Selection
+from aiowandb.history import Selection, scan_runs
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.record import RunRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -12,7 +12,15 @@ from aiowandb import api
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
 from aiowandb.sync.runs import Run, Runs
-from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, making
+from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, iterating, making
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _run_and_batch(found: tuple[api.Run, pa.RecordBatch], portal: Portal) -> Any:
+    run, batch = found
+    return Run(run, portal), batch
 
 
 class Api(Twin[api.AsyncApi]):
@@ -77,6 +85,7 @@ class Api(Twin[api.AsyncApi]):
     default_entity = Asked(api.AsyncApi.default_entity)
     run = giving(api.AsyncApi.run, Run)
     runs = making(api.AsyncApi.runs, Runs)
+    scan_histories = iterating(api.AsyncApi.scan_histories, _run_and_batch)
     create_run = giving(api.AsyncApi.create_run, Run)
     create_project = blocking(api.AsyncApi.create_project)
 
