@@ -12,6 +12,7 @@ import msgspec
 from aiowandb.errors import InvalidPathError
 
 _RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."
+_ARTIFACT_FORMS = "Write it like entity/project/name:alias, project/name:v3 or name."
 _PROJECT_FORMS = "Write it like entity/project or project."
 _PAGES_OF_A_PROJECT = frozenset({"workspace", "table", "runs", "sweeps", "reports", "artifacts"})
 
@@ -42,6 +43,26 @@ class ProjectPath(msgspec.Struct, frozen=True):
     project: str | None
 
 
+class ArtifactRef(msgspec.Struct, frozen=True):
+    """One version of an artifact, fully named."""
+
+    entity: str
+    project: str
+    collection: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}/{self.collection}:{self.version}"
+
+
+class ArtifactPath(msgspec.Struct, frozen=True):
+    """An artifact as the user named it; what is None is to be filled in with the defaults."""
+
+    entity: str | None
+    project: str | None
+    name: str
+
+
 def new_run_id() -> str:
     """An id for a new run, of the form that W&B's own have."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
@@ -64,6 +85,23 @@ def parse_run_path(path: str | Sequence[str]) -> RunPath:
     *above, run = segments
     entity, project = (None, None, *above)[-2:]
     return RunPath(entity, project, run)
+
+
+def parse_artifact_path(path: str) -> ArtifactPath:
+    """Read `entity/project/name:alias`, shortened, without alias, or the URL of its page.
+
+    >>> parse_artifact_path("https://wandb.ai/me/mnist/artifacts/model/cnn/v3")
+    ArtifactPath(entity='me', project='mnist', name='cnn:v3')
+    """
+    # An alias may hold a slash, and a name no colon.
+    above, colon, alias = _without_host(path).strip("/ ").partition(":")
+    segments = [segment.strip() for segment in above.split("/")]
+    if len(segments) > 4 and segments[2] == "artifacts":
+        segments[2:] = [":".join(segments[4:6])]
+    if not 1 <= len(segments) <= 3 or not all(segments):
+        raise InvalidPathError(f"Invalid path: {path!r} names no artifact. {_ARTIFACT_FORMS}")
+    *_, entity, project, name = (None, None, *segments)
+    return ArtifactPath(entity, project, f"{name}{colon}{alias}")
 
 
 def parse_project_path(path: str | None) -> ProjectPath:

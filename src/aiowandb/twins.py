@@ -152,6 +152,11 @@ def _original(argument: Any) -> Any:
     return [_original(item) for item in argument] if isinstance(argument, list) else argument
 
 
+def if_any(wrap: Wrap[R]) -> Wrap[R | None]:
+    """Wraps what is not None."""
+    return lambda result, portal: None if result is None else wrap(result, portal)
+
+
 def as_it_is(result: Any, _: Portal) -> Any:
     """Wraps nothing."""
     return result

@@ -16,14 +16,17 @@ UNFINISHED = ".unfinished"
 
 
 @asynccontextmanager
-async def whole_file(path: Path, temporary: Path | None = None) -> AsyncIterator[BinaryIO]:
+async def whole_file(
+    path: Path, temporary: Path | None = None, mode: int = 0o666
+) -> AsyncIterator[BinaryIO]:
     """A file to write and read that takes the name `path` when the block ends without an error.
 
     Its folders are made. After an error or a cancellation nothing of it is left. Until
-    it is whole its name is `temporary`, or one that no other writer has.
+    it is whole its name is `temporary`, or one that no other writer has. `mode` is who may
+    read it, before the umask.
     """
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
-    file = await run_sync(_create, temporary)
+    file = await run_sync(_create, temporary, mode)
     try:
         yield file
         await run_sync(_commit, file, temporary, path)
@@ -32,9 +35,9 @@ async def whole_file(path: Path, temporary: Path | None = None) -> AsyncIterator
             await run_sync(_discard, file, temporary)
 
 
-def _create(temporary: Path) -> BinaryIO:
+def _create(temporary: Path, mode: int) -> BinaryIO:
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    return temporary.open("w+b")
+    return open(temporary, "w+b", opener=lambda path, flags: os.open(path, flags, mode))
 
 
 def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:

@@ -1,9 +1,9 @@
-"""An embedded W&B with whatever histories a test needs, and what stands between it and the client."""
+"""An embedded W&B with any histories, and what stands between it and the client."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,9 @@ from aiowandb.wire import lenient
 
 PROJECT = "local/demo"
 Mode = Literal["parquet", "json", "mixed"]
-Scope, Receive, Send = Mapping[str, Any], Callable[[], Any], Callable[[Any], Any]
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 # Looks at a request, and answers it with a status or leaves it to W&B.
 Fault = Callable[[str, bytes], int | None]
 

@@ -170,7 +170,7 @@ async def test_many_histories_need_an_api_that_was_entered(world: World) -> None
     await api.aclose()
 
 
-ODD = [
+ODD: list[dict[str, Any]] = [
     {"_step": 0, "n": 1, "f": 1, "mixed": 1, "media": {"_type": "image-file", "path": "x"}},
     {"_step": 1, "n": 2, "f": 0.5, "mixed": "a", "list": [1, 2], "nest": {"a": {"b": True}}},
     {"_step": 5, "n": None, "f": math.nan, "mixed": None, "list": [0.5], "text": "é☃"},

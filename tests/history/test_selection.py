@@ -70,7 +70,10 @@ def test_what_is_asked_for_comes(selection: Selection, steps: list[int], columns
 
 
 def test_a_nest_of_keys_can_be_one_column() -> None:
-    rows = [{"_step": 0, "val": {"a": 1, "b": {"c": 2}}, "x": 1}, {"_step": 1, "x": 2}]
+    rows: list[dict[str, Any]] = [
+        {"_step": 0, "val": {"a": 1, "b": {"c": 2}}, "x": 1},
+        {"_step": 1, "x": 2},
+    ]
     assert nested_as_json(rows_to_batch(rows)).to_pylist() == [
         {"_step": 0, "val": '{"a":1,"b":{"c":2}}', "x": 1},
         {"_step": 1, "val": None, "x": 2},

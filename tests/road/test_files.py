@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
-import httpx
 import pytest
 
-from aiowandb import Api, AsyncApi, ContentError, DownloadError, NotFoundError, Run, UsageError
-from aiowandb.local import RunChanges, Store, create_app
+from aiowandb import Api, ContentError, DownloadError, NotFoundError, Run, UsageError
+from aiowandb.local import RunChanges, Store
+
+from .tampering import connected, there
 
 pytestmark = pytest.mark.anyio
 
@@ -47,37 +46,6 @@ async def run(store: Store) -> AsyncIterator[Run]:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
-
-
-Change = Callable[[str, bytes], bytes]
-
-
-@asynccontextmanager
-async def connected(
-    store: Store, change: Change = lambda path, body: body
-) -> AsyncIterator[AsyncApi]:
-    """A client whose answers, by path, are what `change` makes of them."""
-    app = create_app(store)
-
-    async def tampered(scope: Any, receive: Any, send: Any) -> None:
-        async def resend(message: Any) -> None:
-            if message["type"] == "http.response.body":
-                message = message | {"body": change(scope["path"], message.get("body", b""))}
-            await send(message)
-
-        await app(scope, receive, resend)
-
-    transport = httpx.ASGITransport(tampered)
-    async with AsyncApi(store.local_key, base_url="http://wandb.test", transport=transport) as api:
-        yield api
-
-
-def there(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 async def test_files_are_listed_page_by_page(run: Run) -> None:

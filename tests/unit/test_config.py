@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from aiowandb import UsageError
-from aiowandb.config import ApiKey, Settings
+from aiowandb.config import Settings
 from aiowandb.errors import ApiKeyError
+from aiowandb.keys import ApiKey, IdentityToken
 
 KEY, OTHER_KEY = "k" * 40, "o" * 40
 
@@ -20,14 +22,14 @@ def netrc(home: Path, text: str) -> None:
 
 
 def key_of(settings: Settings) -> tuple[str, str] | None:
-    key = settings.api_key
-    return (key.reveal(), key.source) if key else None
+    key = settings.credentials
+    return (key.reveal(), key.source) if isinstance(key, ApiKey) else None
 
 
 def test_without_anything_the_cloud_is_meant_and_there_is_no_key() -> None:
     settings = Settings.load(environ={})
     assert settings.base_url == "https://api.wandb.ai"
-    assert settings.api_key is None
+    assert settings.credentials is None
 
 
 def test_an_argument_goes_before_the_environment() -> None:
@@ -50,6 +52,38 @@ def test_netrc_is_looked_up_by_host_and_port(home: Path) -> None:
     )
     environ = {"WANDB_BASE_URL": "http://localhost:8080"}
     assert key_of(Settings.load(environ=environ)) == (KEY, str(home / ".netrc"))
+
+
+def test_the_clouds_key_is_found_under_its_other_name(home: Path) -> None:
+    netrc(home, f"machine api.forge.coreweave.com login user password {KEY}\n")
+    assert key_of(Settings.load(environ={})) == (KEY, str(home / ".netrc"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")
+def test_a_key_that_others_can_read_is_refused_with_the_cure(home: Path) -> None:
+    netrc(home, f"machine api.wandb.ai login user password {KEY}\n")
+    (home / ".netrc").chmod(0o640)
+    with pytest.raises(UsageError, match=r"others can read it.*chmod 600 .*\.netrc") as caught:
+        Settings.load(environ={})
+    assert KEY not in str(caught.value)
+    assert Settings.load(base_url="http://elsewhere", environ={}).credentials is None
+
+
+def test_an_identity_token_is_known_by_its_file(home: Path) -> None:
+    settings = Settings.load(environ={"WANDB_IDENTITY_TOKEN_FILE": "/run/token"})
+    cache = home / ".config" / "wandb" / "credentials.json"
+    assert settings.credentials == IdentityToken(Path("/run/token"), cache)
+    environ = {"WANDB_IDENTITY_TOKEN_FILE": "/run/token", "WANDB_CREDENTIALS_FILE": "/c.json"}
+    assert Settings.load(environ=environ).credentials == IdentityToken(
+        Path("/run/token"), Path("/c.json")
+    )
+
+
+def test_a_key_beside_an_identity_token_is_a_mistake() -> None:
+    environ = {"WANDB_IDENTITY_TOKEN_FILE": "/run/token", "WANDB_API_KEY": KEY}
+    with pytest.raises(UsageError, match="both set"):
+        Settings.load(environ=environ)
+    assert key_of(Settings.load(api_key=OTHER_KEY, environ=environ)) == (OTHER_KEY, "argument")
 
 
 def test_a_broken_netrc_is_named_without_showing_what_it_holds(home: Path) -> None:
@@ -75,7 +109,7 @@ def test_a_key_in_a_settings_file_is_for_the_host_of_that_file_only(home: Path) 
     user.parent.mkdir(parents=True)
     user.write_text(f"[default]\nbase_url = http://mine\napi_key = {KEY}\n")
     assert key_of(Settings.load(environ={})) == (KEY, "the settings file")
-    assert Settings.load(base_url="http://theirs", environ={}).api_key is None
+    assert Settings.load(base_url="http://theirs", environ={}).credentials is None
 
 
 @pytest.mark.parametrize(
@@ -100,10 +134,16 @@ def test_every_kind_of_key_is_accepted(key: str) -> None:
 
 def test_a_key_does_not_show_itself() -> None:
     settings = Settings.load(api_key=KEY, environ={})
-    assert KEY not in f"{settings!r} {settings.api_key!s} {settings.api_key!r}"
+    assert KEY not in f"{settings!r} {settings.credentials!s} {settings.credentials!r}"
 
 
-@pytest.mark.parametrize("url", ["wandb.ai", "ftp://wandb.ai", "http://"])
+@pytest.mark.parametrize("url", ["https://wandb.ai", "http://api.wandb.ai", "https://x.wandb.ai"])
+def test_the_address_of_the_clouds_pages_is_not_taken_for_its_api(url: str) -> None:
+    with pytest.raises(UsageError, match=r"that is https://api\.wandb\.ai"):
+        Settings.load(base_url=url, environ={})
+
+
+@pytest.mark.parametrize("url", ["wandb.ai", "http://a b/", "ftp://wandb.ai", "http://"])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="base URL"):
         Settings.load(base_url=url, environ={})
@@ -112,3 +152,28 @@ def test_what_is_no_url_is_refused(url: str) -> None:
 def test_limits_must_be_positive() -> None:
     with pytest.raises(UsageError, match="max_concurrency must be more than zero"):
         Settings.load(max_concurrency=0, environ={})
+
+
+def test_the_silence_that_a_try_may_last_is_a_setting() -> None:
+    assert Settings.load(environ={"WANDB_HTTP_TIMEOUT": "7"}).http_timeout == 7.0
+    for wrong in ("soon", "0", "nan"):
+        with pytest.raises(UsageError, match="WANDB_HTTP_TIMEOUT must be more than zero"):
+            Settings.load(environ={"WANDB_HTTP_TIMEOUT": wrong})
+
+
+def test_proxies_are_by_scheme_and_an_argument_is_for_both() -> None:
+    environ = {"WANDB_HTTPS_PROXY": "http://user:s3cret@proxy:3128"}
+    settings = Settings.load(environ=environ)
+    assert settings.proxies == {"https://": "http://user:s3cret@proxy:3128"}
+    assert "s3cret" not in repr(settings)
+    both = Settings.load(proxy="http://other:1", environ=environ).proxies
+    assert both == {"http://": "http://other:1", "https://": "http://other:1"}
+    with pytest.raises(UsageError, match="proxy is no URL") as caught:
+        Settings.load(proxy="user:s3cret@proxy", environ={})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_going_without_verification_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="pose as W&B"):
+        assert Settings.load(environ={"WANDB_INSECURE_DISABLE_SSL": "true"}).verify is False
+    assert Settings.load(environ={"WANDB_INSECURE_DISABLE_SSL": "false"}).verify is True

@@ -5,9 +5,10 @@ so that what they need is loaded when it is used.
 """
 
 from aiowandb.api.append import Append
+from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.client import AsyncApi
 from aiowandb.api.files import File, Files
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 
-__all__ = ["Append", "AsyncApi", "File", "Files", "Run", "Runs"]
+__all__ = ["Append", "Artifact", "Artifacts", "AsyncApi", "File", "Files", "Run", "Runs"]

@@ -6,18 +6,24 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
 from aiowandb.api.files import File, Files
 from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles
 from aiowandb.net import Session
+from aiowandb.paths import RunRef
 from aiowandb.tasks import Items, Stream
 from aiowandb.wire import lenient
+from aiowandb.wire.artifacts import Direction
 from aiowandb.wire.console import ConsoleLogLine, ConsoleRun, console_page, console_tail
 from aiowandb.wire.record import RunRecord
+
+if TYPE_CHECKING:
+    from aiowandb.api.artifacts import Artifacts
 
 _METADATA = "wandb-metadata.json"
 
@@ -51,6 +57,14 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         source = RunFiles(self._session, self.ref)
         record = await source.upload(Path(path), name.as_posix())
         return File.of(record, self._session, source)
+
+    def logged_artifacts(self, per_page: int = 100) -> Artifacts:
+        """The artifacts that the run has made."""
+        return _artifacts(self._session, self.ref, "output", per_page)
+
+    def used_artifacts(self, per_page: int = 100) -> Artifacts:
+        """The artifacts that the run has used."""
+        return _artifacts(self._session, self.ref, "input", per_page)
 
     async def metadata(self) -> dict[str, Any] | None:
         """What the run noted of its machine and its program, or None if it did not.
@@ -100,3 +114,9 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
     def _session(self) -> Session:
         session: Session = vars(self)["_session"]
         return session
+
+
+def _artifacts(session: Session, ref: RunRef, direction: Direction, per_page: int) -> Artifacts:
+    from aiowandb.api.artifacts import Artifacts  # an artifact knows its runs, and they know it
+
+    return Artifacts(session, RunArtifacts(session, ref, direction, per_page))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncIterable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+import ssl
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,15 +11,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.histories import chosen, scan_many
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.files.artifact_lists import Versions
 from aiowandb.net import Session, Traffic
-from aiowandb.paths import RunRef, new_run_id
+from aiowandb.paths import ArtifactRef, RunRef, new_run_id
 from aiowandb.tasks import Stream
+from aiowandb.wire.artifacts import artifact_by_name
 from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
@@ -41,7 +39,9 @@ class AsyncApi:
 
     The key comes from the argument, `WANDB_API_KEY` or netrc; the other settings
     from their arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's
-    settings files. Nothing is sent before the first call that needs an answer.
+    settings files. `proxy` is the URL of one, else those of the environment are used;
+    an `ssl.SSLContext` in `verify` may hold CA and client certificates of your own.
+    Nothing is sent before the first call that needs an answer.
 
     >>> async with AsyncApi() as api:
     ...     run = await api.run("entity/project/run_id")
@@ -58,6 +58,8 @@ class AsyncApi:
         project: str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         settings = Settings.load(
@@ -67,6 +69,8 @@ class AsyncApi:
             project=project,
             timeout=timeout,
             max_concurrency=max_concurrency,
+            proxy=proxy,
+            verify=verify,
         )
         self._session = Session(settings, transport=transport)
         self._defaults = Defaults(self._session)
@@ -111,6 +115,11 @@ class AsyncApi:
         """Close the connections. `async with` does it for you."""
         with self._cleanup:
             await self._session.aclose()
+
+    @property
+    def settings(self) -> Settings:
+        """What was found in the arguments, the environment and the files."""
+        return self._session.settings
 
     @property
     def traffic(self) -> Traffic:
@@ -214,6 +223,44 @@ class AsyncApi:
             keys, min_step=min_step, max_step=max_step, any_key=any_key, exclude=exclude
         )
         return self._session.ahead(scan_many(self._session, runs, wanted, ordered))
+
+    async def artifact(self, name: str, type: str | None = None) -> Artifact:
+        """One version of an artifact, by `entity/project/name:alias`, shortened, or its URL.
+
+        Without an alias it is the latest. With `type`, it must be of that type.
+        """
+        entity, project, wanted = await self._defaults.artifact(name)
+        found = (await self._session.recall(artifact_by_name(entity, project, wanted))).project
+        member = found and found.artifact_collection_membership
+        record = member.record(wanted) if member else None
+        if record is None:
+            raise NotFoundError(f"Could not find artifact {entity}/{project}/{wanted}.")
+        if type is not None and record.type != type:
+            raise NotFoundError(
+                f"Artifact {record.qualified_name} is of type {record.type}, not {type}."
+            )
+        return Artifact.of(record, self._session)
+
+    def artifacts(
+        self,
+        type_name: str,
+        name: str,
+        order: str | None = None,
+        per_page: int = 50,
+        tags: Sequence[str] = (),
+    ) -> Artifacts:
+        """The versions of an artifact, those with all of the tags.
+
+        >>> async for artifact in api.artifacts("model", "entity/project/name"):
+        ...     print(artifact.version, artifact.aliases)
+        """
+
+        async def where() -> ArtifactRef:
+            entity, project, wanted = await self._defaults.artifact(name)
+            return ArtifactRef(entity, project, wanted.partition(":")[0], "")
+
+        source = Versions(self._session, where, type_name, order, tags, per_page)
+        return Artifacts(self._session, source)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session.settings.base_url}>"

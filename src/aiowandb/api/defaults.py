@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiowandb.errors import AuthenticationError, UsageError
 from aiowandb.net import Session
-from aiowandb.paths import RunRef, parse_project_path, parse_run_path
+from aiowandb.paths import RunRef, parse_artifact_path, parse_project_path, parse_run_path
 from aiowandb.wire.viewer import Viewer, viewer
 
 DEFAULT_PROJECT = "uncategorized"
@@ -28,6 +28,12 @@ class Defaults:
                 " write it like project/run_id, or set WANDB_PROJECT."
             )
         return RunRef(parsed.entity or await self.entity(), project, parsed.run)
+
+    async def artifact(self, path: str) -> tuple[str, str, str]:
+        """Entity, project and name of the artifact that the path names."""
+        parsed = parse_artifact_path(path)
+        project = parsed.project or self._session.settings.project or DEFAULT_PROJECT
+        return parsed.entity or await self.entity(), project, parsed.name
 
     async def project(self, path: str | None) -> tuple[str, str]:
         """Entity and name of the project that the path names."""

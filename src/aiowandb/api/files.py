@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-import msgspec
+from msgspec.structs import asdict
 
 from aiowandb.api.listing import Listing
 from aiowandb.files.source import Source, download_file, download_files
@@ -26,7 +26,7 @@ class File(FileRecord, frozen=True, kw_only=True, dict=True):
     @classmethod
     def of(cls, record: FileRecord, session: Session, source: Source) -> Self:
         """The file that this record describes."""
-        file = cls(**msgspec.structs.asdict(record))
+        file = cls(**asdict(record))
         vars(file).update(_session=session, _source=source)
         return file
 

@@ -9,15 +9,18 @@ Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted.
 from __future__ import annotations
 
 import sys
+import warnings
 
 import click
 
 from aiowandb import __version__
 from aiowandb.cli.demo import demo
 from aiowandb.cli.export import export
+from aiowandb.cli.login import login
 from aiowandb.cli.output import complain
 from aiowandb.cli.runs import runs
 from aiowandb.cli.serve import serve
+from aiowandb.cli.status import status
 from aiowandb.errors import AiowandbError, UsageError
 
 
@@ -31,12 +34,13 @@ def cli() -> None:
     """
 
 
-for command in (demo, export, runs, serve):
+for command in (demo, export, login, runs, serve, status):
     cli.add_command(command)
 
 
 def main() -> None:
     """Run the command line; what goes wrong is one line on stderr and an exit code."""
+    warnings.showwarning = lambda message, *_args, **_more: complain(f"warning: {message}")
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
     except click.ClickException as error:

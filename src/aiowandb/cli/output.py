@@ -40,6 +40,17 @@ def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> Non
         console.print(table(records))
 
 
+def print_record(record: dict[str, Any], format: Literal["table", "json"]) -> None:
+    """Print one record, a member a line."""
+    if format == "json":
+        sys.stdout.buffer.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        return
+    drawn = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in record.items():
+        drawn.add_row(name, printable(_readable(value)))
+    console.print(drawn)
+
+
 def table(records: Sequence[dict[str, Any]]) -> Table:
     """A table with a column a member; numbers stand on the right."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -32,7 +32,15 @@ class ParquetSink:
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._schema = schema
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+        self._writer = pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            # Measurements hardly repeat: a dictionary of them costs CPU and makes the file larger.
+            use_dictionary=[field.name for field in schema if field.name not in floats],
+            use_byte_stream_split=floats,
+        )
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 

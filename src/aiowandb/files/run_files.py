@@ -62,6 +62,9 @@ class RunFiles:
             raise self._gone()
         return project.run.file_count
 
+    def link(self, file: FileRecord) -> str | None:
+        return file.url
+
     async def find(self, name: str) -> FileRecord | None:
         files = (await self._page([name], None)).nodes
         return files[0] if files else None

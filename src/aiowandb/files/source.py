@@ -31,6 +31,10 @@ class Source(Protocol):
         """How many there are."""
         ...
 
+    def link(self, file: FileRecord) -> str | None:
+        """Where its content is, or None if that is not at W&B."""
+        ...
+
     async def find(self, name: str) -> FileRecord | None:
         """The file of this name as it is now."""
         ...
@@ -56,7 +60,7 @@ async def download_file(
 
     async def renewed() -> Remote | None:
         fresh = await source.find(file.name)
-        return _remote(fresh) if fresh else None
+        return _remote(source, fresh) if fresh else None
 
     path = await run_sync(inside, folder, file.name)
     if not replace and await run_sync(path.exists):
@@ -66,7 +70,7 @@ async def download_file(
             f"{path} is there already: download with replace=True, or leave it with exist_ok=True.",
             name=file.name,
         )
-    await fetch(session, path, _remote(file), renewed)
+    await fetch(session, path, _remote(source, file), renewed)
     return path
 
 
@@ -96,11 +100,12 @@ async def _each(source: Source) -> AsyncGenerator[FileRecord]:
                 yield file
 
 
-def _remote(file: FileRecord) -> Remote:
-    if not (file.url or "").startswith(("http://", "https://")):
+def _remote(source: Source, file: FileRecord) -> Remote:
+    url = source.link(file)
+    if url is None:
         raise DownloadError(
             f"{file.name} is a reference to {file.url}, which is not at W&B.", name=file.name
         )
     md5 = md5_of(file.md5)
     # Of a file that is just being uploaded W&B knows neither yet.
-    return Remote(file.name, file.url or "", file.size or (0 if md5 else None), md5)
+    return Remote(file.name, url, file.size or (0 if md5 else None), md5)

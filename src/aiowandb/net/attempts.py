@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -85,6 +86,13 @@ class Attempts:
         try:
             result = await attempt()
         except httpx.ConnectError as error:
+            if refused := _refused_certificate(error):
+                raise ConnectError(
+                    f"The certificate of {self._host} is not accepted: {refused}. One of your own"
+                    " authority can be allowed with verify=.",
+                    error,
+                    operation=name,
+                ) from error
             raise _Transient(
                 ConnectError(f"Nobody answers at {self._host}: {error}.", error, operation=name)
             ) from error
@@ -121,3 +129,12 @@ class _Transient(Exception):
             and self.body == other.body
             and self.error.status == other.error.status
         )
+
+
+def _refused_certificate(error: BaseException | None) -> str | None:
+    """Why the other side's certificate is refused, if that is what lies under the error."""
+    while error:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,27 +1,61 @@
-"""The API key on its way: to the host it belongs to, and to no other."""
+"""Credentials on their way: to the host they belong to, and to no other."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Callable
 
+import anyio
 import httpx
 
-from aiowandb.config import ApiKey
+from aiowandb.config import Settings
+from aiowandb.errors import AuthenticationError
+from aiowandb.keys import ApiKey, IdentityToken
+from aiowandb.net.access_tokens import AccessTokens
 
 
-class Credentials(httpx.Auth):
-    """Signs requests under the base URL; every other URL carries its own permission."""
+class Signing(httpx.Auth):
+    """Signs requests under the base URL; every other URL carries its own permission.
 
-    def __init__(self, base_url: str, key: ApiKey | None) -> None:
-        self._base = httpx.URL(base_url)
-        self._key = key
+    `check` raises what an answer that is no success amounts to.
+    """
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if self._key and self._is_ours(request.url):
-            token = base64.b64encode(f"api:{self._key.reveal()}".encode()).decode()
-            request.headers["Authorization"] = f"Basic {token}"
+    def __init__(self, settings: Settings, check: Callable[[httpx.Response, str], None]) -> None:
+        self._base = httpx.URL(settings.base_url)
+        self._credentials = settings.credentials
+        self._check = check
+        self._exchanging = anyio.Lock()
+        self._tokens: AccessTokens | None = None
+        if isinstance(settings.credentials, IdentityToken):
+            self._tokens = AccessTokens(settings.base_url, settings.credentials)
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if self._is_ours(request.url):
+            if isinstance(self._credentials, ApiKey):
+                token = base64.b64encode(f"api:{self._credentials.reveal()}".encode()).decode()
+                request.headers["Authorization"] = f"Basic {token}"
+            elif self._tokens:
+                async with self._exchanging:
+                    while (bearer := await self._tokens.current()) is None:
+                        response = yield await self._tokens.exchange()
+                        await self._tokens.keep(await self._granted(response))
+                request.headers["Authorization"] = f"Bearer {bearer}"
         yield request
+
+    async def _granted(self, response: httpx.Response) -> bytes:
+        body = await response.aread()
+        if 400 <= response.status_code < 500 and response.status_code != 429:
+            # The server's own words may repeat the token.
+            raise AuthenticationError(
+                f"{self._base} gives no access token for the identity token: it answered"
+                f" {response.status_code}. Is the token of the right audience, and still valid?",
+                status=response.status_code,
+                operation="Token exchange",
+            )
+        self._check(response, "Token exchange")
+        return body
 
     def _is_ours(self, url: httpx.URL) -> bool:
         base = self._base
@@ -29,4 +63,4 @@ class Credentials(httpx.Auth):
         return same_origin and url.path.startswith(base.path.rstrip("/") + "/")
 
     def __repr__(self) -> str:
-        return f"Credentials({self._base}, {self._key!r})"
+        return f"Signing({self._base}, {self._credentials!r})"

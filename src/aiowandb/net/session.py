@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from contextlib import aclosing
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -17,7 +18,8 @@ from aiowandb.config import Settings
 from aiowandb.errors import ApiKeyError
 from aiowandb.net.answers import Answer, Answers
 from aiowandb.net.attempts import Attempts
-from aiowandb.net.credentials import Credentials
+from aiowandb.net.client import open_client
+from aiowandb.net.credentials import Signing
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.traffic import Traffic
@@ -55,11 +57,10 @@ class Session:
         self._transfers = Limiter(_MAX_TRANSFERS)
         self._answers = Answers(_MAX_KEPT)
         self._tasks: TaskGroup | None = None
-        self._http = httpx.AsyncClient(
-            auth=Credentials(settings.base_url, settings.api_key),
-            headers={"User-Agent": "aiowandb"},
-            timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
-            limits=httpx.Limits(max_connections=settings.max_concurrency + _MAX_TRANSFERS),
+        self._http = open_client(
+            settings,
+            auth=Signing(settings, self._attempts.check),
+            max_connections=settings.max_concurrency + _MAX_TRANSFERS,
             transport=transport,
         )
 
@@ -151,9 +152,12 @@ class Session:
                 if response.status_code >= 300:
                     await response.aread()
                 self._attempts.check(response, name)
-                async for chunk in response.aiter_bytes(_CHUNK):
-                    self.traffic.received_bytes += len(chunk)
-                    await anyio.to_thread.run_sync(into.write, chunk)
+                async with aclosing(
+                    cast(AsyncGenerator[bytes], response.aiter_bytes(_CHUNK))
+                ) as chunks:
+                    async for chunk in chunks:
+                        self.traffic.received_bytes += len(chunk)
+                        await anyio.to_thread.run_sync(into.write, chunk)
 
         await self._attempts.persist(name, self._transfers, get)
 
@@ -190,10 +194,10 @@ class Session:
         return await self._attempts.persist(operation.name, self._requests, post, patient=patient)
 
     def _require_key(self) -> None:
-        if self.settings.api_key is None:
+        if self.settings.credentials is None:
             raise ApiKeyError(
                 f"No API key for {self.host}: pass api_key=, set WANDB_API_KEY,"
-                f" or put one into netrc with `wandb login --host {self.settings.base_url}`."
+                f" or put one into netrc with `aiowandb login --host {self.settings.base_url}`."
             )
 
 

@@ -3,8 +3,9 @@
 May import `api` and what everybody may use.
 """
 
+from aiowandb.sync.artifacts import Artifact, Artifacts
 from aiowandb.sync.client import Api
 from aiowandb.sync.files import File, Files
 from aiowandb.sync.runs import Append, Run, Runs
 
-__all__ = ["Api", "Append", "File", "Files", "Run", "Runs"]
+__all__ = ["Api", "Append", "Artifact", "Artifacts", "File", "Files", "Run", "Runs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from aiowandb import api
+from aiowandb.config import Settings
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
+from aiowandb.sync.artifacts import Artifact, Artifacts
 from aiowandb.sync.runs import Run, Runs
 from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, iterating, making
 
@@ -41,6 +44,8 @@ class Api(Twin[api.AsyncApi]):
         project: str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         original = api.AsyncApi(
@@ -50,6 +55,8 @@ class Api(Twin[api.AsyncApi]):
             project=project,
             timeout=timeout,
             max_concurrency=max_concurrency,
+            proxy=proxy,
+            verify=verify,
             transport=transport,
         )
         self._start(original)
@@ -79,6 +86,7 @@ class Api(Twin[api.AsyncApi]):
         """Close the connections and the event loop. `with` does it for you."""
         self._portal.close()
 
+    settings = Shared[Settings]()
     traffic = Shared[Traffic]()
     flush = making(api.AsyncApi.flush, as_it_is)
     viewer = Asked(api.AsyncApi.viewer)
@@ -86,6 +94,8 @@ class Api(Twin[api.AsyncApi]):
     run = giving(api.AsyncApi.run, Run)
     runs = making(api.AsyncApi.runs, Runs)
     scan_histories = iterating(api.AsyncApi.scan_histories, _run_and_batch)
+    artifact = giving(api.AsyncApi.artifact, Artifact)
+    artifacts = making(api.AsyncApi.artifacts, Artifacts)
     create_run = giving(api.AsyncApi.create_run, Run)
     create_project = blocking(api.AsyncApi.create_project)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 import msgspec
 
 from aiowandb import api
+from aiowandb.portal import Portal
 from aiowandb.sync.files import File, Files
 from aiowandb.sync.listing import Indexed
 from aiowandb.twins import (
@@ -27,6 +28,9 @@ from aiowandb.twins import (
 from aiowandb.wire.history import EventStream
 from aiowandb.wire.record import HistoryKeys, User
 from aiowandb.wire.summary import Summary
+
+if TYPE_CHECKING:
+    from aiowandb.sync.artifacts import Artifacts
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -47,6 +51,12 @@ class Append(Twin[api.Append]):
         self._portal.call(self._async.__aexit__, exc_type, exc, traceback)
 
     __call__ = blocking(api.Append.__call__)
+
+
+def _artifacts(original: api.Artifacts, portal: Portal) -> Artifacts:
+    from aiowandb.sync.artifacts import Artifacts  # whose runs are those of this module
+
+    return Artifacts(original, portal)
 
 
 class Run(Twin[api.Run]):
@@ -91,6 +101,8 @@ class Run(Twin[api.Run]):
 
     files = making(api.Run.files, Files)
     file = giving(api.Run.file, File)
+    logged_artifacts = making(api.Run.logged_artifacts, _artifacts)
+    used_artifacts = making(api.Run.used_artifacts, _artifacts)
     upload_file = giving(api.Run.upload_file, File)
     metadata = Asked(api.Run.metadata)
     console_logs = paged(api.Run.console_logs, as_it_is)

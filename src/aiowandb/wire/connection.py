@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class PageInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -29,6 +31,11 @@ class Connection(msgspec.Struct, Generic[T], rename="camel"):
     @property
     def nodes(self) -> list[T]:
         return [edge.node for edge in self.edges if edge.node is not None]
+
+    def mapped(self, make: Callable[[T], R]) -> Connection[R]:
+        """The same page with something else made of each node."""
+        edges = [Edge(make(edge.node), edge.cursor) for edge in self.edges if edge.node is not None]
+        return Connection(edges, self.page_info, self.total_count)
 
     @property
     def next_cursor(self) -> str | None:

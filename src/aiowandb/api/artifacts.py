@@ -1,0 +1,125 @@
+"""`Artifact` and `Artifacts`: versions of artifacts, found, listed and downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from os import PathLike
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from msgspec.structs import asdict
+
+from aiowandb.api.files import Files
+from aiowandb.api.listing import Listing
+from aiowandb.api.run import Run
+from aiowandb.config import app_url
+from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
+from aiowandb.files.artifact_lists import ArtifactList
+from aiowandb.files.artifacts import ArtifactDownload, download_artifact
+from aiowandb.files.folder import inside
+from aiowandb.net import Session
+from aiowandb.wire.artifact_record import ArtifactRecord
+from aiowandb.wire.artifacts import RunElsewhere, artifact_logged_by, artifact_used_by
+from aiowandb.wire.manifest import Manifest
+
+
+class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
+    """A version of an artifact.
+
+    >>> artifact = await api.artifact("entity/project/model:latest")
+    >>> result = await artifact.download()
+    >>> result.folder, result.files
+    """
+
+    @classmethod
+    def of(cls, record: ArtifactRecord, session: Session) -> Self:
+        """The artifact that this record describes."""
+        artifact = cls(**asdict(record))
+        vars(artifact)["_session"] = session
+        return artifact
+
+    @property
+    def url(self) -> str:
+        """The version's page for people."""
+        ref, site = self.ref, app_url(self._session.settings.base_url)
+        kind, name = quote(self.type, safe=""), quote(ref.collection, safe="")
+        return f"{site}/{ref.entity}/{ref.project}/artifacts/{kind}/{name}/{ref.version}"
+
+    def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> Files:
+        """The files that it is made of: all, or those of these names."""
+        return Files(self._session, ArtifactFiles(self._session, self.ref, names, per_page))
+
+    async def manifest(self) -> Manifest:
+        """What it is made of: names, digests, sizes, references."""
+        return await read_manifest(self._session, self.id, self.qualified_name)
+
+    async def download(
+        self,
+        root: str | PathLike[str] | None = None,
+        allow_missing_references: bool = False,
+        path_prefix: str | None = None,
+    ) -> ArtifactDownload:
+        """Bring its files into the folder `root`, or into `artifacts/<name>:<version>`.
+
+        Each appears whole and checked against the manifest, or not at all; one that is there
+        and right stays as it is. References to other artifacts are followed; those that lead
+        elsewhere are told in the result and not fetched. With `path_prefix`, only files whose
+        names begin with it.
+        """
+        return await download_artifact(
+            self._session,
+            self,
+            Path(root) if root is not None else self._usual_folder(),
+            path_prefix=path_prefix or "",
+            allow_missing_references=allow_missing_references,
+        )
+
+    async def logged_by(self) -> Run | None:
+        """The run that made it, or None if no run did."""
+        artifact = (await self._session.recall(artifact_logged_by(self.id))).artifact
+        maker = artifact and artifact.created_by
+        return self._run(maker) if isinstance(maker, RunElsewhere) else None
+
+    async def used_by(self) -> list[Run]:
+        """The runs that have used it."""
+        artifact = (await self._session.recall(artifact_used_by(self.id))).artifact
+        users = artifact and artifact.used_by
+        return [self._run(record) for record in users.nodes] if users else []
+
+    def _run(self, record: RunElsewhere) -> Run:
+        return Run.of(record, self._session, record.home.entity.name, record.home.name)
+
+    def _usual_folder(self) -> Path:
+        base = Path(os.environ.get("WANDB_ARTIFACT_DIR") or "artifacts")
+        colon = "-" if os.name == "nt" else ":"
+        folder = inside(base, self.source.collection)
+        return folder.with_name(f"{folder.name}{colon}{self.source.version}")
+
+    @property
+    def _session(self) -> Session:
+        session: Session = vars(self)["_session"]
+        return session
+
+
+class Artifacts(Listing[Artifact]):
+    """Artifacts of a run, or versions of one artifact. Nothing is sent until they are used.
+
+    >>> async for artifact in run.logged_artifacts():
+    ...     print(artifact.name, artifact.type, artifact.size)
+    """
+
+    def __init__(self, session: Session, source: ArtifactList) -> None:
+        super().__init__(session)
+        self._source = source
+
+    async def count(self) -> int:
+        """How many there are."""
+        return await self._source.count()
+
+    async def _pages(self) -> AsyncGenerator[list[Artifact]]:
+        async with aclosing(self._source.pages()) as pages:
+            async for records in pages:
+                yield [Artifact.of(record, self._session) for record in records]

@@ -1,0 +1,91 @@
+"""`aiowandb login`: a key from a person or a pipe into netrc, where W&B's tools look for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import click
+
+from aiowandb.cli.output import complain, console, printable
+from aiowandb.config import Settings, app_url
+from aiowandb.keys import ApiKey
+from aiowandb.netrc_file import netrc_path, with_entry
+from aiowandb.settings_files import global_settings_path, with_setting
+from aiowandb.whole import whole_file
+
+
+@click.command()
+@click.option("--host", metavar="URL", help="A W&B server; commands then use it by default.")
+@click.option("--relogin", is_flag=True, help="Ask for a key even where there is one.")
+@click.option(
+    "--verify/--no-verify", default=True, show_default=True, help="Try the key before keeping it."
+)
+def login(host: str | None, relogin: bool, verify: bool) -> None:
+    """Keep an API key in netrc, where all of W&B's tools look for it.
+
+    The key is asked for without being shown; where stdin is no terminal, it is read
+    from there.
+
+    \b
+    Examples:
+      aiowandb login
+      aiowandb login --host https://wandb.example.com
+      aiowandb login < key-file
+    """
+    settings = Settings.load(base_url=host)
+    key = _given_key(settings, relogin)
+    user = anyio.run(_username, settings.base_url, key) if verify else None
+    said = f"Logged in to {settings.base_url}{f' as {user}' if user else ''}."
+    if key:
+        path = netrc_path()
+        entry = partial(with_entry, host=urlsplit(settings.base_url).netloc, password=key.reveal())
+        _edit(path, entry, 0o600)
+        said += f" The key is in {path}."
+    elif settings.credentials:
+        said += f" The key was there: {settings.credentials.source}. --relogin asks for another."
+    if host:
+        setting = partial(with_setting, name="base_url", value=settings.base_url)
+        _edit(global_settings_path(), setting, 0o666)
+    console.print(printable(said), soft_wrap=True)
+    if key and settings.credentials and settings.credentials.source == "WANDB_API_KEY":
+        complain("WANDB_API_KEY is set and goes before netrc: unset it to use the new key.")
+
+
+def _given_key(settings: Settings, relogin: bool) -> ApiKey | None:
+    """The key that the user gives, or None to stay with the one that there is."""
+    stays = settings.credentials and not relogin
+    if not sys.stdin.isatty():
+        piped = sys.stdin.read().strip()
+        return ApiKey(piped, "stdin") if piped or not stays else None
+    if stays:
+        return None
+    page = f"{app_url(settings.base_url)}/authorize"
+    typed: str = click.prompt(f"API key (yours is at {page})", hide_input=True, err=True)
+    return ApiKey(typed.strip(), "the prompt")
+
+
+async def _username(base_url: str, key: ApiKey | None) -> str | None:
+    from aiowandb.api import AsyncApi
+
+    async with AsyncApi(key.reveal() if key else None, base_url=base_url, timeout=10) as api:
+        return (await api.viewer()).username
+
+
+def _edit(path: Path, edited: Callable[[str], str], mode: int) -> None:
+    """Change a text file. It may be a link, and whoever could not read it still cannot."""
+    path = path.resolve()
+    text = ""
+    if path.exists():
+        text = path.read_bytes().decode(errors="surrogateescape")
+        mode &= path.stat().st_mode
+    anyio.run(_write, path, edited(text).encode(errors="surrogateescape"), mode)
+
+
+async def _write(path: Path, content: bytes, mode: int) -> None:
+    async with whole_file(path, mode=mode) as file:
+        file.write(content)

@@ -1,0 +1,74 @@
+"""The files of one version of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
+from io import BytesIO
+
+from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.net import Session
+from aiowandb.net.paging import pages_of
+from aiowandb.paths import ArtifactRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.files import FileRecord
+from aiowandb.wire.manifest import Manifest, artifact_files, artifact_manifest
+
+
+async def read_manifest(session: Session, artifact_id: str, name: str) -> Manifest:
+    """What the artifact of this id, called by this name in errors, is made of."""
+    artifact = (await session.ask(artifact_manifest(artifact_id))).artifact
+    if artifact is None or artifact.current_manifest is None:
+        raise NotFoundError(f"Artifact {name} has no manifest.", operation="FetchArtifactManifest")
+    content = BytesIO()
+    await session.download(artifact.current_manifest.file.direct_url, content)
+    return Manifest.of(content.getvalue(), name)
+
+
+class ArtifactFiles:
+    """An artifact's files: all, or those of these names."""
+
+    def __init__(
+        self,
+        session: Session,
+        ref: ArtifactRef,
+        names: Sequence[str] | None = None,
+        per_page: int = 50,
+    ) -> None:
+        if isinstance(names, str):
+            raise UsageError(f"names is a list of names, not {names!r}.")
+        self._session = session
+        self._ref = ref
+        self._names = names
+        self._per_page = per_page
+
+    def pages(self) -> AsyncGenerator[list[FileRecord]]:
+        return pages_of(partial(self._page, self._names))
+
+    async def count(self) -> int:
+        async with aclosing(self.pages()) as pages:
+            return sum([len(page) async for page in pages])
+
+    def link(self, file: FileRecord) -> str | None:
+        # That both are the same is how W&B says that the file lies somewhere else.
+        return None if file.url == file.direct_url else file.direct_url
+
+    async def find(self, name: str) -> FileRecord | None:
+        files = (await self._page([name])).nodes
+        return files[0] if files else None
+
+    async def delete(self, file: FileRecord) -> None:
+        raise UsageError(f"{file.name} belongs to {self._ref}, which cannot be changed.")
+
+    async def _page(
+        self, names: Sequence[str] | None, cursor: str | None = None
+    ) -> Connection[FileRecord]:
+        # Never from what was answered before: links do not keep.
+        asked = artifact_files(self._ref, names, self._per_page, cursor)
+        files = (await self._session.ask(asked)).files
+        if files is None:
+            raise NotFoundError(
+                f"Could not find artifact {self._ref}.", operation="ArtifactMembershipFiles"
+            )
+        return files

@@ -1,0 +1,109 @@
+"""Access tokens that W&B gives for an identity token, kept in a file until they run out.
+
+The file is the one of W&B's own tools: `{"credentials": {BASE_URL: {"access_token",
+"expires_at"}}}`, with times in UTC.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import orjson
+
+from aiowandb.errors import ServerError, UsageError
+from aiowandb.keys import IdentityToken
+from aiowandb.whole import whole_file
+
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_TIME = "%Y-%m-%d %H:%M:%S"
+# Long enough for a request with all its retries.
+_SOON = timedelta(minutes=5)
+_TIMEOUT = httpx.Timeout(10.0).as_dict()
+log = logging.getLogger("aiowandb.net")
+
+
+class _Token(msgspec.Struct):
+    value: str
+    expires_at: datetime
+
+
+class _Grant(msgspec.Struct):
+    access_token: str
+    expires_in: float
+
+
+class AccessTokens:
+    """The access token of now, and what to send for the next one."""
+
+    def __init__(
+        self,
+        base_url: str,
+        identity: IdentityToken,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._base_url = base_url
+        self._identity = identity
+        self._clock = clock
+        self._token: _Token | None = None
+
+    async def current(self) -> str | None:
+        """The token to use, or None if a new one is needed."""
+        if self._token is None:
+            self._token = await self._kept()
+        if self._token and self._token.expires_at - self._clock() > _SOON:
+            return self._token.value
+        return None
+
+    async def exchange(self) -> httpx.Request:
+        """The request for a new token. The identity token may have been renewed meanwhile."""
+        path = anyio.Path(self._identity.file)
+        try:
+            assertion = (await path.read_text()).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"Cannot read the identity token: {error}") from error
+        form = {"grant_type": _GRANT, "assertion": assertion}
+        url = f"{self._base_url}/oidc/token"
+        return httpx.Request("POST", url, data=form, extensions={"timeout": _TIMEOUT})
+
+    async def keep(self, answer: bytes) -> None:
+        """Take the token of W&B's answer, and write it down for the next process."""
+        try:
+            grant = msgspec.json.decode(answer, type=_Grant)
+            expires_at = self._clock() + timedelta(seconds=grant.expires_in)
+        except (msgspec.MsgspecError, OverflowError) as error:
+            raise ServerError(f"Token exchange: W&B answered with no token ({error}).") from None
+        if expires_at - self._clock() <= _SOON:
+            raise ServerError("Token exchange: the access token runs out at once.")
+        self._token = _Token(grant.access_token, expires_at)
+        try:
+            await self._write(self._token)
+        except OSError as error:
+            log.info("The access token could not be kept: %s", error)
+
+    async def _kept(self) -> _Token | None:
+        try:
+            entry = (await self._read())[self._base_url]
+            expires_at = datetime.strptime(entry["expires_at"], _TIME).replace(tzinfo=UTC)
+            return _Token(str(entry["access_token"]), expires_at)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    async def _write(self, token: _Token) -> None:
+        entry = {"access_token": token.value, "expires_at": f"{token.expires_at:{_TIME}}"}
+        tokens = await self._read() | {self._base_url: entry}
+        async with whole_file(self._identity.cache, mode=0o600) as file:
+            file.write(orjson.dumps({"credentials": tokens}, option=orjson.OPT_INDENT_2))
+
+    async def _read(self) -> dict[str, Any]:
+        """The tokens in the file by base URL; none where there is no such file."""
+        try:
+            text = await anyio.Path(self._identity.cache).read_bytes()
+            return dict(orjson.loads(text)["credentials"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}

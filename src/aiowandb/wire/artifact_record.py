@@ -1,0 +1,173 @@
+"""A version of an artifact as W&B tells of it; the names are those of the W&B Python API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from aiowandb.paths import ArtifactRef
+from aiowandb.wire import lenient
+from aiowandb.wire.times import aware
+
+_VERSION = re.compile(r"v\d+")
+
+
+class ArtifactRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A version of an artifact, under the name that it was found by.
+
+    `source` is where it was logged; in a collection that it was linked to it may have
+    another project, name and version.
+    """
+
+    id: str
+    name: str
+    entity: str
+    project: str
+    type: str
+    version: str
+    aliases: list[str]
+    tags: list[str]
+    description: str | None
+    metadata: dict[str, Any]
+    digest: str
+    size: int
+    file_count: int
+    state: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    source: ArtifactRef
+
+    @property
+    def ref(self) -> ArtifactRef:
+        return ArtifactRef(self.entity, self.project, self.name.partition(":")[0], self.version)
+
+    @property
+    def qualified_name(self) -> str:
+        """Entity, project and name; `api.artifact()` takes it."""
+        return f"{self.entity}/{self.project}/{self.name}"
+
+    @property
+    def source_qualified_name(self) -> str:
+        """Entity, project and name under which it was logged."""
+        return str(self.source)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it was found in another collection than the one it was logged to."""
+        here, there = self.ref, self.source
+        return (here.entity, here.project, here.collection) != (
+            there.entity,
+            there.project,
+            there.collection,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.qualified_name} ({self.type})>"
+
+
+class Named(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Home(msgspec.Struct, frozen=True):
+    """The project that something is in."""
+
+    name: str
+    entity: Named
+
+
+class Collection(msgspec.Struct, frozen=True):
+    """Versions under one name; its project may have been deleted."""
+
+    name: str
+    project: Home | None = None
+
+    def at(self, version: str) -> ArtifactRef:
+        home = self.project or Home("", Named(""))
+        return ArtifactRef(home.entity.name, home.name, self.name, version)
+
+
+class Alias(msgspec.Struct, rename="camel"):
+    alias: str
+    artifact_collection: Collection | None = None
+
+
+class ArtifactNode(msgspec.Struct, rename="camel"):
+    """A version of an artifact as it comes over the wire."""
+
+    id: str
+    version_index: int
+    state: str
+    digest: str
+    artifact_sequence: Collection
+    artifact_type: Named
+    size: int = 0
+    file_count: int = 0
+    tags: list[Named] = []
+    aliases: list[Alias] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    description: str | None = None
+    metadata: str | None = None
+
+    def record(self) -> ArtifactRecord:
+        """The version where it was logged."""
+        return self.found_in(self.artifact_sequence, f"v{self.version_index}")
+
+    def found_in(
+        self,
+        collection: Collection,
+        version: str,
+        *,
+        name: str | None = None,
+        aliases: Sequence[Alias] | None = None,
+    ) -> ArtifactRecord:
+        """The version where a collection has it, under the name that it was found by."""
+        if aliases is None:
+            known = self.aliases or ()
+            aliases = [alias for alias in known if alias.artifact_collection == collection]
+        place = collection.at(version)
+        return ArtifactRecord(
+            id=self.id,
+            name=name or f"{collection.name}:{version}",
+            entity=place.entity,
+            project=place.project,
+            type=self.artifact_type.name,
+            version=version,
+            aliases=[a.alias for a in aliases if not _VERSION.fullmatch(a.alias)],
+            tags=[tag.name for tag in self.tags],
+            description=self.description,
+            metadata=lenient.loads(self.metadata) if self.metadata else {},
+            digest=self.digest,
+            size=self.size,
+            file_count=self.file_count,
+            state=self.state,
+            created_at=aware(self.created_at),
+            updated_at=aware(self.updated_at or self.created_at),
+            source=self.artifact_sequence.at(f"v{self.version_index}"),
+        )
+
+
+class Membership(msgspec.Struct, rename="camel"):
+    """The place of a version in a collection."""
+
+    artifact_collection: Collection
+    artifact: ArtifactNode | None
+    version_index: int | None = None
+    aliases: list[Alias] = []
+
+    def record(self, name: str) -> ArtifactRecord | None:
+        """The version, found by this name."""
+        if self.artifact is None:
+            return None
+        index = self.artifact.version_index if self.version_index is None else self.version_index
+        return self.artifact.found_in(
+            self.artifact_collection,
+            f"v{index}",
+            name=name if ":" in name else None,
+            aliases=self.aliases,
+        )

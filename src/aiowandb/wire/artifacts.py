@@ -1,0 +1,228 @@
+"""What is asked of W&B about artifacts: one, those of a run, the versions of one, who uses it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import orjson
+
+from aiowandb.paths import ArtifactRef, RunRef
+from aiowandb.wire.artifact_record import (
+    ArtifactNode,
+    ArtifactRecord,
+    Collection,
+    Home,
+    Membership,
+    Named,
+)
+from aiowandb.wire.connection import Connection, Edge, PageInfo
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import run_fields
+
+Direction = Literal["output", "input"]
+
+_HOME = "project { name entity { name } }"
+_FIELDS = f"""
+fragment ArtifactFields on Artifact {{
+  id versionIndex state size digest fileCount createdAt updatedAt description metadata
+  artifactSequence {{ name {_HOME} }} artifactType {{ name }} tags {{ name }}
+  aliases {{ alias artifactCollection {{ name {_HOME} }} }}
+}}"""
+
+_BY_NAME = f"""
+query ArtifactMembershipByName($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{
+    artifactCollectionMembership(name: $name) {{
+      versionIndex aliases {{ alias }} artifactCollection {{ name {_HOME} }}
+      artifact {{ ...ArtifactFields }}
+    }}
+  }}
+}}{_FIELDS}"""
+
+_BY_ID = f"query ArtifactByID($id: ID!) {{ artifact(id: $id) {{ ...ArtifactFields }} }}{_FIELDS}"
+
+_OF_RUN = {
+    direction: f"""
+query Run{direction.capitalize()}Artifacts($entity: String!, $project: String!, $run: String!,
+                                           $perPage: Int, $cursor: String) {{
+  project(name: $project, entityName: $entity) {{
+    run(name: $run) {{
+      artifacts: {direction}Artifacts(first: $perPage, after: $cursor) {{
+        totalCount edges {{ node {{ ...ArtifactFields }} }} pageInfo {{ endCursor hasNextPage }}
+      }}
+    }}
+  }}
+}}{_FIELDS}"""
+    for direction in ("output", "input")
+}
+
+_VERSIONS = f"""
+query ProjectArtifacts($entity: String!, $project: String!, $type: String!, $collection: String!,
+                       $order: String, $filters: JSONString, $perPage: Int, $cursor: String) {{
+  project(name: $project, entityName: $entity) {{
+    artifactType(name: $type) {{
+      artifactCollection(name: $collection) {{
+        artifacts(order: $order, filters: $filters, first: $perPage, after: $cursor) {{
+          totalCount
+          edges {{ version node {{ ...ArtifactFields }} }}
+          pageInfo {{ endCursor hasNextPage }}
+        }}
+      }}
+    }}
+  }}
+}}{_FIELDS}"""
+
+_LOGGED_BY = f"""
+query ArtifactCreatedBy($id: ID!) {{
+  artifact(id: $id) {{
+    createdBy {{ __typename ... on Run {{ ...RunFields home: {_HOME} }} }}
+  }}
+}}{run_fields()}"""
+
+_USED_BY = f"""
+query ArtifactUsedBy($id: ID!) {{
+  artifact(id: $id) {{
+    usedBy {{ edges {{ node {{ __typename ...RunFields home: {_HOME} }} }} }}
+  }}
+}}{run_fields()}"""
+
+
+class ByNameProject(msgspec.Struct, rename="camel"):
+    artifact_collection_membership: Membership | None
+
+
+class ByNameData(msgspec.Struct):
+    project: ByNameProject | None
+
+
+class ByIdData(msgspec.Struct):
+    artifact: ArtifactNode | None
+
+
+class OfRun(msgspec.Struct):
+    artifacts: Connection[ArtifactNode]
+
+
+class OfRunProject(msgspec.Struct):
+    run: OfRun | None
+
+
+class OfRunData(msgspec.Struct):
+    project: OfRunProject | None
+
+
+class VersionEdge(msgspec.Struct):
+    version: str
+    node: ArtifactNode | None
+
+
+class Versions(msgspec.Struct, rename="camel"):
+    edges: list[VersionEdge]
+    page_info: PageInfo
+    total_count: int | None = None
+
+
+class VersionsCollection(msgspec.Struct):
+    artifacts: Versions
+
+
+class VersionsType(msgspec.Struct, rename="camel"):
+    artifact_collection: VersionsCollection | None
+
+
+class VersionsProject(msgspec.Struct, rename="camel"):
+    artifact_type: VersionsType | None
+
+
+class VersionsData(msgspec.Struct):
+    project: VersionsProject | None
+
+    def records(self, ref: ArtifactRef) -> Connection[ArtifactRecord] | None:
+        """The versions as this collection has them, or None if there is no such collection."""
+        kind = self.project and self.project.artifact_type
+        if not kind or kind.artifact_collection is None:
+            return None
+        found = kind.artifact_collection.artifacts
+        collection = Collection(ref.collection, Home(ref.project, Named(ref.entity)))
+        edges = [
+            Edge(edge.node.found_in(collection, edge.version)) for edge in found.edges if edge.node
+        ]
+        return Connection(edges, found.page_info, found.total_count)
+
+
+class RunElsewhere(RunRecord, kw_only=True, rename="camel", tag_field="__typename", tag="Run"):
+    """A run, with the project that it is in."""
+
+    home: Home
+
+
+class Person(msgspec.Struct, tag_field="__typename", tag="User"):
+    """Somebody who made an artifact without a run."""
+
+
+class CreatedBy(msgspec.Struct, rename="camel"):
+    created_by: RunElsewhere | Person | None
+
+
+class CreatedByData(msgspec.Struct):
+    artifact: CreatedBy | None
+
+
+class UsedBy(msgspec.Struct, rename="camel"):
+    used_by: Connection[RunElsewhere] | None
+
+
+class UsedByData(msgspec.Struct):
+    artifact: UsedBy | None
+
+
+def artifact_by_name(entity: str, project: str, name: str) -> Operation[ByNameData]:
+    """The version that `collection:alias` names."""
+    variables = {"entity": entity, "project": project, "name": name}
+    return Operation("ArtifactMembershipByName", _BY_NAME, variables, ByNameData)
+
+
+def artifact_by_id(artifact_id: str) -> Operation[ByIdData]:
+    return Operation("ArtifactByID", _BY_ID, {"id": artifact_id}, ByIdData)
+
+
+def artifacts_of_run(
+    ref: RunRef, direction: Direction, per_page: int, cursor: str | None
+) -> Operation[OfRunData]:
+    """A page of what a run has logged or used."""
+    variables = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "run": ref.run,
+        "perPage": per_page,
+        "cursor": cursor,
+    }
+    name = f"Run{direction.capitalize()}Artifacts"
+    return Operation(name, _OF_RUN[direction], variables, OfRunData)
+
+
+def versions(
+    ref: ArtifactRef, type_name: str, order: str | None, per_page: int, cursor: str | None
+) -> Operation[VersionsData]:
+    """A page of the committed versions in a collection."""
+    variables = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "type": type_name,
+        "collection": ref.collection,
+        "order": order,
+        "filters": orjson.dumps({"state": "COMMITTED"}).decode(),
+        "perPage": per_page,
+        "cursor": cursor,
+    }
+    return Operation("ProjectArtifacts", _VERSIONS, variables, VersionsData)
+
+
+def artifact_logged_by(artifact_id: str) -> Operation[CreatedByData]:
+    return Operation("ArtifactCreatedBy", _LOGGED_BY, {"id": artifact_id}, CreatedByData)
+
+
+def artifact_used_by(artifact_id: str) -> Operation[UsedByData]:
+    return Operation("ArtifactUsedBy", _USED_BY, {"id": artifact_id}, UsedByData)

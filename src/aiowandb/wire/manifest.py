@@ -1,0 +1,147 @@
+"""What an artifact is made of: its manifest, and where its files lie."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from aiowandb.errors import ServerError
+from aiowandb.paths import ArtifactRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.files import FileRecord, md5_of
+from aiowandb.wire.graphql import Operation
+
+_MANIFEST = """
+query FetchArtifactManifest($id: ID!) {
+  artifact(id: $id) { currentManifest { file { directUrl } } }
+}"""
+
+_FILES = """
+query ArtifactMembershipFiles($entity: String!, $project: String!, $collection: String!,
+                              $alias: String!, $names: [String!], $perPage: Int,
+                              $cursor: String) {
+  project(name: $project, entityName: $entity) {
+    artifactCollection(name: $collection) {
+      artifactMembership(aliasName: $alias) {
+        files(names: $names, first: $perPage, after: $cursor) {
+          edges {
+            node { id name: displayName url directUrl sizeBytes mimetype md5 updatedAt }
+          }
+          pageInfo { endCursor hasNextPage }
+        }
+      }
+    }
+  }
+}"""
+
+
+class ArtifactFileRef(msgspec.Struct, frozen=True):
+    """A file of an artifact that another artifact refers to."""
+
+    artifact_id: str
+    name: str
+
+
+class ManifestEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """A file of an artifact, or with `ref` something that lies elsewhere."""
+
+    digest: str
+    size: int | None = None
+    ref: str | None = None
+    birth_artifact_id: str | None = msgspec.field(name="birthArtifactID", default=None)
+    extra: dict[str, Any] = {}
+
+    @property
+    def md5(self) -> bytes | None:
+        """The digest, if it is an md5."""
+        is_other = self.ref is not None or self.extra.get("alg", "MD5") != "MD5"
+        return None if is_other else md5_of(self.digest)
+
+    @property
+    def target(self) -> ArtifactFileRef | None:
+        """The file of another artifact that this stands for, or None if it is none."""
+        scheme, _, place = (self.ref or "").partition("://")
+        hex_id, _, name = place.partition("/")
+        try:
+            artifact_id = base64.b64encode(bytes.fromhex(hex_id)).decode()
+        except ValueError:
+            return None
+        return ArtifactFileRef(artifact_id, name) if scheme == "wandb-artifact" else None
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="camel"):
+    """What an artifact is made of: its entries by their names."""
+
+    entries: Mapping[str, ManifestEntry] = msgspec.field(name="contents")
+    version: int = 1
+    storage_policy: str | None = None
+    storage_policy_config: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, content: bytes, name: str) -> Self:
+        """Read the manifest of the artifact of this name."""
+        try:
+            return msgspec.json.decode(content, type=cls)
+        except msgspec.MsgspecError as error:
+            raise ServerError(f"The manifest of {name} cannot be read: {error}.", error) from error
+
+
+class ManifestFile(msgspec.Struct, rename="camel"):
+    direct_url: str
+
+
+class CurrentManifest(msgspec.Struct):
+    file: ManifestFile
+
+
+class ManifestArtifact(msgspec.Struct, rename="camel"):
+    current_manifest: CurrentManifest | None
+
+
+class ManifestData(msgspec.Struct):
+    artifact: ManifestArtifact | None
+
+
+class FilesMembership(msgspec.Struct):
+    files: Connection[FileRecord] | None
+
+
+class FilesCollection(msgspec.Struct, rename="camel"):
+    artifact_membership: FilesMembership | None
+
+
+class FilesProject(msgspec.Struct, rename="camel"):
+    artifact_collection: FilesCollection | None
+
+
+class ArtifactFilesData(msgspec.Struct):
+    project: FilesProject | None
+
+    @property
+    def files(self) -> Connection[FileRecord] | None:
+        collection = self.project and self.project.artifact_collection
+        membership = collection and collection.artifact_membership
+        return membership.files if membership else None
+
+
+def artifact_manifest(artifact_id: str) -> Operation[ManifestData]:
+    return Operation("FetchArtifactManifest", _MANIFEST, {"id": artifact_id}, ManifestData)
+
+
+def artifact_files(
+    ref: ArtifactRef, names: Sequence[str] | None, per_page: int, cursor: str | None = None
+) -> Operation[ArtifactFilesData]:
+    """A page of an artifact's files: all, or those of these names."""
+    variables = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "collection": ref.collection,
+        "alias": ref.version,
+        "names": names,
+        "perPage": per_page,
+        "cursor": cursor,
+    }
+    return Operation("ArtifactMembershipFiles", _FILES, variables, ArtifactFilesData)
