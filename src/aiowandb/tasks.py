@@ -45,22 +45,14 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise _first(group) from None
 
 
-def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
     """The items, whether they come with time or are there."""
-    return aiter(items) if isinstance(items, AsyncIterable) else _There(iter(items))
-
-
-class _There(Generic[T]):
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        for item in self._items:
-            return item
-        raise StopAsyncIteration
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
 
 
 async def gather(
@@ -74,9 +66,9 @@ async def gather(
         done[number] = await work(item)
         places.release()
 
-    async with task_group() as tasks:
+    async with aclosing(each_of(items)) as every, task_group() as tasks:
         number = 0
-        async for item in each_of(items):
+        async for item in every:
             await places.acquire()
             tasks.start_soon(one, number, item)
             number += 1

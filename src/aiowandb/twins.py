@@ -63,10 +63,19 @@ class Shared(Generic[T]):
 
 
 class Asked(Generic[T]):
-    """A method of the original that takes nothing, as an attribute."""
+    """A method of the original that takes nothing, as an attribute; its result may be wrapped."""
 
-    def __init__(self, method: Callable[[Any], Awaitable[T]]) -> None:
+    @overload
+    def __init__(self, method: Callable[[Any], Awaitable[T]]) -> None: ...
+
+    @overload
+    def __init__(self, method: Callable[[Any], Awaitable[Any]], wrap: Wrap[T]) -> None: ...
+
+    def __init__(
+        self, method: Callable[[Any], Awaitable[Any]], wrap: Wrap[Any] | None = None
+    ) -> None:
         self._method = method
+        self._wrap = wrap or as_it_is
         self.__doc__ = method.__doc__
 
     @overload
@@ -76,7 +85,10 @@ class Asked(Generic[T]):
     def __get__(self, twin: Twin[Any], owner: type) -> T: ...
 
     def __get__(self, twin: Twin[Any] | None, owner: type) -> Self | T:
-        return self if twin is None else twin._portal.call(self._method, twin._async)
+        if twin is None:
+            return self
+        value: T = self._wrap(twin._portal.call(self._method, twin._async), twin._portal)
+        return value
 
 
 class Member(Protocol[P, T_co]):

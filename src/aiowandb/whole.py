@@ -45,7 +45,7 @@ def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
     os.fsync(file.fileno())
     file.close()
     temporary.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _discard(file: BinaryIO, temporary: Path) -> None:
@@ -53,8 +53,8 @@ def _discard(file: BinaryIO, temporary: Path) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    # Only then does the new name survive a power cut. Windows has no such call.
+def sync_folder(folder: Path) -> None:
+    """Let the names in the folder survive a power cut. Windows has no such call."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

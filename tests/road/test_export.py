@@ -13,10 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import AsyncApi, ExportError, UsageError
-from aiowandb.export.schema import HistorySchema, SchemaSurprise
-from aiowandb.history.columns import rows_to_batch
-from aiowandb.history.kinds import Kind
-from aiowandb.paths import RunRef
 from aiowandb.wire.dotted import flattened
 
 from .conftest import ROWS, RUNS, Sample
@@ -74,9 +70,9 @@ async def test_the_runs_themselves_are_a_table(
 
 
 async def test_csv_says_the_same_as_parquet(api: AsyncApi, sample: Sample, tmp_path: Path) -> None:
-    await api.runs(sample.path).export(tmp_path)
+    await api.runs(sample.path).export(tmp_path / "parquet")
     result = await api.runs(sample.path).export(tmp_path, format="csv")
-    table = pq.read_table(tmp_path / "history")
+    table = pq.read_table(tmp_path / "parquet" / "history")
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == table.schema.names
@@ -97,15 +93,6 @@ async def test_a_whole_project_costs_few_requests(
     assert result.downloads == RUNS - len(live)
 
 
-async def test_an_export_replaces_the_one_before(
-    api: AsyncApi, sample: Sample, tmp_path: Path
-) -> None:
-    first = await api.runs(sample.path).export(tmp_path)
-    contents = [file.read_bytes() for file in first.files]
-    second = await api.runs(sample.path).export(tmp_path)
-    assert [file.read_bytes() for file in second.files] == contents
-
-
 async def test_an_empty_selection_gives_empty_files(
     api: AsyncApi, sample: Sample, tmp_path: Path
 ) -> None:
@@ -119,7 +106,7 @@ async def test_a_folder_that_cannot_be_one_is_named(
 ) -> None:
     taken = tmp_path / "file"
     taken.touch()
-    with pytest.raises(ExportError, match="Cannot write to .*file"):
+    with pytest.raises(ExportError, match="Cannot write .*file: Not a directory"):
         await api.runs(sample.path).export(taken)
     assert api.traffic.requests == 0
 
@@ -138,15 +125,3 @@ async def test_an_interrupted_export_leaves_the_old_files_and_nothing_else(
         scope.cancel()
         await api.runs(sample.path).export(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
-
-
-async def test_a_batch_that_was_not_announced_is_a_surprise_and_never_loses_a_value() -> None:
-    ref = RunRef("e", "p", "r")
-    batch = rows_to_batch([{"_step": 0, "a": "text", "new": 1}])
-    schema = HistorySchema({"a": Kind.FLOAT})
-    with pytest.raises(SchemaSurprise) as caught:
-        schema.fit(ref, batch)
-    wider = schema.widened(caught.value.kinds)
-    assert wider.fit(ref, batch).to_pylist() == [
-        {"run_id": "r", "_step": 0, "a": '"text"', "new": 1}
-    ]

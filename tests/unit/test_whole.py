@@ -8,8 +8,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aiowandb import ExportError, TimeoutError
-from aiowandb.export.commit import committed
 from aiowandb.whole import whole_file
 
 pytestmark = pytest.mark.anyio
@@ -51,16 +49,3 @@ async def test_two_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
         other.write(b"2" * 10)
     assert (tmp_path / "x").read_bytes() == b"1" * 10
     assert len(list(tmp_path.iterdir())) == 1
-
-
-async def test_an_export_that_cannot_write_says_where(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    with pytest.raises(ExportError, match=f"Cannot write {tmp_path / 'x'}"):
-        async with committed(tmp_path / "x"):
-            pass
-
-
-async def test_a_time_out_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(TimeoutError, match="no answer"):
-        async with committed(tmp_path / "x"):
-            raise TimeoutError("no answer")

@@ -24,6 +24,7 @@ from aiowandb.wire.record import RunRecord
 
 if TYPE_CHECKING:
     from aiowandb.api.artifacts import Artifacts
+    from aiowandb.api.sweeps import Sweep
 
 _METADATA = "wandb-metadata.json"
 
@@ -65,6 +66,15 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
     def used_artifacts(self, per_page: int = 100) -> Artifacts:
         """The artifacts that the run has used."""
         return _artifacts(self._session, self.ref, "input", per_page)
+
+    async def sweep(self) -> Sweep | None:
+        """The sweep that the run is part of, or None if it is of none."""
+        from aiowandb.api.sweeps import find_sweep  # a sweep knows its runs, and they know it
+
+        ref = self.ref
+        if not self.sweep_name:
+            return None
+        return await find_sweep(self._session, RunRef(ref.entity, ref.project, self.sweep_name))
 
     async def metadata(self) -> dict[str, Any] | None:
         """What the run noted of its machine and its program, or None if it did not.

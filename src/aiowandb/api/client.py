@@ -14,8 +14,10 @@ import httpx
 from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.histories import chosen, scan_many
+from aiowandb.api.projects import Project, Projects
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
+from aiowandb.api.sweeps import Sweep, find_sweep
 from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
@@ -23,6 +25,7 @@ from aiowandb.net import Session, Traffic
 from aiowandb.paths import ArtifactRef, RunRef, new_run_id
 from aiowandb.tasks import Stream
 from aiowandb.wire.artifacts import artifact_by_name
+from aiowandb.wire.projects import get_project
 from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
@@ -261,6 +264,26 @@ class AsyncApi:
 
         source = Versions(self._session, where, type_name, order, tags, per_page)
         return Artifacts(self._session, source)
+
+    async def sweep(self, path: str | Sequence[str]) -> Sweep:
+        """One sweep, by `entity/project/sweep_id`, a shortened path, or its URL in the browser."""
+        return await find_sweep(self._session, await self._defaults.run(path))
+
+    async def project(self, name: str, entity: str | None = None) -> Project:
+        """One project, by its name or `entity/name`."""
+        owner, where = await self._defaults.project(f"{entity}/{name}" if entity else name)
+        record = (await self._session.recall(get_project(owner, where))).project
+        if record is None:
+            raise NotFoundError(f"Could not find project {owner}/{where}.", operation="GetProject")
+        return Project.of(record, self._session)
+
+    def projects(self, entity: str | None = None, per_page: int = 200) -> Projects:
+        """The projects of an entity, the default one if none is named."""
+
+        async def owner() -> str:
+            return entity or await self._defaults.entity()
+
+        return Projects(self._session, owner, per_page)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session.settings.base_url}>"

@@ -182,9 +182,10 @@ async def scan_many(
     under_way: dict[RunRef, R] = {}
 
     async def refs() -> AsyncGenerator[RunRef]:
-        async for run in each_of(runs):
-            under_way[run.ref] = run
-            yield run.ref
+        async with aclosing(each_of(runs)) as every:
+            async for run in every:
+                under_way[run.ref] = run
+                yield run.ref
 
     async with (
         aclosing(refs()) as own,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from aiowandb.export import ExportResult, Format
 
+# An export reads all pages anyway, and W&B counts requests.
+_PER_EXPORT_PAGE = 500
+_EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
+
 
 class Runs(Listing[Run]):
     """The runs that a query finds. Nothing is sent until they are used.
@@ -84,27 +88,46 @@ class Runs(Listing[Run]):
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is never a series
         return frame
 
-    async def export(self, folder: str | Path, *, format: Format = "parquet") -> ExportResult:
-        """Write these runs and their whole histories into a folder.
+    async def export(
+        self, folder: str | Path, *, format: Format = "parquet", overwrite: bool = False
+    ) -> ExportResult:
+        """Bring a folder up to date with these runs and their whole histories.
 
         `runs.<format>` has one row a run; the history has all rows of all runs, with
         `run_id` and `_step` first: the Parquet dataset `history/`, or `history.csv`.
-        A file appears whole or not at all.
+
+        A file appears whole or not at all. Killed at any instant, the same call goes on
+        where it was; made again, it asks only for runs and steps that are new. A folder
+        in which something else was exported is refused, unless with `overwrite`.
 
         >>> result = await api.runs("entity/project").export("out", format="parquet")
-        >>> result.rows
+        >>> result.rows, result.failed
         """
-        from aiowandb.export import export_runs
+        from aiowandb.export import ExportOptions, Source, export_runs
 
-        async with aclosing(self._pages(fresh=True)) as pages:
-            return await export_runs(self._session, pages, folder, format)
-
-    async def _pages(self, *, fresh: bool = False) -> AsyncGenerator[list[Run]]:
+        options = ExportOptions(format=format)
         entity, project = await self._defaults.project(self._path)
+        source = Source(
+            self._session.host,
+            f"{entity}/{project}",
+            dict(self._query.filters),
+            self._query.order,
+        )
+        query = RunQuery(source.filters, source.order, _PER_EXPORT_PAGE, _EXPORTED)
+        async with aclosing(self._pages(query, fresh=True)) as pages:
+            return await export_runs(
+                self._session, pages, source, folder, options, overwrite=overwrite
+            )
+
+    async def _pages(
+        self, query: RunQuery | None = None, *, fresh: bool = False
+    ) -> AsyncGenerator[list[Run]]:
+        entity, project = await self._defaults.project(self._path)
+        query = query or self._query
         ask = self._session.ask if fresh else self._session.recall
 
         async def page(cursor: str | None) -> Connection[RunRecord]:
-            found = (await ask(list_runs(entity, project, self._query, cursor))).project
+            found = (await ask(list_runs(entity, project, query, cursor))).project
             if found is None:
                 raise _no_project(entity, project)
             return found.runs

@@ -3,7 +3,7 @@
 May import everything. Each module has one command and imports what is heavy inside
 it, so that `aiowandb --help` is quick.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted.
+Exit codes: 0 done, 1 it failed, 2 wrong use, 3 some runs failed, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,14 @@ import anyio
 import click
 
 from aiowandb.cli.options import connect, connection, selection
-from aiowandb.cli.output import console, printable, table
+from aiowandb.cli.output import complain, console, printable, table
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
     from aiowandb.export import ExportResult, Format
+
+
+SOME_FAILED = 3
 
 
 @click.command()
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
 )
+@click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
 def export(
     project: str,
     folder: Path,
@@ -33,8 +38,12 @@ def export(
     filters: Mapping[str, Any],
     order: str,
     format: Format,
+    overwrite: bool,
 ) -> None:
-    """Write the runs of a project and their whole histories into FOLDER.
+    """Bring FOLDER up to date with the runs of a project and their whole histories.
+
+    An export that was interrupted goes on where it was; made again, it asks only for
+    what is new. Exit code 3: some runs failed; the same command tries just them.
 
     \b
     Examples:
@@ -42,10 +51,14 @@ def export(
       aiowandb export me/mnist out --format csv --filter 'tag == "best"'
     """
     api = connect(base_url, local)
-    result = anyio.run(_export, api, project, folder, filters, order, format)
+    result = anyio.run(_export, api, project, folder, filters, order, format, overwrite)
     console.print(table([summary(result)]))
     for file in result.files:
         console.print(printable(file))
+    for failure in result.failed:
+        complain(f"run {failure.run}: {failure.error}")
+    if result.failed:
+        sys.exit(SOME_FAILED)
 
 
 async def _export(
@@ -55,9 +68,11 @@ async def _export(
     filters: Mapping[str, Any],
     order: str,
     format: Format,
+    overwrite: bool,
 ) -> ExportResult:
     async with api:
-        return await api.runs(project, filters, order).export(folder, format=format)
+        runs = api.runs(project, filters, order)
+        return await runs.export(folder, format=format, overwrite=overwrite)
 
 
 def summary(result: ExportResult) -> dict[str, Any]:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-Format = Literal["parquet", "csv"]
+from aiowandb.errors import AiowandbError
+
+
+class RunFailure(msgspec.Struct, frozen=True):
+    """A run whose rows could not be had, twice. The next export tries it again."""
+
+    run: str
+    error: AiowandbError
+
+
+class Clash(msgspec.Struct, frozen=True):
+    """A column whose values have no kind in common, and are JSON texts therefore."""
+
+    column: str
+    values: int
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written and what it cost. `requests` are those that W&B's limits count."""
+    """What there is now, and what it cost. `requests` are those that W&B's limits count."""
 
     runs: int
     rows: int
@@ -21,3 +34,5 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     written_bytes: int
     seconds: float
     files: tuple[Path, ...]
+    failed: tuple[RunFailure, ...] = ()
+    clashes: tuple[Clash, ...] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
 
+from aiowandb.export.parts import Listed
 from aiowandb.export.table import Row, runs_table, table_row
-from aiowandb.history.kinds import Kind, meet
+from aiowandb.history.kinds import Kind
 from aiowandb.paths import RunRef
 from aiowandb.wire.record import HistoryKeys, RunRecord
 
@@ -25,30 +26,30 @@ _KINDS = {
 
 
 class SelectedRuns(msgspec.Struct, frozen=True):
-    """The runs of an export: where they are, one table of them, and the kinds of their keys."""
+    """The runs of an export in their order, a table of them, and what W&B says of their keys."""
 
-    refs: list[RunRef]
+    listed: dict[RunRef, Listed]
     table: pa.Table
-    keys: dict[str, Kind]
+    keys: set[tuple[str, Kind]]
 
 
 async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns:
-    """Read all pages; of each run only its name and one table row are kept."""
-    refs: list[RunRef] = []
+    """Read all pages; of each run only what is listed and one table row are kept."""
+    listed: dict[RunRef, Listed] = {}
     rows: list[Row] = []
-    keys: dict[str, Kind] = {}
+    types: set[tuple[str, str]] = set()
     async for page in pages:
         for run in page:
-            refs.append(run.ref)
+            if run.ref in listed:
+                continue  # the order changed while we read, and it came once more
+            listed[run.ref] = Listed.of(run)
             rows.append(table_row(run))
-            for name, kind in _key_kinds(run.history_keys):
-                keys[name] = meet(keys.get(name, Kind.NULL), kind)
-    return SelectedRuns(refs, runs_table(rows), keys)
+            types.update(_key_types(run.history_keys))
+    keys = {(name, _KINDS.get(called, Kind.JSON)) for name, called in types}
+    return SelectedRuns(listed, runs_table(rows), keys)
 
 
-def _key_kinds(history_keys: HistoryKeys | None) -> Iterable[tuple[str, Kind]]:
+def _key_types(history_keys: HistoryKeys | None) -> Iterator[tuple[str, str]]:
     for name, info in (history_keys.keys if history_keys else {}).items():
-        kind = Kind.NULL
         for count in info.type_counts:
-            kind = meet(kind, _KINDS.get(count.type, Kind.JSON))
-        yield name, kind
+            yield name, count.type

@@ -1,22 +1,20 @@
-"""Where batches end: files of one format each. Sinks are blocking and run in worker threads."""
+"""Where batches end. Sinks block: worker threads call them, one call at a time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import BinaryIO, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
 
-import anyio
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
-from anyio.to_thread import run_sync
 
-from aiowandb.export.result import Format
+from aiowandb.errors import ExportError
+from aiowandb.export.folder import plain_errors
+from aiowandb.export.options import ExportOptions, Format
+from aiowandb.export.parquet import ParquetSink
 from aiowandb.history.columns import json_text
-
-# Small enough to be read in parallel and skipped by statistics, large enough to compress.
-_ROW_GROUP = 131_072
 
 
 class Sink(Protocol):
@@ -27,45 +25,14 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-class ParquetSink:
-    """A Parquet file with row groups of a useful size however small the batches are."""
-
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        self._schema = schema
-        floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-        self._writer = pq.ParquetWriter(
-            file,
-            schema,
-            compression="zstd",
-            # Measurements hardly repeat: a dictionary of them costs CPU and makes the file larger.
-            use_dictionary=[field.name for field in schema if field.name not in floats],
-            use_byte_stream_split=floats,
-        )
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._waiting.append(batch)
-        self._waiting_rows += batch.num_rows
-        if self._waiting_rows >= _ROW_GROUP:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=_ROW_GROUP)
-            self._waiting.clear()
-            self._waiting_rows = 0
+# Makes the sink that writes one format into a file.
+OpenSink = Callable[[Any, pa.Schema], Sink]
 
 
 class CsvSink:
     """A CSV file; lists are written as JSON, missing values as nothing."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: Any, schema: pa.Schema) -> None:
         self._schema = pa.schema([pa.field(field.name, _flat_type(field)) for field in schema])
         self._writer = pa_csv.CSVWriter(file, self._schema)
 
@@ -77,20 +44,41 @@ class CsvSink:
         self._writer.close()
 
 
-@asynccontextmanager
-async def opened_sink(
-    format: Format,
-    file: BinaryIO,
-    schema: pa.Schema,
-) -> AsyncIterator[Sink]:
-    """The sink that writes this format, closed when the block ends, however it ends."""
-    kind: Callable[[BinaryIO, pa.Schema], Sink] = ParquetSink if format == "parquet" else CsvSink
-    sink = await run_sync(kind, file, schema)
-    try:
-        yield sink
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(sink.close)
+class SinkFile:
+    """A file under way, written by a sink."""
+
+    def __init__(self, path: Path, open_sink: OpenSink, schema: pa.Schema) -> None:
+        self.path = path
+        with plain_errors(path):
+            self._file = pa.output_stream(str(path), buffer_size=1 << 20)
+            self._sink = open_sink(self._file, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        with plain_errors(self.path):
+            self._sink.write(batch)
+
+    def close(self) -> None:
+        """Finish the file."""
+        with plain_errors(self.path):
+            try:
+                self._sink.close()
+            finally:
+                self._file.close()
+
+    def discard(self) -> None:
+        """Leave nothing of it, finished or not."""
+        if not self._file.closed:
+            with suppress(ExportError):
+                self.close()
+        self.path.unlink(missing_ok=True)
+
+
+_SINKS: dict[Format, OpenSink] = {"parquet": ParquetSink, "csv": CsvSink}
+
+
+def sink_for(options: ExportOptions) -> OpenSink:
+    """What writes the format of the options."""
+    return _SINKS[options.format]
 
 
 def _flat_type(field: pa.Field) -> pa.DataType:

@@ -43,8 +43,8 @@ class ArtifactFiles:
         self._names = names
         self._per_page = per_page
 
-    def pages(self) -> AsyncGenerator[list[FileRecord]]:
-        return pages_of(partial(self._page, self._names))
+    def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
+        return pages_of(partial(self._page, self._names, fresh=fresh))
 
     async def count(self) -> int:
         async with aclosing(self.pages()) as pages:
@@ -55,18 +55,18 @@ class ArtifactFiles:
         return None if file.url == file.direct_url else file.direct_url
 
     async def find(self, name: str) -> FileRecord | None:
-        files = (await self._page([name])).nodes
+        files = (await self._page([name], fresh=True)).nodes
         return files[0] if files else None
 
     async def delete(self, file: FileRecord) -> None:
         raise UsageError(f"{file.name} belongs to {self._ref}, which cannot be changed.")
 
     async def _page(
-        self, names: Sequence[str] | None, cursor: str | None = None
+        self, names: Sequence[str] | None, cursor: str | None = None, *, fresh: bool
     ) -> Connection[FileRecord]:
-        # Never from what was answered before: links do not keep.
+        ask = self._session.ask if fresh else self._session.recall
         asked = artifact_files(self._ref, names, self._per_page, cursor)
-        files = (await self._session.ask(asked)).files
+        files = (await ask(asked)).files
         if files is None:
             raise NotFoundError(
                 f"Could not find artifact {self._ref}.", operation="ArtifactMembershipFiles"

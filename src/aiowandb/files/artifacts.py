@@ -165,7 +165,7 @@ async def _linked(
 async def _links(session: Session, home: ArtifactRef, names: set[str]) -> dict[str, str]:
     source = ArtifactFiles(session, home, sorted(names), _LINKS_AT_ONCE)
     links: dict[str, str] = {}
-    async with aclosing(source.pages()) as pages:
+    async with aclosing(source.pages(fresh=True)) as pages:
         async for page in pages:
             links |= {file.name: link for file in page if (link := source.link(file))}
     return links

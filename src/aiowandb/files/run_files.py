@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import (
     FileRecord,
-    count_files,
+    FilesRun,
     create_files,
     delete_files,
     list_files,
@@ -50,23 +49,23 @@ class RunFiles:
         self._pattern = pattern
         self._per_page = per_page
 
-    def pages(self) -> AsyncGenerator[list[FileRecord]]:
-        return pages_of(partial(self._page, self._names, self._pattern))
+    def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
+        async def page(cursor: str | None) -> Connection[FileRecord]:
+            return (await self._ask(self._names, self._pattern, cursor, fresh)).files
+
+        return pages_of(page)
 
     async def count(self) -> int:
         if self._names or self._pattern:  # W&B only counts them all
             async with aclosing(self.pages()) as pages:
                 return sum([len(page) async for page in pages])
-        project = (await self._session.ask(count_files(self._ref))).project
-        if project is None or project.run is None:
-            raise self._gone()
-        return project.run.file_count
+        return (await self._ask((), None, None, False)).file_count
 
     def link(self, file: FileRecord) -> str | None:
         return file.url
 
     async def find(self, name: str) -> FileRecord | None:
-        files = (await self._page([name], None)).nodes
+        files = (await self._ask([name], None, None, True)).files.nodes
         return files[0] if files else None
 
     async def read(self, name: str) -> bytes | None:
@@ -101,15 +100,15 @@ class RunFiles:
             raise self._gone()
         await self._session.ask(delete_files([file.id], project.internal_id))
 
-    async def _page(
-        self, names: Sequence[str], pattern: str | None, cursor: str | None = None
-    ) -> Connection[FileRecord]:
-        # Never from what was answered before: links do not keep.
+    async def _ask(
+        self, names: Sequence[str], pattern: str | None, cursor: str | None, fresh: bool
+    ) -> FilesRun:
+        ask = self._session.ask if fresh else self._session.recall
         asked = list_files(self._ref, names, pattern, self._per_page, cursor)
-        project = (await self._session.ask(asked)).project
+        project = (await ask(asked)).project
         if project is None or project.run is None:
             raise self._gone()
-        return project.run.files
+        return project.run
 
     def _gone(self) -> NotFoundError:
         return NotFoundError(f"Could not find run {self._ref}.", operation="RunFiles")

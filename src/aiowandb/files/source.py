@@ -23,8 +23,8 @@ FILES_AT_ONCE = 16
 class Source(Protocol):
     """Where files are listed: a run, or an artifact."""
 
-    def pages(self) -> AsyncGenerator[list[FileRecord]]:
-        """The files, page by page."""
+    def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
+        """The files, page by page; fresh ones have links that have just been made."""
         ...
 
     async def count(self) -> int:
@@ -94,7 +94,7 @@ async def download_files(
 
 
 async def _each(source: Source) -> AsyncGenerator[FileRecord]:
-    async with aclosing(source.pages()) as pages:
+    async with aclosing(source.pages(fresh=True)) as pages:
         async for page in pages:
             for file in page:
                 yield file

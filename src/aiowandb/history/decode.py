@@ -9,6 +9,7 @@ and teaches again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Union
@@ -51,25 +52,28 @@ def decode_rows(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 class RowDecoder:
-    """Decodes pages of rows that look alike, of one run or of many."""
+    """Decodes pages of rows that look alike, of one run or of many, in any thread."""
 
     def __init__(self) -> None:
+        self._learning = threading.Lock()
         self._taught: Taught = {}
         self._shape: Shape | None = None
 
     def batch(self, texts: Sequence[str]) -> pa.RecordBatch:
         """The rows as columns, in step order."""
-        if self._shape:
+        if shape := self._shape:
             try:
-                batch = self._shape.batch(texts)
+                batch = shape.batch(texts)
             except msgspec.MsgspecError:
                 pass
             else:
-                if batch.num_columns * _MOST_UNUSED < len(self._shape):
-                    self._forget()
+                if batch.num_columns * _MOST_UNUSED < len(shape):
+                    with self._learning:
+                        self._forget()
                 return batch
         rows = decode_rows(texts)
-        self._learn(rows)
+        with self._learning:
+            self._learn(rows)
         return rows_to_batch(rows)
 
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:

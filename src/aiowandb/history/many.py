@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -81,17 +89,20 @@ async def scan_runs(
     session: Session,
     refs: AsyncIterable[RunRef] | Iterable[RunRef],
     selection: Selection,
+    first_steps: Mapping[RunRef, int] | None = None,
 ) -> AsyncIterator[AsyncIterator[Lane]]:
     """Read ahead in the given runs, lane by lane in their order.
 
-    A run that fails by itself raises its error in its own lane. Leaving the block stops
-    whatever is under way.
+    Of a run in `first_steps` only rows from that step on are read. A run that fails by
+    itself raises its error in its own lane. Leaving the block stops whatever is under way.
     """
     send, lanes = anyio.create_memory_object_stream[Lane](_RUNS_AHEAD)
     with lanes:
         try:
             async with task_group() as tasks:
-                tasks.start_soon(_Reader(session, selection).open_lanes, refs, send)
+                tasks.start_soon(
+                    _Reader(session, selection, first_steps or {}).open_lanes, refs, send
+                )
                 yield lanes
                 tasks.cancel_scope.cancel()
         finally:
@@ -170,9 +181,12 @@ async def _interleaved(
 class _Reader:
     """Opens the lanes of a scan: plans many runs at once, then reads each in a task."""
 
-    def __init__(self, session: Session, selection: Selection) -> None:
+    def __init__(
+        self, session: Session, selection: Selection, first_steps: Mapping[RunRef, int]
+    ) -> None:
         self._session = session
         self._selection = selection
+        self._first_steps = first_steps
         self._decoder = RowDecoder()
         self._plan_size = BatchSize(50, 200)
         self._page_size = BatchSize(50, 100)
@@ -211,8 +225,13 @@ class _Reader:
         yield bundle
 
     def _only_window(self, plan: HistoryPlan) -> Window | None:
-        windows = live_windows(plan, self._selection, self._selection.min_step, plan.rows)
+        selection = self._selection_of(plan.ref)
+        windows = live_windows(plan, selection, selection.min_step, plan.rows)
         return windows[0] if len(windows) == 1 else None
+
+    def _selection_of(self, ref: RunRef) -> Selection:
+        first_step = max(self._selection.min_step, self._first_steps.get(ref, 0))
+        return msgspec.structs.replace(self._selection, min_step=first_step)
 
     async def _open_lane(
         self,
@@ -264,7 +283,7 @@ class _Reader:
         first: FirstAnswer | None,
         batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
     ) -> None:
-        scan = Scan(self._session, plan, self._selection, self._decoder)
+        scan = Scan(self._session, plan, self._selection_of(plan.ref), self._decoder)
         async with aclosing(scan.pages(first)) as pages:
             async for page in pages:
                 batch = await anyio.to_thread.run_sync(page.to_batch)
@@ -307,18 +326,19 @@ async def _of_one_project(
     """The runs in their order, so many at a time, those of one project together."""
     some: list[RunRef] = []
     seen: set[RunRef] = set()
-    async for ref in each_of(refs):
-        # Runs that are added while others are listed push some onto a second page.
-        if ref in seen:
-            continue
-        seen.add(ref)
-        other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
-        if other or len(some) >= size.now:
+    async with aclosing(each_of(refs)) as every:
+        async for ref in every:
+            # Runs that are added while others are listed push some onto a second page.
+            if ref in seen:
+                continue
+            seen.add(ref)
+            other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
+            if other or len(some) >= size.now:
+                yield some
+                some = []
+            some.append(ref)
+        if some:
             yield some
-            some = []
-        some.append(ref)
-    if some:
-        yield some
 
 
 def _close_untaken(lanes: MemoryObjectReceiveStream[Lane]) -> None:

@@ -14,7 +14,9 @@ from aiowandb.config import Settings
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
 from aiowandb.sync.artifacts import Artifact, Artifacts
+from aiowandb.sync.projects import Project, Projects
 from aiowandb.sync.runs import Run, Runs
+from aiowandb.sync.sweeps import Sweep
 from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, iterating, making
 
 if TYPE_CHECKING:
@@ -96,6 +98,9 @@ class Api(Twin[api.AsyncApi]):
     scan_histories = iterating(api.AsyncApi.scan_histories, _run_and_batch)
     artifact = giving(api.AsyncApi.artifact, Artifact)
     artifacts = making(api.AsyncApi.artifacts, Artifacts)
+    sweep = giving(api.AsyncApi.sweep, Sweep)
+    project = giving(api.AsyncApi.project, Project)
+    projects = making(api.AsyncApi.projects, Projects)
     create_run = giving(api.AsyncApi.create_run, Run)
     create_project = blocking(api.AsyncApi.create_project)
 

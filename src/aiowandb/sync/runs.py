@@ -21,6 +21,7 @@ from aiowandb.twins import (
     blocking,
     each,
     giving,
+    if_any,
     iterating,
     making,
     paged,
@@ -31,6 +32,7 @@ from aiowandb.wire.summary import Summary
 
 if TYPE_CHECKING:
     from aiowandb.sync.artifacts import Artifacts
+    from aiowandb.sync.sweeps import Sweep
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -57,6 +59,12 @@ def _artifacts(original: api.Artifacts, portal: Portal) -> Artifacts:
     from aiowandb.sync.artifacts import Artifacts  # whose runs are those of this module
 
     return Artifacts(original, portal)
+
+
+def _sweep(original: api.Sweep, portal: Portal) -> Sweep:
+    from aiowandb.sync.sweeps import Sweep
+
+    return Sweep(original, portal)
 
 
 class Run(Twin[api.Run]):
@@ -103,6 +111,7 @@ class Run(Twin[api.Run]):
     file = giving(api.Run.file, File)
     logged_artifacts = making(api.Run.logged_artifacts, _artifacts)
     used_artifacts = making(api.Run.used_artifacts, _artifacts)
+    sweep = Asked(api.Run.sweep, if_any(_sweep))
     upload_file = giving(api.Run.upload_file, File)
     metadata = Asked(api.Run.metadata)
     console_logs = paged(api.Run.console_logs, as_it_is)

@@ -18,6 +18,7 @@ query RunFiles($entity: String!, $project: String!, $name: String!, $names: [Str
                $pattern: String, $perPage: Int, $cursor: String) {
   project(name: $project, entityName: $entity) {
     run(name: $name) {
+      fileCount
       files(names: $names, pattern: $pattern, first: $perPage, after: $cursor) {
         edges {
           node { id name url directUrl sizeBytes mimetype md5 updatedAt }
@@ -27,11 +28,6 @@ query RunFiles($entity: String!, $project: String!, $name: String!, $names: [Str
       }
     }
   }
-}"""
-
-_RUN_FILE_COUNT = """
-query RunFileCount($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { fileCount } }
 }"""
 
 _PROJECT_ID = """
@@ -85,8 +81,9 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
         return f"<{type(self).__name__} {self.name} ({self.mimetype}, {self.size:,} bytes)>"
 
 
-class FilesRun(msgspec.Struct):
+class FilesRun(msgspec.Struct, rename="camel"):
     files: Connection[FileRecord]
+    file_count: int
 
 
 class FilesProject(msgspec.Struct):
@@ -95,18 +92,6 @@ class FilesProject(msgspec.Struct):
 
 class FilesData(msgspec.Struct):
     project: FilesProject | None
-
-
-class FileCountRun(msgspec.Struct, rename="camel"):
-    file_count: int
-
-
-class FileCountProject(msgspec.Struct):
-    run: FileCountRun | None
-
-
-class FileCountData(msgspec.Struct):
-    project: FileCountProject | None
 
 
 class ProjectId(msgspec.Struct, rename="camel"):
@@ -159,11 +144,6 @@ def list_files(
         "cursor": cursor,
     }
     return Operation("RunFiles", _RUN_FILES, variables, FilesData)
-
-
-def count_files(ref: RunRef) -> Operation[FileCountData]:
-    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("RunFileCount", _RUN_FILE_COUNT, variables, FileCountData)
 
 
 def project_id(entity: str, project: str) -> Operation[ProjectIdData]:

@@ -1,0 +1,93 @@
+"""`Project` and `Projects`: where runs and sweeps are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing
+from typing import Any, Self
+
+from msgspec.structs import asdict
+
+from aiowandb.api.defaults import Defaults
+from aiowandb.api.listing import Listing
+from aiowandb.api.runs import Runs
+from aiowandb.api.sweeps import Sweeps
+from aiowandb.config import app_url
+from aiowandb.net import Session
+from aiowandb.net.paging import pages_of
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.projects import ProjectRecord, list_projects
+from aiowandb.wire.record import ALL_PARTS, Part
+
+
+class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
+    """A project of W&B.
+
+    >>> project = await api.project("mnist", entity="me")
+    >>> async for sweep in project.sweeps():
+    ...     print(sweep.name)
+    """
+
+    @classmethod
+    def of(cls, record: ProjectRecord, session: Session) -> Self:
+        """The project that this record describes."""
+        project = cls(**asdict(record))
+        vars(project)["_session"] = session
+        return project
+
+    @property
+    def url(self) -> str:
+        """The project's page for people."""
+        return f"{app_url(self._session.settings.base_url)}/{self.entity}/{self.name}/workspace"
+
+    def runs(
+        self,
+        filters: Mapping[str, Any] | None = None,
+        order: str | None = "-created_at",
+        per_page: int = 50,
+        include: Collection[Part] = ALL_PARTS,
+    ) -> Runs:
+        """Its runs, as `api.runs()` gives them."""
+        path = f"{self.entity}/{self.name}"
+        session = self._session
+        return Runs(session, Defaults(session), path, filters, order, per_page, include)
+
+    def sweeps(self, per_page: int = 50) -> Sweeps:
+        """Its sweeps."""
+        return Sweeps(self._session, self.entity, self.name, per_page)
+
+    @property
+    def _session(self) -> Session:
+        session: Session = vars(self)["_session"]
+        return session
+
+
+class Projects(Listing[Project]):
+    """The projects of an entity. Nothing is sent until they are used.
+
+    >>> async for project in api.projects("me"):
+    ...     print(project.name, project.created_at)
+    """
+
+    def __init__(
+        self, session: Session, entity: Callable[[], Awaitable[str]], per_page: int
+    ) -> None:
+        super().__init__(session)
+        self._entity = entity
+        self._per_page = per_page
+
+    async def count(self) -> int:
+        """How many there are; W&B has to be asked for all of them."""
+        async with aclosing(self._pages()) as pages:
+            return sum([len(page) async for page in pages])
+
+    async def _pages(self) -> AsyncGenerator[list[Project]]:
+        entity = await self._entity()
+
+        async def page(cursor: str | None) -> Connection[ProjectRecord]:
+            found = await self._session.recall(list_projects(entity, self._per_page, cursor))
+            return found.models or Connection()
+
+        async with aclosing(pages_of(page)) as pages:
+            async for records in pages:
+                yield [Project.of(record, self._session) for record in records]

@@ -1,0 +1,110 @@
+"""`Sweep` and `Sweeps`: searches for good configurations, and the runs that they have made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Self
+
+from msgspec.structs import asdict, replace
+
+from aiowandb.api.defaults import Defaults
+from aiowandb.api.listing import Listing
+from aiowandb.api.run import Run
+from aiowandb.api.runs import Runs
+from aiowandb.config import app_url
+from aiowandb.errors import NotFoundError
+from aiowandb.net import Session
+from aiowandb.net.paging import pages_of
+from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.record import ALL_PARTS
+from aiowandb.wire.sweeps import SweepRecord, SweepsProject, get_sweep, list_sweeps, order_key
+
+
+class Sweep(SweepRecord, frozen=True, kw_only=True, dict=True):
+    """A sweep of W&B.
+
+    >>> sweep = await api.sweep("entity/project/sweep_id")
+    >>> best = await sweep.best_run()
+    """
+
+    @classmethod
+    def of(cls, record: SweepRecord, session: Session, entity: str, project: str) -> Self:
+        """The sweep that this record describes."""
+        sweep = cls(**asdict(replace(record, entity=entity, project=project)))
+        vars(sweep)["_session"] = session
+        return sweep
+
+    @property
+    def url(self) -> str:
+        """The sweep's page for people."""
+        session: Session = vars(self)["_session"]
+        site = app_url(session.settings.base_url)
+        return f"{site}/{self.entity}/{self.project}/sweeps/{self.id}"
+
+    @property
+    def runs(self) -> Runs:
+        """The runs that it has made, the first one first."""
+        return self._runs("+created_at", 50)
+
+    async def best_run(self, order: str | None = None) -> Run | None:
+        """The run that is best by the metric of the configuration, or by `order`.
+
+        An order is `+name` where less is better and `-name` where more is; a name that is
+        no column is a metric. Without either, it is the newest run; None if there is no run.
+        """
+        wanted = self.order if order is None else order_key(order)
+        try:
+            return await self._runs(wanted or "-created_at", 1)[0]
+        except IndexError:
+            return None
+
+    def _runs(self, order: str, per_page: int) -> Runs:
+        session: Session = vars(self)["_session"]
+        path, filters = f"{self.entity}/{self.project}", {"sweep": self.id}
+        return Runs(session, Defaults(session), path, filters, order, per_page, ALL_PARTS)
+
+
+class Sweeps(Listing[Sweep]):
+    """The sweeps of a project. Nothing is sent until they are used.
+
+    >>> async for sweep in project.sweeps():
+    ...     print(sweep.name, sweep.state, sweep.run_count)
+    """
+
+    def __init__(self, session: Session, entity: str, project: str, per_page: int) -> None:
+        super().__init__(session)
+        self._entity = entity
+        self._project = project
+        self._per_page = per_page
+
+    async def count(self) -> int:
+        """How many there are."""
+        return (await self._ask(None)).total_sweeps
+
+    async def _pages(self) -> AsyncGenerator[list[Sweep]]:
+        async def page(cursor: str | None) -> Connection[SweepRecord]:
+            return (await self._ask(cursor)).sweeps
+
+        async with aclosing(pages_of(page)) as pages:
+            async for records in pages:
+                yield [
+                    Sweep.of(record, self._session, self._entity, self._project)
+                    for record in records
+                ]
+
+    async def _ask(self, cursor: str | None) -> SweepsProject:
+        asked = list_sweeps(self._entity, self._project, self._per_page, cursor)
+        project = (await self._session.recall(asked)).project
+        if project is None:
+            raise NotFoundError(f"Could not find project {self._entity}/{self._project}.")
+        return project
+
+
+async def find_sweep(session: Session, ref: RunRef) -> Sweep:
+    """The sweep of this path."""
+    project = (await session.recall(get_sweep(ref))).project
+    if project is None or project.sweep is None:
+        raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweep")
+    return Sweep.of(project.sweep, session, ref.entity, ref.project)

@@ -1,0 +1,142 @@
+"""Carries a plan out: rows of old parts and rows from W&B go into new parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pyarrow as pa
+from anyio.to_thread import run_sync
+
+from aiowandb.errors import (
+    AiowandbError,
+    AuthenticationError,
+    ConnectError,
+    ExportError,
+    RateLimitError,
+)
+from aiowandb.export.dataset import Dataset
+from aiowandb.export.draft import Draft
+from aiowandb.export.parquet import OldRows
+from aiowandb.export.parts import Held, Place
+from aiowandb.export.plan import NewPart, Plan, Work
+from aiowandb.export.result import RunFailure
+from aiowandb.export.schema import SchemaSurprise
+from aiowandb.history.columns import STEP
+from aiowandb.history.many import Lane
+
+_TIME = "_timestamp"
+# What fails for one run in one of these ways would fail for all of them.
+_FATAL = (AuthenticationError, ConnectError, ExportError, RateLimitError)
+
+
+async def carry_out(
+    plan: Plan, dataset: Dataset, lanes: AsyncIterator[Lane]
+) -> tuple[RunFailure, ...]:
+    """Write the parts of the plan; give the runs whose rows could not be had.
+
+    The lanes are those of the runs that the plan fetches, in its order.
+    """
+    await run_sync(dataset.begin, plan)
+    collector = _Collector(dataset, lanes)
+    try:
+        for new in plan.new:
+            await collector.write_part(new)
+    finally:
+        await collector.close()
+    await run_sync(dataset.end)
+    return tuple(collector.failed)
+
+
+class _Collector:
+    """Writes one part after another."""
+
+    def __init__(self, dataset: Dataset, lanes: AsyncIterator[Lane]) -> None:
+        self.failed: list[RunFailure] = []
+        self._dataset = dataset
+        self._lanes = lanes
+        self._old = OldRows(dataset.folder)
+        self._schema = dataset.schema
+
+    async def write_part(self, new: NewPart) -> None:
+        draft = await run_sync(Draft, self._dataset.draft(new), self._schema)
+        try:
+            runs = [held for work in new.works if (held := await self._write_run(draft, work))]
+            if runs or not new.works:
+                file = await run_sync(draft.finish)
+                await run_sync(self._dataset.widen, self._schema)
+                await run_sync(self._dataset.commit, new, file, tuple(runs))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_sync(draft.discard)
+
+    async def close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await run_sync(self._old.close)
+
+    async def _write_run(self, draft: Draft, work: Work) -> Held | None:
+        """Which rows of the run the part has then; None if it could not be had."""
+        start = draft.rows
+        if work.kept:
+            await run_sync(self._copy, draft, work.kept)
+        if not work.fetch:
+            return work.kept.held if work.kept else Held(work.listed)
+        copied = draft.rows
+        try:
+            return await self._fetch(draft, work)
+        except _Rewound:
+            # Its old rows are not true any more. It is new for the next plan.
+            draft.take_back(start)
+            return None
+        except _FATAL:
+            raise
+        except AiowandbError as error:
+            self.failed.append(RunFailure(work.listed.run, error))
+            draft.take_back(copied)
+            return work.kept.held if work.kept else None
+
+    async def _fetch(self, draft: Draft, work: Work) -> Held:
+        known = work.kept.held if work.kept else None
+        rows, last_step, last_time = (
+            (known.rows, known.last_step, known.last_time) if known else (0, -1, None)
+        )
+        async with await anext(self._lanes) as lane:
+            async for batch in lane:
+                if known:
+                    batch, known = _behind(known, batch), None
+                if batch.num_rows:
+                    await run_sync(self._add, draft, work.listed.run, batch)
+                    rows += batch.num_rows
+                    last_step, last_time = _last(batch)
+        if known:
+            raise _Rewound
+        return Held(work.listed, rows, last_step, last_time)
+
+    def _copy(self, draft: Draft, place: Place) -> None:
+        for batch in self._old.batches(self._dataset.path(place.part), place):
+            draft.write(self._schema.recast(batch), self._schema)
+
+    def _add(self, draft: Draft, run: str, batch: pa.RecordBatch) -> None:
+        try:
+            fitted = self._schema.fit(run, batch)
+        except SchemaSurprise as surprise:
+            self._schema = self._schema.widened(surprise.kinds)
+            fitted = self._schema.fit(run, batch)
+        draft.write(fitted, self._schema)
+
+
+class _Rewound(Exception):
+    """The last row that we have of a run is not W&B's any more."""
+
+
+def _behind(known: Held, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows behind the first one, which must be the last one that is known."""
+    if _last(batch.slice(0, 1)) != (known.last_step, known.last_time):
+        raise _Rewound
+    return batch.slice(1)
+
+
+def _last(batch: pa.RecordBatch) -> tuple[int, float | None]:
+    """Step and time of the last row."""
+    time = batch.column(_TIME)[-1].as_py() if _TIME in batch.schema.names else None
+    return batch.column(STEP)[-1].as_py(), time

@@ -1,0 +1,126 @@
+"""The journal of an export: what it is, and what of it is finished.
+
+One JSON record a line, each on the disk before the next step is taken. What was being
+written when the power went is a torn last line, which is as if it had never begun.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from aiowandb.errors import ExportError
+from aiowandb.export.folder import plain_errors
+from aiowandb.export.options import ExportOptions
+from aiowandb.export.parts import Part
+from aiowandb.history.kinds import Kind
+
+VERSION = 1
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Which runs are exported."""
+
+    host: str
+    project: str
+    filters: dict[str, Any] = {}
+    order: str = ""
+
+
+class _Record(msgspec.Struct, frozen=True, tag_field="record", tag=str.lower):
+    """Something that has happened."""
+
+
+class Begun(_Record, frozen=True):
+    """The first record: what is exported, and how."""
+
+    version: int
+    source: Source
+    options: ExportOptions
+
+
+class Widened(_Record, frozen=True):
+    """The columns of a dataset from now on, and which of them hold values that clash."""
+
+    dataset: str
+    kinds: dict[str, Kind]
+    clashes: tuple[str, ...] = ()
+
+
+class Planned(_Record, frozen=True):
+    """The parts by number that will be dropped once those that replace them are there."""
+
+    dataset: str
+    drops: tuple[int, ...]
+
+
+class Committed(_Record, frozen=True):
+    """A part that is whole."""
+
+    dataset: str
+    part: Part
+
+
+class Dropped(_Record, frozen=True):
+    """Parts by number that are no parts any more. What was planned is done with that."""
+
+    dataset: str
+    parts: tuple[int, ...]
+
+
+class Rendered(_Record, frozen=True):
+    """A file that was made of these parts by number."""
+
+    dataset: str
+    file: str
+    parts: tuple[int, ...]
+    size: int
+
+
+Record = Begun | Widened | Planned | Committed | Dropped | Rendered
+
+
+class Journal:
+    """The records of an export, in the order in which it happened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self.records: list[Record] = []
+
+    def open(self) -> None:
+        """Read what is there, and be ready to go on."""
+        with plain_errors(self._path):
+            text = self._path.read_bytes() if self._path.exists() else b""
+            whole = text[: text.rfind(b"\n") + 1]
+            self.records = [self._read(i, line) for i, line in enumerate(whole.splitlines(), 1)]
+            self._file = self._path.open("ab", buffering=0)
+            self._file.truncate(len(whole))
+
+    def append(self, record: Record) -> None:
+        """Write the record down, for good."""
+        assert self._file  # noqa: S101 - whoever writes has opened it
+        with plain_errors(self._path):
+            self._file.write(msgspec.json.encode(record) + b"\n")
+            os.fsync(self._file.fileno())
+        self.records.append(record)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+    def _read(self, number: int, line: bytes) -> Record:
+        try:
+            return _decode(line)
+        except msgspec.MsgspecError as error:
+            raise ExportError(
+                f"{self._path} cannot be understood (line {number}: {error}):"
+                " it is damaged, or of a newer aiowandb. Export with overwrite to start anew."
+            ) from error
+
+
+_decode: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode

@@ -1,0 +1,115 @@
+"""Parts as Parquet files: written so that the same rows give the same bytes, and read by row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aiowandb.export.folder import Folder
+from aiowandb.export.parts import Place
+
+# Small enough to be read in parallel and skipped by statistics, large enough to compress;
+# and of very many columns no more rows than fit into memory.
+_GROUP_ROWS = 131_072
+_GROUP_CELLS = 16_000_000
+_LEAST_ROWS = 1_024
+
+
+class ParquetSink:
+    """A Parquet file whose row groups and pages do not depend on how the rows were batched."""
+
+    def __init__(self, file: Any, schema: pa.Schema) -> None:
+        self._schema = schema
+        floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+        self._writer = pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            # Measurements hardly repeat: a dictionary of them costs CPU and makes the file larger.
+            use_dictionary=[field.name for field in schema if field.name not in floats],
+            use_byte_stream_split=floats,
+        )
+        self._group_rows = min(_GROUP_ROWS, max(_LEAST_ROWS, _GROUP_CELLS // len(schema)))
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(batch)
+        self._waiting_rows += batch.num_rows
+        while self._waiting_rows >= self._group_rows:
+            self._write_group()
+
+    def close(self) -> None:
+        try:
+            if self._waiting_rows:
+                self._write_group()
+            self._writer.close()
+        finally:
+            self._writer.is_open = False  # or its finaliser would fail once more, at any time
+
+    def _write_group(self) -> None:
+        waiting = pa.Table.from_batches(self._waiting, self._schema)
+        group, rest = waiting.slice(0, self._group_rows), waiting.slice(self._group_rows)
+        group = _plain_dictionaries(group).combine_chunks()
+        self._writer.write_table(group, row_group_size=self._group_rows)
+        self._waiting, self._waiting_rows = rest.to_batches(), rest.num_rows
+
+
+def _plain_dictionaries(table: pa.Table) -> pa.Table:
+    """Dictionaries of the values that are there, in their order, and of no others."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            values = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field, values.combine_chunks().dictionary_encode())
+    return table
+
+
+def count_values(path: Path, columns: Collection[str]) -> Counter[str]:
+    """How many values, nulls aside, the columns of a file have."""
+    counts = Counter[str]()
+    with pq.ParquetFile(path) as file:
+        places = {name: i for i, name in enumerate(file.schema_arrow.names) if name in columns}
+        for group in range(file.metadata.num_row_groups):
+            for name, place in places.items():
+                statistics = file.metadata.row_group(group).column(place).statistics
+                counts[name] += statistics.num_values
+    return counts
+
+
+class OldRows:
+    """The rows of parts, read run by run; to be closed."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._files: dict[str, pq.ParquetFile] = {}
+        # Neighbours in a new part often were neighbours in an old one.
+        self._group = lru_cache(maxsize=2)(self._read_group)
+
+    def batches(self, path: str, place: Place) -> Iterator[pa.RecordBatch]:
+        """The rows of one run, whose part is the file at this path."""
+        if path not in self._files:
+            self._files[path] = pq.ParquetFile(self._folder.path(path))
+        metadata = self._files[path].metadata
+        first, last = place.offset, place.offset + place.held.rows
+        start = 0
+        for index in range(metadata.num_row_groups):
+            end = start + metadata.row_group(index).num_rows
+            if start < last and end > first:
+                begin = max(first - start, 0)
+                group = self._group(path, index)
+                yield from group.slice(begin, min(last, end) - start - begin).to_batches()
+            start = end
+
+    def close(self) -> None:
+        self._group.cache_clear()
+        for file in self._files.values():
+            file.close()
+
+    def _read_group(self, path: str, index: int) -> pa.Table:
+        return self._files[path].read_row_group(index)

@@ -1,0 +1,45 @@
+"""`Project` and `Projects` without `await`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from aiowandb import api
+from aiowandb.sync.listing import Indexed
+from aiowandb.sync.runs import Runs
+from aiowandb.sync.sweeps import Sweeps
+from aiowandb.twins import Shared, Twin, blocking, each, giving, iterating, making, paged
+
+
+class Project(Twin[api.Project]):
+    """A project of W&B.
+
+    >>> for sweep in api.project("mnist", entity="me").sweeps():
+    ...     print(sweep.name)
+    """
+
+    id = Shared[str]()
+    name = Shared[str]()
+    entity = Shared[str]()
+    path = Shared[list[str]]()
+    url = Shared[str]()
+    created_at = Shared[datetime | None]()
+
+    runs = making(api.Project.runs, Runs)
+    sweeps = making(api.Project.sweeps, Sweeps)
+
+
+class Projects(Indexed[api.Projects, Project]):
+    """The projects of an entity. Nothing is sent until they are used.
+
+    >>> for project in api.projects("me"):
+    ...     print(project.name, project.created_at)
+    """
+
+    _kind = Project
+    pages = iterating(api.Projects.pages, each(Project))
+    count = blocking(api.Projects.count)
+    to_list = giving(api.Projects.to_list, each(Project))
+
+    __iter__ = paged(api.Projects.__aiter__, each(Project))
+    __len__ = count

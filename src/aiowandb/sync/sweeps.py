@@ -1,0 +1,62 @@
+"""`Sweep` and `Sweeps` without `await`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from aiowandb import api
+from aiowandb.sync.listing import Indexed
+from aiowandb.sync.runs import Run, Runs
+from aiowandb.twins import Shared, Twin, blocking, each, giving, if_any, iterating, paged
+
+
+class Sweep(Twin[api.Sweep]):
+    """A sweep of W&B.
+
+    >>> sweep = api.sweep("entity/project/sweep_id")
+    >>> best = sweep.best_run()
+    """
+
+    id = Shared[str]()
+    storage_id = Shared[str]()
+    entity = Shared[str]()
+    project = Shared[str]()
+    path = Shared[list[str]]()
+    url = Shared[str]()
+    name = Shared[str]()
+    display_name = Shared[str | None]()
+    method = Shared[str | None]()
+    state = Shared[str | None]()
+    description = Shared[str | None]()
+    best_loss = Shared[float | None]()
+    config = Shared[dict[str, Any]]()
+    config_text = Shared[str]()
+    created_at = Shared[datetime | None]()
+    updated_at = Shared[datetime | None]()
+    run_count = Shared[int | None]()
+    expected_run_count = Shared[int | None]()
+    order = Shared[str | None]()
+
+    best_run = giving(api.Sweep.best_run, if_any(Run))
+
+    @property
+    def runs(self) -> Runs:
+        """The runs that it has made, the first one first."""
+        return Runs(self._async.runs, self._portal)
+
+
+class Sweeps(Indexed[api.Sweeps, Sweep]):
+    """The sweeps of a project. Nothing is sent until they are used.
+
+    >>> for sweep in project.sweeps():
+    ...     print(sweep.name, sweep.state, sweep.run_count)
+    """
+
+    _kind = Sweep
+    pages = iterating(api.Sweeps.pages, each(Sweep))
+    count = blocking(api.Sweeps.count)
+    to_list = giving(api.Sweeps.to_list, each(Sweep))
+
+    __iter__ = paged(api.Sweeps.__aiter__, each(Sweep))
+    __len__ = count

@@ -1,0 +1,62 @@
+"""Projects: one, or those of an entity."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.times import aware
+
+_PROJECT = """
+query GetProject($entity: String!, $name: String!) {
+  project(name: $name, entityName: $entity) { id name entityName createdAt }
+}"""
+
+_PROJECTS = """
+query GetProjects($entity: String, $perPage: Int, $cursor: String) {
+  models(entityName: $entity, first: $perPage, after: $cursor) {
+    edges { node { id name entityName createdAt } }
+    pageInfo { endCursor hasNextPage }
+  }
+}"""
+
+
+class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="camel"):
+    """A project."""
+
+    id: str
+    name: str
+    entity: str = msgspec.field(name="entityName")
+    created_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "created_at", aware(self.created_at))
+
+    @property
+    def path(self) -> list[str]:
+        """Entity and name."""
+        return [self.entity, self.name]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.entity}/{self.name}>"
+
+
+class ProjectData(msgspec.Struct):
+    project: ProjectRecord | None
+
+
+class ProjectsData(msgspec.Struct):
+    models: Connection[ProjectRecord] | None
+
+
+def get_project(entity: str, name: str) -> Operation[ProjectData]:
+    return Operation("GetProject", _PROJECT, {"entity": entity, "name": name}, ProjectData)
+
+
+def list_projects(entity: str, per_page: int, cursor: str | None) -> Operation[ProjectsData]:
+    """A page of an entity's projects."""
+    variables = {"entity": entity, "perPage": per_page, "cursor": cursor}
+    return Operation("GetProjects", _PROJECTS, variables, ProjectsData)

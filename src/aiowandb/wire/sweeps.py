@@ -1,0 +1,148 @@
+"""Sweeps: what they search, how far they are, and how their runs are told from others."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from aiowandb.errors import ServerError, UsageError
+from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.times import aware
+
+_FIELDS = """
+fragment SweepFields on Sweep {
+  id name displayName method state description bestLoss config createdAt updatedAt
+  runCount runCountExpected
+}"""
+
+_SWEEP = f"""
+query GetSweep($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ ...SweepFields }} }}
+}}{_FIELDS}"""
+
+_SWEEPS = f"""
+query GetSweeps($entity: String!, $project: String!, $perPage: Int, $cursor: String) {{
+  project(name: $project, entityName: $entity) {{
+    totalSweeps
+    sweeps(first: $perPage, after: $cursor) {{
+      edges {{ node {{ ...SweepFields }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }}
+}}{_FIELDS}"""
+
+_COLUMNS = frozenset({"createdAt", "updatedAt", "name", "sweep"})
+_PREFIXES = frozenset({"config", "summary_metrics", "tags"})
+
+
+class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="camel"):
+    """A sweep. `id` is the short id in its URL, `config_text` its configuration in YAML."""
+
+    storage_id: str = msgspec.field(name="id")
+    id: str = msgspec.field(name="name")
+    display_name: str | None = None
+    method: str | None = None
+    state: str | None = None
+    description: str | None = None
+    best_loss: float | None = None
+    config_text: str = msgspec.field(name="config", default="")
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    run_count: int | None = None
+    expected_run_count: int | None = msgspec.field(name="runCountExpected", default=None)
+    # Not in the answer: whoever asked fills them in.
+    entity: str = ""
+    project: str = ""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "created_at", aware(self.created_at))
+        msgspec.structs.force_setattr(self, "updated_at", aware(self.updated_at))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration, decoded. Needs PyYAML: `pip install 'aiowandb[sweeps]'`."""
+        try:
+            yaml = importlib.import_module("yaml")
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                "The configuration of a sweep is YAML: pip install 'aiowandb[sweeps]',"
+                " or read config_text."
+            ) from error
+        try:
+            found = yaml.safe_load(self.config_text)
+        except yaml.YAMLError as error:
+            raise ServerError(
+                f"The configuration of sweep {self.id} is no YAML: {error}"
+            ) from error
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def name(self) -> str:
+        """The name that it was given, or its id."""
+        return self.display_name or self.config.get("name") or self.id
+
+    @property
+    def order(self) -> str | None:
+        """The order that puts the best run first, or None if no metric is configured."""
+        metric = self.config.get("metric")
+        if not isinstance(metric, Mapping) or "name" not in metric:
+            return None
+        sign = "-" if metric.get("goal") == "maximize" else "+"
+        return order_key(f"{sign}{metric['name']}")
+
+    @property
+    def path(self) -> list[str]:
+        """Entity, project and id; `api.sweep()` takes it."""
+        return [self.entity, self.project, self.id]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.entity}/{self.project}/{self.id} ({self.state})>"
+
+
+class SweepProject(msgspec.Struct):
+    sweep: SweepRecord | None
+
+
+class SweepData(msgspec.Struct):
+    project: SweepProject | None
+
+
+class SweepsProject(msgspec.Struct, rename="camel"):
+    sweeps: Connection[SweepRecord]
+    total_sweeps: int = 0
+
+
+class SweepsData(msgspec.Struct):
+    project: SweepsProject | None
+
+
+def order_key(text: str) -> str:
+    """An order of a sweep's runs: what is no column is a metric, and larger is better.
+
+    >>> order_key("val.acc"), order_key("+loss"), order_key("-config.lr")
+    ('-summary_metrics.val.acc', '+summary_metrics.loss', '-config.lr')
+    """
+    sign, key = (text[0], text[1:]) if text.startswith(("+", "-")) else ("-", text)
+    head, dot, _ = key.partition(".")
+    is_known = head in (_PREFIXES if dot else _COLUMNS)
+    return f"{sign}{key}" if is_known else f"{sign}summary_metrics.{key}"
+
+
+def get_sweep(ref: RunRef) -> Operation[SweepData]:
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
+    return Operation("GetSweep", _SWEEP, variables, SweepData)
+
+
+def list_sweeps(
+    entity: str, project: str, per_page: int, cursor: str | None
+) -> Operation[SweepsData]:
+    """A page of a project's sweeps."""
+    variables = {"entity": entity, "project": project, "perPage": per_page, "cursor": cursor}
+    return Operation("GetSweeps", _SWEEPS, variables, SweepsData)

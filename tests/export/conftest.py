@@ -1,0 +1,172 @@
+"""A project of one's own, in an embedded W&B that can be changed between two exports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import AsyncApi
+from aiowandb.api.runs import Runs
+from aiowandb.local import RunChanges, Store, create_app
+
+Row = Mapping[str, Any]
+
+
+class Project:
+    """Runs that are written straight into the store."""
+
+    path = "local/demo"
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._project, _ = store.projects.ensure("local", "demo")
+        self._made = 0
+
+    def log(self, name: str, rows: Sequence[Row], *, finish: bool = True) -> None:
+        """Add rows to the run's history, making the run if need be."""
+        run = self.store.runs.get(self._project, name)
+        if run is None:
+            self._made += 1
+            made_at = RunChanges(created_at=1_750_000_000 + self._made)
+            run, _ = self.store.runs.upsert(self._project, name, made_at)
+        self.store.history.append(run, [orjson.dumps(row).decode() for row in rows])
+        if finish:
+            self.store.finish(run)
+
+    def rewind(self, name: str, last_step: int) -> None:
+        self.store.history.rewind(self._run(name), last_step)
+
+    def delete(self, name: str) -> None:
+        self.store.runs.delete(self._run(name).id)
+
+    def _run(self, name: str) -> Any:
+        run = self.store.runs.get(self._project, name)
+        assert run
+        return run
+
+
+def steps(first: int, end: int, **values: Any) -> list[Row]:
+    """Rows with a step, a time and a loss each."""
+    return [
+        {"_step": step, "_timestamp": 1_750_000_000.25 + step, "loss": 1 / (step + 1), **values}
+        for step in range(first, end)
+    ]
+
+
+def history(folder: Path) -> pa.Table:
+    """The history in a folder, as a reader of datasets sees it."""
+    return pq.read_table(folder / "history")
+
+
+def places(folder: Path) -> list[tuple[str, int]]:
+    """Run and step of every row, in the order in which they lie."""
+    table = history(folder)
+    return list(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What a user finds in the folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".aiowandb-export" not in path.parts
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "wandb", crash_after=float("inf")) as store:
+        yield store
+
+
+@pytest.fixture
+def project(store: Store) -> Project:
+    return Project(store)
+
+
+class Server(httpx.AsyncBaseTransport):
+    """The embedded W&B in the process, with faults that a test can switch on.
+
+    Pages of poisoned runs are answered with an error, `failures` times; the first
+    `healthy_pages` of them go well. What it forgets is missing among the keys that it
+    says runs have. After some requests, nobody may answer at all.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._inner = httpx.ASGITransport(create_app(store))
+        self.poisoned: set[str] = set()
+        self.healthy_pages = 0
+        self.failures = math.inf
+        self.forgets: set[str] = set()
+        self.requests_until_gone = math.inf
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests_until_gone -= 1
+        if self.requests_until_gone < 0:
+            raise httpx.ConnectError("connection refused", request=request)
+        if request.method == "POST" and self._is_poisoned(orjson.loads(request.content)):
+            return httpx.Response(200, json={"errors": [{"message": "the run is poisoned"}]})
+        response = await self._inner.handle_async_request(request)
+        if self.forgets and request.method == "POST":
+            return await self._forgetful(response)
+        return response
+
+    async def _forgetful(self, response: httpx.Response) -> httpx.Response:
+        answer = orjson.loads(await response.aread())
+        for edge in answer["data"]["project"].get("runs", {}).get("edges", ()):
+            keys = edge["node"]["historyKeys"]["keys"]
+            for key in self.forgets.intersection(keys):
+                del keys[key]
+        return httpx.Response(200, json=answer)
+
+    def _is_poisoned(self, asked: Any) -> bool:
+        names = set(map(str, asked["variables"].values()))
+        if not asked["operationName"].startswith("HistoryPage") or names.isdisjoint(self.poisoned):
+            return False
+        self.healthy_pages -= 1
+        if self.healthy_pages >= 0:
+            return False
+        self.failures -= 1
+        return self.failures >= 0
+
+
+@pytest.fixture
+def server(store: Store) -> Server:
+    return Server(store)
+
+
+@pytest.fixture
+async def api(store: Store, server: Server) -> AsyncIterator[AsyncApi]:
+    async with AsyncApi(
+        store.local_key,
+        base_url="http://wandb.in-process",
+        entity="local",
+        timeout=1,
+        transport=server,
+    ) as api:
+        yield api
+
+
+@pytest.fixture
+def runs(api: AsyncApi, project: Project) -> Runs:
+    """The runs of the project, in the order in which they were made."""
+    return api.runs(project.path, order="+created_at")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts are full with a hundred rows."""
+    monkeypatch.setattr("aiowandb.export.pipeline.PART_ROWS", 100)

@@ -1,0 +1,80 @@
+"""One schema for all runs, whatever they have logged, and nothing lost on the way to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb.api.runs import Runs
+from aiowandb.export import Clash
+from aiowandb.export.schema import RowSchema, SchemaSurprise
+from aiowandb.history.columns import rows_to_batch
+from aiowandb.history.kinds import Kind
+
+from .conftest import Project, Server, history, steps
+
+pytestmark = pytest.mark.anyio
+
+
+def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> None:
+    batch = rows_to_batch([{"_step": 0, "a": "text", "new": 1}])
+    schema = RowSchema({"a": Kind.FLOAT})
+    with pytest.raises(SchemaSurprise) as caught:
+        schema.fit("r", batch)
+    wider = schema.widened(caught.value.kinds)
+    assert wider.fit("r", batch).to_pylist() == [
+        {"run_id": "r", "_step": 0, "a": '"text"', "new": 1}
+    ]
+    assert wider.clashes == {"a"}
+
+
+def test_rows_of_a_narrower_schema_are_cast_without_losing_a_value() -> None:
+    old = RowSchema({"a": Kind.FLOAT}).fit("r", rows_to_batch([{"_step": 0, "a": 0.5}]))
+    wider = RowSchema({"a": Kind.JSON, "b": Kind.TEXT})
+    assert wider.recast(old).to_pylist() == [{"run_id": "r", "_step": 0, "a": "0.5", "b": None}]
+
+
+async def test_ints_and_floats_are_floats(project: Project, runs: Runs, out: Path) -> None:
+    project.log("ints", [{"_step": 0, "x": 1}])
+    project.log("floats", [{"_step": 0, "x": 0.5}])
+    result = await runs.export(out)
+    assert history(out)["x"].to_pylist() == [1.0, 0.5]
+    assert result.clashes == ()
+
+
+async def test_numbers_and_text_are_json_texts_and_the_result_says_so(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("numbers", [{"_step": 0, "x": 1.5}, {"_step": 1, "x": 2.5}])
+    project.log("texts", [{"_step": 0, "x": "high"}, {"_step": 1, "y": 1}])
+    result = await runs.export(out)
+    assert history(out)["x"].to_pylist() == ["1.5", "2.5", '"high"', None]
+    assert result.clashes == (Clash("x", 3),)
+
+
+@pytest.mark.parametrize("finish", [True, False])
+async def test_columns_that_w_and_b_has_not_announced_are_there(
+    small_parts: None, project: Project, runs: Runs, server: Server, out: Path, finish: bool
+) -> None:
+    for name, values in (("a", {}), ("b", {"late": 1}), ("c", {"late": "text"}), ("d", {})):
+        project.log(name, steps(0, 120, **values), finish=finish)
+    server.forgets = {"late"}
+    result = await runs.export(out)
+    assert history(out)["late"].to_pylist() == (
+        [None] * 120 + ["1"] * 120 + ['"text"'] * 120 + [None] * 120
+    )
+    schemas = {pq.read_schema(path).to_string() for path in (out / "history").iterdir()}
+    assert len(schemas) == 1
+    assert result.clashes == (Clash("late", 240),)
+
+
+async def test_ten_thousand_columns_are_no_matter(project: Project, runs: Runs, out: Path) -> None:
+    for number in range(20):
+        values = {f"layer{number}/{i}": float(i) for i in range(500)}
+        project.log(f"run-{number}", [{"_step": 0, **values}], finish=number % 2 > 0)
+    await runs.export(out)
+    table = history(out)
+    assert (table.num_rows, table.num_columns) == (20, 10_002)
+    assert table["layer7/42"].to_pylist() == [None] * 7 + [42.0] + [None] * 12

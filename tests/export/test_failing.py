@@ -1,0 +1,162 @@
+"""What goes wrong: with single runs, with W&B as a whole, with the disk, with the folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from aiowandb import ConnectError, ExportError
+from aiowandb.api.runs import Runs
+from aiowandb.export.lock import held
+
+from .conftest import Project, Server, contents, places, steps
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_run_that_fails_is_named_and_the_others_are_there(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 10), finish=False)
+    server.poisoned = {"b"}
+    result = await runs.export(out)
+    assert [failure.run for failure in result.failed] == ["b"]
+    assert "the run is poisoned" in str(result.failed[0].error)
+    assert {run for run, _ in places(out)} == {"a", "c"}
+
+
+async def test_the_next_export_tries_just_the_runs_that_failed(
+    project: Project, runs: Runs, server: Server, out: Path, tmp_path: Path
+) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 10), finish=False)
+    server.poisoned = {"b"}
+    await runs.export(out)
+    server.poisoned = set()
+    result = await runs.export(out)
+    assert (result.failed, result.requests) == ((), 3)  # the list, one plan, one page
+    await runs.export(tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+async def test_a_run_that_fails_once_is_tried_again_at_the_end(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 10), finish=False)
+    server.poisoned, server.failures = {"b"}, 1
+    result = await runs.export(out)
+    assert result.failed == ()
+    assert {run for run, _ in places(out)} == {"a", "b", "c"}
+
+
+async def test_a_run_that_fails_half_way_leaves_no_rows(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name, rows in (("a", 10), ("b", 3000), ("c", 10)):
+        project.log(name, steps(0, rows), finish=False)
+    server.poisoned, server.healthy_pages = {"b"}, 1
+    result = await runs.export(out)
+    assert [failure.run for failure in result.failed] == ["b"]
+    assert places(out) == [("a", i) for i in range(10)] + [("c", i) for i in range(10)]
+
+
+async def test_what_is_there_of_a_run_stays_when_its_new_steps_fail(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    project.log("a", steps(0, 10), finish=False)
+    await runs.export(out)
+    project.log("a", steps(10, 20), finish=False)
+    server.poisoned = {"a"}
+    result = await runs.export(out)
+    assert [failure.run for failure in result.failed] == ["a"]
+    assert places(out) == [("a", i) for i in range(10)]
+    server.poisoned = set()
+    await runs.export(out)
+    assert places(out) == [("a", i) for i in range(20)]
+
+
+async def test_finished_parts_stay_when_the_server_goes(
+    small_parts: None, project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name, rows in (("a", 120), ("b", 9000), ("c", 9000)):
+        project.log(name, steps(0, rows), finish=False)
+    server.requests_until_gone = 10
+    with pytest.raises(ConnectError):
+        await runs.export(out)
+    finished = contents(out)
+    assert "history/part-00000.parquet" in finished
+    server.requests_until_gone = math.inf
+    result = await runs.export(out)
+    assert result.rows == 18_120
+    assert finished.items() <= contents(out).items()
+
+
+async def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
+    small_parts: None, project: Project, runs: Runs, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 200))
+    open_stream = pa.output_stream
+
+    def full_for_the_second(path: str, **settings: Any) -> pa.NativeFile:
+        return open_stream("/dev/full" if "history-1" in path else path, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.output_stream", full_for_the_second)
+        with pytest.raises(ExportError, match="Cannot write .*: No space left on device"):
+            await runs.export(out)
+    finished = contents(out)
+    assert finished.keys() == {"runs.parquet", "history/part-00000.parquet"}
+    await runs.export(out)
+    assert finished.items() <= contents(out).items()
+    assert len(places(out)) == 400
+
+
+async def test_a_folder_that_somebody_exports_into_names_who_that_is(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    with held(out), pytest.raises(ExportError, match=f"by process {os.getpid()} on .* since 20"):
+        await runs.export(out)
+    await runs.export(out)
+
+
+async def test_another_export_into_an_old_folder_is_refused_and_says_what_differs(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 10))
+    await runs.export(out)
+    before = contents(out)
+    with pytest.raises(ExportError, match="format 'parquet' there, 'csv' here"):
+        await runs.export(out, format="csv")
+    assert contents(out) == before
+    await runs.export(out, format="csv", overwrite=True)
+    assert contents(out).keys() == {"runs.csv", "history.csv"}
+
+
+async def test_files_that_no_export_of_ours_has_made_are_not_overwritten(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    mine = out / "history" / "mine.parquet"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"precious")
+    with pytest.raises(ExportError, match=r"has history/mine\.parquet"):
+        await runs.export(out)
+    assert mine.read_bytes() == b"precious"
+
+
+async def test_a_journal_that_is_damaged_is_not_guessed_at(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out)
+    journal = out / ".aiowandb-export" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"committed", b"comitted"))
+    with pytest.raises(ExportError, match=r"journal\.jsonl cannot be understood \(line 3"):
+        await runs.export(out)
+    await runs.export(out, overwrite=True)

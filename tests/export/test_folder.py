@@ -1,0 +1,71 @@
+"""Files appear whole, complaints are readable, and the journal survives a torn line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiowandb import ExportError, TimeoutError
+from aiowandb.export.folder import Folder, plain_errors
+from aiowandb.export.journal import VERSION, Begun, Dropped, Journal, Source
+from aiowandb.export.options import ExportOptions
+
+BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
+
+
+def test_a_draft_takes_its_name_when_it_is_put(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.prepare()
+    draft = folder.draft("history/x")
+    draft.write_text("rows")
+    assert folder.names("history") == []
+    folder.put(draft, "history/x")
+    assert (tmp_path / "history" / "x").read_text() == "rows"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    folder = Folder(tmp_path)
+    folder.prepare()
+    folder.draft("y").touch()
+    with pytest.raises(ExportError, match=f"Cannot write {tmp_path / 'x'}: Is a directory"):
+        folder.put(folder.draft("y"), "x")
+
+
+def test_a_time_out_is_not_taken_for_a_full_disk() -> None:
+    with pytest.raises(TimeoutError, match="no answer"), plain_errors("x"):
+        raise TimeoutError("no answer")
+
+
+def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    for record in (BEGUN, Dropped("history", (1, 2))):
+        journal.append(record)
+    journal.close()
+    again = opened(tmp_path)
+    assert again.records == [BEGUN, Dropped("history", (1, 2))]
+    again.close()
+
+
+@pytest.mark.parametrize("lost", range(1, 12))
+def test_a_torn_last_line_is_as_if_it_had_never_begun(tmp_path: Path, lost: int) -> None:
+    journal = opened(tmp_path)
+    for record in (BEGUN, Dropped("history", (1, 2))):
+        journal.append(record)
+    journal.close()
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-lost])
+    again = opened(tmp_path)
+    assert again.records == [BEGUN]
+    again.append(Dropped("history", (3,)))
+    again.close()
+    last = opened(tmp_path)
+    assert last.records == [BEGUN, Dropped("history", (3,))]
+    last.close()
+
+
+def opened(folder: Path) -> Journal:
+    journal = Journal(folder / "journal.jsonl")
+    journal.open()
+    return journal

@@ -1,0 +1,84 @@
+"""Killed at any instant, an export that is started again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiowandb.local import Store, create_app, serve_in_thread
+
+from .conftest import Project, contents, steps
+
+EXPORT = """
+import sys
+from aiowandb import Api
+from aiowandb.export import pipeline
+
+url, key, path, folder, format = sys.argv[1:]
+pipeline.PART_ROWS = 300
+with Api(key, base_url=url) as api:
+    api.runs(path, order="+created_at").export(folder, format=format)
+"""
+
+
+class Exporter:
+    """Exports of one project in processes of their own."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._command = [sys.executable, "-c", EXPORT, url, key, Project.path]
+
+    def start(self, folder: Path, format: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._command, folder, format], stderr=subprocess.DEVNULL)
+
+    def finish(self, folder: Path, format: str) -> float:
+        """Export undisturbed; give the seconds that it took."""
+        started = time.monotonic()
+        assert self.start(folder, format).wait() == 0
+        return time.monotonic() - started
+
+    def kill(self, folder: Path, format: str, seconds: float) -> None:
+        """Export for so long and no longer."""
+        with self.start(folder, format) as process:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture
+def exporter(store: Store, project: Project) -> Iterator[Exporter]:
+    for number in range(24):
+        values = {"note": "x"} if number == 20 else {}
+        project.log(f"run-{number:02}", steps(0, 120, **values), finish=number % 5 > 0)
+    with serve_in_thread(create_app(store, latency=0.02)) as url:
+        yield Exporter(url, store.local_key)
+
+
+def kill_often(exporter: Exporter, folder: Path, format: str, kills: int) -> None:
+    undisturbed = folder / "undisturbed"
+    seconds = exporter.finish(undisturbed, format)
+    chance = random.Random(kills)
+    for number in range(kills):
+        # Most of the time it is far enough to have something to lose; a finished one starts anew.
+        out = folder / f"killed-{number // 5}"
+        exporter.kill(out, format, chance.uniform(seconds * 0.4, seconds))
+    for out in folder.glob("killed-*"):
+        exporter.finish(out, format)
+        assert contents(out) == contents(undisturbed)
+
+
+def test_five_kills_cost_nothing(exporter: Exporter, tmp_path: Path) -> None:
+    kill_often(exporter, tmp_path / "out", "parquet", 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_fifty_kills_cost_nothing(exporter: Exporter, tmp_path: Path, format: str) -> None:
+    kill_often(exporter, tmp_path / "out", format, 50)

@@ -1,0 +1,138 @@
+"""What an export decides to write, before it asks for a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiowandb.export.parts import Held, Listed, Part
+from aiowandb.export.plan import Plan, plan_parts
+
+FULL = 100
+
+
+def run(name: str, rows: int = 60) -> Listed:
+    return Listed(name, f"id of {name}", rows, rows - 1)
+
+
+def part(number: int, *runs: Listed, schema: int = 1, file: str | None = None) -> Part:
+    held = tuple(Held(run, run.weight, run.last_step) for run in runs)
+    return Part(number, file or f"part-{number:05}.parquet", schema, 1, held)
+
+
+def plan(runs: Sequence[Listed], parts: Sequence[Part], *, split: bool = False) -> Plan:
+    number = max((part.number for part in parts), default=-1) + 1
+    return plan_parts(runs, parts, schema=1, next_number=number, part_rows=FULL, split=split)
+
+
+def layout(planned: Plan) -> list[tuple[str, str]]:
+    """File and runs of the new parts; what is asked for in capitals, what is copied in small."""
+    return [
+        (
+            new.file.removesuffix(".parquet"),
+            "".join(
+                work.listed.run.upper() if work.fetch else work.listed.run for work in new.works
+            ),
+        )
+        for new in planned.new
+    ]
+
+
+def carried_out(planned: Plan, parts: Sequence[Part]) -> list[Part]:
+    kept = [part for part in parts if part.number not in planned.drops]
+    return kept + [
+        part(new.number, *(work.listed for work in new.works), file=new.file) for new in planned.new
+    ]
+
+
+def test_a_part_ends_with_the_run_that_fills_it() -> None:
+    assert layout(plan([run(name) for name in "abcde"], [])) == [
+        ("part-00000", "AB"),
+        ("part-00001", "CD"),
+        ("part-00002", "E"),
+    ]
+
+
+def test_no_runs_are_an_empty_part() -> None:
+    assert layout(plan([], [])) == [("part-00000", "")]
+    assert not plan([], [part(0)])
+
+
+def test_a_run_without_rows_is_not_asked_for() -> None:
+    assert layout(plan([run("a", 0)], [])) == [("part-00000", "a")]
+
+
+def test_an_export_that_was_interrupted_goes_on_as_it_had_begun() -> None:
+    runs = [run(name) for name in "abcdefg"]
+    whole = plan(runs, [])
+    for finished in range(1, len(whole.new)):
+        parts = carried_out(Plan(whole.new[:finished]), [])
+        rest = plan(runs, parts)
+        assert layout(rest) == layout(whole)[finished:]
+        assert not rest.drops
+
+
+def test_only_parts_that_are_touched_are_written_again() -> None:
+    parts = [part(0, run("a"), run("b")), part(1, run("c"), run("d")), part(2, run("e"))]
+    grown = [run(name, 80 if name == "c" else 60) for name in "abcde"]
+    planned = plan(grown, parts)
+    assert layout(planned) == [("part-00001", "Cd")]
+    assert planned.drops == {1}
+    assert [work.first_step for work in planned.fetched] == [59]
+
+
+def test_a_run_that_shrank_is_read_from_its_start() -> None:
+    planned = plan([run("a", 30)], [part(0, run("a"))])
+    assert [work.first_step for work in planned.fetched] == [0]
+
+
+def test_a_run_that_was_made_anew_under_its_name_is_read_from_its_start() -> None:
+    made_anew = Listed("a", "another id", 70, 69)
+    assert [work.first_step for work in plan([made_anew], [part(0, run("a"))]).fetched] == [0]
+
+
+def test_parts_of_an_old_schema_are_cast_under_their_names() -> None:
+    parts = [part(0, run("a"), run("b"), schema=0), part(1, run("c"), run("d"))]
+    planned = plan([run(name) for name in "abcd"], parts)
+    assert layout(planned) == [("part-00000", "ab")]
+    assert planned.drops == {0}
+
+
+def test_a_run_in_two_parts_is_where_it_was_written_last() -> None:
+    parts = [part(0, run("a"), run("b")), part(1, run("a", 70), file="part-00001.parquet")]
+    planned = plan([run("a", 70), run("b")], parts)
+    assert layout(planned) == [("part-00000", "b")]
+    assert planned.drops == {0}
+
+
+def test_split_gives_each_run_a_file_that_readers_find() -> None:
+    runs = [run("a"), run("../b"), run("_c"), run(".d")]
+    assert layout(plan(runs, [], split=True)) == [
+        ("a", "A"),
+        ("%2E.%2Fb", "../B"),
+        ("%5Fc", "_C"),
+        ("%2Ed", ".D"),
+    ]
+
+
+RUNS = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 150)), unique_by=lambda r: r[0]
+)
+
+
+@given(st.lists(RUNS, min_size=1, max_size=5))
+def test_after_any_changes_each_run_lies_in_one_part_and_nothing_is_left_to_do(
+    listings: list[list[tuple[str, int]]],
+) -> None:
+    parts: list[Part] = []
+    for listing in listings:
+        runs = [run(name, rows) for name, rows in listing]
+        parts = carried_out(plan(runs, parts), parts)
+        held = [held.listed for part in parts for held in part.runs]
+        assert sorted(held, key=str) == sorted(runs, key=str)
+        assert len({part.file for part in parts}) == len(parts)
+        assert not plan(runs, parts)
+        small = [part for part in parts if part.weight < FULL // 2]
+        assert len(small) <= 1
