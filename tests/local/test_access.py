@@ -56,6 +56,8 @@ async def test_open_access_makes_users_at_first_sight(store: Store) -> None:
     assert (ann.username, ann.entity, ann.is_admin) == ("ann", "ann", False)
     assert access.user(basic("ann")) == ann
     assert access.user(basic("../etc")) is None
+    assert [key.hint for key in access.keys(ann)] == ["ann"]
+    assert store.accounts.user_of_key("ann") is None, "with real keys it is none"
     assert access.user(basic(store.local_key)).username == "local"  # type: ignore[union-attr]
 
 

@@ -191,6 +191,62 @@ async def test_an_incremental_version_holds_what_its_base_held(client: Client, r
     assert set(manifest.json()["contents"]) == {"a", "b", "c"}
 
 
+async def test_processes_make_a_version_together(client: Client, run: Run) -> None:
+    """Each sends a patch; the version holds them all once one of them commits it."""
+    first = await announce(client, "d0", distributedID="group", clientID="one")
+    second = await announce(client, "d1", distributedID="group", clientID="two")
+    assert first["id"] == second["id"]
+    for files in ({"a": b"1", "both": b"1"}, {"b": b"2", "both": b"2"}):
+        await upload(client, first["id"], files, type="PATCH")
+    await client.ask(COMMIT, id=first["id"])
+    version = await found(client, "data", "files{totalCount edges{node{name directUrl}}}")
+    nodes = [edge["node"] for edge in version["files"]["edges"]]
+    content = {n["name"]: (await client.http.get(n["directUrl"])).content for n in nodes}
+    assert content == {"a": b"1", "b": b"2", "both": b"2"}
+    assert version["files"]["totalCount"] == 3
+    assert (await announce(client, "d2", distributedID="group"))["id"] != first["id"]
+
+
+async def test_a_file_is_found_without_its_link(client: Client, run: Run) -> None:
+    await log(client, "d0", {"a": b"one"})
+    hex_md5 = hashlib.md5(b"one").hexdigest()
+    for path in (
+        f"/artifacts/local/{hex_md5}",
+        f"/artifactsV2/default/local/demo/data/QXJ0aWZhY3Q6MQ==/{hex_md5}/a",
+        f"/artifactsV2/default/local/demo/data//{hex_md5}/a",
+    ):
+        assert (await client.http.get(path)).content == b"one"
+        assert (await client.keyless.get(path)).status_code == 401
+
+
+async def test_collections_are_filtered_and_ordered(client: Client, run: Run) -> None:
+    for name in ("b", "c", "a"):
+        await log(client, name, {"f": b"1"}, artifactCollectionName=name)
+
+    async def names(**page: Any) -> list[str]:
+        data = await client.ask(
+            """
+            query($filters: JSONString, $order: String) { project(name: "demo") {
+              artifactType(name: "dataset") {
+                artifactCollections(filters: $filters, order: $order) {
+                  totalCount edges { node { name } } } } } }
+            """,
+            **page,
+        )
+        found = data["project"]["artifactType"]["artifactCollections"]
+        assert found["totalCount"] == len(found["edges"])
+        return [edge["node"]["name"] for edge in found["edges"]]
+
+    assert await names(order="name") == ["a", "b", "c"]
+    assert await names(order="-name") == ["c", "b", "a"]
+    assert await names(filters='{"name": {"$in": ["a", "c"]}}', order="+createdAt") == ["c", "a"]
+
+
+async def test_a_storage_region_that_is_not_here_is_refused(client: Client, run: Run) -> None:
+    with pytest.raises(AssertionError, match="invalid storageRegion 'mars'"):
+        await announce(client, "d0", storageRegion="mars")
+
+
 async def test_aliases_move_and_are_removed(client: Client, run: Run) -> None:
     old = await log(client, "d0", {"a": b"1"})
     new = await log(client, "d1", {"a": b"2"})

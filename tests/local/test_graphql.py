@@ -99,9 +99,19 @@ async def test_what_does_not_exist_is_null(client: Client, project: Project) -> 
 async def test_ids_of_other_things_are_not_found(client: Client) -> None:
     for storage_id in ("nonsense", "UHJvamVjdDox", "UnVuOjk5"):
         status, message = await client.refusal(
-            "mutation($id: ID!){deleteRun(input:{id:$id}){clientMutationId}}", id=storage_id
+            "mutation($id: ID!){stopRun(input:{id:$id}){success}}", id=storage_id
         )
         assert (status, "not found" in message) == (404, True)
+
+
+async def test_a_run_may_be_deleted_twice(client: Client, store: Store, run: Run) -> None:
+    # Clients send a mutation again when its answer got lost.
+    found = (await client.ask('{project(name:"demo"){run(name:"r1"){id}}}'))["project"]["run"]
+    for _ in range(2):
+        await client.ask(
+            "mutation($id: ID!){deleteRun(input:{id:$id}){clientMutationId}}", id=found["id"]
+        )
+    assert store.runs.by_id(run.id) is None
 
 
 async def test_numbers_that_are_no_json_travel_as_strings(

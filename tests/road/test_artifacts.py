@@ -300,7 +300,7 @@ async def test_references_in_circles_are_refused(api: AsyncApi, made: Made, out:
 
 async def test_content_that_is_not_in_the_manifest_is_refused(made: Made, out: Path) -> None:
     def spoil(path: str, body: bytes) -> bytes:
-        return body.swapcase() if path.startswith("/artifacts/") else body
+        return body.swapcase() if path.startswith("/wandb_artifacts/") else body
 
     async with connected(made.store, spoil) as api:
         with pytest.raises(ContentError, match="its md5 is .*, and W&B says"):
@@ -313,7 +313,7 @@ async def test_a_link_that_has_expired_is_asked_for_again(made: Made, out: Path)
     refused: list[str] = []
 
     def refuse(path: str) -> bool:
-        first = path.startswith("/artifacts/") and path not in refused
+        first = path.startswith("/wandb_artifacts/") and path not in refused
         if first:
             refused.append(path)
         return first
@@ -325,7 +325,7 @@ async def test_a_link_that_has_expired_is_asked_for_again(made: Made, out: Path)
 
 
 async def test_a_link_that_stays_refused_is_an_error(made: Made, out: Path) -> None:
-    async with connected(made.store, refuse=lambda p: p.startswith("/artifacts/")) as api:
+    async with connected(made.store, refuse=lambda p: p.startswith("/wandb_artifacts/")) as api:
         with pytest.raises(AuthenticationError):
             await (await api.artifact("local/demo/data")).download(out)
 
@@ -346,7 +346,7 @@ async def test_a_cancelled_download_leaves_only_what_is_whole(made: Made, out: P
     with anyio.CancelScope() as scope:
 
         def leave(path: str, body: bytes) -> bytes:
-            if path.startswith("/artifacts/") and len(body) == 5000:
+            if path.startswith("/wandb_artifacts/") and len(body) == 5000:
                 scope.cancel()
             return body
 

@@ -197,9 +197,9 @@ class _Reader:
         refs: AsyncIterable[RunRef] | Iterable[RunRef],
         lanes: MemoryObjectSendStream[Lane],
     ) -> None:
-        projects = _of_one_project(refs, self._plan_size)
-        async with lanes, task_group() as tasks, aclosing(projects) as projects:
-            async for some in projects:
+        groups = _of_one_project(refs, self._plan_size)
+        async with lanes, aclosing(groups), task_group() as tasks:
+            async for some in groups:
                 plans = await plan_histories(self._session, some, self._plan_size)
                 for bundle in self._bundles(some, plans):
                     if bundle.windows:

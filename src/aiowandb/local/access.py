@@ -7,6 +7,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
+from aiowandb.local.store.records import ApiKey
+
 if TYPE_CHECKING:
     from aiowandb.local.store.records import User
     from aiowandb.local.store.store import Store
@@ -34,6 +36,14 @@ class Access:
         if known is None and self._open and _USERNAME.fullmatch(key):
             return self._store.accounts.ensure_user(key)
         return known
+
+    def keys(self, user: User) -> list[ApiKey]:
+        """The keys that log in as this user, among them the name itself under open access."""
+        keys = self._store.accounts.keys(user.id)
+        if self._open:
+            # It is not stored: the same data folder may be served with real keys later.
+            keys.insert(0, ApiKey(0, user.username[:6], "open access"))
+        return keys
 
     def may_use(self, user: User, entity: str) -> bool:
         """True if the entity is the user's own or a team's, or the user an administrator."""

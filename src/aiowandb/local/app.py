@@ -60,16 +60,25 @@ def create_app(
     api = _Api(store, access, history)
     content = Content(store, access, api.links)
     run = "/files/{entity}/{project}/{run}"
+    stored = "/wandb_artifacts/{entity}/{md5}"
+    manifest = "/manifests/{manifest:int}/wandb_manifest.json"
     routes = [
         Route("/graphql", api.graphql, methods=["POST"]),
         Route(f"{run}/file_stream", api.file_stream, methods=["POST"]),
         Route(f"{run}/{{name:path}}", content.get_run_file, methods=["GET", "HEAD"]),
         Route(f"{run}/{{name:path}}", content.put_run_file, methods=["PUT"]),
         Route("/exports/{token}.parquet", content.export, methods=["GET", "HEAD"]),
+        Route(stored, content.get_artifact_file, methods=["GET", "HEAD"]),
+        Route(stored, content.put_artifact_file, methods=["PUT"]),
+        # Where the SDK looks for a file of which it has no link.
         Route("/artifacts/{entity}/{md5}", content.get_artifact_file, methods=["GET", "HEAD"]),
-        Route("/artifacts/{entity}/{md5}", content.put_artifact_file, methods=["PUT"]),
-        Route("/manifests/{manifest:int}", content.get_manifest, methods=["GET", "HEAD"]),
-        Route("/manifests/{manifest:int}", content.put_manifest, methods=["PUT"]),
+        Route(
+            "/artifactsV2/{region}/{entity}/{place:path}/{md5}/{name}",
+            content.get_artifact_file,
+            methods=["GET", "HEAD"],
+        ),
+        Route(manifest, content.get_manifest, methods=["GET", "HEAD"]),
+        Route(manifest, content.put_manifest, methods=["PUT"]),
         Route("/healthz", _healthy, methods=["GET"]),
     ]
     return Traffic(

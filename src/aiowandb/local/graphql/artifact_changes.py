@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
+# The one that W&B's own local server has.
+_REGION = "minio-local"
+
 
 @dataclass(frozen=True, slots=True)
 class _Deleted:
@@ -37,6 +40,9 @@ class _Deleted:
 
 @resolvers.mutation("createArtifact")
 def create_artifact(context: Context, new: dict[str, Any]) -> dict[str, Any]:
+    region = new.get("storageRegion") or _REGION
+    if region not in (_REGION, "default"):
+        raise RefusedError(f"invalid storageRegion {region!r}: there is one here, {_REGION!r}")
     project, _ = ensure_project(context, new["projectName"], new["entityName"])
     run = context.store.runs.get(project, new["runName"]) if new.get("runName") else None
     names = [new.get("artifactCollectionName"), *(new.get("artifactCollectionNames") or ())]
@@ -47,6 +53,7 @@ def create_artifact(context: Context, new: dict[str, Any]) -> dict[str, Any]:
     announced = NewArtifact(
         digest=new["digest"],
         client_id=new.get("clientID"),
+        distributed_id=new.get("distributedID") or None,
         description=new.get("description"),
         metadata=new.get("metadata"),
         ttl_seconds=new.get("ttlDurationSeconds"),

@@ -32,7 +32,7 @@ _FILES_A_PAGE = 5000
 
 @dataclass(frozen=True, slots=True)
 class ClientIdMapping:
-    serverID: str  # noqa: N815 - the schema's name
+    server_id: str
 
 
 def find_artifact(context: Context, artifact_id: str) -> Artifact | None:
@@ -178,7 +178,7 @@ def files_of_version(
         [entry_view(entity, artifact, entry) for entry in page.items],
         page.cursors,
         has_next=page.has_next,
-        totalCount=artifact.file_count,
+        totalCount=lambda: context.store.manifests.count_entries(artifact.id, names or ()),
     )
 
 
@@ -212,12 +212,12 @@ def entry_view(entity: str, artifact: Artifact, entry: Entry) -> FileView:
 
 
 def content_path(entity: str, md5: str) -> str:
-    """Where the bytes with this base64 md5 are, in the layout that W&B calls V1."""
-    return f"/artifacts/{entity}/{hex_md5(md5)}"
+    """Where the bytes with this base64 md5 are."""
+    return f"/wandb_artifacts/{entity}/{hex_md5(md5)}"
 
 
 def manifest_path(manifest: Manifest) -> str:
-    return f"/manifests/{manifest.id}"
+    return f"/manifests/{manifest.id}/wandb_manifest.json"
 
 
 resolvers.fields("ArtifactManifest", id=lambda manifest: ids.encode("Manifest", manifest.id))

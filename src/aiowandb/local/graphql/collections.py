@@ -73,21 +73,13 @@ def artifact_type(project: Project, context: Context, name: str) -> ArtifactType
 
 
 @resolvers("Project", "artifactCollections")
-def collections_of_project(
-    project: Project, context: Context, after: str | None = None, first: int | None = None, **_: Any
-) -> Any:
-    return _collections(context, project.id, None, first, after)
+def collections_of_project(project: Project, context: Context, **page: Any) -> Any:
+    return _collections(context, project.id, None, **page)
 
 
 @resolvers("ArtifactType", "artifactCollections")
-def collections_of_type(
-    kind: ArtifactType,
-    context: Context,
-    after: str | None = None,
-    first: int | None = None,
-    **_: Any,
-) -> Any:
-    return _collections(context, kind.project_id, kind.id, first, after)
+def collections_of_type(kind: ArtifactType, context: Context, **page: Any) -> Any:
+    return _collections(context, kind.project_id, kind.id, **page)
 
 
 @resolvers("ArtifactType", "artifactCollection")
@@ -182,15 +174,25 @@ def artifact_of_member(member: Membership, context: Context) -> Artifact | None:
 
 
 def _collections(
-    context: Context, project_id: int, type_id: int | None, first: int | None, after: str | None
+    context: Context,
+    project_id: int,
+    type_id: int | None,
+    *,
+    filters: str | None = None,
+    order: str | None = None,
+    first: int | None = None,
+    after: str | None = None,
 ) -> Any:
     store = context.store.collections
-    page = store.page(project_id, type_id, first=page_size(first), after=after)
+    selected = parse_filters(filters)
+    page = store.page(
+        project_id, type_id, filters=selected, order=order, first=page_size(first), after=after
+    )
     return connection(
         page.items,
         page.cursors,
         has_next=page.has_next,
-        totalCount=lambda: store.count(project_id, type_id),
+        totalCount=lambda: store.count(project_id, type_id, selected),
     )
 
 

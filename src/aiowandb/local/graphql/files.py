@@ -132,6 +132,6 @@ resolvers.fields(
     "File",
     displayName=lambda file: file.name,
     digest=lambda file: file.md5,
-    storagePath=lambda file: file.path,
+    storagePath=lambda file: file.path.removeprefix("/"),
     uploadHeaders=lambda _: [],
 )

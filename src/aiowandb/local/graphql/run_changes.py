@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiowandb.local.graphql import ids
 from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.resolving import Resolvers
-from aiowandb.local.graphql.runs import require_run, run_by_storage_id
+from aiowandb.local.graphql.runs import require_run, run_by_id, run_by_storage_id
 from aiowandb.local.store.records import RunChanges
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ _TRANSITIONS = {
 
 @resolvers.mutation("deleteRun")
 def delete_run(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
-    run = run_by_storage_id(context, deletion["id"])
+    run_id = ids.row_id("Run", deletion["id"])
+    if context.store.runs.by_id(run_id) is None:
+        return {}  # clients send a mutation again when its answer got lost
+    run = run_by_id(context, run_id)
     if deletion.get("deleteArtifacts"):
         artifacts = context.store.artifacts
         while made := artifacts.of_run(run.id, "output", first=1000).items:

@@ -91,7 +91,7 @@ def list_runs(
 
 
 @resolvers("Project", "run")
-def run(project: Project, context: Context, name: str) -> Run | None:
+def run(project: Project, context: Context, name: str, **_: Any) -> Run | None:
     return context.store.runs.get(project, name)
 
 

@@ -34,9 +34,11 @@ def sweeps(
     context: Context,
     after: str | None = None,
     first: int | None = None,
-    filters: str | None = None,  # noqa: ARG001 - clients send it only if the feature is announced
+    filters: str | None = None,
 ) -> Any:
-    page = context.store.sweeps.page(project, first=page_size(first), after=after)
+    page = context.store.sweeps.page(
+        project, filters=parse_filters(filters), first=page_size(first), after=after
+    )
     return connection(page.items, page.cursors, has_next=page.has_next)
 
 
@@ -54,6 +56,7 @@ def upsert_sweep(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
         state=wanted.get("state"),
         controller=wanted.get("controller"),
         scheduler=wanted.get("scheduler"),
+        prior_runs=wanted.get("priorRunsFilters"),
     )
     if wanted.get("id"):
         known = _sweep_by_id(context, wanted["id"])
@@ -96,6 +99,16 @@ def runs_of_sweep(
 ) -> Any:
     selected = {"$and": [{"sweep": sweep.name}, parse_filters(filters) or {}]}
     return run_connection(context, _project(sweep, context), selected, order, first, after)
+
+
+@resolvers("Sweep", "priorRuns")
+def prior_runs(
+    sweep: Sweep, context: Context, first: int | None = None, after: str | None = None
+) -> Any:
+    if not sweep.prior_runs:
+        return whole_list([])
+    selected = parse_filters(sweep.prior_runs)
+    return run_connection(context, _project(sweep, context), selected, None, first, after)
 
 
 @resolvers("Sweep", "runCount")

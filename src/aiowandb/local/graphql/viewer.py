@@ -16,12 +16,14 @@ resolvers = Resolvers()
 # Names that the SDK asks for before it uses a feature; only what is implemented is announced.
 FEATURES = (
     "ARTIFACT_TAGS",
+    "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
     "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
     "FILESTREAM_GZIP",
     "LARGE_FILENAMES",
     "MARK_RUN_FILES_UPLOADED",
     "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "SWEEPS_QUERY_FILTERING",
     "TOTAL_COUNT_IN_FILE_CONNECTION",
     "UPDATE_RUN_STATE",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
@@ -58,7 +60,7 @@ def users(_: None, context: Context, query: str | None = None) -> Any:
 def api_keys(user: User, context: Context) -> Any:
     if user.id != context.viewer.id and not context.viewer.is_admin:
         return None
-    return whole_list(context.store.accounts.keys(user.id))
+    return whole_list(context.access.keys(user))
 
 
 @resolvers("User", "teams")
@@ -111,4 +113,5 @@ resolvers.fields(
     username=lambda member: member.user.username,
     name=lambda member: member.user.name,
     pending=lambda _: False,
+    accountType=lambda _: "USER",
 )

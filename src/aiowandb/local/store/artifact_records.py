@@ -36,6 +36,7 @@ class Artifact:
     id: int
     collection_id: int
     client_id: str | None
+    distributed_id: str | None
     state: str
     digest: str
     description: str | None
@@ -58,6 +59,7 @@ class NewArtifact:
 
     digest: str
     client_id: str | None = None
+    distributed_id: str | None = None
     description: str | None = None
     metadata: str | None = None
     ttl_seconds: int | None = None

@@ -40,14 +40,16 @@ class Artifacts:
             if known is None:
                 (artifact_id,) = connection.execute(
                     """
-                    INSERT INTO artifact (collection_id, client_id, state, digest, description,
-                        metadata, ttl_seconds, history_step, aliases, run_id, user_id,
+                    INSERT INTO artifact (collection_id, client_id, distributed_id, state, digest,
+                        description, metadata, ttl_seconds, history_step, aliases, run_id, user_id,
                         created_at, updated_at)
-                    VALUES (?, ?, 'PENDING', ?, ?, ?, ifnull(?, -2), ?, ?, ?, ?, ?, ?) RETURNING id
+                    VALUES (?, ?, ?, 'PENDING', ?, ?, ?, ifnull(?, -2), ?, ?, ?, ?, ?, ?)
+                    RETURNING id
                     """,
                     (
                         collection.id,
                         new.client_id,
+                        new.distributed_id,
                         new.digest,
                         new.description,
                         new.metadata,
@@ -249,7 +251,7 @@ class Artifacts:
             aliased = connection.execute(
                 """
                 SELECT 1 FROM alias JOIN membership ON membership.id = membership_id
-                WHERE artifact_id = ? AND alias.name <> 'latest'
+                WHERE artifact_id = ?
                 """,
                 (artifact.id,),
             ).fetchone()
@@ -270,18 +272,21 @@ class Artifacts:
 def _announced(
     connection: sqlite3.Connection, collection: Collection, new: NewArtifact
 ) -> int | None:
-    """The version that this is: announced before by the same client, or of the same content."""
+    """The version that this is: announced before by the same client or by another process that
+    has a part in it, or of the same content."""
     row = connection.execute(
         """
         SELECT id FROM artifact
         WHERE state <> 'DELETED' AND (client_id = :client
-            OR (:reuse AND collection_id = :collection AND digest = :digest
-                AND state = 'COMMITTED'))
+            OR (collection_id = :collection AND state = 'PENDING' AND distributed_id = :distributed)
+            OR (collection_id = :collection AND state = 'COMMITTED'
+                AND digest = :digest AND :reuse))
         ORDER BY state, id DESC LIMIT 1
         """,
         {
             "client": new.client_id,
-            "reuse": new.reuse_same_digest,
+            "distributed": new.distributed_id,
+            "reuse": new.reuse_same_digest and new.distributed_id is None,
             "collection": collection.id,
             "digest": new.digest,
         },

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from aiowandb.errors import UsageError
 from aiowandb.local.store.artifact_records import Alias, ArtifactType, Collection, Membership, Tag
+from aiowandb.local.store.conditions import Sql, every
+from aiowandb.local.store.fields import Field, column, fields_among, moment
+from aiowandb.local.store.filters import compile_filter
+from aiowandb.local.store.ordering import cursor_of, parse_order
 from aiowandb.local.store.records import Page
 
 if TYPE_CHECKING:
@@ -16,10 +20,25 @@ if TYPE_CHECKING:
     from aiowandb.local.store.database import Database
     from aiowandb.local.store.records import Project
 
-_COLLECTION = """
-    SELECT collection.*, artifact_type.name AS type_name
-    FROM collection JOIN artifact_type ON artifact_type.id = collection.type_id
+_FROM = "FROM collection JOIN artifact_type ON artifact_type.id = collection.type_id"
+_COLLECTION = f"SELECT collection.*, artifact_type.name AS type_name {_FROM}"
+_TAGS = """
+    SELECT value, type FROM (SELECT name AS value, 'text' AS type FROM collection_tag
+                             WHERE collection_id = collection.id)
 """
+_field = fields_among(
+    {
+        "name": column("collection.name", never_null=True),
+        "description": column("collection.description"),
+        "created_at": moment("collection.created_at"),
+        "createdAt": moment("collection.created_at"),
+        "updated_at": moment("collection.updated_at"),
+        "updatedAt": moment("collection.updated_at"),
+        "tag": Field(Sql("NULL"), Sql("'array'"), Sql(_TAGS)),
+        "tags": Field(Sql("NULL"), Sql("'array'"), Sql(_TAGS)),
+    },
+    "artifact collections",
+)
 _VERSION = re.compile(r"v(\d+)")
 
 
@@ -69,29 +88,36 @@ class Collections:
         return self._one("collection.id = ?", collection_id)
 
     def page(
-        self, project_id: int, type_id: int | None, *, first: int, after: str | None = None
+        self,
+        project_id: int,
+        type_id: int | None,
+        *,
+        filters: object = None,
+        order: str | None = None,
+        first: int,
+        after: str | None = None,
     ) -> Page[Collection]:
-        """Newest first; of one type or of all."""
-        before = int(after) if after and after.isdecimal() else 2**62
+        """Collections of one type or of all, newest first unless `order` says otherwise."""
+        ordering = parse_order(order or "-created_at", _field, "collection.id")
+        where = every([_of_type(project_id, type_id, filters), ordering.after(after)])
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
-                {_COLLECTION} WHERE collection.project_id = ? AND (? IS NULL OR type_id = ?)
-                AND collection.id < ? ORDER BY collection.id DESC LIMIT ?
+                SELECT collection.*, artifact_type.name AS type_name, {ordering.key.text} AS place
+                {_FROM} WHERE {where.text} ORDER BY {ordering.sql.text} LIMIT ?
                 """,
-                (project_id, type_id, type_id, before, first + 1),
+                (*ordering.key.parameters, *where.parameters, *ordering.sql.parameters, first + 1),
             ).fetchall()
-        found = [Collection(*row) for row in rows[:first]]
-        return Page(found, [str(collection.id) for collection in found], len(rows) > first)
+        found = [Collection(*row[:-1]) for row in rows[:first]]
+        cursors = [cursor_of(row["place"], row["id"]) for row in rows[:first]]
+        return Page(found, cursors, len(rows) > first)
 
-    def count(self, project_id: int, type_id: int | None) -> int:
+    def count(self, project_id: int, type_id: int | None, filters: object = None) -> int:
+        where = _of_type(project_id, type_id, filters)
         with self._database.read() as connection:
             (count,) = connection.execute(
-                """
-                SELECT count(*) FROM collection
-                WHERE project_id = ? AND (? IS NULL OR type_id = ?)
-                """,
-                (project_id, type_id, type_id),
+                f"SELECT count(*) FROM collection WHERE {where.text}",  # noqa: S608 - see Sql
+                where.parameters,
             ).fetchone()
         return int(count)
 
@@ -236,6 +262,13 @@ def set_alias(
         """,
         (alias, collection_id, artifact_id),
     )
+
+
+def _of_type(project_id: int, type_id: int | None, filters: object) -> Sql:
+    place = Sql(
+        "collection.project_id = ? AND (? IS NULL OR type_id = ?)", (project_id, type_id, type_id)
+    )
+    return every([place, compile_filter(filters, _field)])
 
 
 def _check_name(name: str) -> None:

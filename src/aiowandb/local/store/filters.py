@@ -1,4 +1,4 @@
-"""MongoDB-style filters over runs, compiled to parameterised SQL.
+"""MongoDB-style filters, compiled to parameterised SQL.
 
 Semantics are MongoDB's: a missing key equals null and nothing else, comparisons hold between
 values of one type only, `$ne` and `$nin` match where the key is missing, and a condition on a
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from aiowandb.errors import UsageError
 from aiowandb.local.store.conditions import Sql, every, negated, some, value
 from aiowandb.local.store.matching import check_pattern
-from aiowandb.local.store.run_fields import Field, StateRule, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from aiowandb.local.store.fields import Field, FieldOf
 
 _MAX_DEPTH = 40
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
@@ -28,9 +29,9 @@ class FilterError(UsageError):
     """A filter that W&B would refuse; the message says which part and why."""
 
 
-def compile_filter(filters: object, state_rule: StateRule) -> Sql:
-    """SQL that is true for the runs that `filters` selects; None selects all."""
-    return _document({} if filters is None else filters, state_rule, 0)
+def compile_filter(filters: object, field: FieldOf) -> Sql:
+    """SQL that is true for the rows that `filters` selects; None selects all."""
+    return _document({} if filters is None else filters, field, 0)
 
 
 def fields_of(filters: object) -> set[str]:
@@ -45,27 +46,27 @@ def fields_of(filters: object) -> set[str]:
     return names
 
 
-def _document(filters: object, rule: StateRule, depth: int) -> Sql:
+def _document(filters: object, field: FieldOf, depth: int) -> Sql:
     if not isinstance(filters, dict):
         raise FilterError(f'a filter is an object like {{"state": "finished"}}, not {filters!r}')
     if depth > _MAX_DEPTH:
         raise FilterError(f"the filter is nested more than {_MAX_DEPTH} levels deep")
-    return every([_member(key, operand, rule, depth) for key, operand in filters.items()])
+    return every([_member(key, operand, field, depth) for key, operand in filters.items()])
 
 
-def _member(key: str, operand: Any, rule: StateRule, depth: int) -> Sql:
+def _member(key: str, operand: Any, field: FieldOf, depth: int) -> Sql:
     if key in _GROUPS:
         if not isinstance(operand, list):
             raise FilterError(f"{key} takes a list of filters, not {operand!r}")
-        parts = [_document(part, rule, depth + 1) for part in operand]
+        parts = [_document(part, field, depth + 1) for part in operand]
         if key == "$and":
             return every(parts)
         return some(parts) if key == "$or" else negated(some(parts))
     if key == "$not":
-        return negated(_document(operand, rule, depth + 1))
+        return negated(_document(operand, field, depth + 1))
     if key.startswith("$"):
         raise FilterError(f"{key} is no operator that combines filters: use $and, $or, $nor, $not")
-    return _condition(key, field(key, rule), operand, depth)
+    return _condition(key, field(key), operand, depth)
 
 
 def _condition(name: str, target: Field, operand: Any, depth: int) -> Sql:

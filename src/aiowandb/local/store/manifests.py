@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from aiowandb.local.store.database import Database
 
 
+# No names select all entries.
+_NAMED = "artifact_id = :id AND (:all_names OR name IN (SELECT value FROM json_each(:names)))"
+
+
 class Manifests:
     def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float]) -> None:
         self._database = database
@@ -31,7 +35,7 @@ class Manifests:
     def announce(
         self, artifact_id: int, *, kind: str, name: str, digest: str, base_id: int | None
     ) -> Manifest:
-        """The manifest of that name, made or updated."""
+        """The manifest of that name, made or updated; of patches there may be many."""
         with self._database.write() as connection:
             row = connection.execute(
                 """
@@ -88,13 +92,7 @@ class Manifests:
         Raises UsageError if a file that it names was never uploaded: a version that is committed
         is whole.
         """
-        manifest = self.current(artifact.id)
-        if manifest is None or manifest.blob is None:
-            raise UsageError("the manifest of this artifact was never uploaded")
-        document = _parse(self._blobs.path(manifest.blob).read_bytes())
-        entries = _entries(artifact.id, document)
-        if manifest.kind == "INCREMENTAL" and manifest.base_id is not None:
-            entries = self._over_base(manifest, document, entries)
+        entries = _entries(artifact.id, self._whole(artifact.id))
         with self._database.write() as connection:
             for entry in entries.values():
                 if (
@@ -125,21 +123,21 @@ class Manifests:
     ) -> Page[Entry]:
         with self._database.read() as connection:
             rows = connection.execute(
-                """
-                SELECT * FROM entry WHERE artifact_id = :id AND name > :after
-                  AND (:all_names OR name IN (SELECT value FROM json_each(:names)))
-                ORDER BY name LIMIT :limit
-                """,
-                {
-                    "id": artifact_id,
-                    "after": after or "",
-                    "all_names": not names,
-                    "names": orjson.dumps(list(names)).decode(),
-                    "limit": first + 1,
-                },
+                f"""
+                SELECT * FROM entry WHERE {_NAMED} AND name > :after ORDER BY name LIMIT :limit
+                """,  # noqa: S608 - our own words
+                _named(artifact_id, names) | {"after": after or "", "limit": first + 1},
             ).fetchall()
         found = [Entry(*row) for row in rows[:first]]
         return Page(found, [entry.name for entry in found], len(rows) > first)
+
+    def count_entries(self, artifact_id: int, names: Sequence[str] = ()) -> int:
+        with self._database.read() as connection:
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM entry WHERE {_NAMED}",  # noqa: S608 - our own words
+                _named(artifact_id, names),
+            ).fetchone()
+        return int(count)
 
     def has_content(self, entity_id: int, md5: str) -> bool:
         return self.content(entity_id, md5) is not None
@@ -165,24 +163,43 @@ class Manifests:
         if not inserted:
             self._blobs.discard(blob)
 
-    def _over_base(
-        self, manifest: Manifest, document: dict[str, Any], entries: dict[str, Entry]
-    ) -> dict[str, Entry]:
-        """Entries of the base version with these over them; the full manifest is written too."""
-        base = self.current(manifest.base_id or 0)
-        if base is None or base.blob is None:
-            raise UsageError("the version that this one builds upon has no manifest")
-        before = _parse(self._blobs.path(base.blob).read_bytes())
-        document["contents"] = {**before["contents"], **document["contents"]}
+    def _whole(self, artifact_id: int) -> dict[str, Any]:
+        """The manifest of all entries, which is made here if it was sent in parts: patches from
+        several processes, or what differs from a base version."""
+        current = self.current(artifact_id)
+        if current is None or current.kind == "FULL":
+            return self._document(current)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM manifest WHERE artifact_id = ? AND blob IS NOT NULL ORDER BY id",
+                (artifact_id,),
+            ).fetchall()
+        parts = [Manifest(*row) for row in rows]
+        document = self._document(current)
+        contents: dict[str, Any] = {}
+        if current.kind == "INCREMENTAL" and current.base_id is not None:
+            contents |= self._document(self.current(current.base_id))["contents"]
+        for part in parts:
+            contents |= self._document(part)["contents"]
+        document["contents"] = contents
         full = self.announce(
-            manifest.artifact_id,
-            kind="FULL",
-            name=manifest.name,
-            digest=manifest.digest,
-            base_id=None,
+            artifact_id, kind="FULL", name=current.name, digest=current.digest, base_id=None
         )
         self.upload(full, self._blobs.add(orjson.dumps(document)))
-        return {**_entries(manifest.artifact_id, before), **entries}
+        return document
+
+    def _document(self, manifest: Manifest | None) -> dict[str, Any]:
+        if manifest is None or manifest.blob is None:
+            raise UsageError("the manifest of this artifact was never uploaded")
+        return _parse(self._blobs.path(manifest.blob).read_bytes())
+
+
+def _named(artifact_id: int, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id": artifact_id,
+        "all_names": not names,
+        "names": orjson.dumps(list(names)).decode(),
+    }
 
 
 def hex_md5(md5: str) -> str:

@@ -10,27 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiowandb.errors import UsageError
 from aiowandb.local.store.conditions import Sql, value
-
-
-class UnknownFieldError(UsageError):
-    """A filter or an order names something that runs do not have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One thing that can be asked of a run.
-
-    `kind` is SQL for the JSON type of the value: 'text', 'integer', 'real', 'true', 'false',
-    'array', 'object', 'null', or NULL where the key is missing.
-    """
-
-    value: Sql
-    kind: Sql
-    elements: Sql | None = None
-    is_time: bool = False
-    never_null: bool = False
+from aiowandb.local.store.fields import Field, UnknownFieldError, column, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +66,7 @@ _SUMMARY = "ifnull(run.finite_summary, run.summary)"
 _KEYS = "(SELECT keys FROM history_keys WHERE history_keys.run_id = run.id)"
 
 
-def field(name: str, state_rule: StateRule) -> Field:
+def run_field(name: str, state_rule: StateRule) -> Field:
     """The field of that name; UnknownFieldError says what would have been possible."""
     head, _, rest = name.partition(".")
     head = _ALIASES.get(head, head)
@@ -98,10 +79,9 @@ def field(name: str, state_rule: StateRule) -> Field:
             Sql("run.tags"), Sql("'array'"), Sql("SELECT value, type FROM json_each(run.tags)")
         )
     if head in _TIMES:
-        return Field(Sql(_TIMES[head]), Sql("'integer'"), is_time=True, never_null=True)
-    if column := _COLUMNS.get(head):
-        kind = Sql(f"nullif(typeof({column}), 'null')")
-        return Field(Sql(column), kind, never_null=head in ("name", "display_name"))
+        return moment(_TIMES[head])
+    if head in _COLUMNS:
+        return column(_COLUMNS[head], never_null=head in ("name", "display_name"))
     raise UnknownFieldError(
         f"runs have no {name!r} to ask for; known are state, tags, "
         f"{', '.join([*_COLUMNS, *_TIMES])}, config.KEY, summary_metrics.KEY "

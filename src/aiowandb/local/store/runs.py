@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,7 +15,7 @@ from aiowandb.local.store.conditions import TRUE, every
 from aiowandb.local.store.filters import compile_filter
 from aiowandb.local.store.ordering import cursor_of, parse_order
 from aiowandb.local.store.records import Page, Project, Run, RunChanges
-from aiowandb.local.store.run_fields import StateRule
+from aiowandb.local.store.run_fields import StateRule, run_field
 
 if TYPE_CHECKING:
     import sqlite3
@@ -95,9 +96,10 @@ class Runs:
     ) -> Page[Run]:
         """One page of the runs that `filters` selects, in the order asked for."""
         rule = self.state_rule
-        ordering = parse_order(order, rule)
+        field = partial(run_field, state_rule=rule)
+        ordering = parse_order(order or "+created_at", field, "run.id")
         state = rule.sql()
-        where = every([compile_filter(filters, rule), ordering.after(after)])
+        where = every([compile_filter(filters, field), ordering.after(after)])
         statement = (
             f"SELECT {_COLUMNS.format(state=state.text)}, {ordering.key.text} AS place {_FROM} "
             f"WHERE project_id = ? AND {where.text} ORDER BY {ordering.sql.text} LIMIT ?"
@@ -119,7 +121,7 @@ class Runs:
         )
 
     def count(self, project: Project, filters: object = None) -> int:
-        where = compile_filter(filters, self.state_rule)
+        where = compile_filter(filters, partial(run_field, state_rule=self.state_rule))
         statement = "SELECT run_count FROM project WHERE id = ?"
         parameters: tuple[object, ...] = (project.id,)
         if where != TRUE:

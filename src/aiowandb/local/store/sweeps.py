@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb.errors import UsageError
+from aiowandb.local.store.fields import column, fields_among, moment
+from aiowandb.local.store.filters import compile_filter
 from aiowandb.local.store.records import Page
 from aiowandb.local.store.runs import new_run_name
 from aiowandb.local.store.search import parse_space
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
 
 _STATES = frozenset({"PENDING", "RUNNING", "PAUSED", "CANCELED", "FINISHED"})
 _SILENT_AFTER_S = 60
+_field = fields_among(
+    {
+        "name": column("sweep.name", never_null=True),
+        "display_name": column("sweep.display_name"),
+        "displayName": column("sweep.display_name"),
+        "description": column("sweep.description"),
+        "state": column("sweep.state", never_null=True),
+        "created_at": moment("sweep.created_at"),
+        "createdAt": moment("sweep.created_at"),
+        "updated_at": moment("sweep.updated_at"),
+        "updatedAt": moment("sweep.updated_at"),
+    },
+    "sweeps",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,7 @@ class Sweep:
     state: str
     controller: str | None
     scheduler: str | None
+    prior_runs: str | None
     user_id: int | None
     created_at: int
     updated_at: int
@@ -41,7 +58,10 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class SweepChanges:
-    """What to set on a sweep. None leaves a field as it is."""
+    """What to set on a sweep. None leaves a field as it is.
+
+    `prior_runs` is a filter over runs that the sweep did not make and shall learn from.
+    """
 
     display_name: str | None = None
     description: str | None = None
@@ -49,6 +69,7 @@ class SweepChanges:
     state: str | None = None
     controller: str | None = None
     scheduler: str | None = None
+    prior_runs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +124,19 @@ class Sweeps:
             row = connection.execute("SELECT * FROM sweep WHERE id = ?", (sweep_id,)).fetchone()
         return Sweep(*row) if row else None
 
-    def page(self, project: Project, *, first: int, after: str | None = None) -> Page[Sweep]:
+    def page(
+        self, project: Project, *, filters: object = None, first: int, after: str | None = None
+    ) -> Page[Sweep]:
         """Newest first."""
         before = int(after) if after and after.isdecimal() else 2**62
+        where = compile_filter(filters, _field)
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT * FROM sweep WHERE project_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
-                (project.id, before, first + 1),
+                f"""
+                SELECT * FROM sweep WHERE project_id = ? AND id < ? AND {where.text}
+                ORDER BY id DESC LIMIT ?
+                """,  # noqa: S608 - see Sql
+                (project.id, before, *where.parameters, first + 1),
             ).fetchall()
         sweeps = [Sweep(*row) for row in rows[:first]]
         return Page(sweeps, [str(sweep.id) for sweep in sweeps], len(rows) > first)
@@ -207,7 +234,8 @@ class Sweeps:
             UPDATE sweep SET display_name = ifnull(?, display_name),
                 description = ifnull(?, description), config = ifnull(?, config),
                 state = ifnull(?, state), controller = ifnull(?, controller),
-                scheduler = ifnull(?, scheduler), updated_at = ?
+                scheduler = ifnull(?, scheduler), prior_runs = ifnull(?, prior_runs),
+                updated_at = ?
             WHERE id = ?
             """,
             (
@@ -217,6 +245,7 @@ class Sweeps:
                 changes.state,
                 changes.controller,
                 changes.scheduler,
+                changes.prior_runs,
                 int(self._clock()),
                 sweep_id,
             ),

@@ -8,6 +8,7 @@ CREATE TABLE sweep (
     state        TEXT    NOT NULL,
     controller   TEXT,
     scheduler    TEXT,
+    prior_runs   TEXT, -- a filter over runs, as it was sent
     user_id      INTEGER REFERENCES user ON DELETE SET NULL,
     created_at   INTEGER NOT NULL,
     updated_at   INTEGER NOT NULL,

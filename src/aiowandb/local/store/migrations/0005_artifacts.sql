@@ -24,6 +24,7 @@ CREATE TABLE artifact (
     id            INTEGER PRIMARY KEY,
     collection_id INTEGER NOT NULL REFERENCES collection ON DELETE CASCADE,
     client_id     TEXT    UNIQUE,
+    distributed_id TEXT, -- what the processes that make the version together call it
     state         TEXT    NOT NULL CHECK (state IN ('PENDING', 'COMMITTED', 'DELETED')),
     digest        TEXT    NOT NULL,
     description   TEXT,
@@ -84,9 +85,12 @@ CREATE TABLE manifest (
     digest      TEXT    NOT NULL,
     base_id     INTEGER REFERENCES artifact ON DELETE SET NULL,
     blob        TEXT,
-    created_at  INTEGER NOT NULL,
-    UNIQUE (artifact_id, kind, name)
+    created_at  INTEGER NOT NULL
 ) STRICT;
+
+-- Each process that has a part in a version sends a patch of its own.
+CREATE UNIQUE INDEX manifest_by_kind ON manifest (artifact_id, kind, name) WHERE kind <> 'PATCH';
+CREATE INDEX manifest_by_artifact ON manifest (artifact_id);
 
 CREATE TRIGGER manifest_deleted AFTER DELETE ON manifest WHEN old.blob IS NOT NULL BEGIN
     INSERT OR IGNORE INTO retired_file VALUES ('blobs/' || old.blob, unixepoch());
