@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -49,9 +48,8 @@ async def ask_together(
     `operation` asks several at once, and `pick` takes one answer out of theirs.
     """
     alone = len(questions) == 1
-    started = time.monotonic()
     try:
-        answer = await session.ask(operation(questions), patient=alone)
+        answer = await session.answer(operation(questions), patient=alone)
     except CommError as error:
         if not _may_be_the_questions(error):
             raise
@@ -63,8 +61,8 @@ async def ask_together(
             *await ask_together(session, questions[:middle], operation, pick, size),
             *await ask_together(session, questions[middle:], operation, pick, size),
         ]
-    size.answered(len(questions), time.monotonic() - started)
-    return [pick(answer, i) for i in range(len(questions))]
+    size.answered(len(questions), answer.seconds)
+    return [pick(answer.data, i) for i in range(len(questions))]
 
 
 def _may_be_the_questions(error: CommError) -> bool:
