@@ -16,8 +16,10 @@ import click
 from aiowandb import __version__
 from aiowandb.cli.demo import demo
 from aiowandb.cli.export import export
+from aiowandb.cli.files import files
 from aiowandb.cli.login import login
 from aiowandb.cli.output import complain
+from aiowandb.cli.projects import projects
 from aiowandb.cli.runs import runs
 from aiowandb.cli.serve import serve
 from aiowandb.cli.status import status
@@ -34,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, export, login, runs, serve, status):
+for command in (demo, export, files, login, projects, runs, serve, status):
     cli.add_command(command)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from contextlib import aclosing
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -146,9 +147,11 @@ class Session:
                 if response.status_code >= 300:
                     await response.aread()
                 self._attempts.check(response, name)
-                async for chunk in response.aiter_bytes(_CHUNK):
-                    self.traffic.received_bytes += len(chunk)
-                    await anyio.to_thread.run_sync(into.write, chunk)
+                body = cast("AsyncGenerator[bytes]", response.aiter_bytes(_CHUNK))
+                async with aclosing(body) as chunks:
+                    async for chunk in chunks:
+                        self.traffic.received_bytes += len(chunk)
+                        await anyio.to_thread.run_sync(into.write, chunk)
 
         await self._attempts.persist(name, self._transfers, get)
 
