@@ -188,8 +188,9 @@ class _Reader:
         refs: AsyncIterable[RunRef] | Iterable[RunRef],
         lanes: MemoryObjectSendStream[Lane],
     ) -> None:
-        async with lanes, task_group() as tasks:
-            async for some in _of_one_project(refs, self._plan_size):
+        groups = _of_one_project(refs, self._plan_size)
+        async with lanes, aclosing(groups), task_group() as tasks:
+            async for some in groups:
                 plans = await plan_histories(self._session, some, self._plan_size)
                 for bundle in self._bundles(some, plans):
                     if bundle.windows:
@@ -315,12 +316,13 @@ async def _of_one_project(
 ) -> AsyncGenerator[list[RunRef]]:
     """The runs in their order, so many at a time, those of one project together."""
     some: list[RunRef] = []
-    async for ref in each_of(refs):
-        other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
-        if other or len(some) >= size.now:
-            yield some
-            some = []
-        some.append(ref)
+    async with aclosing(each_of(refs)) as every:
+        async for ref in every:
+            other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
+            if other or len(some) >= size.now:
+                yield some
+                some = []
+            some.append(ref)
     if some:
         yield some
 
