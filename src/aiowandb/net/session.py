@@ -147,8 +147,8 @@ class Session:
                 if response.status_code >= 300:
                     await response.aread()
                 self._attempts.check(response, name)
-                body = cast("AsyncGenerator[bytes]", response.aiter_bytes(_CHUNK))
-                async with aclosing(body) as chunks:
+                content = cast("AsyncGenerator[bytes, None]", response.aiter_bytes(_CHUNK))
+                async with aclosing(content) as chunks:
                     async for chunk in chunks:
                         self.traffic.received_bytes += len(chunk)
                         await anyio.to_thread.run_sync(into.write, chunk)
