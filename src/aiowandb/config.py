@@ -28,8 +28,9 @@ DEFAULT_BASE_URL = "https://api.wandb.ai"
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a session needs to know, gathered once.
 
-    `timeout` is the total time in seconds that one request may take, retries included;
-    `http_timeout` is how long one try of it may be silent. `proxies` are by scheme.
+    `timeout` is for how many seconds one request may remain without a result, retries
+    included and its place in our own line not; `http_timeout` is how long one try may be
+    silent. `max_rate` is how many requests may start in a second. `proxies` are by scheme.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 120.0
     http_timeout: float = 30.0
     max_concurrency: int = 16
+    max_rate: float | None = None
     proxies: Mapping[str, str] = {}
     verify: ssl.SSLContext | bool = True
 
@@ -52,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         project: str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        max_rate: float | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -77,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             max_concurrency=int(
                 _positive("max_concurrency", max_concurrency, defaults.max_concurrency)
             ),
+            max_rate=None if max_rate is None else _positive("max_rate", max_rate, 0.0),
             proxies={
                 f"{scheme}://": _checked_proxy(address)
                 for scheme in ("http", "https")

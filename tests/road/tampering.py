@@ -37,8 +37,10 @@ async def connected(
         async def resend(message: Any) -> None:
             if message["type"] == "http.response.body":
                 message = message | {"body": change(path, message.get("body", b""))}
-            elif is_refused:
-                message = message | {"status": 403}
+            else:  # its length may no longer be true
+                headers = [pair for pair in message["headers"] if pair[0] != b"content-length"]
+                status = 403 if is_refused else message["status"]
+                message = message | {"status": status, "headers": headers}
             await send(message)
 
         await app(scope, receive, resend)

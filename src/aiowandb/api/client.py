@@ -56,6 +56,7 @@ class AsyncApi:
         project: str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = None,
+        max_rate: float | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -67,6 +68,7 @@ class AsyncApi:
             project=project,
             timeout=timeout,
             max_concurrency=max_concurrency,
+            max_rate=max_rate,
             proxy=proxy,
             verify=verify,
         )

@@ -2,133 +2,205 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 import anyio
 import httpx
 
 from aiowandb.errors import CommError, ConnectError, RateLimitError, ServerError, TimeoutError
-from aiowandb.net.limiter import Limiter
+from aiowandb.net import bodies
+from aiowandb.net.limiter import Limiter, Place
+from aiowandb.net.pace import Quota
 from aiowandb.net.retry import RetryPolicy, retry_after
-from aiowandb.net.traffic import Traffic
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
 log = logging.getLogger("aiowandb.net")
 
-
-class Attempts:
-    """Tries until an answer is final or the time is over."""
-
-    def __init__(self, policy: RetryPolicy, host: str, timeout: float, traffic: Traffic) -> None:
-        self._policy = policy
-        self._host = host
-        self._timeout = timeout
-        self._traffic = traffic
-        self._was_answered = False
-
-    async def persist(
-        self,
-        name: str,
-        limiter: Limiter,
-        attempt: Callable[[], Awaitable[T]],
-        *,
-        patient: bool = True,
-    ) -> T:
-        """What the attempt gives once it succeeds. `name` says in errors what it was for.
-
-        Without patience only what is no fault of the question is tried again.
-        """
-        last: _Transient | None = None
-        alike = 1
-        with anyio.move_on_after(self._timeout):
-            for number in itertools.count():
-                try:
-                    async with limiter.place():
-                        return await self._once(name, attempt)
-                except _Transient as failure:
-                    alike = alike + 1 if last and failure.looks_like(last) else 1
-                    last = failure
-                if not patient and isinstance(last.error, ServerError | TimeoutError):
-                    raise last.error
-                if self._is_hopeless(last.error, number + 1, alike):
-                    raise last.error
-                seconds = self._policy.wait(number, last.error.retry_after)
-                log.debug("%s: try %d failed, next in %.1f s", name, number + 1, seconds)
-                if isinstance(last.error, RateLimitError):
-                    self._traffic.refused += 1
-                    limiter.pause(seconds)
-                else:
-                    await anyio.sleep(seconds)
-        if last:
-            raise last.error
-        raise TimeoutError(f"{name}: no answer within {self._timeout:g} s.", operation=name)
-
-    def check(self, response: httpx.Response, name: str) -> None:
-        """Raise what a response that is no success amounts to; its body must have been read."""
-        self._was_answered = True
-        status = response.status_code
-        if status < 300:
-            return
-        error = refusal(status, response.content, operation=name)
-        error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
-        if self._policy.is_transient(status):
-            raise _Transient(error, response.content)
-        raise error
-
-    async def _once(self, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        started = time.monotonic()
-        try:
-            result = await attempt()
-        except httpx.ConnectError as error:
-            if refused := _refused_certificate(error):
-                raise ConnectError(
-                    f"The certificate of {self._host} is not accepted: {refused}. One of your own"
-                    " authority can be allowed with verify=.",
-                    error,
-                    operation=name,
-                ) from error
-            raise _Transient(
-                ConnectError(f"Nobody answers at {self._host}: {error}.", error, operation=name)
-            ) from error
-        except httpx.TimeoutException as error:
-            raise _Transient(
-                TimeoutError(f"{name}: {self._host} did not answer in time.", error, operation=name)
-            ) from error
-        except httpx.TransportError as error:
-            raise _Transient(
-                CommError(f"{name}: the connection broke: {error}.", error, operation=name)
-            ) from error
-        except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
-            raise CommError(f"{name}: {error}", error, operation=name) from error
-        log.debug("%s answered in %.0f ms", name, (time.monotonic() - started) * 1000)
-        return result
-
-    def _is_hopeless(self, error: CommError, tries: int, alike: int) -> bool:
-        if isinstance(error, ConnectError) and not self._was_answered:
-            return tries >= self._policy.first_contact
-        return isinstance(error, ServerError) and alike >= self._policy.same_failures
+_LONGEST_REFUSAL = 1 << 16
 
 
-class _Transient(Exception):
-    """An attempt failed in a way that the next one may not."""
+class Transient(Exception):
+    """A try failed in a way that the next one may not."""
 
     def __init__(self, error: CommError, body: bytes | None = None) -> None:
         super().__init__(str(error))
         self.error = error
         self.body = body
 
-    def looks_like(self, other: _Transient) -> bool:
+    def looks_like(self, other: Transient | None) -> bool:
         return (
-            self.body is not None
+            other is not None
+            and self.body is not None
             and self.body == other.body
             and self.error.status == other.error.status
         )
+
+
+class Attempts:
+    """Tries until an answer is final, or until W&B has been silent for `timeout` seconds."""
+
+    def __init__(self, limiter: Limiter, policy: RetryPolicy, host: str, timeout: float) -> None:
+        self.limiter = limiter
+        self.policy = policy
+        self.host = host
+        self.timeout = timeout
+        self.was_answered = False
+
+    async def persist(
+        self,
+        name: str,
+        once: Callable[[Attempt], Awaitable[T]],
+        kind: Hashable = None,
+        *,
+        patient: bool = True,
+    ) -> T:
+        """What `once` gives when it succeeds. `name` says in errors what it was for.
+
+        Requests of one `kind` take about the same time; None if nobody can say. Without
+        patience only what is no fault of the question is tried again.
+        """
+        async with self.limiter.place() as place:
+            attempt = Attempt(self, name, kind, place, patient=patient)
+            await attempt.turn()
+            # Standing in a line of our own was no silence of W&B: patience begins here.
+            attempt.heard()
+            with attempt.patience:
+                while True:
+                    try:
+                        return await attempt.make(once)
+                    except Transient as failure:
+                        await attempt.recover(failure)
+        raise attempt.error()
+
+    def check(self, response: httpx.Response, body: bytes, name: str) -> None:
+        """Raise what a response that is no success amounts to."""
+        if response.is_success:
+            return
+        status = response.status_code
+        error = refusal(status, body, operation=name)
+        error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
+        quota = Quota.of(response.headers)
+        if status == 429 and quota and quota.pause:
+            error.retry_after = max(quota.pause, error.retry_after or 0.0)
+        raise Transient(error, body) if self.policy.is_transient(status) else error
+
+
+class Attempt:
+    """A request that is being tried, until it succeeds or patience is over."""
+
+    def __init__(
+        self, attempts: Attempts, name: str, kind: Hashable, place: Place, *, patient: bool
+    ) -> None:
+        self.patience = anyio.CancelScope()
+        self._patient = patient
+        self._all = attempts
+        self._name = name
+        self._kind = kind
+        self._place = place
+        self._failures = 0
+        self._alike = 0
+        self._last: Transient | None = None
+
+    async def accept(self, response: httpx.Response) -> None:
+        """Learn from an answer's head, and raise what one that is no success amounts to."""
+        self._all.was_answered = True
+        if response.is_success:
+            quota = Quota.of(response.headers)
+            self._all.limiter.answered(self._place, self._kind, quota)
+        else:
+            body = await bodies.beginning(response, _LONGEST_REFUSAL)
+            self._all.check(response, body, self._name)
+
+    def heard(self, *, is_new: bool = False) -> None:
+        """The other side is alive, and may have got the work further than ever before."""
+        self.patience.deadline = anyio.current_time() + self._all.timeout
+        if is_new:
+            self._failures = 0
+
+    def error(self) -> CommError:
+        """What to raise when patience is over."""
+        if self._last:
+            return self._last.error
+        return TimeoutError(
+            f"{self._name}: no answer within {self._all.timeout:g} s.", operation=self._name
+        )
+
+    async def turn(self) -> None:
+        """Wait until this may be sent."""
+        pause = self._all.limiter.pause_left()
+        if pause > self._all.timeout:
+            raise RateLimitError(
+                f"{self._name}: W&B asked for a pause that lasts another {pause:.0f} s,"
+                f" longer than the time-out of {self._all.timeout:g} s.",
+                operation=self._name,
+                retry_after=pause,
+            )
+        await self._all.limiter.turn(self._place)
+
+    async def make(self, once: Callable[[Attempt], Awaitable[T]]) -> T:
+        """Try once. What may pass comes out as `Transient`."""
+        name, host = self._name, self._all.host
+        started = time.monotonic()
+        try:
+            result = await once(self)
+        except httpx.ConnectError as error:
+            if refused := _refused_certificate(error):
+                raise ConnectError(
+                    f"The certificate of {host} is not accepted: {refused}. One of your own"
+                    " authority can be allowed with verify=.",
+                    error,
+                    operation=name,
+                ) from error
+            raise Transient(
+                ConnectError(f"Nobody answers at {host}: {error}.", error, operation=name)
+            ) from error
+        except httpx.TimeoutException as error:
+            raise Transient(
+                TimeoutError(f"{name}: {host} did not answer in time.", error, operation=name)
+            ) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise CommError(f"{name}: {error}", error, operation=name) from error
+        except httpx.TransportError as error:
+            raise Transient(
+                CommError(f"{name}: the connection broke: {error}.", error, operation=name)
+            ) from error
+        log.debug("%s answered in %.0f ms", name, (time.monotonic() - started) * 1000)
+        return result
+
+    async def recover(self, failure: Transient) -> None:
+        """Wait until the next try, or raise if there shall be none."""
+        self._failures += 1
+        self._alike = self._alike + 1 if failure.looks_like(self._last) else 1
+        self._last = failure
+        error = failure.error
+        limiter = self._all.limiter
+        seconds = self._all.policy.wait(self._failures - 1, error.retry_after)
+        if isinstance(error, RateLimitError):
+            limiter.refused(self._place, seconds)
+        elif self._all.policy.is_overload(error):
+            limiter.overloaded(self._place, error.retry_after or 0.0)
+        if self._is_hopeless(error):
+            raise error
+        log.debug("%s: failed %d times, next in %.1f s", self._name, self._failures, seconds)
+        if anyio.current_time() + max(seconds, limiter.pause_left()) > self.patience.deadline:
+            raise error
+        await anyio.sleep(seconds)
+        await self.turn()
+
+    def _is_hopeless(self, error: CommError) -> bool:
+        policy = self._all.policy
+        if not self._patient and isinstance(error, ServerError | TimeoutError):
+            return True
+        if isinstance(error, ConnectError) and not self._all.was_answered:
+            return self._failures >= policy.first_contact
+        if isinstance(error, ServerError) and self._alike >= policy.same_failures:
+            return True
+        return self._failures >= policy.failures and not isinstance(error, RateLimitError)
 
 
 def _refused_certificate(error: BaseException | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
 import httpx
 
 from aiowandb.config import Settings
@@ -19,7 +21,10 @@ def open_client(
     proxies = {} if transport else settings.proxies
     return httpx.AsyncClient(
         auth=auth,
-        headers={"User-Agent": "aiowandb"},
+        # Nobody needs cookies, and those of one port would go to all ports of the host.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        # What can be unpacked within bounds, see `bodies`.
+        headers={"User-Agent": "aiowandb", "Accept-Encoding": "gzip"},
         timeout=httpx.Timeout(settings.http_timeout, connect=10.0, pool=None),
         limits=limits,
         verify=settings.verify,

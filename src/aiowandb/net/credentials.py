@@ -20,7 +20,9 @@ class Signing(httpx.Auth):
     `check` raises what an answer that is no success amounts to.
     """
 
-    def __init__(self, settings: Settings, check: Callable[[httpx.Response, str], None]) -> None:
+    def __init__(
+        self, settings: Settings, check: Callable[[httpx.Response, bytes, str], None]
+    ) -> None:
         self._base = httpx.URL(settings.base_url)
         self._credentials = settings.credentials
         self._check = check
@@ -54,7 +56,7 @@ class Signing(httpx.Auth):
                 status=response.status_code,
                 operation="Token exchange",
             )
-        self._check(response, "Token exchange")
+        self._check(response, body, "Token exchange")
         return body
 
     def _is_ours(self, url: httpx.URL) -> bool:

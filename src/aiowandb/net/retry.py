@@ -8,8 +8,11 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from aiowandb.errors import CommError, TimeoutError
+
 # 4xx that stay wrong however often they are asked, and 501, as W&B's own client has it.
 _FINAL = frozenset({400, 401, 403, 404, 409, 410, 413, 422, 501})
+_BUSY = frozenset({408, 503, 504})
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -17,17 +20,22 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     `same_failures` is how many times in a row the very same 5xx answer is believed
     to be an accident; `first_contact` is how many times to knock at a host that has
-    never answered.
+    never answered; after `failures` of any kind with nothing to show for it, it is over.
     """
 
     first_wait: float = 0.5
     longest_wait: float = 30.0
     same_failures: int = 3
     first_contact: int = 2
+    failures: int = 20
     random: Callable[[], float] = random.random
 
     def is_transient(self, status: int) -> bool:
         return status >= 400 and status not in _FINAL
+
+    def is_overload(self, error: CommError) -> bool:
+        """Whether the server had too much to do to answer."""
+        return isinstance(error, TimeoutError) or error.status in _BUSY
 
     def wait(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after the failed attempt of this number, counted from 0."""

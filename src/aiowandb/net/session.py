@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
-from contextlib import aclosing
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar, cast
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 import httpx
 import msgspec
 from anyio.abc import TaskGroup
 
 from aiowandb.config import Settings
-from aiowandb.errors import ApiKeyError
+from aiowandb.errors import ApiKeyError, ServerError
+from aiowandb.net import bodies
 from aiowandb.net.answers import Answer, Answers
-from aiowandb.net.attempts import Attempts
+from aiowandb.net.attempts import Attempt, Attempts, Transient
 from aiowandb.net.client import open_client
+from aiowandb.net.concurrency import Concurrency
 from aiowandb.net.credentials import Signing
 from aiowandb.net.limiter import Limiter
+from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.traffic import Traffic
+from aiowandb.net.transfer import Transfers
 from aiowandb.tasks import ReadAhead, Stream
 from aiowandb.wire.graphql import Operation
 
@@ -30,8 +32,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 _MAX_TRANSFERS = 8
-_CHUNK = 1 << 20
 _MAX_KEPT = 64 << 20
+_MAX_ANSWER = 1 << 30
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -51,17 +53,22 @@ class Session:
     ) -> None:
         self.settings = settings
         self.traffic = Traffic()
-        self._attempts = Attempts(retry or RetryPolicy(), self.host, settings.timeout, self.traffic)
-        self._requests = Limiter(settings.max_concurrency)
-        # Signed URLs usually lead to an object store, which has limits of its own.
-        self._transfers = Limiter(_MAX_TRANSFERS)
         self._answers = Answers(_MAX_KEPT)
         self._tasks: TaskGroup | None = None
+        retry = retry or RetryPolicy()
+        most = settings.max_concurrency
+        requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
+        self._requests = Attempts(requests, retry, self.host, settings.timeout)
         self._http = open_client(
             settings,
-            auth=Signing(settings, self._attempts.check),
-            max_connections=settings.max_concurrency + _MAX_TRANSFERS,
+            auth=Signing(settings, self._requests.check),
+            max_connections=most + _MAX_TRANSFERS,
             transport=transport,
+        )
+        # Signed URLs usually lead to an object store, which has limits of its own.
+        transfers = Limiter(Concurrency(_MAX_TRANSFERS, _MAX_TRANSFERS), Pace(), self.traffic)
+        self._transfers = Transfers(
+            self._http, Attempts(transfers, retry, self.host, settings.timeout), self.traffic
         )
 
     @property
@@ -125,35 +132,17 @@ class Session:
         self._require_key()
         body = msgspec.json.encode(content)
 
-        async def post() -> S:
-            self.traffic.requests += 1
-            response = await self._http.post(
-                self.settings.base_url + path, content=body, headers=_JSON
-            )
-            self._attempts.check(response, name)
-            return msgspec.json.decode(response.content, type=answer)
+        async def post(attempt: Attempt) -> S:
+            return msgspec.json.decode(await self._post(attempt, path, body), type=answer)
 
-        return await self._attempts.persist(name, self._requests, post)
+        return await self._requests.persist(name, post, (name, len(body).bit_length()))
 
-    async def download(self, url: str, into: IO[bytes]) -> None:
-        """Write what lies at the URL into the file, from its start, whole or not at all."""
-        name = f"Download of {_without_signature(url)}"
+    async def download(self, url: str, into: IO[bytes], *, max_bytes: int | None = None) -> None:
+        """Write what lies at the URL into the file, whole; more than `max_bytes` is an error.
 
-        async def get() -> None:
-            self.traffic.downloads += 1
-            into.seek(0)
-            into.truncate()
-            async with self._http.stream("GET", url, follow_redirects=True) as response:
-                if response.status_code >= 300:
-                    await response.aread()
-                self._attempts.check(response, name)
-                content = cast("AsyncGenerator[bytes, None]", response.aiter_bytes(_CHUNK))
-                async with aclosing(content) as chunks:
-                    async for chunk in chunks:
-                        self.traffic.received_bytes += len(chunk)
-                        await anyio.to_thread.run_sync(into.write, chunk)
-
-        await self._attempts.persist(name, self._transfers, get)
+        It takes as long as it takes: the time-out is for silence.
+        """
+        await self._transfers.download(url, into, max_bytes)
 
     async def upload(
         self,
@@ -163,29 +152,31 @@ class Session:
         headers: Mapping[str, str],
     ) -> None:
         """Put the content at the URL. Each try calls `content` for the bytes from their start."""
-        name = f"Upload to {_without_signature(url)}"
-        all_headers = {**headers, "Content-Length": str(size)}
-
-        async def put() -> None:
-            response = await self._http.put(url, content=content(), headers=all_headers)
-            self._attempts.check(response, name)
-
-        await self._attempts.persist(name, self._transfers, put)
+        await self._transfers.upload(url, content, size, headers)
 
     async def _answer(self, operation: Operation[S], *, patient: bool = True) -> Answer:
         self._require_key()
-        url = f"{self.settings.base_url}/graphql"
-        body = operation.body()
+        question = operation.body()
 
-        async def post() -> Answer:
-            self.traffic.requests += 1
-            response = await self._http.post(url, content=body, headers=_JSON)
-            self.traffic.received_bytes += len(response.content)
-            self._attempts.check(response, operation.name)
-            data = operation.read(response.status_code, response.content)
-            return Answer(data, len(response.content))
+        async def post(attempt: Attempt) -> Answer:
+            body = await self._post(attempt, "/graphql", question)
+            try:
+                return Answer(operation.read(200, body), len(body))
+            except ServerError as error:
+                raise Transient(error, body) from error
 
-        return await self._attempts.persist(operation.name, self._requests, post, patient=patient)
+        # Long questions are about many things, and take their time.
+        kind = (operation.name, len(question).bit_length())
+        return await self._requests.persist(operation.name, post, kind, patient=patient)
+
+    async def _post(self, attempt: Attempt, path: str, content: bytes) -> bytes:
+        self.traffic.requests += 1
+        url = self.settings.base_url + path
+        async with self._http.stream("POST", url, content=content, headers=_JSON) as response:
+            await attempt.accept(response)
+            body = await bodies.whole(response, _MAX_ANSWER)
+            self.traffic.received_bytes += len(body)
+            return body
 
     def _require_key(self) -> None:
         if self.settings.credentials is None:
@@ -193,8 +184,3 @@ class Session:
                 f"No API key for {self.host}: pass api_key=, set WANDB_API_KEY,"
                 f" or put one into netrc with `aiowandb login --host {self.settings.base_url}`."
             )
-
-
-def _without_signature(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"

@@ -6,12 +6,19 @@ import msgspec
 
 
 class Traffic(msgspec.Struct):
-    """Counts since the session began. `requests` are those that W&B's limits count."""
+    """Counts since the session began. `requests` are those that W&B's limits count.
+
+    `refused` were answered with 429. The last pause that W&B asked for lasts until
+    `throttled_until` (as `time.time()`), and `rate_limit` is how many requests a second
+    it was last seen to grant; None while it has shown no limit.
+    """
 
     requests: int = 0
     downloads: int = 0
     received_bytes: int = 0
     refused: int = 0
+    throttled_until: float = 0.0
+    rate_limit: float | None = None
 
     def since(self, earlier: Traffic) -> Traffic:
         """What came after `earlier`, a copy made with `copy.copy`."""
@@ -20,4 +27,6 @@ class Traffic(msgspec.Struct):
             downloads=self.downloads - earlier.downloads,
             received_bytes=self.received_bytes - earlier.received_bytes,
             refused=self.refused - earlier.refused,
+            throttled_until=self.throttled_until,
+            rate_limit=self.rate_limit,
         )

@@ -1,0 +1,184 @@
+"""Files on their way, from and to the URLs that W&B hands out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import IO, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+import httpx
+
+from aiowandb.errors import CommError, ServerError
+from aiowandb.net import bodies
+from aiowandb.net.attempts import Attempt, Attempts
+from aiowandb.net.traffic import Traffic
+
+_MAX_REDIRECTS = 5
+# As much as this has to come within the time-out. A hop to a worker thread is worth it, too.
+_PIECE = 1 << 18
+# Asked for as it is, a file may come packed nevertheless; if nobody says how large it is,
+# it may unpack to this much.
+_MAX_UNPACKED = 1 << 30
+
+
+class Transfers:
+    """Downloads and uploads: whole or not at all."""
+
+    def __init__(self, http: httpx.AsyncClient, attempts: Attempts, traffic: Traffic) -> None:
+        self._http = http
+        self._attempts = attempts
+        self._traffic = traffic
+
+    async def download(self, url: str, into: IO[bytes], max_bytes: int | None) -> None:
+        """Write what lies at the URL into the file, from the file's start.
+
+        What is cut in the middle goes on from there, if the server says that it can and
+        that it is still the same.
+        """
+        arrival = _Arrival(into, max_bytes)
+
+        async def get(attempt: Attempt) -> None:
+            self._traffic.downloads += 1
+            async with self._followed(url, arrival.wish()) as response:
+                if response.status_code == 416:
+                    arrival.forget()
+                await attempt.accept(response)
+                await arrival.begin(response)
+                try:
+                    await arrival.fill(response, attempt)
+                finally:
+                    self._traffic.received_bytes += response.num_bytes_downloaded
+
+        await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+
+    async def upload(
+        self,
+        url: str,
+        content: Callable[[], AsyncIterable[bytes]],
+        size: int,
+        headers: Mapping[str, str],
+    ) -> None:
+        """Put the content at the URL."""
+        all_headers = {**headers, "Content-Length": str(size)}
+
+        async def put(attempt: Attempt) -> None:
+            async def sent() -> AsyncIterator[bytes]:
+                async for piece in content():
+                    attempt.heard()
+                    yield piece
+
+            request = self._http.stream("PUT", url, content=sent(), headers=all_headers)
+            async with request as response:
+                await attempt.accept(response)
+
+        await self._attempts.persist(f"Upload to {_without_signature(url)}", put)
+
+    @asynccontextmanager
+    async def _followed(
+        self, url: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        # httpx would carry the key along to another scheme of the same host.
+        for _ in range(_MAX_REDIRECTS + 1):
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise CommError(f"{_without_signature(url)} is no address to download from.")
+            async with self._http.stream("GET", url, headers=headers) as response:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                url = str(response.url.join(response.headers["Location"]))
+        raise CommError(f"{_without_signature(url)}: redirected more than {_MAX_REDIRECTS} times.")
+
+
+class _Version(NamedTuple):
+    """What tells one content of a URL from another."""
+
+    etag: str | None
+    modified: str | None
+    length: int
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> Self | None:
+        headers = response.headers
+        length = headers.get("Content-Length", "")
+        if response.status_code == 206:
+            length = headers.get("Content-Range", "").rpartition("/")[2]
+        if not length.isdigit() or headers.get("Content-Encoding", "identity") != "identity":
+            return None
+        etag = headers.get("ETag", "")
+        strong = etag if etag.startswith('"') else None
+        return cls(strong, headers.get("Last-Modified"), int(length))
+
+
+class _Arrival:
+    """A file that is filled by one answer or by several."""
+
+    def __init__(self, file: IO[bytes], max_bytes: int | None) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._most = 0
+        self._version: _Version | None = None
+
+    def wish(self) -> dict[str, str]:
+        """The headers that ask for what is missing."""
+        wish = {"Accept-Encoding": "identity"}
+        if self._size and self._version:
+            wish["Range"] = f"bytes={self._size}-"
+            if self._version.etag:
+                wish["If-Range"] = self._version.etag
+        return wish
+
+    def forget(self) -> None:
+        """Ask for everything again."""
+        self._version = None
+
+    async def begin(self, response: httpx.Response) -> None:
+        """Go on where the file ends if that is what comes, else start over."""
+        version = _Version.of(response)
+        if response.status_code == 206:
+            first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+            if version and version == self._version and first and int(first[1]) == self._size:
+                return
+            self.forget()
+            raise httpx.RemoteProtocolError("what came is not the rest of what was there")
+        self._version = version
+        self._size = 0
+        if version and self._max_bytes is not None and version.length > self._max_bytes:
+            raise ServerError(
+                f"{_without_signature(str(response.url))} has {version.length:,} bytes,"
+                f" more than the {self._max_bytes:,} that it may have."
+            )
+        await anyio.to_thread.run_sync(self._clear)
+
+    async def fill(self, response: httpx.Response, attempt: Attempt) -> None:
+        """Write what comes."""
+        is_packed = response.headers.get("Content-Encoding", "identity") != "identity"
+        limit = self._max_bytes or (_MAX_UNPACKED if is_packed else sys.maxsize)
+        piece = bytearray()
+        try:
+            async with aclosing(bodies.pieces(response, limit - self._size)) as parts:
+                async for part in parts:
+                    piece += part
+                    if len(piece) >= _PIECE:
+                        whole, piece = piece, bytearray()
+                        await anyio.to_thread.run_sync(self._file.write, whole)
+                        self._size += len(whole)
+                        attempt.heard(is_new=self._size > self._most)
+                        self._most = max(self._most, self._size)
+        finally:
+            # What came before a cut need not come again; it is too little to block for long.
+            self._file.write(piece)
+            self._size += len(piece)
+
+    def _clear(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+
+
+def _without_signature(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
