@@ -118,7 +118,7 @@ class Items(Generic[T]):
     """The items of pages, one by one."""
 
     def __init__(self, pages: Stream[Sequence[T]]) -> None:
-        self._pages = pages
+        self.pages = pages
         self._page: Iterator[T] = iter(())
 
     def __aiter__(self) -> Self:
@@ -128,11 +128,11 @@ class Items(Generic[T]):
         while True:
             for item in self._page:
                 return item
-            self._page = iter(await self._pages.__anext__())
+            self._page = iter(await self.pages.__anext__())
 
     async def aclose(self) -> None:
         """Stop what is under way."""
-        await self._pages.aclose()
+        await self.pages.aclose()
 
 
 class _Failure:

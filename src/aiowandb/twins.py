@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from aiowandb.portal import Portal
-from aiowandb.tasks import Stream
+from aiowandb.tasks import Items, Stream
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -131,18 +131,20 @@ def iterating(
     """The method's items, each wrapped."""
 
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        for item in twin._portal.iterate(method, twin._async, *args, **kwargs):
+        originals: Any = [_original(argument) for argument in args]
+        for item in twin._portal.iterate(cast(Any, method), twin._async, *originals, **kwargs):
             yield wrap(item, twin._portal)
 
     return _like(method, call)
 
 
 def paged(
-    method: Callable[Concatenate[Any, P], Stream[T]],
-    pages: Callable[..., Stream[Any]],
-    wrap: Wrap[list[R]],
+    method: Callable[Concatenate[Any, P], Stream[T]], wrap: Wrap[list[R]]
 ) -> Member[P, Iterator[R]]:
-    """The method's items, which cross the threads a page at a time as `pages` gives them."""
+    """The method's items, which cross the threads a page at a time."""
+
+    def pages(*args: Any, **kwargs: Any) -> Stream[Any]:
+        return cast(Items[T], method(*args, **kwargs)).pages
 
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         for page in twin._portal.iterate(pages, twin._async, *args, **kwargs):
@@ -154,6 +156,12 @@ def paged(
 def each(wrap: Wrap[R]) -> Wrap[list[R]]:
     """Wraps every item of a list."""
     return lambda items, portal: [wrap(item, portal) for item in items]
+
+
+def _original(argument: Any) -> Any:
+    if isinstance(argument, Twin):
+        return argument._async
+    return [_original(item) for item in argument] if isinstance(argument, list) else argument
 
 
 def if_any(wrap: Wrap[R]) -> Wrap[R | None]:

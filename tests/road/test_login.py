@@ -8,25 +8,20 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from aiowandb import Api
 
+from . import shell
 from .conftest import RUNS, Sample
 
 WRONG_KEY = "w" * 40
 
 
-def aiowandb(*arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "aiowandb", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200"} | environ,
-    )
-    assert "Traceback" not in done.stderr
+def aiowandb(*arguments: str, stdin: str = "", **environ: str) -> CompletedProcess[str]:
+    done = shell.aiowandb(*arguments, stdin=stdin, **environ)
     assert WRONG_KEY not in done.stdout + done.stderr
     return done
 

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.defaults import Defaults
+from aiowandb.api.histories import chosen, scan_many
 from aiowandb.api.projects import Project, Projects
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweep, find_sweep
 from aiowandb.config import Settings
-from aiowandb.errors import NotFoundError
+from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
 from aiowandb.net import Session, Traffic
 from aiowandb.paths import ArtifactRef, RunRef, new_run_id
+from aiowandb.tasks import Stream
 from aiowandb.wire.artifacts import artifact_by_name
 from aiowandb.wire.projects import get_project
 from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
 from aiowandb.wire.writing import create_project, create_run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _IN_PROCESS_URL = "http://wandb.in-process"
 
@@ -194,6 +199,35 @@ class AsyncApi:
         ...     print(run.name, run.summary.get("loss"))
         """
         return Runs(self._session, self._defaults, path, filters, order, per_page, include)
+
+    def scan_histories(
+        self,
+        runs: AsyncIterable[Run] | Iterable[Run],
+        keys: Sequence[str] | None = None,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        any_key: bool = False,
+        exclude: Sequence[str] = (),
+        ordered: bool = False,
+    ) -> Stream[tuple[Run, pa.RecordBatch]]:
+        """The rows of many runs as Arrow record batches, each with its run, in few requests.
+
+        The runs are read side by side and their batches come as they arrive, those of
+        one run in step order; with `ordered`, run by run. The rest is as in
+        `Run.scan_history_batches`. If some runs cannot be read, the others are, and
+        `RunsFailedError` says so at the end. Needs the API to be entered with `async with`.
+
+        >>> runs = api.runs("entity/project", filters={"tags": "best"})
+        >>> async for run, batch in api.scan_histories(runs, keys=["val.*"]):
+        ...     print(run.name, batch.num_rows)
+        """
+        if not self._session.is_entered:
+            raise UsageError("scan_histories() works ahead in tasks: use `async with AsyncApi()`.")
+        wanted = chosen(
+            keys, min_step=min_step, max_step=max_step, any_key=any_key, exclude=exclude
+        )
+        return self._session.ahead(scan_many(self._session, runs, wanted, ordered))
 
     async def artifact(self, name: str, type: str | None = None) -> Artifact:
         """One version of an artifact, by `entity/project/name:alias`, shortened, or its URL.

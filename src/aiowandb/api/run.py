@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import anyio
 import msgspec
 
 from aiowandb.api.append import Append
-from aiowandb.api.belongings import Belongings
+from aiowandb.api.histories import Histories
 from aiowandb.api.notebook import run_card
-from aiowandb.api.rows import as_frame, as_structs, number
 from aiowandb.config import app_url
-from aiowandb.errors import ConflictError, UsageError
+from aiowandb.errors import ConflictError
 from aiowandb.net import Session
-from aiowandb.tasks import Items, Stream
-from aiowandb.wire import lenient
 from aiowandb.wire.changes import RunChanges
-from aiowandb.wire.dotted import flattened
-from aiowandb.wire.history import sampled_keys, sampled_rows
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run, run_state
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.writing import delete_run, save_run, stop_run, update_state
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from aiowandb.history.pages import Page
+    pass
 
 S = TypeVar("S", bound=msgspec.Struct)
 _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 
-class Run(Belongings, kw_only=True, dict=True, eq=False):
+class Run(Histories, kw_only=True, dict=True, eq=False):
     """A run of W&B. Its attributes are here already, its rows come when asked for.
 
     >>> run = await api.run("entity/project/run_id")
@@ -58,83 +49,8 @@ class Run(Belongings, kw_only=True, dict=True, eq=False):
         site = app_url(self._session.settings.base_url)
         return f"{site}/{self.entity}/{self.project}/runs/{self.id}"
 
-    async def history(
-        self,
-        samples: int = 500,
-        keys: Sequence[str] | None = None,
-        x_axis: str = "_step",
-        stream: Literal["default", "system", "events"] = "default",
-        *,
-        pandas: bool = True,
-    ) -> Any:
-        """A sample of the rows, at most `samples` of them. All of them: `scan_history()`.
-
-        A pandas DataFrame where pandas is installed, else, or with `pandas=False`, a
-        list of dicts. With `keys`, only rows that have all of these keys and the x
-        axis. `stream="system"` samples the system metrics.
-        """
-        if keys is None:
-            rows = await self._sampled_rows(samples, system=stream != "default")
-        elif stream != "default":
-            raise UsageError("keys= selects from the history; the system metrics come whole.")
-        else:
-            rows = await self._sampled_keys(samples, [x_axis, *_checked_keys(keys)])
-        return as_frame(rows) if pandas else rows
-
     def _repr_html_(self) -> str:
         return run_card(self, self.url)
-
-    @overload
-    def scan_history(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-        *,
-        type: None = None,
-    ) -> Stream[dict[str, Any]]: ...
-
-    @overload
-    def scan_history(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-        *,
-        type: type[S],
-    ) -> Stream[S]: ...
-
-    def scan_history(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-        *,
-        type: type[msgspec.Struct] | None = None,
-    ) -> Stream[Any]:
-        """Every row in step order; with `keys`, every row that has all of these keys.
-
-        `min_step` is included, `max_step` is not. Nested keys come under dotted names.
-        With `type`, each row is made into that `msgspec.Struct`.
-
-        >>> async for row in run.scan_history(keys=["loss"]):
-        ...     print(row["_step"], row["loss"])
-        """
-        pages = self._row_pages(keys, page_size, min_step, max_step, type=type)
-        return Items(self._session.ahead(pages))
-
-    def scan_history_batches(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-    ) -> Stream[pa.RecordBatch]:
-        """The same rows as Arrow record batches: nested keys as dotted columns."""
-        return self._session.ahead(self._batches(keys, page_size, min_step, max_step))
 
     async def update(self, *, merge: bool = False) -> None:
         """Send what was changed here: config, summary, name, tags, notes, group and the like.
@@ -206,67 +122,6 @@ class Run(Belongings, kw_only=True, dict=True, eq=False):
         """
         return Append(self, self._session, state)
 
-    async def _sampled_rows(self, samples: int, *, system: bool) -> list[dict[str, Any]]:
-        found = await self._session.recall(sampled_rows(self.ref, samples, system=system))
-        if found.project is None or found.project.run is None:
-            raise self._gone()
-        texts = found.project.run.history or ()
-        return [flattened(lenient.loads(text)) for text in texts]
-
-    async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
-        wanted = list(dict.fromkeys(keys))
-        found = await self._session.recall(sampled_keys(self.ref, wanted, samples))
-        if found.project is None or found.project.run is None:
-            raise self._gone()
-        rows = (found.project.run.sampled_history or [[]])[0]
-        return [{key: number(value) for key, value in row.items()} for row in rows]
-
-    async def _row_pages(
-        self,
-        keys: Sequence[str] | None = None,
-        page_size: int = 1000,
-        min_step: int | None = None,
-        max_step: int | None = None,
-        *,
-        type: type[msgspec.Struct] | None = None,
-    ) -> AsyncGenerator[list[Any]]:
-        async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
-            async for page in pages:
-                rows = page.to_rows()
-                yield rows if type is None else as_structs(rows, type, str(self.ref))
-
-    async def _batches(
-        self,
-        keys: Sequence[str] | None,
-        page_size: int,
-        min_step: int | None,
-        max_step: int | None,
-    ) -> AsyncGenerator[pa.RecordBatch]:
-        async with aclosing(self._pages(keys, page_size, min_step, max_step)) as pages:
-            async for page in pages:
-                if (batch := page.to_batch()) is not None:
-                    yield batch
-
-    async def _pages(
-        self,
-        keys: Sequence[str] | None,
-        page_size: int,
-        min_step: int | None,
-        max_step: int | None,
-    ) -> AsyncGenerator[Page]:
-        from aiowandb.history.plan import plan_history
-        from aiowandb.history.scan import Scan
-        from aiowandb.history.selection import Selection
-
-        chosen = None if keys is None else tuple(_checked_keys(keys))
-        selection = Selection(
-            keys=chosen, min_step=min_step or 0, max_step=max_step, page_size=page_size
-        )
-        plan = await plan_history(self._session, self.ref)
-        async with aclosing(Scan(self._session, plan, selection).pages()) as pages:
-            async for page in pages:
-                yield page
-
     async def _current(self) -> RunRecord:
         project = (await self._session.ask(get_run(self.ref))).project
         if project is None or project.run is None:
@@ -294,9 +149,3 @@ class Run(Belongings, kw_only=True, dict=True, eq=False):
     def _read(self) -> RunRecord:
         record: RunRecord = vars(self)["_read"]
         return record
-
-
-def _checked_keys(keys: Sequence[str]) -> Sequence[str]:
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-        raise UsageError(f"keys must be specified in a list of strings, not {keys!r}.")
-    return keys

@@ -11,6 +11,7 @@ import orjson
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
+    from aiowandb.sync import Api
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,10 +66,21 @@ def connect(base_url: str | None, local: Path | None) -> AsyncApi:
     """The client that the connection options ask for."""
     from aiowandb.api import AsyncApi
 
-    if local is None:
-        return AsyncApi(base_url=base_url)
-    if base_url is not None:
+    folder = _local_folder(base_url, local)
+    return AsyncApi.local(folder) if folder else AsyncApi(base_url=base_url)
+
+
+def connect_blocking(base_url: str | None, local: Path | None) -> Api:
+    """The same without `await`."""
+    from aiowandb.sync import Api
+
+    folder = _local_folder(base_url, local)
+    return Api.local(folder) if folder else Api(base_url=base_url)
+
+
+def _local_folder(base_url: str | None, local: Path | None) -> Path | None:
+    if local and base_url is not None:
         raise click.UsageError("--local and --base-url exclude each other.")
-    if not local.is_dir():
+    if local and not local.is_dir():
         raise click.UsageError(f"--local: there is no folder {local}.")
-    return AsyncApi.local(local)
+    return local

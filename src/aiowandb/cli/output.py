@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -14,7 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aiowandb.wire.dotted import flattened
+
 TableFormat = Literal["table", "json", "csv"]
+RecordFormat = Literal["table", "json"]
 
 console = Console(highlight=False)
 
@@ -29,26 +33,36 @@ def printable(value: object) -> Text:
 
 def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> None:
     """Print records that have the same members."""
-    if format == "json":
-        for record in records:
-            sys.stdout.buffer.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-    elif format == "csv":
-        writer = csv.writer(sys.stdout)
-        writer.writerow(records[0] if records else ())
-        writer.writerows(record.values() for record in records)
-    else:
+    if format == "table":
         console.print(table(records))
-
-
-def print_record(record: dict[str, Any], format: Literal["table", "json"]) -> None:
-    """Print one record, a member a line."""
-    if format == "json":
-        sys.stdout.buffer.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         return
-    drawn = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in record.items():
-        drawn.add_row(name, printable(_readable(value)))
-    console.print(drawn)
+    show = record_printer(format, list(records[0]) if records else [])
+    for record in records:
+        show(record)
+
+
+def record_printer(
+    format: Literal["json", "csv"], columns: Sequence[str]
+) -> Callable[[Mapping[str, Any]], None]:
+    """What prints one record after the other, for programs that read them as they come."""
+    if format == "json":
+        return lambda record: print_record(record, "json")
+    writer = csv.DictWriter(sys.stdout, columns)
+    writer.writeheader()
+    return writer.writerow
+
+
+def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
+    """Print one record: a member a line for people, in one line for programs."""
+    if format == "json":
+        text = orjson.dumps(_strict(record), option=orjson.OPT_APPEND_NEWLINE)
+        sys.stdout.buffer.write(text)
+        return
+    members = flattened(record)
+    width = max(map(len, members))
+    for name, value in members.items():
+        line = printable(f"{name:<{width}}  {_readable(value)}".rstrip())
+        console.print(line, soft_wrap=True)
 
 
 def table(records: Sequence[dict[str, Any]]) -> Table:
@@ -68,8 +82,21 @@ def complain(message: str) -> None:
 
 
 def _readable(value: object) -> object:
+    if isinstance(value, dict) and "_type" in value:
+        return f"<{value['_type']}>"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else value
+        return f"{value:,.2f}" if 100 <= abs(value) < 1e9 else f"{value:.4g}"
+    if value is None:
+        return ""
+    return f"{value:,}" if type(value) is int else value
+
+
+def _strict(value: Any) -> Any:
+    """The value as strict JSON has it: NaN and the infinities as text, as W&B writes them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    return [_strict(item) for item in value] if isinstance(value, list | tuple) else value

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from aiowandb.cli.options import connect, connection
-from aiowandb.cli.output import print_record
+from aiowandb.cli.output import RecordFormat, print_record
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @connection
 @click.option("--format", type=click.Choice(["table", "json"]), default="table")
-def status(base_url: str | None, local: Path | None, format: Literal["table", "json"]) -> None:
+def status(base_url: str | None, local: Path | None, format: RecordFormat) -> None:
     """Say which W&B is used, as whom, and where the key was found.
 
     \b

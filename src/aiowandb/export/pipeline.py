@@ -29,8 +29,7 @@ from aiowandb.export.result import ExportResult, RunFailure
 from aiowandb.export.select import SelectedRuns, select_runs
 from aiowandb.export.sinks import sink_for
 from aiowandb.export.workplace import opened
-from aiowandb.history.many import scan_runs
-from aiowandb.history.selection import Selection
+from aiowandb.history import Selection, scan_runs
 from aiowandb.net import Session
 from aiowandb.wire.record import RunRecord
 

@@ -32,10 +32,12 @@ _INT64 = range(-(2**63), 2**63)
 _NONE = type(None)
 
 
-def rows_to_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Make a record batch of nested rows."""
+def rows_to_batch(
+    rows: Sequence[Mapping[str, Any]], first: Sequence[str] = (STEP,)
+) -> pa.RecordBatch:
+    """Make a record batch of nested rows, the columns `first` first."""
     flat = [flattened(row) for row in rows]
-    names = dict.fromkeys((STEP, *(name for row in flat for name in row)))
+    names = dict.fromkeys((*first, *(name for row in flat for name in row)))
     return columns_to_batch({name: [row.get(name) for row in flat] for name in names})
 
 

@@ -78,7 +78,7 @@ class RowDecoder:
 
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
         fits = all(_note(self._taught, row) for row in rows)
-        if fits and self._taught.get(STEP) == {int}:
+        if fits and self._taught.get(STEP) == {int} and len(self._taught) > 1:
             self._shape = Shape(self._taught)
         if not self._shape or len(self._shape) > _MOST_KEYS or not fits:
             self._forget()

@@ -46,10 +46,10 @@ async def read_windows(
 ) -> list[FirstAnswer]:
     """The first answers to windows of one project, in as few requests as go."""
 
-    def texts(found: RowTextsByAlias, index: int) -> Texts | CommError:
+    def texts(found: RowTextsByAlias, index: int, window: Window) -> Texts | CommError:
         run = (found.project or {}).get(alias(index))
         if run is None:
-            return NotFoundError(f"A run of {windows[0].ref.project} vanished while it was read.")
+            return NotFoundError(f"Run {window.ref} vanished while it was read.")
         return run.history or []
 
     answers: list[Texts | CommError] = []

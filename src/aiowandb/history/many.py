@@ -115,8 +115,8 @@ async def scan_batches(
     selection: Selection,
     *,
     ordered: bool,
-) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch]]:
-    """The batches of many runs, run by run or as they come.
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    """The batches of many runs, run by run or as they come; None after a run's last one.
 
     Runs that failed by themselves are told of at the end, when the others are through.
     """
@@ -132,25 +132,34 @@ async def scan_batches(
 
 async def _one_by_one(
     lanes: AsyncIterator[Lane], failed: dict[RunRef, CommError]
-) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch]]:
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
     async for lane in lanes:
-        async with lane:
-            try:
-                async for batch in lane:
-                    yield lane.ref, batch
-            except CommError as error:
-                failed[lane.ref] = error
+        async with aclosing(_batches_of(lane, failed)) as batches:
+            async for batch in batches:
+                yield batch
+
+
+async def _batches_of(
+    lane: Lane, failed: dict[RunRef, CommError]
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    async with lane:
+        try:
+            async for batch in lane:
+                yield lane.ref, batch
+        except CommError as error:
+            failed[lane.ref] = error
+    yield lane.ref, None
 
 
 async def _interleaved(
     lanes: AsyncIterator[Lane], failed: dict[RunRef, CommError]
-) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch]]:
-    send, merged = anyio.create_memory_object_stream[tuple[RunRef, pa.RecordBatch]]()
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    send, merged = anyio.create_memory_object_stream[tuple[RunRef, pa.RecordBatch | None]]()
     open_lanes = anyio.Semaphore(_RUNS_AHEAD)
 
     async def forward(lane: Lane) -> None:
         with send.clone() as own:
-            async with aclosing(_one_by_one(_only(lane), failed)) as batches:
+            async with aclosing(_batches_of(lane, failed)) as batches:
                 async for batch in batches:
                     await own.send(batch)
         open_lanes.release()
@@ -316,19 +325,20 @@ async def _of_one_project(
 ) -> AsyncGenerator[list[RunRef]]:
     """The runs in their order, so many at a time, those of one project together."""
     some: list[RunRef] = []
+    seen: set[RunRef] = set()
     async with aclosing(each_of(refs)) as every:
         async for ref in every:
+            # Runs that are added while others are listed push some onto a second page.
+            if ref in seen:
+                continue
+            seen.add(ref)
             other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
             if other or len(some) >= size.now:
                 yield some
                 some = []
             some.append(ref)
-    if some:
-        yield some
-
-
-async def _only(lane: Lane) -> AsyncGenerator[Lane]:
-    yield lane
+        if some:
+            yield some
 
 
 def _close_untaken(lanes: MemoryObjectReceiveStream[Lane]) -> None:

@@ -45,19 +45,21 @@ class ParquetPage:
         self._batch = batch
 
     def to_rows(self) -> list[dict[str, Any]]:
-        columns = {field.name: _values(field, self._batch) for field in self._batch.schema}
-        names = list(columns)
+        names = self._batch.schema.names
+        columns = [column_values(self._batch, name) for name in names]
         return [
             {name: value for name, value in zip(names, row, strict=True) if value is not None}
-            for row in zip(*columns.values(), strict=True)
+            for row in zip(*columns, strict=True)
         ]
 
     def to_batch(self) -> pa.RecordBatch:
         return self._batch
 
 
-def _values(field: pa.Field, batch: pa.RecordBatch) -> list[Any]:
-    values: list[Any] = batch.column(field.name).to_pylist()
+def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:
+    """The column as Python's values, JSON text as what it says."""
+    values: list[Any] = batch.column(name).to_pylist()
+    field = batch.schema.field(name)
     if kind_of(field) is Kind.JSON and pa.types.is_string(field.type):
         return [None if value is None else lenient.loads(value) for value in values]
     return values

@@ -32,8 +32,8 @@ async def plan_histories(
 ) -> list[HistoryPlan | CommError]:
     """Plan many runs of one project with one request; a run that fails alone has its error."""
 
-    def plan(found: PlansData, index: int) -> HistoryPlan | CommError:
-        return _plan(runs[index], (found.project or {}).get(alias(index)))
+    def plan(found: PlansData, index: int, run: RunRef) -> HistoryPlan | CommError:
+        return _plan(run, (found.project or {}).get(alias(index)))
 
     return await ask_together(session, runs, history_plans, plan, size)
 

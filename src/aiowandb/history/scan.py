@@ -17,12 +17,21 @@ from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.history.windows import cut
 from aiowandb.net import Session
+from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.wire.history import Window
 
 _WINDOWS_AT_ONCE = 4
 # What a signed URL answers when it has expired or when W&B has replaced the file.
 _GONE = frozenset({401, 403, 404, 410})
+
+
+async def scan_run(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
+    """The pages of one run."""
+    plan = await plan_history(session, ref)
+    async with aclosing(Scan(session, plan, selection).pages()) as pages:
+        async for page in pages:
+            yield page
 
 
 class Scan:

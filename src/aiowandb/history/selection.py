@@ -29,6 +29,8 @@ class Selection(msgspec.Struct, frozen=True):
     min_step: int = 0
     max_step: int | None = None
     page_size: int = 1000
+    # What every row has, and is always given.
+    own: tuple[str, ...] = (STEP,)
 
     def columns(self, names: Collection[str]) -> list[str] | None:
         """Those of the columns that are wanted, or None if no row can have what is asked."""
@@ -37,7 +39,7 @@ class Selection(msgspec.Struct, frozen=True):
             return [name for name in names if not _matches(name, self.exclude)]
         if not (any(groups) if self.any_key else all(groups)):
             return None
-        return list(dict.fromkeys((STEP, *(name for group in groups for name in group))))
+        return list(dict.fromkeys((*self.own, *(name for group in groups for name in group))))
 
     def of_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """The wanted rows and columns of a batch, or None if there are none."""
@@ -55,7 +57,7 @@ class Selection(msgspec.Struct, frozen=True):
         if self.keys is None and not self.exclude:
             return rows
         if self._is_plain:
-            wanted = (STEP, *(key for key in self.keys or () if key != STEP))
+            wanted = tuple(dict.fromkeys((*self.own, *(self.keys or ()))))
             return [
                 {key: row[key] for key in wanted}
                 for row in rows

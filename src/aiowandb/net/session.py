@@ -75,6 +75,11 @@ class Session:
     def host(self) -> str:
         return urlsplit(self.settings.base_url).netloc
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether there are tasks to work in, ahead of the users."""
+        return self._tasks is not None
+
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
         return self

@@ -41,12 +41,13 @@ async def ask_together(
     session: Session,
     questions: Sequence[Q],
     operation: Callable[[Sequence[Q]], Operation[S]],
-    pick: Callable[[S, int], R],
+    pick: Callable[[S, int, Q], R],
     size: BatchSize,
 ) -> list[R | CommError]:
     """What each question is answered with, or the error that it fails with when asked alone.
 
-    `operation` asks several at once, and `pick` takes one answer out of theirs.
+    `operation` asks several at once; `pick` takes out of their answer that to one, given its
+    place among those that were asked and the question itself.
     """
     alone = len(questions) == 1
     started = time.monotonic()
@@ -64,7 +65,7 @@ async def ask_together(
             *await ask_together(session, questions[middle:], operation, pick, size),
         ]
     size.answered(len(questions), time.monotonic() - started)
-    return [pick(answer, i) for i in range(len(questions))]
+    return [pick(answer, i, question) for i, question in enumerate(questions)]
 
 
 def _may_be_the_questions(error: CommError) -> bool:

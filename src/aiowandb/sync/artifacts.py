@@ -73,5 +73,5 @@ class Artifacts(Indexed[api.Artifacts, Artifact]):
     count = blocking(api.Artifacts.count)
     to_list = giving(api.Artifacts.to_list, each(Artifact))
 
-    __iter__ = paged(api.Artifacts.__aiter__, api.Artifacts.pages, each(Artifact))
+    __iter__ = paged(api.Artifacts.__aiter__, each(Artifact))
     __len__ = count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -17,7 +17,15 @@ from aiowandb.sync.artifacts import Artifact, Artifacts
 from aiowandb.sync.projects import Project, Projects
 from aiowandb.sync.runs import Run, Runs
 from aiowandb.sync.sweeps import Sweep
-from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, making
+from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, iterating, making
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _run_and_batch(found: tuple[api.Run, pa.RecordBatch], portal: Portal) -> Any:
+    run, batch = found
+    return Run(run, portal), batch
 
 
 class Api(Twin[api.AsyncApi]):
@@ -89,6 +97,7 @@ class Api(Twin[api.AsyncApi]):
     default_entity = Asked(api.AsyncApi.default_entity)
     run = giving(api.AsyncApi.run, Run)
     runs = making(api.AsyncApi.runs, Runs)
+    scan_histories = iterating(api.AsyncApi.scan_histories, _run_and_batch)
     artifact = giving(api.AsyncApi.artifact, Artifact)
     artifacts = making(api.AsyncApi.artifacts, Artifacts)
     sweep = giving(api.AsyncApi.sweep, Sweep)

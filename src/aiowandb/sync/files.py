@@ -41,5 +41,5 @@ class Files(Indexed[api.Files, File]):
     to_list = giving(api.Files.to_list, each(File))
     download = blocking(api.Files.download)
 
-    __iter__ = paged(api.Files.__aiter__, api.Files.pages, each(File))
+    __iter__ = paged(api.Files.__aiter__, each(File))
     __len__ = count

@@ -41,5 +41,5 @@ class Projects(Indexed[api.Projects, Project]):
     count = blocking(api.Projects.count)
     to_list = giving(api.Projects.to_list, each(Project))
 
-    __iter__ = paged(api.Projects.__aiter__, api.Projects.pages, each(Project))
+    __iter__ = paged(api.Projects.__aiter__, each(Project))
     __len__ = count

@@ -26,6 +26,7 @@ from aiowandb.twins import (
     making,
     paged,
 )
+from aiowandb.wire.history import EventStream
 from aiowandb.wire.record import HistoryKeys, User
 from aiowandb.wire.summary import Summary
 
@@ -113,7 +114,7 @@ class Run(Twin[api.Run]):
     sweep = Asked(api.Run.sweep, if_any(_sweep))
     upload_file = giving(api.Run.upload_file, File)
     metadata = Asked(api.Run.metadata)
-    console_logs = paged(api.Run.console_logs, api.Run._console_pages, as_it_is)
+    console_logs = paged(api.Run.console_logs, as_it_is)
     history = blocking(api.Run.history)
     if TYPE_CHECKING:  # what type= gives cannot be told through `paged`
 
@@ -125,6 +126,9 @@ class Run(Twin[api.Run]):
             min_step: int | None = None,
             max_step: int | None = None,
             *,
+            any_key: bool = False,
+            exclude: Sequence[str] = (),
+            stream: EventStream = "default",
             type: None = None,
         ) -> Iterator[dict[str, Any]]: ...
 
@@ -136,12 +140,15 @@ class Run(Twin[api.Run]):
             min_step: int | None = None,
             max_step: int | None = None,
             *,
+            any_key: bool = False,
+            exclude: Sequence[str] = (),
+            stream: EventStream = "default",
             type: type[S],
         ) -> Iterator[S]: ...
 
         def scan_history(self, *args: Any, **kwargs: Any) -> Any: ...
     else:
-        scan_history = paged(api.Run.scan_history, api.Run._row_pages, as_it_is)
+        scan_history = paged(api.Run.scan_history, as_it_is)
     scan_history_batches = iterating(api.Run.scan_history_batches, as_it_is)
     update = blocking(api.Run.update)
     save = blocking(api.Run.save)
@@ -180,7 +187,7 @@ class Runs(Indexed[api.Runs, Run]):
     to_polars = blocking(api.Runs.to_polars)
     export = blocking(api.Runs.export)
 
-    __iter__ = paged(api.Runs.__aiter__, api.Runs.pages, each(Run))
+    __iter__ = paged(api.Runs.__aiter__, each(Run))
     __len__ = count
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

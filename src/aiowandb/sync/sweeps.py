@@ -58,5 +58,5 @@ class Sweeps(Indexed[api.Sweeps, Sweep]):
     count = blocking(api.Sweeps.count)
     to_list = giving(api.Sweeps.to_list, each(Sweep))
 
-    __iter__ = paged(api.Sweeps.__aiter__, api.Sweeps.pages, each(Sweep))
+    __iter__ = paged(api.Sweeps.__aiter__, each(Sweep))
     __len__ = count

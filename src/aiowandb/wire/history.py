@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -11,6 +11,9 @@ import orjson
 from aiowandb.paths import RunRef
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import HistoryKeys
+
+# The rows that a script logs, and those of the machine that it runs on.
+EventStream = Literal["default", "system", "events"]
 
 _PLAN_FIELDS = """
 fragment PlanFields on Run {

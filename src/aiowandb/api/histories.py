@@ -1,0 +1,230 @@
+"""What a run gives of its rows: a sample, all of them, or all of them as columns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import msgspec
+
+from aiowandb.api.belongings import Belongings
+from aiowandb.api.rows import as_frame, as_structs, number
+from aiowandb.errors import UsageError
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.tasks import Items, Stream, each_of
+from aiowandb.wire import lenient
+from aiowandb.wire.dotted import flattened
+from aiowandb.wire.history import EventStream, sampled_keys, sampled_rows
+from aiowandb.wire.record import RunRecord
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from aiowandb.history import Selection
+    from aiowandb.history.pages import Page
+
+R = TypeVar("R", bound=RunRecord)
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Histories(Belongings, kw_only=True, dict=True, eq=False):
+    """The part of `Run` that leads to its rows."""
+
+    async def history(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        stream: EventStream = "default",
+        *,
+        pandas: bool = True,
+    ) -> Any:
+        """A sample of the rows, at most `samples` of them. All of them: `scan_history()`.
+
+        A pandas DataFrame where pandas is installed, else, or with `pandas=False`, a
+        list of dicts. With `keys`, only rows that have all of these keys and the x
+        axis. `stream="system"` samples the system metrics.
+        """
+        if keys is None:
+            rows = await self._sampled_rows(samples, system=stream != "default")
+        elif stream != "default":
+            raise UsageError("keys= selects from the history; the system metrics come whole.")
+        else:
+            rows = await self._sampled_keys(samples, [x_axis, *_checked_keys(keys)])
+        return as_frame(rows) if pandas else rows
+
+    @overload
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        any_key: bool = False,
+        exclude: Sequence[str] = (),
+        stream: EventStream = "default",
+        type: None = None,
+    ) -> Stream[dict[str, Any]]: ...
+
+    @overload
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        any_key: bool = False,
+        exclude: Sequence[str] = (),
+        stream: EventStream = "default",
+        type: type[S],
+    ) -> Stream[S]: ...
+
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        any_key: bool = False,
+        exclude: Sequence[str] = (),
+        stream: EventStream = "default",
+        type: type[msgspec.Struct] | None = None,
+    ) -> Stream[Any]:
+        """Every row in step order; with `keys`, every row that has all of these keys.
+
+        `any_key` takes rows that have one of them. `exclude` names keys to leave out.
+        Both take globs, like `val.*`. `min_step` is included, `max_step` is not. Nested
+        keys come under dotted names. `stream="system"` gives the system metrics, which
+        have no steps. With `type`, each row is made into that `msgspec.Struct`.
+
+        >>> async for row in run.scan_history(keys=["loss"]):
+        ...     print(row["_step"], row["loss"])
+        """
+        wanted = chosen(keys, page_size, min_step, max_step, any_key, exclude, stream)
+        return Items(self._session.ahead(self._row_pages(wanted, stream, type)))
+
+    def scan_history_batches(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        any_key: bool = False,
+        exclude: Sequence[str] = (),
+        stream: EventStream = "default",
+        nested: Literal["dots", "json"] = "dots",
+    ) -> Stream[pa.RecordBatch]:
+        """The same rows as Arrow record batches: nested keys as dotted columns.
+
+        With `nested="json"`, a nest of keys is one column of JSON text instead. A batch
+        has the columns that its rows have values in; integers stay int64 while all are.
+
+        >>> async for batch in run.scan_history_batches(keys=["train/*"]):
+        ...     print(batch.num_rows, batch.schema.names)
+        """
+        wanted = chosen(keys, page_size, min_step, max_step, any_key, exclude, stream)
+        return self._session.ahead(self._batches(wanted, stream, nested))
+
+    async def _sampled_rows(self, samples: int, *, system: bool) -> list[dict[str, Any]]:
+        found = await self._session.recall(sampled_rows(self.ref, samples, system=system))
+        if found.project is None or found.project.run is None:
+            raise self._gone()
+        texts = found.project.run.history or ()
+        return [flattened(lenient.loads(text)) for text in texts]
+
+    async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
+        wanted = list(dict.fromkeys(keys))
+        found = await self._session.recall(sampled_keys(self.ref, wanted, samples))
+        if found.project is None or found.project.run is None:
+            raise self._gone()
+        rows = (found.project.run.sampled_history or [[]])[0]
+        return [{key: number(value) for key, value in row.items()} for row in rows]
+
+    async def _row_pages(
+        self, wanted: Selection, stream: EventStream, kind: type[msgspec.Struct] | None
+    ) -> AsyncGenerator[list[Any]]:
+        async with aclosing(self._pages(wanted, stream)) as pages:
+            async for page in pages:
+                rows = page.to_rows()
+                yield rows if kind is None else as_structs(rows, kind, str(self.ref))
+
+    async def _batches(
+        self, wanted: Selection, stream: EventStream, nested: Literal["dots", "json"]
+    ) -> AsyncGenerator[pa.RecordBatch]:
+        from aiowandb.history.nesting import nested_as_json
+
+        async with aclosing(self._pages(wanted, stream)) as pages:
+            async for page in pages:
+                if (batch := page.to_batch()) is not None:
+                    yield nested_as_json(batch) if nested == "json" else batch
+
+    async def _pages(self, wanted: Selection, stream: EventStream) -> AsyncGenerator[Page]:
+        from aiowandb.history import scan_run, scan_system
+
+        scan = scan_run if stream == "default" else scan_system
+        async with aclosing(scan(self._session, self.ref, wanted)) as pages:
+            async for page in pages:
+                yield page
+
+
+async def scan_many(
+    session: Session, runs: AsyncIterable[R] | Iterable[R], wanted: Selection, ordered: bool
+) -> AsyncGenerator[tuple[R, pa.RecordBatch]]:
+    """The batches of many runs, each with its run."""
+    from aiowandb.history import scan_batches
+
+    under_way: dict[RunRef, R] = {}
+
+    async def refs() -> AsyncGenerator[RunRef]:
+        async with aclosing(each_of(runs)) as every:
+            async for run in every:
+                under_way[run.ref] = run
+                yield run.ref
+
+    async with (
+        aclosing(refs()) as own,
+        aclosing(scan_batches(session, own, wanted, ordered=ordered)) as batches,
+    ):
+        async for ref, batch in batches:
+            if batch is None:
+                under_way.pop(ref, None)
+            else:
+                yield under_way[ref], batch
+
+
+def chosen(
+    keys: Sequence[str] | None,
+    page_size: int = 1000,
+    min_step: int | None = None,
+    max_step: int | None = None,
+    any_key: bool = False,
+    exclude: Sequence[str] = (),
+    stream: EventStream = "default",
+) -> Selection:
+    """The rows that the arguments of a scan speak of, if they can."""
+    from aiowandb.history import Selection
+
+    if page_size < 1:
+        raise UsageError(f"page_size must be at least 1, not {page_size}.")
+    if stream != "default" and (min_step, max_step) != (None, None):
+        raise UsageError("The system metrics have no steps: leave min_step and max_step out.")
+    return Selection(
+        keys=None if keys is None else tuple(_checked_keys(keys)),
+        any_key=any_key,
+        exclude=tuple(_checked_keys(exclude)),
+        min_step=min_step or 0,
+        max_step=max_step,
+        page_size=page_size,
+    )
+
+
+def _checked_keys(keys: Sequence[str]) -> Sequence[str]:
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise UsageError(f"keys must be specified in a list of strings, not {keys!r}.")
+    return keys

@@ -1,0 +1,47 @@
+"""The system metrics of a run: rows without steps, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from aiowandb.errors import NotFoundError
+from aiowandb.history.columns import rows_to_batch
+from aiowandb.history.pages import Page
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.dotted import flattened
+from aiowandb.wire.history import sampled_rows
+
+# They come every few seconds: more of them than this take years.
+_ALL = 10_000_000
+
+
+class SystemPage:
+    """Some system metrics as they came."""
+
+    def __init__(self, texts: Sequence[str], selection: Selection) -> None:
+        self._rows = [lenient.loads(text) for text in texts]
+        self._selection = selection
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        return list(self._selection.of_rows([flattened(row) for row in self._rows]))
+
+    def to_batch(self) -> pa.RecordBatch | None:
+        return self._selection.of_batch(rows_to_batch(self._rows, first=()))
+
+
+async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
+    """All of them. W&B has no windows over them, so they come in one answer."""
+    found = (await session.ask(sampled_rows(ref, _ALL, system=True))).project
+    if found is None or found.run is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="RunSystemHistory")
+    texts = found.run.history or []
+    selection = msgspec.structs.replace(selection, own=())
+    for first in range(0, len(texts), selection.page_size):
+        yield SystemPage(texts[first : first + selection.page_size], selection)

@@ -1,0 +1,104 @@
+"""The typed way to decode rows says what the general way says, whatever the rows are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiowandb.errors import ServerError
+from aiowandb.history.columns import rows_to_batch
+from aiowandb.history.decode import RowDecoder, decode_rows
+from aiowandb.wire import lenient
+
+keys = st.sampled_from(["loss", "acc", "a.b", "a", "c/d", "_type", "ü"])
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["NaN", "Infinity"])
+    | st.lists(st.integers(0, 9) | st.floats(0, 1), max_size=3)
+)
+values = st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=4)
+rows = st.lists(st.dictionaries(keys, values, max_size=4), min_size=1, max_size=6)
+
+
+def told(batch: pa.RecordBatch) -> dict[str, tuple[Any, ...]]:
+    """The batch as something that compares, NaN included."""
+    return {
+        field.name: (str(field.type), repr(batch.column(field.name).to_pylist()), field.metadata)
+        for field in batch.schema
+    }
+
+
+def texts(rows: list[dict[str, Any]]) -> list[str]:
+    return [lenient.dumps({"_step": step} | row) for step, row in enumerate(rows)]
+
+
+@given(st.lists(rows, min_size=1, max_size=4))
+def test_what_was_learnt_from_other_pages_changes_nothing(pages: list[Any]) -> None:
+    decoder = RowDecoder()
+    for page in map(texts, pages):
+        assert told(decoder.batch(page)) == told(rows_to_batch(decode_rows(page)))
+
+
+metrics = st.fixed_dictionaries(
+    {}, optional={"loss": st.floats(), "n": st.integers(0, 9), "ok": st.booleans()}
+)
+steady = st.lists(st.builds(lambda a, b: a | {"val": b}, metrics, metrics), min_size=1, max_size=9)
+
+
+@given(st.lists(steady, min_size=2, max_size=4))
+def test_rows_that_look_alike_come_out_alike(pages: list[Any]) -> None:
+    decoder = RowDecoder()
+    for page in map(texts, pages):
+        assert told(decoder.batch(page)) == told(rows_to_batch(decode_rows(page)))
+
+
+def test_pages_that_look_alike_are_decoded_through_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = RowDecoder()
+    first = decoder.batch(['{"_step":0,"loss":1,"val":{"acc":0.5},"name":"a"}'])
+    monkeypatch.setattr("aiowandb.history.decode.decode_rows", None)
+    second = decoder.batch(['{"_step":1,"loss":NaN}', '{"_step":2,"val":{"acc":1},"name":null}'])
+    assert first.schema.names == ["_step", "loss", "val.acc", "name"]
+    (loss, _), acc = second.column("loss").to_pylist(), second.column("val.acc").to_pylist()
+    assert math.isnan(loss)
+    assert acc == [None, 1]
+
+
+def test_rows_come_in_step_order() -> None:
+    decoder = RowDecoder()
+    decoder.batch(['{"_step":0,"x":0}'])
+    assert decoder.batch(['{"_step":2,"x":2}', '{"_step":1,"x":1}']).to_pylist() == [
+        {"_step": 1, "x": 1},
+        {"_step": 2, "x": 2},
+    ]
+
+
+def test_a_type_is_given_up_where_runs_have_little_in_common() -> None:
+    decoder = RowDecoder()
+    for run in range(60):
+        page = [lenient.dumps({"_step": 0, **{f"layer{run}.{i}": i for i in range(40)}})]
+        assert decoder.batch(page).num_columns == 41
+    assert decoder._shape is None or len(decoder._shape) <= 2_000
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '"x"', '{"_step": "a"}'])
+def test_rows_that_are_none_are_an_error_of_the_server(text: str) -> None:
+    with pytest.raises(ServerError):
+        RowDecoder().batch(['{"_step": 1}', text])
+
+
+def test_a_type_refuses_what_it_was_not_made_for() -> None:
+    decoder = RowDecoder()
+    decoder.batch(['{"_step":0,"x":0}'])
+    assert decoder._shape is not None
+    with pytest.raises(msgspec.ValidationError):
+        decoder._shape.batch(['{"_step":0,"x":"a"}'])

@@ -1,0 +1,87 @@
+"""Which rows and columns are wanted: batches and rows are told the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiowandb.history.columns import rows_to_batch
+from aiowandb.history.nesting import nested_as_json
+from aiowandb.history.pages import ParquetPage
+from aiowandb.history.selection import Selection
+
+names = st.sampled_from(["loss", "val.acc", "val.loss", "x[1]", "train/loss"])
+patterns = names | st.sampled_from(["val.*", "*loss", "nothing", "[lx]*"])
+rows = st.lists(st.dictionaries(names, st.none() | st.integers(0, 9)), min_size=1, max_size=8)
+selections = st.builds(
+    Selection,
+    keys=st.none() | st.lists(patterns, max_size=3).map(tuple),
+    any_key=st.booleans(),
+    exclude=st.lists(patterns, max_size=2).map(tuple),
+)
+
+
+def from_batch(selection: Selection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    batch = selection.of_batch(rows_to_batch(rows))
+    return [] if batch is None else ParquetPage(batch).to_rows()
+
+
+def without_nulls(rows: Any) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if v is not None} for row in rows]
+
+
+@given(selections, rows)
+def test_batches_and_rows_are_selected_alike(selection: Selection, rows: Any) -> None:
+    rows = [{"_step": step} | row for step, row in enumerate(rows)]
+    assert from_batch(selection, rows) == without_nulls(selection.of_rows(rows))
+
+
+ROWS: list[dict[str, Any]] = [
+    {"_step": 0, "loss": 3},
+    {"_step": 1, "loss": 2, "val.acc": 0.5},
+    {"_step": 2, "val.acc": 0.6, "val.loss": 1.0},
+]
+
+
+@pytest.mark.parametrize(
+    ("selection", "steps", "columns"),
+    [
+        (Selection(), [0, 1, 2], {"_step", "loss", "val.acc", "val.loss"}),
+        (Selection(keys=("loss", "val.acc")), [1], {"_step", "loss", "val.acc"}),
+        (
+            Selection(keys=("loss", "val.loss"), any_key=True),
+            [0, 1, 2],
+            {"_step", "loss", "val.loss"},
+        ),
+        (Selection(keys=("val.*",)), [1, 2], {"_step", "val.acc", "val.loss"}),
+        (Selection(exclude=("val.*",)), [0, 1, 2], {"_step", "loss"}),
+        (Selection(keys=("val.*",), exclude=("val.acc",)), [2], {"_step", "val.loss"}),
+        (Selection(min_step=1, max_step=2), [1], {"_step", "loss", "val.acc", "val.loss"}),
+    ],
+)
+def test_what_is_asked_for_comes(selection: Selection, steps: list[int], columns: set[str]) -> None:
+    batch = selection.of_batch(rows_to_batch(ROWS))
+    assert batch is not None
+    assert batch.column("_step").to_pylist() == steps
+    assert set(batch.schema.names) == columns
+
+
+def test_a_nest_of_keys_can_be_one_column() -> None:
+    rows: list[dict[str, Any]] = [
+        {"_step": 0, "val": {"a": 1, "b": {"c": 2}}, "x": 1},
+        {"_step": 1, "x": 2},
+    ]
+    assert nested_as_json(rows_to_batch(rows)).to_pylist() == [
+        {"_step": 0, "val": '{"a":1,"b":{"c":2}}', "x": 1},
+        {"_step": 1, "val": None, "x": 2},
+    ]
+
+
+def test_a_nest_that_is_a_value_too_loses_neither() -> None:
+    rows = [{"_step": 0, "val": 1, "val.a": 2, "val.a.b": 3}]
+    assert nested_as_json(rows_to_batch(rows)).to_pylist() == [
+        {"_step": 0, "val": '{"":1,"a":{"":2,"b":3}}'}
+    ]
