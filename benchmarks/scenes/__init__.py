@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.figures import Scene
-from benchmarks.scenes import embedded, exports, facade, imports, latency, listing, memory, start
+from benchmarks.scenes import (
+    embedded,
+    exports,
+    facade,
+    imports,
+    latency,
+    limit,
+    listing,
+    memory,
+    start,
+)
 
 SCENES: Mapping[str, Scene] = {
     "a": exports.parquet,
@@ -18,5 +28,6 @@ SCENES: Mapping[str, Scene] = {
     "h": facade.beside_async,
     "i": embedded.store_and_list,
     "requests": exports.requests,
+    "limit": limit.steady_rate,
     "latency": latency.sweep,
 }

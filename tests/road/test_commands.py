@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import Api
+from aiowandb.local import RunChanges, Store
 
 from .conftest import ROWS, RUNS, Sample
 
@@ -61,6 +62,56 @@ def test_a_project_is_exported(sample: Sample, tmp_path: Path) -> None:
     assert f"{RUNS * ROWS:,}" in out
     assert str(tmp_path / "out" / "history") in out.replace("\n", "")
     assert pq.read_table(tmp_path / "out" / "history").num_rows == RUNS * ROWS
+
+
+@pytest.fixture(scope="module")
+def with_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wandb")
+    with Store.open(folder) as store:
+        project = store.projects.ensure("local", "demo")[0]
+        run = store.runs.upsert(project, "r1", RunChanges())[0]
+        for name in ("100%.txt", "1000.txt", "media/a_b.png", "media/axb.png"):
+            store.files.add(run, name, name.encode())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", ["100%.txt", "1000.txt", "media/a_b.png", "media/axb.png"]),
+        ("media/*", ["media/a_b.png", "media/axb.png"]),
+        ("media/a?b.png", ["media/a_b.png", "media/axb.png"]),
+        ("media/a_b.png", ["media/a_b.png"]),
+        ("100%.txt", ["100%.txt"]),
+        ("nothing", []),
+    ],
+)
+def test_files_are_listed_by_a_pattern(with_files: Path, pattern: str, names: list[str]) -> None:
+    listed = ("files", "local/demo/r1", "--local", with_files, "--pattern", pattern)
+    records = [json.loads(line) for line in aiowandb(*listed, "--format", "json").splitlines()]
+    assert [record["name"] for record in records] == names
+
+
+def test_files_are_downloaded(with_files: Path, tmp_path: Path) -> None:
+    command = ("files", "local/demo/r1", "--local", with_files, "--download", tmp_path)
+    (tmp_path / "1000.txt").write_text("mine")
+    out = aiowandb(*command, "--pattern", "1*", "--format", "csv")
+    assert [row["path"] for row in csv.DictReader(io.StringIO(out))] == [
+        str(tmp_path / "100%.txt"),
+        str(tmp_path / "1000.txt"),
+    ]
+    assert (tmp_path / "1000.txt").read_text() == "mine"
+    aiowandb(*command, "--replace")
+    assert (tmp_path / "1000.txt").read_text() == "1000.txt"
+    assert (tmp_path / "media" / "a_b.png").exists()
+
+
+def test_projects_are_listed(with_files: Path) -> None:
+    for entity in ((), ("local",)):
+        drawn = aiowandb("projects", *entity, "--local", with_files)
+        assert "demo" in drawn
+    (record,) = aiowandb("projects", "--local", with_files, "--format", "json").splitlines()
+    assert (json.loads(record)["name"], json.loads(record)["entity"]) == ("demo", "local")
 
 
 @pytest.mark.slow

@@ -17,9 +17,11 @@ from aiowandb import __version__
 from aiowandb.cli.append import append
 from aiowandb.cli.demo import demo
 from aiowandb.cli.export import export
+from aiowandb.cli.files import files
 from aiowandb.cli.history import history
 from aiowandb.cli.login import login
 from aiowandb.cli.output import complain
+from aiowandb.cli.projects import projects
 from aiowandb.cli.run import run
 from aiowandb.cli.runs import runs
 from aiowandb.cli.serve import serve
@@ -37,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (append, demo, export, history, login, run, runs, serve, status):
+for command in (append, demo, export, files, history, login, projects, run, runs, serve, status):
     cli.add_command(command)
 
 

@@ -12,10 +12,11 @@ T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """An answer's data and how many bytes it came in."""
+    """An answer's data, how many bytes it came in, and how many seconds W&B took for it."""
 
     data: Any
     size: int
+    seconds: float = 0.0
 
 
 class Answers:

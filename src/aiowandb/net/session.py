@@ -107,23 +107,41 @@ class Session:
         """The same items, the next one under way while this one is used, if that can be."""
         return ReadAhead(items, self._tasks) if self._tasks else items
 
-    async def ask(self, operation: Operation[S], *, patient: bool = True) -> S:
-        """Send a GraphQL operation and give its data, or raise what the answer amounts to.
-
-        Whoever has another way to ask is not `patient`: a failure of the server or a
-        time-out is then raised the first time.
-        """
-        answer = await self._answer(operation, patient=patient)
+    async def ask(self, operation: Operation[S]) -> S:
+        """Send a GraphQL operation and give its data, or raise what the answer amounts to."""
+        answer = await self.answer(operation)
         if operation.changes:
             self._answers.flush()
         data: S = answer.data
         return data
 
+    async def answer(self, operation: Operation[S], *, patient: bool = True) -> Answer:
+        """The answer to a question, and what it took.
+
+        Whoever has another way to ask is not `patient`: a failure of the server or a
+        time-out is then raised the first time.
+        """
+        self._require_key()
+        question = operation.body()
+
+        async def post(attempt: Attempt) -> Answer:
+            started = anyio.current_time()
+            body = await self._post(attempt, "/graphql", question)
+            seconds = anyio.current_time() - started
+            try:
+                return Answer(operation.read(200, body), len(body), seconds)
+            except ServerError as error:
+                raise Transient(error, body) from error
+
+        # Long questions are about many things, and take their time.
+        kind = (operation.name, len(question).bit_length())
+        return await self._requests.persist(operation.name, post, kind, patient=patient)
+
     async def recall(self, operation: Operation[S]) -> S:
         """The answer to a question that was asked before, else `ask`. Do not change it."""
 
         async def ask() -> Answer:
-            return await self._answer(operation)
+            return await self.answer(operation)
 
         data: S = await self._answers.get(operation.body(), ask)
         return data
@@ -158,21 +176,6 @@ class Session:
     ) -> None:
         """Put the content at the URL. Each try calls `content` for the bytes from their start."""
         await self._transfers.upload(url, content, size, headers)
-
-    async def _answer(self, operation: Operation[S], *, patient: bool = True) -> Answer:
-        self._require_key()
-        question = operation.body()
-
-        async def post(attempt: Attempt) -> Answer:
-            body = await self._post(attempt, "/graphql", question)
-            try:
-                return Answer(operation.read(200, body), len(body))
-            except ServerError as error:
-                raise Transient(error, body) from error
-
-        # Long questions are about many things, and take their time.
-        kind = (operation.name, len(question).bit_length())
-        return await self._requests.persist(operation.name, post, kind, patient=patient)
 
     async def _post(self, attempt: Attempt, path: str, content: bytes) -> bytes:
         self.traffic.requests += 1

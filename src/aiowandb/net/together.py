@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -50,9 +49,8 @@ async def ask_together(
     place among those that were asked and the question itself.
     """
     alone = len(questions) == 1
-    started = time.monotonic()
     try:
-        answer = await session.ask(operation(questions), patient=alone)
+        answer = await session.answer(operation(questions), patient=alone)
     except CommError as error:
         if not _may_be_the_questions(error):
             raise
@@ -64,8 +62,8 @@ async def ask_together(
             *await ask_together(session, questions[:middle], operation, pick, size),
             *await ask_together(session, questions[middle:], operation, pick, size),
         ]
-    size.answered(len(questions), time.monotonic() - started)
-    return [pick(answer, i, question) for i, question in enumerate(questions)]
+    size.answered(len(questions), answer.seconds)
+    return [pick(answer.data, i, question) for i, question in enumerate(questions)]
 
 
 def _may_be_the_questions(error: CommError) -> bool:
