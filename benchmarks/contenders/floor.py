@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import msgspec
 import orjson
-import pandas as pd  # noqa: F401 - pyarrow would import it at its first use
+import pandas as pd  # noqa: F401 - by pyarrow, at its first use
 import pyarrow as pa
 import pyarrow.parquet as pq
 

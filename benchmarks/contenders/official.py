@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet  # noqa: F401 - by pandas
 import wandb
 
 from benchmarks.contenders.clock import Job, Outcome, measured

@@ -23,7 +23,7 @@ from aiowandb.export.plan import NewPart, Plan, Work
 from aiowandb.export.result import RunFailure
 from aiowandb.export.schema import SchemaSurprise
 from aiowandb.history.columns import STEP
-from aiowandb.history.many import Lane
+from aiowandb.history.lanes import Lane
 
 _TIME = "_timestamp"
 # What fails for one run in one of these ways would fail for all of them.

@@ -49,7 +49,10 @@ def _read(file: SpooledTemporaryFile[bytes], selection: Selection) -> Iterator[S
         if columns is None:
             return  # no row of the file has what is asked for
         groups = list(_row_groups(parquet.metadata, selection))
-        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
+        # Many files are read at once, each in a thread of its own.
+        for batch in parquet.iter_batches(
+            _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
+        ):
             last_step = pc.max(batch.column(STEP)).as_py()
             yield SegmentRows(selection.of_batch(_flat(batch)), last_step, batch.num_rows)
     except (pa.ArrowException, OSError, KeyError) as error:
