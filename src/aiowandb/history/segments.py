@@ -62,7 +62,7 @@ def _read(file: SpooledTemporaryFile[bytes], selection: Selection) -> Iterator[S
 def _opened(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
     if file.seek(0, io.SEEK_END) > _IN_MEMORY:
         # A row group may be as large as the file: read its columns piece by piece.
-        return pq.ParquetFile(file, buffer_size=_PIECE)
+        return pq.ParquetFile(file, buffer_size=_PIECE, pre_buffer=False)
     file.seek(0)
     return pq.ParquetFile(pa.BufferReader(file.read()), pre_buffer=False)
 
