@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import anyio.to_thread
 import msgspec
 import pyarrow as pa
 from anyio.abc import TaskGroup
@@ -161,7 +160,7 @@ class Reader:
         scan = Scan(self._session, plan, self._selection_of(plan.ref), self._decoder)
         async with aclosing(scan.pages(first)) as pages:
             async for page in pages:
-                batch = await anyio.to_thread.run_sync(page.to_batch)
+                batch = await page.batch()
                 if batch is not None:
                     await batches.send(batch)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
+from anyio.to_thread import run_sync
 
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.kinds import Kind, kind_of
@@ -19,7 +20,7 @@ class Page(Protocol):
 
     def to_rows(self) -> list[dict[str, Any]]: ...
 
-    def to_batch(self) -> pa.RecordBatch | None: ...
+    async def batch(self) -> pa.RecordBatch | None: ...
 
 
 class JsonPage:
@@ -34,7 +35,10 @@ class JsonPage:
         rows = [flattened(row) for row in decode_rows(self._texts)]
         return list(self._selection.of_rows(rows))
 
-    def to_batch(self) -> pa.RecordBatch | None:
+    async def batch(self) -> pa.RecordBatch | None:
+        return await run_sync(self._decode)
+
+    def _decode(self) -> pa.RecordBatch | None:
         return self._selection.of_batch(self._decoder.batch(self._texts))
 
 
@@ -52,7 +56,7 @@ class ParquetPage:
             for row in zip(*columns, strict=True)
         ]
 
-    def to_batch(self) -> pa.RecordBatch:
+    async def batch(self) -> pa.RecordBatch:
         return self._batch
 
 

@@ -32,7 +32,7 @@ class SystemPage:
     def to_rows(self) -> list[dict[str, Any]]:
         return list(self._selection.of_rows([flattened(row) for row in self._rows]))
 
-    def to_batch(self) -> pa.RecordBatch | None:
+    async def batch(self) -> pa.RecordBatch | None:
         return self._selection.of_batch(rows_to_batch(self._rows, first=()))
 
 
