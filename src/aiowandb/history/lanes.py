@@ -157,11 +157,11 @@ class Reader:
         first: FirstAnswer | None,
         batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
     ) -> None:
-        scan = Scan(self._session, plan, self._selection_of(plan.ref), self._decoder)
+        selection = self._selection_of(plan.ref)
+        scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
         async with aclosing(scan.pages(first)) as pages:
             async for page in pages:
-                batch = await page.batch()
-                if batch is not None:
+                for batch in await page.batches():
                     await batches.send(batch)
 
 
