@@ -168,7 +168,7 @@ async def test_a_name_never_leads_out_of_the_folder(store: Store, out: Path, nam
     async with connected(store, rename) as api:
         run = await api.run("local/demo/r1")
         with pytest.raises(DownloadError):
-            await run.files().download(out, replace=True)
+            await run.files().download(out, exist_ok=True)
     assert not (out.parent / "outside.txt").exists()
     assert there(out).keys() <= CONTENT.keys()
 
