@@ -14,7 +14,7 @@ from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
-from aiowandb.net.paging import pages_of
+from aiowandb.net.paging import all_pages_of, pages_of
 from aiowandb.tasks import Items
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
@@ -144,9 +144,10 @@ class Runs(Listing[Run]):
             found = (await ask(list_runs(entity, project, query, cursor))).project
             if found is None:
                 raise _no_project(entity, project)
-            return found.runs
+            return msgspec.structs.replace(found.runs, total_count=found.run_count)
 
-        async with aclosing(pages_of(page)) as pages:
+        listing = all_pages_of(page, lambda run: run.id) if fresh else pages_of(page)
+        async with aclosing(listing) as pages:
             async for records in pages:
                 yield records
 

@@ -93,7 +93,7 @@ class _Segment:
             self._rows_left -= batch.num_rows
             last_step = pc.max(batch.column(STEP)).as_py()
             return SegmentRows(self._selection.of_batch(_flat(batch)), last_step, batch.num_rows)
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
             raise ServerError(
                 f"W&B handed out a Parquet file that cannot be read: {error}"
             ) from error
