@@ -87,7 +87,7 @@ async def test_finished_parts_stay_when_the_server_goes(
 ) -> None:
     for name, rows in (("a", 120), ("b", 9000), ("c", 9000)):
         project.log(name, steps(0, rows), finish=False)
-    server.requests_until_gone = 10
+    server.requests_until_gone = 5
     with pytest.raises(ConnectError):
         await runs.export(out)
     finished = contents(out)

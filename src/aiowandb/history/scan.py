@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from functools import partial
 
 import msgspec
 
-from aiowandb.errors import CommError
+from aiowandb.errors import CommError, ServerError
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import FirstAnswer, read_window
+from aiowandb.history.live import FirstAnswer, Texts, read_windows
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
 from aiowandb.history.plan import HistoryPlan, plan_history
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.history.windows import cut
-from aiowandb.net import Session
+from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.wire.history import Window
 
-_WINDOWS_AT_ONCE = 4
+_REQUESTS_AT_ONCE = 2
+# How many values the rows in one answer may have together.
+_VALUES_AN_ANSWER = 100_000
 # What a signed URL answers when it has expired or when W&B has replaced the file.
 _GONE = frozenset({401, 403, 404, 410})
 
@@ -43,11 +44,13 @@ class Scan:
         plan: HistoryPlan,
         selection: Selection,
         decoder: RowDecoder | None = None,
+        size: BatchSize | None = None,
     ) -> None:
         self._session = session
         self._plan = plan
         self._selection = selection
         self._decoder = decoder or RowDecoder()
+        self._size = size or BatchSize(4, 20)
         self._next_step = selection.min_step
         self._rows_read = 0
 
@@ -62,12 +65,25 @@ class Scan:
                 raise
             # The run was exported anew, or the links have expired: ask where the rest lies.
             self._plan = await plan_history(self._session, self._plan.ref)
-            async with aclosing(self._file_pages()) as pages:
+            async with aclosing(self._pages_of_fresh_links()) as pages:
                 async for page in pages:
                     yield page
         async with aclosing(self._live_pages(first)) as pages:
             async for page in pages:
                 yield page
+
+    async def _pages_of_fresh_links(self) -> AsyncGenerator[Page]:
+        try:
+            async with aclosing(self._file_pages()) as pages:
+                async for page in pages:
+                    yield page
+        except CommError as error:
+            if error.status not in _GONE:
+                raise
+            # It is the store of the files that refuses, and this file: no fault of the API key.
+            raise ServerError(
+                f"Run {self._plan.ref}: fresh links to its history do not work: {error}", error
+            ) from error
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
         for url in self._plan.segments:
@@ -82,18 +98,28 @@ class Scan:
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()
         if first and windows[:1] == [first.window]:
-            for texts in await first.all_rows(self._session):
-                yield JsonPage(texts, self._selection, self._decoder)
+            yield self._page(await first.all_rows(self._session))
             del windows[0]
         # One at first, so that the first rows come soon.
-        read = partial(read_window, self._session)
-        at_once = 1
+        together, at_once = 1, 1
         while windows:
-            some, windows = windows[:at_once], windows[at_once:]
-            for pages in await gather(some, read, at_once):
-                for texts in pages:
-                    yield JsonPage(texts, self._selection, self._decoder)
-            at_once = _WINDOWS_AT_ONCE
+            some = [windows[i : i + together] for i in range(0, together * at_once, together)]
+            del windows[: together * at_once]
+            for pieces in await gather(filter(None, some), self._read, at_once):
+                yield self._page(pieces)
+            together, at_once = self._windows_together(), _REQUESTS_AT_ONCE
+
+    async def _read(self, windows: Sequence[Window]) -> list[Texts]:
+        """All rows of windows that are asked for in one request."""
+        answers = await read_windows(self._session, windows, self._size)
+        return [piece for one in answers for piece in await one.all_rows(self._session)]
+
+    def _page(self, pieces: Sequence[Texts]) -> JsonPage:
+        return JsonPage(pieces, self._selection, self._decoder)
+
+    def _windows_together(self) -> int:
+        values = self._selection.page_size * max(1, self._plan.keys)
+        return max(1, min(self._size.now, _VALUES_AN_ANSWER // values))
 
     def _live_windows(self) -> list[Window]:
         rows = self._plan.rows
