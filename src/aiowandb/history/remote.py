@@ -14,7 +14,7 @@ from aiowandb.net import Piece, Session
 from aiowandb.tasks import gather
 
 _TAIL = 1 << 17
-_HEAD = 1 << 22
+_HEAD = 1 << 23
 # Wanted parts that are closer than this come in one piece.
 _GAP = 1 << 16
 # A row group must fit into memory with room for others; files with larger ones go to disk.
@@ -36,10 +36,14 @@ class RemoteFile:
         self._head = head
 
     @classmethod
-    async def open(cls, session: Session, url: str) -> RemoteFile | None:
-        """The file, or None if it is better downloaded whole."""
-        # The beginning comes along with the end: the first rows need no further request.
-        ends = [f"-{_TAIL}", f"0-{_HEAD - 1}"]
+    async def open(cls, session: Session, url: str, *, from_start: bool) -> RemoteFile | None:
+        """The file, or None if it is better downloaded whole.
+
+        Who is going to read it `from_start` gets the beginning along with the end: the
+        first rows need no further request then.
+        """
+        head_size = _HEAD if from_start else 4
+        ends = [f"-{_TAIL}", f"0-{head_size - 1}"]
         tail, head = await gather(ends, partial(session.piece, url), len(ends))
         if tail is None or head is None or not head.is_of(tail):
             return None

@@ -37,7 +37,8 @@ async def read_segment(
     session: Session, url: str, selection: Selection, *, is_large: bool = False
 ) -> AsyncGenerator[SegmentRows]:
     """The rows of the file at this URL; a large file is read where it lies, if that goes."""
-    remote = await RemoteFile.open(session, url) if is_large else None
+    from_start = selection.keys is None and not selection.min_step
+    remote = await RemoteFile.open(session, url, from_start=from_start) if is_large else None
     segments = _in_waves(remote, selection) if remote else _downloaded(session, url, selection)
     async with aclosing(segments):
         async for segment in segments:
