@@ -156,8 +156,8 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
     ) -> AsyncGenerator[list[Any]]:
         async with aclosing(self._pages(wanted, stream)) as pages:
             async for page in pages:
-                rows = page.to_rows()
-                yield rows if kind is None else as_structs(rows, kind, str(self.ref))
+                for rows in page.rows():
+                    yield rows if kind is None else as_structs(rows, kind, str(self.ref))
 
     async def _batches(
         self, wanted: Selection, stream: EventStream, nested: Literal["dots", "json"]
