@@ -79,7 +79,10 @@ class RowDecoder:
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
         fits = all(_note(self._taught, row) for row in rows)
         if fits and self._taught.get(STEP) == {int} and len(self._taught) > 1:
-            self._shape = Shape(self._taught)
+            try:
+                self._shape = Shape(self._taught)
+            except msgspec.ValidationError:
+                fits = False  # one name for two columns
         if not self._shape or len(self._shape) > _MOST_KEYS or not fits:
             self._forget()
 
