@@ -68,11 +68,11 @@ def test_columns_have_the_narrowest_type_that_fits(store: Store, run: Run) -> No
         "big": "string",
         "nan": "double",
         "d.e": "string",
-        "m": "string",
+        "m": "struct<_type: string, path: string>",
         "none": "string",
     }
     json_columns = {field.name for field in table.schema if is_json(field)}
-    assert json_columns == {"mix", "big", "d.e", "m"}
+    assert json_columns == {"mix", "big", "d.e"}
     assert table.column("mix").to_pylist() == ["1", '"x"', None, None]
     assert table.column("f").to_pylist() == [1.0, 0.5, math.inf, None]
     assert math.isnan(table.column("n").to_pylist()[2])
@@ -202,3 +202,18 @@ def same_value(sent: Any, read: Any) -> bool:
         number = float(sent)
         return number == read or (math.isnan(number) and math.isnan(read))
     return bool(sent == read)
+
+
+def test_media_come_back_as_objects_where_they_are_alike(store: Store, run: Run) -> None:
+    alike = {"_type": "histogram", "values": [1, 2], "bins": [0.5, 1, 2]}
+    rows = [
+        {"_step": 0, "h": alike, "m": {"_type": "image-file", "path": "p"}, "l": ["a", "b"]},
+        {"_step": 1, "h": alike, "m": {"_type": "image-file", "caption": "c"}, "l": []},
+        {"_step": 2, "h": {"_type": "histogram", "values": [], "bins": []}},
+    ]
+    store.history.append(run, [json.dumps(row) for row in rows])
+    store.finish(run)
+    table = exported(store, run)
+    assert table["h"].to_pylist() == [row["h"] for row in rows]
+    assert table["l"].to_pylist() == [["a", "b"], [], None]
+    assert [json.loads(text) for text in table["m"].to_pylist()[:2]] == [rows[0]["m"], rows[1]["m"]]

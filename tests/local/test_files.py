@@ -127,3 +127,11 @@ async def test_uploads_are_confirmed(client: Client, store: Store, run: Run) -> 
     no = await client.ask(mutation, f=["a.txt", "b.txt"])
     assert yes["markRunFilesUploaded"]["success"] is True
     assert no["markRunFilesUploaded"]["success"] is False
+
+
+async def test_a_leading_dot_does_not_make_another_name(
+    client: Client, store: Store, run: Run
+) -> None:
+    store.files.add(run, "./a b.txt", b"1")
+    assert [node["name"] for node in await listed(client, names=["./a b.txt"])] == ["a b.txt"]
+    assert [node["name"] for node in await listed(client, names=["a b.txt"])] == ["a b.txt"]

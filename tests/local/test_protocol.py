@@ -239,3 +239,58 @@ async def test_reports_are_read(client: Client, store: Store, run: Run) -> None:
     (edge,) = data["project"]["allViews"]["edges"]
     assert edge["node"]["displayName"] == "Findings"
     assert edge["node"]["spec"] == '{"blocks": []}'
+
+
+def history_of(*rows: dict[str, Any], offset: int = 0) -> dict[str, Any]:
+    content = [json.dumps(row) for row in rows]
+    return {"files": {"wandb-history.jsonl": {"offset": offset, "content": content}}}
+
+
+def all_rows(store: Store, run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in store.history.window(run, 0, 10**9, 10**9)]
+
+
+async def test_writers_in_shared_mode_do_not_overwrite_each_other(
+    client: Client, store: Store, run: Run
+) -> None:
+    async def say(writer: str, body: dict[str, Any]) -> None:
+        headers = {"X-WANDB-USE-ASYNC-FILESTREAM": "true", "X-WANDB-ASYNC-CLIENT-ID": writer}
+        path = "/files/local/demo/r1/file_stream"
+        answer = await client.http.post(path, json=body, headers=headers)
+        assert answer.status_code == 200
+
+    await say("a", history_of({"_step": 0, "a": 0}, {"_step": 1, "a": 1}))
+    await say("b", history_of({"_step": 0, "b": 0}))
+    await say("a", history_of({"_step": 2, "a": 2}, offset=2))
+    await say("b", history_of({"_step": 0, "b": 0}, {"_step": 1, "b": 1}))  # the first one again
+    await say("a", history_of({"_step": 1, "a": 10}, {"_step": 2, "a": 2}, offset=1))
+    rows = all_rows(store, run)
+    assert [row["a"] for row in rows if "a" in row] == [0, 10, 2]
+    assert [row["b"] for row in rows if "b" in row] == [0, 1]
+    for writer in "ab":
+        content = [json.dumps({writer: 1})]
+        await say(writer, {"files": {"wandb-summary.json": {"offset": 0, "content": content}}})
+    assert json.loads((await run_of(client, "summaryMetrics"))["summaryMetrics"]) == {
+        "a": 1,
+        "b": 1,
+    }
+
+
+async def test_what_a_second_writer_overwrites_is_kept_aside(
+    client: Client, store: Store, run: Run
+) -> None:
+    await client.stream("local/demo/r1", history_of({"_step": 0, "x": 1}, {"_step": 1, "x": 2}))
+    await client.stream("local/demo/r1", history_of({"_step": 0, "x": 1}, {"_step": 1, "x": 3}))
+    assert [row["x"] for row in all_rows(store, run)] == [1, 3]
+    assert [json.loads(text) for text in store.history.replaced(run)] == [{"_step": 1, "x": 2}]
+
+
+async def test_a_summary_is_made_of_the_rows_if_the_run_wants_it(client: Client, run: Run) -> None:
+    answer = await client.http.post(
+        "/files/local/demo/r1/file_stream",
+        json=history_of({"_step": 0, "x": 1, "y": 1}, {"_step": 1, "x": 2}),
+        headers={"X-WANDB-SERVER-SIDE-DERIVED-SUMMARY": "true"},
+    )
+    assert answer.status_code == 200
+    summary = (await run_of(client, "summaryMetrics"))["summaryMetrics"]
+    assert json.loads(summary) == {"_step": 1, "x": 2, "y": 1}

@@ -108,6 +108,13 @@ def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: Sweep
     assert state(store, sweep) == "FINISHED"
 
 
+def test_an_agent_is_told_which_program_to_run(store: Store, project: Project) -> None:
+    text = config(method="random", program="train.py", parameters={"x": {"value": 1}})
+    sweep = store.sweeps.create(project, SweepChanges(config=text))
+    (command,) = store.sweeps.heartbeat(store.sweeps.add_agent(sweep, "a"), {})
+    assert command["program"] == "train.py"
+
+
 def test_a_busy_agent_gets_nothing_new(store: Store, sweep: Sweep) -> None:
     agent = store.sweeps.add_agent(sweep, "a")
     (command,) = store.sweeps.heartbeat(agent, {})
@@ -151,3 +158,23 @@ async def test_a_sweep_says_how_it_goes(
         "runs": {"edges": [{"node": {"name": "b"}}]},
     }
     assert agent.host == "host"
+
+
+@pytest.mark.anyio
+async def test_sweeps_are_filtered_and_know_their_prior_runs(
+    client: Client, store: Store, project: Project
+) -> None:
+    store.runs.upsert(project, "old")
+    prior = json.dumps({"$or": [{"name": "old"}]})
+    sweep = store.sweeps.create(project, SweepChanges(config=GRID, prior_runs=prior))
+    store.sweeps.create(project, SweepChanges(config=GRID, state="FINISHED"))
+    data = await client.ask(
+        """
+        query($f: JSONString) { project(name: "demo") { sweeps(filters: $f) {
+          edges { node { name priorRuns { edges { node { name } } } } } } } }
+        """,
+        f='{"state": {"$ne": "FINISHED"}}',
+    )
+    assert [edge["node"] for edge in data["project"]["sweeps"]["edges"]] == [
+        {"name": sweep.name, "priorRuns": {"edges": [{"node": {"name": "old"}}]}}
+    ]

@@ -26,8 +26,13 @@ async def connected(
     store: Store,
     change: Callable[[str, bytes], bytes] = as_it_is,
     refuse: Callable[[str], bool] = never,
+    *,
+    says_length: bool = False,
 ) -> AsyncIterator[AsyncApi]:
-    """A client that reads what `change` makes of the answers at a path, or a 403."""
+    """A client that reads what `change` makes of the answers at a path, or a 403.
+
+    How long an answer was before that is said only if asked for, as if it were cut.
+    """
     app = create_app(store)
 
     async def between(scope: Any, receive: Any, send: Any) -> None:
@@ -37,8 +42,9 @@ async def connected(
         async def resend(message: Any) -> None:
             if message["type"] == "http.response.body":
                 message = message | {"body": change(path, message.get("body", b""))}
-            else:  # its length may no longer be true
-                headers = [pair for pair in message["headers"] if pair[0] != b"content-length"]
+            else:
+                hidden = () if says_length else (b"content-length",)
+                headers = [pair for pair in message["headers"] if pair[0] not in hidden]
                 status = 403 if is_refused else message["status"]
                 message = message | {"status": status, "headers": headers}
             await send(message)

@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from aiowandb import Api
+from aiowandb.local import RunChanges, Store
+from aiowandb.local.store.sweeps import SweepChanges
 
+from .artifacts import log_artifact
 from .conftest import ROWS, RUNS, Sample
+
+METADATA = b"""{"git": {"remote": "git@host:me/it", "commit": "c0ffee"},
+               "program": "train.py", "args": ["--lr", "1"]}"""
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -61,6 +67,51 @@ def test_export_project(sample: Sample, url: str, tmp_path: Path) -> None:
 def test_without_await(sample: Sample, url: str) -> None:
     out = example("without_await.py", sample.path, url=url, key=sample.key)
     assert out.count("5 sampled rows") == RUNS
+
+
+@pytest.fixture(scope="module")
+def sweep_path(sample: Sample) -> str:
+    """A sweep with two runs, each with files and an artifact, beside the sample project."""
+    with Store.open(sample.folder) as store:
+        project = store.projects.ensure("local", "search")[0]
+        config = "{method: grid, metric: {name: loss}, parameters: {lr: {values: [1, 2]}}}"
+        sweep = store.sweeps.create(project, SweepChanges(config=config))
+        for name, loss in (("bad", 2), ("good", 1)):
+            said = RunChanges(sweep=sweep.name, display_name=name, summary=f'{{"loss": {loss}}}')
+            run = store.runs.upsert(project, name, said)[0]
+            store.files.add(run, "model.h5", name.encode())
+            store.files.add(run, "wandb-metadata.json", METADATA)
+            log_artifact(store, run, "weights", {"w.bin": name.encode()}, kind="model")
+        return f"local/search/{sweep.name}"
+
+
+def test_best_run_of_a_sweep(sample: Sample, url: str, sweep_path: str, tmp_path: Path) -> None:
+    arguments = (sweep_path, "model.h5", tmp_path)
+    out = example("best_run_of_a_sweep.py", *arguments, url=url, key=sample.key)
+    assert out.startswith("good is the best of 2 by +summary_metrics.loss\n")
+    assert (tmp_path / "model.h5").read_text() == "good"
+
+
+def test_download_files(sample: Sample, url: str, sweep_path: str, tmp_path: Path) -> None:
+    arguments = ("local/search/good", "%.h5", tmp_path)
+    out = example("download_files.py", *arguments, url=url, key=sample.key)
+    assert out == f"{tmp_path / 'model.h5'}\n"
+
+
+def test_download_artifact(sample: Sample, url: str, sweep_path: str, tmp_path: Path) -> None:
+    arguments = ("search/weights:v0", tmp_path)
+    out = example("download_artifact.py", *arguments, url=url, key=sample.key)
+    assert out.splitlines() == [
+        "local/search/weights:v0 model 3 bytes",
+        "made by bad",
+        "1 files, 1 of them fetched now",
+    ]
+    assert (tmp_path / "w.bin").read_text() == "bad"
+
+
+def test_git_commit(sample: Sample, url: str, sweep_path: str) -> None:
+    out = example("git_commit.py", "search/good", url=url, key=sample.key)
+    assert out == "git clone git@host:me/it\ngit checkout c0ffee\npython train.py --lr 1\n"
 
 
 def test_no_example_is_left_out() -> None:

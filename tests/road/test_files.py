@@ -102,20 +102,26 @@ async def test_all_of_them_are_downloaded_in_their_order(run: Run, out: Path) ->
     assert there(out / "media only").keys() == {"media/images/a.png", "media/images/b.png"}
 
 
-async def test_a_download_that_is_cut_short_once_is_whole_in_the_end(
-    store: Store, out: Path
-) -> None:
-    cuts = ["model.bin"]
+async def test_a_download_that_is_cut_half_way_goes_on_from_there(store: Store, out: Path) -> None:
+    half = len(MODEL) // 2
+    served: list[int] = []
+
+    def begin(path: str) -> bool:
+        if path.endswith("model.bin"):
+            served.append(0)
+        return False
 
     def cut(path: str, body: bytes) -> bytes:
-        if cuts and path.endswith(cuts[0]):
-            return body[: -len(cuts.pop())]
+        if path.endswith("model.bin"):
+            if len(served) == 1:
+                body = body[: half - served[0]]
+            served[-1] += len(body)
         return body
 
-    async with connected(store, cut) as api:
+    async with connected(store, cut, begin, says_length=True) as api:
         run = await api.run("local/demo/r1")
         await (await run.file("model.bin")).download(out)
-    assert cuts == []
+    assert served == [half, len(MODEL) - half]
     assert there(out) == {"model.bin": MODEL}
 
 
@@ -162,7 +168,7 @@ async def test_a_name_never_leads_out_of_the_folder(store: Store, out: Path, nam
     async with connected(store, rename) as api:
         run = await api.run("local/demo/r1")
         with pytest.raises(DownloadError):
-            await run.files().download(out, replace=True)
+            await run.files().download(out, exist_ok=True)
     assert not (out.parent / "outside.txt").exists()
     assert there(out).keys() <= CONTENT.keys()
 

@@ -36,7 +36,7 @@ async def test_runs_are_found_by_their_place(api: AsyncApi, sample: Sample) -> N
     assert [run.id for run in await runs[-2:]] == ids[-2:]
     assert await runs[3:3] == []
     for beyond in (RUNS, -RUNS - 1):
-        with pytest.raises(IndexError, match=f"there are {RUNS}"):
+        with pytest.raises(IndexError, match=f"there are {RUNS} of them, and none at {beyond}"):
             await runs[beyond]
 
 

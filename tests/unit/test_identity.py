@@ -152,3 +152,12 @@ async def test_a_token_file_that_is_missing_is_named(identity: IdentityToken) ->
     async with session(Origin(), identity) as asking:
         with pytest.raises(UsageError, match=r"Cannot read the identity token.*jwt"):
             await asking.ask(ASK)
+
+
+async def test_a_token_that_cannot_be_kept_is_used_all_the_same(identity: IdentityToken) -> None:
+    identity.cache.parent.write_text("no folder")
+    origin = Origin()
+    async with session(origin, identity) as asking:
+        for _ in range(2):
+            await asking.ask(ASK)
+    assert origin.signed == ["Bearer token-1"] * 2

@@ -48,11 +48,10 @@ class Listing(ABC, Generic[T]):
         return [item async for item in self]
 
     async def _item(self, index: int) -> T:
-        if index < 0:
-            index += await self.count()
-        found = await self._slice(slice(index, index + 1)) if index >= 0 else []
+        place = index if index >= 0 else index + await self.count()
+        found = await self._slice(slice(place, place + 1)) if place >= 0 else []
         if not found:
-            raise IndexError(f"there are {await self.count()}")
+            raise IndexError(f"there are {await self.count()} of them, and none at {index}")
         return found[0]
 
     async def _slice(self, wanted: slice) -> list[T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from itertools import compress
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from aiowandb.errors import DownloadError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
-from aiowandb.files.fetch import Remote, fetch, has_content
+from aiowandb.files.fetch import Remote, fetch, is_there
 from aiowandb.files.folder import inside
 from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
@@ -67,7 +68,7 @@ async def download_artifact(
 ) -> ArtifactDownload:
     """Bring an artifact's files into the folder; one that is there and right stays."""
     chains = _Chains(session)
-    files: dict[Path, Held] = {}
+    held_files: dict[str, Held] = {}
     references: dict[str, str] = {}
     manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
     for name, entry in manifest.entries.items():
@@ -80,9 +81,10 @@ async def download_artifact(
                 raise
             held = Held(entry, artifact.ref, name)
         if held.entry.ref is None:
-            files[await run_sync(inside, folder, name)] = held
+            held_files[name] = held
         else:
             references[name] = held.entry.ref
+    files = await run_sync(_placed, folder, held_files)
     fetched = await _bring(session, files)
     return ArtifactDownload(
         folder=folder, files=tuple(files), fetched=fetched, references=references
@@ -121,12 +123,16 @@ class _Chains:
         return self._known[artifact_id]
 
 
+def _placed(folder: Path, files: Mapping[str, Held]) -> dict[Path, Held]:
+    return {inside(folder, name): held for name, held in files.items()}
+
+
 async def _bring(session: Session, files: Mapping[Path, Held]) -> int:
     """Fetch what is not there yet, and say how many files that were."""
 
-    async def is_there(item: tuple[Path, Held]) -> bool:
+    async def is_missing(item: tuple[Path, Held]) -> bool:
         path, held = item
-        return await run_sync(has_content, path, held.at(""))
+        return not await run_sync(is_there, path, held.entry.size, held.entry.md5)
 
     async def bring(item: tuple[Path, Held, str]) -> None:
         path, held, url = item
@@ -139,9 +145,8 @@ async def _bring(session: Session, files: Mapping[Path, Held]) -> int:
 
         await fetch(session, path, held.at(url), renewed)
 
-    there = await gather(files.items(), is_there, FILES_AT_ONCE)
-    missing = [item for item, found in zip(files.items(), there, strict=True) if not found]
-    async with aclosing(_linked(session, missing)) as linked:
+    missing = await gather(files.items(), is_missing, FILES_AT_ONCE)
+    async with aclosing(_linked(session, compress(files.items(), missing))) as linked:
         return len(await gather(linked, bring, FILES_AT_ONCE))
 
 

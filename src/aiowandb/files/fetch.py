@@ -50,14 +50,12 @@ async def fetch(
         await _fetch_once(session, path, fresh)
 
 
-def has_content(path: Path, remote: Remote) -> bool:
-    """Whether that file is there, with a content that could be checked."""
-    if remote.md5 is None or not path.is_file():
-        return False
-    if remote.size is not None and path.stat().st_size != remote.size:
+def is_there(path: Path, size: int | None, md5: bytes | None) -> bool:
+    """Whether the file is there with this content, as far as that can be told."""
+    if md5 is None or not path.is_file() or size not in (None, path.stat().st_size):
         return False
     with path.open("rb") as file:
-        return _md5(file) == remote.md5
+        return _md5(file) == md5
 
 
 async def _fetch_once(session: Session, path: Path, remote: Remote) -> None:

@@ -64,7 +64,7 @@ async def download_file(
 
     path = await run_sync(inside, folder, file.name)
     if not replace and await run_sync(path.exists):
-        if exist_ok:
+        if exist_ok and await run_sync(path.is_file):
             return path
         raise DownloadError(
             f"{path} is there already: download with replace=True, or leave it with exist_ok=True.",

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.errors import ServerError
-from aiowandb.history.columns import STEP
+from aiowandb.history.columns import STEP, json_text
+from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 
@@ -82,7 +83,7 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
 
 def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
     for field in fields:
-        if pa.types.is_struct(field.type):
+        if _is_plain_object(field.type):
             yield from _leaves(field.type, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name
@@ -90,6 +91,7 @@ def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
 
 def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Structs become dotted columns, so that both ways of storing a nested key look alike."""
+    batch = _media_as_text(batch)
     while any(pa.types.is_struct(field.type) for field in batch.schema):
         literal = {field.name for field in batch.schema if not pa.types.is_struct(field.type)}
         batch = pa.Table.from_batches([batch]).flatten().combine_chunks().to_batches()[0]
@@ -100,4 +102,22 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
                 for name in names
             ]
         )
+        batch = _media_as_text(batch)
     return batch
+
+
+def _media_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Media, and lists of anything but numbers, as JSON text, as in pages of rows."""
+    for index, field in enumerate(batch.schema):
+        if not pa.types.is_nested(field.type) or _is_plain_object(field.type):
+            continue
+        if kind_of(field) is Kind.JSON:
+            values = batch.column(index).to_pylist()
+            texts = [None if value is None else json_text(value) for value in values]
+            column = pa.array(texts, pa.string())
+            batch = batch.set_column(index, Kind.JSON.field(field.name), column)
+    return batch
+
+
+def _is_plain_object(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("_type") < 0)

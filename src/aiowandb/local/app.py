@@ -125,7 +125,7 @@ class _Api:
             run = self._store.runs.get(project, place["run"]) if project else None
             if run is None:
                 return error(404, f"run {'/'.join(place.values())} not found")
-            update = parse_update(body)
+            update = parse_update(body, request.headers)
             said = self._store.stream.apply(run, update)
             content: dict[str, object] = {
                 "exitcode": update.exit_code,

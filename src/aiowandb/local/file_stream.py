@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aiowandb.errors import UsageError
 from aiowandb.local.store.lines import Stream
 from aiowandb.local.store.stream import Chunk, StreamUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _STREAMS: dict[str, Stream] = {
     "wandb-history.jsonl": "history",
@@ -36,7 +39,7 @@ class _Body(msgspec.Struct):
 _BODY = msgspec.json.Decoder(_Body)
 
 
-def parse_update(body: bytes) -> StreamUpdate:
+def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
     """What a run says in this request. Raises UsageError if it cannot be understood."""
     try:
         said = _BODY.decode(body or b"{}")
@@ -56,6 +59,8 @@ def parse_update(body: bytes) -> StreamUpdate:
         preempting=bool(said.preempting),
         complete=bool(said.complete),
         exit_code=said.exitcode,
+        writer=headers.get("x-wandb-async-client-id") or None,
+        derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
     )
 
 

@@ -1,8 +1,9 @@
 """History rows as Arrow columns, in the form that finished runs are handed out.
 
 One column a flattened key: int64 while all values are integers, float64 once one is not, bool,
-string, list of numbers. A key whose values are of several kinds, or media, is a string column of
-JSON text, marked by the field metadata `encoding: json`.
+string, list of numbers. Media and other lists are Arrow's own nested types, as long as those give
+back what was put in. A key whose values are of several kinds is a string column of JSON text,
+marked by the field metadata `encoding: json`.
 
 Each chunk of rows is made into columns by itself and the chunks are brought to one type at the
 end, so a run is decoded once and its values are held as Arrow data only.
@@ -41,6 +42,7 @@ class ColumnBuilder:
         self._chunks: list[dict[str, tuple[str, pa.Array]]] = []
         self._steps: list[pa.Array] = []
         self._kinds: dict[str, set[str]] = {}
+        self._types = dict(_TYPES)
 
     def add(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> None:
         """Add a chunk of flat rows, each with its step."""
@@ -51,6 +53,7 @@ class ColumnBuilder:
             kind, array = _array([row.get(key) for _, row in rows])
             chunk[key] = kind, array
             self._kinds.setdefault(key, set()).add(kind)
+            self._types.setdefault(kind, array.type)
         self._steps.append(pa.array([step for step, _ in rows], pa.int64()))
         self._chunks.append(chunk)
 
@@ -59,7 +62,7 @@ class ColumnBuilder:
         schema = pa.schema(
             [pa.field("_step", pa.int64(), nullable=False)]
             + [
-                pa.field(key, _TYPES[kind], metadata=_JSON if kind == "json" else None)
+                pa.field(key, self._types[kind], metadata=_JSON if kind == "json" else None)
                 for key, kind in kinds.items()
             ]
         )
@@ -68,11 +71,23 @@ class ColumnBuilder:
             arrays = [steps]
             for key, kind in kinds.items():
                 if key in chunk:
-                    arrays.append(_converted(*chunk[key], kind))
+                    arrays.append(self._converted(*chunk[key], kind))
                 else:
-                    arrays.append(pa.nulls(len(steps), _TYPES[kind]))
+                    arrays.append(pa.nulls(len(steps), self._types[kind]))
             tables.append(pa.table(arrays, schema=schema))
         return tables
+
+    def _converted(self, kind: str, array: pa.Array, target: str) -> pa.Array:
+        if kind == "null":
+            return pa.nulls(len(array), self._types[target])
+        if target == "string" or kind == target:
+            return array
+        if target == "float" and kind == "token":
+            numbers = [None if value is None else NON_FINITE[value] for value in array.to_pylist()]
+            return pa.array(numbers, pa.float64())
+        if target == "json":
+            return pa.array([_json(value) for value in array.to_pylist()], pa.string())
+        return array.cast(self._types[target], safe=False)
 
 
 def is_json(field: pa.Field) -> bool:
@@ -102,6 +117,20 @@ def _array(values: list[Any]) -> tuple[str, pa.Array]:
             return _list_array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, KeyError, UnicodeEncodeError):
         pass  # no common number type after all: integers beyond 64 bits, numbers among words
+    if types <= {list, dict}:
+        return _nested_array(values)
+    return "json", pa.array([_json(value) for value in values], pa.string())
+
+
+def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
+    try:
+        array = pa.array(values)
+        # Parquet knows neither objects without members nor values of no type.
+        storable = not any(word in str(array.type) for word in ("null", "struct<>"))
+        if storable and array.to_pylist() == values:
+            return f"nested {array.type}", array
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        pass
     return "json", pa.array([_json(value) for value in values], pa.string())
 
 
@@ -125,19 +154,6 @@ def _common(kinds: set[str]) -> str:
     if found <= _NUMBERS:
         return "float"
     return "floats" if found <= {"ints", "floats"} else "json"
-
-
-def _converted(kind: str, array: pa.Array, target: str) -> pa.Array:
-    if kind == "null":
-        return pa.nulls(len(array), _TYPES[target])
-    if target == "string" or kind == target:
-        return array
-    if target == "float" and kind == "token":
-        numbers = [None if value is None else NON_FINITE[value] for value in array.to_pylist()]
-        return pa.array(numbers, pa.float64())
-    if target == "json":
-        return pa.array([_json(value) for value in array.to_pylist()], pa.string())
-    return array.cast(_TYPES[target], safe=False)
 
 
 def _json(value: object) -> str | None:

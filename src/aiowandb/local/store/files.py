@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import TYPE_CHECKING
 
 import orjson
@@ -57,7 +58,7 @@ class Files:
                                           md5 = excluded.md5, updated_at = excluded.updated_at
                 RETURNING *
                 """,
-                (run.id, name, blob.token, blob.size, blob.md5, int(self._clock())),
+                (run.id, normpath(name), blob.token, blob.size, blob.md5, int(self._clock())),
             ).fetchone()
         return RunFile(*row)
 
@@ -74,7 +75,10 @@ class Files:
         first: int = 50,
         after: str | None = None,
     ) -> Page[RunFile]:
-        """Files by name: those in `names` if any are given, those LIKE `pattern` if one is."""
+        """Files by name: those in `names` if any are given, those LIKE `pattern` if one is.
+
+        `./a` and `a` are one name.
+        """
         with self._database.read() as connection:
             rows = connection.execute(
                 """
@@ -88,7 +92,7 @@ class Files:
                     "run": run.id,
                     "after": after or "",
                     "all_names": not names,
-                    "names": orjson.dumps(list(names)).decode(),
+                    "names": orjson.dumps([normpath(name) for name in names]).decode(),
                     "pattern": pattern,
                     "limit": first + 1,
                 },

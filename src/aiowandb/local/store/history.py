@@ -169,6 +169,14 @@ class History:
         with self._database.read() as connection:
             return count_rejected(connection, run.id)
 
+    def replaced(self, run: Run) -> list[str]:
+        """What lines said before they were sent once more with other words."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT text FROM replaced_line WHERE run_id = ? ORDER BY id", (run.id,)
+            ).fetchall()
+        return [text for (text,) in rows]
+
     def exported(self, run: Run, mode: HistoryMode) -> Exported:
         """What of the history is handed out as Parquet, compacting what ought to be."""
         if mode == "json":

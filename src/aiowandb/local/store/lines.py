@@ -32,7 +32,7 @@ def put(
     """Store `texts` as lines `offset`, `offset + 1`, ...; gives the number of rejected ones.
 
     Console lines are any text; lines of the other streams must be JSON objects, and those that
-    are not are kept in `rejected_line`.
+    are not are kept in `rejected_line`. What a history line said before is kept as well.
     """
     stored = count(connection, run_id, stream)
     good: list[tuple[int, str, int, int | None, str]] = []
@@ -43,6 +43,15 @@ def put(
             rejected.append((run_id, stream, number, text))
         else:
             good.append((run_id, stream, number, step if stream == "history" else None, text))
+    if stream == "history" and offset < stored:
+        connection.executemany(
+            """
+            INSERT INTO replaced_line (run_id, number, text) SELECT run_id, number, text FROM line
+            WHERE run_id = ? AND stream = ? AND number = ? AND text <> ?
+            """,
+            [(*place, text) for *place, _, text in good],
+        )
+        note_rewrite(connection, run_id)
     connection.executemany(
         """
         INSERT INTO line VALUES (?, ?, ?, ?, ?)
@@ -57,8 +66,6 @@ def put(
             f"UPDATE run SET {_COUNTER[stream]} = ? WHERE id = ?",  # noqa: S608 - known names
             (offset + len(texts), run_id),
         )
-    if stream == "history" and offset < stored:
-        note_rewrite(connection, run_id)
     return len(rejected)
 
 

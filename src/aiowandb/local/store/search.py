@@ -6,11 +6,12 @@ runs so far; a `bayes` sweep is answered with random draws from the same space.
 
 from __future__ import annotations
 
-import importlib
 import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from aiowandb.errors import UsageError
 
@@ -27,6 +28,7 @@ class SearchSpace:
 
     method: str
     parameters: Mapping[str, Any]
+    program: str | None
     run_cap: int | None
     metric: str | None
     maximize: bool
@@ -58,10 +60,6 @@ class SearchSpace:
 def parse_space(config: str) -> SearchSpace:
     """The search space in a sweep's YAML. Raises UsageError."""
     try:
-        yaml = importlib.import_module("yaml")
-    except ModuleNotFoundError as error:
-        raise UsageError("sweeps need PyYAML here: pip install pyyaml") from error
-    try:
         settings = yaml.safe_load(config)
     except yaml.YAMLError as error:
         raise UsageError(f"the sweep's configuration is not YAML: {error}") from error
@@ -75,6 +73,7 @@ def parse_space(config: str) -> SearchSpace:
     space = SearchSpace(
         method,
         parameters,
+        settings.get("program"),
         settings.get("run_cap"),
         metric.get("name"),
         metric.get("goal") == "maximize",

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from aiowandb.local.store import json_text
 from aiowandb.local.store.lines import Stream, put
+from aiowandb.local.store.writers import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from aiowandb.local.store.database import Database
     from aiowandb.local.store.records import Run
@@ -25,13 +27,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class StreamUpdate:
-    """What a run says of itself: new lines, its summary so far, whether it is done."""
+    """What a run says of itself: new lines, its summary so far, whether it is done.
+
+    `writer` names one of several processes that write the run together, each with lines and a
+    summary of its own. `derive_summary` leaves it to the store to make the summary of the rows.
+    """
 
     chunks: Mapping[Stream, Chunk] = field(default_factory=dict)
     summary: str | None = None
     preempting: bool = False
     complete: bool = False
     exit_code: int | None = None
+    writer: str | None = None
+    derive_summary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +61,12 @@ class RunStream:
         rejected = 0
         with self._database.write() as connection:
             for stream, chunk in update.chunks.items():
-                rejected += put(connection, run.id, stream, chunk.offset, chunk.lines)
-            if update.summary is not None and json_text.loads_object(update.summary) is not None:
+                for offset, lines in _pieces(connection, run.id, stream, chunk, update.writer):
+                    rejected += put(connection, run.id, stream, offset, lines)
+            if (summary := _summary(connection, run.id, update)) is not None:
                 connection.execute(
                     "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
-                    (update.summary, json_text.finite(update.summary), run.id),
+                    (summary, json_text.finite(summary), run.id),
                 )
             connection.execute(
                 """
@@ -80,6 +89,29 @@ class RunStream:
 
     def finish(self, run: Run, exit_code: int = 0) -> StreamAnswer:
         return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
+
+
+def _pieces(
+    connection: sqlite3.Connection, run_id: int, stream: Stream, chunk: Chunk, writer: str | None
+) -> Iterable[tuple[int, Sequence[str]]]:
+    if writer is None:
+        return [(chunk.offset, chunk.lines)]
+    return placed(connection, run_id, stream, writer, chunk.offset, chunk.lines)
+
+
+def _summary(connection: sqlite3.Connection, run_id: int, update: StreamUpdate) -> str | None:
+    """The run's new summary; None leaves it as it is."""
+    told = None if update.summary is None else json_text.loads_object(update.summary)
+    rows = update.chunks.get("history") if update.derive_summary else None
+    if rows is None and update.writer is None:
+        return None if told is None else update.summary
+    if rows is None and told is None:
+        return None
+    (before,) = connection.execute("SELECT summary FROM run WHERE id = ?", (run_id,)).fetchone()
+    merged = (json_text.loads_object(before) or {}) | (told or {})
+    for line in rows.lines if rows else ():
+        merged |= json_text.loads_object(line) or {}
+    return json_text.dumps(merged)
 
 
 def _state(update: StreamUpdate) -> str:

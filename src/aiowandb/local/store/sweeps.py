@@ -200,7 +200,8 @@ class Sweeps:
         (number,) = connection.execute(
             "SELECT count(*) FROM assignment WHERE sweep_id = ?", (sweep.id,)
         ).fetchone()
-        chosen = parse_space(sweep.config).draw(number, seed=sweep.id)
+        space = parse_space(sweep.config)
+        chosen = space.draw(number, seed=sweep.id)
         if chosen is None:
             self._apply(connection, sweep.id, SweepChanges(state="FINISHED"))
             return {"type": "exit"}
@@ -211,7 +212,7 @@ class Sweeps:
         if sweep.state == "PENDING":
             self._apply(connection, sweep.id, SweepChanges(state="RUNNING"))
         arguments = {key: {"value": value} for key, value in chosen.items()}
-        return {"type": "run", "run_id": name, "args": arguments}
+        return {"type": "run", "run_id": name, "program": space.program, "args": arguments}
 
     def _agents(self, where: str, value: int) -> list[Agent]:
         with self._database.read() as connection:
