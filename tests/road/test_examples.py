@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,14 @@ def test_batches_of_a_run(sample: Sample, url: str, run_path: str) -> None:
 def test_export_project(sample: Sample, url: str, tmp_path: Path) -> None:
     out = example("export_project.py", sample.path, tmp_path, url=url, key=sample.key)
     assert out.startswith(f"{RUNS} runs, {RUNS * ROWS} rows with ")
+
+
+def test_own_sink(sample: Sample, url: str, tmp_path: Path) -> None:
+    path = tmp_path / "wandb.sqlite"
+    out = example("own_sink.py", sample.path, path, url=url, key=sample.key)
+    assert out == f"{RUNS * ROWS} rows of {RUNS} runs in {path}\n"
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM loss").fetchone() == (RUNS * ROWS,)
 
 
 def test_without_await(sample: Sample, url: str) -> None:
