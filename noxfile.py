@@ -42,7 +42,7 @@ def types(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run every example against an embedded W&B."""
     _install(session, "test")
-    session.run("pytest", "tests/test_examples.py", *session.posargs)
+    session.run("pytest", "tests/road/test_examples.py", *session.posargs)
 
 
 @nox.session

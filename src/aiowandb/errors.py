@@ -14,7 +14,7 @@
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
          ├─ AuthenticationError
          │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
-         ├─ NotFoundError
+         ├─ NotFoundError      (also a ValueError)
          ├─ ConflictError      what is to be written was changed at W&B meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
@@ -146,7 +146,7 @@ class ApiKeyError(AuthenticationError, UsageError):
     """There is no API key, or it cannot be one: nothing was sent."""
 
 
-class NotFoundError(CommError):
+class NotFoundError(CommError, ValueError):
     """What was asked for does not exist, or these credentials may not see it."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Server(httpx.AsyncBaseTransport):
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
     `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have. After some requests, nobody may answer at all.
+    says runs have. Once it is gone, nobody answers at all.
     """
 
     def __init__(self, store: Store) -> None:
@@ -114,11 +114,10 @@ class Server(httpx.AsyncBaseTransport):
         self.healthy_pages = 0
         self.failures = math.inf
         self.forgets: set[str] = set()
-        self.requests_until_gone = math.inf
+        self.is_gone: Callable[[], bool] = lambda: False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests_until_gone -= 1
-        if self.requests_until_gone < 0:
+        if self.is_gone():
             raise httpx.ConnectError("connection refused", request=request)
         if request.method == "POST" and self._is_poisoned(orjson.loads(request.content)):
             return answered({"errors": [{"message": "the run is poisoned"}]})

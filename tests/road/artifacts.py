@@ -12,6 +12,12 @@ from aiowandb.local import Store
 from aiowandb.local.store.artifact_records import NewArtifact
 from aiowandb.local.store.records import Run
 
+_AS_THE_SDK_WRITES_THEM = {
+    "version": 1,
+    "storagePolicy": "wandb-storage-policy-v1",
+    "storagePolicyConfig": {"storageLayout": "V2"},
+}
+
 
 def log_artifact(
     store: Store,
@@ -36,7 +42,7 @@ def log_artifact(
         contents[file] = {"digest": digest, "size": len(data)}
     for file, target in (references or {}).items():
         contents[file] = {"digest": target, "ref": target, "size": 0}
-    text = json.dumps({"version": 1, "contents": contents}, sort_keys=True).encode()
+    text = json.dumps(_AS_THE_SDK_WRITES_THEM | {"contents": contents}, sort_keys=True).encode()
     new = NewArtifact(digest=hashlib.md5(text).hexdigest(), run_id=run.id, **said)
     made = store.artifacts.create(collection, new)
     manifest = store.manifests.announce(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import runpy
 import sqlite3
-import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,10 +18,30 @@ from aiowandb.local.store.sweeps import SweepChanges
 from .artifacts import log_artifact
 from .conftest import ROWS, RUNS, Sample
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 METADATA = b"""{"git": {"remote": "git@host:me/it", "commit": "c0ffee"},
                "program": "train.py", "args": ["--lr", "1"]}"""
+PNG = b"\x89PNG\r\n"
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+Example = Callable[..., str]
+
+
+@pytest.fixture
+def example(
+    sample: Sample, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Example:
+    """Runs an example as `python` would, and gives what it prints."""
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    monkeypatch.setenv("WANDB_API_KEY", sample.key)
+
+    def run(name: str, *arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        printed, errors = capsys.readouterr()
+        assert errors == ""
+        return printed
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -29,54 +49,6 @@ def run_path(sample: Sample) -> str:
     with Api.local(sample.folder) as api:
         run = next(iter(api.runs(sample.path, filters={"state": "finished"})))
         return "/".join(run.path)
-
-
-def example(name: str, *arguments: str | Path, url: str, key: str) -> str:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": key},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-def test_read_one_run(sample: Sample, url: str, run_path: str) -> None:
-    out = example("read_one_run.py", run_path, url=url, key=sample.key)
-    assert f"{ROWS} rows, the last one with _step" in out
-
-
-def test_filter_runs(sample: Sample, url: str) -> None:
-    out = example("filter_runs.py", sample.path, "train/loss", url=url, key=sample.key)
-    first, *lines = out.splitlines()
-    losses = [float(line.split()[-1]) for line in lines]
-    assert first == f"{len(lines)} runs"
-    assert losses
-    assert losses == sorted(losses)
-
-
-def test_batches_of_a_run(sample: Sample, url: str, run_path: str) -> None:
-    out = example("batches_of_a_run.py", run_path, "train/loss", url=url, key=sample.key)
-    assert out.startswith(f"mean train/loss over {ROWS} rows: ")
-
-
-def test_export_project(sample: Sample, url: str, tmp_path: Path) -> None:
-    out = example("export_project.py", sample.path, tmp_path, url=url, key=sample.key)
-    assert out.startswith(f"{RUNS} runs, {RUNS * ROWS} rows with ")
-
-
-def test_own_sink(sample: Sample, url: str, tmp_path: Path) -> None:
-    path = tmp_path / "wandb.sqlite"
-    out = example("own_sink.py", sample.path, path, url=url, key=sample.key)
-    assert out == f"{RUNS * ROWS} rows of {RUNS} runs in {path}\n"
-    with closing(sqlite3.connect(path)) as database:
-        assert database.execute("SELECT count(*) FROM loss").fetchone() == (RUNS * ROWS,)
-
-
-def test_without_await(sample: Sample, url: str) -> None:
-    out = example("without_await.py", sample.path, url=url, key=sample.key)
-    assert out.count("5 sampled rows") == RUNS
 
 
 @pytest.fixture(scope="module")
@@ -92,26 +64,96 @@ def sweep_path(sample: Sample) -> str:
             store.files.add(run, "model.h5", name.encode())
             store.files.add(run, "wandb-metadata.json", METADATA)
             log_artifact(store, run, "weights", {"w.bin": name.encode()}, kind="model")
+            store.finish(run)
         return f"local/search/{sweep.name}"
 
 
-def test_best_run_of_a_sweep(sample: Sample, url: str, sweep_path: str, tmp_path: Path) -> None:
-    arguments = (sweep_path, "model.h5", tmp_path)
-    out = example("best_run_of_a_sweep.py", *arguments, url=url, key=sample.key)
+def test_read_one_run(example: Example, run_path: str) -> None:
+    assert f"{ROWS} rows, the last one with _step" in example("read_one_run.py", run_path)
+
+
+def test_metrics_of_a_run(example: Example, run_path: str) -> None:
+    out = example("metrics_of_a_run.py", run_path, "train/loss")
+    assert "std" in out
+    assert f"100 of {ROWS} values; the least of all is 0." in out
+
+
+def test_filter_runs(example: Example, sample: Sample) -> None:
+    first, *lines = example("filter_runs.py", sample.path, "train/loss").splitlines()
+    losses = [float(line.split()[-1]) for line in lines]
+    assert first == f"{len(lines)} runs"
+    assert losses
+    assert losses == sorted(losses)
+
+
+def test_build_filters(example: Example, sample: Sample) -> None:
+    out = example("build_filters.py", sample.path, "tuned", "0.0001", "train/loss")
+    count, *lines = out.splitlines()
+    assert int(count.split()[0]) == len(lines) > 0
+
+
+def test_runs_to_csv(example: Example, sample: Sample, tmp_path: Path) -> None:
+    by_hand, flat = tmp_path / "project.csv", tmp_path / "flat.csv"
+    out = example("runs_to_csv.py", sample.path, by_hand, flat)
+    assert out.startswith(f"{RUNS} runs, ")
+    assert by_hand.read_text().startswith(",summary,config,name\n")
+    assert "config.model.depth" in flat.read_text()
+
+
+def test_batches_of_a_run(example: Example, run_path: str) -> None:
+    out = example("batches_of_a_run.py", run_path, "train/loss")
+    assert out.startswith(f"mean train/loss over {ROWS} rows: ")
+
+
+def test_histories_in_duckdb(example: Example, sample: Sample) -> None:
+    out = example("histories_in_duckdb.py", sample.path, "train/loss")
+    assert out.count(f" {ROWS} ") == RUNS
+
+
+def test_export_project(example: Example, sample: Sample, tmp_path: Path) -> None:
+    out = example("export_project.py", sample.path, tmp_path)
+    assert out.startswith(f"{RUNS} runs, {RUNS * ROWS} rows with ")
+
+
+def test_own_sink(example: Example, sample: Sample, tmp_path: Path) -> None:
+    path = tmp_path / "wandb.sqlite"
+    out = example("own_sink.py", sample.path, path)
+    assert out == f"{RUNS * ROWS} rows of {RUNS} runs in {path}\n"
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM loss").fetchone() == (RUNS * ROWS,)
+
+
+def test_without_await(example: Example, sample: Sample) -> None:
+    assert example("without_await.py", sample.path).count("5 sampled rows") == RUNS
+
+
+def test_plot_with_matplotlib(example: Example, run_path: str, tmp_path: Path) -> None:
+    picture = tmp_path / "loss.png"
+    out = example("plot_with_matplotlib.py", run_path, "train/loss", picture)
+    assert out == f"{ROWS} points in {picture}\n"
+    assert picture.read_bytes().startswith(PNG)
+
+
+def test_plot_with_seaborn(example: Example, sample: Sample, tmp_path: Path) -> None:
+    picture = tmp_path / "losses.png"
+    out = example("plot_with_seaborn.py", sample.path, "train/loss", picture)
+    assert out == f"{RUNS} runs in {picture}\n"
+    assert picture.read_bytes().startswith(PNG)
+
+
+def test_best_run_of_a_sweep(example: Example, sweep_path: str, tmp_path: Path) -> None:
+    out = example("best_run_of_a_sweep.py", sweep_path, "model.h5", tmp_path)
     assert out.startswith("good is the best of 2 by +summary_metrics.loss\n")
     assert (tmp_path / "model.h5").read_text() == "good"
 
 
-def test_download_files(sample: Sample, url: str, sweep_path: str, tmp_path: Path) -> None:
-    arguments = ("local/search/good", "%.h5", tmp_path)
-    out = example("download_files.py", *arguments, url=url, key=sample.key)
+def test_download_files(example: Example, sweep_path: str, tmp_path: Path) -> None:
+    out = example("download_files.py", "local/search/good", "%.h5", tmp_path)
     assert out == f"{tmp_path / 'model.h5'}\n"
 
 
-def test_download_artifact(sample: Sample, url: str, sweep_path: str, tmp_path: Path) -> None:
-    arguments = ("search/weights:v0", tmp_path)
-    out = example("download_artifact.py", *arguments, url=url, key=sample.key)
-    assert out.splitlines() == [
+def test_download_artifact(example: Example, sweep_path: str, tmp_path: Path) -> None:
+    assert example("download_artifact.py", "search/weights:v0", tmp_path).splitlines() == [
         "local/search/weights:v0 model 3 bytes",
         "made by bad",
         "1 files, 1 of them fetched now",
@@ -119,9 +161,18 @@ def test_download_artifact(sample: Sample, url: str, sweep_path: str, tmp_path: 
     assert (tmp_path / "w.bin").read_text() == "bad"
 
 
-def test_git_commit(sample: Sample, url: str, sweep_path: str) -> None:
-    out = example("git_commit.py", "search/good", url=url, key=sample.key)
+def test_git_commit(example: Example, sweep_path: str) -> None:
+    out = example("git_commit.py", "search/good")
     assert out == "git clone git@host:me/it\ngit checkout c0ffee\npython train.py --lr 1\n"
+
+
+def test_change_a_run(example: Example, sweep_path: str) -> None:
+    out = example("change_a_run.py", "search/bad", "loss", "final_loss")
+    assert out == "['published'] True {'final_loss': 2} False\n"
+
+
+def test_append_rows(example: Example, sweep_path: str) -> None:
+    assert example("append_rows.py", "search/good") == "finished 0.75 [0, 1, 2]\n"
 
 
 def test_no_example_is_left_out() -> None:

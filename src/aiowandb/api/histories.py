@@ -161,7 +161,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
 
         async with aclosing(self._pages(wanted, stream)) as pages:
             async for page in pages:
-                if (batch := page.to_batch()) is not None:
+                for batch in await page.batches():
                     yield nested_as_json(batch) if nested == "json" else batch
 
     async def _pages(self, wanted: Selection, stream: EventStream) -> AsyncGenerator[Page]:

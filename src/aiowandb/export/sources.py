@@ -95,4 +95,4 @@ async def _sample(
     found = (await session.ask(sampled_rows(ref, samples))).project
     if found is None or found.run is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="RunFullHistory")
-    yield JsonPage(found.run.history or [], selection, decoder)
+    yield JsonPage([found.run.history or []], selection, decoder)

@@ -17,7 +17,8 @@ stays whole. `_step` comes first, the other columns in the order they are met.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ from aiowandb.wire.dotted import flattened
 STEP = "_step"
 _INT64 = range(-(2**63), 2**63)
 _NONE = type(None)
+_LOOK = 3
 
 
 def rows_to_batch(
@@ -41,11 +43,16 @@ def rows_to_batch(
     return columns_to_batch({name: [row.get(name) for row in flat] for name in names})
 
 
-def columns_to_batch(columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
-    """Make a record batch of columns; None is null, and what is nothing but null is left out."""
+def columns_to_batch(
+    columns: Mapping[str, Sequence[Any]], numbers: Collection[str] = ()
+) -> pa.RecordBatch:
+    """Make a record batch of columns; None is null, and what is nothing but null is left out.
+
+    Columns in `numbers` are known to have nothing but numbers and None.
+    """
     fields, arrays = [], []
     for name, values in columns.items():
-        kind, array = to_column(values)
+        kind, array = _floats(values) if name in numbers else to_column(values)
         if name == STEP and kind is Kind.NULL:
             kind, array = Kind.INT, pa.nulls(len(values), pa.int64())
         if kind is not Kind.NULL:
@@ -66,6 +73,14 @@ def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass  # integers that Arrow's numbers do not hold exactly, text that is no UTF-8
     return _of_any(values)
+
+
+def _floats(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
+    """A column of numbers: once one is known to be a float, the others need no look."""
+    if any(type(value) is float for value in values[:_LOOK]):
+        with suppress(pa.ArrowException):
+            return Kind.FLOAT, pa.array(values, pa.float64())
+    return to_column(values)
 
 
 def json_text(value: Any) -> str:

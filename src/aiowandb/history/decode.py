@@ -10,9 +10,9 @@ and teaches again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import msgspec
 import orjson
@@ -96,6 +96,8 @@ class Shape:
     def __init__(self, taught: Taught) -> None:
         self._places: dict[str, str] = {STEP: ""}
         self._media: list[str] = []
+        self._nests: list[_Nest] = []
+        self._numbers: set[str] = set()
         self._row = self._type(taught, "", "")
         self._rows = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
         self._values = attrgetter(*self._places.values())
@@ -110,16 +112,17 @@ class Shape:
         for name in self._media:
             if any(type(value) is dict and "_type" not in value for value in columns[name]):
                 raise msgspec.ValidationError(f"{name} is an object")
+        for nest in self._nests:
+            if None in columns[nest.leaf]:
+                nest.check(rows)
         steps = columns[STEP]
         if any(map(int.__gt__, steps, steps[1:])):
             order = sorted(range(len(steps)), key=steps.__getitem__)
             columns = {name: tuple(column[i] for i in order) for name, column in columns.items()}
-        return columns_to_batch(columns)
+        return columns_to_batch(columns, self._numbers)
 
     def _decode(self, texts: Sequence[str]) -> list[msgspec.Struct]:
         text = f"[{','.join(texts)}]"
-        if "{}" in text:
-            raise msgspec.ValidationError("an empty object is a value, not a nest without keys")
         try:
             return self._rows.decode(text)
         except msgspec.ValidationError:
@@ -133,7 +136,10 @@ class Shape:
         for i, (key, kind) in enumerate(taught.items()):
             if isinstance(kind, dict):
                 inner = self._type(kind, f"{name}{key}.", f"{place}f{i}.")
-                fields.append((f"f{i}", inner, inner()))
+                absent = inner()
+                fields.append((f"f{i}", inner, absent))
+                leaf = next(n for n in self._places if n.startswith(f"{name}{key}."))
+                self._nests.append(_Nest(leaf, attrgetter(f"{place}f{i}"), absent))
                 continue
             if name + key in self._places and name + key != STEP:
                 raise msgspec.ValidationError(f"{name}{key} is there twice")
@@ -145,6 +151,8 @@ class Shape:
             else:
                 # A metric that has been whole so far may yet be 0.5.
                 wide = kind | {int, float} if kind & {int, float} else kind
+                if wide == {int, float}:
+                    self._numbers.add(name + key)
                 types = [_FIELDS[one] for one in wide]
                 fields.append((f"f{i}", Union[(*types, None)], None))
         return msgspec.defstruct(
@@ -156,6 +164,21 @@ class Shape:
             gc=False,
             kw_only=True,
         )
+
+
+class _Nest(NamedTuple):
+    """Keys below another one: a leaf of them, where they are, and what is there if they are not."""
+
+    leaf: str
+    of: Callable[[Any], Any]
+    absent: msgspec.Struct
+
+    def check(self, rows: Sequence[msgspec.Struct]) -> None:
+        """Refuse an empty object: it is a value, not a nest without keys."""
+        absent = self.absent
+        for found in map(self.of, rows):
+            if found is not absent and found == absent:
+                raise msgspec.ValidationError("an empty object")
 
 
 def _note(taught: Taught, row: dict[str, Any]) -> bool:

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import anyio.to_thread
 import msgspec
 import pyarrow as pa
 from anyio.abc import TaskGroup
@@ -159,7 +158,8 @@ class Reader:
         first: FirstAnswer | None,
         batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
     ) -> None:
-        scan = Scan(self._session, plan, self._selection_of(plan.ref), self._decoder)
+        selection = self._selection_of(plan.ref)
+        scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
         async with aclosing(scan.pages(first)) as pages:
             await _send_batches(pages, batches)
 
@@ -204,8 +204,7 @@ async def _send_batches(
     pages: AsyncIterable[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
 ) -> None:
     async for page in pages:
-        batch = await anyio.to_thread.run_sync(page.to_batch)
-        if batch is not None:
+        for batch in await page.batches():
             await batches.send(batch)
 
 

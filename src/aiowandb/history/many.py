@@ -30,7 +30,7 @@ from aiowandb.tasks import task_group
 
 # Enough runs under way to keep the connections and the writer busy; what waits in memory
 # is a few batches of each.
-_RUNS_AHEAD = 32
+_RUNS_AHEAD = 16
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
+from anyio.to_thread import run_sync
 
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.kinds import Kind, kind_of
@@ -19,23 +20,33 @@ class Page(Protocol):
 
     def to_rows(self) -> list[dict[str, Any]]: ...
 
-    def to_batch(self) -> pa.RecordBatch | None: ...
+    async def batches(self) -> list[pa.RecordBatch]: ...
 
 
 class JsonPage:
-    """Rows that came as JSON texts."""
+    """Rows that came as JSON texts, in one piece or several."""
 
-    def __init__(self, texts: Sequence[str], selection: Selection, decoder: RowDecoder) -> None:
-        self._texts = texts
+    def __init__(
+        self, pieces: Sequence[Sequence[str]], selection: Selection, decoder: RowDecoder
+    ) -> None:
+        self._pieces = pieces
         self._selection = selection
         self._decoder = decoder
 
     def to_rows(self) -> list[dict[str, Any]]:
-        rows = [flattened(row) for row in decode_rows(self._texts)]
+        rows = [flattened(row) for texts in self._pieces for row in decode_rows(texts)]
         return list(self._selection.of_rows(rows))
 
-    def to_batch(self) -> pa.RecordBatch | None:
-        return self._selection.of_batch(self._decoder.batch(self._texts))
+    async def batches(self) -> list[pa.RecordBatch]:
+        return await run_sync(self._decode)
+
+    def _decode(self) -> list[pa.RecordBatch]:
+        # Piece by piece: what is made of one on the way to columns fits into the CPU's cache.
+        decoded = map(self._decoder.batch, self._pieces)
+        wanted = [batch for one in decoded if (batch := self._selection.of_batch(one)) is not None]
+        if len(wanted) > 1 and all(batch.schema.equals(wanted[0].schema) for batch in wanted):
+            return [pa.concat_batches(wanted)]
+        return wanted
 
 
 class ParquetPage:
@@ -52,8 +63,8 @@ class ParquetPage:
             for row in zip(*columns, strict=True)
         ]
 
-    def to_batch(self) -> pa.RecordBatch:
-        return self._batch
+    async def batches(self) -> list[pa.RecordBatch]:
+        return [self._batch]
 
 
 def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from functools import partial
 
 import msgspec
 
 from aiowandb.errors import CommError
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import FirstAnswer, read_window
+from aiowandb.history.live import FirstAnswer, Texts, read_windows
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
 from aiowandb.history.plan import HistoryPlan, plan_history
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.history.windows import cut
-from aiowandb.net import Session
+from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.wire.history import Window
 
-_WINDOWS_AT_ONCE = 4
+_REQUESTS_AT_ONCE = 2
+# How many values the rows in one answer may have together.
+_VALUES_AN_ANSWER = 100_000
 # What a signed URL answers when it has expired or when W&B has replaced the file.
 _GONE = frozenset({401, 403, 404, 410})
 
@@ -43,11 +44,13 @@ class Scan:
         plan: HistoryPlan,
         selection: Selection,
         decoder: RowDecoder | None = None,
+        size: BatchSize | None = None,
     ) -> None:
         self._session = session
         self._plan = plan
         self._selection = selection
         self._decoder = decoder or RowDecoder()
+        self._size = size or BatchSize(4, 20)
         self._next_step = selection.min_step
         self._rows_read = 0
 
@@ -82,18 +85,28 @@ class Scan:
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()
         if first and windows[:1] == [first.window]:
-            for texts in await first.all_rows(self._session):
-                yield JsonPage(texts, self._selection, self._decoder)
+            yield self._page(await first.all_rows(self._session))
             del windows[0]
         # One at first, so that the first rows come soon.
-        read = partial(read_window, self._session)
-        at_once = 1
+        together, at_once = 1, 1
         while windows:
-            some, windows = windows[:at_once], windows[at_once:]
-            for pages in await gather(some, read, at_once):
-                for texts in pages:
-                    yield JsonPage(texts, self._selection, self._decoder)
-            at_once = _WINDOWS_AT_ONCE
+            some = [windows[i : i + together] for i in range(0, together * at_once, together)]
+            del windows[: together * at_once]
+            for pieces in await gather(filter(None, some), self._read, at_once):
+                yield self._page(pieces)
+            together, at_once = self._windows_together(), _REQUESTS_AT_ONCE
+
+    async def _read(self, windows: Sequence[Window]) -> list[Texts]:
+        """All rows of windows that are asked for in one request."""
+        answers = await read_windows(self._session, windows, self._size)
+        return [piece for one in answers for piece in await one.all_rows(self._session)]
+
+    def _page(self, pieces: Sequence[Texts]) -> JsonPage:
+        return JsonPage(pieces, self._selection, self._decoder)
+
+    def _windows_together(self) -> int:
+        values = self._selection.page_size * max(1, self._plan.keys)
+        return max(1, min(self._size.now, _VALUES_AN_ANSWER // values))
 
     def _live_windows(self) -> list[Window]:
         rows = self._plan.rows

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from tempfile import SpooledTemporaryFile
 from typing import NamedTuple
 
 import anyio.to_thread
@@ -16,7 +14,7 @@ from aiowandb.errors import ServerError
 from aiowandb.history.columns import STEP, json_text
 from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.history.selection import Selection
-from aiowandb.net import Session
+from aiowandb.net import Session, Spool
 
 # Files up to this size never touch the disk.
 _IN_MEMORY = 4 << 20
@@ -36,36 +34,62 @@ async def read_segment(
     session: Session, url: str, selection: Selection
 ) -> AsyncGenerator[SegmentRows]:
     """The rows of the file at this URL."""
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+    with Spool(_IN_MEMORY) as file:
         await session.download(url, file)
-        batches = _read(file, selection)
-        while (rows := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+        segment = _Segment(file, selection)
+        while (rows := await anyio.to_thread.run_sync(segment.read)) is not None:
             yield rows
+            if segment.is_read:
+                break
 
 
-def _read(file: SpooledTemporaryFile[bytes], selection: Selection) -> Iterator[SegmentRows]:
-    try:
-        parquet = _opened(file)
-        columns = selection.columns(list(_leaves(parquet.schema_arrow)))
-        if columns is None:
-            return  # no row of the file has what is asked for
-        groups = list(_row_groups(parquet.metadata, selection))
-        # Many files are read at once, each in a thread of its own.
-        for batch in parquet.iter_batches(
-            _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
-        ):
+class _Segment:
+    """An open file. `read` blocks, and gives None when there are no more rows."""
+
+    def __init__(self, file: Spool, selection: Selection) -> None:
+        self._file = file
+        self._selection = selection
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._rows_left = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all rows have come. To ask once more would cost a turn of a thread."""
+        return self._rows_left <= 0
+
+    def read(self) -> SegmentRows | None:
+        try:
+            if self._batches is None:
+                self._batches = self._open()
+            batch = next(self._batches, None)
+            if batch is None:
+                return None
+            self._rows_left -= batch.num_rows
             last_step = pc.max(batch.column(STEP)).as_py()
-            yield SegmentRows(selection.of_batch(_flat(batch)), last_step, batch.num_rows)
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
+            return SegmentRows(self._selection.of_batch(_flat(batch)), last_step, batch.num_rows)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise ServerError(
+                f"W&B handed out a Parquet file that cannot be read: {error}"
+            ) from error
 
+    def _open(self) -> Iterator[pa.RecordBatch]:
+        parquet = self._parquet()
+        columns = self._selection.columns(list(_leaves(parquet.schema_arrow)))
+        if columns is None:
+            return iter(())  # no row of the file has what is asked for
+        groups = list(_row_groups(parquet.metadata, self._selection))
+        self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
+        # Many files are read side by side: threads for one would only get in the way.
+        return parquet.iter_batches(  # type: ignore[no-any-return]
+            _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
+        )
 
-def _opened(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
-    if file.seek(0, io.SEEK_END) > _IN_MEMORY:
+    def _parquet(self) -> pq.ParquetFile:
+        content = self._file.content()
+        if isinstance(content, memoryview):
+            return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
         # A row group may be as large as the file: read its columns piece by piece.
-        return pq.ParquetFile(file, buffer_size=_PIECE)
-    file.seek(0)
-    return pq.ParquetFile(pa.BufferReader(file.read()), pre_buffer=False)
+        return pq.ParquetFile(content, buffer_size=_PIECE)
 
 
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:

@@ -32,8 +32,9 @@ class SystemPage:
     def to_rows(self) -> list[dict[str, Any]]:
         return list(self._selection.of_rows([flattened(row) for row in self._rows]))
 
-    def to_batch(self) -> pa.RecordBatch | None:
-        return self._selection.of_batch(rows_to_batch(self._rows, first=()))
+    async def batches(self) -> list[pa.RecordBatch]:
+        batch = self._selection.of_batch(rows_to_batch(self._rows, first=()))
+        return [] if batch is None else [batch]
 
 
 async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:

@@ -4,7 +4,8 @@ May import `wire` and what everybody may use.
 """
 
 from aiowandb.net.session import Session
+from aiowandb.net.spool import Spool
 from aiowandb.net.together import BatchSize, ask_together
 from aiowandb.net.traffic import Traffic
 
-__all__ = ["BatchSize", "Session", "Traffic", "ask_together"]
+__all__ = ["BatchSize", "Session", "Spool", "Traffic", "ask_together"]

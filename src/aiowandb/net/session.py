@@ -23,6 +23,7 @@ from aiowandb.net.credentials import Signing
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 from aiowandb.net.transfer import Transfers
 from aiowandb.tasks import ReadAhead, Stream
@@ -160,7 +161,9 @@ class Session:
 
         return await self._requests.persist(name, post, (name, len(body).bit_length()))
 
-    async def download(self, url: str, into: IO[bytes], *, max_bytes: int | None = None) -> None:
+    async def download(
+        self, url: str, into: IO[bytes] | Spool, *, max_bytes: int | None = None
+    ) -> None:
         """Write what lies at the URL into the file, whole; more than `max_bytes` is an error.
 
         It takes as long as it takes: the time-out is for silence.

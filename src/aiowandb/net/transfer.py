@@ -15,6 +15,7 @@ import httpx
 from aiowandb.errors import CommError, ServerError
 from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
+from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 
 _MAX_REDIRECTS = 5
@@ -33,7 +34,7 @@ class Transfers:
         self._attempts = attempts
         self._traffic = traffic
 
-    async def download(self, url: str, into: IO[bytes], max_bytes: int | None) -> None:
+    async def download(self, url: str, into: IO[bytes] | Spool, max_bytes: int | None) -> None:
         """Write what lies at the URL into the file, from the file's start.
 
         What is cut in the middle goes on from there, if the server says that it can and
@@ -116,7 +117,7 @@ class _Version(NamedTuple):
 class _Arrival:
     """A file that is filled by one answer or by several."""
 
-    def __init__(self, file: IO[bytes], max_bytes: int | None) -> None:
+    def __init__(self, file: IO[bytes] | Spool, max_bytes: int | None) -> None:
         self._file = file
         self._max_bytes = max_bytes
         self._size = 0
@@ -152,7 +153,7 @@ class _Arrival:
                 f"{_without_signature(str(response.url))} has {version.length:,} bytes,"
                 f" more than the {self._max_bytes:,} that it may have."
             )
-        await anyio.to_thread.run_sync(self._clear)
+        await self._clear()
 
     async def fill(self, response: httpx.Response, attempt: Attempt) -> None:
         """Write what comes."""
@@ -165,7 +166,7 @@ class _Arrival:
                     piece += part
                     if len(piece) >= _PIECE:
                         whole, piece = piece, bytearray()
-                        await anyio.to_thread.run_sync(self._file.write, whole)
+                        await self._write(whole)
                         self._size += len(whole)
                         attempt.heard(is_new=self._size > self._most)
                         self._most = max(self._most, self._size)
@@ -174,9 +175,18 @@ class _Arrival:
             self._file.write(piece)
             self._size += len(piece)
 
-    def _clear(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+    async def _write(self, piece: bytearray) -> None:
+        if isinstance(self._file, Spool) and self._file.has_room(len(piece)):
+            self._file.write(piece)
+        else:
+            await anyio.to_thread.run_sync(self._file.write, piece)
+
+    async def _clear(self) -> None:
+        if isinstance(self._file, Spool):
+            self._file.clear()
+        else:
+            await anyio.to_thread.run_sync(self._file.seek, 0)
+            await anyio.to_thread.run_sync(self._file.truncate)
 
 
 def _without_signature(url: str) -> str:
