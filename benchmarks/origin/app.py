@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ class Replay:
             more = message.get("more_body", False)
         if self._bucket and (wait := self._bucket.take()):
             self._counts["refused"] += 1
-            headers = [(b"retry-after", b"%.3f" % wait), *self._bucket.headers()]
+            headers = [(b"retry-after", b"%d" % math.ceil(wait)), *self._bucket.headers()]
             await _send(send, 429, b'{"errors":[{"message":"rate limit exceeded"}]}', headers)
             return
         try:
@@ -111,7 +112,7 @@ class _TokenBucket:
         return [
             (b"ratelimit-limit", b"%d" % self._rate),
             (b"ratelimit-remaining", b"%d" % self._tokens),
-            (b"ratelimit-reset", b"%.3f" % seconds),
+            (b"ratelimit-reset", b"%d" % math.ceil(seconds)),
         ]
 
 

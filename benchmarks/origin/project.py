@@ -14,8 +14,10 @@ from benchmarks.origin.histories import STARTED, History
 
 ENTITY, NAME = "bench", "project"
 PATH = f"{ENTITY}/{NAME}"
-# Histories are dear to make: runs share some, so many that no row group sees one twice.
+# Histories are dear to make and to hold: runs share some, but short ones with so many others
+# between them that no row group sees one twice.
 _DISTINCT_HISTORIES = 32
+_DISTINCT_ROWS = 1_000_000
 
 Arguments: TypeAlias = Mapping[str, Any]
 # A piece is JSON as it goes out, or has pieces inside; a function makes one from arguments.
@@ -77,7 +79,8 @@ class Project:
     # Both are kept: a run is looked at by every contender, page after page.
     @functools.cached_property
     def _histories(self) -> list[History]:
-        return [History(self.rows, seed) for seed in range(min(_DISTINCT_HISTORIES, self.runs))]
+        most = max(1, min(_DISTINCT_HISTORIES, _DISTINCT_ROWS // self.rows))
+        return [History(self.rows, seed) for seed in range(min(most, self.runs))]
 
     @functools.cached_property
     def _run(self) -> Callable[[int], Fields]:

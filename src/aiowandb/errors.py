@@ -163,8 +163,14 @@ class ServerError(CommError):
 
 
 class GraphQLError(CommError):
-    """The answer came with `errors`; `data` holds what came beside them."""
+    """The answer came with `errors`; `data` holds what came beside them.
 
-    def __init__(self, message: str, *, data: Any = None, **facts: Any) -> None:
+    It `may_pass` if it sounds as if the server had but a bad moment.
+    """
+
+    def __init__(
+        self, message: str, *, data: Any = None, may_pass: bool = False, **facts: Any
+    ) -> None:
         super().__init__(message, **facts)
         self.data = data
+        self.may_pass = may_pass

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ import pytest
 
 from aiowandb.local import Store, create_app, serve_in_thread
 
-# Scripts say what they found by calling `tell`; the last line of their output is that.
+# Scripts say what they found by calling `tell`.
 PRELUDE = """
-import json, math, os, sys
+import json, math, os, pathlib, subprocess, sys, time
 import wandb
+from wandb import Api, Artifact, CommError
+
 def tell(**facts):
     print("TOLD " + json.dumps(facts))
 """
+PATIENCE_S = 120
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sdk:
     """Runs scripts in a process of their own, with nothing of this machine's settings."""
 
@@ -33,38 +37,23 @@ class Sdk:
     store: Store
     folder: Path
 
-    def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return {
-            **kept,
-            "WANDB_BASE_URL": self.url,
-            "WANDB_API_KEY": self.store.local_key,
-            "WANDB_DIR": str(self.folder),
-            "WANDB_CACHE_DIR": str(self.folder / "cache"),
-            "WANDB_DATA_DIR": str(self.folder / "staging"),
-            "WANDB_CONFIG_DIR": str(self.folder / "config"),
-            "WANDB_SILENT": "true",
-            **more,
-        }
+    def run(self, script: str, *, exit_code: int = 0, **environment: str) -> dict[str, Any]:
+        """What the script told, once it is done."""
+        return self.told(self.start(script, **environment), exit_code=exit_code)
 
     def start(self, script: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", PRELUDE + textwrap.dedent(script)],
-            env=self.environment(**environment),
+            env=self._environment(environment),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, script: str, *, exit_code: int = 0, **environment: str) -> dict[str, Any]:
-        """What the script told, once it is done."""
-        process = self.start(script, **environment)
-        return self.told(process, exit_code=exit_code)
-
     def told(self, process: subprocess.Popen[str], *, exit_code: int = 0) -> dict[str, Any]:
         try:
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
@@ -76,25 +65,45 @@ class Sdk:
                 told |= json.loads(line.removeprefix("TOLD "))
         return told
 
-    def command(self, *arguments: str) -> str:
-        """Run the `wandb` command line."""
+    def command(self, *arguments: str, **environment: str) -> str:
+        """What the `wandb` command says."""
         done = subprocess.run(
             [sys.executable, "-m", "wandb", *arguments],
-            env=self.environment(WANDB_SILENT="false"),
+            env=self._environment({"WANDB_SILENT": "false", **environment}),
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return {
+            # Agents start `python`, which must be this one.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "WANDB_BASE_URL": self.url,
+            "WANDB_API_KEY": self.store.local_key,
+            "WANDB_CACHE_DIR": str(self.folder / "cache"),
+            "WANDB_DATA_DIR": str(self.folder / "staging"),
+            "WANDB_SILENT": "true",
+            **more,
+        }
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[Sdk]:
+    """The SDK beside an embedded W&B with these settings of `create_app`."""
+    with (
+        Store.open(folder / "data") as store,
+        serve_in_thread(create_app(store, **settings)) as url,
+    ):
+        yield Sdk(url, store, folder)
+
 
 @pytest.fixture(scope="module")
 def sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
-    folder = tmp_path_factory.mktemp("sdk")
-    with Store.open(folder / "data") as store:
-        app = create_app(store, history="parquet")
-        with serve_in_thread(app) as url:
-            yield Sdk(url, store, folder)
+    with served(tmp_path_factory.mktemp("sdk")) as sdk:
+        yield sdk

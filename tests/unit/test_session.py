@@ -19,6 +19,7 @@ from aiowandb import (
     AuthenticationError,
     CommError,
     ConnectError,
+    GraphQLError,
     RateLimitError,
     ServerError,
 )
@@ -79,6 +80,36 @@ async def test_a_wrong_request_is_sent_once() -> None:
     origin = Origin((400, {}, b'{"errors": [{"message": "Cannot query field"}]}'))
     async with session(origin) as asking:
         with pytest.raises(CommError, match="Cannot query field"):
+            await asking.ask(ASK)
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>Sign in</html>",
+        b'{"data": {"n": 1',
+        b'{"data": {"n": "\xff"}}',
+        b"[" * 100_000,
+        b'{"data": null, "errors": [{"message": "context deadline exceeded"}]}',
+    ],
+    ids=["HTML", "cut", "garbled", "deep", "error of the moment"],
+)
+async def test_an_answer_that_is_none_is_asked_for_again(body: bytes) -> None:
+    origin = Origin((200, {}, body), GOOD)
+    async with session(origin) as asking:
+        assert await asking.ask(ASK) == Answer(1)
+    always = Origin((200, {}, body))
+    async with session(always) as asking:
+        with pytest.raises((ServerError, GraphQLError)):
+            await asking.ask(ASK)
+    assert len(always.requests) == 3
+
+
+async def test_errors_in_an_answer_are_final_otherwise() -> None:
+    origin = Origin((200, {}, b'{"errors": [{"message": "permission denied"}]}'), GOOD)
+    async with session(origin) as asking:
+        with pytest.raises(GraphQLError, match="permission denied"):
             await asking.ask(ASK)
     assert len(origin.requests) == 1
 

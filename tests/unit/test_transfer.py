@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import io
 import random
 from collections.abc import Callable
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.anyio
 KEY = "s3cret" * 7
 URL = "http://files.test/x?Signature=abc"
 CONTENT = random.Random(1).randbytes(1_000_000)
+MD5 = base64.b64encode(hashlib.md5(CONTENT).digest()).decode()
 AT_ONCE = RetryPolicy(random=lambda: 0.0)
 
 
@@ -44,22 +47,23 @@ class Store(httpx.AsyncBaseTransport):
         self.ranges = ranges
         self.etag = etag
         self.content = CONTENT
+        self.headers: dict[str, str] = {}
         self.requests: list[httpx.Request] = []
         self.on_cut: Callable[[], None] = lambda: None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         content, status = self.content, 200
-        headers = {"ETag": self.etag} if self.etag else {}
+        headers = self.headers | ({"ETag": self.etag} if self.etag else {})
         if self.ranges and self._wants_rest(request):
             first = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             status, content = 206, content[first:]
             last, size = len(self.content) - 1, len(self.content)
             headers["Content-Range"] = f"bytes {first}-{last}/{size}"
         after = self.cuts.pop(0) if self.cuts else None
+        headers["Content-Length"] = str(len(content))
         if after is not None:
             self.on_cut()
-        headers["Content-Length"] = str(len(content))
         return httpx.Response(status, headers=headers, stream=Cut(content, after))
 
     def _wants_rest(self, request: httpx.Request) -> bool:
@@ -133,6 +137,26 @@ async def test_a_file_is_refused_once_it_is_known_to_be_too_large() -> None:
     with pytest.raises(ServerError, match="1,000,000 bytes, more than the 999,999"):
         await download(Store(), max_bytes=999_999)
     assert await download(Store(), max_bytes=1_000_000) == CONTENT
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content-MD5": MD5}, {"x-goog-hash": f"crc32c=AAAAAA==,md5={MD5}"}],
+    ids=["Content-MD5", "x-goog-hash"],
+)
+async def test_a_checksum_that_comes_along_is_checked_over_all_pieces(
+    headers: dict[str, str],
+) -> None:
+    store = Store(400_000)
+    store.headers = headers
+
+    def heal() -> None:
+        store.content = CONTENT
+
+    store.content, store.on_cut = b"wrong" + CONTENT[5:], heal
+    assert await download(store) == CONTENT
+    # The rest was right, the whole was not.
+    assert store.ranges_asked == [None, "bytes=400000-", None]
 
 
 class Fixed(httpx.AsyncBaseTransport):

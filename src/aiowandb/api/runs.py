@@ -7,13 +7,16 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.histories import checked_keys
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
-from aiowandb.net.paging import pages_of
+from aiowandb.net.paging import all_pages_of, pages_of
+from aiowandb.tasks import Items
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.record import Part, RunRecord
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from aiowandb.export import ExportResult, Format, Layout, OnEvent, Sink, Split, What
 
 # An export reads all pages anyway, and W&B counts requests.
-_PER_EXPORT_PAGE = 500
+_PER_LONG_PAGE = 500
 _EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
 
 
@@ -75,7 +78,13 @@ class Runs(Listing[Run]):
         """
         from aiowandb.export.table import runs_table, table_row
 
-        return runs_table([table_row(run) async for run in self])
+        query = msgspec.structs.replace(
+            self._query,
+            parts=frozenset(self._query.parts) & {"config", "summary"},
+            per_page=max(self._query.per_page, _PER_LONG_PAGE),
+        )
+        pages = self._session.ahead(self._records(query, fresh=True))
+        return runs_table([table_row(run) async for run in Items(pages)])
 
     async def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas DataFrame."""
@@ -150,7 +159,7 @@ class Runs(Listing[Run]):
             dict(self._query.filters),
             self._query.order,
         )
-        query = RunQuery(source.filters, source.order, _PER_EXPORT_PAGE, _EXPORTED)
+        query = RunQuery(source.filters, source.order, _PER_LONG_PAGE, _EXPORTED)
         async with aclosing(self._pages(query, fresh=True)) as pages:
             return await export_runs(
                 self._session,
@@ -166,18 +175,24 @@ class Runs(Listing[Run]):
         self, query: RunQuery | None = None, *, fresh: bool = False
     ) -> AsyncGenerator[list[Run]]:
         entity, project = await self._defaults.project(self._path)
-        query = query or self._query
+        async with aclosing(self._records(query or self._query, fresh=fresh)) as pages:
+            async for records in pages:
+                yield [Run.of(record, self._session, entity, project) for record in records]
+
+    async def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
+        entity, project = await self._defaults.project(self._path)
         ask = self._session.ask if fresh else self._session.recall
 
         async def page(cursor: str | None) -> Connection[RunRecord]:
             found = (await ask(list_runs(entity, project, query, cursor))).project
             if found is None:
                 raise _no_project(entity, project)
-            return found.runs
+            return msgspec.structs.replace(found.runs, total_count=found.run_count)
 
-        async with aclosing(pages_of(page)) as pages:
+        listing = all_pages_of(page, lambda run: run.id) if fresh else pages_of(page)
+        async with aclosing(listing) as pages:
             async for records in pages:
-                yield [Run.of(record, self._session, entity, project) for record in records]
+                yield records
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"

@@ -48,7 +48,7 @@ def table_row(run: RunRecord) -> Row:
     }
     config = {key: value for key, value in run.config.items() if not key.startswith("_")}
     row.update(flattened(config, "config."))
-    row.update(flattened(run.summary, "summary."))
+    row.update(flattened(run.summary_metrics, "summary."))
     return row
 
 

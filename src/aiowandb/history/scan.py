@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from aiowandb.errors import CommError
+from aiowandb.errors import CommError, ServerError
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import FirstAnswer, Texts, read_windows
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
@@ -65,12 +65,25 @@ class Scan:
                 raise
             # The run was exported anew, or the links have expired: ask where the rest lies.
             self._plan = await plan_history(self._session, self._plan.ref)
-            async with aclosing(self._file_pages()) as pages:
+            async with aclosing(self._pages_of_fresh_links()) as pages:
                 async for page in pages:
                     yield page
         async with aclosing(self._live_pages(first)) as pages:
             async for page in pages:
                 yield page
+
+    async def _pages_of_fresh_links(self) -> AsyncGenerator[Page]:
+        try:
+            async with aclosing(self._file_pages()) as pages:
+                async for page in pages:
+                    yield page
+        except CommError as error:
+            if error.status not in _GONE:
+                raise
+            # It is the store of the files that refuses, and this file: no fault of the API key.
+            raise ServerError(
+                f"Run {self._plan.ref}: fresh links to its history do not work: {error}", error
+            ) from error
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
         for url in self._plan.segments:

@@ -67,7 +67,7 @@ class _Segment:
             self._rows_left -= batch.num_rows
             last_step = pc.max(batch.column(STEP)).as_py()
             return SegmentRows(self._selection.of_batch(_flat(batch)), last_step, batch.num_rows)
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
             raise ServerError(
                 f"W&B handed out a Parquet file that cannot be read: {error}"
             ) from error
@@ -89,7 +89,7 @@ class _Segment:
         if isinstance(content, memoryview):
             return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
         # A row group may be as large as the file: read its columns piece by piece.
-        return pq.ParquetFile(content, buffer_size=_PIECE)
+        return pq.ParquetFile(content, buffer_size=_PIECE, pre_buffer=False)
 
 
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:

@@ -11,7 +11,14 @@ from typing import TypeVar
 import anyio
 import httpx
 
-from aiowandb.errors import CommError, ConnectError, RateLimitError, ServerError, TimeoutError
+from aiowandb.errors import (
+    CommError,
+    ConnectError,
+    GraphQLError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+)
 from aiowandb.net import bodies
 from aiowandb.net.limiter import Limiter, Place
 from aiowandb.net.pace import Quota
@@ -194,11 +201,11 @@ class Attempt:
 
     def _is_hopeless(self, error: CommError) -> bool:
         policy = self._all.policy
-        if not self._patient and isinstance(error, ServerError | TimeoutError):
+        if not self._patient and isinstance(error, ServerError | GraphQLError | TimeoutError):
             return True
         if isinstance(error, ConnectError) and not self._all.was_answered:
             return self._failures >= policy.first_contact
-        if isinstance(error, ServerError) and self._alike >= policy.same_failures:
+        if isinstance(error, ServerError | GraphQLError) and self._alike >= policy.same_failures:
             return True
         return self._failures >= policy.failures and not isinstance(error, RateLimitError)
 

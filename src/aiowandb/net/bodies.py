@@ -39,6 +39,9 @@ async def pieces(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byt
     httpx would unpack what has come in one go, however large it becomes, and as many
     times as the server says that it was packed.
     """
+    if response.is_stream_consumed:  # a transport of somebody's own has read it already
+        yield response.content
+        return
     coding = response.headers.get("Content-Encoding", "").strip().lower()
     if coding not in _PLAIN + _PACKED:
         raise ServerError(f"{response.url.host} packed its answer as {coding!r}, unasked.")

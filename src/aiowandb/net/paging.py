@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from contextlib import aclosing
 from typing import TypeVar
 
+from aiowandb.errors import ServerError
 from aiowandb.wire.connection import Connection
 
 T = TypeVar("T")
@@ -15,6 +17,7 @@ async def pages_of(
 ) -> AsyncGenerator[list[T]]:
     """The pages that `ask` gives for one cursor after another; an empty one is left out."""
     cursor: str | None = None
+    met: set[str | None] = {None}
     while True:
         page = await ask(cursor)
         if page.nodes:
@@ -22,3 +25,32 @@ async def pages_of(
         cursor = page.next_cursor
         if cursor is None:
             return
+        if cursor in met:
+            raise ServerError("W&B lists in a circle: the same page comes again and again.")
+        met.add(cursor)
+
+
+async def all_pages_of(
+    ask: Callable[[str | None], Awaitable[Connection[T]]], key: Callable[[T], Hashable]
+) -> AsyncGenerator[list[T]]:
+    """Every item once, also of a list that changes meanwhile, or an error.
+
+    What one listing has left out, a second one brings.
+    """
+    seen: set[Hashable] = set()
+    counts: list[int] = []
+
+    async def counted(cursor: str | None) -> Connection[T]:
+        page = await ask(cursor)
+        counts.append(page.total_count or 0)
+        return page
+
+    for _ in range(2):
+        counts.clear()
+        async with aclosing(pages_of(counted)) as pages:
+            async for page in pages:
+                yield [item for item in page if key(item) not in seen]
+                seen.update(map(key, page))
+        if len(seen) >= min(counts):
+            return
+    raise ServerError(f"W&B counts {min(counts)} items and lists only {len(seen)} of them.")

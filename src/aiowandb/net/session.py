@@ -13,7 +13,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from aiowandb.config import Settings
-from aiowandb.errors import ApiKeyError, ServerError
+from aiowandb.errors import ApiKeyError, GraphQLError, ServerError
 from aiowandb.net import bodies
 from aiowandb.net.answers import Answer, Answers
 from aiowandb.net.attempts import Attempt, Attempts, Transient
@@ -27,7 +27,7 @@ from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 from aiowandb.net.transfer import Transfers
 from aiowandb.tasks import ReadAhead, Stream
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import MALFORMED, Operation
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -133,6 +133,10 @@ class Session:
                 return Answer(operation.read(200, body), len(body), seconds)
             except ServerError as error:
                 raise Transient(error, body) from error
+            except GraphQLError as error:
+                if error.may_pass:
+                    raise Transient(error, body) from error
+                raise
 
         # Long questions are about many things, and take their time.
         kind = (operation.name, len(question).bit_length())
@@ -157,7 +161,13 @@ class Session:
         body = msgspec.json.encode(content)
 
         async def post(attempt: Attempt) -> S:
-            return msgspec.json.decode(await self._post(attempt, path, body), type=answer)
+            found = await self._post(attempt, path, body)
+            try:
+                return msgspec.json.decode(found, type=answer)
+            except MALFORMED as error:
+                raise Transient(
+                    ServerError(f"{name}: the answer is not what W&B says ({error}).", error), found
+                ) from error
 
         return await self._requests.persist(name, post, (name, len(body).bit_length()))
 

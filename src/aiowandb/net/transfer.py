@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from base64 import b64decode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from hashlib import md5
 from typing import IO, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -24,6 +27,7 @@ _PIECE = 1 << 18
 # Asked for as it is, a file may come packed nevertheless; if nobody says how large it is,
 # it may unpack to this much.
 _MAX_UNPACKED = 1 << 30
+_md5 = partial(md5, usedforsecurity=False)
 
 
 class Transfers:
@@ -123,6 +127,8 @@ class _Arrival:
         self._size = 0
         self._most = 0
         self._version: _Version | None = None
+        self._announced: bytes | None = None
+        self._digest = _md5()
 
     def wish(self) -> dict[str, str]:
         """The headers that ask for what is missing."""
@@ -146,14 +152,20 @@ class _Arrival:
                 return
             self.forget()
             raise httpx.RemoteProtocolError("what came is not the rest of what was there")
-        self._version = version
-        self._size = 0
         if version and self._max_bytes is not None and version.length > self._max_bytes:
             raise ServerError(
                 f"{_without_signature(str(response.url))} has {version.length:,} bytes,"
                 f" more than the {self._max_bytes:,} that it may have."
             )
-        await self._clear()
+        self._version = version
+        self._announced = _announced_md5(response.headers) if version else None
+        self._digest = _md5()
+        self._size = 0
+        if isinstance(self._file, Spool):
+            self._file.clear()
+        else:
+            await anyio.to_thread.run_sync(self._file.seek, 0)
+            await anyio.to_thread.run_sync(self._file.truncate)
 
     async def fill(self, response: httpx.Response, attempt: Attempt) -> None:
         """Write what comes."""
@@ -166,27 +178,35 @@ class _Arrival:
                     piece += part
                     if len(piece) >= _PIECE:
                         whole, piece = piece, bytearray()
-                        await self._write(whole)
-                        self._size += len(whole)
+                        if isinstance(self._file, Spool) and self._file.has_room(len(whole)):
+                            self._write(whole)
+                        else:
+                            await anyio.to_thread.run_sync(self._write, whole)
                         attempt.heard(is_new=self._size > self._most)
                         self._most = max(self._most, self._size)
         finally:
             # What came before a cut need not come again; it is too little to block for long.
-            self._file.write(piece)
-            self._size += len(piece)
+            self._write(piece)
+        if self._announced not in (None, self._digest.digest()):
+            self.forget()
+            raise httpx.RemoteProtocolError("what came has another checksum than was said")
 
-    async def _write(self, piece: bytearray) -> None:
-        if isinstance(self._file, Spool) and self._file.has_room(len(piece)):
-            self._file.write(piece)
-        else:
-            await anyio.to_thread.run_sync(self._file.write, piece)
+    def _write(self, piece: bytearray) -> None:
+        self._file.write(piece)
+        self._size += len(piece)
+        if self._announced:
+            self._digest.update(piece)
 
-    async def _clear(self) -> None:
-        if isinstance(self._file, Spool):
-            self._file.clear()
-        else:
-            await anyio.to_thread.run_sync(self._file.seek, 0)
-            await anyio.to_thread.run_sync(self._file.truncate)
+
+def _announced_md5(headers: httpx.Headers) -> bytes | None:
+    """The checksum of the whole file, as S3 and Azure say it or as Google's storage does."""
+    hashes = dict(
+        entry.strip().partition("=")[::2] for entry in headers.get("x-goog-hash", "").split(",")
+    )
+    try:
+        return b64decode(headers.get("Content-MD5") or hashes.get("md5", ""), validate=True) or None
+    except ValueError:
+        return None
 
 
 def _without_signature(url: str) -> str:

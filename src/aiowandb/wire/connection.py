@@ -11,12 +11,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class PageInfo(msgspec.Struct, frozen=True, rename="camel"):
+class PageInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
     has_next_page: bool = False
     end_cursor: str | None = None
 
 
-class Edge(msgspec.Struct, Generic[T]):
+class Edge(msgspec.Struct, Generic[T], gc=False):
     node: T | None
     cursor: str | None = None
 

@@ -17,8 +17,8 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flattened({"val.acc": 1, "val": {"acc": 0.5}})
     {'val\\.acc': 1, 'val.acc': 0.5}
     """
-    if not prefix and not any(type(value) is dict for value in values.values()):
-        return values if isinstance(values, dict) else dict(values)
+    if dict not in map(type, values.values()):
+        return {prefix + key: value for key, value in values.items()}
     leaves = list(_leaves(values, ()))
     found = {prefix + ".".join(path): value for path, value in leaves}
     if len(found) == len(leaves):

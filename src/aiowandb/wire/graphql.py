@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Generic, TypeVar
@@ -27,6 +28,13 @@ _BY_STATUS: Mapping[int, type[CommError]] = {
     429: RateLimitError,
 }
 _LONGEST_QUOTE = 300
+# Errors in an answer are final, but for these.
+_PASSING = re.compile(
+    r"deadline exceeded|timed? ?out|unavailable|internal (server )?error|rate limit|try again",
+    re.IGNORECASE,
+)
+# What msgspec raises for bytes that are not what they should be, or that nest too deeply.
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Operation(msgspec.Struct, Generic[T], frozen=True):
@@ -53,7 +61,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
             raise refusal(status, body, operation=self.name)
         try:
             answer: _Answer[T] = _decoder(self.answer).decode(body)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             # Partial data beside errors does not fit the type: the errors are what matters.
             _raise_errors(self.name, _problems(body), _data(body))
             raise ServerError(
@@ -107,13 +115,19 @@ def _decoder(answer: Any) -> msgspec.json.Decoder[Any]:
 def _raise_errors(name: str, problems: list[_Problem] | None, data: object) -> None:
     if problems:
         words = "; ".join(problem.message for problem in problems)
-        raise GraphQLError(f"{name}: {words}", data=data, status=200, operation=name)
+        raise GraphQLError(
+            f"{name}: {words}",
+            data=data,
+            may_pass=bool(_PASSING.search(words)),
+            status=200,
+            operation=name,
+        )
 
 
 def _problems(body: bytes) -> list[_Problem]:
     try:
         found = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.MsgspecError:
+    except MALFORMED:
         return []
     if isinstance(found.error, str):
         return [_Problem(found.error)]

@@ -28,27 +28,29 @@ FIELDS_OF_PARTS: Mapping[Part, str] = {
 ALL_PARTS = frozenset(FIELDS_OF_PARTS)
 
 
-class User(msgspec.Struct, frozen=True):
+# A long list has a great many of these. None can be part of a cycle: the collector of
+# cycles need not look at them.
+class User(msgspec.Struct, frozen=True, gc=False):
     """Who made a run."""
 
     name: str | None = None
     username: str | None = None
 
 
-class TypeCount(msgspec.Struct, frozen=True):
+class TypeCount(msgspec.Struct, frozen=True, gc=False):
     """How many values of one type a history key has."""
 
     type: str
     count: int = 0
 
 
-class KeyInfo(msgspec.Struct, frozen=True, rename="camel"):
+class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """What W&B knows of one history key."""
 
     type_counts: list[TypeCount] = []
 
 
-class HistoryKeys(msgspec.Struct, frozen=True, rename="camel"):
+class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The keys of a run's history, nested ones flattened with dots, and its last step."""
 
     last_step: int = -1

@@ -63,6 +63,12 @@ def api_keys(user: User, context: Context) -> Any:
     return whole_list(context.access.keys(user))
 
 
+@resolvers("User", "userEntity")
+@resolvers("User", "defaultEntity")
+def own_entity(user: User, context: Context) -> Entity | None:
+    return context.store.accounts.entity(user.entity)
+
+
 @resolvers("User", "teams")
 def teams(user: User, context: Context) -> Any:
     accounts = context.store.accounts

@@ -1,0 +1,217 @@
+"""Whole exports in bad weather: equal to undisturbed ones, or clear about what is missing.
+
+Each scenario comes from its seed alone: `pytest tests/chaos -m "" -k "[17]"` replays seed 17.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from aiowandb import AiowandbError, AsyncApi
+from aiowandb.export import ExportResult
+from aiowandb.net.retry import RetryPolicy
+
+from .faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
+from .proxy import Fate
+from .world import PATH, World, leftovers, opened_world, rows
+
+_QUICK, _ALL = 20, 320
+_DEADLINE_S = 40
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a seed amounts to."""
+
+    seed: int
+    backend: str
+    history: str
+    format: str
+    faults: tuple[str, ...]
+    rate: float
+    budget: float
+    breaks: float
+    elsewhere: bool
+
+    @classmethod
+    def of(cls, seed: int) -> Scenario:
+        chance = Random(seed)
+        known = sorted({*API_FAULTS, *DOWNLOAD_FAULTS})
+        is_endless = chance.random() < 0.15
+        return cls(
+            seed=seed,
+            backend=chance.choice(["asyncio", "trio"]),
+            history=chance.choice(["parquet", "json", "mixed"]),
+            format=chance.choice(["parquet", "csv"]),
+            faults=tuple(chance.sample(known, 1 if is_endless else chance.randint(1, 5))),
+            rate=1.0 if is_endless else chance.choice([0.1, 0.3, 0.6]),
+            budget=math.inf if is_endless else chance.choice([2, 5, 20]),
+            breaks=chance.choice([0.0, 0.0, 0.1, 0.4]),
+            elsewhere=chance.random() < 0.3,
+        )
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+    with (
+        opened_world(tmp_path_factory.mktemp("parquet"), "parquet") as parquet,
+        opened_world(tmp_path_factory.mktemp("json"), "json") as json,
+        opened_world(tmp_path_factory.mktemp("mixed"), "mixed") as mixed,
+    ):
+        yield {"parquet": parquet, "json": json, "mixed": mixed}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    worlds: dict[str, World], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], Path]:
+    """An export in good weather, by how history is handed out and by format."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        _make_small(patch)
+        for history, world in worlds.items():
+            for kind in ("parquet", "csv"):
+                found[history, kind] = tmp_path_factory.mktemp("undisturbed")
+                result = anyio.run(_export, world, found[history, kind], kind)
+                assert isinstance(result, ExportResult)
+                assert not result.failed
+    return found
+
+
+def _make_small(patch: pytest.MonkeyPatch) -> None:
+    """Several pages of runs, several parts, short waits, and a bomb that is soon too large."""
+    patch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 3)
+    patch.setattr("aiowandb.export.pipeline.PART_ROWS", 300)
+    patch.setattr("aiowandb.net.session._MAX_ANSWER", 8_000_000)
+    patch.setattr("aiowandb.net.transfer._MAX_UNPACKED", 8_000_000)
+    patch.setattr(
+        "aiowandb.net.session.RetryPolicy", partial(RetryPolicy, first_wait=0.01, longest_wait=0.1)
+    )
+    patch.setenv("WANDB_HTTP_TIMEOUT", "0.5")
+
+
+async def _export(world: World, folder: Path, format: Any) -> ExportResult | AiowandbError:
+    """Export before the deadline, leaving no task and no connection behind."""
+    before = _tasks()
+    with anyio.fail_after(_DEADLINE_S):
+        async with AsyncApi(world.key, base_url=world.url, timeout=4) as api:
+            try:
+                result: ExportResult | AiowandbError = await api.runs(PATH).export(
+                    folder, format=format
+                )
+            except AiowandbError as error:
+                result = error
+    assert _tasks() == before
+    return result
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return trio.lowlevel.current_statistics().tasks_living
+
+
+@pytest.mark.filterwarnings("ignore:Async generator 'http(x|core)[.]:ResourceWarning")
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(seed, marks=() if seed < _QUICK else pytest.mark.chaos, id=str(seed))
+        for seed in range(_ALL)
+    ],
+)
+def test_an_export_is_whole_or_says_what_is_missing(
+    seed: int,
+    worlds: dict[str, World],
+    undisturbed: dict[tuple[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenario = Scenario.of(seed)
+    print(scenario)
+    world = worlds[scenario.history]
+    expected = undisturbed[scenario.history, scenario.format]
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    _make_small(monkeypatch)
+    run = partial(_export, world, out, scenario.format)
+
+    try:
+        _brew(world, scenario)
+        result = anyio.run(run, backend=scenario.backend)
+    finally:
+        print(world.layer.weather.happened)
+        world.clear_up()
+    _check_rows(result, out, expected)
+    assert list(scratch.iterdir()) == []
+    _check_secrets(world, result)
+    _wait_until_closed(world)
+
+    healed = anyio.run(run, backend=scenario.backend)
+    assert isinstance(healed, ExportResult), healed
+    assert not healed.failed
+    assert rows(out) == rows(expected)
+    assert not [name for name in leftovers(out) if "draft" in name or "staged" in name]
+    gc.collect()  # what was left open is warned of, and warnings are errors
+
+
+def _brew(world: World, scenario: Scenario) -> None:
+    chance = Random(scenario.seed)
+    world.layer.elsewhere.clear()
+    world.layer.weather = Weather(
+        seed=scenario.seed,
+        faults=scenario.faults,
+        rate=scenario.rate,
+        budget=scenario.budget,
+        elsewhere=f"127.0.0.1:{world.far.port}" if scenario.elsewhere else None,
+    )
+
+    def fate() -> Fate | None:
+        return Fate.drawn(chance) if chance.random() < scenario.breaks else None
+
+    world.near.fate = world.far.fate = fate
+
+
+def _check_rows(result: ExportResult | AiowandbError, out: Path, expected: Path) -> None:
+    if isinstance(result, AiowandbError):
+        assert str(result), repr(result)
+        print(f"{type(result).__name__}: {result}")
+        return
+    print(f"failed: {[(failure.run, str(failure.error)) for failure in result.failed]}")
+    failed = {failure.run for failure in result.failed}
+    found, all_rows = rows(out), rows(expected)
+    assert found.keys() | failed == all_rows.keys()
+    for run in found.keys() - failed:
+        assert found[run] == all_rows[run], run
+    assert not failed & found.keys()
+
+
+def _check_secrets(world: World, result: object) -> None:
+    for headers in world.layer.elsewhere:
+        assert "authorization" not in headers
+        assert "cookie" not in headers
+    assert world.key not in repr(result) + str(result)
+
+
+def _wait_until_closed(world: World) -> None:
+    """A connection that its client has closed is gone from the proxies a moment later."""
+    for _ in range(500):
+        if world.near.open == world.far.open == 0:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"connections are still open: {world.near.open}, {world.far.open}")

@@ -1,0 +1,94 @@
+"""A project that changes while it is exported: runs come, go and grow between two requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from aiowandb import AsyncApi
+from aiowandb.local import RunChanges, Store, create_app
+
+from .faults import Message, Receive, Send
+from .world import rows
+
+pytestmark = pytest.mark.anyio
+_RUNS, _ROWS = 24, 40
+
+
+class Moving:
+    """The embedded W&B, to whose project something happens before most of the requests."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self._store = store
+        self._app = create_app(store)
+        self._chance = Random(seed)
+        self._project = store.projects.ensure("local", "moving")[0]
+        self._runs: dict[str, Any] = {}
+        self._made = 0
+        for _ in range(_RUNS):
+            self._add()
+        self.is_moving = False
+        self.untouched = set(self._runs)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.is_moving and self._chance.random() < 0.7:
+            self._chance.choice([self._add, self._delete, self._grow])()
+        await self._app(scope, receive, send)
+
+    def _add(self) -> None:
+        self._made += 1
+        name = f"run-{self._made:03}"
+        changes = RunChanges(created_at=1_750_000_000 + self._made)
+        self._runs[name], _ = self._store.runs.upsert(self._project, name, changes)
+        self._log(name)
+
+    def _grow(self) -> None:
+        name = self._chance.choice(list(self._runs))
+        self._log(name)
+        self.untouched.discard(name)
+
+    def _delete(self) -> None:
+        name = self._chance.choice(list(self._runs))
+        self._store.runs.delete(self._runs.pop(name).id)
+        self.untouched.discard(name)
+
+    def _log(self, name: str) -> None:
+        run = self._store.runs.get(self._project, name)
+        assert run
+        steps = range(run.history_lines, run.history_lines + _ROWS)
+        lines = [orjson.dumps({"_step": i, "_timestamp": i, "loss": 1 / (i + 1)}) for i in steps]
+        self._store.history.append(run, [line.decode() for line in lines])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("order", ["-created_at", "+created_at", "-heartbeat_at"])
+async def test_runs_that_stay_are_exported_once_and_whole(
+    seed: int, order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 5)
+    with Store.open(tmp_path / "wandb") as store:
+        app = Moving(store, seed)
+        async with AsyncApi(
+            store.local_key, base_url="http://wandb.test", transport=httpx.ASGITransport(app)
+        ) as api:
+            runs = api.runs("local/moving", order=order)
+            app.is_moving = True
+            first = await runs.export(tmp_path / "out")
+            app.is_moving = False
+            found = rows(tmp_path / "out")
+            for name, steps in found.items():
+                assert len(set(steps)) == len(steps), name
+            for name in app.untouched & found.keys():
+                assert len(found[name]) == _ROWS
+
+            second = await runs.export(tmp_path / "out")
+            assert second.failed == ()
+            await runs.export(tmp_path / "fresh")
+    assert rows(tmp_path / "out") == rows(tmp_path / "fresh")
+    # What failed at first was gone by then.
+    assert {failure.run for failure in first.failed}.isdisjoint(app.untouched)

@@ -1,0 +1,66 @@
+"""Lists that come page after page, from servers that are not always right."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import pytest
+
+from aiowandb.errors import ServerError
+from aiowandb.net.paging import all_pages_of, pages_of
+from aiowandb.wire.connection import Connection, Edge, PageInfo
+
+pytestmark = pytest.mark.anyio
+
+
+def page(*items: int, then: str | None = None, of: int | None = None) -> Connection[int]:
+    edges = [Edge(item, then) for item in items]
+    return Connection(edges, PageInfo(then is not None, then), of)
+
+
+class Pages:
+    """The pages of a script, one an ask."""
+
+    def __init__(self, *pages: Connection[int]) -> None:
+        self.pages = list(pages)
+
+    async def ask(self, cursor: str | None) -> Connection[int]:
+        return self.pages.pop(0)
+
+    async def all(self) -> list[int]:
+        async with aclosing(all_pages_of(self.ask, lambda item: item)) as pages:
+            return [item async for page in pages for item in page]
+
+
+async def test_pages_follow_each_other() -> None:
+    script = Pages(page(1, 2, then="a"), page(then="b"), page(3))
+    assert [items async for items in pages_of(script.ask)] == [[1, 2]]
+    script = Pages(page(1, 2, then="a"), page(3))
+    assert [items async for items in pages_of(script.ask)] == [[1, 2], [3]]
+
+
+async def test_a_list_that_goes_in_a_circle_is_an_error() -> None:
+    script = Pages(page(1, then="a"), page(2, then="b"), page(3, then="a"))
+    with pytest.raises(ServerError, match="in a circle"):
+        async with aclosing(pages_of(script.ask)) as pages:
+            async for _ in pages:
+                pass
+
+
+async def test_what_one_listing_leaves_out_a_second_one_brings() -> None:
+    script = Pages(page(1, then="a", of=3), page(3, of=3), page(1, 2, 3, of=3))
+    assert await script.all() == [1, 3, 2]
+
+
+async def test_what_comes_twice_is_taken_once() -> None:
+    assert await Pages(page(1, 2, then="a", of=3), page(2, 3, of=3)).all() == [1, 2, 3]
+
+
+async def test_a_list_that_changes_is_no_error() -> None:
+    assert await Pages(page(1, 2, then="a", of=3), page(of=2)).all() == [1, 2]
+
+
+async def test_a_list_that_stays_shorter_than_its_count_is_an_error() -> None:
+    script = Pages(page(of=2), page(1, of=2))
+    with pytest.raises(ServerError, match="counts 2 items and lists only 1"):
+        await script.all()
