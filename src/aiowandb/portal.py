@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from typing import NoReturn, ParamSpec, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -42,9 +42,20 @@ class Portal:
             self._ready.set()
             await self._portal.sleep_until_stopped()
 
-    def keep_open(self, context: AbstractAsyncContextManager[Any]) -> None:
-        """Enter the context now and leave it when the portal is closed."""
-        self._kept_open.enter_context(self._running().wrap_async_context_manager(context))
+    def keep_open(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        """Make the context on the loop, enter it, and leave it when the portal is closed."""
+
+        @asynccontextmanager
+        async def kept_open() -> AsyncIterator[T]:
+            async with make() as context:
+                yield context
+
+        wrapped = self._running().wrap_async_context_manager(kept_open())
+        try:
+            return self._kept_open.enter_context(wrapped)
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function on the loop and wait for what it gives."""
@@ -86,8 +97,15 @@ class Portal:
                 portal.call(portal.stop, True)
                 self._thread.join()
 
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("An Api stays in its process: make a new one in the other.")
+
     def _call(self, function: Callable[[], Awaitable[T]]) -> T:
-        return self._running().call(function)
+        under_way = self._running().start_task_soon(function)
+        try:
+            return under_way.result()
+        finally:
+            under_way.cancel()  # if the wait for it was interrupted
 
     def _running(self) -> anyio.from_thread.BlockingPortal:
         if self._process != os.getpid():

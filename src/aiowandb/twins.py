@@ -12,8 +12,19 @@ made from those of the original and keep their signatures and docstrings:
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 
 from aiowandb.portal import Portal
 from aiowandb.tasks import Items, Stream
@@ -45,6 +56,8 @@ class Shared(Generic[T]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
+        original = get_args(vars(owner)["__orig_bases__"][0])[0]
+        self.__doc__ = getattr(original, name).__doc__
 
     @overload
     def __get__(self, twin: None, owner: type) -> Self: ...
@@ -131,8 +144,9 @@ def iterating(
     """The method's items, each wrapped."""
 
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        originals: Any = [_original(argument) for argument in args]
-        for item in twin._portal.iterate(cast(Any, method), twin._async, *originals, **kwargs):
+        originals: Any = map(_original, args)
+        named: Any = {name: _original(argument) for name, argument in kwargs.items()}
+        for item in twin._portal.iterate(cast(Any, method), twin._async, *originals, **named):
             yield wrap(item, twin._portal)
 
     return _like(method, call)
@@ -161,7 +175,10 @@ def each(wrap: Wrap[R]) -> Wrap[list[R]]:
 def _original(argument: Any) -> Any:
     if isinstance(argument, Twin):
         return argument._async
-    return [_original(item) for item in argument] if isinstance(argument, list) else argument
+    # Whatever else twins come in is run through here: the thread of the portal may not.
+    if isinstance(argument, Iterable) and not isinstance(argument, str):
+        return [_original(item) for item in argument]
+    return argument
 
 
 def if_any(wrap: Wrap[R]) -> Wrap[R | None]:

@@ -30,7 +30,9 @@ async def histories(api: AsyncApi, **choice: Any) -> dict[str, list[dict[str, An
     """Every run's rows, in the order that they come."""
     found: dict[str, list[dict[str, Any]]] = {}
     async for run, batch in api.scan_histories(api.runs(PROJECT, per_page=100), **choice):
-        found.setdefault(run.id, []).extend(ParquetPage(batch).to_rows())
+        found.setdefault(run.id, []).extend(
+            [row for rows in ParquetPage(batch).rows() for row in rows]
+        )
     return found
 
 

@@ -26,7 +26,7 @@ selections = st.builds(
 
 def from_batch(selection: Selection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     batch = selection.of_batch(rows_to_batch(rows))
-    return [] if batch is None else ParquetPage(batch).to_rows()
+    return [] if batch is None else [row for rows in ParquetPage(batch).rows() for row in rows]
 
 
 def without_nulls(rows: Any) -> list[dict[str, Any]]:

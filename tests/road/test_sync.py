@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -9,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 
 from aiowandb import Api, AsyncApi, NotFoundError, UsageError
+from tests.conftest import KEY
 
 from .conftest import ROWS, RUNS, Sample
 
@@ -42,12 +45,20 @@ def test_it_exports(sample: Sample, tmp_path: Path) -> None:
         assert api.runs(sample.path).export(tmp_path, format="csv").rows == RUNS * ROWS
 
 
-def test_it_works_inside_a_running_event_loop(sample: Sample) -> None:
-    async def notebook() -> int:
-        with Api.local(sample.folder) as api:
-            return api.runs(sample.path).count()
+@pytest.mark.anyio
+async def test_it_works_inside_a_running_event_loop(sample: Sample) -> None:
+    with Api.local(sample.folder) as api:
+        runs = api.runs(sample.path)
+        assert len([run.name for run in runs]) == runs.count() == RUNS
 
-    assert anyio.run(notebook) == RUNS
+
+def test_it_works_in_a_thread_after_the_one_that_made_it(sample: Sample) -> None:
+    made: list[Api] = []
+    maker = threading.Thread(target=lambda: made.append(Api.local(sample.folder)))
+    maker.start()
+    maker.join()
+    with made[0] as api:
+        assert api.runs(sample.path).count() == RUNS
 
 
 def test_errors_are_the_same(sample: Sample) -> None:
@@ -119,6 +130,49 @@ os.wait()
     assert (first, own) == (str(RUNS), str(RUNS))
     assert "make a new Api in the child" in told
     assert done.returncode == 0
+
+
+def test_a_spawned_process_makes_its_own(sample: Sample, tmp_path: Path) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(f"""
+from multiprocessing import get_context
+from aiowandb import Api, UsageError
+
+def count(number):
+    with Api.local({str(sample.folder)!r}) as api:
+        return api.runs({sample.path!r}).count()
+
+if __name__ == "__main__":
+    with Api.local({str(sample.folder)!r}) as api, get_context("spawn").Pool(2) as pool:
+        print(pool.map(count, range(2)))
+        try:
+            pool.map(count, [api.runs({sample.path!r})[0]])
+        except UsageError as error:
+            print(error)
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    counts, told = done.stdout.splitlines()
+    assert counts == str([RUNS, RUNS])
+    assert told == "An Api stays in its process: make a new one in the other."
+    assert done.returncode == 0
+
+
+def test_an_interrupt_ends_what_was_under_way() -> None:
+    ended = threading.Event()
+
+    class PressesControlC(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.set()
+            raise AssertionError
+
+    with Api(KEY, base_url="http://wandb.test", transport=PressesControlC()) as api:
+        with pytest.raises(KeyboardInterrupt):
+            _ = api.viewer
+        assert ended.wait(10)
 
 
 def test_it_works_from_many_threads(sample: Sample) -> None:

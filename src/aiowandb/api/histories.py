@@ -144,15 +144,20 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         if found.project is None or found.project.run is None:
             raise self._gone()
         rows = (found.project.run.sampled_history or [[]])[0]
-        return [{key: number(value) for key, value in row.items()} for row in rows]
+        known = self.history_keys.keys if self.history_keys else {}
+        texts = {key for key in wanted if key in known and known[key].has_text}
+        return [
+            {key: value if key in texts else number(value) for key, value in row.items()}
+            for row in rows
+        ]
 
     async def _row_pages(
         self, wanted: Selection, stream: EventStream, kind: type[msgspec.Struct] | None
     ) -> AsyncGenerator[list[Any]]:
         async with aclosing(self._pages(wanted, stream)) as pages:
             async for page in pages:
-                rows = page.to_rows()
-                yield rows if kind is None else as_structs(rows, kind, str(self.ref))
+                for rows in page.rows():
+                    yield rows if kind is None else as_structs(rows, kind, str(self.ref))
 
     async def _batches(
         self, wanted: Selection, stream: EventStream, nested: Literal["dots", "json"]

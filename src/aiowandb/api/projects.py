@@ -77,7 +77,8 @@ class Projects(Listing[Project]):
         self._per_page = per_page
 
     async def count(self) -> int:
-        """How many there are; W&B has to be asked for all of them."""
+        """How many there are."""
+        # W&B does not count them: all have to be asked for.
         async with aclosing(self._pages()) as pages:
             return sum([len(page) async for page in pages])
 

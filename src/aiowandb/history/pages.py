@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -14,11 +14,16 @@ from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
 
+_ROWS_AT_ONCE = 1_000
+
 
 class Page(Protocol):
-    """Some rows of one run, in step order, as they were selected."""
+    """Some rows of one run, in step order, as they were selected.
 
-    def to_rows(self) -> list[dict[str, Any]]: ...
+    As rows they are made some at a time: whoever takes the first waits for no others.
+    """
+
+    def rows(self) -> Iterator[list[dict[str, Any]]]: ...
 
     async def batches(self) -> list[pa.RecordBatch]: ...
 
@@ -33,9 +38,10 @@ class JsonPage:
         self._selection = selection
         self._decoder = decoder
 
-    def to_rows(self) -> list[dict[str, Any]]:
-        rows = [flattened(row) for texts in self._pieces for row in decode_rows(texts)]
-        return list(self._selection.of_rows(rows))
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
+        for texts in self._pieces:
+            rows = [flattened(row) for row in decode_rows(texts)]
+            yield list(self._selection.of_rows(rows))
 
     async def batches(self) -> list[pa.RecordBatch]:
         return await run_sync(self._decode)
@@ -55,13 +61,15 @@ class ParquetPage:
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._batch = batch
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
         names = self._batch.schema.names
-        columns = [column_values(self._batch, name) for name in names]
-        return [
-            {name: value for name, value in zip(names, row, strict=True) if value is not None}
-            for row in zip(*columns, strict=True)
-        ]
+        for start in range(0, self._batch.num_rows, _ROWS_AT_ONCE):
+            some = self._batch.slice(start, _ROWS_AT_ONCE)
+            columns = [column_values(some, name) for name in names]
+            yield [
+                {name: value for name, value in zip(names, row, strict=True) if value is not None}
+                for row in zip(*columns, strict=True)
+            ]
 
     async def batches(self) -> list[pa.RecordBatch]:
         return [self._batch]

@@ -12,7 +12,7 @@ from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import FirstAnswer, Texts, read_windows
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
 from aiowandb.history.plan import HistoryPlan, plan_history
-from aiowandb.history.segments import read_segment
+from aiowandb.history.segments import SegmentRows, read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.history.windows import cut
 from aiowandb.net import BatchSize, Session
@@ -20,6 +20,8 @@ from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.wire.history import Window
 
+# Files of more rows than this are worth a look before they are downloaded.
+_LARGE = 50_000
 _REQUESTS_AT_ONCE = 2
 # How many values the rows in one answer may have together.
 _VALUES_AN_ANSWER = 100_000
@@ -87,13 +89,17 @@ class Scan:
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
         for url in self._plan.segments:
-            rest = msgspec.structs.replace(self._selection, min_step=self._next_step)
-            async with aclosing(read_segment(self._session, url, rest)) as segment:
+            async with aclosing(self._segment(url)) as segment:
                 async for rows in segment:
                     self._rows_read += rows.read
                     if rows.batch is not None:
                         yield ParquetPage(rows.batch)
                     self._next_step = max(self._next_step, rows.last_step + 1)
+
+    def _segment(self, url: str) -> AsyncGenerator[SegmentRows]:
+        rest = msgspec.structs.replace(self._selection, min_step=self._next_step)
+        is_large = (self._plan.rows or 0) > _LARGE * len(self._plan.segments)
+        return read_segment(self._session, url, rest, is_large=is_large)
 
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple
 
 import anyio.to_thread
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 from aiowandb.errors import ServerError
 from aiowandb.history.columns import STEP, json_text
 from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.remote import RemoteFile
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session, Spool
 
@@ -31,24 +34,48 @@ class SegmentRows(NamedTuple):
 
 
 async def read_segment(
-    session: Session, url: str, selection: Selection
+    session: Session, url: str, selection: Selection, *, is_large: bool = False
 ) -> AsyncGenerator[SegmentRows]:
-    """The rows of the file at this URL."""
+    """The rows of the file at this URL; a large file is read where it lies, if that goes."""
+    from_start = selection.keys is None and not selection.min_step
+    remote = await RemoteFile.open(session, url, from_start=from_start) if is_large else None
+    segments = _in_waves(remote, selection) if remote else _downloaded(session, url, selection)
+    async with aclosing(segments):
+        async for segment in segments:
+            while (rows := await anyio.to_thread.run_sync(segment.read)) is not None:
+                yield rows
+                if segment.is_read:
+                    break
+
+
+async def _downloaded(session: Session, url: str, selection: Selection) -> AsyncGenerator[_Segment]:
     with Spool(_IN_MEMORY) as file:
         await session.download(url, file)
-        segment = _Segment(file, selection)
-        while (rows := await anyio.to_thread.run_sync(segment.read)) is not None:
-            yield rows
-            if segment.is_read:
-                break
+        yield _Segment(partial(_opened, file), selection)
+
+
+async def _in_waves(remote: RemoteFile, selection: Selection) -> AsyncGenerator[_Segment]:
+    columns = selection.columns(list(_leaves(remote.metadata.schema.to_arrow_schema())))
+    if columns is None:
+        return
+    for groups in remote.waves(list(_row_groups(remote.metadata, selection))):
+        parts = await remote.parts(groups, columns)
+        file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
+        yield _Segment(file, selection, groups)
 
 
 class _Segment:
-    """An open file. `read` blocks, and gives None when there are no more rows."""
+    """A file, or some row groups of it. `read` blocks, and gives None after the last rows."""
 
-    def __init__(self, file: Spool, selection: Selection) -> None:
-        self._file = file
+    def __init__(
+        self,
+        opened: Callable[[], pq.ParquetFile],
+        selection: Selection,
+        groups: Sequence[int] | None = None,
+    ) -> None:
+        self._opened = opened
         self._selection = selection
+        self._groups = groups
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._rows_left = 0
 
@@ -73,23 +100,24 @@ class _Segment:
             ) from error
 
     def _open(self) -> Iterator[pa.RecordBatch]:
-        parquet = self._parquet()
+        parquet = self._opened()
         columns = self._selection.columns(list(_leaves(parquet.schema_arrow)))
         if columns is None:
             return iter(())  # no row of the file has what is asked for
-        groups = list(_row_groups(parquet.metadata, self._selection))
+        groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
         # Many files are read side by side: threads for one would only get in the way.
         return parquet.iter_batches(  # type: ignore[no-any-return]
             _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
         )
 
-    def _parquet(self) -> pq.ParquetFile:
-        content = self._file.content()
-        if isinstance(content, memoryview):
-            return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
-        # A row group may be as large as the file: read its columns piece by piece.
-        return pq.ParquetFile(content, buffer_size=_PIECE, pre_buffer=False)
+
+def _opened(file: Spool) -> pq.ParquetFile:
+    content = file.content()
+    if isinstance(content, memoryview):
+        return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+    # A row group may be as large as the file: read its columns piece by piece.
+    return pq.ParquetFile(content, buffer_size=_PIECE, pre_buffer=False)
 
 
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -29,8 +29,8 @@ class SystemPage:
         self._rows = [lenient.loads(text) for text in texts]
         self._selection = selection
 
-    def to_rows(self) -> list[dict[str, Any]]:
-        return list(self._selection.of_rows([flattened(row) for row in self._rows]))
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
+        yield list(self._selection.of_rows([flattened(row) for row in self._rows]))
 
     async def batches(self) -> list[pa.RecordBatch]:
         batch = self._selection.of_batch(rows_to_batch(self._rows, first=()))

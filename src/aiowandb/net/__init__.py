@@ -7,5 +7,6 @@ from aiowandb.net.session import Session
 from aiowandb.net.spool import Spool
 from aiowandb.net.together import BatchSize, ask_together
 from aiowandb.net.traffic import Traffic
+from aiowandb.net.transfer import Piece
 
-__all__ = ["BatchSize", "Session", "Spool", "Traffic", "ask_together"]
+__all__ = ["BatchSize", "Piece", "Session", "Spool", "Traffic", "ask_together"]

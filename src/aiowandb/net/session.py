@@ -25,7 +25,7 @@ from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
-from aiowandb.net.transfer import Transfers
+from aiowandb.net.transfer import Piece, Transfers
 from aiowandb.tasks import ReadAhead, Stream
 from aiowandb.wire.graphql import MALFORMED, Operation
 
@@ -179,6 +179,13 @@ class Session:
         It takes as long as it takes: the time-out is for silence.
         """
         await self._transfers.download(url, into, max_bytes)
+
+    async def piece(self, url: str, wanted: str) -> Piece | None:
+        """Some bytes of a file, as an HTTP range names them: `0-99`, or `-100` for the last ones.
+
+        None if whoever has the file gives it whole only.
+        """
+        return await self._transfers.piece(url, wanted)
 
     async def upload(
         self,

@@ -60,6 +60,23 @@ class Transfers:
 
         await self._attempts.persist(f"Download of {_without_signature(url)}", get)
 
+    async def piece(self, url: str, wanted: str) -> Piece | None:
+        """Some bytes of what lies at the URL; None if whoever has it gives no pieces."""
+
+        async def get(attempt: Attempt) -> Piece | None:
+            self._traffic.downloads += 1
+            headers = {"Accept-Encoding": "identity", "Range": f"bytes={wanted}"}
+            async with self._followed(url, headers) as response:
+                await attempt.accept(response)
+                version = _Version.of(response)
+                if response.status_code != 206 or version is None:
+                    return None
+                content = await bodies.whole(response, version.length)
+                self._traffic.received_bytes += len(content)
+                return Piece(content, version.length, version)
+
+        return await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+
     async def upload(
         self,
         url: str,
@@ -116,6 +133,18 @@ class _Version(NamedTuple):
         etag = headers.get("ETag", "")
         strong = etag if etag.startswith('"') else None
         return cls(strong, headers.get("Last-Modified"), int(length))
+
+
+class Piece(NamedTuple):
+    """Some bytes of a file, whose whole size is `total`."""
+
+    content: bytes
+    total: int
+    version: _Version
+
+    def is_of(self, other: Piece) -> bool:
+        """Whether both are of the same content."""
+        return self.version == other.version
 
 
 class _Arrival:

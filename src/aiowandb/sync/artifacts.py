@@ -8,7 +8,7 @@ from typing import Any
 from aiowandb import api
 from aiowandb.paths import ArtifactRef
 from aiowandb.sync.files import Files
-from aiowandb.sync.listing import Indexed
+from aiowandb.sync.listing import Listed
 from aiowandb.sync.runs import Run
 from aiowandb.twins import (
     Asked,
@@ -18,9 +18,7 @@ from aiowandb.twins import (
     each,
     giving,
     if_any,
-    iterating,
     making,
-    paged,
 )
 
 
@@ -61,7 +59,7 @@ class Artifact(Twin[api.Artifact]):
     used_by = giving(api.Artifact.used_by, each(Run))
 
 
-class Artifacts(Indexed[api.Artifacts, Artifact]):
+class Artifacts(Listed[api.Artifacts, Artifact]):
     """Artifacts of a run, or versions of one artifact. Nothing is sent until they are used.
 
     >>> for artifact in run.logged_artifacts():
@@ -69,9 +67,3 @@ class Artifacts(Indexed[api.Artifacts, Artifact]):
     """
 
     _kind = Artifact
-    pages = iterating(api.Artifacts.pages, each(Artifact))
-    count = blocking(api.Artifacts.count)
-    to_list = giving(api.Artifacts.to_list, each(Artifact))
-
-    __iter__ = paged(api.Artifacts.__aiter__, each(Artifact))
-    __len__ = count

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def _run_and_batch(found: tuple[api.Run, pa.RecordBatch], portal: Portal) -> Any:
+def _run_and_batch(
+    found: tuple[api.Run, pa.RecordBatch], portal: Portal
+) -> tuple[Run, pa.RecordBatch]:
     run, batch = found
     return Run(run, portal), batch
 
@@ -51,7 +55,8 @@ class Api(Twin[api.AsyncApi]):
         verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        original = api.AsyncApi(
+        make = partial(
+            api.AsyncApi,
             api_key,
             base_url=base_url,
             entity=entity,
@@ -63,17 +68,24 @@ class Api(Twin[api.AsyncApi]):
             verify=verify,
             transport=transport,
         )
-        self._start(original)
+        self._start(make)
 
     @classmethod
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
+        """Use the embedded W&B whose data lies in this folder: no account, no port.
+
+        The folder is made on first use. Needs the extra `aiowandb[local]`.
+
+        >>> for run in Api.local("my-wandb").runs("local/sample"):
+        ...     print(run.name)
+        """
         twin = cls.__new__(cls)
-        twin._start(api.AsyncApi.local(path, project=project))
+        twin._start(partial(api.AsyncApi.local, path, project=project))
         return twin
 
-    def _start(self, original: api.AsyncApi) -> None:
-        super().__init__(original, Portal())
-        self._portal.keep_open(original)
+    def _start(self, make: Callable[[], api.AsyncApi]) -> None:
+        portal = Portal()
+        super().__init__(portal.keep_open(make), portal)
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +109,21 @@ class Api(Twin[api.AsyncApi]):
     default_entity = Asked(api.AsyncApi.default_entity)
     run = giving(api.AsyncApi.run, Run)
     runs = making(api.AsyncApi.runs, Runs)
-    scan_histories = iterating(api.AsyncApi.scan_histories, _run_and_batch)
+    if TYPE_CHECKING:  # that it takes runs of the facade cannot be told through `iterating`
+
+        def scan_histories(
+            self,
+            runs: Iterable[Run],
+            keys: Sequence[str] | None = None,
+            min_step: int | None = None,
+            max_step: int | None = None,
+            *,
+            any_key: bool = False,
+            exclude: Sequence[str] = (),
+            ordered: bool = False,
+        ) -> Iterator[tuple[Run, pa.RecordBatch]]: ...
+    else:
+        scan_histories = iterating(api.AsyncApi.scan_histories, _run_and_batch)
     artifact = giving(api.AsyncApi.artifact, Artifact)
     artifacts = making(api.AsyncApi.artifacts, Artifacts)
     sweep = giving(api.AsyncApi.sweep, Sweep)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from aiowandb import api
-from aiowandb.sync.listing import Indexed
-from aiowandb.twins import Shared, Twin, blocking, each, giving, iterating, paged
+from aiowandb.sync.listing import Listed
+from aiowandb.twins import Shared, Twin, blocking
 
 
 class File(Twin[api.File]):
@@ -28,7 +28,7 @@ class File(Twin[api.File]):
     delete = blocking(api.File.delete)
 
 
-class Files(Indexed[api.Files, File]):
+class Files(Listed[api.Files, File]):
     """Files of a run or of an artifact. Nothing is sent until they are used.
 
     >>> for file in run.files(pattern="%.json"):
@@ -36,10 +36,4 @@ class Files(Indexed[api.Files, File]):
     """
 
     _kind = File
-    pages = iterating(api.Files.pages, each(File))
-    count = blocking(api.Files.count)
-    to_list = giving(api.Files.to_list, each(File))
     download = blocking(api.Files.download)
-
-    __iter__ = paged(api.Files.__aiter__, each(File))
-    __len__ = count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from aiowandb.api.listing import Listing
@@ -11,10 +12,30 @@ L = TypeVar("L", bound=Listing[Any])
 W = TypeVar("W", bound=Twin[Any])
 
 
-class Indexed(Twin[L], Generic[L, W]):
-    """A list whose items are taken by their place: `runs[0]`, `runs[10:20]`."""
+class Listed(Twin[L], Generic[L, W]):
+    """A list whose items come page by page, or by their place: `runs[0]`, `runs[10:20]`."""
 
     _kind: ClassVar[type[Twin[Any]]]
+
+    def __iter__(self) -> Iterator[W]:
+        for page in self.pages():
+            yield from page
+
+    def pages(self) -> Iterator[list[W]]:
+        """The same in lists, as they come from W&B, `per_page` at a time."""
+        for page in self._portal.iterate(self._async.pages):
+            yield self._twins(page)
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._portal.call(self._async.count)
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def to_list(self) -> list[W]:
+        """All of them."""
+        return self._twins(self._portal.call(self._async.to_list))
 
     @overload
     def __getitem__(self, index: int) -> W: ...
@@ -22,7 +43,11 @@ class Indexed(Twin[L], Generic[L, W]):
     @overload
     def __getitem__(self, index: slice) -> list[W]: ...
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> W | list[W]:
         if isinstance(index, slice):
-            return each(self._kind)(self._portal.call(self._async.__getitem__, index), self._portal)
-        return self._kind(self._portal.call(self._async.__getitem__, index), self._portal)
+            return self._twins(self._portal.call(self._async.__getitem__, index))
+        return self._twins([self._portal.call(self._async.__getitem__, index)])[0]
+
+    def _twins(self, originals: list[Any]) -> list[W]:
+        twins: list[Any] = each(self._kind)(originals, self._portal)
+        return twins

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from aiowandb import api
-from aiowandb.sync.listing import Indexed
+from aiowandb.sync.listing import Listed
 from aiowandb.sync.runs import Runs
 from aiowandb.sync.sweeps import Sweeps
-from aiowandb.twins import Shared, Twin, blocking, each, giving, iterating, making, paged
+from aiowandb.twins import Shared, Twin, making
 
 
 class Project(Twin[api.Project]):
@@ -29,7 +29,7 @@ class Project(Twin[api.Project]):
     sweeps = making(api.Project.sweeps, Sweeps)
 
 
-class Projects(Indexed[api.Projects, Project]):
+class Projects(Listed[api.Projects, Project]):
     """The projects of an entity. Nothing is sent until they are used.
 
     >>> for project in api.projects("me"):
@@ -37,9 +37,3 @@ class Projects(Indexed[api.Projects, Project]):
     """
 
     _kind = Project
-    pages = iterating(api.Projects.pages, each(Project))
-    count = blocking(api.Projects.count)
-    to_list = giving(api.Projects.to_list, each(Project))
-
-    __iter__ = paged(api.Projects.__aiter__, each(Project))
-    __len__ = count

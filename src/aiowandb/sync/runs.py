@@ -12,14 +12,13 @@ import msgspec
 from aiowandb import api
 from aiowandb.portal import Portal
 from aiowandb.sync.files import File, Files
-from aiowandb.sync.listing import Indexed
+from aiowandb.sync.listing import Listed
 from aiowandb.twins import (
     Asked,
     Shared,
     Twin,
     as_it_is,
     blocking,
-    each,
     giving,
     if_any,
     iterating,
@@ -81,6 +80,7 @@ class Run(Twin[api.Run]):
     path = Shared[list[str]]()
     url = Shared[str]()
     name = Shared[str | None]()
+    display_name = Shared[str | None]()
     state = Shared[str | None]()
     tags = Shared[list[str]]()
     group = Shared[str | None]()
@@ -169,7 +169,7 @@ class Run(Twin[api.Run]):
         return Summary(self._async.summary_metrics, save=self.update)
 
 
-class Runs(Indexed[api.Runs, Run]):
+class Runs(Listed[api.Runs, Run]):
     """The runs that a query finds. Nothing is sent until they are used.
 
     >>> runs = api.runs("entity/project")
@@ -179,16 +179,10 @@ class Runs(Indexed[api.Runs, Run]):
     """
 
     _kind = Run
-    pages = iterating(api.Runs.pages, each(Run))
-    count = blocking(api.Runs.count)
-    to_list = giving(api.Runs.to_list, each(Run))
     to_arrow = blocking(api.Runs.to_arrow)
     to_pandas = blocking(api.Runs.to_pandas)
     to_polars = blocking(api.Runs.to_polars)
     export = blocking(api.Runs.export)
-
-    __iter__ = paged(api.Runs.__aiter__, each(Run))
-    __len__ = count
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What pandas, polars and duckdb read the table of `to_arrow` through."""

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from aiowandb import api
-from aiowandb.sync.listing import Indexed
+from aiowandb.sync.listing import Listed
 from aiowandb.sync.runs import Run, Runs
-from aiowandb.twins import Shared, Twin, blocking, each, giving, if_any, iterating, paged
+from aiowandb.twins import Shared, Twin, giving, if_any
 
 
 class Sweep(Twin[api.Sweep]):
@@ -46,7 +46,7 @@ class Sweep(Twin[api.Sweep]):
         return Runs(self._async.runs, self._portal)
 
 
-class Sweeps(Indexed[api.Sweeps, Sweep]):
+class Sweeps(Listed[api.Sweeps, Sweep]):
     """The sweeps of a project. Nothing is sent until they are used.
 
     >>> for sweep in project.sweeps():
@@ -54,9 +54,3 @@ class Sweeps(Indexed[api.Sweeps, Sweep]):
     """
 
     _kind = Sweep
-    pages = iterating(api.Sweeps.pages, each(Sweep))
-    count = blocking(api.Sweeps.count)
-    to_list = giving(api.Sweeps.to_list, each(Sweep))
-
-    __iter__ = paged(api.Sweeps.__aiter__, each(Sweep))
-    __len__ = count

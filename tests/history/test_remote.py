@@ -1,0 +1,127 @@
+"""Large Parquet files, read by pieces where they lie."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb.config import Settings
+from aiowandb.errors import CommError
+from aiowandb.history.segments import read_segment
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+
+pytestmark = pytest.mark.anyio
+ROWS = 60_000
+KEY = "0" * 40
+
+
+class Shelf:
+    """Hands out one file, by pieces if `by_pieces`; `replaced` after so many requests."""
+
+    def __init__(self, content: bytes, *, by_pieces: bool = True) -> None:
+        self.content = content
+        self.by_pieces = by_pieces
+        self.replaced: int | None = None
+        self.sent: list[int] = []
+
+    async def __call__(
+        self,
+        scope: Any,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        wish = dict(scope["headers"]).get(b"range", b"").decode()
+        content, size = self.content, len(self.content)
+        etag = b'"2"' if self.replaced is not None and len(self.sent) >= self.replaced else b'"1"'
+        headers = [(b"etag", etag)]
+        status = 200
+        if self.by_pieces and (found := re.fullmatch(r"bytes=(\d*)-(\d*)", wish)):
+            first, last = found.groups()
+            start = int(first) if first else max(0, size - int(last))
+            end = min(size, int(last) + 1) if first and last else size
+            content, status = content[start:end], 206
+            headers.append((b"content-range", f"bytes {start}-{end - 1}/{size}".encode()))
+        headers.append((b"content-length", str(len(content)).encode()))
+        self.sent.append(len(content))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def read(self, selection: Selection, *, is_large: bool = True) -> pa.Table:
+        settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
+        async with Session(settings, transport=httpx.ASGITransport(self)) as session:
+            rows = read_segment(session, "http://store.test/x", selection, is_large=is_large)
+            return pa.Table.from_batches([one.batch async for one in rows if one.batch])
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    noise = np.random.default_rng(3).normal(size=(ROWS, 12))
+    names = [f"metric/{i}" for i in range(12)]
+    table = pa.table(
+        {"_step": np.arange(ROWS)}
+        | dict(zip(names, noise.T, strict=True))
+        | {"val": [{"acc": i} for i in range(ROWS)], "list": [[i] for i in range(ROWS)]}
+    )
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=5_000, use_dictionary=False)
+    return file.getvalue()
+
+
+@pytest.fixture(params=[True, False])
+def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
+    return Shelf(content, by_pieces=request.param)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(),
+        Selection(keys=("metric/3", "val.acc")),
+        Selection(keys=("list",), min_step=12_345, max_step=12_400),
+        Selection(exclude=("metric/*",)),
+    ],
+)
+async def test_pieces_say_what_the_whole_says(shelf: Shelf, selection: Selection) -> None:
+    whole = await shelf.read(selection, is_large=False)
+    assert (await shelf.read(selection)).equals(whole)
+    assert whole.num_rows
+
+
+async def test_a_key_that_is_not_there_costs_a_look(shelf: Shelf) -> None:
+    if shelf.by_pieces:
+        with pytest.raises(ValueError, match="schema"):  # a table of no batches
+            await shelf.read(Selection(keys=("nothing",)))
+        assert len(shelf.sent) == 2
+
+
+async def test_what_is_not_wanted_does_not_travel(content: bytes) -> None:
+    shelf = Shelf(content)
+    await shelf.read(Selection(min_step=59_000))
+    assert sum(shelf.sent) < len(content)
+
+
+async def test_the_first_rows_need_no_third_request(content: bytes) -> None:
+    shelf = Shelf(content)
+    settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
+    async with Session(settings, transport=httpx.ASGITransport(shelf)) as session:
+        rows = read_segment(session, "http://store.test/x", Selection(), is_large=True)
+        await anext(rows)
+        assert len(shelf.sent) == 2
+        await rows.aclose()
+
+
+async def test_a_file_that_is_replaced_meanwhile_is_gone(content: bytes) -> None:
+    shelf = Shelf(content)
+    shelf.replaced = 2
+    with pytest.raises(CommError, match="replaced") as caught:
+        await shelf.read(Selection(min_step=1))
+    assert caught.value.status == 410
