@@ -144,7 +144,12 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         if found.project is None or found.project.run is None:
             raise self._gone()
         rows = (found.project.run.sampled_history or [[]])[0]
-        return [{key: number(value) for key, value in row.items()} for row in rows]
+        known = self.history_keys.keys if self.history_keys else {}
+        texts = {key for key in wanted if key in known and known[key].has_text}
+        return [
+            {key: value if key in texts else number(value) for key, value in row.items()}
+            for row in rows
+        ]
 
     async def _row_pages(
         self, wanted: Selection, stream: EventStream, kind: type[msgspec.Struct] | None
