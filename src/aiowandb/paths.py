@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Sequence
@@ -14,7 +15,11 @@ from aiowandb.errors import InvalidPathError
 _RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."
 _ARTIFACT_FORMS = "Write it like entity/project/name:alias, project/name:v3 or name."
 _PROJECT_FORMS = "Write it like entity/project or project."
-_PAGES_OF_A_PROJECT = frozenset({"workspace", "table", "runs", "sweeps", "reports", "artifacts"})
+_PAGES_OF_A_PROJECT = frozenset(
+    {"workspace", "table", "overview", "runs", "groups", "sweeps", "reports", "artifacts"}
+)
+# What follows a run in the address of its page: `/overview`, `/files/output.log`.
+_TAB = re.compile(r"^(/?[^/]+/[^/]+/(?:runs|sweeps)/[^/]+)/.*")
 
 
 class RunRef(msgspec.Struct, frozen=True):
@@ -75,7 +80,8 @@ def parse_run_path(path: str | Sequence[str]) -> RunPath:
     RunPath(entity='me', project='mnist', run='abc123')
     """
     path = path if isinstance(path, str) else "/".join(path)
-    parts = _without_host(path).replace("/runs/", "/").replace("/sweeps/", "/").strip("/ ")
+    page = _TAB.sub(r"\1", _without_host(path))
+    parts = page.replace("/runs/", "/").replace("/sweeps/", "/").strip("/ ")
     segments = parts.split("/")
     if ":" in segments[-1]:
         segments[-1:] = segments[-1].split(":", 1)

@@ -62,6 +62,8 @@ def test_the_facade_is_a_table_and_a_list(sample: Sample) -> None:
         assert len(runs) == RUNS
         assert runs[0].id == runs[0:2][0].id
         assert pl.DataFrame(runs).height == RUNS
+        with duckdb.connect() as connection:
+            assert connection.from_arrow(runs).count("name").fetchall() == [(RUNS,)]
 
 
 async def test_rows_come_as_the_type_that_is_asked_for(api: AsyncApi, sample: Sample) -> None:

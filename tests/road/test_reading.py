@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import aclosing
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -61,6 +62,34 @@ async def test_paths_may_be_shortened_to_what_the_defaults_fill_in(sample: Sampl
         run = [run async for run in api.runs()][0]
         assert (await api.run(run.id)).path == run.path
         assert (await api.run(f"sample/{run.id}")).path == run.path
+
+
+async def test_the_default_entity_is_asked_for_once_and_only_when_needed(
+    url: str, sample: Sample
+) -> None:
+    async with AsyncApi(sample.key, base_url=url) as api:
+        run = await api.runs(sample.path)[0]
+        await api.run(run.path)
+        assert api.traffic.requests == 2
+        await api.runs("sample", per_page=1)[0]
+        assert api.traffic.requests == 4
+        await api.run(f"sample/{run.id}")
+        await api.project("sample")
+        assert await api.default_entity() == "local"
+        assert api.traffic.requests == 5
+
+
+async def test_nothing_is_sent_until_it_is_used(api: AsyncApi, sample: Sample) -> None:
+    runs = api.runs(sample.path)
+    api.projects()
+    api.artifacts("model", "sample/weights")
+    assert api.traffic.requests == 0
+    run = await runs[0]
+    run.files()
+    run.logged_artifacts()
+    run.scan_history()
+    run.console_logs()
+    assert api.traffic.requests == 1
 
 
 async def test_all_rows_come_once_and_in_step_order(api: AsyncApi, sample: Sample) -> None:
@@ -121,6 +150,18 @@ async def test_a_sample_is_a_part_of_the_whole(api: AsyncApi, sample: Sample) ->
         assert 0 < len(rows) <= 20
         assert {row["_step"] for row in rows} <= steps
     assert await run.history(samples=3, stream="system", pandas=False)
+
+
+async def test_only_numbers_are_made_of_the_words_for_what_json_cannot_say(tmp_path: Path) -> None:
+    async with AsyncApi.local(tmp_path, project="p") as api:
+        run = await api.create_run("r")
+        async with run.append(state="finished") as log:
+            for loss, note in ((0.5, "NaN"), (math.nan, "fine"), (-math.inf, "Infinity")):
+                await log({"loss": loss, "note": note})
+        run = await api.run("r")
+        rows = await run.history(keys=["loss", "note"], pandas=False)
+        assert [repr(row["loss"]) for row in rows] == ["0.5", "nan", "-inf"]
+        assert [row["note"] for row in rows] == ["NaN", "fine", "Infinity"]
 
 
 async def test_leaving_early_is_fine(api: AsyncApi, sample: Sample) -> None:

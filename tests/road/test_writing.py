@@ -166,7 +166,7 @@ async def test_only_what_changed_is_sent_and_wandbs_own_part_is_kept(tmp_path: P
         del run.config["old"]
         run.tags.append("best")
         run.summary["acc"] = 0.9
-        run.name = "renamed"
+        run.display_name = "renamed"
         await run.update()
         api.flush()
         found = await api.run("r")

@@ -28,10 +28,15 @@ segments = st.text(st.characters(categories=["L", "N"], include_characters="-_."
         ("https://wandb.ai/e/p/runs/r", RunPath("e", "p", "r")),
         ("https://wandb.ai/e/p/runs/r?nw=nwuser#charts", RunPath("e", "p", "r")),
         ("https://wandb.ai/e/my%20p/runs/r/", RunPath("e", "my p", "r")),
+        ("https://wandb.ai/e/p/runs/r/workspace?nw=nwuser", RunPath("e", "p", "r")),
+        ("https://wandb.ai/e/p/runs/r/files/media/images", RunPath("e", "p", "r")),
+        ("https://wandb.ai/e/p/sweeps/s?nw=nwuser", RunPath("e", "p", "s")),
+        ("http://localhost:8080/e/p/sweeps/s/overview", RunPath("e", "p", "s")),
+        (["e", "p", "r"], RunPath("e", "p", "r")),
         ("e/p/runs/r?nw=1", RunPath("e", "p", "r")),
     ],
 )
-def test_a_run_is_named_in_many_ways(path: str, meaning: RunPath) -> None:
+def test_a_run_is_named_in_many_ways(path: str | list[str], meaning: RunPath) -> None:
     assert parse_run_path(path) == meaning
 
 
@@ -52,6 +57,7 @@ def test_a_path_that_names_no_run_is_refused(path: str) -> None:
         ("https://wandb.ai/e/p", ProjectPath("e", "p")),
         ("https://wandb.ai/e/p/workspace?nw=1", ProjectPath("e", "p")),
         ("https://wandb.ai/e/p/sweeps/abc", ProjectPath("e", "p")),
+        ("https://wandb.ai/e/p/groups/g/workspace", ProjectPath("e", "p")),
     ],
 )
 def test_a_project_is_named_in_many_ways(path: str | None, meaning: ProjectPath) -> None:

@@ -19,6 +19,7 @@ def decoded(**fields: Any) -> RunRecord:
 def test_the_names_are_those_of_the_python_api() -> None:
     run = decoded(jobType="train", historyLineCount=3, user={"name": "Me", "username": "me"})
     assert (run.id, run.name, run.storage_id) == ("abc", "brave-sun-1", "UnVuOjE=")
+    assert run.display_name == run.name
     assert (run.job_type, run.history_line_count) == ("train", 3)
     assert run.user is not None
     assert run.user.username == "me"

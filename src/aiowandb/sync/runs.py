@@ -80,6 +80,7 @@ class Run(Twin[api.Run]):
     path = Shared[list[str]]()
     url = Shared[str]()
     name = Shared[str | None]()
+    display_name = Shared[str | None]()
     state = Shared[str | None]()
     tags = Shared[list[str]]()
     group = Shared[str | None]()

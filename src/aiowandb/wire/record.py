@@ -49,6 +49,11 @@ class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
     type_counts: list[TypeCount] = []
 
+    @property
+    def has_text(self) -> bool:
+        """Whether strings were logged under it."""
+        return any(counted.type == "string" for counted in self.type_counts)
+
 
 class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The keys of a run's history, nested ones flattened with dots, and its last step."""
@@ -100,6 +105,15 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     def path(self) -> list[str]:
         """Entity, project and id; `api.run()` takes it."""
         return [self.entity, self.project, self.id]
+
+    @property
+    def display_name(self) -> str | None:
+        """The same as `name`."""
+        return self.name
+
+    @display_name.setter
+    def display_name(self, name: str | None) -> None:
+        self.name = name
 
     @property
     def raw_config(self) -> dict[str, Any]:
