@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import socket
@@ -11,14 +10,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from aiowandb.errors import UsageError
-from aiowandb.local import RunChanges, Store, create_app, serve, serve_in_thread
+from aiowandb.local import Store, create_app, serve, serve_in_thread
 
 SERVE = """
 import sys
@@ -74,50 +75,51 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
             serve(create_app(store), port=port)
 
 
-def acknowledged_until_killed(url: str, key: str, process: subprocess.Popen[str], seed: int) -> int:
-    """Send rows one by one until the server is gone; gives how many were acknowledged."""
-    killer = threading.Timer(random.Random(seed).uniform(0.02, 0.4), process.kill)
-    killer.start()
+def acknowledged(url: str, key: str, name: str) -> int:
+    """Send rows of a run one by one until the server is gone; gives how many were acknowledged."""
     done = 0
     with httpx.Client(auth=("api", key)) as http:
         while True:
-            line = json.dumps({"_step": done, "x": done * seed})
-            files = {"wandb-history.jsonl": {"offset": done, "content": [line]}}
+            files = {"wandb-history.jsonl": {"offset": done, "content": [row(name, done)]}}
             finished = {"complete": True, "exitcode": 0} if done % 7 == 6 else {}
             try:
                 answer = http.post(
-                    f"{url}/files/local/p/r{seed}/file_stream", json={"files": files, **finished}
+                    f"{url}/files/local/p/{name}/file_stream", json={"files": files, **finished}
                 )
             except httpx.TransportError:
-                break
+                return done
             assert answer.status_code == 200
             done += 1
-    killer.join()
-    return done
+
+
+def row(name: str, step: int) -> str:
+    return json.dumps({"_step": step, "x": f"{name}-{step}"})
 
 
 @pytest.mark.slow
 def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
-    rounds = 12
+    chance, rounds, writers = random.Random(1), 12, 3
+    names = [f"r{number}" for number in range(rounds * writers)]
     with Store.open(tmp_path) as store:
         project, _ = store.projects.ensure("local", "p")
-        for seed in range(rounds):
-            store.runs.upsert(project, f"r{seed}", RunChanges())
+        for name in names:
+            store.runs.upsert(project, name)
         key = store.local_key
-    acknowledged = []
-    for seed in range(rounds):
-        with server(tmp_path) as (process, url):
-            acknowledged.append(acknowledged_until_killed(url, key, process, seed))
-    assert sum(acknowledged) > 50
+    counts: list[int] = []
+    for start in range(0, len(names), writers):
+        with server(tmp_path) as (process, url), ThreadPoolExecutor() as pool:
+            sending = pool.map(partial(acknowledged, url, key), names[start : start + writers])
+            threading.Timer(chance.uniform(0.02, 0.5), process.kill).start()
+            counts += sending
+    assert sum(counts) > 50
     with Store.open(tmp_path) as store:
-        for seed, count in enumerate(acknowledged):
-            run = store.runs.get(project, f"r{seed}")
+        for name, count in zip(names, counts, strict=True):
+            run = store.runs.get(project, name)
             assert run is not None
-            rows = [json.loads(line) for line in store.history.window(run, 0, 10**9, 10**9)]
+            lines = store.history.window(run, 0, 10**9, 10**9)
             # The row under way at the kill may or may not have made it.
-            assert len(rows) in (count, count + 1)
-            assert rows == [{"_step": step, "x": step * seed} for step in range(len(rows))]
-        assert not [path for path in os.listdir(tmp_path / "segments") if path.endswith(".lock")]
+            assert len(lines) in (count, count + 1)
+            assert lines == [row(name, step) for step in range(len(lines))]
 
 
 @pytest.mark.slow
@@ -149,6 +151,8 @@ def test_a_full_disk_is_answered_and_loses_nothing(tmp_path: Path) -> None:
                 stored += 1
             assert answer.status_code == 503
             assert "cannot answer now" in answer.json()["error"]
+            upload = http.put(f"{url}/files/local/p/r/large.bin", content=b"x" * 5_000_000)
+            assert upload.status_code == 503
     finally:
         process.kill()
         process.communicate()
@@ -156,3 +160,4 @@ def test_a_full_disk_is_answered_and_loses_nothing(tmp_path: Path) -> None:
         run = store.runs.get(project, "r")
         assert run is not None
         assert len(store.history.window(run, 0, 1000, 1000)) == stored > 0
+        assert store.files.get(run, "large.bin") is None

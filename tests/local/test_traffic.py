@@ -61,6 +61,28 @@ async def test_a_body_without_end_is_cut_off(store: Store) -> None:
     assert answers[0]["status"] == 413
 
 
+async def test_a_body_that_breaks_off_is_not_taken_for_whole(store: Store) -> None:
+    answers: list[Message] = []
+    messages: list[Message] = [
+        {"type": "http.request", "body": b'{"query": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/graphql", "headers": []}
+    await create_app(store)(scope, receive, send)
+    assert answers[0]["status"] == 400
+    async with client_of(store) as http:
+        cut = gzip.compress(json.dumps(QUERY).encode())[:-9]
+        answer = await http.post("/graphql", content=cut, headers={"content-encoding": "gzip"})
+        assert (answer.status_code, "breaks off" in answer.text) == (400, True)
+
+
 async def test_a_packed_body_is_unpacked(store: Store) -> None:
     async with client_of(store) as http:
         body = gzip.compress(json.dumps(QUERY).encode())

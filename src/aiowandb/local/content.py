@@ -12,9 +12,10 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, Response
 
-from aiowandb.local.responses import blocking, error
+from aiowandb.local.responses import blocking, error, unavailable
 from aiowandb.local.store.files import check_name
 
 if TYPE_CHECKING:
@@ -148,15 +149,20 @@ class Content:
 
     async def _receive(self, request: Request, register: Callable[[Blob], Response]) -> Response:
         """Write the body to disk, then have it registered: an upload is there whole or not."""
-        with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
-            piece = bytearray()
-            async for data in request.stream():
-                piece += data
-                if len(piece) >= _PIECE:
-                    await anyio.to_thread.run_sync(writer.write, bytes(piece))
-                    piece.clear()
-            await anyio.to_thread.run_sync(writer.write, bytes(piece))
-            return await blocking(lambda: register(writer.commit()))
+        try:
+            with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
+                piece = bytearray()
+                async for data in request.stream():
+                    piece += data
+                    if len(piece) >= _PIECE:
+                        await anyio.to_thread.run_sync(writer.write, bytes(piece))
+                        piece.clear()
+                await anyio.to_thread.run_sync(writer.write, bytes(piece))
+                return await blocking(lambda: register(writer.commit()))
+        except OSError as failure:
+            return unavailable(failure)
+        except ClientDisconnect:
+            return error(400, "the upload broke off")
 
     def _run(self, request: Request) -> Run | None:
         place = request.path_params

@@ -32,6 +32,10 @@ async def blocking(work: Callable[[], Response]) -> Response:
     except UsageError as refusal:
         return error(400, str(refusal))
     except (sqlite3.OperationalError, OSError) as failure:
-        # A full disk, a lock held too long: nothing was stored, and trying again may work.
-        logger.exception("the store cannot answer")
-        return error(503, f"the store cannot answer now: {failure}")
+        return unavailable(failure)
+
+
+def unavailable(failure: Exception) -> Response:
+    """A full disk, a lock held too long: nothing was stored, and trying again may work."""
+    logger.error("the store cannot answer", exc_info=failure)
+    return error(503, f"the store cannot answer now: {failure}")

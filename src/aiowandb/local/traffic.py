@@ -97,6 +97,8 @@ class Traffic:
         more = True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _BodyError(400, "the body broke off")
             body += message.get("body", b"")
             self._check_size(len(body))
             more = message.get("more_body", False)
@@ -108,6 +110,8 @@ class Traffic:
         except zlib.error as error:
             raise _BodyError(400, f"the body is not gzip as it says: {error}") from error
         self._check_size(len(plain))
+        if not unpacker.eof:
+            raise _BodyError(400, "the body is not gzip as it says: it breaks off")
         return plain
 
     def _check_size(self, size: int) -> None:

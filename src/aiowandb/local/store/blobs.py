@@ -47,8 +47,10 @@ class BlobWriter:
 
     def close(self) -> None:
         """Forget the bytes, unless they were committed."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 class Blobs:
