@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.local import RunChanges, Store, create_app
+from aiowandb.local.store.stream import Chunk, StreamUpdate
 
 Row = Mapping[str, Any]
 
@@ -37,9 +39,15 @@ class Project:
             self._made += 1
             made_at = RunChanges(created_at=1_750_000_000 + self._made)
             run, _ = self.store.runs.upsert(self._project, name, made_at)
-        self.store.history.append(run, [orjson.dumps(row).decode() for row in rows])
+        self.store.history.append(run, [json.dumps(row) for row in rows])
         if finish:
             self.store.finish(run)
+
+    def log_system(self, name: str, rows: Sequence[Row]) -> None:
+        """Add system metrics to a run, which ends."""
+        lines = Chunk(0, [json.dumps(row) for row in rows])
+        update = StreamUpdate(chunks={"events": lines}, complete=True, exit_code=0)
+        self.store.stream.apply(self._run(name), update)
 
     def rewind(self, name: str, last_step: int) -> None:
         self.store.history.rewind(self._run(name), last_step)
@@ -97,7 +105,7 @@ class Server(httpx.AsyncBaseTransport):
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
     `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have. After some requests, nobody may answer at all.
+    says runs have. Once it is gone, nobody answers at all.
     """
 
     def __init__(self, store: Store) -> None:
@@ -106,14 +114,13 @@ class Server(httpx.AsyncBaseTransport):
         self.healthy_pages = 0
         self.failures = math.inf
         self.forgets: set[str] = set()
-        self.requests_until_gone = math.inf
+        self.is_gone: Callable[[], bool] = lambda: False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests_until_gone -= 1
-        if self.requests_until_gone < 0:
+        if self.is_gone():
             raise httpx.ConnectError("connection refused", request=request)
         if request.method == "POST" and self._is_poisoned(orjson.loads(request.content)):
-            return httpx.Response(200, json={"errors": [{"message": "the run is poisoned"}]})
+            return answered({"errors": [{"message": "the run is poisoned"}]})
         response = await self._inner.handle_async_request(request)
         if self.forgets and request.method == "POST":
             return await self._forgetful(response)
@@ -125,7 +132,7 @@ class Server(httpx.AsyncBaseTransport):
             keys = edge["node"]["historyKeys"]["keys"]
             for key in self.forgets.intersection(keys):
                 del keys[key]
-        return httpx.Response(200, json=answer)
+        return answered(answer)
 
     def _is_poisoned(self, asked: Any) -> bool:
         names = set(map(str, asked["variables"].values()))
@@ -136,6 +143,10 @@ class Server(httpx.AsyncBaseTransport):
             return False
         self.failures -= 1
         return self.failures >= 0
+
+
+def answered(body: Any) -> httpx.Response:
+    return httpx.Response(200, stream=httpx.ByteStream(orjson.dumps(body)))
 
 
 @pytest.fixture
@@ -169,4 +180,4 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are full with a hundred rows."""
-    monkeypatch.setattr("aiowandb.export.pipeline.PART_ROWS", 100)
+    monkeypatch.setattr("aiowandb.export.update.PART_ROWS", 100)

@@ -23,7 +23,7 @@ def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> No
     schema = RowSchema({"a": Kind.FLOAT})
     with pytest.raises(SchemaSurprise) as caught:
         schema.fit("r", batch)
-    wider = schema.widened(caught.value.kinds)
+    wider = schema.widened(caught.value.keys)
     assert wider.fit("r", batch).to_pylist() == [
         {"run_id": "r", "_step": 0, "a": '"text"', "new": 1}
     ]

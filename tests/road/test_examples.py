@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import runpy
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,14 @@ def test_histories_in_duckdb(example: Example, sample: Sample) -> None:
 def test_export_project(example: Example, sample: Sample, tmp_path: Path) -> None:
     out = example("export_project.py", sample.path, tmp_path)
     assert out.startswith(f"{RUNS} runs, {RUNS * ROWS} rows with ")
+
+
+def test_own_sink(example: Example, sample: Sample, tmp_path: Path) -> None:
+    path = tmp_path / "wandb.sqlite"
+    out = example("own_sink.py", sample.path, path)
+    assert out == f"{RUNS * ROWS} rows of {RUNS} runs in {path}\n"
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM loss").fetchone() == (RUNS * ROWS,)
 
 
 def test_without_await(example: Example, sample: Sample) -> None:

@@ -52,7 +52,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         elif stream != "default":
             raise UsageError("keys= selects from the history; the system metrics come whole.")
         else:
-            rows = await self._sampled_keys(samples, [x_axis, *_checked_keys(keys)])
+            rows = await self._sampled_keys(samples, [x_axis, *checked_keys(keys)])
         return as_frame(rows) if pandas else rows
 
     @overload
@@ -220,16 +220,16 @@ def chosen(
     if stream != "default" and (min_step, max_step) != (None, None):
         raise UsageError("The system metrics have no steps: leave min_step and max_step out.")
     return Selection(
-        keys=None if keys is None else tuple(_checked_keys(keys)),
+        keys=None if keys is None else tuple(checked_keys(keys)),
         any_key=any_key,
-        exclude=tuple(_checked_keys(exclude)),
+        exclude=tuple(checked_keys(exclude)),
         min_step=min_step or 0,
         max_step=max_step,
         page_size=page_size,
     )
 
 
-def _checked_keys(keys: Sequence[str]) -> Sequence[str]:
+def checked_keys(keys: Sequence[str]) -> Sequence[str]:
     if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
         raise UsageError(f"keys must be specified in a list of strings, not {keys!r}.")
     return keys

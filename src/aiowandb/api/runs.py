@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb.api.defaults import Defaults
+from aiowandb.api.histories import checked_keys
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from aiowandb.export import ExportResult, Format
+    from aiowandb.export import ExportResult, Format, Layout, OnEvent, Sink, Split, What
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
@@ -98,23 +99,59 @@ class Runs(Listing[Run]):
         return frame
 
     async def export(
-        self, folder: str | Path, *, format: Format = "parquet", overwrite: bool = False
+        self,
+        target: str | Path | Sink,
+        *,
+        format: Format = "parquet",
+        what: Collection[What] | None = None,
+        layout: Layout = "wide",
+        split: Split | None = None,
+        keys: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+        samples: int | None = None,
+        safe_csv: bool = False,
+        overwrite: bool = False,
+        on_event: OnEvent | None = None,
     ) -> ExportResult:
         """Bring a folder up to date with these runs and their whole histories.
 
         `runs.<format>` has one row a run; the history has all rows of all runs, with
-        `run_id` and `_step` first: the Parquet dataset `history/`, or `history.csv`.
+        `run_id` and `_step` first: the Parquet dataset `history/`, or `history.<format>`
+        for csv, jsonl and arrow. `system`, if asked for in `what`, has the system metrics.
 
         A file appears whole or not at all. Killed at any instant, the same call goes on
         where it was; made again, it asks only for runs and steps that are new. A folder
-        in which something else was exported is refused, unless with `overwrite`.
+        in which something else was exported is refused, unless with `overwrite`. Runs that
+        fail are named in the result, the others are there.
 
-        >>> result = await api.runs("entity/project").export("out", format="parquet")
+        `keys`, names or globs, chooses the rows that have one of them; `exclude` leaves
+        columns out; `samples` takes a sample of each run instead of all. `layout="long"`
+        has a row a value, `split="run"` a file a run. `safe_csv` defuses cells that a
+        spreadsheet would run. `on_event` is called with what happens meanwhile.
+
+        Instead of a folder it takes `-`, the standard output, or a sink of your own, and
+        hands it one table: the history, or what `what` says.
+
+        >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         >>> result.rows, result.failed
         """
         from aiowandb.export import ExportOptions, Source, export_runs
 
-        options = ExportOptions(format=format)
+        is_folder = isinstance(target, str | Path) and target != "-"
+        options = ExportOptions(
+            format=format,
+            what=tuple(what or (("runs", "history") if is_folder else ("history",))),
+            layout=layout,
+            split=split,
+            keys=None if keys is None else tuple(checked_keys(keys)),
+            exclude=tuple(checked_keys(exclude)),
+            min_step=min_step,
+            max_step=max_step,
+            samples=samples,
+            safe_csv=safe_csv,
+        )
         entity, project = await self._defaults.project(self._path)
         source = Source(
             self._session.host,
@@ -125,7 +162,13 @@ class Runs(Listing[Run]):
         query = RunQuery(source.filters, source.order, _PER_LONG_PAGE, _EXPORTED)
         async with aclosing(self._pages(query, fresh=True)) as pages:
             return await export_runs(
-                self._session, pages, source, folder, options, overwrite=overwrite
+                self._session,
+                pages,
+                source,
+                target,
+                options,
+                overwrite=overwrite,
+                on_event=on_event,
             )
 
     async def _pages(

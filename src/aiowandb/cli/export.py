@@ -2,77 +2,142 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+import msgspec
 
-from aiowandb.cli.options import connect, connection, selection
+from aiowandb.cli.options import connect, connection, narrowed, selection
 from aiowandb.cli.output import complain, console, printable, table
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
-    from aiowandb.export import ExportResult, Format
+    from aiowandb.export import ExportResult, OnEvent
 
-
-SOME_FAILED = 3
+_SOME_FAILED = 3
 
 
 @click.command()
 @click.argument("project", metavar="ENTITY/PROJECT")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("target", metavar="FOLDER")
 @connection
 @selection
 @click.option(
-    "--format", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
+    "--format",
+    type=click.Choice(["parquet", "csv", "jsonl", "arrow"]),
+    default="parquet",
+    show_default=True,
 )
+@click.option(
+    "--what",
+    type=click.Choice(["runs", "history", "system"]),
+    multiple=True,
+    help="A table to export; can be repeated.  [default: runs and history]",
+)
+@click.option("--run", "run_ids", multiple=True, metavar="ID", help="A run; can be repeated.")
+@click.option("--since", type=click.DateTime(), help="Only runs created since then, in UTC.")
+@click.option("--key", "keys", multiple=True, help="A key or glob; can be repeated. Else all keys.")
+@click.option("--exclude", multiple=True, help="A key or glob to leave out; can be repeated.")
+@click.option("--min-step", type=int, help="Only rows from this step on.")
+@click.option("--max-step", type=int, help="Only rows before this step.")
+@click.option("--samples", type=click.IntRange(1), help="A sample of so many rows of each run.")
+@click.option(
+    "--layout",
+    type=click.Choice(["wide", "long"]),
+    default="wide",
+    show_default=True,
+    help="A column a key, or a row a value.",
+)
+@click.option("--split", type=click.Choice(["run"]), help="A file a run, instead of one for all.")
+@click.option("--safe-csv", is_flag=True, help="Defuse cells that a spreadsheet would run.")
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
+@click.option("--json", "as_json", is_flag=True, help="Tell what happens in lines of JSON.")
+@click.option("--quiet", is_flag=True, help="Say nothing unless something fails.")
 def export(
     project: str,
-    folder: Path,
+    target: str,
     base_url: str | None,
     local: Path | None,
     filters: Mapping[str, Any],
     order: str,
-    format: Format,
-    overwrite: bool,
+    run_ids: tuple[str, ...],
+    since: datetime | None,
+    keys: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Bring FOLDER up to date with the runs of a project and their whole histories.
 
     An export that was interrupted goes on where it was; made again, it asks only for
-    what is new. Exit code 3: some runs failed; the same command tries just them.
+    what is new. `-` as FOLDER is the standard output, which gets one table.
+
+    Exit code 3: some runs failed, and the same command tries just them.
 
     \b
     Examples:
       aiowandb export me/mnist out
       aiowandb export me/mnist out --format csv --filter 'tag == "best"'
+      aiowandb export me/mnist out --key loss --key 'val/*' --since 2026-01-01
+      aiowandb export me/mnist - --format jsonl | jq .loss
     """
+    from aiowandb.cli.progress import as_json as json_lines
+    from aiowandb.cli.progress import shown
+
     api = connect(base_url, local)
-    result = anyio.run(_export, api, project, folder, filters, order, format, overwrite)
-    console.print(table([summary(result)]))
-    for file in result.files:
-        console.print(printable(file))
+    is_stream = target == "-"
+    out = sys.stderr.buffer if is_stream else sys.stdout.buffer
+    listening: AbstractContextManager[OnEvent | None] = (
+        nullcontext() if quiet else nullcontext(json_lines(out)) if as_json else shown()
+    )
+    options |= {"what": options["what"] or None, "keys": keys or None}
+    try:
+        with listening as on_event:
+            options["on_event"] = on_event
+            selected = narrowed(filters, since, run_ids)
+            result = anyio.run(_export, api, project, selected, order, target, options)
+    except KeyboardInterrupt:
+        if is_stream:
+            raise
+        complain("interrupted: what is finished is kept, and the same command goes on from there")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has enough. Nor may Python's own farewell to it complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if as_json and not quiet:
+        out.write(_finished(result))
+    elif not (quiet or is_stream):
+        console.print(table([summary(result)]))
+        for file in result.files:
+            console.print(printable(file), soft_wrap=True)
+    for clash in result.clashes if not (quiet or as_json) else ():
+        complain(
+            f"column {clash.column}: {clash.values:,} values of kinds that clash, kept as JSON"
+        )
     for failure in result.failed:
         complain(f"run {failure.run}: {failure.error}")
     if result.failed:
-        sys.exit(SOME_FAILED)
+        sys.exit(_SOME_FAILED)
 
 
 async def _export(
     api: AsyncApi,
     project: str,
-    folder: Path,
     filters: Mapping[str, Any],
     order: str,
-    format: Format,
-    overwrite: bool,
+    target: str,
+    options: dict[str, Any],
 ) -> ExportResult:
     async with api:
-        runs = api.runs(project, filters, order)
-        return await runs.export(folder, format=format, overwrite=overwrite)
+        return await api.runs(project, filters, order).export(target, **options)
 
 
 def summary(result: ExportResult) -> dict[str, Any]:
@@ -86,3 +151,12 @@ def summary(result: ExportResult) -> dict[str, Any]:
         "MB out": result.written_bytes / 1e6,
         "seconds": result.seconds,
     }
+
+
+def _finished(result: ExportResult) -> bytes:
+    """The result as the last of the events."""
+    facts: dict[str, Any] = {"event": "finished"}
+    facts |= {name: getattr(result, name) for name in result.__struct_fields__}
+    facts["files"] = [str(file) for file in result.files]
+    facts["failed"] = [{"run": each.run, "error": str(each.error)} for each in result.failed]
+    return msgspec.json.encode(facts) + b"\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -60,6 +61,18 @@ def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[s
     except orjson.JSONDecodeError as error:
         raise click.BadParameter(f"{value!r} is not JSON: {error}", ctx, param) from None
     return parsed
+
+
+def narrowed(
+    filters: Mapping[str, Any], since: datetime | None, run_ids: Sequence[str]
+) -> Mapping[str, Any]:
+    """The filters, for these runs only, and for those created since then."""
+    found = [filters] if filters else []
+    if since:
+        found.append({"created_at": {"$gte": since.isoformat()}})
+    if run_ids:
+        found.append({"name": {"$in": list(run_ids)}})
+    return {"$and": found} if len(found) > 1 else found[0] if found else {}
 
 
 def connect(base_url: str | None, local: Path | None) -> AsyncApi:

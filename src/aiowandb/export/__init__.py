@@ -3,17 +3,42 @@
 May import `history`, `net` and `wire`. Start reading at `pipeline`.
 """
 
+from aiowandb.export.events import (
+    ExportEvent,
+    FileFinished,
+    OnEvent,
+    Progress,
+    RowsWanted,
+    RunFailed,
+    RunFinished,
+    RunsFound,
+    RunStarted,
+)
 from aiowandb.export.journal import Source
-from aiowandb.export.options import ExportOptions, Format
+from aiowandb.export.options import ExportOptions, Format, Layout, Split, What
 from aiowandb.export.pipeline import export_runs
 from aiowandb.export.result import Clash, ExportResult, RunFailure
+from aiowandb.export.sinks import Sink
 
 __all__ = [
     "Clash",
+    "ExportEvent",
     "ExportOptions",
     "ExportResult",
+    "FileFinished",
     "Format",
+    "Layout",
+    "OnEvent",
+    "Progress",
+    "RowsWanted",
+    "RunFailed",
     "RunFailure",
+    "RunFinished",
+    "RunStarted",
+    "RunsFound",
+    "Sink",
     "Source",
+    "Split",
+    "What",
     "export_runs",
 ]

@@ -8,37 +8,30 @@ import anyio
 import pyarrow as pa
 from anyio.to_thread import run_sync
 
-from aiowandb.errors import (
-    AiowandbError,
-    AuthenticationError,
-    ConnectError,
-    ExportError,
-    RateLimitError,
-)
+from aiowandb.errors import CommError
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.draft import Draft
+from aiowandb.export.events import FileFinished, RunFailed, RunFinished, RunStarted
 from aiowandb.export.parquet import OldRows
 from aiowandb.export.parts import Held, Place
 from aiowandb.export.plan import NewPart, Plan, Work
 from aiowandb.export.result import RunFailure
-from aiowandb.export.schema import SchemaSurprise
+from aiowandb.export.tally import Tally
 from aiowandb.history.columns import STEP
 from aiowandb.history.lanes import Lane
 
 _TIME = "_timestamp"
-# What fails for one run in one of these ways would fail for all of them.
-_FATAL = (AuthenticationError, ConnectError, ExportError, RateLimitError)
 
 
 async def carry_out(
-    plan: Plan, dataset: Dataset, lanes: AsyncIterator[Lane]
+    plan: Plan, dataset: Dataset, lanes: AsyncIterator[Lane], tally: Tally
 ) -> tuple[RunFailure, ...]:
     """Write the parts of the plan; give the runs whose rows could not be had.
 
     The lanes are those of the runs that the plan fetches, in its order.
     """
     await run_sync(dataset.begin, plan)
-    collector = _Collector(dataset, lanes)
+    collector = _Collector(dataset, lanes, tally)
     try:
         for new in plan.new:
             await collector.write_part(new)
@@ -51,10 +44,11 @@ async def carry_out(
 class _Collector:
     """Writes one part after another."""
 
-    def __init__(self, dataset: Dataset, lanes: AsyncIterator[Lane]) -> None:
+    def __init__(self, dataset: Dataset, lanes: AsyncIterator[Lane], tally: Tally) -> None:
         self.failed: list[RunFailure] = []
         self._dataset = dataset
         self._lanes = lanes
+        self._tally = tally
         self._old = OldRows(dataset.folder)
         self._schema = dataset.schema
 
@@ -65,7 +59,8 @@ class _Collector:
             if runs or not new.works:
                 file = await run_sync(draft.finish)
                 await run_sync(self._dataset.widen, self._schema)
-                await run_sync(self._dataset.commit, new, file, tuple(runs))
+                part = await run_sync(self._dataset.commit, new, file, tuple(runs))
+                self._tally.tell(FileFinished(self._dataset.place(part), part.rows, part.size))
         finally:
             with anyio.CancelScope(shield=True):
                 await run_sync(draft.discard)
@@ -81,19 +76,21 @@ class _Collector:
             await run_sync(self._copy, draft, work.kept)
         if not work.fetch:
             return work.kept.held if work.kept else Held(work.listed)
-        copied = draft.rows
+        copied, run = draft.rows, work.listed.run
+        self._tally.tell(RunStarted(self._dataset.name, run))
         try:
-            return await self._fetch(draft, work)
+            held = await self._fetch(draft, work)
         except _Rewound:
             # Its old rows are not true any more. It is new for the next plan.
             draft.take_back(start)
             return None
-        except _FATAL:
-            raise
-        except AiowandbError as error:
-            self.failed.append(RunFailure(work.listed.run, error))
+        except CommError as error:
+            self.failed.append(RunFailure(run, error))
+            self._tally.tell(RunFailed(self._dataset.name, run, str(error)))
             draft.take_back(copied)
             return work.kept.held if work.kept else None
+        self._tally.tell(RunFinished(self._dataset.name, run, held.rows))
+        return held
 
     async def _fetch(self, draft: Draft, work: Work) -> Held:
         known = work.kept.held if work.kept else None
@@ -105,8 +102,9 @@ class _Collector:
                 if known:
                     batch, known = _behind(known, batch), None
                 if batch.num_rows:
-                    await run_sync(self._add, draft, work.listed.run, batch)
-                    rows += batch.num_rows
+                    added = await run_sync(self._add, draft, work.listed.run, batch)
+                    rows += added
+                    self._tally.rows += added
                     last_step, last_time = _last(batch)
         if known:
             raise _Rewound
@@ -116,13 +114,11 @@ class _Collector:
         for batch in self._old.batches(self._dataset.path(place.part), place):
             draft.write(self._schema.recast(batch), self._schema)
 
-    def _add(self, draft: Draft, run: str, batch: pa.RecordBatch) -> None:
-        try:
-            fitted = self._schema.fit(run, batch)
-        except SchemaSurprise as surprise:
-            self._schema = self._schema.widened(surprise.kinds)
-            fitted = self._schema.fit(run, batch)
+    def _add(self, draft: Draft, run: str, batch: pa.RecordBatch) -> int:
+        """Write the rows; say how many they are as we lay them out."""
+        self._schema, fitted = self._schema.fit_or_widen(run, batch)
         draft.write(fitted, self._schema)
+        return int(fitted.num_rows)
 
 
 class _Rewound(Exception):
@@ -137,6 +133,9 @@ def _behind(known: Held, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _last(batch: pa.RecordBatch) -> tuple[int, float | None]:
-    """Step and time of the last row."""
-    time = batch.column(_TIME)[-1].as_py() if _TIME in batch.schema.names else None
-    return batch.column(STEP)[-1].as_py(), time
+    """Step and time of the last row, as far as it has them."""
+    last = batch.slice(batch.num_rows - 1).select(
+        [name for name in (STEP, _TIME) if name in batch.schema.names]
+    )
+    row = last.to_pylist()[0] if last.num_columns else {}
+    return row.get(STEP, -1), row.get(_TIME)

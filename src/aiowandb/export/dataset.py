@@ -8,7 +8,7 @@ the rows as they were or as they are now, never both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,10 +34,12 @@ from aiowandb.export.schema import RowSchema
 class Dataset:
     """Rows that an export has so far. All calls block."""
 
-    def __init__(self, name: str, home: str, folder: Folder, journal: Journal) -> None:
+    def __init__(
+        self, name: str, home: str, schema: RowSchema, folder: Folder, journal: Journal
+    ) -> None:
         self.name = name
         self.folder = folder
-        self.schema = RowSchema({})
+        self.schema = schema
         self.schema_number = 0
         self.next_number = 0
         self._home = home
@@ -59,9 +61,9 @@ class Dataset:
         """
         return sorted(self._parts.values(), key=lambda part: (part.file, part.number))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows."""
-        for part in self.parts:
+    def batches(self, parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
+        """The rows of the parts."""
+        for part in parts:
             with pq.ParquetFile(self.folder.path(self.path(part))) as file:
                 yield from file.iter_batches()
 
@@ -110,21 +112,24 @@ class Dataset:
         """Where the part's file lies once it has settled."""
         return f"{self._home}/{part.file}"
 
-    def is_rendered(self, file: str) -> bool:
-        """Whether a file is there that was made of these very parts."""
+    def is_rendered(self, file: str, parts: Iterable[Part]) -> bool:
+        """Whether the file is there, and was made of these very parts."""
         rendered = self._rendered.get(file)
         return (
             rendered is not None
-            and rendered.parts == self._numbers
+            and rendered.parts == tuple(part.number for part in parts)
             and rendered.size == self.folder.size(file)
         )
 
-    def note_rendered(self, file: str) -> None:
-        self._record(Rendered(self.name, file, self._numbers, self.folder.size(file) or 0))
+    def note_rendered(self, file: str, parts: Iterable[Part]) -> None:
+        """Remember what the file was made of."""
+        numbers = tuple(part.number for part in parts)
+        self._record(Rendered(self.name, file, numbers, self.folder.size(file) or 0))
 
-    @property
-    def _numbers(self) -> tuple[int, ...]:
-        return tuple(part.number for part in self.parts)
+    def forget_rendered(self, shown: Collection[str]) -> None:
+        """Remove the files that were made before and are not among those to be shown."""
+        for file in set(self._rendered).difference(shown):
+            self.folder.remove(file)
 
     def _settle(self) -> None:
         if self._drops:
@@ -153,7 +158,7 @@ class Dataset:
     def _apply(self, record: Record) -> None:
         match record:
             case Widened(self.name, kinds, clashes):
-                self.schema = RowSchema(kinds, clashes)
+                self.schema = type(self.schema)(kinds, clashes)
                 self.schema_number += 1
             case Planned(self.name, drops):
                 self._drops = frozenset(drops)

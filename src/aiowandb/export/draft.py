@@ -32,6 +32,8 @@ class Draft:
         """Add rows that fit the schema, which is the one of the last call or a wider one."""
         if schema is not self._schema:
             self._pieces[-1].close()
+            if not self.rows:
+                self._pieces.pop().discard()
             self._open(schema)
         self._pieces[-1].write(batch)
         self.rows += batch.num_rows

@@ -8,18 +8,46 @@ import msgspec
 
 from aiowandb.errors import UsageError
 
-Format = Literal["parquet", "csv"]
+Format = Literal["parquet", "csv", "jsonl", "arrow"]
+What = Literal["runs", "history", "system"]
+Layout = Literal["wide", "long"]
+Split = Literal["run"]
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the runs is exported, and in which form. Wrong values are refused when it is made."""
+    """What of the runs is exported, and in which form; wrong values are refused at once.
+
+    `what` are the tables. Of the history: with `keys`, names or globs, the rows that have
+    one of them, without the columns of `exclude`; steps in `[min_step, max_step)`; or a
+    sample of `samples` rows a run. `layout` is a column a key, or `long`: a row a value.
+    `split="run"` gives each run a file of its own. `safe_csv` defuses cells that a
+    spreadsheet would run as formulas.
+    """
 
     format: Format = "parquet"
+    what: tuple[What, ...] = ("runs", "history")
+    layout: Layout = "wide"
+    split: Split | None = None
+    keys: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    min_step: int | None = None
+    max_step: int | None = None
+    samples: int | None = None
+    safe_csv: bool = False
 
     def __post_init__(self) -> None:
         _check("format", self.format, get_args(Format))
+        _check("layout", self.layout, get_args(Layout))
+        _check("split", self.split, (None, *get_args(Split)))
+        for table in self.what:
+            _check("what", table, get_args(What))
+        if not self.what:
+            raise UsageError("what is empty: there is nothing to export.")
+        if self.samples is not None and self.samples < 1:
+            raise UsageError(f"samples must be at least 1, not {self.samples}.")
 
 
-def _check(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"The {name} {value!r} is not one of {', '.join(allowed)}.")
+        named = ", ".join(str(each) for each in allowed if each is not None)
+        raise UsageError(f"{name}: {value!r} is not one of {named}.")

@@ -8,9 +8,15 @@ import msgspec
 
 from aiowandb.wire.record import RunRecord
 
+# W&B does not say how many system metrics a run has; this is how often they are taken.
+_SECONDS_A_METRIC = 15
+
 
 class Listed(msgspec.Struct, frozen=True):
-    """A run's history as a listing tells of it: equal ones have the same rows."""
+    """A run's rows as a listing tells of them: equal ones are the same rows.
+
+    System metrics have no steps; the second of the last sign of life stands for the last one.
+    """
 
     run: str
     storage_id: str
@@ -18,8 +24,16 @@ class Listed(msgspec.Struct, frozen=True):
     last_step: int
 
     @classmethod
-    def of(cls, run: RunRecord) -> Listed:
+    def of_history(cls, run: RunRecord) -> Listed:
         return cls(run.id, run.storage_id, run.history_line_count, run.last_step)
+
+    @classmethod
+    def of_system(cls, run: RunRecord) -> Listed:
+        if not run.heartbeat_at or not run.created_at:
+            return cls(run.id, run.storage_id, None, -1)
+        lived = (run.heartbeat_at - run.created_at).total_seconds()
+        lines = max(0, int(lived / _SECONDS_A_METRIC))
+        return cls(run.id, run.storage_id, lines, int(run.heartbeat_at.timestamp()))
 
     @property
     def weight(self) -> int:

@@ -54,8 +54,16 @@ class Plan(msgspec.Struct, frozen=True):
         return bool(self.new or self.drops)
 
     @property
-    def fetched(self) -> Iterator[Work]:
-        return (work for part in self.new for work in part.works if work.fetch)
+    def fetched(self) -> list[Work]:
+        return [work for part in self.new for work in part.works if work.fetch]
+
+    @property
+    def rows_to_come(self) -> int:
+        """About how many rows that are not here yet."""
+        return sum(
+            max(0, work.listed.weight - (work.kept.held.rows if work.kept else 0))
+            for work in self.fetched
+        )
 
 
 def plan_parts(
@@ -66,10 +74,12 @@ def plan_parts(
     next_number: int,
     part_rows: int,
     split: bool = False,
+    follows: bool = True,
 ) -> Plan:
     """What is to be done to the parts; an empty plan if they are as they should be.
 
-    With `split`, each run is a part of its own.
+    With `split`, each run is a part of its own. Unless with `follows`, a run that has
+    gone on is asked for as a whole.
     """
     part_rows = 1 if split else part_rows
     selected = {run.run: run for run in runs}
@@ -92,7 +102,7 @@ def plan_parts(
     for group in groups:
         file = _run_file(group[0]) if split and group else _next_file(files)
         files.add(file)
-        works = tuple(_work(run, where.get(run.run)) for run in group)
+        works = tuple(_work(run, where.get(run.run), follows) for run in group)
         new.append(NewPart(next(numbers), file, works))
     return Plan(tuple(new), frozenset(loose) | {part.number for part in outdated})
 
@@ -117,10 +127,10 @@ def _lay_out(runs: Iterable[Listed], part_rows: int) -> Iterator[list[Listed]]:
         yield group
 
 
-def _work(run: Listed, place: Place | None) -> Work:
+def _work(run: Listed, place: Place | None, follows: bool) -> Work:
     if place and place.held.listed == run:
         return _copy(place)
-    if place and place.held.rows and run.continues(place.held.listed):
+    if place and follows and place.held.rows and run.continues(place.held.listed):
         return Work(run, place, fetch=True)
     return Work(run, None, fetch=not run.is_empty)
 

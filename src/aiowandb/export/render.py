@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pyarrow as pa
 from anyio.to_thread import run_sync
 
+from aiowandb.export.dataset import Dataset
 from aiowandb.export.folder import Folder
+from aiowandb.export.formats import sink_for
+from aiowandb.export.options import ExportOptions
+from aiowandb.export.parts import Part
 from aiowandb.export.sinks import OpenSink, SinkFile
 
 
@@ -29,3 +34,28 @@ async def render(
     finally:
         with anyio.CancelScope(shield=True):
             await run_sync(file.discard)
+
+
+async def show(dataset: Dataset, options: ExportOptions) -> list[str]:
+    """Have the rows in the format that is wanted; give the names of the files."""
+    if options.format == "parquet":
+        return [dataset.place(part) for part in dataset.parts]
+    files = _rendered_files(dataset, options)
+    for name, parts in files.items():
+        if not await run_sync(dataset.is_rendered, name, parts):
+            batches = dataset.batches(parts)
+            schema = dataset.schema.arrow
+            await render(batches, schema, sink_for(options), dataset.folder, name)
+            await run_sync(dataset.note_rendered, name, parts)
+    await run_sync(dataset.forget_rendered, files)
+    return list(files)
+
+
+def _rendered_files(dataset: Dataset, options: ExportOptions) -> dict[str, list[Part]]:
+    """The files that are made of parts: all in one, or one a part."""
+    if options.split:
+        return {
+            f"{dataset.name}/{Path(part.file).stem}.{options.format}": [part]
+            for part in dataset.parts
+        }
+    return {f"{dataset.name}.{options.format}": dataset.parts}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from aiowandb.errors import AiowandbError
+from aiowandb.errors import CommError
 
 
 class RunFailure(msgspec.Struct, frozen=True):
     """A run whose rows could not be had, twice. The next export tries it again."""
 
     run: str
-    error: AiowandbError
+    error: CommError
 
 
 class Clash(msgspec.Struct, frozen=True):

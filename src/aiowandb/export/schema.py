@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -11,15 +11,17 @@ from aiowandb.history.columns import STEP, json_text
 from aiowandb.history.kinds import Kind, kind_of, meet
 
 RUN_ID = "run_id"
-_RUN_ID_FIELD = pa.field(RUN_ID, pa.dictionary(pa.int32(), pa.string()))
+NAME = pa.dictionary(pa.int32(), pa.string())
+
+Keys = Iterable[tuple[str, Kind]]
 
 
 class SchemaSurprise(Exception):
-    """The rows have columns or kinds that W&B had not announced; `kinds` are the true ones."""
+    """The rows have columns or kinds that W&B had not announced; `keys` are the true ones."""
 
-    def __init__(self, kinds: Sequence[tuple[str, Kind]]) -> None:
-        super().__init__(f"unannounced columns: {', '.join(name for name, _ in kinds)}")
-        self.kinds = kinds
+    def __init__(self, keys: Sequence[tuple[str, Kind]]) -> None:
+        super().__init__(f"unannounced columns: {', '.join(name for name, _ in keys)}")
+        self.keys = keys
 
 
 class RowSchema:
@@ -29,41 +31,71 @@ class RowSchema:
     else in common, like numbers and strings.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind], clashes: Collection[str] = ()) -> None:
-        self.kinds = {name: kinds[name] for name in sorted(kinds) if name not in (RUN_ID, STEP)}
-        self.clashes = frozenset(clashes)
-        fields = [kind.field(name) for name, kind in self.kinds.items()]
-        self.arrow = pa.schema([_RUN_ID_FIELD, Kind.INT.field(STEP), *fields])
+    own: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME), Kind.INT.field(STEP))
 
-    def widened(self, kinds: Iterable[tuple[str, Kind]]) -> RowSchema:
-        """This schema with room for columns of these names and kinds too."""
+    def __init__(
+        self, kinds: Mapping[str, Kind] | None = None, clashes: Collection[str] = ()
+    ) -> None:
+        kinds, own = kinds or {}, {field.name for field in self.own}
+        self.kinds = {name: kinds[name] for name in sorted(kinds) if name not in own}
+        self.clashes = frozenset(clashes)
+        fields = (kind.field(name) for name, kind in self.kinds.items())
+        self.arrow = pa.schema([*self.own, *fields])
+
+    def widened(self, keys: Keys) -> Self:
+        """This schema with room for these keys too."""
         met = dict(self.kinds)
         clashes = set(self.clashes)
-        for name, kind in kinds:
+        for key, kind in keys:
+            name = self._column(key)
             before = met.get(name, Kind.NULL)
             met[name] = meet(before, kind)
             if met[name] is Kind.JSON and Kind.NULL not in (before, kind) and before is not kind:
                 clashes.add(name)
-        return RowSchema(met, clashes.intersection(met))
+        return type(self)(met, clashes.intersection(met))
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A run's batch with exactly these columns, no value lost; else `SchemaSurprise`."""
+        batch = batch.rename_columns([self._column(name) for name in batch.schema.names])
+        self._check_room((f.name, kind_of(f)) for f in batch.schema if f.name != STEP)
+        zeros = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
+        run_id = pa.DictionaryArray.from_arrays(zeros, pa.array([run]))
+        return self.recast(batch.add_column(0, RUN_ID, run_id))
+
+    def fit_or_widen(self, run: str, batch: pa.RecordBatch) -> tuple[Self, pa.RecordBatch]:
+        """The batch fitted into this schema, or into a wider one; and which of them it was."""
+        try:
+            return self, self.fit(run, batch)
+        except SchemaSurprise as surprise:
+            wider = self.widened(surprise.keys)
+            return wider, wider.fit(run, batch)
+
+    def recast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch, made of an earlier, narrower schema, with the columns of this one."""
+        if batch.schema.equals(self.arrow, check_metadata=True):
+            return batch
+        places = {field.name: (i, kind_of(field)) for i, field in enumerate(batch.schema)}
+        columns = [batch.column(field.name).cast(field.type) for field in self.own]
+        for name, kind in self.kinds.items():
+            if name in places:
+                index, found = places[name]
+                columns.append(as_kind(batch.column(index), found, kind))
+            else:
+                columns.append(pa.nulls(batch.num_rows, kind.arrow))
+        return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
+
+    def _column(self, key: str) -> str:
+        """The column of a key; one that is called like ours gets another name."""
+        return f"{key}_logged" if key == RUN_ID else key
+
+    def _check_room(self, found: Keys) -> None:
         surprises = [
-            (field.name, kind_of(field))
-            for field in batch.schema
-            if field.name != STEP and not self._has_room(field)
+            (name, kind)
+            for name, kind in found
+            if meet(here := self.kinds.get(name, Kind.NULL), kind) is not here
         ]
         if surprises:
             raise SchemaSurprise(surprises)
-        zeros = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
-        run_id = pa.DictionaryArray.from_arrays(zeros, pa.array([run]))
-        return self._cast(run_id, batch)
-
-    def recast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch that an earlier, narrower schema has made, with the columns of this one."""
-        if batch.schema.equals(self.arrow, check_metadata=True):
-            return batch
-        return self._cast(batch.column(RUN_ID), batch)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RowSchema):
@@ -73,23 +105,15 @@ class RowSchema:
     def __hash__(self) -> int:
         return hash((tuple(self.kinds.items()), self.clashes))
 
-    def _has_room(self, field: pa.Field) -> bool:
-        here = self.kinds.get(field.name, Kind.NULL)
-        return meet(here, kind_of(field)) is here
 
-    def _cast(self, run_id: pa.Array, batch: pa.RecordBatch) -> pa.RecordBatch:
-        places = {field.name: (i, kind_of(field)) for i, field in enumerate(batch.schema)}
-        columns = [run_id, batch.column(STEP).cast(pa.int64())]
-        for name, kind in self.kinds.items():
-            if name in places:
-                index, found = places[name]
-                columns.append(_as_kind(batch.column(index), found, kind))
-            else:
-                columns.append(pa.nulls(batch.num_rows, kind.arrow))
-        return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
+class SystemSchema(RowSchema):
+    """The columns of system metrics, which have no steps."""
+
+    own: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME),)
 
 
-def _as_kind(array: pa.Array, found: Kind, wanted: Kind) -> pa.Array:
+def as_kind(array: pa.Array, found: Kind, wanted: Kind) -> pa.Array:
+    """The values of one kind as values of a wider one."""
     if wanted is Kind.JSON and found not in (Kind.JSON, Kind.NULL):
         values: list[Any] = array.to_pylist()
         return pa.array([None if v is None else json_text(v) for v in values], pa.string())

@@ -20,36 +20,39 @@ _KINDS = {
     "string": Kind.TEXT,
     "boolean": Kind.BOOL,
     "bool": Kind.BOOL,
-    "nil": Kind.NULL,
-    "null": Kind.NULL,
 }
+_NOTHING = frozenset({"nil", "null"})
 
 
 class SelectedRuns(msgspec.Struct, frozen=True):
     """The runs of an export in their order, a table of them, and what W&B says of their keys."""
 
-    listed: dict[RunRef, Listed]
+    histories: dict[RunRef, Listed]
+    system: dict[RunRef, Listed]
     table: pa.Table
-    keys: set[tuple[str, Kind]]
+    keys: frozenset[tuple[str, Kind]]
 
 
 async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns:
     """Read all pages; of each run only what is listed and one table row are kept."""
-    listed: dict[RunRef, Listed] = {}
+    histories: dict[RunRef, Listed] = {}
+    system: dict[RunRef, Listed] = {}
     rows: list[Row] = []
     types: set[tuple[str, str]] = set()
     async for page in pages:
         for run in page:
-            if run.ref in listed:
+            if run.ref in histories:
                 continue  # the order changed while we read, and it came once more
-            listed[run.ref] = Listed.of(run)
+            histories[run.ref] = Listed.of_history(run)
+            system[run.ref] = Listed.of_system(run)
             rows.append(table_row(run))
             types.update(_key_types(run.history_keys))
-    keys = {(name, _KINDS.get(called, Kind.JSON)) for name, called in types}
-    return SelectedRuns(listed, runs_table(rows), keys)
+    keys = frozenset((name, _KINDS.get(called, Kind.JSON)) for name, called in types)
+    return SelectedRuns(histories, system, runs_table(rows), keys)
 
 
 def _key_types(history_keys: HistoryKeys | None) -> Iterator[tuple[str, str]]:
     for name, info in (history_keys.keys if history_keys else {}).items():
         for count in info.type_counts:
-            yield name, count.type
+            if count.type not in _NOTHING:
+                yield name, count.type

@@ -79,7 +79,10 @@ class RowDecoder:
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
         fits = all(_note(self._taught, row) for row in rows)
         if fits and self._taught.get(STEP) == {int} and len(self._taught) > 1:
-            self._shape = Shape(self._taught)
+            try:
+                self._shape = Shape(self._taught)
+            except (ValueError, msgspec.ValidationError):
+                fits = False  # names that no type can have, or that two keys share
         if not self._shape or len(self._shape) > _MOST_KEYS or not fits:
             self._forget()
 
@@ -105,6 +108,8 @@ class Shape:
     def batch(self, texts: Sequence[str]) -> pa.RecordBatch:
         """The rows as columns; a `MsgspecError` if they have another shape."""
         rows = self._decode(texts)
+        if not rows:
+            raise msgspec.ValidationError("there are no rows")
         columns = dict(zip(self._places, zip(*map(self._values, rows), strict=True), strict=True))
         for name in self._media:
             if any(type(value) is dict and "_type" not in value for value in columns[name]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,7 @@ from aiowandb.errors import AuthenticationError, CommError, ConnectError, RateLi
 from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import FirstAnswer
+from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
@@ -160,9 +161,51 @@ class Reader:
         selection = self._selection_of(plan.ref)
         scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
         async with aclosing(scan.pages(first)) as pages:
-            async for page in pages:
-                for batch in await page.batches():
-                    await batches.send(batch)
+            await _send_batches(pages, batches)
+
+
+async def open_each(
+    refs: Iterable[RunRef],
+    pages: Callable[[RunRef], AsyncGenerator[Page]],
+    lanes: MemoryObjectSendStream[Lane],
+) -> None:
+    """Open lanes that each read their run by themselves."""
+    async with lanes, task_group() as tasks:
+        for ref in refs:
+            send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](
+                _BATCHES_AHEAD
+            )
+            tasks.start_soon(_fill, pages, ref, send)
+            try:
+                await lanes.send(Lane(ref, batches))
+            except BaseException:
+                batches.close()
+                raise
+
+
+async def _fill(
+    pages: Callable[[RunRef], AsyncGenerator[Page]],
+    ref: RunRef,
+    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+) -> None:
+    async with batches:
+        try:
+            async with aclosing(pages(ref)) as found:
+                await _send_batches(found, batches)
+        except _FATAL:
+            raise
+        except CommError as error:
+            await batches.send(error)
+        except anyio.BrokenResourceError:
+            pass  # the lane was left early
+
+
+async def _send_batches(
+    pages: AsyncIterable[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
+) -> None:
+    async for page in pages:
+        for batch in await page.batches():
+            await batches.send(batch)
 
 
 async def _of_one_project(

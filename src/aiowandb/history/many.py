@@ -6,18 +6,23 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
+    Coroutine,
     Iterable,
     Mapping,
 )
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pyarrow as pa
-from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from aiowandb.errors import CommError, RunsFailedError
-from aiowandb.history.lanes import Lane, Reader
+from aiowandb.history.lanes import Lane, Reader, open_each
+from aiowandb.history.pages import Page
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -40,17 +45,18 @@ async def scan_runs(
     Of a run in `first_steps` only rows from that step on are read. A run that fails by
     itself raises its error in its own lane. Leaving the block stops whatever is under way.
     """
-    send, lanes = anyio.create_memory_object_stream[Lane](_RUNS_AHEAD)
-    with lanes:
-        try:
-            async with task_group() as tasks:
-                tasks.start_soon(
-                    Reader(session, selection, first_steps or {}).open_lanes, refs, send
-                )
-                yield lanes
-                tasks.cancel_scope.cancel()
-        finally:
-            _close_untaken(lanes)
+    reader = Reader(session, selection, first_steps or {})
+    async with _lanes(partial(reader.open_lanes, refs)) as lanes:
+        yield lanes
+
+
+@asynccontextmanager
+async def scan_each(
+    refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
+) -> AsyncIterator[AsyncIterator[Lane]]:
+    """The same for what W&B hands out a run at a time: `pages` reads one."""
+    async with _lanes(partial(open_each, refs, pages)) as lanes:
+        yield lanes
 
 
 async def scan_batches(
@@ -120,6 +126,21 @@ async def _interleaved(
             tasks.start_soon(forward_all)
             async for batch in merged:
                 yield batch
+
+
+@asynccontextmanager
+async def _lanes(
+    open_all: Callable[[MemoryObjectSendStream[Lane]], Coroutine[Any, Any, None]],
+) -> AsyncIterator[AsyncIterator[Lane]]:
+    send, lanes = anyio.create_memory_object_stream[Lane](_RUNS_AHEAD)
+    with lanes:
+        try:
+            async with task_group() as tasks:
+                tasks.start_soon(open_all, send)
+                yield lanes
+                tasks.cancel_scope.cancel()
+        finally:
+            _close_untaken(lanes)
 
 
 def _close_untaken(lanes: MemoryObjectReceiveStream[Lane]) -> None:

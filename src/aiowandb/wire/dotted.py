@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from typing import Any
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     r"""The leaves under their dotted names; a media object (one with `_type`) is a leaf.
 
-    Where a key with a literal dot meets a nested one of the same name, its dot is
+    Where a key with a literal dot meets another one of the same name, its dot is
     written `\.`, so that neither is lost.
 
     >>> flattened({"loss": 1, "val": {"acc": 0.5}})
@@ -23,8 +24,8 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found = {prefix + ".".join(path): value for path, value in leaves}
     if len(found) == len(leaves):
         return found
-    nested = {prefix + ".".join(path) for path, _ in leaves if not _is_literal(path)}
-    return {_name(path, prefix, nested): value for path, value in leaves}
+    names = Counter(prefix + ".".join(path) for path, _ in leaves)
+    return {_name(path, prefix, names): value for path, value in leaves}
 
 
 def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
@@ -57,12 +58,8 @@ def _leaves(
             yield (*parents, key), value
 
 
-def _is_literal(path: tuple[str, ...]) -> bool:
-    return any("." in key for key in path)
-
-
-def _name(path: tuple[str, ...], prefix: str, nested: set[str]) -> str:
+def _name(path: tuple[str, ...], prefix: str, names: Mapping[str, int]) -> str:
     name = prefix + ".".join(path)
-    if name in nested and _is_literal(path):
+    if names[name] > 1:
         return prefix + ".".join(key.replace(".", r"\.") for key in path)
     return name

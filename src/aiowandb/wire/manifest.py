@@ -12,7 +12,7 @@ from aiowandb.errors import ServerError
 from aiowandb.paths import ArtifactRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord, md5_of
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import MALFORMED, Operation
 
 _MANIFEST = """
 query FetchArtifactManifest($id: ID!) {
@@ -85,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
         """Read the manifest of the artifact of this name."""
         try:
             return msgspec.json.decode(content, type=cls)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             raise ServerError(f"The manifest of {name} cannot be read: {error}.", error) from error
 
 

@@ -1,4 +1,4 @@
-"""Artifacts made and changed: announced, uploaded, committed, used, linked, renamed, deleted."""
+"""Artifacts and collections changed: used, linked, renamed, tagged, deleted."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb.local.graphql import ids
+from aiowandb.local.graphql.artifact_uploads import alias_names
 from aiowandb.local.graphql.artifacts import (
-    content_path,
-    project_of_version,
     require_artifact,
     sequence_of,
 )
 from aiowandb.local.graphql.collections import require_collection
 from aiowandb.local.graphql.context import RefusedError
-from aiowandb.local.graphql.files import FileView
 from aiowandb.local.graphql.projects import ensure_project, require_project
-from aiowandb.local.graphql.resolving import Resolvers, whole_list
+from aiowandb.local.graphql.resolving import Resolvers
 from aiowandb.local.graphql.runs import require_run
-from aiowandb.local.store.artifact_records import NewArtifact
 
 if TYPE_CHECKING:
     from aiowandb.local.graphql.context import Context
-    from aiowandb.local.store.artifact_records import Artifact, Collection, Manifest
+    from aiowandb.local.store.artifact_records import Artifact, Collection
 
 resolvers = Resolvers()
-
-# The one that W&B's own local server has.
-_REGION = "minio-local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,100 +30,6 @@ class _Deleted:
 
     kind: str
     state: str = "DELETED"
-
-
-@resolvers.mutation("createArtifact")
-def create_artifact(context: Context, new: dict[str, Any]) -> dict[str, Any]:
-    region = new.get("storageRegion") or _REGION
-    if region not in (_REGION, "default"):
-        raise RefusedError(f"invalid storageRegion {region!r}: there is one here, {_REGION!r}")
-    project, _ = ensure_project(context, new["projectName"], new["entityName"])
-    run = context.store.runs.get(project, new["runName"]) if new.get("runName") else None
-    names = [new.get("artifactCollectionName"), *(new.get("artifactCollectionNames") or ())]
-    name = next((name for name in names if name), None)
-    if name is None:
-        raise RefusedError("an artifact belongs to a collection: its name is missing")
-    collection = context.store.collections.ensure(project, name, new["artifactTypeName"])
-    announced = NewArtifact(
-        digest=new["digest"],
-        client_id=new.get("clientID"),
-        distributed_id=new.get("distributedID") or None,
-        description=new.get("description"),
-        metadata=new.get("metadata"),
-        ttl_seconds=new.get("ttlDurationSeconds"),
-        history_step=new.get("historyStep"),
-        aliases=_aliases(new),
-        tags=tuple(tag["tagName"] for tag in new.get("tags") or ()),
-        run_id=run.id if run else None,
-        user_id=context.viewer.id,
-        reuse_same_digest=bool(new.get("enableDigestDeduplication")),
-    )
-    return {"artifact": context.store.artifacts.create(collection, announced)}
-
-
-@resolvers.mutation("createArtifactManifest")
-def create_manifest(context: Context, new: dict[str, Any]) -> dict[str, Any]:
-    artifact = require_artifact(context, new["artifactID"])
-    base = new.get("baseArtifactID")
-    manifest = context.store.manifests.announce(
-        artifact.id,
-        kind=new.get("type") or "FULL",
-        name=new["name"],
-        digest=new["digest"],
-        base_id=ids.row_id("Artifact", base) if base else None,
-    )
-    return {"artifactManifest": manifest}
-
-
-@resolvers.mutation("updateArtifactManifest")
-def update_manifest(context: Context, change: dict[str, Any]) -> dict[str, Any]:
-    manifest = _require_manifest(context, change["artifactManifestID"])
-    base = change.get("baseArtifactID")
-    context.store.manifests.change(
-        manifest.id,
-        digest=change.get("digest"),
-        base_id=ids.row_id("Artifact", base) if base else None,
-    )
-    return {"artifactManifest": context.store.manifests.get(manifest.id)}
-
-
-@resolvers.mutation("createArtifactFiles")
-def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str, Any]:
-    views = []
-    for spec in upload["artifactFiles"]:
-        artifact = require_artifact(context, spec["artifactID"])
-        entity = project_of_version(context, artifact).entity
-        owner = context.store.accounts.entity(entity)
-        known = owner is not None and context.store.manifests.has_content(owner.id, spec["md5"])
-        views.append(
-            FileView(
-                ids.encode("ArtifactFile", artifact.id, spec["name"]),
-                spec["name"],
-                content_path(entity, spec["md5"]),
-                md5=spec["md5"],
-                mimetype=spec.get("mimetype"),
-                wants_upload=not known,
-                artifact=artifact,
-            )
-        )
-    return {"files": whole_list(views) | {"totalCount": len(views)}}
-
-
-@resolvers.mutation("completeMultipartUploadArtifact")
-def complete_multipart(_context: Context, _completion: dict[str, Any]) -> dict[str, Any]:
-    raise RefusedError("no upload in several parts was begun here", 404)
-
-
-@resolvers.mutation("commitArtifact")
-def commit_artifact(context: Context, commit: dict[str, Any]) -> dict[str, Any]:
-    artifact = require_artifact(context, commit["artifactID"])
-    if artifact.state == "PENDING":
-        entity = context.store.accounts.entity(project_of_version(context, artifact).entity)
-        if entity is None:
-            raise RefusedError("the entity of this artifact has been deleted", 404)
-        size, count = context.store.manifests.settle(artifact, entity.id)
-        artifact = context.store.artifacts.commit(artifact.id, size=size, file_count=count)
-    return {"artifact": artifact}
 
 
 @resolvers.mutation("useArtifact")
@@ -152,7 +52,7 @@ def update_artifact(context: Context, change: dict[str, Any]) -> dict[str, Any]:
         remove_tags=[tag["tagName"] for tag in change.get("tagsToDelete") or ()],
     )
     if change.get("aliases") is not None:
-        _replace_aliases(context, changed, _aliases(change))
+        _replace_aliases(context, changed, alias_names(change))
     return {"artifact": changed}
 
 
@@ -179,7 +79,7 @@ def link_artifact(context: Context, link: dict[str, Any]) -> dict[str, Any]:
         type_name = sequence_of(context, artifact).type_name
         name = link.get("artifactPortfolioName") or ""
         portfolio = context.store.collections.ensure(project, name, type_name, "PORTFOLIO")
-    member = context.store.artifacts.link(artifact, portfolio, _aliases(link))
+    member = context.store.artifacts.link(artifact, portfolio, alias_names(link))
     return {"versionIndex": member.version, "artifactMembership": member}
 
 
@@ -256,10 +156,6 @@ def delete_collection_tags(context: Context, change: dict[str, Any]) -> dict[str
     return {"success": True}
 
 
-def _aliases(change: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(alias["alias"] for alias in change.get("aliases") or ())
-
-
 def _replace_aliases(context: Context, artifact: Artifact, wanted: tuple[str, ...]) -> None:
     collection = sequence_of(context, artifact)
     for member in context.store.artifacts.memberships(artifact.id):
@@ -268,14 +164,6 @@ def _replace_aliases(context: Context, artifact: Artifact, wanted: tuple[str, ..
                 context.store.collections.delete_alias(collection, artifact.id, alias.name)
     for name in wanted:
         context.store.collections.add_alias(collection, artifact.id, name)
-
-
-def _require_manifest(context: Context, manifest_id: str) -> Manifest:
-    manifest = context.store.manifests.get(ids.row_id("Manifest", manifest_id))
-    if manifest is None:
-        raise RefusedError("manifest not found", 404)
-    require_artifact(context, ids.encode("Artifact", manifest.artifact_id))
-    return manifest
 
 
 def _named_collection(context: Context, named: dict[str, Any]) -> Collection:

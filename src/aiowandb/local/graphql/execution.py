@@ -32,6 +32,7 @@ from aiowandb.errors import UsageError
 from aiowandb.local.graphql import (
     accounts,
     artifact_changes,
+    artifact_uploads,
     artifacts,
     collections,
     console,
@@ -64,6 +65,7 @@ _RULES = [rule for rule in specified_rules if rule not in _LENIENT]
 _SUBJECTS = (
     accounts,
     artifact_changes,
+    artifact_uploads,
     artifacts,
     collections,
     console,

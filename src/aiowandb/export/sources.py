@@ -1,0 +1,98 @@
+"""What rows there are to export, and how those of each kind are read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import msgspec
+
+from aiowandb.errors import NotFoundError
+from aiowandb.export.long import LongSchema
+from aiowandb.export.options import ExportOptions
+from aiowandb.export.parts import Listed
+from aiowandb.export.schema import RowSchema, SystemSchema
+from aiowandb.export.select import SelectedRuns
+from aiowandb.history.decode import RowDecoder
+from aiowandb.history.kinds import Kind
+from aiowandb.history.lanes import Lane
+from aiowandb.history.many import scan_each, scan_runs
+from aiowandb.history.pages import JsonPage, Page
+from aiowandb.history.selection import Selection
+from aiowandb.history.system import scan_system
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.wire.history import sampled_rows
+
+Lanes = AbstractAsyncContextManager[AsyncIterator[Lane]]
+# Lanes of these runs in their order, each from its step on.
+OpenLanes = Callable[[Mapping[RunRef, int]], Lanes]
+
+
+class RowSource(msgspec.Struct, frozen=True):
+    """Rows of one kind: of which runs, with which keys as far as W&B says, and how they are read.
+
+    With `follows`, a run that has gone on is read from its last row that is known, else anew.
+    """
+
+    name: str
+    runs: Mapping[RunRef, Listed]
+    schema: RowSchema
+    keys: Collection[tuple[str, Kind]]
+    follows: bool
+    open_lanes: OpenLanes
+
+
+def row_sources(session: Session, runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
+    """The rows that the options ask for."""
+    found = []
+    if "history" in options.what:
+        found.append(_history(session, runs, options))
+    if "system" in options.what:
+        found.append(_system(session, runs))
+    return found
+
+
+def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> RowSource:
+    selection = Selection(
+        keys=options.keys,
+        any_key=True,
+        exclude=options.exclude,
+        min_step=options.min_step or 0,
+        max_step=options.max_step,
+    )
+    wanted = selection.columns({name for name, _ in runs.keys}) or ()
+
+    def open_lanes(first_steps: Mapping[RunRef, int]) -> Lanes:
+        if options.samples is None:
+            return scan_runs(session, first_steps, selection, first_steps)
+        sample = partial(_sample, session, selection, RowDecoder(), options.samples)
+        return scan_each(first_steps, sample)
+
+    return RowSource(
+        "history",
+        runs.histories,
+        LongSchema() if options.layout == "long" else RowSchema(),
+        [(name, kind) for name, kind in runs.keys if name in wanted],
+        follows=options.samples is None,
+        open_lanes=open_lanes,
+    )
+
+
+def _system(session: Session, runs: SelectedRuns) -> RowSource:
+    def open_lanes(first_steps: Mapping[RunRef, int]) -> Lanes:
+        return scan_each(first_steps, lambda ref: scan_system(session, ref, Selection()))
+
+    return RowSource(
+        "system", runs.system, SystemSchema(), (), follows=False, open_lanes=open_lanes
+    )
+
+
+async def _sample(
+    session: Session, selection: Selection, decoder: RowDecoder, samples: int, ref: RunRef
+) -> AsyncGenerator[Page]:
+    found = (await session.ask(sampled_rows(ref, samples))).project
+    if found is None or found.run is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="RunFullHistory")
+    yield JsonPage([found.run.history or []], selection, decoder)

@@ -1,0 +1,199 @@
+"""`aiowandb export` as people and scripts run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiowandb.cli.course import Course
+from aiowandb.export import Progress, RowsWanted, RunFailed, RunFinished, RunsFound
+from aiowandb.local import Store, create_app, serve_in_thread
+
+from .conftest import Project, history, steps
+
+
+class Poison:
+    """The embedded W&B, in which the history of one run cannot be read."""
+
+    def __init__(self, app: Any, run: str) -> None:
+        self._app = app
+        self._run = run.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        body = message.get("body", b"")
+        if b"HistoryPages" in body and b'"%s"' % self._run in body:
+            answer = b'{"errors": [{"message": "the run is poisoned"}]}'
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": answer})
+            return
+
+        async def replay() -> Any:
+            nonlocal message
+            first, message = message, None
+            return first or await receive()
+
+        await self._app(scope, replay, send)
+
+
+@pytest.fixture
+def url(store: Store, project: Project) -> Iterator[str]:
+    for name in ("a", "b", "poisoned"):
+        project.log(name, steps(0, 50), finish=False)
+    with serve_in_thread(Poison(create_app(store, latency=0.05), "poisoned")) as url:
+        yield url
+
+
+class Command:
+    """`aiowandb export` of the project."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._line = [sys.executable, "-m", "aiowandb", "export", Project.path]
+        self._line += ["--base-url", url]
+        self._environment = os.environ | {"WANDB_API_KEY": key, "COLUMNS": "120"}
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self._line, *map(str, arguments)],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def start(self, *arguments: str | Path, **settings: Any) -> subprocess.Popen[Any]:
+        return subprocess.Popen(
+            [*self._line, *map(str, arguments)], env=self._environment, **settings
+        )
+
+
+@pytest.fixture
+def command(url: str, store: Store) -> Command:
+    return Command(url, store.local_key)
+
+
+WHOLE = ("--run", "a", "--run", "b")
+
+
+def test_what_was_done_is_told(command: Command, out: Path) -> None:
+    done = command.run(out, *WHOLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"2 +100 ", done.stdout)
+    assert f"{out}/history/part-00000.parquet" in done.stdout
+
+
+def test_runs_that_fail_are_named_and_the_exit_code_is_three(command: Command, out: Path) -> None:
+    done = command.run(out)
+    assert done.returncode == 3
+    assert done.stderr == "aiowandb: run poisoned: HistoryPages: the run is poisoned\n"
+    assert set(history(out)["run_id"].to_pylist()) == {"a", "b"}
+
+
+def test_quiet_says_nothing(command: Command, out: Path) -> None:
+    done = command.run(out, *WHOLE, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_json_tells_each_event_in_a_line(command: Command, out: Path) -> None:
+    events = [json.loads(line) for line in command.run(out, "--json").stdout.splitlines()]
+    assert events[-1]["event"] == "finished"
+    assert events[-1]["rows"] == 100
+    assert events[-1]["failed"][0]["run"] == "poisoned"
+    assert {event["event"] for event in events} >= {"runs_found", "run_finished", "run_failed"}
+
+
+def test_the_standard_output_is_for_pipes(command: Command) -> None:
+    done = command.run("-", "--format", "csv", "--key", "loss", *WHOLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == '"run_id","_step","loss"'
+    assert len(done.stdout.splitlines()) == 101
+
+
+def test_a_reader_that_has_enough_ends_the_export_without_a_word(
+    command: Command, project: Project
+) -> None:
+    project.log("long", steps(0, 20_000))
+    with command.start(
+        "-", "--format=csv", "--run=long", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith(b'"run_id"')
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(10) == 0
+
+
+def test_interrupted_it_stops_within_a_second_and_says_how_to_go_on(
+    command: Command, project: Project, out: Path
+) -> None:
+    project.log("slow", steps(0, 60_000), finish=False)
+    with command.start(
+        out, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if json.loads(line)["event"] == "run_started":
+                break
+        process.send_signal(signal.SIGINT)
+        interrupted = time.monotonic()
+        _, complaint = process.communicate(timeout=10)
+        assert time.monotonic() - interrupted < 2  # 1 where nobody else is at work
+        assert process.returncode == 130
+    assert complaint == (
+        "aiowandb: interrupted: what is finished is kept, and the same command goes on from there\n"
+    )
+    assert command.run(out, "--run", "slow").returncode == 1  # another selection
+    assert command.run(out).returncode == 3
+    assert set(history(out)["run_id"].to_pylist()) == {"a", "b", "slow"}
+
+
+def test_a_terminal_shows_the_course_live(command: Command, project: Project, out: Path) -> None:
+    project.log("slow", steps(0, 20_000), finish=False)
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(leader, (24, 120))
+    with command.start(out, stderr=follower, stdout=subprocess.DEVNULL):
+        os.close(follower)
+        seen = b""
+        while part := _read(leader):
+            seen += part
+    os.close(leader)
+    assert b"rows/s" in seen
+    assert b"of 4 runs" in seen
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # the other end is closed
+        return b""
+
+
+def test_the_course_is_told_in_words() -> None:
+    course = Course(clock=lambda: 1000.0)
+    assert course.words == "listing runs, 0 requests"
+    for event in (
+        RunsFound(12),
+        RowsWanted("history", 10, 1000),
+        RunFinished("history", "a", 100),
+        RunFailed("history", "b", "no"),
+        Progress(1.0, 100, 1_000_000, 3, 1, 0, 0.0),
+        Progress(2.0, 300, 2_000_000, 5, 1, 1, 1012.0),
+    ):
+        course.add(event)
+    assert course.words == (
+        "history: 1 of 10 runs, 1 failed, 300 rows, 150 rows/s, 2.0 MB, 5 requests,"
+        " W&B asks to wait 12 s, about 5 s left"
+    )
+    assert course.share == 0.3

@@ -1,0 +1,254 @@
+"""What is written is read back, by whom people use, and compared with what was logged."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import UsageError
+from aiowandb.api.runs import Runs
+from aiowandb.export import Format
+
+from .conftest import Project, contents, history, steps
+
+pytestmark = pytest.mark.anyio
+
+LOGGED: list[dict[str, Any]] = [
+    {"_step": 0, "loss": 0.5, "note": 'say "hi", twice', "ok": True},
+    {"_step": 1, "loss": math.nan, "note": "two\r\nlines", "val": {"acc": 0.25}},
+    {"_step": 2, "loss": math.inf, "note": "", "image": {"_type": "image-file", "size": 1}},
+    {"_step": 10, "note": "=1+1", "bins": [1, 2]},
+]
+STEPS = [row["_step"] for row in LOGGED]
+LOSSES = [0.5, math.nan, math.inf, None]
+
+
+@pytest.fixture
+def logged(project: Project) -> Project:
+    project.log("a", LOGGED)
+    return project
+
+
+def same(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))
+
+
+async def test_pandas_polars_and_duckdb_read_the_parquet_dataset(
+    logged: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out)
+    frame = pd.read_parquet(out / "history")
+    assert frame["_step"].tolist() == STEPS
+    assert frame["note"].tolist() == [row["note"] for row in LOGGED]
+    polars = pl.read_parquet(out / "history" / "*.parquet")
+    assert all(map(same, polars["loss"].to_list(), LOSSES))
+    assert polars["val.acc"].to_list() == [None, 0.25, None, None]
+    found = duckdb.read_parquet(f"{out}/history/*.parquet").order("_step")
+    assert [row[0] for row in found.fetchall()] == ["a"] * 4
+    assert json.loads(frame["image"][2]) == LOGGED[2]["image"]
+
+
+async def test_parquet_has_row_groups_statistics_and_zstd(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 140_000))
+    await runs.export(out)
+    metadata = pq.read_metadata(out / "history" / "part-00000.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [
+        131_072,
+        140_000 - 131_072,
+    ]
+    step = metadata.row_group(0).column(metadata.schema.names.index("_step"))
+    assert (step.compression, step.statistics.min, step.statistics.max) == ("ZSTD", 0, 131_071)
+
+
+async def test_csv_is_read_back_by_everybody(logged: Project, runs: Runs, out: Path) -> None:
+    await runs.export(out, format="csv")
+    text = (out / "history.csv").read_bytes().decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["note"] for row in rows] == [row["note"] for row in LOGGED]
+    assert text.count("\r\n") == len(LOGGED) + 2  # one of them is in a note
+    frame = pd.read_csv(out / "history.csv")
+    assert frame["_step"].tolist() == STEPS
+    assert frame["loss"].tolist()[2] == math.inf
+    assert pl.read_csv(out / "history.csv")["_step"].to_list() == STEPS
+    found = duckdb.read_csv(str(out / "history.csv"), all_varchar=True).project("note")
+    assert found.fetchall()[3] == ("=1+1",)
+
+
+async def test_a_safe_csv_has_nothing_that_a_spreadsheet_would_run(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    cells = ["=cmd()", "+1", "-1", "@x", "\tx", "a=b"]
+    project.log("a", [{"_step": i, "=key": cell} for i, cell in enumerate(cells)])
+    await runs.export(out, format="csv", safe_csv=True)
+    with (out / "history.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["run_id", "_step", "'=key"]
+    assert [row[2] for row in rows] == ["'" + cell for cell in cells[:5]] + ["a=b"]
+
+
+async def test_json_lines_have_what_was_logged(logged: Project, runs: Runs, out: Path) -> None:
+    await runs.export(out, format="jsonl")
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert rows[0] == {"run_id": "a", **LOGGED[0]}
+    assert rows[1]["loss"] == "NaN"
+    assert rows[1]["val.acc"] == 0.25
+    assert rows[2]["image"] == LOGGED[2]["image"]
+    assert rows[3] == {"run_id": "a", **LOGGED[3]}
+    assert pd.read_json(out / "history.jsonl", lines=True)["_step"].tolist() == STEPS
+    (run,) = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
+    assert (run["run_id"], run["state"]) == ("a", "finished")
+
+
+async def test_arrow_files_are_read_back(logged: Project, runs: Runs, out: Path) -> None:
+    project = logged
+    project.log("b", steps(0, 10))
+    await runs.export(out, format="arrow")
+    with pa.memory_map(str(out / "history.arrow")) as file:
+        table = pa.ipc.open_file(file).read_all()
+    assert table["_step"].to_pylist() == [*STEPS, *range(10)]
+    assert pd.read_feather(out / "history.arrow")["run_id"].tolist() == ["a"] * 4 + ["b"] * 10
+    assert pl.read_ipc(out / "history.arrow")["_step"].to_list() == [*STEPS, *range(10)]
+
+
+async def test_the_long_layout_has_a_row_a_value(project: Project, runs: Runs, out: Path) -> None:
+    project.log("a", [{"_step": 0, "x": 1, "y": 0.5}, {"_step": 1, "y": math.nan}])
+    await runs.export(out, layout="long")
+    table = history(out)
+    assert table.schema.names == ["run_id", "_step", "key", "value"]
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+    assert rows[:2] == [("a", 0, "x", 1.0), ("a", 0, "y", 0.5)]
+    assert rows[2][:3] == ("a", 1, "y")
+    assert len(rows) == 3
+
+
+async def test_values_of_many_kinds_are_json_in_the_long_layout(
+    logged: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, layout="long")
+    values = {(row["_step"], row["key"]): row["value"] for row in history(out).to_pylist()}
+    assert values[0, "loss"] == "0.5"
+    assert values[0, "note"] == json.dumps(LOGGED[0]["note"])
+    assert json.loads(values[2, "image"]) == LOGGED[2]["image"]
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+async def test_split_gives_each_run_its_file(
+    project: Project, runs: Runs, out: Path, format: Format
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 3))
+    await runs.export(out, format=format, split="run")
+    assert contents(out).keys() == {
+        f"runs.{format}",
+        f"history/a.{format}",
+        f"history/b.{format}",
+    }
+    project.log("c", steps(0, 3))
+    project.delete("a")
+    before = (out / f"history/b.{format}").stat().st_mtime_ns
+    await runs.export(out, format=format, split="run")
+    assert (out / f"history/b.{format}").stat().st_mtime_ns == before
+    assert contents(out).keys() == {
+        f"runs.{format}",
+        f"history/b.{format}",
+        f"history/c.{format}",
+    }
+
+
+async def test_keys_choose_rows_and_columns_by_name_or_glob(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", [{"_step": 0, "x": 1}, {"_step": 1, "val/y": 2}, {"_step": 2, "z": 3}])
+    await runs.export(out, keys=["x", "val/*"])
+    assert history(out).to_pylist() == [
+        {"run_id": "a", "_step": 0, "val/y": None, "x": 1.0},
+        {"run_id": "a", "_step": 1, "val/y": 2.0, "x": None},
+    ]
+
+
+async def test_columns_can_be_left_out(project: Project, runs: Runs, out: Path) -> None:
+    project.log("a", steps(0, 2, big="x"))
+    await runs.export(out, exclude=["b*", "_timestamp"])
+    assert history(out).schema.names == ["run_id", "_step", "loss"]
+
+
+async def test_steps_can_be_bounded_also_when_a_run_goes_on(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 10), finish=False)
+    await runs.export(out, min_step=5, max_step=15)
+    assert history(out)["_step"].to_pylist() == list(range(5, 10))
+    project.log("a", steps(10, 20), finish=False)
+    await runs.export(out, min_step=5, max_step=15)
+    assert history(out)["_step"].to_pylist() == list(range(5, 15))
+
+
+async def test_a_sample_of_each_run(project: Project, runs: Runs, out: Path) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 1000))
+    await runs.export(out, samples=10)
+    assert history(out)["run_id"].to_pylist() == ["a"] * 10 + ["b"] * 10
+    assert (await runs.export(out, samples=10)).requests == 1
+
+
+async def test_system_metrics_are_a_table_of_their_own(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 3))
+        project.log_system(name, [{"_timestamp": 1.0 + i, "system.cpu": 50.0} for i in range(4)])
+    await runs.export(out, what=["system"])
+    table = pq.read_table(out / "system")
+    assert table.schema.names == ["run_id", "_timestamp", "system.cpu"]
+    assert table["_timestamp"].to_pylist() == [1.0, 2.0, 3.0, 4.0] * 2
+    assert (await runs.export(out, what=["system"])).requests == 1
+
+
+async def test_a_key_that_is_called_like_our_column_keeps_its_values(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", [{"_step": 0, "run_id": "mine"}])
+    await runs.export(out)
+    assert history(out).to_pylist() == [{"run_id": "a", "_step": 0, "run_id_logged": "mine"}]
+
+
+async def test_names_that_differ_by_a_literal_dot_only_are_told_apart(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", [{"_step": 0, "val.acc": 1.0, "val": {"acc": 2.0}}], finish=False)
+    await runs.export(out)
+    assert history(out).to_pylist() == [
+        {"run_id": "a", "_step": 0, "val.acc": 2.0, r"val\.acc": 1.0}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"format": "xml"}, "format: 'xml' is not one of parquet, csv, jsonl, arrow"),
+        ({"what": ["logs"]}, "what: 'logs' is not one of runs, history, system"),
+        ({"layout": "tall"}, "layout: 'tall' is not one of wide, long"),
+        ({"split": "day"}, "split: 'day' is not one of run"),
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"keys": "loss"}, "keys must be specified in a list"),
+    ],
+)
+async def test_wrong_options_are_refused_before_anything_is_sent(
+    runs: Runs, out: Path, wrong: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        await runs.export(out, **wrong)
+    assert not out.exists()

@@ -1,0 +1,150 @@
+"""Rows to a sink of one's own, to the standard output, and what is told meanwhile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import ExportError, UsageError
+from aiowandb.api.runs import Runs
+from aiowandb.export import (
+    ExportEvent,
+    FileFinished,
+    Progress,
+    RowsWanted,
+    RunFailed,
+    RunFinished,
+    RunsFound,
+    RunStarted,
+)
+
+from .conftest import Project, Server, steps
+
+pytestmark = pytest.mark.anyio
+
+
+class Collecting:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.closed = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        assert not self.closed
+        self.batches.append(batch)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def test_a_sink_gets_the_history_run_by_run(project: Project, runs: Runs) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 3))
+    sink = Collecting()
+    result = await runs.export(sink)
+    table = pa.Table.from_batches(sink.batches)
+    assert table["run_id"].to_pylist() == ["a"] * 3 + ["b"] * 3
+    assert (sink.closed, result.rows, result.files) == (1, 6, ())
+
+
+async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) -> None:
+    project.log("a", steps(0, 3))
+    sink = Collecting()
+    await runs.export(sink, what=["runs"])
+    assert sink.batches[0]["run_id"].to_pylist() == ["a"]
+
+
+async def test_a_sink_takes_one_table(runs: Runs) -> None:
+    with pytest.raises(UsageError, match="one table, not runs and history"):
+        await runs.export(Collecting(), what=["runs", "history"])
+
+
+async def test_a_sink_that_fails_ends_the_export_with_its_own_error(
+    project: Project, runs: Runs
+) -> None:
+    project.log("a", steps(0, 3))
+    sink = Collecting()
+    sink.closed = 1
+    with pytest.raises(AssertionError):
+        await runs.export(sink)
+    assert sink.closed == 2
+
+
+async def test_a_sink_is_told_of_columns_that_come_late(
+    project: Project, runs: Runs, server: Server
+) -> None:
+    project.log("a", steps(0, 3))
+    project.log("b", steps(0, 3, late=1))
+    server.forgets = {"late"}
+    sink = Collecting()
+    await runs.export(sink)
+    assert [batch.num_columns for batch in sink.batches] == [4, 5]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "arrow", "parquet"])
+async def test_stdout_gets_one_stream(
+    project: Project, runs: Runs, capsysbinary: pytest.CaptureFixture[bytes], format: Any
+) -> None:
+    project.log("a", steps(0, 3))
+    await runs.export("-", format=format)
+    written = pa.BufferReader(text := capsysbinary.readouterr().out)
+    if format == "csv":
+        assert pa_csv.read_csv(written)["_step"].to_pylist() == [0, 1, 2]
+    elif format == "jsonl":
+        lines = text.splitlines()
+        assert [json.loads(line)["_step"] for line in lines] == [0, 1, 2]
+    elif format == "arrow":
+        assert pa.ipc.open_stream(written).read_all()["_step"].to_pylist() == [0, 1, 2]
+    else:
+        assert pq.read_table(written)["_step"].to_pylist() == [0, 1, 2]
+
+
+async def test_a_header_that_is_out_cannot_take_a_new_column(
+    project: Project, runs: Runs, server: Server, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    project.log("a", steps(0, 3, late=1))
+    server.forgets = {"late"}
+    with pytest.raises(ExportError, match=r"not announced \(late\).*Export into a folder"):
+        await runs.export("-", format="csv")
+
+
+async def test_events_tell_the_course_of_an_export(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 3), finish=False)
+    server.poisoned, server.failures = {"b"}, 2  # with the others, then alone
+    events: list[ExportEvent] = []
+    result = await runs.export(out, on_event=events.append)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert (progress[-1].rows, progress[-1].requests) == (6, result.requests)
+    (failed,) = [event for event in events if isinstance(event, RunFailed)]
+    assert failed.run == "b"
+    (file, again) = [event for event in events if isinstance(event, FileFinished)]
+    assert (file.file, file.rows, again.rows) == ("history/part-00000.parquet", 3, 6)
+    told = [e for e in events if not isinstance(e, Progress | RunFailed | FileFinished)]
+    assert told == [
+        RunsFound(2),
+        RowsWanted("history", 2, 6),
+        RunStarted("history", "a"),
+        RunFinished("history", "a", 3),
+        RunStarted("history", "b"),
+        RowsWanted("history", 1, 3),
+        RunStarted("history", "b"),
+        RunFinished("history", "b", 3),
+    ]
+
+
+def test_an_event_is_json_that_says_what_it_is() -> None:
+    event = RunFinished("history", "a", 3)
+    text = msgspec.json.encode(event)
+    assert json.loads(text)["event"] == "run_finished"
+    assert msgspec.json.decode(text, type=ExportEvent) == event
