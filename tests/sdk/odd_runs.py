@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from aiowandb.local import RunChanges, Store
 from aiowandb.wire import lenient
 
+Row = dict[str, Any]
 KEYS = ["train/loss", "val.acc"]
 
 
@@ -33,8 +34,15 @@ deep_values = st.recursive(
 mappings = st.dictionaries(names, deep_values, max_size=5)
 
 
+losses: st.SearchStrategy[Row] = st.fixed_dictionaries({"train/loss": st.floats()})
+accuracies = st.fixed_dictionaries({"val": st.fixed_dictionaries({"acc": st.floats(0, 1)})})
+asked_for: st.SearchStrategy[Row] = (
+    st.just({}) | losses | st.builds(lambda loss, acc: loss | acc, losses, accuracies)
+)
+
+
 @st.composite
-def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+def rows(draw: st.DrawFn) -> list[Row]:
     """Rows with gaps between their steps, most of which have what is asked for by name."""
     step, drawn = draw(st.sampled_from([0, 0, 5, 61_010])), []
     for odd in draw(st.lists(mappings, max_size=12)):
@@ -43,9 +51,6 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     return drawn
 
 
-losses = st.fixed_dictionaries({"train/loss": st.floats()})
-accuracies = st.fixed_dictionaries({"val": st.fixed_dictionaries({"acc": st.floats(0, 1)})})
-asked_for = st.just({}) | losses | st.builds(lambda loss, acc: loss | acc, losses, accuracies)
 odd_runs = st.builds(
     OddRun, mappings, mappings, st.lists(texts.filter(bool), max_size=2), rows(), st.booleans()
 )
