@@ -56,6 +56,11 @@ __all__ = [
 class AiowandbError(Exception):
     """The root: catch this to catch everything that aiowandb raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not through `__init__`, which may take more than the message: a pool of processes
+        # that cannot unpickle an exception breaks down.
+        return _restored, (type(self), self.args), self.__dict__
+
 
 class UsageError(AiowandbError):
     """The call itself is wrong; nothing was sent. The message says what to change."""
@@ -174,3 +179,9 @@ class GraphQLError(CommError):
         super().__init__(message, **facts)
         self.data = data
         self.may_pass = may_pass
+
+
+def _restored(kind: type[AiowandbError], args: tuple[Any, ...]) -> AiowandbError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error

@@ -34,6 +34,8 @@ async def test_runs_are_found_by_their_place(api: AsyncApi, sample: Sample) -> N
     assert (await runs[-1]).id == ids[-1]
     assert [run.id for run in await runs[1:6:2]] == ids[1:6:2]
     assert [run.id for run in await runs[-2:]] == ids[-2:]
+    for wanted in (slice(None, None, -1), slice(3, None, -1), slice(-2, None, -2), slice(1, -1)):
+        assert [run.id for run in await runs[wanted]] == ids[wanted]
     assert await runs[3:3] == []
     for beyond in (RUNS, -RUNS - 1):
         with pytest.raises(IndexError, match=f"there are {RUNS} of them, and none at {beyond}"):
