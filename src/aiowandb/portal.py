@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from typing import NoReturn, ParamSpec, TypeVar
 
 import anyio
@@ -84,7 +84,8 @@ class Portal:
             while not isinstance(item := self._call(advance), _End):
                 yield item
         finally:
-            self._call(items.aclose)
+            with suppress(UsageError):  # closed before this, and the items with it
+                self._call(items.aclose)
 
     def close(self) -> None:
         """Leave what was kept open and stop the loop."""
