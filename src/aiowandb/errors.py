@@ -18,6 +18,7 @@
          ├─ ConflictError      what is to be written was changed at W&B meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
+         │   └─ TooLargeError  more bytes came than may
          └─ GraphQLError       the answer came with `errors`
 
 A `CommError` keeps the original exception in `exc` and what is known of the
@@ -49,6 +50,7 @@ __all__ = [
     "ServerError",
     "StoreError",
     "TimeoutError",
+    "TooLargeError",
     "UsageError",
 ]
 
@@ -165,6 +167,10 @@ class RateLimitError(CommError):
 
 class ServerError(CommError):
     """The server failed, or answered something that is not W&B's protocol."""
+
+
+class TooLargeError(ServerError):
+    """More bytes came, or were announced, than may. It was stopped there."""
 
 
 class GraphQLError(CommError):

@@ -269,6 +269,8 @@ async def test_a_summary_follows_what_define_metric_asked_for() -> None:
     )
     rows.add({"loss": 0.4, "x": 1, "y": {"a": 1}}, None)
     rows.add({"loss": 0.7, "y": {"b": 2}}, None)
+    rows.add({"loss": None}, None)
+    rows.add({"loss": "diverged"}, None)
     assert '"loss":{"min":0.4,"max":0.9}' in summary_after(rows)
     assert '"y":{"a":1,"b":2}' in summary_after(rows)
     assert '"x"' not in summary_after(rows)

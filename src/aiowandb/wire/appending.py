@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -116,7 +117,8 @@ def _summarise(summary: dict[str, Any], key: str, value: Any, modes: frozenset[i
     kept: dict[str, Any] = dict(before) if isinstance(before, dict) else {}
     for mode, name in _MODES.items():
         if mode in modes:
-            kept[name] = _MERGE[name](kept.get(name, value), value)
+            with suppress(TypeError):  # what cannot be compared is neither least nor most
+                kept[name] = _MERGE[name](kept.get(name, value), value)
     summary[key] = kept
 
 
