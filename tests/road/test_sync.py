@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import anyio
 import httpx
@@ -86,7 +88,7 @@ def test_a_loop_that_was_left_open_ends_with_its_api(sample: Sample) -> None:
     with Api.local(sample.folder) as api:
         rows = api.runs(sample.path)[0].scan_history()
         next(rows)
-    rows.close()
+    cast("Generator[object]", rows).close()
 
 
 def test_closing_ends_the_thread(sample: Sample) -> None:
