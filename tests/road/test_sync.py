@@ -86,7 +86,7 @@ def test_a_loop_that_was_left_open_ends_with_its_api(sample: Sample) -> None:
     with Api.local(sample.folder) as api:
         rows = api.runs(sample.path)[0].scan_history()
         next(rows)
-    rows.close()
+    del rows
 
 
 def test_closing_ends_the_thread(sample: Sample) -> None:
@@ -114,7 +114,7 @@ def test_rows_that_were_not_read_to_the_end_go_quietly(sample: Sample) -> None:
     with Api.local(sample.folder) as api:
         rows = api.runs(sample.path)[0].scan_history()
         assert next(rows)["_step"] == 0
-    rows.close()  # type: ignore[attr-defined]
+    del rows
 
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)"])
