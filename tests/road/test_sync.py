@@ -110,13 +110,6 @@ def test_a_client_that_is_forgotten_ends_its_thread(sample: Sample) -> None:
     assert not thread.is_alive()
 
 
-def test_rows_that_were_not_read_to_the_end_go_quietly(sample: Sample) -> None:
-    with Api.local(sample.folder) as api:
-        rows = api.runs(sample.path)[0].scan_history()
-        assert next(rows)["_step"] == 0
-    del rows
-
-
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)"])
 def test_a_script_that_closes_nothing_ends(sample: Sample, end: str) -> None:
     script = (
