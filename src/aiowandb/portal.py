@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Generic, NoReturn, ParamSpec, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -113,11 +113,13 @@ class _Loop:
         return self._kept_open.enter_context(self._running().wrap_async_context_manager(context))
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
-        under_way = self._running().start_task_soon(function)
+        portal = self._running()
+        call = _Call(function)
         try:
-            return under_way.result()
-        finally:
-            under_way.cancel()  # if the wait for it was interrupted
+            return portal.start_task_soon(call.run).result()
+        except (KeyboardInterrupt, SystemExit):
+            portal.start_task_soon(call.leave)
+            raise
 
     def stop(self) -> None:
         atexit.unregister(self.stop)
@@ -143,6 +145,26 @@ class _Loop:
         if self._portal is None:
             raise UsageError("This Api is closed.")
         return self._portal
+
+
+class _Call(Generic[T]):
+    """A call that can be left at any moment, also before it is known to have begun."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._scope: anyio.CancelScope | None = None
+        self._is_left = False
+
+    async def run(self) -> T:
+        with anyio.CancelScope() as self._scope:
+            if not self._is_left:
+                return await self._function()
+        raise UsageError("This call was left.")
+
+    async def leave(self) -> None:
+        self._is_left = True
+        if self._scope:
+            self._scope.cancel()
 
 
 class _End:
