@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import msgspec
 import psutil
 
 from benchmarks.contenders.clock import Cost, Job
+from benchmarks.written import Written, written
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +59,7 @@ class Sample(msgspec.Struct, frozen=True):
     """One contender's job, done once."""
 
     cost: Cost
+    written: Written
     traffic: Traffic
 
 
@@ -101,31 +102,33 @@ def race(setting: Setting, contenders: Sequence[Contender], rounds: int) -> Samp
             start = number % len(contenders)
             for contender in (*contenders[start:], *contenders[:start]):
                 before = server.traffic()
-                cost = run(contender.module, contender.job, server.url, setting.runs)
-                samples[contender.name].append(Sample(cost, server.traffic().since(before)))
+                cost, files = run(contender, server.url, setting.runs)
+                sample = Sample(cost, files, server.traffic().since(before))
+                samples[contender.name].append(sample)
     return samples
 
 
-def run(module: str, job: str, url: str, runs: int) -> Cost:
-    """A contender in a new process, with a home, a cache and a working directory of its own."""
+def run(contender: Contender, url: str, runs: int) -> tuple[Cost, Written]:
+    """The job in a new process, with a home, a cache and a working directory of its own."""
     with TemporaryDirectory(prefix="aiowandb-bench-") as home:
         folder = Path(home, "out")
         folder.mkdir()
-        asked = msgspec.json.encode(Job(job, url, str(folder), runs)).decode()
+        asked = msgspec.json.encode(Job(contender.job, url, str(folder), runs)).decode()
         done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.contenders.{module}", asked],
+            [sys.executable, "-m", f"benchmarks.contenders.{contender.module}", asked],
             cwd=home,
             env=_environment(Path(home), url),
             capture_output=True,
             text=True,
         )
-    if done.returncode:
-        raise RuntimeError(f"{module} {job} failed:\n{done.stdout}\n{done.stderr}")
-    return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Cost)
+        if done.returncode:
+            raise RuntimeError(f"{contender.name} failed:\n{done.stdout}\n{done.stderr}")
+        cost = msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Cost)
+        return cost, written(folder)
 
 
 def _environment(home: Path, url: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not re.match("WANDB_", name)}
+    kept = {n: value for n, value in os.environ.items() if not n.startswith("WANDB_")}
     return kept | {
         "PYTHONPATH": str(ROOT),
         "HOME": str(home),

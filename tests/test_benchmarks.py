@@ -13,6 +13,7 @@ from benchmarks.figures import Costs, Figure
 from benchmarks.plot import write_plot
 from benchmarks.rounds import Sample, Setting, Traffic
 from benchmarks.scenes import SCENES
+from benchmarks.written import Written
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,7 +31,9 @@ def test_every_scene_can_be_measured(scene: str, tmp_path: Path) -> None:
 
 def test_the_latency_scene_becomes_a_picture(tmp_path: Path) -> None:
     cost = Cost(wall=2.0, cpu=1.0, peak_memory=0, rows=1000)
-    samples = {"aiowandb": [Sample(cost, Traffic(api=1, refused=0, downloads=1, bytes=1))]}
+    samples = {
+        "aiowandb": [Sample(cost, Written(), Traffic(api=1, refused=0, downloads=1, bytes=1))]
+    }
     near = Setting(runs=1, rows=1000)
     costs = [Costs("latency", setting, samples) for setting in (near, near.at(0.05))]
     write_plot(costs, tmp_path / "picture.png")

@@ -33,7 +33,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What it took, from after the imports to the finished job; bytes and seconds."""
+    """What it took, from after the imports to the finished job; bytes and seconds.
+
+    `peak_memory` adds up the peaks of the processes.
+    """
 
     wall: float
     cpu: float
@@ -65,13 +68,21 @@ def report(work: Callable[[], Outcome]) -> None:
 
 def _cpu() -> float:
     # Children that were waited for are in the times of their parent already.
-    this = psutil.Process()
-    return sum(sum(p.cpu_times()[:4]) for p in (this, *this.children(recursive=True)))
+    return sum(sum(process.cpu_times()[:4]) for process in _processes())
 
 
 def _peak_memory() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count the harness, too, that this was forked from
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if not Path("/proc/self/status").exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # getrusage would count the harness, too, that this process was forked from.
+    return sum(_high_water_mark(process.pid) for process in _processes())
+
+
+def _high_water_mark(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def _processes() -> list[psutil.Process]:
+    this = psutil.Process()
+    return [this, *this.children(recursive=True)]

@@ -11,6 +11,7 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
+    FragmentSpreadNode,
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
@@ -107,8 +108,8 @@ class _Writer:
                 yield node
             elif isinstance(node, InlineFragmentNode):
                 yield from self._selected(node.selection_set)
-            else:
-                yield from self._selected(self._fragments[node.name.value].selection_set)  # type: ignore[attr-defined]
+            elif isinstance(node, FragmentSpreadNode):
+                yield from self._selected(self._fragments[node.name.value].selection_set)
 
     def _arguments(self, node: FieldNode) -> dict[str, Any]:
         return {

@@ -86,11 +86,16 @@ def _costs(
     scene: str, setting: Setting, contenders: tuple[Contender, ...], effort: Effort
 ) -> Costs:
     samples = race(setting, contenders, effort.rounds)
-    _check_rows(samples, setting.runs * setting.rows)
+    _check_files(samples, setting.runs * setting.rows)
     return Costs(scene, setting, samples)
 
 
-def _check_rows(samples: Samples, rows: int) -> None:
+def _check_files(samples: Samples, rows: int) -> None:
+    """Nobody wins by writing less, or something else."""
+    ours = samples[OURS.name][0].written
     for name, found in samples.items():
-        if any(sample.cost.rows != rows for sample in found):
-            raise RuntimeError(f"{name} wrote {found[0].cost.rows:,} rows instead of {rows:,}")
+        for sample in found:
+            if sample.written.rows != rows or not sample.written.agrees(ours):
+                raise RuntimeError(
+                    f"{name} wrote {sample.written} instead of {rows:,} rows, {ours}"
+                )

@@ -22,6 +22,7 @@ from aiowandb.errors import (
     ServerError,
     StoreError,
     TimeoutError,
+    TooLargeError,
     UsageError,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "ServerError",
     "StoreError",
     "TimeoutError",
+    "TooLargeError",
     "UsageError",
     "__version__",
 ]

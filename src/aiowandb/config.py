@@ -7,9 +7,11 @@ that of the user. Credentials have an order of their own, see `keys`.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -77,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             http_timeout=_positive(
                 "WANDB_HTTP_TIMEOUT", found("http_timeout"), defaults.http_timeout
             ),
-            max_concurrency=int(
+            max_concurrency=math.ceil(
                 _positive("max_concurrency", max_concurrency, defaults.max_concurrency)
             ),
             max_rate=None if max_rate is None else _positive("max_rate", max_rate, 0.0),
@@ -103,11 +105,17 @@ def app_url(base_url: str) -> str:
 
 
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host or " " in url:
+    if "@" in url:
+        # It may hold a password and is not shown.
+        raise UsageError(f"The base URL holds no user: write it like {DEFAULT_BASE_URL}.")
+    scheme, host = "", ""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.port != 0:
+            scheme, host = parts.scheme, parts.hostname or ""
+    if scheme not in ("http", "https") or not host or " " in url:
         raise UsageError(f"The base URL {url!r} is not one: write it like {DEFAULT_BASE_URL}.")
-    if f".{host}".endswith(".wandb.ai") and (parts.scheme == "http" or "api." not in host):
+    if f".{host}".endswith(".wandb.ai") and (scheme == "http" or "api." not in host):
         raise UsageError(f"{url} is no base URL of W&B's cloud: that is {DEFAULT_BASE_URL}.")
     return url.rstrip("/")
 

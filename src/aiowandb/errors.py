@@ -18,6 +18,7 @@
          ├─ ConflictError      what is to be written was changed at W&B meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
+         │   └─ TooLargeError  more bytes came than may
          └─ GraphQLError       the answer came with `errors`
 
 A `CommError` keeps the original exception in `exc` and what is known of the
@@ -49,12 +50,18 @@ __all__ = [
     "ServerError",
     "StoreError",
     "TimeoutError",
+    "TooLargeError",
     "UsageError",
 ]
 
 
 class AiowandbError(Exception):
     """The root: catch this to catch everything that aiowandb raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not through `__init__`, which may take more than the message: a pool of processes
+        # that cannot unpickle an exception breaks down.
+        return _restored, (type(self), self.args), self.__dict__
 
 
 class UsageError(AiowandbError):
@@ -162,6 +169,10 @@ class ServerError(CommError):
     """The server failed, or answered something that is not W&B's protocol."""
 
 
+class TooLargeError(ServerError):
+    """More bytes came, or were announced, than may. It was stopped there."""
+
+
 class GraphQLError(CommError):
     """The answer came with `errors`; `data` holds what came beside them.
 
@@ -174,3 +185,9 @@ class GraphQLError(CommError):
         super().__init__(message, **facts)
         self.data = data
         self.may_pass = may_pass
+
+
+def _restored(kind: type[AiowandbError], args: tuple[Any, ...]) -> AiowandbError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error

@@ -90,6 +90,17 @@ def test_a_type_is_given_up_where_runs_have_little_in_common() -> None:
     assert decoder._shape is None or len(decoder._shape) <= 2_000
 
 
+def test_a_key_with_a_dot_and_a_nested_one_of_that_name_are_both_there() -> None:
+    decoder = RowDecoder()
+    page = ['{"_step":0,"val.acc":1,"val":{"acc":2}}', '{"_step":1,"val.acc":3,"val":{"acc":4}}']
+    for _ in range(2):
+        assert decoder.batch(page).to_pydict() == {
+            "_step": [0, 1],
+            r"val\.acc": [1, 3],
+            "val.acc": [2, 4],
+        }
+
+
 @pytest.mark.parametrize("text", ["[1]", "3", '"x"', '{"_step": "a"}'])
 def test_rows_that_are_none_are_an_error_of_the_server(text: str) -> None:
     with pytest.raises(ServerError):

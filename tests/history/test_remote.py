@@ -70,6 +70,7 @@ def content() -> bytes:
         {"_step": np.arange(ROWS)}
         | dict(zip(names, noise.T, strict=True))
         | {"val": [{"acc": i} for i in range(ROWS)], "list": [[i] for i in range(ROWS)]}
+        | {"media": [{"_type": "image-file", "path": f"{i}.png"} for i in range(ROWS)]}
     )
     file = io.BytesIO()
     pq.write_table(table, file, row_group_size=5_000, use_dictionary=False)
@@ -86,6 +87,7 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
     [
         Selection(),
         Selection(keys=("metric/3", "val.acc")),
+        Selection(keys=("media",)),
         Selection(keys=("list",), min_step=12_345, max_step=12_400),
         Selection(exclude=("metric/*",)),
     ],

@@ -43,10 +43,10 @@ async def test_a_key_may_come_as_basic_or_bearer(client: Client, store: Store) -
 
 
 async def test_keys_given_at_the_start_belong_to_the_local_user(store: Store) -> None:
-    create_app(store, keys=["k" * 40])
-    user = Access(store).user(basic("k" * 40))
+    user = Access(store, keys=["k" * 40]).user(basic("k" * 40))
     assert user is not None
     assert user.username == "local"
+    assert Access(store).user(basic("k" * 40)) is None, "they are not stored"
 
 
 async def test_open_access_makes_users_at_first_sight(store: Store) -> None:

@@ -204,6 +204,12 @@ def same_value(sent: Any, read: Any) -> bool:
     return bool(sent == read)
 
 
+def test_a_boolean_among_numbers_stays_one(store: Store, run: Run) -> None:
+    store.history.append(run, [json.dumps({"_step": 0, "x": [0.5, False]})])
+    store.finish(run)
+    assert exported(store, run)["x"].to_pylist() == ["[0.5,false]"]
+
+
 def test_media_come_back_as_objects_where_they_are_alike(store: Store, run: Run) -> None:
     alike = {"_type": "histogram", "values": [1, 2], "bins": [0.5, 1, 2]}
     rows = [

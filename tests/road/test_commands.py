@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import Api
+from aiowandb.cli.serve import serve
 from aiowandb.local import RunChanges, Store
 
 from .conftest import ROWS, RUNS, Sample
@@ -139,3 +140,9 @@ def test_serve_says_where_it_listens_and_stops_when_told(sample: Sample, stop: i
             assert api.runs(sample.path).count() == RUNS
         server.send_signal(stop)
         assert server.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("text", ["5", "5/s", "5.0/s"])
+def test_a_rate_may_say_what_it_is_a_rate_of(text: str) -> None:
+    context = serve.make_context("serve", ["--rate-limit", text])
+    assert context.params["rate_limit"] == 5

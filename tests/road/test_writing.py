@@ -96,6 +96,17 @@ async def test_many_rows_go_out_in_few_requests(api: AsyncApi, run: Run) -> None
     assert len(await rows_of(run)) == 2503
 
 
+async def test_tasks_may_add_rows_side_by_side(run: Run) -> None:
+    async def add() -> None:
+        for n in range(700):
+            await log({"n": n})
+
+    async with run.append() as log, anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(add)
+    assert len(await rows_of(run)) == 3 + 4 * 700
+
+
 async def test_rows_are_not_doubled_when_answers_get_lost(tmp_path: Path) -> None:
     class LosesAnswers:
         """Does what it is asked, and then breaks the connection, every second time."""
@@ -163,6 +174,18 @@ async def test_only_what_changed_is_sent_and_wandbs_own_part_is_kept(tmp_path: P
         assert found.raw_config["_wandb"] == {"value": {"t": {"1": 2}}}
         assert (found.tags, found.name, found.notes) == (["best"], "renamed", "as they were")
         assert found.summary["acc"] == 0.9
+
+
+async def test_a_run_that_was_listed_in_part_can_be_changed_and_shown(
+    api: AsyncApi, run: Run
+) -> None:
+    listed = await api.runs(include=[])[0]
+    listed.tags.append("kept")
+    await listed.update()
+    again = await api.run("r1")
+    assert "kept" in again.tags
+    assert again.config == run.config
+    assert "config" not in (await api.runs(include=[])[0])._repr_html_()
 
 
 async def test_nothing_changed_sends_nothing(api: AsyncApi, run: Run) -> None:
@@ -246,6 +269,8 @@ async def test_a_summary_follows_what_define_metric_asked_for() -> None:
     )
     rows.add({"loss": 0.4, "x": 1, "y": {"a": 1}}, None)
     rows.add({"loss": 0.7, "y": {"b": 2}}, None)
+    rows.add({"loss": None}, None)
+    rows.add({"loss": "diverged"}, None)
     assert '"loss":{"min":0.4,"max":0.9}' in summary_after(rows)
     assert '"y":{"a":1,"b":2}' in summary_after(rows)
     assert '"x"' not in summary_after(rows)

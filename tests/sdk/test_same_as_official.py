@@ -9,102 +9,86 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aiowandb import Api
-from aiowandb.local import RunChanges, Store, build_sample, create_app, serve_in_thread
-from aiowandb.wire import lenient
+from aiowandb.local import Store, build_sample, create_app, serve_in_thread
 from aiowandb.wire.dotted import flattened
+from tests.sdk.odd_runs import KEYS, OddRun, odd_runs, write
+from tests.sdk.reading import Told, read_project
 
 pytestmark = pytest.mark.sdk
 
-KEYS = ["train/loss", "val.acc"]
-Told = dict[str, Any]
+
+class Both:
+    """Both clients, reading from one embedded W&B."""
+
+    def __init__(self, store: Store, official: subprocess.Popen[str], ours: Api) -> None:
+        self.store = store
+        self._official = official
+        self._ours = ours
+        self._projects = 0
+
+    def agree_on(self, runs: Sequence[OddRun], keys: Sequence[str] = KEYS) -> None:
+        self._projects += 1
+        write(self.store, f"odd-{self._projects}", runs)
+        self.agree_on_project(f"local/odd-{self._projects}", keys)
+
+    def agree_on_project(self, project: str, keys: Sequence[str] = KEYS) -> None:
+        theirs = self._read_officially(project, keys)
+        mine = read_project(self._ours, project, keys)
+        assert theirs[0] == mine[0]
+        assert len(theirs) == len(mine)
+        for told, found in zip(theirs[1:], mine[1:], strict=True):
+            for name, value in expected(told, keys).items():
+                own = found[name]
+                if name in ("history", "system", "scan"):
+                    own = [without_nones(row) for row in own]
+                assert same(value, own), (told["id"], name, value, own)
+
+    def _read_officially(self, project: str, keys: Sequence[str]) -> list[Any]:
+        assert self._official.stdin
+        assert self._official.stdout
+        print(json.dumps([project, keys]), file=self._official.stdin, flush=True)
+        answer = self._official.stdout.readline()
+        assert answer, "the official client has ended"
+        read: list[Any] = json.loads(answer)
+        return read
 
 
-def make_odd_runs(store: Store, number: int) -> None:
-    """Runs that nobody would log on purpose, and that somebody has."""
-    chance = random.Random(5)
-    user = store.accounts.ensure_user("local")
-    project, _ = store.projects.ensure("local", "sample")
-    for n in range(number):
-        config = {f"k{i}": {"value": odd_value(chance, 2)} for i in range(4)}
-        tags = ["ünï", "two words"][: n % 3]
-        changes = RunChanges(config=lenient.dumps(config), tags=tags, user_id=user.id)
-        run, _ = store.runs.upsert(project, f"odd-{n}", changes)
-        step, lines = 0, []
-        for _ in range(chance.choice([0, 1, 5, 60])):
-            row: Told = {"_step": step, "train/loss": chance.random()}
-            if chance.random() < 0.5:
-                row["val"] = {"acc": chance.random(), "deep": {"er": chance.randint(0, 9)}}
-            if chance.random() < 0.3:
-                row[f"k{chance.randint(0, 3)}"] = odd_value(chance, 1)
-            lines.append(lenient.dumps(row))
-            step += chance.choice([1, 1, 1, 7])
-        store.history.append(run, lines)
-        if n % 4:
-            store.finish(run, exit_code=n % 2)
-
-
-def odd_value(chance: random.Random, depth: int) -> Any:
-    plain = [1, -(2**40), 0.5, math.nan, math.inf, True, None, "", "NaN", "naïve ☃", [1, 2.5]]
-    if depth and chance.random() < 0.3:
-        return {chance.choice("abc"): odd_value(chance, depth - 1) for _ in range(2)}
-    return chance.choice(plain)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+@pytest.fixture(scope="module", params=["parquet", "json", "mixed"])
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("wandb")
-    with Store.open(folder) as store:
-        build_sample(store, runs=4, rows=80)
-        make_odd_runs(store, 16)
-    return Store.open(folder)
+    with (
+        Store.open(folder) as store,
+        serve_in_thread(create_app(store, history=request.param)) as url,
+        Api(store.local_key, base_url=url) as ours,
+    ):
+        official = subprocess.Popen(
+            [sys.executable, "-m", "tests.sdk.official_reader"],
+            cwd=Path(__file__).parents[2],
+            env=os.environ
+            | {"WANDB_BASE_URL": url, "WANDB_API_KEY": store.local_key}
+            | {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": str(folder / "cache")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with official:
+            yield Both(store, official, ours)
 
 
-def official(url: str, key: str, cache: Path) -> list[Any]:
-    reader = Path(__file__).with_name("official_reader.py")
-    done = subprocess.run(
-        [sys.executable, reader, "local/sample", *KEYS],
-        capture_output=True,
-        text=True,
-        env=os.environ
-        | {"WANDB_BASE_URL": url, "WANDB_API_KEY": key}
-        | {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": str(cache)},
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def ours(url: str, key: str) -> list[Any]:
-    with Api(key, base_url=url) as api:
-        runs = api.runs("local/sample", order="+created_at", per_page=7)
-        return [[len(runs), [run.id for run in runs[2:5]]], *map(read, runs)]
-
-
-def read(run: Any) -> Told:
-    attributes = (
-        "id name state tags group job_type notes commit path url rawconfig config"
-        " system_metrics lastHistoryStep username storage_id sweep_name"
-    )
-    told = {name: getattr(run, name) for name in attributes.split()}
-    told["summary"] = run.summary._json_dict
-    told["history"] = run.history(samples=10, pandas=False)
-    told["history_keys"] = run.history(samples=10, keys=KEYS[:1], pandas=False)
-    told["system"] = run.history(samples=5, stream="system", pandas=False)
-    told["scan"] = list(run.scan_history())
-    told["scan_keys"] = list(run.scan_history(keys=KEYS))
-    told["scan_part"] = [row["_step"] for row in run.scan_history(min_step=3, max_step=40)]
-    return told
-
-
-def expected(told: Told) -> Told:
+def expected(told: Told, keys: Sequence[str]) -> Told:
     """What ours should tell where the official client tells this."""
     return told | {
         # Nested keys come under dotted names, and what was not logged is not there.
@@ -112,13 +96,13 @@ def expected(told: Told) -> Told:
         "system": [without_nones(flattened(row)) for row in told["system"]],
         "scan": once_a_step([without_nones(flattened(row)) for row in told["scan"]]),
         # Only rows that have all the keys, whether they came as Parquet or as JSON.
-        "scan_keys": once_a_step([row for row in told["scan_keys"] if has_all(row)]),
+        "scan_keys": once_a_step([row for row in told["scan_keys"] if has_all(row, keys)]),
         "scan_part": list(dict.fromkeys(told["scan_part"])),
     }
 
 
-def has_all(row: Told) -> bool:
-    return all(row.get(key) is not None for key in KEYS)
+def has_all(row: Told, keys: Sequence[str]) -> bool:
+    return all(row.get(key) is not None for key in keys)
 
 
 def once_a_step(rows: list[Told]) -> list[Told]:
@@ -130,6 +114,20 @@ def without_nones(row: Told) -> Told:
     return {key: value for key, value in row.items() if value is not None}
 
 
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    # What JSON has no number for is a word in the samples of the official client, and a column
+    # of mixed values is JSON text to it; both are their values to ours.
+    if isinstance(one, str) and one != other:
+        return is_json(one) and same(json.loads(one), other)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
 def is_json(text: str) -> bool:
     try:
         json.loads(text)
@@ -138,31 +136,26 @@ def is_json(text: str) -> bool:
     return True
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
-        return math.isnan(other)
-
-    # A column of mixed values is JSON text to the official client, and each its value to ours.
-    if isinstance(one, str) and one != other:
-        return is_json(one) and same(json.loads(one), other)
-    return bool(one == other)
+def test_both_clients_tell_the_same_of_the_sample(both: Both) -> None:
+    build_sample(both.store, runs=4, rows=80)
+    both.agree_on_project("local/sample")
 
 
-@pytest.mark.parametrize("history", ["parquet", "json", "mixed"])
-def test_both_clients_tell_the_same(
-    store: Store, history: Literal["parquet", "json", "mixed"], tmp_path: Path
-) -> None:
-    with serve_in_thread(create_app(store, history=history)) as url:
-        theirs, mine = official(url, store.local_key, tmp_path), ours(url, store.local_key)
-    assert theirs[0] == mine[0]
-    assert len(theirs) == len(mine)
-    for told, found in zip(theirs[1:], mine[1:], strict=True):
-        for name, value in expected(told).items():
-            own = found[name]
-            if name in ("history", "system", "scan"):
-                own = [without_nones(row) for row in own]
-            assert same(value, own), (told["id"], name, value, own)
+@settings(max_examples=4, derandomize=True)
+@given(st.lists(odd_runs, min_size=1, max_size=6))
+def test_both_clients_tell_the_same_of_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
+    both.agree_on(runs)
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(st.lists(odd_runs, min_size=1, max_size=6))
+def test_both_clients_tell_the_same_of_many_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
+    both.agree_on(runs)
+
+
+@pytest.mark.parametrize("keys", [0, 1, pytest.param(4000, marks=pytest.mark.slow)])
+def test_a_run_may_have_no_rows_and_very_many_keys(both: Both, keys: int) -> None:
+    row = {f"layer.{number}/weight": number / 7 for number in range(keys)}
+    rows = [{"_step": step, **row} for step in range(3)] if keys else []
+    both.agree_on([OddRun({}, row, [], rows, finished=True)], ["layer.0/weight"])

@@ -216,6 +216,21 @@ async def test_errors_of_downloads_do_not_repeat_the_signature() -> None:
     assert "abc" not in str(caught.value)
 
 
+async def test_an_error_names_the_host_that_failed_and_carries_no_key() -> None:
+    class Nobody(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused")
+
+    settings = Settings.load(api_key=KEY, base_url="http://wandb.test/base", environ={})
+    async with Session(settings, transport=Nobody()) as asking:
+        with pytest.raises(ConnectError, match="Nobody answers at store.test:99"):
+            await asking.download("http://store.test:99/x", io.BytesIO())
+        with pytest.raises(ConnectError, match="Nobody answers at wandb.test") as caught:
+            await asking.ask(ASK)
+    assert isinstance(caught.value.exc, httpx.ConnectError)
+    assert "Authorization" not in caught.value.exc.request.headers
+
+
 async def test_the_key_is_in_no_log_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     origin = Origin((500, {}, b"x"))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
+
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire.appending import Appendix, StreamAnswer
@@ -27,6 +29,8 @@ class Append:
         self._session = session
         self._state = state
         self._rows: Appendix | None = None
+        # While rows are on their way, those of another task must not count as sent.
+        self._sending = anyio.Lock()
 
     async def __aenter__(self) -> Self:
         # Offsets and steps have to be those of this moment, not of when the run was read.
@@ -45,23 +49,26 @@ class Append:
         traceback: TracebackType | None,
     ) -> None:
         # What was logged before an error is worth keeping; a cancelled block sends no more.
-        if exc is None or isinstance(exc, Exception):
-            await self._send()
-        self._rows = None
-        self._session.flush()
+        try:
+            if exc is None or isinstance(exc, Exception):
+                await self._send()
+        finally:
+            self._rows = None
+            self._session.flush()
         if exc is None:
             await self._run.load()
 
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
-        """Add a row, at the step after the last one if none is given.
+        """Add a row, at this step, at its own `_step`, or else at the one after the last.
 
         Waits now and then, while the rows so far are sent.
         """
-        if self._rows is None:
-            raise UsageError("Rows are added inside `async with run.append() as log`.")
-        self._rows.add(row, step)
-        if self._rows.is_full:
-            await self._send()
+        async with self._sending:
+            if self._rows is None:
+                raise UsageError("Rows are added inside `async with run.append() as log`.")
+            self._rows.add(row, step)
+            if self._rows.is_full:
+                await self._send()
 
     async def _send(self) -> None:
         if self._rows:

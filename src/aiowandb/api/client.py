@@ -93,15 +93,16 @@ class AsyncApi:
         """
         from aiowandb.local import Store, create_app
 
-        store = Store.open(path)
-        api = cls(
-            store.local_key,
-            base_url=_IN_PROCESS_URL,
-            entity="local",
-            project=project,
-            transport=httpx.ASGITransport(create_app(store)),
-        )
-        api._cleanup.callback(store.close)
+        with ExitStack() as stack:
+            store = stack.enter_context(Store.open(path))
+            api = cls(
+                store.local_key,
+                base_url=_IN_PROCESS_URL,
+                entity="local",
+                project=project,
+                transport=httpx.ASGITransport(create_app(store)),
+            )
+            api._cleanup = stack.pop_all()
         return api
 
     async def __aenter__(self) -> Self:

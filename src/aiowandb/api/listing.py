@@ -57,11 +57,17 @@ class Listing(ABC, Generic[T]):
     async def _slice(self, wanted: slice) -> list[T]:
         ends = (wanted.start, wanted.stop, wanted.step)
         if any(end is not None and end < 0 for end in ends):
-            wanted = slice(*wanted.indices(await self.count()))
+            places = range(await self.count())[wanted]
+            found = await self._first(max(places, default=-1) + 1)
+            return [found[place] for place in places if place < len(found)]
+        return (await self._first(wanted.stop))[wanted]
+
+    async def _first(self, most: int | None) -> list[T]:
+        """At least so many items from the start, if there are, or all."""
         found: list[T] = []
         async with aclosing(self._pages()) as pages:
             async for page in pages:
                 found += page
-                if wanted.stop is not None and len(found) >= max(wanted.start or 0, wanted.stop):
+                if most is not None and len(found) >= most:
                     break
-        return found[wanted]
+        return found

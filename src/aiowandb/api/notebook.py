@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from msgspec import UNSET
+
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.record import RunRecord
 
@@ -20,8 +22,12 @@ def run_card(run: RunRecord, url: str) -> str:
     if run.tags:
         about.append(("tags", ", ".join(run.tags)))
     title = f'<a href="{escape(url)}">{escape(run.name or run.id)}</a>'
-    own = (item for item in flattened(run.summary).items() if not item[0].startswith("_"))
-    columns = [("", about), ("config", flattened(run.config).items()), ("summary", own)]
+    columns: list[tuple[str, Iterable[tuple[str, Any]]]] = [("", about)]
+    if run.config_json is not UNSET:
+        columns.append(("config", flattened(run.config).items()))
+    if run.summary_json is not UNSET:
+        summary = flattened(run.summary).items()
+        columns.append(("summary", (item for item in summary if not item[0].startswith("_"))))
     cells = "".join(
         f'<td style="vertical-align:top"><b>{name}</b>{_list(items)}</td>'
         for name, items in columns

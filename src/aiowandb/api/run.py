@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import Literal, Self
 
 import anyio
-import msgspec
 
 from aiowandb.api.append import Append
 from aiowandb.api.histories import Histories
@@ -20,10 +19,6 @@ from aiowandb.wire.runs import get_run, run_state
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.writing import delete_run, save_run, stop_run, update_state
 
-if TYPE_CHECKING:
-    pass
-
-S = TypeVar("S", bound=msgspec.Struct)
 _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 
@@ -85,10 +80,11 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
             self._take(await self._current())
 
     async def update_state(self, state: Literal["pending", "failed"]) -> bool:
-        """Change the state of a run that no script is attached to."""
-        done = await self._session.ask(update_state(self.storage_id, state))
-        self.state = state
-        return done.update_run_state.success
+        """Change the state of a run that no script is attached to; says whether W&B did."""
+        done = (await self._session.ask(update_state(self.storage_id, state))).update_run_state
+        if done.success:
+            self.state = state
+        return done.success
 
     async def delete(self, delete_artifacts: bool = False) -> None:
         """Delete the run, with its artifacts if asked to."""

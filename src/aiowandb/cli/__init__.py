@@ -57,3 +57,6 @@ def main() -> None:
     except AiowandbError as error:
         complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        complain(str(error))
+        sys.exit(1)

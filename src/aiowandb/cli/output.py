@@ -69,7 +69,9 @@ def table(records: Sequence[dict[str, Any]]) -> Table:
     """A table with a column a member; numbers stand on the right."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, value in (records[0] if records else {}).items():
-        drawn.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+        drawn.add_column(
+            printable(name), justify="right" if isinstance(value, int | float) else "left"
+        )
     for record in records:
         drawn.add_row(*(printable(_readable(value)) for value in record.values()))
     return drawn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,16 @@ from aiowandb.errors import UsageError
 
 if TYPE_CHECKING:
     from aiowandb.local.store.history import HistoryMode
+
+
+class _Rate(click.FloatRange):
+    """`5` or `5/s`."""
+
+    name = "N/s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number: Any = str(value).removesuffix("/s")
+        return super().convert(number, param, ctx)
 
 
 @click.command()
@@ -37,7 +47,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How finished histories are handed out.",
 )
-@click.option("--rate-limit", type=click.FloatRange(0, min_open=True), help="Requests a second.")
+@click.option("--rate-limit", type=_Rate(0, min_open=True), help="Requests a second.")
 @click.option(
     "--latency",
     type=click.FloatRange(0),

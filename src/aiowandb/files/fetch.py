@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-from anyio.to_thread import run_sync
 
 from aiowandb.errors import (
     AiowandbError,
@@ -17,8 +16,10 @@ from aiowandb.errors import (
     ContentError,
     DownloadError,
     NotFoundError,
+    TooLargeError,
 )
 from aiowandb.net import Session
+from aiowandb.threads import run_sync
 from aiowandb.whole import whole_file
 
 _PIECE = 1 << 20
@@ -61,8 +62,13 @@ def is_there(path: Path, size: int | None, md5: bytes | None) -> bool:
 async def _fetch_once(session: Session, path: Path, remote: Remote) -> None:
     try:
         async with whole_file(path) as file:
-            await session.download(remote.url, file)
+            await session.download(remote.url, file, max_bytes=remote.size)
             await run_sync(_check, file, remote)
+    except TooLargeError as error:
+        raise ContentError(
+            f"{remote.name}: it has more than the {remote.size:,} bytes that W&B says.",
+            name=remote.name,
+        ) from error
     except AiowandbError:
         raise  # a time-out is an OSError too
     except OSError as error:

@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from aiowandb.errors import ServerError
 from aiowandb.history.kinds import Kind
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
@@ -85,11 +86,14 @@ def _floats(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
 
 def json_text(value: Any) -> str:
     """The value as JSON; NaN and the infinities as the strings that W&B uses for them."""
-    value = _speakable(value)
     try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # half a surrogate pair, which UTF-8 has no form for
-        return json.dumps(value, separators=(",", ":"))
+        value = _speakable(value)
+        try:
+            return orjson.dumps(value).decode()
+        except TypeError:  # half a surrogate pair, which UTF-8 has no form for, or deep nesting
+            return json.dumps(value, separators=(",", ":"))
+    except RecursionError as error:
+        raise ServerError("W&B answered with a value that is nested too deeply.", error) from error
 
 
 def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array]:

@@ -76,7 +76,8 @@ class RemoteFile:
 
     async def parts(self, groups: Iterable[int], columns: Collection[str]) -> io.RawIOBase:
         """A file that has what these columns of these row groups need, and nothing else."""
-        spans = _joined(span for group in groups for span in self._spans(group, columns))
+        names = frozenset(columns)
+        spans = _joined(span for group in groups for span in self._spans(group, names))
         missing = [span for span in spans if span[1] > len(self._head.content)]
         pieces = await gather(missing, self._fetch, max(1, len(missing)))
         found = {first: piece for (first, _), piece in zip(missing, pieces, strict=True)}
@@ -86,8 +87,7 @@ class RemoteFile:
         of_group = self.metadata.row_group(group)
         for index in range(of_group.num_columns):
             column = of_group.column(index)
-            path = column.path_in_schema
-            if path in columns or path.partition(".list.")[0] in columns:
+            if _is_of(column.path_in_schema, columns):
                 first = column.dictionary_page_offset or column.data_page_offset
                 yield first, first + column.total_compressed_size
 
@@ -96,6 +96,13 @@ class RemoteFile:
         if piece is None or not piece.is_of(self._tail):
             raise CommError("The file was replaced while it was read.", status=_GONE)
         return piece.content
+
+
+def _is_of(path: str, columns: Collection[str]) -> bool:
+    """Whether a leaf lies in one of the columns: those of lists and media lie below their names."""
+    while path and path not in columns:
+        path = path.rpartition(".")[0]
+    return bool(path)
 
 
 class _Parts(io.RawIOBase):

@@ -93,6 +93,8 @@ class _Segment:
                 return None
             self._rows_left -= batch.num_rows
             last_step = pc.max(batch.column(STEP)).as_py()
+            if last_step is None:
+                raise ValueError("its rows have no steps")
             return SegmentRows(self._selection.of_batch(_flat(batch)), last_step, batch.num_rows)
         except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
             raise ServerError(

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 
+# W&B's count of the rows may be wrong. Where there are more, windows are cut again.
+_MOST = 4096
+
 
 def cut(ref: RunRef, first: int, end: int, rows: int | None, page: int) -> list[Window]:
     """Windows over `[first, end)` of about a page each, if `rows` rows lie there evenly."""
@@ -22,7 +25,7 @@ def cut(ref: RunRef, first: int, end: int, rows: int | None, page: int) -> list[
     expected = steps if rows is None else max(1, min(rows, steps))
     # Dense rows fill a window exactly; where there are gaps, chance needs some room.
     room = page if expected == steps else max(1, page * 4 // 5)
-    pages = -(-expected // room)
+    pages = min(-(-expected // room), _MOST)
     width = max(-(-steps // pages), min(page, steps))
     return [
         Window(ref, start, min(start + width, end), page + 1) for start in range(first, end, width)

@@ -53,10 +53,7 @@ def create_app(
     history is handed out: as Parquet, as JSON, or half and half. `rate_limit` (requests a second)
     and `latency` (seconds) make the server behave like a busy one.
     """
-    local = store.accounts.ensure_user("local", is_admin=True)
-    for key in keys:
-        store.accounts.add_key(local.id, key, "given when the server was started")
-    access = Access(store, open_access=open_access)
+    access = Access(store, keys=keys, open_access=open_access)
     api = _Api(store, access, history)
     content = Content(store, access, api.links)
     run = "/files/{entity}/{project}/{run}"

@@ -51,10 +51,9 @@ class Transient(Exception):
 class Attempts:
     """Tries until an answer is final, or until W&B has been silent for `timeout` seconds."""
 
-    def __init__(self, limiter: Limiter, policy: RetryPolicy, host: str, timeout: float) -> None:
+    def __init__(self, limiter: Limiter, policy: RetryPolicy, timeout: float) -> None:
         self.limiter = limiter
         self.policy = policy
-        self.host = host
         self.timeout = timeout
         self.was_answered = False
 
@@ -151,11 +150,12 @@ class Attempt:
 
     async def make(self, once: Callable[[Attempt], Awaitable[T]]) -> T:
         """Try once. What may pass comes out as `Transient`."""
-        name, host = self._name, self._all.host
+        name = self._name
         started = time.monotonic()
         try:
             result = await once(self)
         except httpx.ConnectError as error:
+            host = error.request.url.netloc.decode()
             if refused := _refused_certificate(error):
                 raise ConnectError(
                     f"The certificate of {host} is not accepted: {refused}. One of your own"
@@ -167,6 +167,7 @@ class Attempt:
                 ConnectError(f"Nobody answers at {host}: {error}.", error, operation=name)
             ) from error
         except httpx.TimeoutException as error:
+            host = error.request.url.netloc.decode()
             raise Transient(
                 TimeoutError(f"{name}: {host} did not answer in time.", error, operation=name)
             ) from error

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 import httpx
 
-from aiowandb.errors import ServerError
+from aiowandb.errors import ServerError, TooLargeError
 
 _PIECE = 1 << 20
 _PLAIN = ("", "identity")
@@ -53,7 +53,7 @@ async def pieces(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byt
             for part in unpacker.unpack(packed) if unpacker else (packed,):
                 size += len(part)
                 if size > max_bytes:
-                    raise ServerError(f"{response.url.host} sent more than {max_bytes:,} bytes.")
+                    raise TooLargeError(f"{response.url.host} sent more than {max_bytes:,} bytes.")
                 yield part
     finally:
         await _leave(raw)

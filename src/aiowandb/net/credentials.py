@@ -44,7 +44,11 @@ class Signing(httpx.Auth):
                         response = yield await self._tokens.exchange()
                         await self._tokens.keep(await self._granted(response))
                 request.headers["Authorization"] = f"Bearer {bearer}"
-        yield request
+        try:
+            yield request
+        finally:
+            # httpx's exceptions hold the request, and may end up in a report or a pickle.
+            request.headers.pop("Authorization", None)
 
     async def _granted(self, response: httpx.Response) -> bytes:
         body = await response.aread()

@@ -59,7 +59,7 @@ class Session:
         retry = retry or RetryPolicy()
         most = settings.max_concurrency
         requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
-        self._requests = Attempts(requests, retry, self.host, settings.timeout)
+        self._requests = Attempts(requests, retry, settings.timeout)
         self._http = open_client(
             settings,
             auth=Signing(settings, self._requests.check),
@@ -69,7 +69,7 @@ class Session:
         # Signed URLs usually lead to an object store, which has limits of its own.
         transfers = Limiter(Concurrency(_MAX_TRANSFERS, _MAX_TRANSFERS), Pace(), self.traffic)
         self._transfers = Transfers(
-            self._http, Attempts(transfers, retry, self.host, settings.timeout), self.traffic
+            self._http, Attempts(transfers, retry, settings.timeout), self.traffic
         )
 
     @property

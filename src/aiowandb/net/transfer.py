@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import httpx
 
-from aiowandb.errors import CommError, ServerError
+from aiowandb.errors import CommError, TooLargeError
 from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.spool import Spool
@@ -182,7 +182,7 @@ class _Arrival:
             self.forget()
             raise httpx.RemoteProtocolError("what came is not the rest of what was there")
         if version and self._max_bytes is not None and version.length > self._max_bytes:
-            raise ServerError(
+            raise TooLargeError(
                 f"{_without_signature(str(response.url))} has {version.length:,} bytes,"
                 f" more than the {self._max_bytes:,} that it may have."
             )
@@ -199,7 +199,9 @@ class _Arrival:
     async def fill(self, response: httpx.Response, attempt: Attempt) -> None:
         """Write what comes."""
         is_packed = response.headers.get("Content-Encoding", "identity") != "identity"
-        limit = self._max_bytes or (_MAX_UNPACKED if is_packed else sys.maxsize)
+        limit = _MAX_UNPACKED if is_packed else sys.maxsize
+        if self._max_bytes is not None:
+            limit = self._max_bytes
         piece = bytearray()
         try:
             async with aclosing(bodies.pieces(response, limit - self._size)) as parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -52,8 +53,11 @@ class Appendix:
         self._size = 0
 
     def add(self, row: Mapping[str, Any], step: int | None) -> None:
-        """Take a row. Its step must lie behind the last one."""
-        step = self.last_step + 1 if step is None else step
+        """Take a row, at this step, its own or the next. It must lie behind the last one."""
+        if step is None:
+            step = row.get("_step", self.last_step + 1)
+        if type(step) is not int:
+            raise UsageError(f"_step is a whole number, not {step!r}.")
         if step <= self.last_step:
             raise UsageError(
                 f"Rows go to the end of a history: step {step} is not behind step {self.last_step}."
@@ -116,7 +120,8 @@ def _summarise(summary: dict[str, Any], key: str, value: Any, modes: frozenset[i
     kept: dict[str, Any] = dict(before) if isinstance(before, dict) else {}
     for mode, name in _MODES.items():
         if mode in modes:
-            kept[name] = _MERGE[name](kept.get(name, value), value)
+            with suppress(TypeError):  # what cannot be compared is neither least nor most
+                kept[name] = _MERGE[name](kept.get(name, value), value)
     summary[key] = kept
 
 

@@ -58,10 +58,15 @@ class RunChanges(msgspec.Struct, frozen=True):
             for name in FIELDS
             if not alike(getattr(read, name), value := getattr(wanted, name))
         }
+        # What nobody has looked at is as it was read, or was never asked for.
+        seen = vars(wanted)
+        none = Difference({}, frozenset())
         return cls(
             fields,
-            Difference.between(read.config, wanted.config),
-            Difference.between(dict(read.summary), dict(wanted.summary)),
+            Difference.between(read.config, wanted.config) if "config" in seen else none,
+            Difference.between(dict(read.summary), dict(wanted.summary))
+            if "summary" in seen
+            else none,
         )
 
     def __bool__(self) -> bool:

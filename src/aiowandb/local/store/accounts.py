@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from aiowandb.local.store.database import Database
 
+LOCAL_USER = "local"
 _USER = """
     SELECT user.id, username, user.name, email, is_admin, entity.name AS entity, user.created_at
     FROM user JOIN entity ON entity.id = user.entity_id
@@ -130,7 +131,7 @@ class Accounts:
                 INSERT INTO api_key (user_id, digest, hint, description, created_at)
                 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
                 """,
-                (user_id, _digest(key), key[:6], description, int(self._clock())),
+                (user_id, digest_of(key), key[:6], description, int(self._clock())),
             )
         return key
 
@@ -151,7 +152,7 @@ class Accounts:
 
     def user_of_key(self, key: str) -> User | None:
         """Whose key this is. Takes the same time however much of a key was guessed."""
-        digest = _digest(key)
+        digest = digest_of(key)
         owner: int | None = None
         with self._database.read() as connection:
             for known, user_id in connection.execute("SELECT digest, user_id FROM api_key"):
@@ -171,7 +172,8 @@ def _ensure_entity(
     return int(entity_id)
 
 
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """What is kept of a key, and compared."""
     return hashlib.sha256(key.encode()).digest()
 
 

@@ -127,7 +127,7 @@ def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
         array = pa.array(values)
         # Parquet knows neither objects without members nor values of no type.
         storable = not any(word in str(array.type) for word in ("null", "struct<>"))
-        if storable and array.to_pylist() == values:
+        if storable and _equal(array.to_pylist(), values):
             return f"nested {array.type}", array
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass
@@ -154,6 +154,16 @@ def _common(kinds: set[str]) -> str:
     if found <= _NUMBERS:
         return "float"
     return "floats" if found <= {"ints", "floats"} else "json"
+
+
+def _equal(found: list[Any], values: list[Any]) -> bool:
+    # Arrow makes 0.0 of a False among floats, and to Python these are equal.
+    return found == values and _count_booleans(found) == _count_booleans(values)
+
+
+def _count_booleans(values: list[Any]) -> int:
+    text = json.dumps(values)
+    return text.count("true") + text.count("false")
 
 
 def _json(value: object) -> str | None:

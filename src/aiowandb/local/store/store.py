@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiowandb.errors import StoreError
-from aiowandb.local.store.accounts import Accounts
+from aiowandb.local.store.accounts import LOCAL_USER, Accounts
 from aiowandb.local.store.alerts import Alerts
 from aiowandb.local.store.artifacts import Artifacts
 from aiowandb.local.store.blobs import Blobs
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aiowandb.local.store.records import Run
-
-LOCAL_USER = "local"
 
 
 class Store:

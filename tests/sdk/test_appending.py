@@ -1,0 +1,69 @@
+"""Rows that we add to a run of the SDK, read by the official client and continued by the SDK."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiowandb import Api
+from tests.sdk.conftest import Sdk
+
+pytestmark = [pytest.mark.sdk, pytest.mark.slow]
+
+LOG = """
+with wandb.init(project="late", config={"lr": 0.1}) as run:
+    run.define_metric("accuracy", summary="max")
+    for step in range(5):
+        run.log({"loss": 1 / (step + 2), "accuracy": step / 8 + 0.1, "val": {"loss": 0.5}})
+tell(id=run.id)
+"""
+READ = """
+run = wandb.Api().run("local/late/ID")
+rows = list(run.scan_history())
+tell(steps=[row["_step"] for row in rows], late=[row.get("late") for row in rows],
+     keyed=[row["late"] for row in run.scan_history(keys=["late"]) if row["late"] is not None],
+     state=run.state, summary=run.summary._json_dict, lines=run.history_line_count,
+     last=run.lastHistoryStep, config=run.config, started="t" in run.rawconfig["_wandb"])
+"""
+RESUME = """
+with wandb.init(project="late", id="ID", resume="must") as run:
+    run.log({"late": 0.75})
+"""
+
+
+@pytest.fixture(scope="module")
+def run_id(sdk: Sdk) -> str:
+    """A run of the SDK that has ended, and then been given two rows and a value by us."""
+    made = str(sdk.run(LOG)["id"])
+    with Api(sdk.store.local_key, base_url=sdk.url) as api:
+        run = api.run(f"local/late/{made}")
+        with run.append() as log:
+            log({"late": 0.25, "accuracy": 0.05})
+            log({"late": 0.5, "val": {"acc": 1}}, step=100)
+        run.config["checked"] = True
+        run.update()
+    return made
+
+
+def test_the_official_client_reads_the_new_rows(sdk: Sdk, run_id: str) -> None:
+    told = sdk.run(READ.replace("ID", run_id))
+    assert told["steps"] == [0, 1, 2, 3, 4, 5, 100]
+    assert told["late"] == [None] * 5 + [0.25, 0.5]
+    assert told["keyed"] == [0.25, 0.5]
+    assert (told["state"], told["lines"], told["last"]) == ("finished", 7, 100)
+    assert (told["config"], told["started"]) == ({"lr": 0.1, "checked": True}, True)
+    summary = told["summary"]
+    assert (summary["late"], summary["_step"], summary["val"]) == (
+        0.5,
+        100,
+        {"loss": 0.5, "acc": 1},
+    )
+    assert summary["accuracy"] == {"max": 0.6}
+
+
+def test_the_sdk_goes_on_after_them(sdk: Sdk, run_id: str) -> None:
+    sdk.run(RESUME.replace("ID", run_id))
+    with Api(sdk.store.local_key, base_url=sdk.url) as api:
+        run = api.run(f"local/late/{run_id}")
+        rows = [(row["_step"], row["late"]) for row in run.scan_history(keys=["late"])]
+    assert rows == [(5, 0.25), (100, 0.5), (101, 0.75)]
+    assert run.state == "finished"

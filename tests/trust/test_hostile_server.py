@@ -1,0 +1,173 @@
+"""A server that means harm: its sizes, its depths, its names, its files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import AiowandbError, AsyncApi, ContentError
+from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
+from tests.chaos.faults import Message, Receive, Send
+
+pytestmark = pytest.mark.anyio
+PATH = "local/p"
+DEPTHS = (500, 900, 1100, 5_000, 200_000)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "wandb", crash_after=float("inf")) as store:
+        store.projects.ensure("local", "p")
+        yield store
+
+
+def make_run(store: Store, name: str = "r", *rows: str, **changes: Any) -> Any:
+    project = store.projects.get("local", "p")
+    assert project
+    run, _ = store.runs.upsert(project, name, RunChanges(**changes))
+    store.history.append(run, list(rows))
+    return run
+
+
+def connected(store: Store, change: Callable[[Any], None] = lambda answer: None) -> AsyncApi:
+    """A client of a W&B whose GraphQL answers are changed."""
+    app = create_app(store)
+
+    async def between(scope: Message, receive: Receive, send: Send) -> None:
+        async def resend(message: Message) -> None:
+            if scope["path"] == "/graphql":
+                if message["type"] == "http.response.start":
+                    message["headers"] = [(b"content-type", b"application/json")]
+                else:
+                    answer = orjson.loads(message["body"])
+                    change(answer["data"])
+                    message["body"] = orjson.dumps(answer)
+            await send(message)
+
+        await app(scope, receive, resend)
+
+    transport = httpx.ASGITransport(between)
+    return AsyncApi(store.local_key, base_url="http://wandb.test", transport=transport, timeout=5)
+
+
+async def all_of_it(api: AsyncApi, folder: Path) -> None:
+    """Read everything that there is of the runs; what goes wrong must be an error of ours."""
+    for run in await api.runs(PATH).to_list():
+        for part in ("config", "summary", "json_config"):
+            with suppress(AiowandbError):
+                repr(getattr(run, part))
+        for stream in (run.scan_history(), run.scan_history_batches()):
+            with suppress(AiowandbError):
+                async for _ in stream:
+                    pass
+    with suppress(AiowandbError):
+        await api.runs(PATH).export(folder)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("nest", ['{"a":', "["], ids=["objects", "lists"])
+async def test_values_nested_without_end_are_an_error_or_read(
+    store: Store, tmp_path: Path, depth: int, nest: str
+) -> None:
+    deep = nest * depth + "1" + ("}" if nest[0] == "{" else "]") * depth
+    make_run(store, "r", "{}")
+
+    def nested(data: Any) -> None:
+        for edge in data["project"].get("runs", {}).get("edges", []):
+            edge["node"] |= {
+                "config": f'{{"a": {{"value": {deep}}}}}',
+                "summaryMetrics": f'{{"a": {deep}}}',
+            }
+        for member in data["project"].values():
+            if isinstance(member, dict) and "history" in member:
+                member["history"] = [f'{{"_step": 0, "a": {deep}}}']
+
+    async with connected(store, nested) as api:
+        await all_of_it(api, tmp_path / "out")
+
+
+async def test_numbers_without_end_are_an_error_or_read(store: Store, tmp_path: Path) -> None:
+    make_run(
+        store, "r", f'{{"_step": 0, "a": {"9" * 5000}}}', f'{{"_step": {"9" * 30}, "a": 1e999}}'
+    )
+    async with connected(store) as api:
+        await all_of_it(api, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("lines", "steps"), [(2**62, 2**62), (-1, -5), (10**6, 3), (0, 2**53)], ids=str
+)
+async def test_a_history_whose_size_is_a_lie_is_an_error_or_read(
+    store: Store, tmp_path: Path, lines: int, steps: int
+) -> None:
+    make_run(store, "r", *(f'{{"_step": {i}, "a": 1}}' for i in range(5)))
+
+    def lie(data: Any) -> None:
+        for member in [
+            *(edge["node"] for edge in data["project"].get("runs", {}).get("edges", [])),
+            *data["project"].values(),
+        ]:
+            if isinstance(member, dict) and "historyLineCount" in member:
+                member["historyLineCount"] = lines
+                member["historyKeys"] = {"lastStep": steps, "keys": {}}
+
+    async with connected(store, lie) as api:
+        await all_of_it(api, tmp_path / "out")
+        assert api.traffic.requests < 1000
+
+
+async def test_a_file_larger_than_it_was_said_to_be_is_not_taken(
+    store: Store, tmp_path: Path
+) -> None:
+    run = make_run(store)
+    store.files.add(run, "x.bin", bytes(3_000_000))
+
+    def understate(data: Any) -> None:
+        for edge in data["project"].get("run", {}).get("files", {}).get("edges", []):
+            edge["node"]["sizeBytes"] = 1000
+
+    async with connected(store, understate) as api:
+        file = await (await api.run(f"{PATH}/r")).file("x.bin")
+        with pytest.raises(ContentError, match="more than the 1,000 bytes that W&B says"):
+            await file.download(tmp_path / "out")
+        assert api.traffic.received_bytes < 2_000_000
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+async def test_a_parquet_file_that_is_mostly_promises_is_an_error(
+    store: Store, tmp_path: Path
+) -> None:
+    rows = [f'{{"_step": {i}, "a": {i}}}' for i in range(100)]
+    run = make_run(store, "r", *rows)
+    store.finish(run)
+    (token,) = store.history.exported(run, "parquet").tokens
+    pq.write_table(pa.table({"a": [1]}), store.history.columns_path(token))  # without the steps
+    async with connected(store) as api:
+        result = await api.runs(PATH).export(tmp_path / "out")
+    assert [failure.run for failure in result.failed] == ["r"]
+    assert "cannot be read" in str(result.failed[0].error)
+
+
+def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\rrm -rf"
+    make_run(store, "r", '{"_step": 0, "\\u001b[2Jkey": 1}', display_name=evil, notes=evil)
+    with serve_in_thread(create_app(store)) as url:
+        for command in (["runs", PATH], ["run", f"{PATH}/r"], ["history", f"{PATH}/r"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "aiowandb", *command, "--base-url", url],
+                capture_output=True,
+                env={"WANDB_API_KEY": store.local_key, "PATH": "", "HOME": "/nonexistent"},
+            )
+            assert done.returncode == 0, done.stderr
+            assert not {0x1B, 0x07, 0x0D} & set(done.stdout + done.stderr)
+            assert "\x9b" not in done.stdout.decode()
