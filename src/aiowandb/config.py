@@ -11,6 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -107,15 +108,14 @@ def _checked_url(url: str) -> str:
     if "@" in url:
         # It may hold a password and is not shown.
         raise UsageError(f"The base URL holds no user: write it like {DEFAULT_BASE_URL}.")
-    try:
+    scheme, host = "", ""
+    with suppress(ValueError):
         parts = urlsplit(url)
-        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_one = False
-    if not is_one or " " in url:
+        if parts.port != 0:
+            scheme, host = parts.scheme, parts.hostname or ""
+    if scheme not in ("http", "https") or not host or " " in url:
         raise UsageError(f"The base URL {url!r} is not one: write it like {DEFAULT_BASE_URL}.")
-    host = parts.hostname or ""
-    if f".{host}".endswith(".wandb.ai") and (parts.scheme == "http" or "api." not in host):
+    if f".{host}".endswith(".wandb.ai") and (scheme == "http" or "api." not in host):
         raise UsageError(f"{url} is no base URL of W&B's cloud: that is {DEFAULT_BASE_URL}.")
     return url.rstrip("/")
 

@@ -6,11 +6,11 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import anyio
-from anyio.to_thread import run_sync
+from aiowandb.threads import held, run_sync
 
 UNFINISHED = ".unfinished"
 
@@ -26,13 +26,10 @@ async def whole_file(
     read it, before the umask.
     """
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
-    file = await run_sync(_create, temporary, mode)
-    try:
+    create = partial(_create, temporary, mode)
+    async with held(create, partial(_discard, temporary)) as file:
         yield file
         await run_sync(_commit, file, temporary, path)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(_discard, file, temporary)
 
 
 def _create(temporary: Path, mode: int) -> BinaryIO:
@@ -48,7 +45,7 @@ def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _discard(file: BinaryIO, temporary: Path) -> None:
+def _discard(temporary: Path, file: BinaryIO) -> None:
     file.close()
     temporary.unlink(missing_ok=True)
 

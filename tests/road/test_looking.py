@@ -89,6 +89,22 @@ async def test_a_history_is_a_frame_where_pandas_is(api: AsyncApi, sample: Sampl
     assert "val.acc" in frame.columns or "train/loss" in frame.columns
 
 
+async def test_samples_of_many_runs_come_together(api: AsyncApi, sample: Sample) -> None:
+    runs = api.runs(sample.path)
+    rows = await runs.histories(samples=4, keys=["train/loss"])
+    assert [row["run_id"] for row in rows[::4]] == [run.id async for run in runs]
+    assert all(row.keys() == {"_step", "train/loss", "run_id"} for row in rows)
+    pandas = await runs.histories(samples=4, keys=["train/loss"], format="pandas")
+    polars = await runs.histories(samples=4, keys=["train/loss"], format="polars")
+    assert isinstance(pandas, pd.DataFrame)
+    assert isinstance(polars, pl.DataFrame)
+    assert list(pandas.columns) == polars.columns == ["_step", "run_id", "train/loss"]
+    assert len(pandas) == polars.height == len(rows)
+    with pytest.raises(UsageError, match="format must be default, pandas or polars, not 'csv'"):
+        await runs.histories(format="csv")  # type: ignore[arg-type]
+    assert len(await api.runs(sample.path, {"name": "none"}).histories(format="polars")) == 0
+
+
 async def test_what_was_read_is_not_asked_again_until_it_is_flushed(
     api: AsyncApi, sample: Sample
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_a_loop_that_was_left_open_ends_with_its_api(sample: Sample) -> None:
     with Api.local(sample.folder) as api:
         rows = api.runs(sample.path)[0].scan_history()
         next(rows)
-    rows.close()
+    del rows
 
 
 def test_closing_ends_the_thread(sample: Sample) -> None:
@@ -99,17 +100,29 @@ def test_its_members_explain_themselves() -> None:
         assert getattr(Api, name).__doc__ == getattr(AsyncApi, name).__doc__
 
 
-def test_a_script_that_closes_nothing_ends(sample: Sample) -> None:
+def test_a_client_that_is_forgotten_ends_its_thread(sample: Sample) -> None:
+    run = Api.local(sample.folder).runs(sample.path)[0]
+    thread = next(t for t in threading.enumerate() if t.name == "aiowandb-portal")
+    assert len(list(run.scan_history())) == ROWS
+    del run
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)"])
+def test_a_script_that_closes_nothing_ends(sample: Sample, end: str) -> None:
     script = (
         "from aiowandb import Api\n"
         f"api = Api.local({str(sample.folder)!r})\n"
-        f"rows = next(iter(api.runs({sample.path!r}))).scan_history()\n"
-        "print(next(rows)['_step'])\n"
+        f"runs = api.runs({sample.path!r}, per_page=1)\n"
+        "rows = next(iter(runs)).scan_history(page_size=10)\n"
+        f"print(next(rows)['_step'])\n{end}"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30
     )
-    assert (done.returncode, done.stdout) == (0, "0\n")
+    assert (done.returncode, done.stdout, done.stderr) == (3 if end else 0, "0\n", "")
 
 
 def test_a_forked_child_is_told_and_may_make_its_own(sample: Sample) -> None:

@@ -154,7 +154,7 @@ def test_both_clients_tell_the_same_of_many_odd_runs(both: Both, runs: Sequence[
     both.agree_on(runs)
 
 
-@pytest.mark.parametrize("keys", [0, 1, 4000])
+@pytest.mark.parametrize("keys", [0, 1, pytest.param(4000, marks=pytest.mark.slow)])
 def test_a_run_may_have_no_rows_and_very_many_keys(both: Both, keys: int) -> None:
     row = {f"layer.{number}/weight": number / 7 for number in range(keys)}
     rows = [{"_step": step, **row} for step in range(3)] if keys else []

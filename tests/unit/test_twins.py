@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -93,6 +95,14 @@ def test_what_is_awaited_or_looped_over_with_async_is_so_no_longer(
             streams = "Stream" in str(inspect.signature(member).return_annotation)
             assert inspect.isgeneratorfunction(other) == streams, name
             assert not inspect.iscoroutinefunction(other), name
+
+
+@every_class
+def test_the_readme_knows_every_name(original: type, twin: type) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme.partition("### Every name")[2].partition("\n#")[0]
+    told = set(re.findall(r"`(\w+)`", table))
+    assert {name for name in names(original) if not name.startswith("_")} <= told
 
 
 @every_class

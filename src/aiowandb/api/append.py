@@ -49,15 +49,17 @@ class Append:
         traceback: TracebackType | None,
     ) -> None:
         # What was logged before an error is worth keeping; a cancelled block sends no more.
-        if exc is None or isinstance(exc, Exception):
-            await self._send()
-        self._rows = None
-        self._session.flush()
+        try:
+            if exc is None or isinstance(exc, Exception):
+                await self._send()
+        finally:
+            self._rows = None
+            self._session.flush()
         if exc is None:
             await self._run.load()
 
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
-        """Add a row, at the step after the last one if none is given.
+        """Add a row, at this step, at its own `_step`, or else at the one after the last.
 
         Waits now and then, while the rows so far are sent.
         """

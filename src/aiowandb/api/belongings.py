@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anyio.to_thread import run_sync
 
 from aiowandb.api.files import File, Files
-from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.errors import NotFoundError, ServerError, UsageError
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles
 from aiowandb.net import Session
@@ -102,9 +102,11 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         while True:
             found = await self._console(per_page, last, cursor)
             yield [line.read() for line in found.log_lines.nodes]
-            cursor = found.next_cursor()
+            last_cursor, cursor = cursor, found.next_cursor()
             if cursor is None:
                 return
+            if cursor == last_cursor:
+                raise ServerError(f"W&B tells the same lines of run {self.ref} again and again.")
 
     async def _console(self, per_page: int, last: int | None, cursor: str | None) -> ConsoleRun:
         asked = (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from aiowandb.errors import RowError
+from aiowandb.errors import RowError, UsageError
 from aiowandb.wire import lenient
 
 S = TypeVar("S", bound=msgspec.Struct)
+RowsFormat = Literal["default", "pandas", "polars"]
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -43,6 +44,23 @@ def as_frame(rows: list[dict[str, Any]]) -> Any:
     except ModuleNotFoundError:
         return rows
     return pd.DataFrame.from_records(rows)
+
+
+def rows_format(format: RowsFormat) -> Callable[[list[dict[str, Any]]], Any]:
+    """What makes rows into this format, if it is one and its package is there."""
+    if format == "default":
+        return lambda rows: rows
+    if format == "pandas":
+        import pandas as pd
+
+        return lambda rows: pd.DataFrame.from_records(rows).sort_index(axis="columns")
+    if format == "polars":
+        import polars as pl
+
+        from aiowandb.history.columns import rows_to_batch
+
+        return lambda rows: pl.DataFrame(rows_to_batch(rows, sorted({n for r in rows for n in r})))
+    raise UsageError(f"format must be default, pandas or polars, not {format!r}.")
 
 
 def number(value: Any) -> Any:

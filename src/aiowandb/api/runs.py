@@ -12,13 +12,15 @@ import msgspec
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.histories import checked_keys
 from aiowandb.api.listing import Listing
+from aiowandb.api.rows import RowsFormat, rows_format
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.net.paging import all_pages_of, pages_of
-from aiowandb.tasks import Items
+from aiowandb.tasks import Items, gather
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
+from aiowandb.wire.history import EventStream
 from aiowandb.wire.record import Part, RunRecord
 from aiowandb.wire.runs import RunQuery, count_runs, list_runs
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
+# Samples are small; how many really travel at once is for the session to say.
+_SAMPLES_AT_ONCE = 16
 _EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
 
 
@@ -97,6 +101,28 @@ class Runs(Listing[Run]):
         frame = pl.from_arrow(await self.to_arrow())
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is never a series
         return frame
+
+    async def histories(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        format: RowsFormat = "default",
+        stream: EventStream = "default",
+    ) -> Any:
+        """A sample of each run's rows, at most `samples` of them, every row with its `run_id`.
+
+        They are dicts, or with `format` one frame of pandas or polars. All rows of all runs:
+        `api.scan_histories(runs)`.
+        """
+        in_format = rows_format(format)
+
+        async def sample(run: Run) -> list[dict[str, Any]]:
+            rows = await run.history(samples, keys, x_axis, stream, pandas=False)
+            return [row | {"run_id": run.id} for row in rows]
+
+        found = await gather(self, sample, at_once=_SAMPLES_AT_ONCE)
+        return in_format([row for rows in found for row in rows])
 
     async def export(
         self,

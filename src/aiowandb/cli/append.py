@@ -43,8 +43,7 @@ def append(
         with run.append(state=state) as log:
             for number, line in _lines(file):
                 try:
-                    row = _row(line)
-                    log(row, step=_step(row))
+                    log(_row(line))
                 except UsageError as error:
                     raise UsageError(f"Line {number}: {error}") from error
                 count += 1
@@ -69,10 +68,3 @@ def _row(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UsageError('a row is a JSON object, like {"loss": 0.1}.')
     return row
-
-
-def _step(row: dict[str, Any]) -> int | None:
-    step = row.pop("_step", None)
-    if step is not None and type(step) is not int:
-        raise UsageError(f"_step is a whole number, not {step!r}.")
-    return step

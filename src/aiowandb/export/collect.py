@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import pyarrow as pa
-from anyio.to_thread import run_sync
 
 from aiowandb.errors import CommError
 from aiowandb.export.dataset import Dataset
@@ -19,6 +19,7 @@ from aiowandb.export.result import RunFailure
 from aiowandb.export.tally import Tally
 from aiowandb.history.columns import STEP
 from aiowandb.history.lanes import Lane
+from aiowandb.threads import held, run_sync
 
 _TIME = "_timestamp"
 
@@ -53,17 +54,14 @@ class _Collector:
         self._schema = dataset.schema
 
     async def write_part(self, new: NewPart) -> None:
-        draft = await run_sync(Draft, self._dataset.draft(new), self._schema)
-        try:
-            runs = [held for work in new.works if (held := await self._write_run(draft, work))]
+        make = partial(Draft, self._dataset.draft(new), self._schema)
+        async with held(make, Draft.discard) as draft:
+            runs = [run for work in new.works if (run := await self._write_run(draft, work))]
             if runs or not new.works:
                 file = await run_sync(draft.finish)
                 await run_sync(self._dataset.widen, self._schema)
                 part = await run_sync(self._dataset.commit, new, file, tuple(runs))
                 self._tally.tell(FileFinished(self._dataset.place(part), part.rows, part.size))
-        finally:
-            with anyio.CancelScope(shield=True):
-                await run_sync(draft.discard)
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):

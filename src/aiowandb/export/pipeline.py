@@ -11,9 +11,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import anyio
 import pyarrow as pa
-from anyio.to_thread import run_sync
 
 from aiowandb.errors import UsageError
 from aiowandb.export.dataset import Dataset
@@ -32,6 +30,7 @@ from aiowandb.export.tally import Tally
 from aiowandb.export.update import update_rows
 from aiowandb.export.workplace import opened
 from aiowandb.net import Session
+from aiowandb.threads import held, run_sync
 from aiowandb.wire.record import RunRecord
 
 T = TypeVar("T")
@@ -145,9 +144,5 @@ async def _update_rows(
 @asynccontextmanager
 async def _in_threads(context: AbstractContextManager[T]) -> AsyncIterator[T]:
     """A context whose entry and exit block."""
-    value = await run_sync(context.__enter__)
-    try:
+    async with held(context.__enter__, lambda _: context.__exit__(None, None, None)) as value:
         yield value
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(context.__exit__, None, None, None)

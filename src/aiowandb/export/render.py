@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import anyio
 import pyarrow as pa
-from anyio.to_thread import run_sync
 
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.folder import Folder
@@ -15,6 +14,7 @@ from aiowandb.export.formats import sink_for
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parts import Part
 from aiowandb.export.sinks import OpenSink, SinkFile
+from aiowandb.threads import held, run_sync
 
 
 async def render(
@@ -25,15 +25,12 @@ async def render(
     name: str,
 ) -> None:
     """Write the batches into a file of the folder, which appears when it is whole."""
-    file = await run_sync(SinkFile, folder.draft(name), open_sink, schema)
-    try:
+    make = partial(SinkFile, folder.draft(name), open_sink, schema)
+    async with held(make, SinkFile.discard) as file:
         while (batch := await run_sync(next, batches, None)) is not None:
             await run_sync(file.write, batch)
         await run_sync(file.close)
         await run_sync(folder.put, file.path, name)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(file.discard)
 
 
 async def show(dataset: Dataset, options: ExportOptions) -> list[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-import anyio
 import pyarrow as pa
-from anyio.to_thread import run_sync
 
 from aiowandb.errors import CommError
 from aiowandb.export.events import RowsWanted, RunFailed, RunFinished, RunStarted
@@ -19,6 +17,7 @@ from aiowandb.export.result import RunFailure
 from aiowandb.export.sinks import Sink
 from aiowandb.export.sources import RowSource
 from aiowandb.export.tally import Tally
+from aiowandb.threads import held, run_sync
 
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
@@ -65,11 +64,5 @@ async def stream_rows(source: RowSource, make_sink: MakeSink, tally: Tally) -> l
     return failed
 
 
-@asynccontextmanager
-async def _opened(make_sink: MakeSink, schema: pa.Schema) -> AsyncIterator[Sink]:
-    sink = await run_sync(make_sink, schema)
-    try:
-        yield sink
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(sink.close)
+def _opened(make_sink: MakeSink, schema: pa.Schema) -> AbstractAsyncContextManager[Sink]:
+    return held(lambda: make_sink(schema), lambda sink: sink.close())

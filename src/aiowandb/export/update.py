@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from anyio.to_thread import run_sync
-
 from aiowandb.export.collect import carry_out
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.events import RowsWanted
@@ -14,6 +12,7 @@ from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
 from aiowandb.export.result import RunFailure
 from aiowandb.export.sources import RowSource
 from aiowandb.export.tally import Tally
+from aiowandb.threads import run_sync
 
 # A run that fails is tried again at the end of the export, then by the next export.
 _TRIES = 2

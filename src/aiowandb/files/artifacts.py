@@ -9,7 +9,6 @@ from itertools import compress
 from pathlib import Path
 
 import msgspec
-from anyio.to_thread import run_sync
 
 from aiowandb.errors import DownloadError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
@@ -19,6 +18,7 @@ from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef
 from aiowandb.tasks import gather
+from aiowandb.threads import run_sync
 from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.artifacts import artifact_by_id
 from aiowandb.wire.manifest import Manifest, ManifestEntry

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-from anyio.to_thread import run_sync
 
 from aiowandb.errors import (
     AiowandbError,
@@ -20,6 +19,7 @@ from aiowandb.errors import (
     TooLargeError,
 )
 from aiowandb.net import Session
+from aiowandb.threads import run_sync
 from aiowandb.whole import whole_file
 
 _PIECE = 1 << 20

@@ -7,14 +7,11 @@ from collections.abc import Iterable
 import anyio
 
 from aiowandb.errors import CommError
-from aiowandb.history.live import FirstAnswer, read_windows
+from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, read_windows
 from aiowandb.history.plan import HistoryPlan
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
-
-# How many values the rows in one answer may have together.
-_VALUES_AN_ANSWER = 200_000
 
 Planned = tuple[RunRef, HistoryPlan | CommError, Window | None]
 
@@ -47,7 +44,7 @@ def bundles(planned: Iterable[Planned]) -> Iterable[Bundle]:
     values = 0
     for one in planned:
         size = _values(one)
-        if values and values + size > _VALUES_AN_ANSWER:
+        if values and values + size > VALUES_AN_ANSWER:
             yield Bundle(some)
             some, values = [], 0
         some.append(one)

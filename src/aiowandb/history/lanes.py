@@ -27,8 +27,6 @@ from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
 
 _BATCHES_AHEAD = 1
-# Large runs hold more while they are read, and keep everybody busy by themselves.
-_LARGE = 50_000
 _LARGE_RUNS_AHEAD = 4
 # With these nothing else will succeed either.
 _FATAL = (AuthenticationError, ConnectError, RateLimitError)
@@ -116,7 +114,7 @@ class Reader:
         lanes: MemoryObjectSendStream[Lane],
         tasks: TaskGroup,
     ) -> None:
-        is_large = not isinstance(plan, CommError) and (plan.rows or 0) > _LARGE
+        is_large = not isinstance(plan, CommError) and plan.is_large
         if is_large:
             # Here and not in the task: the run that is wanted first must have its turn first.
             await self._large.acquire()

@@ -13,6 +13,9 @@ from aiowandb.history.windows import cut_again, is_whole
 from aiowandb.net import BatchSize, Session, ask_together
 from aiowandb.wire.history import RowTextsByAlias, Window, alias, history_pages
 
+# How many values the rows in one answer may have together.
+VALUES_AN_ANSWER = 200_000
+
 Texts = list[str]
 
 

@@ -11,6 +11,9 @@ from aiowandb.net import BatchSize, Session, ask_together
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import HistorySource, PlansData, alias, history_plans
 
+# Runs of more rows hold more while they are read, and keep everybody busy by themselves.
+_LARGE = 50_000
+
 
 class HistoryPlan(msgspec.Struct, frozen=True):
     """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
@@ -25,6 +28,11 @@ class HistoryPlan(msgspec.Struct, frozen=True):
     end: int
     rows: int | None
     keys: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the run is worth more care than one of many."""
+        return (self.rows or 0) > _LARGE
 
 
 async def plan_histories(

@@ -9,7 +9,7 @@ import msgspec
 
 from aiowandb.errors import CommError, ServerError
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import FirstAnswer, Texts, read_windows
+from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, Texts, read_windows
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
 from aiowandb.history.plan import HistoryPlan, plan_history
 from aiowandb.history.segments import SegmentRows, read_segment
@@ -20,11 +20,7 @@ from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.wire.history import Window
 
-# Files of more rows than this are worth a look before they are downloaded.
-_LARGE = 50_000
 _REQUESTS_AT_ONCE = 2
-# How many values the rows in one answer may have together.
-_VALUES_AN_ANSWER = 100_000
 # What a signed URL answers when it has expired or when W&B has replaced the file.
 _GONE = frozenset({401, 403, 404, 410})
 
@@ -98,8 +94,7 @@ class Scan:
 
     def _segment(self, url: str) -> AsyncGenerator[SegmentRows]:
         rest = msgspec.structs.replace(self._selection, min_step=self._next_step)
-        is_large = (self._plan.rows or 0) > _LARGE * len(self._plan.segments)
-        return read_segment(self._session, url, rest, is_large=is_large)
+        return read_segment(self._session, url, rest, is_large=self._plan.is_large)
 
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()
@@ -125,7 +120,7 @@ class Scan:
 
     def _windows_together(self) -> int:
         values = self._selection.page_size * max(1, self._plan.keys)
-        return max(1, min(self._size.now, _VALUES_AN_ANSWER // values))
+        return max(1, min(self._size.now, VALUES_AN_ANSWER // values))
 
     def _live_windows(self) -> list[Window]:
         rows = self._plan.rows

@@ -182,6 +182,7 @@ class Runs(Listed[api.Runs, Run]):
     to_arrow = blocking(api.Runs.to_arrow)
     to_pandas = blocking(api.Runs.to_pandas)
     to_polars = blocking(api.Runs.to_polars)
+    histories = blocking(api.Runs.histories)
     export = blocking(api.Runs.export)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

@@ -53,8 +53,11 @@ class Appendix:
         self._size = 0
 
     def add(self, row: Mapping[str, Any], step: int | None) -> None:
-        """Take a row. Its step must lie behind the last one."""
-        step = self.last_step + 1 if step is None else step
+        """Take a row, at this step, its own or the next. It must lie behind the last one."""
+        if step is None:
+            step = row.get("_step", self.last_step + 1)
+        if type(step) is not int:
+            raise UsageError(f"_step is a whole number, not {step!r}.")
         if step <= self.last_step:
             raise UsageError(
                 f"Rows go to the end of a history: step {step} is not behind step {self.last_step}."

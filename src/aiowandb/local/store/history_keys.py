@@ -6,11 +6,13 @@ that was rewritten makes it start anew.
 
 from __future__ import annotations
 
+from collections import Counter
+from operator import gt
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from aiowandb.local.store.rows import NON_FINITE, kind_of
+from aiowandb.local.store.rows import kind_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,10 +42,10 @@ class KeyCounter:
 
     def add(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
         """Count flat rows, each given with its step."""
-        for step, row in rows:
-            self.last_step = max(self.last_step, step)
-            for key, value in row.items():
-                self._add_value(key, value)
+        rows = list(rows)
+        self.last_step = max([self.last_step, *(step for step, _ in rows)])
+        for key in dict.fromkeys(key for _, row in rows for key in row):
+            self._add_column(key, [row[key] for _, row in rows if key in row])
 
     def snapshot(self) -> dict[str, Any]:
         keys = {
@@ -58,20 +60,22 @@ class KeyCounter:
         }
         return {"lastStep": self.last_step, "sets": [], "keys": keys}
 
-    def _add_value(self, key: str, value: object) -> None:
+    def _add_column(self, key: str, values: list[Any]) -> None:
+        plain = set(map(type, values)) <= {int, float}
+        found = {"number": len(values)} if plain else Counter(map(kind_of, values))
         counts = self._counts.setdefault(key, {})
-        kind = kind_of(value)
-        counts[kind] = counts.get(kind, 0) + 1
-        if kind != "number":
+        for kind, count in found.items():
+            counts[kind] = counts.get(kind, 0) + count
+        if not plain:
+            values = [value for value in values if type(value) in (int, float)]
+        # What is NaN, infinite or huge compares with nothing.
+        numbers = [value for value in values if abs(value) < _MAX_NUMBER]
+        if not numbers:
             return
-        number = NON_FINITE[value] if isinstance(value, str) else value
-        assert isinstance(number, (int, float))  # noqa: S101 - what kind_of calls a number
-        if not abs(number) < _MAX_NUMBER:  # NaN, infinite or huge: nothing to compare with
-            return
-        previous = self._previous.get(key)
-        if previous is not None and number < previous:
+        before = [self._previous.get(key, numbers[0]), *numbers]
+        if key not in self._falling and any(map(gt, before, numbers)):
             self._falling.add(key)
-        self._previous[key] = number
+        self._previous[key] = numbers[-1]
 
     def encode(self) -> str:
         return orjson.dumps(self.snapshot()).decode()

@@ -46,7 +46,7 @@ def flatten(row: dict[str, Any]) -> dict[str, Any]:
     Media (objects with a `_type`) and empty objects stay whole. Where a literal key `a.b` meets a
     nested one, the literal key wins.
     """
-    if not any(type(value) is dict for value in row.values()):
+    if dict not in map(type, row.values()):
         return row
     flat: dict[str, Any] = {}
     for key, value in row.items():

@@ -1,0 +1,32 @@
+"""Cancelled as asyncio does it, behind anyio's back, an export leaves nothing behind either."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiowandb import AsyncApi
+from aiowandb.local import Store, build_sample
+
+
+def test_a_time_out_of_asyncio_at_any_moment_leaves_a_folder_to_go_on_with(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "wandb") as store:
+        project = build_sample(store, runs=6, rows=200)
+    path = f"{project.entity}/{project.project}"
+
+    async def export(out: Path, seconds: float | None) -> int:
+        async with AsyncApi.local(tmp_path / "wandb") as api:
+            result = await asyncio.wait_for(api.runs(path).export(out), seconds)
+            return result.rows
+
+    whole = asyncio.run(export(tmp_path / "whole", None))
+    moments, given_up = 25, 0
+    for moment in range(moments):
+        out = tmp_path / f"out-{moment}"
+        try:
+            asyncio.run(export(out, 0.01 * moment))
+        except TimeoutError:
+            given_up += 1
+            assert not list(out.rglob("drafts/*"))
+        assert asyncio.run(export(out, None)) == whole
+    assert given_up
