@@ -44,7 +44,7 @@ class Sdk:
     def start(self, script: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", PRELUDE + textwrap.dedent(script)],
-            env=self._environment(environment),
+            env=self.environment(**environment),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -69,7 +69,7 @@ class Sdk:
         """What the `wandb` command says."""
         done = subprocess.run(
             [sys.executable, "-m", "wandb", *arguments],
-            env=self._environment({"WANDB_SILENT": "false", **environment}),
+            env=self.environment(**{"WANDB_SILENT": "false", **environment}),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -79,7 +79,7 @@ class Sdk:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+    def environment(self, **more: str) -> dict[str, str]:
         return {
             # Agents start `python`, which must be this one.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiowandb import Api
-from aiowandb.local import Store, build_sample, create_app, serve_in_thread
+from aiowandb.local import build_sample
 from aiowandb.wire.dotted import flattened
+from tests.sdk.conftest import Sdk, served
 from tests.sdk.odd_runs import KEYS, OddRun, odd_runs, write
 from tests.sdk.reading import Told, read_project
+from tests.sdk.test_histories import LOG
 
 pytestmark = pytest.mark.sdk
 
@@ -31,15 +32,15 @@ pytestmark = pytest.mark.sdk
 class Both:
     """Both clients, reading from one embedded W&B."""
 
-    def __init__(self, store: Store, official: subprocess.Popen[str], ours: Api) -> None:
-        self.store = store
+    def __init__(self, sdk: Sdk, official: subprocess.Popen[str], ours: Api) -> None:
+        self.sdk = sdk
         self._official = official
         self._ours = ours
         self._projects = 0
 
     def agree_on(self, runs: Sequence[OddRun], keys: Sequence[str] = KEYS) -> None:
         self._projects += 1
-        write(self.store, f"odd-{self._projects}", runs)
+        write(self.sdk.store, f"odd-{self._projects}", runs)
         self.agree_on_project(f"local/odd-{self._projects}", keys)
 
     def agree_on_project(self, project: str, keys: Sequence[str] = KEYS) -> None:
@@ -70,22 +71,18 @@ def both(
 ) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("wandb")
     with (
-        Store.open(folder) as store,
-        serve_in_thread(create_app(store, history=request.param)) as url,
-        Api(store.local_key, base_url=url) as ours,
-    ):
-        official = subprocess.Popen(
+        served(folder, history=request.param) as sdk,
+        Api(sdk.store.local_key, base_url=sdk.url) as ours,
+        subprocess.Popen(
             [sys.executable, "-m", "tests.sdk.official_reader"],
             cwd=Path(__file__).parents[2],
-            env=os.environ
-            | {"WANDB_BASE_URL": url, "WANDB_API_KEY": store.local_key}
-            | {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": str(folder / "cache")},
+            env=sdk.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        )
-        with official:
-            yield Both(store, official, ours)
+        ) as official,
+    ):
+        yield Both(sdk, official, ours)
 
 
 def expected(told: Told, keys: Sequence[str]) -> Told:
@@ -137,7 +134,7 @@ def is_json(text: str) -> bool:
 
 
 def test_both_clients_tell_the_same_of_the_sample(both: Both) -> None:
-    build_sample(both.store, runs=4, rows=80)
+    build_sample(both.sdk.store, runs=4, rows=80)
     both.agree_on_project("local/sample")
 
 
@@ -145,6 +142,12 @@ def test_both_clients_tell_the_same_of_the_sample(both: Both) -> None:
 @given(st.lists(odd_runs, min_size=1, max_size=6))
 def test_both_clients_tell_the_same_of_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
     both.agree_on(runs)
+
+
+@pytest.mark.slow
+def test_both_clients_tell_the_same_of_runs_of_the_sdk(both: Both) -> None:
+    both.sdk.run(LOG)
+    both.agree_on_project("local/values", ["loss", "nest.x"])
 
 
 @pytest.mark.slow

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from aiowandb.local.store.records import Run
 from aiowandb.local.store.stream import Chunk, StreamUpdate
 from aiowandb.local.store.sweeps import SweepChanges
 from tests.road.artifacts import log_artifact
+from tests.sdk.conftest import Sdk
 
 START = 1_704_067_200  # the first day of 2024
 DAY = 24 * 3600
@@ -116,22 +115,6 @@ def what_it_sent(number: int) -> StreamUpdate:
     )
 
 
-@contextmanager
-def served(folder: Path, history: HistoryMode) -> Iterator[dict[str, str]]:
-    """The environment of a process that is to use the W&B in that folder."""
-    with (
-        Store.open(folder, clock=lambda: NOW) as store,
-        serve_in_thread(create_app(store, history=history)) as url,
-    ):
-        yield {
-            "WANDB_BASE_URL": url,
-            "WANDB_API_KEY": store.local_key,
-            "WANDB_SILENT": "true",
-            "WANDB_CACHE_DIR": str(folder / "cache"),
-            "WANDB_CONFIG_DIR": str(folder / "config"),
-        }
-
-
 def said_by(
     client: str,
     scripts: Sequence[Path],
@@ -141,16 +124,18 @@ def said_by(
 ) -> dict[str, str]:
     """What each of the scripts prints with that client, in a copy of the world."""
     shutil.copytree(world, folder / "world")
-    with served(folder / "world", history) as environment:
+    with (
+        Store.open(folder / "world", clock=lambda: NOW) as store,
+        serve_in_thread(create_app(store, history=history)) as url,
+    ):
         done = subprocess.run(
             [sys.executable, RUNNER, client, *scripts],
             cwd=folder,
-            env=os.environ | environment,
+            env=Sdk(url, store, folder).environment(),
             capture_output=True,
             text=True,
             timeout=300,
         )
     assert done.returncode == 0, done.stderr
     said: list[Any] = [json.loads(line) for line in done.stdout.splitlines()]
-    address = environment["WANDB_BASE_URL"]
-    return {name: text.replace(address, "W&B") for name, text in said}
+    return {name: text.replace(url, "W&B") for name, text in said}
