@@ -19,6 +19,8 @@ from aiowandb.api.runs import Runs
 from aiowandb.local import RunChanges, Store, create_app
 from aiowandb.local.store.stream import Chunk, StreamUpdate
 
+from .bucket import Bucket, served_s3
+
 Row = Mapping[str, Any]
 
 
@@ -181,3 +183,16 @@ def out(tmp_path: Path) -> Path:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are full with a hundred rows."""
     monkeypatch.setattr("aiowandb.export.update.PART_ROWS", 100)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    with served_s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3: str) -> Iterator[Bucket]:
+    bucket = Bucket(s3)
+    yield bucket
+    bucket.fs.delete_dir("lake")

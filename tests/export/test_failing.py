@@ -11,7 +11,7 @@ import pytest
 
 from aiowandb import ConnectError, ExportError
 from aiowandb.api.runs import Runs
-from aiowandb.export.lock import held
+from aiowandb.export.local_folder import LocalFolder
 
 from .conftest import Project, Server, contents, places, steps
 
@@ -120,7 +120,10 @@ async def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
 async def test_a_folder_that_somebody_exports_into_names_who_that_is(
     project: Project, runs: Runs, out: Path
 ) -> None:
-    with held(out), pytest.raises(ExportError, match=f"by process {os.getpid()} on .* since 20"):
+    with (
+        LocalFolder(out).held(),
+        pytest.raises(ExportError, match=f"by process {os.getpid()} on .* since 20"),
+    ):
         await runs.export(out)
     await runs.export(out)
 

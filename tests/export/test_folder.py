@@ -7,29 +7,30 @@ from pathlib import Path
 import pytest
 
 from aiowandb import ExportError, TimeoutError
-from aiowandb.export.folder import Folder, plain_errors
+from aiowandb.export.folder import plain_errors
 from aiowandb.export.journal import VERSION, Begun, Dropped, Journal, Source
+from aiowandb.export.local_folder import LocalFolder
 from aiowandb.export.options import ExportOptions
 
 BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
 
 
 def test_a_draft_takes_its_name_when_it_is_put(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.prepare()
-    draft = folder.draft("history/x")
-    draft.write_text("rows")
-    assert folder.names("history") == []
-    folder.put(draft, "history/x")
-    assert (tmp_path / "history" / "x").read_text() == "rows"
+    folder = LocalFolder(tmp_path)
+    with folder.held():
+        draft = folder.draft("history/x")
+        draft.write_text("rows")
+        assert folder.files("history") == {}
+        folder.put(draft, "history/x")
+        assert (tmp_path / "history" / "x").read_text() == "rows"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
-    folder = Folder(tmp_path)
-    folder.prepare()
-    folder.draft("y").touch()
-    with pytest.raises(ExportError, match=f"Cannot write {tmp_path / 'x'}: Is a directory"):
+    folder = LocalFolder(tmp_path)
+    complaint = f"Cannot write {tmp_path / 'x'}: Is a directory"
+    with folder.held(), pytest.raises(ExportError, match=complaint):
+        folder.draft("y").touch()
         folder.put(folder.draft("y"), "x")
 
 
@@ -66,6 +67,4 @@ def test_a_torn_last_line_is_as_if_it_had_never_begun(tmp_path: Path, lost: int)
 
 
 def opened(folder: Path) -> Journal:
-    journal = Journal(folder / "journal.jsonl")
-    journal.open()
-    return journal
+    return Journal(LocalFolder(folder), "journal.jsonl")

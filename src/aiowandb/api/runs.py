@@ -138,6 +138,7 @@ class Runs(Listing[Run]):
         max_step: int | None = None,
         samples: int | None = None,
         safe_csv: bool = False,
+        filesystem: Any = None,
         overwrite: bool = False,
         on_event: OnEvent | None = None,
     ) -> ExportResult:
@@ -157,8 +158,9 @@ class Runs(Listing[Run]):
         has a row a value, `split="run"` a file a run. `safe_csv` defuses cells that a
         spreadsheet would run. `on_event` is called with what happens meanwhile.
 
-        Instead of a folder it takes `-`, the standard output, or a sink of your own, and
-        hands it one table: the history, or what `what` says.
+        The folder may be a URL like `s3://bucket/folder`, or a path in `filesystem`, one of
+        pyarrow's or fsspec's. Instead of a folder, `target` may be `-`, the standard output,
+        or a sink of your own: it is handed one table, the history or what `what` says.
 
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         >>> result.rows, result.failed
@@ -193,6 +195,7 @@ class Runs(Listing[Run]):
                 source,
                 target,
                 options,
+                filesystem=filesystem,
                 overwrite=overwrite,
                 on_event=on_event,
             )

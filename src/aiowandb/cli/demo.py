@@ -46,7 +46,7 @@ async def _demo(folder: Path) -> None:
     console.print(printable(f"Sample project in an embedded W&B in {store} ..."))
     project = await anyio.to_thread.run_sync(_make_sample, store)
     rows: list[dict[str, Any]] = []
-    files: list[Path] = []
+    files: list[Path | str] = []
     async with AsyncApi.local(store) as api:
         formats: tuple[Format, ...] = ("parquet", "csv")
         for kind in formats:

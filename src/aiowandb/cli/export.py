@@ -31,7 +31,7 @@ _SOME_FAILED = 3
 @selection
 @click.option(
     "--format",
-    type=click.Choice(["parquet", "csv", "jsonl", "arrow"]),
+    type=click.Choice(["parquet", "csv", "jsonl", "arrow", "delta"]),
     default="parquet",
     show_default=True,
 )
@@ -77,7 +77,8 @@ def export(
     """Bring FOLDER up to date with the runs of a project and their whole histories.
 
     An export that was interrupted goes on where it was; made again, it asks only for
-    what is new. `-` as FOLDER is the standard output, which gets one table.
+    what is new. FOLDER may be a URL like s3://bucket/folder, or `-`, the standard output,
+    which gets one table.
 
     Exit code 3: some runs failed, and the same command tries just them.
 
@@ -86,6 +87,7 @@ def export(
       aiowandb export me/mnist out
       aiowandb export me/mnist out --format csv --filter 'tag == "best"'
       aiowandb export me/mnist out --key loss --key 'val/*' --since 2026-01-01
+      aiowandb export me/mnist s3://lake/mnist --format delta
       aiowandb export me/mnist - --format jsonl | jq .loss
     """
     from aiowandb.cli.progress import as_json as json_lines

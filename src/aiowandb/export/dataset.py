@@ -1,18 +1,17 @@
-"""A dataset of an export: its parts and their columns, as the journal tells and the folder holds.
+"""A dataset of an export: what the journal says of it, and the files that make it true.
 
 A part is written as a draft, staged, and committed by a record in the journal. It takes
-its place where readers look as soon as no part is left there that it replaces: they see
-the rows as they were or as they are now, never both.
+its place where readers look when nothing is left there that it replaces, and when all
+parts have the same columns: readers see the rows as they were, or as they are now.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aiowandb.export.folder import WORKPLACE, Folder
 from aiowandb.export.journal import (
@@ -24,33 +23,40 @@ from aiowandb.export.journal import (
     Rendered,
     Widened,
 )
-from aiowandb.export.parquet import count_values
+from aiowandb.export.ledger import Ledger
+from aiowandb.export.parquet import count_values, opened_parquet
 from aiowandb.export.parts import Held, Part
 from aiowandb.export.plan import NewPart, Plan
 from aiowandb.export.result import Clash
 from aiowandb.export.schema import RowSchema
+
+_STAGED = f"{WORKPLACE}/staged"
+
+# Is told which parts are in their place, before those go that were there before.
+OnShown = Callable[[RowSchema, Sequence[Part]], None]
 
 
 class Dataset:
     """Rows that an export has so far. All calls block."""
 
     def __init__(
-        self, name: str, home: str, schema: RowSchema, folder: Folder, journal: Journal
+        self,
+        name: str,
+        home: str,
+        schema: RowSchema,
+        folder: Folder,
+        journal: Journal,
+        on_shown: OnShown | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
-        self.schema = schema
-        self.schema_number = 0
-        self.next_number = 0
         self._home = home
         self._journal = journal
-        self._parts: dict[int, Part] = {}
-        self._drops: frozenset[int] = frozenset()
-        self._files: set[str] = set()
-        self._rendered: dict[str, Rendered] = {}
-        for record in journal.records:
-            self._apply(record)
-        self._drop(part.number for part in self.parts if not self._is_there(part))
+        self._on_shown = on_shown
+        self._ledger = Ledger(name, schema, journal.records)
+        staged = folder.files(_STAGED)
+        self._staged = set(staged)
+        self._lose(staged)
         self._settle()
 
     @property
@@ -59,19 +65,33 @@ class Dataset:
 
         While a plan is carried out, those that are to go and those that replace them.
         """
-        return sorted(self._parts.values(), key=lambda part: (part.file, part.number))
+        return sorted(self._ledger.parts.values(), key=lambda part: (part.file, part.number))
+
+    @property
+    def schema(self) -> RowSchema:
+        return self._ledger.schema
+
+    @property
+    def schema_number(self) -> int:
+        """How often the columns have changed."""
+        return self._ledger.schema_number
+
+    @property
+    def next_number(self) -> int:
+        """A number that no part has had yet."""
+        return self._ledger.next_number
 
     def batches(self, parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
         """The rows of the parts."""
         for part in parts:
-            with pq.ParquetFile(self.folder.path(self.path(part))) as file:
+            with opened_parquet(self.folder, self.path(part)) as file:
                 yield from file.iter_batches()
 
     def clashes(self) -> tuple[Clash, ...]:
         """The columns whose values have no kind in common, and how many values they have."""
         counts = Counter[str]()
         for part in self.parts if self.schema.clashes else ():
-            counts += count_values(self.folder.path(self.path(part)), self.schema.clashes)
+            counts += count_values(self.folder, self.path(part), self.schema.clashes)
         return tuple(Clash(name, counts[name]) for name in sorted(self.schema.clashes))
 
     def widen(self, schema: RowSchema) -> None:
@@ -81,18 +101,19 @@ class Dataset:
 
     def begin(self, plan: Plan) -> None:
         """Note which parts will go once the plan is carried out."""
-        if plan.drops != self._drops:
+        if plan.drops != self._ledger.drops:
             self._record(Planned(self.name, tuple(sorted(plan.drops))))
 
     def draft(self, new: NewPart) -> Path:
         """Where the part can be written."""
-        return self.folder.draft(f"{self.name}-{new.number}.parquet")
+        return self.folder.draft(self._staged_name(new.number))
 
     def commit(self, new: NewPart, draft: Path, runs: tuple[Held, ...]) -> Part:
         """Make a part of what was written."""
-        staged = self._staged(new.number)
-        self.folder.put(draft, staged)
-        size = self.folder.size(staged) or 0
+        size = draft.stat().st_size
+        staged = self._staged_name(new.number)
+        self.folder.put(draft, f"{_STAGED}/{staged}")
+        self._staged.add(staged)
         part = Part(new.number, new.file, self.schema_number, size, runs)
         self._record(Committed(self.name, part))
         self._settle()
@@ -100,13 +121,13 @@ class Dataset:
 
     def end(self) -> None:
         """Let the parts that the plan has replaced go, and show those that it has made."""
-        self._drop(self._drops)
+        self._drop(self._ledger.drops)
         self._settle()
 
     def path(self, part: Part) -> str:
         """Where the part's file lies now."""
-        staged = self._staged(part.number)
-        return self.place(part) if self.folder.size(staged) is None else staged
+        staged = self._staged_name(part.number)
+        return f"{_STAGED}/{staged}" if staged in self._staged else self.place(part)
 
     def place(self, part: Part) -> str:
         """Where the part's file lies once it has settled."""
@@ -114,7 +135,7 @@ class Dataset:
 
     def is_rendered(self, file: str, parts: Iterable[Part]) -> bool:
         """Whether the file is there, and was made of these very parts."""
-        rendered = self._rendered.get(file)
+        rendered = self._ledger.rendered.get(file)
         return (
             rendered is not None
             and rendered.parts == tuple(part.number for part in parts)
@@ -126,49 +147,45 @@ class Dataset:
         numbers = tuple(part.number for part in parts)
         self._record(Rendered(self.name, file, numbers, self.folder.size(file) or 0))
 
+    def rendered_size(self, file: str) -> int:
+        """The size of a file that was made."""
+        return self._ledger.rendered[file].size
+
     def forget_rendered(self, shown: Collection[str]) -> None:
         """Remove the files that were made before and are not among those to be shown."""
-        for file in set(self._rendered).difference(shown):
+        for file in set(self._ledger.rendered).difference(shown):
             self.folder.remove(file)
 
     def _settle(self) -> None:
-        if self._drops:
+        parts = self.parts
+        if self._ledger.drops or len({part.schema for part in parts}) > 1:
             return
-        for part in self.parts:
-            if (path := self.path(part)) != self.place(part):
-                self.folder.move(path, self.place(part))
-        stale = self._files.difference(part.file for part in self.parts)
-        for file in stale.intersection(self.folder.names(self._home)):
+        for part in parts:
+            staged = self._staged_name(part.number)
+            if staged in self._staged:
+                self.folder.move(f"{_STAGED}/{staged}", self.place(part))
+                self._staged.remove(staged)
+        if self._on_shown and parts:
+            self._on_shown(self.schema, parts)
+            return
+        stale = self._ledger.files.difference(part.file for part in parts)
+        for file in stale.intersection(self.folder.files(self._home)) if stale else ():
             self.folder.remove(f"{self._home}/{file}")
+
+    def _lose(self, staged: Mapping[str, int]) -> None:
+        """Forget the parts whose files are not there as they should be."""
+        sizes = {f"{_STAGED}/{name}": size for name, size in staged.items()}
+        at_home = self.folder.files(self._home)
+        sizes |= {f"{self._home}/{name}": size for name, size in at_home.items()}
+        self._drop(part.number for part in self.parts if sizes.get(self.path(part)) != part.size)
 
     def _drop(self, numbers: Iterable[int]) -> None:
         if gone := tuple(sorted(numbers)):
             self._record(Dropped(self.name, gone))
 
-    def _is_there(self, part: Part) -> bool:
-        return self.folder.size(self.path(part)) == part.size
-
-    def _staged(self, number: int) -> str:
-        return f"{WORKPLACE}/staged/{self.name}-{number}.parquet"
+    def _staged_name(self, number: int) -> str:
+        return f"{self.name}-{number}.parquet"
 
     def _record(self, record: Record) -> None:
         self._journal.append(record)
-        self._apply(record)
-
-    def _apply(self, record: Record) -> None:
-        match record:
-            case Widened(self.name, kinds, clashes):
-                self.schema = type(self.schema)(kinds, clashes)
-                self.schema_number += 1
-            case Planned(self.name, drops):
-                self._drops = frozenset(drops)
-            case Committed(self.name, part):
-                self._parts[part.number] = part
-                self._files.add(part.file)
-                self.next_number = part.number + 1
-            case Dropped(self.name, numbers):
-                self._drops = self._drops.difference(numbers)
-                for number in numbers:
-                    self._parts.pop(number, None)
-            case Rendered(self.name, file):
-                self._rendered[file] = record
+        self._ledger.apply(record)

@@ -1,4 +1,4 @@
-"""The folder that an export is written into, on this machine.
+"""What an export needs of the place that it is written into, on a disk or in an object store.
 
 Names are relative and have slashes. What is under way lies in `.aiowandb-export`, which
 readers of datasets skip, and takes its place when it is whole. All calls block.
@@ -7,82 +7,82 @@ readers of datasets skip, and takes its place when it is whole. All calls block.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
 
 from aiowandb.errors import AiowandbError, ExportError
-from aiowandb.whole import sync_folder
 
 WORKPLACE = ".aiowandb-export"
 
 
-class Folder:
+class Log(Protocol):
+    """A file that only grows, and what it had when it was opened."""
+
+    text: bytes
+
+    def append(self, line: bytes) -> None:
+        """Add a line, for good."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Folder(Protocol):
     """Files that appear whole or not at all."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.drafts = root / WORKPLACE / "drafts"
-
-    def prepare(self) -> None:
-        """Make the folder, and clear away what a killed export was writing."""
-        with plain_errors(self.root):
-            shutil.rmtree(self.drafts, ignore_errors=True)
-            self.drafts.mkdir(parents=True)
+    def held(self) -> AbstractContextManager[None]:
+        """Make the folder and be the only export in it while the block runs."""
+        ...
 
     def draft(self, name: str) -> Path:
-        """Where a file can be written before it is put in its place."""
-        return self.drafts / name.replace("/", "-")
+        """Where a file can be written, on this machine, before it is put in its place."""
+        ...
 
     def put(self, draft: Path, name: str) -> None:
         """Let the draft appear under the name, whatever is there now."""
-        with plain_errors(self.root / name), draft.open("r+b") as file:
-            os.fsync(file.fileno())
-        self._move(draft, self.root / name)
+        ...
 
-    def move(self, name: str, to: str) -> None:
-        self._move(self.root / name, self.root / to)
+    def move(self, name: str, to: str) -> None: ...
 
     def remove(self, name: str) -> None:
-        with plain_errors(self.root / name):
-            (self.root / name).unlink(missing_ok=True)
+        """Remove the file if there is one."""
+        ...
 
-    def path(self, name: str) -> Path:
-        return self.root / name
+    def open(self, name: str) -> pa.NativeFile:
+        """The file to be read, at any place in it."""
+        ...
+
+    def log(self, name: str) -> Log: ...
 
     def size(self, name: str) -> int | None:
         """The size of a file, None if there is none."""
-        try:
-            return (self.root / name).stat().st_size
-        except FileNotFoundError:
-            return None
+        ...
 
-    def names(self, folder: str) -> list[str]:
-        """The names of the files in a folder within this one; none if it is not there."""
-        try:
-            return [entry.name for entry in os.scandir(self.root / folder) if entry.is_file()]
-        except FileNotFoundError:
-            return []
+    def files(self, folder: str) -> dict[str, int]:
+        """The files in a folder within this one and their sizes; none if it is not there."""
+        ...
 
-    def _move(self, source: Path, target: Path) -> None:
-        with plain_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
-            sync_folder(target.parent)
+    def location(self, name: str) -> Path | str:
+        """Where users find the file."""
+        ...
+
+    def url(self, name: str) -> str | None:
+        """The same for others who open it by themselves, credentials included, if they can."""
+        ...
 
 
 @contextmanager
-def plain_errors(path: Path | str) -> Iterator[None]:
+def plain_errors(place: Path | str) -> Iterator[None]:
     """Say what the operating system complains of in words of the export."""
     try:
         yield
     except AiowandbError:
         raise  # our TimeoutError is an OSError too
     except OSError as error:
-        raise ExportError(f"Cannot write {path}: {_reason(error)}.") from error
-
-
-def _reason(error: OSError) -> str:
-    # pyarrow's errors have the number but words of their own.
-    return os.strerror(error.errno) if error.errno else str(error)
+        # pyarrow's errors have the number, and words of their own.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ExportError(f"Cannot write {place}: {reason}.") from error

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from aiowandb.errors import ExportError
+from aiowandb.errors import ExportError, UsageError
 from aiowandb.export.options import ExportOptions, Format
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.sinks import OpenSink
@@ -24,6 +24,8 @@ _FORMULA = r"^([=+\-@\t\r\n])"
 
 def sink_for(options: ExportOptions) -> OpenSink:
     """What writes the format of the options into a file."""
+    if options.format == "delta":
+        raise UsageError("A Delta table is a folder: it cannot be written to a stream.")
     return partial(CsvSink, safe=True) if options.safe_csv else _SINKS[options.format]
 
 

@@ -6,15 +6,13 @@ written when the power went is a torn last line, which is as if it had never beg
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folder import plain_errors
+from aiowandb.export.folder import Folder
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parts import Part
 from aiowandb.history.kinds import Kind
@@ -87,38 +85,30 @@ Record = Begun | Widened | Planned | Committed | Dropped | Rendered
 class Journal:
     """The records of an export, in the order in which it happened."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self.records: list[Record] = []
-
-    def open(self) -> None:
-        """Read what is there, and be ready to go on."""
-        with plain_errors(self._path):
-            text = self._path.read_bytes() if self._path.exists() else b""
-            whole = text[: text.rfind(b"\n") + 1]
-            self.records = [self._read(i, line) for i, line in enumerate(whole.splitlines(), 1)]
-            self._file = self._path.open("ab", buffering=0)
-            self._file.truncate(len(whole))
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._place = folder.location(name)
+        self._log = folder.log(name)
+        lines = self._log.text.splitlines()
+        try:
+            self.records = [self._read(number, line) for number, line in enumerate(lines, 1)]
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, record: Record) -> None:
         """Write the record down, for good."""
-        assert self._file  # noqa: S101 - whoever writes has opened it
-        with plain_errors(self._path):
-            self._file.write(msgspec.json.encode(record) + b"\n")
-            os.fsync(self._file.fileno())
+        self._log.append(msgspec.json.encode(record))
         self.records.append(record)
 
     def close(self) -> None:
-        if self._file:
-            self._file.close()
+        self._log.close()
 
     def _read(self, number: int, line: bytes) -> Record:
         try:
             return _decode(line)
         except msgspec.MsgspecError as error:
             raise ExportError(
-                f"{self._path} cannot be understood (line {number}: {error}):"
+                f"{self._place} cannot be understood (line {number}: {error}):"
                 " it is damaged, or of a newer aiowandb. Export with overwrite to start anew."
             ) from error
 

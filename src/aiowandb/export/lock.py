@@ -1,54 +1,32 @@
-"""One export at a time in a folder; the second says who holds it."""
+"""One export at a time in a folder of this machine; the second says who holds it."""
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
-from aiowandb.errors import ExportError
-from aiowandb.export.folder import WORKPLACE, plain_errors
-
-
-class Holder(msgspec.Struct, frozen=True):
-    """Who is exporting into a folder."""
-
-    pid: int
-    host: str
-    since: datetime
+from aiowandb.export.folder import plain_errors
+from aiowandb.export.holder import Holder, in_use
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the folder while the block runs. The lock is the operating system's: it ends with us."""
-    path = folder / WORKPLACE / "lock"
+def locked(folder: Path, path: Path) -> Iterator[None]:
+    """Hold the lock while the block runs. It is the operating system's, and ends with us."""
     with plain_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not "w": that would wipe out the name of the holder.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
     with file:
         if not _lock(file):
-            raise ExportError(f"{folder} is being exported into {_holder(file)}: wait for that.")
-        me = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).replace(microsecond=0))
+            raise in_use(folder, Holder.read(file.read()))
         file.truncate()
-        file.write(msgspec.json.encode(me))
+        file.write(Holder.me().text)
         file.flush()
         yield
-
-
-def _holder(file: BinaryIO) -> str:
-    try:
-        holder = msgspec.json.decode(file.read(), type=Holder)
-    except msgspec.MsgspecError:
-        return "by another process"  # which has not yet written its name
-    return f"by process {holder.pid} on {holder.host} since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 if sys.platform == "win32":

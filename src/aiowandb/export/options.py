@@ -8,7 +8,7 @@ import msgspec
 
 from aiowandb.errors import UsageError
 
-Format = Literal["parquet", "csv", "jsonl", "arrow"]
+Format = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
 What = Literal["runs", "history", "system"]
 Layout = Literal["wide", "long"]
 Split = Literal["run"]
@@ -43,6 +43,8 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             _check("what", table, get_args(What))
         if not self.what:
             raise UsageError("what is empty: there is nothing to export.")
+        if self.format == "delta" and self.split:
+            raise UsageError("A Delta table is one table: leave split out.")
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"samples must be at least 1, not {self.samples}.")
 

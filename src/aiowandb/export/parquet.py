@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -70,15 +70,22 @@ def _plain_dictionaries(table: pa.Table) -> pa.Table:
     return table
 
 
-def count_values(path: Path, columns: Collection[str]) -> Counter[str]:
+@contextmanager
+def opened_parquet(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of the folder."""
+    with folder.open(name) as file, pq.ParquetFile(file) as parquet:
+        yield parquet
+
+
+def count_values(folder: Folder, name: str, columns: Collection[str]) -> Counter[str]:
     """How many values, nulls aside, the columns of a file have."""
     counts = Counter[str]()
-    with pq.ParquetFile(path) as file:
+    with opened_parquet(folder, name) as file:
         places = {name: i for i, name in enumerate(file.schema_arrow.names) if name in columns}
         for group in range(file.metadata.num_row_groups):
-            for name, place in places.items():
+            for column, place in places.items():
                 statistics = file.metadata.row_group(group).column(place).statistics
-                counts[name] += statistics.num_values
+                counts[column] += statistics.num_values
     return counts
 
 
@@ -88,28 +95,29 @@ class OldRows:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._files: dict[str, pq.ParquetFile] = {}
+        self._opened = ExitStack()
         # Neighbours in a new part often were neighbours in an old one.
         self._group = lru_cache(maxsize=2)(self._read_group)
 
-    def batches(self, path: str, place: Place) -> Iterator[pa.RecordBatch]:
-        """The rows of one run, whose part is the file at this path."""
-        if path not in self._files:
-            self._files[path] = pq.ParquetFile(self._folder.path(path))
-        metadata = self._files[path].metadata
+    def batches(self, name: str, place: Place) -> Iterator[pa.RecordBatch]:
+        """The rows of one run, whose part is the file of this name."""
+        if name not in self._files:
+            parquet = self._opened.enter_context(opened_parquet(self._folder, name))
+            self._files[name] = parquet
+        metadata = self._files[name].metadata
         first, last = place.offset, place.offset + place.held.rows
         start = 0
         for index in range(metadata.num_row_groups):
             end = start + metadata.row_group(index).num_rows
             if start < last and end > first:
                 begin = max(first - start, 0)
-                group = self._group(path, index)
+                group = self._group(name, index)
                 yield from group.slice(begin, min(last, end) - start - begin).to_batches()
             start = end
 
     def close(self) -> None:
         self._group.cache_clear()
-        for file in self._files.values():
-            file.close()
+        self._opened.close()
 
-    def _read_group(self, path: str, index: int) -> pa.Table:
-        return self._files[path].read_row_group(index)
+    def _read_group(self, name: str, index: int) -> pa.Table:
+        return self._files[name].read_row_group(index)

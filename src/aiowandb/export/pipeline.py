@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -28,10 +28,13 @@ from aiowandb.export.sources import RowSource, row_sources
 from aiowandb.export.stream import MakeSink, stream_rows, stream_table, to_stdout
 from aiowandb.export.tally import Tally
 from aiowandb.export.update import update_rows
-from aiowandb.export.workplace import opened
+from aiowandb.export.workplace import folder_at, opened
 from aiowandb.net import Session
 from aiowandb.threads import held, run_sync
 from aiowandb.wire.record import RunRecord
+
+if TYPE_CHECKING:
+    from aiowandb.export.delta import Delta
 
 T = TypeVar("T")
 
@@ -43,6 +46,7 @@ async def export_runs(
     target: str | Path | Sink,
     options: ExportOptions,
     *,
+    filesystem: Any = None,
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> ExportResult:
@@ -50,7 +54,7 @@ async def export_runs(
     tally = Tally(session, on_event)
     async with tally.ticking():
         if target != "-" and isinstance(target, str | Path):
-            folder = Folder(Path(target))
+            folder = await run_sync(folder_at, target, filesystem)
             async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as journal:
                 runs = await _selected(pages, tally)
                 tables = await _update(session, runs, folder, options, journal, tally)
@@ -65,7 +69,7 @@ async def export_runs(
         requests=tally.traffic.requests,
         downloads=tally.traffic.downloads,
         received_bytes=tally.traffic.received_bytes,
-        written_bytes=sum(file.stat().st_size for file in files),
+        written_bytes=sum(table.size for table in tables),
         seconds=tally.seconds,
         files=tuple(files),
         failed=tuple(failure for table in tables for failure in table.failed),
@@ -82,7 +86,8 @@ async def _selected(pages: AsyncIterator[Sequence[RunRecord]], tally: Tally) -> 
 class _Table(NamedTuple):
     """A table that is up to date, and what is to be said of it."""
 
-    files: Sequence[Path] = ()
+    files: Sequence[Path | str] = ()
+    size: int = 0
     rows: int = 0
     failed: Sequence[RunFailure] = ()
     clashes: Sequence[Clash] = ()
@@ -121,24 +126,46 @@ async def _update(
 
 
 async def _write_runs(table: pa.Table, folder: Folder, options: ExportOptions) -> _Table:
+    if options.format == "delta":
+        await run_sync(_delta(folder, "runs").write, table)
+        return _Table([folder.location("runs")])
     name = f"runs.{options.format}"
     await render(iter(table.to_batches()), table.schema, sink_for(options), folder, name)
-    return _Table([folder.path(name)])
+    size = await run_sync(folder.size, name)
+    return _Table([folder.location(name)], size or 0)
 
 
 async def _update_rows(
     source: RowSource, folder: Folder, options: ExportOptions, journal: Journal, tally: Tally
 ) -> _Table:
-    home = source.name if options.format == "parquet" else f"{WORKPLACE}/{source.name}"
-    dataset = await run_sync(Dataset, source.name, home, source.schema, folder, journal)
-    failed = await update_rows(source, dataset, tally, split=options.split == "run")
+    dataset = await run_sync(_dataset, source, folder, options, journal)
+    failed = await update_rows(source, dataset, options, tally)
     files = await show(dataset, options)
     return _Table(
-        [folder.path(file) for file in files],
+        [folder.location(file) for file in files],
+        sum(files.values()),
         sum(part.rows for part in dataset.parts),
         failed,
         await run_sync(dataset.clashes),
     )
+
+
+def _dataset(
+    source: RowSource, folder: Folder, options: ExportOptions, journal: Journal
+) -> Dataset:
+    is_shown = options.format in ("parquet", "delta")
+    home = source.name if is_shown else f"{WORKPLACE}/{source.name}"
+    on_shown = _delta(folder, source.name).show if options.format == "delta" else None
+    return Dataset(source.name, home, source.schema, folder, journal, on_shown)
+
+
+def _delta(folder: Folder, name: str) -> Delta:
+    from aiowandb.export.delta import Delta
+
+    url = folder.url(name)
+    if url is None:
+        raise UsageError("Delta Lake opens its tables itself: name the folder by a path or a URL.")
+    return Delta(url)
 
 
 @asynccontextmanager

@@ -75,11 +75,12 @@ def plan_parts(
     part_rows: int,
     split: bool = False,
     follows: bool = True,
+    unique: bool = False,
 ) -> Plan:
     """What is to be done to the parts; an empty plan if they are as they should be.
 
     With `split`, each run is a part of its own. Unless with `follows`, a run that has
-    gone on is asked for as a whole.
+    gone on is asked for as a whole. With `unique`, no file name is used again.
     """
     part_rows = 1 if split else part_rows
     selected = {run.run: run for run in runs}
@@ -92,18 +93,26 @@ def plan_parts(
     groups = list(_lay_out((run for run in runs if run.run not in settled), part_rows))
     if not groups and not staying:
         groups.append([])  # no rows at all are a file too
-    files = {part.file for part in staying}
     numbers = count(next_number)
     outdated = [part for part in staying if part.schema != schema]
     new = [
-        NewPart(next(numbers), part.file, tuple(_copy(where[h.listed.run]) for h in part.runs))
+        NewPart(
+            number := next(numbers),
+            _numbered(number) if unique else part.file,
+            tuple(_copy(where[held.listed.run]) for held in part.runs),
+        )
         for part in outdated
     ]
+    taken = {part.file for part in staying}
     for group in groups:
-        file = _run_file(group[0]) if split and group else _next_file(files)
-        files.add(file)
+        number = next(numbers)
+        if split and group:
+            file = _run_file(group[0])
+        else:
+            file = _numbered(number) if unique else _next_file(taken)
+        taken.add(file)
         works = tuple(_work(run, where.get(run.run), follows) for run in group)
-        new.append(NewPart(next(numbers), file, works))
+        new.append(NewPart(number, file, works))
     return Plan(tuple(new), frozenset(loose) | {part.number for part in outdated})
 
 
@@ -140,7 +149,11 @@ def _copy(place: Place) -> Work:
 
 
 def _next_file(taken: Collection[str]) -> str:
-    return next(file for i in count() if (file := f"part-{i:05}.parquet") not in taken)
+    return next(file for i in count() if (file := _numbered(i)) not in taken)
+
+
+def _numbered(number: int) -> str:
+    return f"part-{number:05}.parquet"
 
 
 def _run_file(run: Listed) -> str:

@@ -33,10 +33,10 @@ async def render(
         await run_sync(folder.put, file.path, name)
 
 
-async def show(dataset: Dataset, options: ExportOptions) -> list[str]:
-    """Have the rows in the format that is wanted; give the names of the files."""
-    if options.format == "parquet":
-        return [dataset.place(part) for part in dataset.parts]
+async def show(dataset: Dataset, options: ExportOptions) -> dict[str, int]:
+    """Have the rows in the format that is wanted; give the files by name, and their sizes."""
+    if options.format in ("parquet", "delta"):
+        return {dataset.place(part): part.size for part in dataset.parts}
     files = _rendered_files(dataset, options)
     for name, parts in files.items():
         if not await run_sync(dataset.is_rendered, name, parts):
@@ -45,7 +45,7 @@ async def show(dataset: Dataset, options: ExportOptions) -> list[str]:
             await render(batches, schema, sink_for(options), dataset.folder, name)
             await run_sync(dataset.note_rendered, name, parts)
     await run_sync(dataset.forget_rendered, files)
-    return list(files)
+    return {name: dataset.rendered_size(name) for name in files}
 
 
 def _rendered_files(dataset: Dataset, options: ExportOptions) -> dict[str, list[Part]]:

@@ -33,6 +33,6 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     received_bytes: int
     written_bytes: int
     seconds: float
-    files: tuple[Path, ...]
+    files: tuple[Path | str, ...]
     failed: tuple[RunFailure, ...] = ()
     clashes: tuple[Clash, ...] = ()

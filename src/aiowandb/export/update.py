@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from aiowandb.export.collect import carry_out
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.events import RowsWanted
+from aiowandb.export.options import ExportOptions
 from aiowandb.export.parts import places
 from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
 from aiowandb.export.result import RunFailure
@@ -19,13 +20,13 @@ _TRIES = 2
 
 
 async def update_rows(
-    source: RowSource, dataset: Dataset, tally: Tally, *, split: bool
+    source: RowSource, dataset: Dataset, options: ExportOptions, tally: Tally
 ) -> list[RunFailure]:
     """Have the rows of all runs in the dataset, but of those that fail again and again."""
     refs = {ref.run: ref for ref in source.runs}
     failures: dict[str, list[RunFailure]] = {}
     await run_sync(dataset.widen, dataset.schema.widened(source.keys))
-    while plan := _plan(source, dataset, failures, split):
+    while plan := _plan(source, dataset, options, failures):
         first_steps = {refs[work.listed.run]: work.first_step for work in plan.fetched}
         tally.tell(RowsWanted(source.name, len(first_steps), plan.rows_to_come))
         async with source.open_lanes(first_steps) as lanes:
@@ -37,8 +38,8 @@ async def update_rows(
 def _plan(
     source: RowSource,
     dataset: Dataset,
+    options: ExportOptions,
     failures: Mapping[str, Sequence[RunFailure]],
-    split: bool,
 ) -> Plan:
     given_up = {run for run, found in failures.items() if len(found) == _TRIES}
     where = places(dataset.parts)
@@ -54,6 +55,7 @@ def _plan(
         schema=dataset.schema_number,
         next_number=dataset.next_number,
         part_rows=PART_ROWS,
-        split=split,
+        split=options.split == "run",
         follows=source.follows,
+        unique=options.format == "delta",
     )

@@ -1,0 +1,124 @@
+"""Delta Lake: the parts are the table's data files, and each change of them is one transaction.
+
+What a transaction takes out of the table stays in the folder for readers of older
+versions, as long as Delta keeps such files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pyarrow as pa
+
+from aiowandb.errors import ExportError, UsageError
+from aiowandb.export.parts import Part
+from aiowandb.export.schema import RowSchema
+
+try:
+    from deltalake import DeltaTable, Schema, write_deltalake
+    from deltalake.exceptions import DeltaError
+    from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+except ModuleNotFoundError as error:
+    raise UsageError(
+        f"Delta Lake needs its extra ({error.name} is missing): pip install 'aiowandb[delta]'"
+    ) from None
+
+
+class Delta:
+    """A table in a folder, named by its path or URL."""
+
+    def __init__(self, url: str) -> None:
+        self._uri, self._options = _parsed(url)
+
+    def show(self, schema: RowSchema, parts: Sequence[Part]) -> None:
+        """Have these parts in the table, and no others."""
+        columns = Schema.from_arrow(_known_to_delta(schema.arrow))
+        with self._plain_errors():
+            if not DeltaTable.is_deltatable(self._uri, self._options):
+                create_table_with_add_actions(
+                    self._uri,
+                    columns,
+                    list(map(_add, parts)),
+                    "ignore",
+                    storage_options=self._options,
+                )
+                return
+            table = DeltaTable(self._uri, storage_options=self._options)
+            there = {uri.rpartition("/")[2] for uri in table.file_uris()}
+            adds: list[AddAction | RemoveAction] = [
+                _add(part) for part in parts if part.file not in there
+            ]
+            gone = there.difference(part.file for part in parts)
+            if table.schema() != columns:
+                # No part is older than its columns: all are new to the table.
+                table.create_write_transaction(adds, "overwrite", columns)
+            elif adds or gone:
+                table.create_write_transaction([*adds, *map(_remove, gone)], "append", columns)
+            table.update_incremental()
+            table.vacuum(dry_run=False)
+
+    def write(self, rows: pa.Table) -> None:
+        """Have these rows in the table, and no others."""
+        with self._plain_errors():
+            write_deltalake(
+                self._uri,
+                rows.cast(_known_to_delta(rows.schema)),
+                mode="overwrite",
+                schema_mode="overwrite",
+                storage_options=self._options,
+            )
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            raise ExportError(f"Cannot write the Delta table {self._uri}: {error}") from error
+
+
+def _add(part: Part) -> AddAction:
+    statistics = msgspec.json.encode({"numRecords": part.rows}).decode()
+    return AddAction(part.file, part.size, {}, _now(), True, statistics)
+
+
+def _remove(file: str) -> RemoveAction:
+    return RemoveAction(file, True, _now())
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _known_to_delta(schema: pa.Schema) -> pa.Schema:
+    """The schema in types that Delta has: it knows no dictionaries, and no column of nothing."""
+    return pa.schema([(field.name, _type(field.type)) for field in schema])
+
+
+def _type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    return pa.string() if pa.types.is_null(kind) else kind
+
+
+def _parsed(url: str) -> tuple[str, dict[str, str] | None]:
+    """The URL as Delta takes it, and what stands in it beside the place as its options."""
+    parts = urlsplit(url)
+    if parts.scheme != "s3":
+        return url, None
+    said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    scheme = said.get("scheme", "https")
+    options = {
+        "AWS_ACCESS_KEY_ID": parts.username,
+        "AWS_SECRET_ACCESS_KEY": parts.password,
+        "AWS_REGION": said.get("region"),
+        "AWS_ENDPOINT_URL": f"{scheme}://{said['endpoint_override']}"
+        if "endpoint_override" in said
+        else None,
+        "AWS_ALLOW_HTTP": "true" if scheme == "http" else None,
+    }
+    place = f"s3://{parts.hostname}{parts.path}"
+    return place, {name: value for name, value in options.items() if value}

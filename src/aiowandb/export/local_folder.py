@@ -1,0 +1,104 @@
+"""A folder on this machine: files are written beside, made durable, and renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from aiowandb.export.folder import WORKPLACE, plain_errors
+from aiowandb.export.lock import locked
+from aiowandb.whole import sync_folder
+
+
+class LocalFolder:
+    """See `Folder`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._drafts = root / WORKPLACE / "drafts"
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with locked(self._root, self._root / WORKPLACE / "lock"):
+            with plain_errors(self._root):
+                # What a killed export was writing.
+                shutil.rmtree(self._drafts, ignore_errors=True)
+                self._drafts.mkdir(parents=True)
+            yield
+
+    def draft(self, name: str) -> Path:
+        return self._drafts / name.replace("/", "-")
+
+    def put(self, draft: Path, name: str) -> None:
+        with plain_errors(self._root / name):
+            with draft.open("r+b") as file:
+                os.fsync(file.fileno())
+            self._rename(draft, self._root / name)
+
+    def move(self, name: str, to: str) -> None:
+        with plain_errors(self._root / to):
+            self._rename(self._root / name, self._root / to)
+
+    def remove(self, name: str) -> None:
+        with plain_errors(self._root / name):
+            (self._root / name).unlink(missing_ok=True)
+
+    def open(self, name: str) -> pa.NativeFile:
+        return pa.OSFile(str(self._root / name))
+
+    def log(self, name: str) -> LocalLog:
+        return LocalLog(self._root / name)
+
+    def size(self, name: str) -> int | None:
+        try:
+            return (self._root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def files(self, folder: str) -> dict[str, int]:
+        try:
+            entries = os.scandir(self._root / folder)
+        except FileNotFoundError:
+            return {}
+        with entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+    def location(self, name: str) -> Path:
+        return self._root / name
+
+    def url(self, name: str) -> str:
+        return str(self._root / name)
+
+    def _rename(self, path: Path, to: Path) -> None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(to)
+        sync_folder(to.parent)
+
+
+class LocalLog:
+    """See `Log`. What was being written when the power went is cut off: a line is whole or not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with plain_errors(path):
+            self._file = path.open("a+b", buffering=0)
+            self._file.seek(0)
+            text = self._file.read()
+            self.text = text[: text.rfind(b"\n") + 1]
+            self._file.truncate(len(self.text))
+
+    def append(self, line: bytes) -> None:
+        with plain_errors(self._path):
+            self._file.write(line + b"\n")
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,108 @@
+"""Delta Lake: the table is what was logged, version by version, also in an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from aiowandb import UsageError
+from aiowandb.api.runs import Runs
+
+from .bucket import Bucket
+from .conftest import Project, history, steps
+
+pytestmark = pytest.mark.anyio
+
+
+def rows(table: DeltaTable) -> list[dict[str, Any]]:
+    places = [("run_id", "ascending"), ("_step", "ascending")]
+    found: list[dict[str, Any]] = table.to_pyarrow_table().sort_by(places).to_pylist()
+    return found
+
+
+async def test_a_table_is_read_by_deltalake_and_polars(
+    project: Project, runs: Runs, out: Path, tmp_path: Path
+) -> None:
+    project.log("a", steps(0, 10, note="x"))
+    result = await runs.export(out, format="delta")
+    assert result.rows == 10
+    await runs.export(tmp_path / "parquet")
+    assert rows(DeltaTable(out / "history")) == history(tmp_path / "parquet").to_pylist()
+    assert pl.read_delta(str(out / "history"))["note"].to_list() == ["x"] * 10
+    assert pa.table(DeltaTable(out / "runs").to_pyarrow_table())["run_id"].to_pylist() == ["a"]
+
+
+async def test_each_part_is_one_transaction(
+    small_parts: None, project: Project, runs: Runs, out: Path
+) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 120))
+    await runs.export(out, format="delta")
+    table = DeltaTable(out / "history")
+    assert (table.version(), len(table.file_uris())) == (2, 3)
+    await runs.export(out, format="delta")
+    table.update_incremental()
+    assert table.version() == 2
+
+
+async def test_what_was_replaced_can_still_be_travelled_to(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 10), finish=False)
+    await runs.export(out, format="delta")
+    project.log("a", steps(10, 20))
+    project.log("b", steps(0, 5))
+    await runs.export(out, format="delta")
+    table = DeltaTable(out / "history")
+    assert (table.version(), len(rows(table))) == (1, 25)
+    assert len(rows(DeltaTable(out / "history", version=0))) == 10
+
+
+async def test_new_columns_and_wider_kinds_come_into_the_table(
+    small_parts: None, project: Project, runs: Runs, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 120))
+    await runs.export(out, format="delta")
+    project.log("c", [{"_step": 0, "loss": "high", "note": "x"}])
+    await runs.export(out, format="delta")
+    table = DeltaTable(out / "history")
+    assert table.version() == 2  # one transaction, whatever had to be written again
+    assert [row["loss"] for row in rows(table)][-2:] == ["0.008333333333333333", '"high"']
+    assert len(rows(table)) == 241
+
+
+async def test_a_transaction_that_was_not_made_is_made_by_the_next_export(
+    project: Project, runs: Runs, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.log("a", steps(0, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr("aiowandb.export.delta.Delta.show", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await runs.export(out, format="delta")
+    assert (await runs.export(out, format="delta")).downloads == 0
+    assert len(rows(DeltaTable(out / "history"))) == 10
+
+
+async def test_a_table_can_lie_in_s3(project: Project, runs: Runs, bucket: Bucket) -> None:
+    project.log("a", steps(0, 10), finish=False)
+    await runs.export(bucket.url, format="delta")
+    project.log("a", steps(10, 15))
+    await runs.export(bucket.url, format="delta")
+    files = bucket.contents()
+    assert {name for name in files if name.startswith("history/_delta_log")} == {
+        "history/_delta_log/00000000000000000000.json",
+        "history/_delta_log/00000000000000000001.json",
+    }
+
+
+async def test_a_table_is_no_stream_and_has_no_file_a_run(runs: Runs, out: Path) -> None:
+    with pytest.raises(UsageError, match="a Delta table is a folder|cannot be written to a stream"):
+        await runs.export("-", format="delta")
+    with pytest.raises(UsageError, match="leave split out"):
+        await runs.export(out, format="delta", split="run")

@@ -1,0 +1,115 @@
+"""Exports into an object store, a real server that speaks S3, and into fsspec's file systems."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import fsspec
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import ExportError, UsageError
+from aiowandb.api.runs import Runs
+from aiowandb.export.holder import Holder
+
+from .bucket import Bucket
+from .conftest import Project, Server, contents, steps
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_s3_gets_what_a_folder_would_get(
+    project: Project, runs: Runs, bucket: Bucket, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 10))
+    await runs.export(out)
+    result = await runs.export(bucket.url)
+    assert bucket.contents() == contents(out)
+    assert result.files == (
+        "s3://lake/wandb/runs.parquet",
+        "s3://lake/wandb/history/part-00000.parquet",
+    )
+    assert pq.read_table("lake/wandb/history", filesystem=bucket.fs).num_rows == 20
+
+
+async def test_s3_is_exported_into_again(
+    project: Project, runs: Runs, bucket: Bucket, out: Path
+) -> None:
+    project.log("a", steps(0, 10), finish=False)
+    await runs.export(bucket.url)
+    assert (await runs.export(bucket.url)).requests == 1
+    project.log("a", steps(10, 20))
+    project.log("b", steps(0, 5, note="x"))
+    await runs.export(bucket.url)
+    await runs.export(out)
+    assert bucket.contents() == contents(out)
+
+
+async def test_s3_keeps_what_was_finished_when_the_server_goes(
+    small_parts: None, project: Project, runs: Runs, server: Server, bucket: Bucket, out: Path
+) -> None:
+    for number in range(40):  # more than are read ahead
+        project.log(f"run-{number:02}", steps(0, 120))
+    server.is_gone = lambda: bucket.has("history/part-00000.parquet")
+    with pytest.raises(Exception, match="Nobody answers"):
+        await runs.export(bucket.url)
+    finished = bucket.contents()
+    server.is_gone = lambda: False
+    await runs.export(bucket.url)
+    await runs.export(out)
+    assert finished.items() <= bucket.contents().items()
+    assert bucket.contents() == contents(out)
+
+
+async def test_csv_goes_to_s3_too(project: Project, runs: Runs, bucket: Bucket) -> None:
+    project.log("a", steps(0, 10))
+    await runs.export(bucket.url, format="csv")
+    assert bucket.contents().keys() == {"runs.csv", "history.csv"}
+
+
+async def test_a_lease_that_is_renewed_is_somebodys(
+    project: Project, runs: Runs, bucket: Bucket
+) -> None:
+    now = datetime.now(UTC)
+    other = Holder(1, "elsewhere", now, now)
+    bucket.write("lease", other.text)
+    with pytest.raises(ExportError, match="by process 1 on elsewhere since 20"):
+        await runs.export(bucket.url)
+    long_ago = msgspec.structs.replace(other, seen=now - timedelta(minutes=10))
+    bucket.write("lease", long_ago.text)
+    await runs.export(bucket.url)
+    with pytest.raises(FileNotFoundError):
+        bucket.read("lease")
+
+
+async def test_a_lease_of_a_process_that_was_killed_here_is_nobodys(
+    runs: Runs, bucket: Bucket
+) -> None:
+    now = datetime.now(UTC)
+    bucket.write("lease", Holder(2**22 + os.getpid(), socket.gethostname(), now, now).text)
+    await runs.export(bucket.url)
+
+
+async def test_a_file_system_of_fsspec_will_do(project: Project, runs: Runs, out: Path) -> None:
+    project.log("a", steps(0, 10))
+    memory = fsspec.filesystem("memory")
+    await runs.export("/lake", filesystem=memory)
+    await runs.export(out)
+    for name, content in contents(out).items():
+        assert memory.cat(f"/lake/{name}") == content
+    memory.rm("/lake", recursive=True)
+
+
+async def test_a_file_url_is_a_folder(project: Project, runs: Runs, out: Path) -> None:
+    await runs.export(out.as_uri())
+    assert "runs.parquet" in contents(out)
+
+
+async def test_a_url_that_nobody_knows_is_refused(runs: Runs) -> None:
+    with pytest.raises(UsageError, match="^xyz://lake/x cannot be exported into"):
+        await runs.export("xyz://me:secret@lake/x")
