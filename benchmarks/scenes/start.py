@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.figures import Costs, Effort, Figure, Findings
-from benchmarks.rounds import Contender, Setting, race
+from benchmarks.rounds import Contender, Sample, Setting, race
 from benchmarks.scenes.exports import LATENCY
 
 _OURS = Contender("aiowandb, first row", "ours", "first_row")
@@ -19,14 +19,17 @@ def first_row(effort: Effort) -> Findings:
     """
     figures, costs = [], []
     for live, form in ((False, "Parquet"), (True, "JSON")):
-        near = Setting(1, effort.of(1_000_000), live)
-        pages = Costs("c", near, race(near, (_PAGE,), effort.rounds))
-        far = Costs("c", near.at(LATENCY), race(near.at(LATENCY), (_OURS,), effort.rounds))
-        trips = [
-            ((ours.cost.first_row or 0.0) - (page.cost.first_row or 0.0)) / LATENCY
-            for ours, page in zip(far.samples[_OURS.name], pages.samples[_PAGE.name], strict=True)
-        ]
+        setting = Setting(1, effort.of(1_000_000), live, LATENCY)
+        samples = race(setting, (_OURS, _PAGE), effort.rounds)
+        pairs = zip(samples[_OURS.name], samples[_PAGE.name], strict=True)
+        # The page took one round trip itself.
+        trips = [1 + (_seconds(ours) - _seconds(page)) / LATENCY for ours, page in pairs]
         what = f"round trips to the first row, beside one page, {form}"
         figures.append(Figure("c", what, trips, at_most=_ROUND_TRIPS))
-        costs += [pages, far]
+        costs.append(Costs("c", setting, samples))
     return Findings(figures, costs)
+
+
+def _seconds(sample: Sample) -> float:
+    assert sample.cost.first_row is not None
+    return sample.cost.first_row
