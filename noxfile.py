@@ -39,6 +39,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what is installed; needs the network, unlike the tests' own list."""
+    session.install(".[all]", "pip-audit")
+    session.run("pip-audit", "--skip-editable", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Run every example against an embedded W&B."""
     _install(session, "test")

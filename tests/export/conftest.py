@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,15 @@ class Project:
         """Add system metrics to a run, which ends."""
         lines = Chunk(0, [json.dumps(row) for row in rows])
         update = StreamUpdate(chunks={"events": lines}, complete=True, exit_code=0)
-        self.store.stream.apply(self._run(name), update)
+        self.store.stream.apply(self.run(name), update)
 
     def rewind(self, name: str, last_step: int) -> None:
-        self.store.history.rewind(self._run(name), last_step)
+        self.store.history.rewind(self.run(name), last_step)
 
     def delete(self, name: str) -> None:
-        self.store.runs.delete(self._run(name).id)
+        self.store.runs.delete(self.run(name).id)
 
-    def _run(self, name: str) -> Any:
+    def run(self, name: str) -> Any:
         run = self.store.runs.get(self._project, name)
         assert run
         return run
@@ -93,7 +94,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "wandb", crash_after=float("inf")) as store:
+    seconds = count(1_760_000_000)  # each look at the clock is a second later
+    clock = lambda: float(next(seconds))  # noqa: E731
+    with Store.open(tmp_path / "wandb", clock=clock, crash_after=math.inf) as store:
         yield store
 
 

@@ -238,8 +238,8 @@ async def test_names_that_differ_by_a_literal_dot_only_are_told_apart(
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"format": "xml"}, "format: 'xml' is not one of parquet, csv, jsonl, arrow"),
-        ({"what": ["logs"]}, "what: 'logs' is not one of runs, history, system"),
+        ({"format": "xml"}, "format: 'xml' is not one of parquet, csv, jsonl, arrow, delta"),
+        ({"what": ["logs"]}, "what: 'logs' is not one of runs, history, system, files"),
         ({"layout": "tall"}, "layout: 'tall' is not one of wide, long"),
         ({"split": "day"}, "split: 'day' is not one of run"),
         ({"samples": 0}, "samples must be at least 1"),

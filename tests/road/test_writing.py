@@ -145,6 +145,13 @@ async def test_rows_are_not_doubled_when_answers_get_lost(tmp_path: Path) -> Non
             assert app.posts > 3
 
 
+async def test_a_live_run_stays_live(api: AsyncApi) -> None:
+    live = await api.create_run("live")
+    async with live.append() as log:
+        await log({"loss": 1})
+    assert (live.state, [row["loss"] for row in await rows_of(live)]) == ("running", [1])
+
+
 async def test_the_state_afterwards_is_the_callers_choice(run: Run) -> None:
     async with run.append(state="failed") as log:
         await log({"loss": 9})

@@ -39,6 +39,11 @@ def beneath(call, *arguments):
     except wandb.CommError as error:
         return type(error.exc).__name__
 
+def kept_by_load():
+    adam.config["kept"] = True
+    adam.load()
+    return "kept" in adam.config
+
 def two_at_once():
     one, other = wandb.Api().run("local/past/done"), wandb.Api().run("local/past/done")
     one.config["one"] = other.config["other"] = 1
@@ -65,6 +70,7 @@ DIFFERENCES = [
     ("Times", "type(adam.created_at).__name__", "str", "datetime"),
     ("Order", "next(iter(api.runs('local/vision'))).id", "adam", "other"),
     ("Updates", "error(two_at_once)", None, "ConflictError"),
+    ("Updates", "kept_by_load()", True, False),
     ("Downloads", "isinstance(adam.file('data/table.csv').download(), os.PathLike)", False, True),
     ("Downloads", "type(weights.download()).__name__", "str", "ArtifactDownload"),
     ("Errors", "error(api.run, 'a/b/c/d')", "CommError", "InvalidPathError"),

@@ -146,7 +146,8 @@ class Runs(Listing[Run]):
 
         `runs.<format>` has one row a run; the history has all rows of all runs, with
         `run_id` and `_step` first: the Parquet dataset `history/`, or `history.<format>`
-        for csv, jsonl and arrow. `system`, if asked for in `what`, has the system metrics.
+        for csv, jsonl and arrow. `what` may also ask for `system`, the system metrics, and
+        for the runs' `files` and `artifacts`.
 
         A file appears whole or not at all. Killed at any instant, the same call goes on
         where it was; made again, it asks only for runs and steps that are new. A folder

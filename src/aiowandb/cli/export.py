@@ -37,9 +37,9 @@ _SOME_FAILED = 3
 )
 @click.option(
     "--what",
-    type=click.Choice(["runs", "history", "system"]),
+    type=click.Choice(["runs", "history", "system", "files", "artifacts"]),
     multiple=True,
-    help="A table to export; can be repeated.  [default: runs and history]",
+    help="What to export; can be repeated.  [default: runs and history]",
 )
 @click.option("--run", "run_ids", multiple=True, metavar="ID", help="A run; can be repeated.")
 @click.option("--since", type=click.DateTime(), help="Only runs created since then, in UTC.")

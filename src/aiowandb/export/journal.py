@@ -7,14 +7,15 @@ written when the power went is a torn last line, which is as if it had never beg
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from threading import Lock
+from typing import Any, Literal
 
 import msgspec
 
 from aiowandb.errors import ExportError
 from aiowandb.export.folder import Folder
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parts import Part
+from aiowandb.export.parts import Listed, Part
 from aiowandb.history.kinds import Kind
 
 VERSION = 1
@@ -79,7 +80,14 @@ class Rendered(_Record, frozen=True):
     size: int
 
 
-Record = Begun | Widened | Planned | Committed | Dropped | Rendered
+class Fetched(_Record, frozen=True):
+    """All files, or all artifacts, of a run are here, as they were when it was listed so."""
+
+    kind: Literal["files", "artifacts"]
+    run: Listed
+
+
+Record = Begun | Widened | Planned | Committed | Dropped | Rendered | Fetched
 
 
 class Journal:
@@ -88,6 +96,7 @@ class Journal:
     def __init__(self, folder: Folder, name: str) -> None:
         self._place = folder.location(name)
         self._log = folder.log(name)
+        self._writing = Lock()
         lines = self._log.text.splitlines()
         try:
             self.records = [self._read(number, line) for number, line in enumerate(lines, 1)]
@@ -96,9 +105,10 @@ class Journal:
             raise
 
     def append(self, record: Record) -> None:
-        """Write the record down, for good."""
-        self._log.append(msgspec.json.encode(record))
-        self.records.append(record)
+        """Write the record down, for good. May be called by several threads."""
+        with self._writing:
+            self._log.append(msgspec.json.encode(record))
+            self.records.append(record)
 
     def close(self) -> None:
         self._log.close()

@@ -9,7 +9,7 @@ import msgspec
 from aiowandb.errors import UsageError
 
 Format = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
-What = Literal["runs", "history", "system"]
+What = Literal["runs", "history", "system", "files", "artifacts"]
 Layout = Literal["wide", "long"]
 Split = Literal["run"]
 
@@ -17,11 +17,11 @@ Split = Literal["run"]
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What of the runs is exported, and in which form; wrong values are refused at once.
 
-    `what` are the tables. Of the history: with `keys`, names or globs, the rows that have
-    one of them, without the columns of `exclude`; steps in `[min_step, max_step)`; or a
-    sample of `samples` rows a run. `layout` is a column a key, or `long`: a row a value.
-    `split="run"` gives each run a file of its own. `safe_csv` defuses cells that a
-    spreadsheet would run as formulas.
+    `what` are tables, and what the runs have in files. Of the history: with `keys`, names
+    or globs, the rows that have one of them, without the columns of `exclude`; steps in
+    `[min_step, max_step)`; or a sample of `samples` rows a run. `layout` is a column a key,
+    or `long`: a row a value. `split="run"` gives each run a file of its own. `safe_csv`
+    defuses cells that a spreadsheet would run as formulas.
     """
 
     format: Format = "parquet"

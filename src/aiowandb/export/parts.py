@@ -13,9 +13,10 @@ _SECONDS_A_METRIC = 15
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A run's rows as a listing tells of them: equal ones are the same rows.
+    """A run as a listing tells of it: of equal ones, everything is the same.
 
-    System metrics have no steps; the second of the last sign of life stands for the last one.
+    Where steps say nothing, as of system metrics and files, the second of the last sign
+    of life stands for the last step.
     """
 
     run: str
@@ -28,7 +29,7 @@ class Listed(msgspec.Struct, frozen=True):
         return cls(run.id, run.storage_id, run.history_line_count, run.last_step)
 
     @classmethod
-    def of_system(cls, run: RunRecord) -> Listed:
+    def of_life(cls, run: RunRecord) -> Listed:
         if not run.heartbeat_at or not run.created_at:
             return cls(run.id, run.storage_id, None, -1)
         lived = (run.heartbeat_at - run.created_at).total_seconds()

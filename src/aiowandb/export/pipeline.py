@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pyarrow as pa
 
 from aiowandb.errors import UsageError
+from aiowandb.export.belongings import fetch_belongings
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.events import OnEvent, RunsFound
 from aiowandb.export.folder import WORKPLACE, Folder
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from aiowandb.export.delta import Delta
 
 T = TypeVar("T")
+_TABLES = frozenset({"runs", "history", "system"})
 
 
 async def export_runs(
@@ -100,7 +102,7 @@ async def _stream(
     make_sink: MakeSink,
     tally: Tally,
 ) -> _Table:
-    if len(options.what) > 1:
+    if len(options.what) > 1 or not _TABLES.issuperset(options.what):
         raise UsageError(f"A sink takes one table, not {' and '.join(options.what)}.")
     if "runs" in options.what:
         await stream_table(runs.table, make_sink)
@@ -119,10 +121,15 @@ async def _update(
     tally: Tally,
 ) -> list[_Table]:
     tables = [await _write_runs(runs.table, folder, options)] if "runs" in options.what else []
-    return tables + [
+    tables += [
         await _update_rows(rows, folder, options, journal, tally)
         for rows in row_sources(session, runs, options)
     ]
+    for kind in ("files", "artifacts"):
+        if kind in options.what:
+            failed = await fetch_belongings(session, kind, runs.alive, folder, journal, tally)
+            tables.append(_Table([folder.location(kind)], failed=failed))
+    return tables
 
 
 async def _write_runs(table: pa.Table, folder: Folder, options: ExportOptions) -> _Table:

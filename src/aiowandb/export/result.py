@@ -6,14 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from aiowandb.errors import CommError
+from aiowandb.errors import AiowandbError
 
 
 class RunFailure(msgspec.Struct, frozen=True):
-    """A run whose rows could not be had, twice. The next export tries it again."""
+    """A run of which something could not be had. The next export tries it again."""
 
     run: str
-    error: CommError
+    error: AiowandbError
 
 
 class Clash(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class SelectedRuns(msgspec.Struct, frozen=True):
     """The runs of an export in their order, a table of them, and what W&B says of their keys."""
 
     histories: dict[RunRef, Listed]
-    system: dict[RunRef, Listed]
+    alive: dict[RunRef, Listed]
     table: pa.Table
     keys: frozenset[tuple[str, Kind]]
 
@@ -36,7 +36,7 @@ class SelectedRuns(msgspec.Struct, frozen=True):
 async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns:
     """Read all pages; of each run only what is listed and one table row are kept."""
     histories: dict[RunRef, Listed] = {}
-    system: dict[RunRef, Listed] = {}
+    alive: dict[RunRef, Listed] = {}
     rows: list[Row] = []
     types: set[tuple[str, str]] = set()
     async for page in pages:
@@ -44,11 +44,11 @@ async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns
             if run.ref in histories:
                 continue  # the order changed while we read, and it came once more
             histories[run.ref] = Listed.of_history(run)
-            system[run.ref] = Listed.of_system(run)
+            alive[run.ref] = Listed.of_life(run)
             rows.append(table_row(run))
             types.update(_key_types(run.history_keys))
     keys = frozenset((name, _KINDS.get(called, Kind.JSON)) for name, called in types)
-    return SelectedRuns(histories, system, runs_table(rows), keys)
+    return SelectedRuns(histories, alive, runs_table(rows), keys)
 
 
 def _key_types(history_keys: HistoryKeys | None) -> Iterator[tuple[str, str]]:

@@ -84,9 +84,7 @@ def _system(session: Session, runs: SelectedRuns) -> RowSource:
     def open_lanes(first_steps: Mapping[RunRef, int]) -> Lanes:
         return scan_each(first_steps, lambda ref: scan_system(session, ref, Selection()))
 
-    return RowSource(
-        "system", runs.system, SystemSchema(), (), follows=False, open_lanes=open_lanes
-    )
+    return RowSource("system", runs.alive, SystemSchema(), (), follows=False, open_lanes=open_lanes)
 
 
 async def _sample(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aiowandb.errors import DownloadError
-from aiowandb.files.fetch import Remote, fetch
+from aiowandb.files.fetch import Remote, fetch, is_there
 from aiowandb.files.folder import inside
 from aiowandb.net import Session
 from aiowandb.tasks import gather
@@ -57,10 +57,6 @@ async def download_file(
     One that is there already is replaced with `replace`, left with `exist_ok`, else an error.
     """
 
-    async def renewed() -> Remote | None:
-        fresh = await source.find(file.name)
-        return _remote(source, fresh) if fresh else None
-
     path = await run_sync(inside, folder, file.name)
     if not replace and await run_sync(path.exists):
         if exist_ok and await run_sync(path.is_file):
@@ -69,7 +65,7 @@ async def download_file(
             f"{path} is there already: download with replace=True, or leave it with exist_ok=True.",
             name=file.name,
         )
-    await fetch(session, path, _remote(source, file), renewed)
+    await _fetch(session, source, file, path)
     return path
 
 
@@ -90,6 +86,27 @@ async def download_files(
 
     async with aclosing(_each(source)) as files:
         return await gather(files, download, FILES_AT_ONCE)
+
+
+async def update_files(session: Session, source: Source, folder: Path) -> list[Path]:
+    """Bring what is not in the folder as it is at W&B, some at once, and say where all are."""
+
+    async def update(file: FileRecord) -> Path:
+        path = await run_sync(inside, folder, file.name)
+        if not await run_sync(is_there, path, file.size, md5_of(file.md5)):
+            await _fetch(session, source, file, path)
+        return path
+
+    async with aclosing(_each(source)) as files:
+        return await gather(files, update, FILES_AT_ONCE)
+
+
+async def _fetch(session: Session, source: Source, file: FileRecord, path: Path) -> None:
+    async def renewed() -> Remote | None:
+        fresh = await source.find(file.name)
+        return _remote(source, fresh) if fresh else None
+
+    await fetch(session, path, _remote(source, file), renewed)
 
 
 async def _each(source: Source) -> AsyncGenerator[FileRecord]:

@@ -29,7 +29,7 @@ from aiowandb.wire.history import Window
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
 # With these nothing else will succeed either.
-_FATAL = (AuthenticationError, ConnectError, RateLimitError)
+FATAL = (AuthenticationError, ConnectError, RateLimitError)
 
 
 class Lane:
@@ -140,7 +140,7 @@ class Reader:
                 if isinstance(plan, CommError):
                     raise plan
                 await self._send_pages(plan, await bundle.answer(plan.ref), batches)
-            except _FATAL:
+            except FATAL:
                 raise
             except CommError as error:
                 await batches.send(error)
@@ -190,7 +190,7 @@ async def _fill(
         try:
             async with aclosing(pages(ref)) as found:
                 await _send_batches(found, batches)
-        except _FATAL:
+        except FATAL:
             raise
         except CommError as error:
             await batches.send(error)

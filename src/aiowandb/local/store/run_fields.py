@@ -94,8 +94,8 @@ def asks_for_keys(name: str) -> bool:
 
 
 def _inside(head: str, rest: str, name: str) -> Field:
-    if '"' in rest:
-        raise UnknownFieldError(f"{name!r}: a key with a double quote cannot be asked for")
+    if '"' in rest or "\0" in rest:
+        raise UnknownFieldError(f"{name!r}: a key with a double quote or a NUL cannot be asked for")
     parts = rest.split(".")
     if head == "config":
         inner = parts[2:] if parts[1:2] == ["value"] else parts[1:]

@@ -1,0 +1,95 @@
+"""Files and artifacts of runs come along, whole, and again only if they have changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiowandb import UsageError
+from aiowandb.api.runs import Runs
+
+from ..road.artifacts import log_artifact
+from .bucket import Bucket
+from .conftest import Project, contents, steps
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def with_files(project: Project) -> Project:
+    for name in "ab":
+        project.log(name, steps(0, 3))
+        run = project.run(name)
+        project.store.files.add(run, "output.log", f"log of {name}".encode())
+        project.store.files.add(run, "media/x.txt", b"x")
+        log_artifact(project.store, run, "model", {"weights.bin": name.encode()}, kind="model")
+    return project
+
+
+async def test_files_lie_in_a_folder_a_run(with_files: Project, runs: Runs, out: Path) -> None:
+    result = await runs.export(out, what=["files"])
+    assert contents(out) == {
+        "files/a/media/x.txt": b"x",
+        "files/a/output.log": b"log of a",
+        "files/b/media/x.txt": b"x",
+        "files/b/output.log": b"log of b",
+    }
+    assert result.files == (out / "files",)
+
+
+async def test_artifacts_lie_in_a_folder_a_version(
+    with_files: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, what=["artifacts"])
+    assert contents(out) == {
+        "artifacts/model-v0/weights.bin": b"a",
+        "artifacts/model-v1/weights.bin": b"b",
+    }
+
+
+async def test_runs_that_gave_no_sign_of_life_are_not_asked_about_again(
+    with_files: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, what=["files", "artifacts"])
+    again = await runs.export(out, what=["files", "artifacts"])
+    assert (again.requests, again.downloads) == (1, 0)
+
+
+async def test_only_files_that_have_changed_travel_again(
+    with_files: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, what=["files"])
+    with_files.log_system("b", [{"_timestamp": 1.0}])  # a sign of life
+    with_files.store.files.add(with_files.run("b"), "output.log", b"more")
+    again = await runs.export(out, what=["files"])
+    assert again.downloads == 1
+    assert contents(out)["files/b/output.log"] == b"more"
+
+
+async def test_a_file_that_cannot_be_had_is_told_and_tried_again(
+    with_files: Project, runs: Runs, out: Path
+) -> None:
+    in_the_way = out / "files" / "a" / "output.log" / "mine"
+    in_the_way.mkdir(parents=True)
+    for _ in range(2):
+        result = await runs.export(out, what=["files"])
+        assert [failure.run for failure in result.failed] == ["a"]
+        assert "Cannot write" in str(result.failed[0].error)
+    assert "files/b/output.log" in contents(out)
+    in_the_way.rmdir()
+    in_the_way.parent.rmdir()
+    assert (await runs.export(out, what=["files"])).failed == ()
+    assert contents(out)["files/a/output.log"] == b"log of a"
+
+
+async def test_files_go_into_an_object_store(
+    with_files: Project, runs: Runs, bucket: Bucket
+) -> None:
+    await runs.export(bucket.url, what=["files"])
+    assert bucket.contents()["files/a/media/x.txt"] == b"x"
+
+
+async def test_files_are_no_table_for_a_sink(runs: Runs) -> None:
+    with pytest.raises(UsageError, match="one table, not files"):
+        await runs.export("-", what=["files"])

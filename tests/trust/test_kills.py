@@ -1,0 +1,53 @@
+"""Exporters and servers killed at any instant, under load."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from aiowandb.local import Store
+from tests.chaos.world import rows
+
+from .processes import Server, Writer, start_export
+
+pytestmark = pytest.mark.slow
+KILLS = 100
+
+
+def test_a_hundred_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    chance = random.Random(8)
+    data, out = tmp_path / "data", tmp_path / "out"
+    with Store.open(data, crash_after=float("inf")) as store:
+        server = Server(data)
+        writers = [Writer(server, store, f"run-{number}") for number in range(4)]
+        exporter = start_export(server.url, store.local_key, out)
+        try:
+            for _ in range(KILLS):
+                time.sleep(chance.uniform(0.05, 1.0))
+                if chance.random() < 0.5:
+                    server.kill()
+                    server.start()
+                else:
+                    exporter.kill()
+                    exporter.wait()
+                if exporter.poll() is not None:
+                    exporter = start_export(server.url, store.local_key, out)
+        finally:
+            for writer in writers:
+                writer.stop()
+            exporter.kill()
+            exporter.wait()
+        for folder in (out, tmp_path / "fresh"):
+            assert start_export(server.url, store.local_key, folder).wait(120) == 0
+        server.kill()
+    found = rows(out)
+    assert found == rows(tmp_path / "fresh")
+    assert found.keys() == {writer.name for writer in writers}
+    for writer in writers:
+        assert writer.acknowledged > 100
+        # The rows that were under way at the end may or may not have made it.
+        assert len(found[writer.name]) in (writer.acknowledged, writer.acknowledged + 3)
+        assert len(set(found[writer.name])) == len(found[writer.name])
