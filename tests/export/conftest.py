@@ -110,7 +110,8 @@ class Server(httpx.AsyncBaseTransport):
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
     `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have. Once it is gone, nobody answers at all.
+    says runs have. Pages of runs that are too long are answered with 502. Once it is gone,
+    nobody answers at all.
     """
 
     def __init__(self, store: Store) -> None:
@@ -119,12 +120,19 @@ class Server(httpx.AsyncBaseTransport):
         self.healthy_pages = 0
         self.failures = math.inf
         self.forgets: set[str] = set()
+        self.longest_page = math.inf
+        self.pages_asked: list[int] = []
         self.is_gone: Callable[[], bool] = lambda: False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.is_gone():
             raise httpx.ConnectError("connection refused", request=request)
-        if request.method == "POST" and self._is_poisoned(orjson.loads(request.content)):
+        asked = orjson.loads(request.content) if request.method == "POST" else {}
+        if asked.get("operationName") == "Runs":
+            self.pages_asked.append(asked["variables"]["perPage"])
+            if self.pages_asked[-1] > self.longest_page:
+                return httpx.Response(502, stream=httpx.ByteStream(b"too much"))
+        if asked and self._is_poisoned(asked):
             return answered({"errors": [{"message": "the run is poisoned"}]})
         response = await self._inner.handle_async_request(request)
         if self.forgets and request.method == "POST":

@@ -141,6 +141,16 @@ async def test_another_export_into_an_old_folder_is_refused_and_says_what_differ
     assert contents(out).keys() == {"runs.csv", "history.csv"}
 
 
+async def test_pages_of_runs_that_are_too_much_for_the_server_become_smaller(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for number in range(60):
+        project.log(f"run-{number}", steps(0, 1), finish=False)
+    server.longest_page = 130
+    assert (await runs.export(out)).runs == 60
+    assert server.pages_asked == [500, 250, 125]
+
+
 async def test_files_that_no_export_of_ours_has_made_are_not_overwritten(
     project: Project, runs: Runs, out: Path
 ) -> None:

@@ -15,14 +15,15 @@ from aiowandb.api.listing import Listing
 from aiowandb.api.rows import RowsFormat, rows_format
 from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
-from aiowandb.net import Session
+from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
 from aiowandb.tasks import Items, gather
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
+from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import EventStream
 from aiowandb.wire.record import Part, RunRecord
-from aiowandb.wire.runs import RunQuery, count_runs, list_runs
+from aiowandb.wire.runs import RunQuery, RunsData, count_runs, list_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
+_LEAST_PAGE = 25
 # Samples are small; how many really travel at once is for the session to say.
 _SAMPLES_AT_ONCE = 16
 _EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
@@ -211,10 +213,19 @@ class Runs(Listing[Run]):
 
     async def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
         entity, project = await self._defaults.project(self._path)
-        ask = self._session.ask if fresh else self._session.recall
+        size = BatchSize(query.per_page, query.per_page)
 
         async def page(cursor: str | None) -> Connection[RunRecord]:
-            found = (await ask(list_runs(entity, project, query, cursor))).project
+            def of_size(per_page: int) -> Operation[RunsData]:
+                asked = msgspec.structs.replace(query, per_page=per_page)
+                return list_runs(entity, project, asked, cursor)
+
+            if fresh:
+                least = min(_LEAST_PAGE, query.per_page)
+                data = await ask_page(self._session, of_size, size, least)
+            else:
+                data = await self._session.recall(of_size(query.per_page))
+            found = data.project
             if found is None:
                 raise _no_project(entity, project)
             return msgspec.structs.replace(found.runs, total_count=found.run_count)

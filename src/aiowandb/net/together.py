@@ -66,5 +66,23 @@ async def ask_together(
     return [pick(answer.data, i, question) for i, question in enumerate(questions)]
 
 
+async def ask_page(
+    session: Session, operation: Callable[[int], Operation[S]], size: BatchSize, least: int
+) -> S:
+    """A page of a list, of as many items as the server gives with ease, or of the `least`."""
+    while True:
+        asked = max(size.now, least)
+        try:
+            answer = await session.answer(operation(asked), patient=asked == least)
+        except CommError as error:
+            if asked == least or not _may_be_the_questions(error):
+                raise
+            size.refused(asked)
+        else:
+            size.answered(asked, answer.seconds)
+            data: S = answer.data
+            return data
+
+
 def _may_be_the_questions(error: CommError) -> bool:
     return isinstance(error, ServerError | TimeoutError | GraphQLError) or error.status in _TOO_MUCH
