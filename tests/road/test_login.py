@@ -44,7 +44,7 @@ def typing(key: str, *arguments: str) -> tuple[int, str]:
         except OSError:  # so ends a terminal whose program has ended
             pass
         os.close(person)
-        return process.wait(timeout=10), shown.decode()
+        return process.wait(timeout=60), shown.decode()
 
 
 def test_a_typed_key_is_tried_and_kept_unseen(sample: Sample, url: str, home: Path) -> None:
