@@ -13,7 +13,7 @@ import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from aiowandb.errors import AuthenticationError, CommError, ConnectError, RateLimitError
+from aiowandb.errors import CommError
 from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import FirstAnswer
@@ -21,15 +21,13 @@ from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import BatchSize, Session
+from aiowandb.net import FATAL, BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
 
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
-# With these nothing else will succeed either.
-FATAL = (AuthenticationError, ConnectError, RateLimitError)
 
 
 class Lane:

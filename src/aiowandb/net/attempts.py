@@ -208,7 +208,10 @@ class Attempt:
             return self._failures >= policy.first_contact
         if isinstance(error, ServerError | GraphQLError) and self._alike >= policy.same_failures:
             return True
-        return self._failures >= policy.failures and not isinstance(error, RateLimitError)
+        # That a connection breaks once or twice is no fault of the question.
+        is_patient = self._patient or isinstance(error, ConnectError)
+        most = policy.failures if is_patient else policy.same_failures
+        return self._failures >= most and not isinstance(error, RateLimitError)
 
 
 def _refused_certificate(error: BaseException | None) -> str | None:
