@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -133,20 +140,14 @@ class Reader:
         batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
         is_large: bool,
     ) -> None:
-        async with batches:
-            try:
+        try:
+            async with _failing_into(batches):
                 if isinstance(plan, CommError):
                     raise plan
                 await self._send_pages(plan, await bundle.answer(plan.ref), batches)
-            except FATAL:
-                raise
-            except CommError as error:
-                await batches.send(error)
-            except anyio.BrokenResourceError:
-                pass  # the lane was left early
-            finally:
-                if is_large:
-                    self._large.release()
+        finally:
+            if is_large:
+                self._large.release()
 
     async def _send_pages(
         self,
@@ -184,16 +185,23 @@ async def _fill(
     ref: RunRef,
     batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
 ) -> None:
+    async with _failing_into(batches), aclosing(pages(ref)) as found:
+        await _send_batches(found, batches)
+
+
+@asynccontextmanager
+async def _failing_into(
+    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+) -> AsyncIterator[None]:
+    """Send what fails for the run alone to who reads its lane, unless it was left early."""
     async with batches:
-        try:
-            async with aclosing(pages(ref)) as found:
-                await _send_batches(found, batches)
-        except FATAL:
-            raise
-        except CommError as error:
-            await batches.send(error)
-        except anyio.BrokenResourceError:
-            pass  # the lane was left early
+        with suppress(anyio.BrokenResourceError):
+            try:
+                yield
+            except FATAL:
+                raise
+            except CommError as error:
+                await batches.send(error)
 
 
 async def _send_batches(
