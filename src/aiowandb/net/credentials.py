@@ -12,6 +12,7 @@ from aiowandb.config import Settings
 from aiowandb.errors import AuthenticationError
 from aiowandb.keys import ApiKey, IdentityToken
 from aiowandb.net.access_tokens import AccessTokens
+from aiowandb.net.attempts import Transient
 
 
 class Signing(httpx.Auth):
@@ -34,6 +35,7 @@ class Signing(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        bearer: str | None = None
         if self._is_ours(request.url):
             if isinstance(self._credentials, ApiKey):
                 token = base64.b64encode(f"api:{self._credentials.reveal()}".encode()).decode()
@@ -45,10 +47,27 @@ class Signing(httpx.Auth):
                         await self._tokens.keep(await self._granted(response))
                 request.headers["Authorization"] = f"Bearer {bearer}"
         try:
-            yield request
+            response = yield request
         finally:
             # httpx's exceptions hold the request, and may end up in a report or a pickle.
             request.headers.pop("Authorization", None)
+        if self._tokens and bearer:
+            self._learn(self._tokens, bearer, response.status_code)
+
+    def _learn(self, tokens: AccessTokens, bearer: str, status: int) -> None:
+        if status != 401:
+            tokens.accepted(bearer)
+        elif tokens.refused(bearer):
+            raise Transient(
+                AuthenticationError(
+                    f"{self._base} does not accept the access token any more.", status=status
+                )
+            )
+        else:
+            raise AuthenticationError(
+                f"{self._base} does not accept the access token that it has just given.",
+                status=status,
+            )
 
     async def _granted(self, response: httpx.Response) -> bytes:
         body = await response.aread()
