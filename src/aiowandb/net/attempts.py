@@ -90,7 +90,7 @@ class Attempts:
         status = response.status_code
         error = refusal(status, body, operation=name)
         error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
-        quota = Quota.of(response.headers)
+        quota = Quota.of(response.headers, time.time())
         if status == 429 and quota and quota.pause:
             error.retry_after = max(quota.pause, error.retry_after or 0.0)
         raise Transient(error, body) if self.policy.is_transient(status) else error
@@ -116,7 +116,7 @@ class Attempt:
         """Learn from an answer's head, and raise what one that is no success amounts to."""
         self._all.was_answered = True
         if response.is_success:
-            quota = Quota.of(response.headers)
+            quota = Quota.of(response.headers, time.time())
             self._all.limiter.answered(self._place, self._kind, quota)
         else:
             body = await bodies.beginning(response, _LONGEST_REFUSAL)
