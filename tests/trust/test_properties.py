@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiowandb import AsyncApi
@@ -49,7 +49,7 @@ def new_run(store: Store, rows: list[dict[str, Any]], *, finish: bool) -> str:
 LEAVES = (
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-(2**70), 2**70)
     | st.floats()
     # The words NaN and Infinity are left out: beside numbers W&B cannot tell them from those.
     | st.sampled_from(["", "a", "é☃"])
@@ -74,8 +74,13 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
+LARGE = {"_step": 0, "_timestamp": 1.75e9, "val": 2**53 + 1}
+SMALL = {"_step": 1, "_timestamp": 1.75e9, "val": 0.5}
+
+
 @settings(max_examples=60)
 @given(histories())
+@example([LARGE, SMALL])
 def test_rows_and_columns_are_the_same_whether_they_come_as_json_or_as_parquet(
     store: Store, history: list[dict[str, Any]]
 ) -> None:

@@ -19,7 +19,7 @@ def loads(text: str | bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise ServerError(f"W&B answered with JSON that cannot be read: {error}", error) from error
 
@@ -45,6 +45,11 @@ def as_float(text: str) -> float | None:
     -inf
     """
     return _NON_FINITE.get(text)
+
+
+def _integer(digits: str) -> int | float:
+    # As orjson reads it: what has more than 64 bits is a float.
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 def _plain(value: Any) -> Any:

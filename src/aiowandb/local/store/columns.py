@@ -1,6 +1,6 @@
 """History rows as Arrow columns, in the form that finished runs are handed out.
 
-One column a flattened key: int64 while all values are integers, float64 once one is not, bool,
+One column a flattened key: int64 while all values are such integers, float64 once one is not, bool,
 string, list of numbers. Media and other lists are Arrow's own nested types, as long as those give
 back what was put in. A key whose values are of several kinds is a string column of JSON text,
 marked by the field metadata `encoding: json`.
@@ -33,6 +33,7 @@ _TYPES = {
 }
 _JSON = {"encoding": "json"}
 _NUMBERS = frozenset({"int", "float", "token"})
+_INT64 = range(-(2**63), 2**63)
 
 
 class ColumnBuilder:
@@ -103,16 +104,16 @@ def _array(values: list[Any]) -> tuple[str, pa.Array]:
             return "null", pa.nulls(len(values), pa.string())
         if types == {bool}:
             return "bool", pa.array(values, pa.bool_())
-        if types == {int}:
+        if types == {int} and all(value is None or value in _INT64 for value in values):
             return "int", pa.array(values, pa.int64())
         if types <= {int, float}:
-            return "float", pa.array(values, pa.float64())
+            return "float", _floats(values)
         if types == {str}:
             tokens = all(value is None or value in NON_FINITE for value in values)
             return "token" if tokens else "string", pa.array(values, pa.string())
         if types <= {int, float, str}:
             numbers = [NON_FINITE[value] if type(value) is str else value for value in values]
-            return "float", pa.array(numbers, pa.float64())
+            return "float", _floats(numbers)
         if types == {list}:
             return _list_array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, KeyError, UnicodeEncodeError):
@@ -120,6 +121,11 @@ def _array(values: list[Any]) -> tuple[str, pa.Array]:
     if types <= {list, dict}:
         return _nested_array(values)
     return "json", pa.array([_json(value) for value in values], pa.string())
+
+
+def _floats(values: list[Any]) -> pa.Array:
+    """Numbers as W&B keeps them beside floats: large integers are rounded."""
+    return pa.array([None if v is None else float(v) for v in values], pa.float64())
 
 
 def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
@@ -136,10 +142,11 @@ def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
 
 def _list_array(values: list[Any]) -> tuple[str, pa.Array]:
     inner = {type(item) for value in values if value is not None for item in value}
-    if inner and inner <= {int}:
+    if inner == {int} and all(item in _INT64 for value in values for item in value or ()):
         return "ints", pa.array(values, pa.list_(pa.int64()))
     if inner <= {int, float}:
-        return "floats", pa.array(values, pa.list_(pa.float64()))
+        floats = [None if value is None else [float(item) for item in value] for value in values]
+        return "floats", pa.array(floats, pa.list_(pa.float64()))
     raise pa.ArrowTypeError("not a list of numbers")
 
 
