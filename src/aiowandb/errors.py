@@ -15,6 +15,7 @@
          ├─ AuthenticationError
          │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
          ├─ NotFoundError      (also a ValueError)
+         ├─ LinkError          a link that W&B gave leads to no file
          ├─ ConflictError      what is to be written was changed at W&B meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
@@ -43,6 +44,7 @@ __all__ = [
     "ExportError",
     "GraphQLError",
     "InvalidPathError",
+    "LinkError",
     "NotFoundError",
     "RateLimitError",
     "RowError",
@@ -155,6 +157,10 @@ class ApiKeyError(AuthenticationError, UsageError):
 
 class NotFoundError(CommError, ValueError):
     """What was asked for does not exist, or these credentials may not see it."""
+
+
+class LinkError(CommError):
+    """A link that W&B gave leads to no file: it has expired, or the file is gone."""
 
 
 class ConflictError(CommError):

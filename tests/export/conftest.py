@@ -46,6 +46,10 @@ class Project:
         if finish:
             self.store.finish(run)
 
+    def configure(self, name: str, config: Mapping[str, Any]) -> None:
+        text = json.dumps({key: {"value": value} for key, value in config.items()})
+        self.store.runs.upsert(self._project, name, RunChanges(config=text))
+
     def log_system(self, name: str, rows: Sequence[Row]) -> None:
         """Add system metrics to a run, which ends."""
         lines = Chunk(0, [json.dumps(row) for row in rows])

@@ -78,3 +78,20 @@ async def test_ten_thousand_columns_are_no_matter(project: Project, runs: Runs, 
     table = history(out)
     assert (table.num_rows, table.num_columns) == (20, 10_002)
     assert table["layer7/42"].to_pylist() == [None] * 7 + [42.0] + [None] * 12
+
+
+async def test_a_config_of_numbers_and_text_is_told_of_too(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    for name, config in (
+        ("a", {"lr": 0.1, "dims": [1, 2], "_own": 1}),
+        ("b", {"lr": "auto", "dims": ["x"], "_own": 2}),
+        ("c", {"lr": None, "dims": None}),
+    ):
+        project.log(name, steps(0, 1))
+        project.configure(name, config)
+    result = await runs.export(out)
+    table = pq.read_table(out / "runs.parquet")
+    assert table["config.lr"].to_pylist() == ["0.1", '"auto"', None]
+    assert table["config._own"].to_pylist() == [1, 2, None]
+    assert result.clashes == (Clash("config.lr", 2), Clash("config.dims", 2))

@@ -120,6 +120,17 @@ def test_the_standard_output_is_for_pipes(command: Command) -> None:
     assert len(done.stdout.splitlines()) == 101
 
 
+@pytest.mark.parametrize("chosen", ['state == "running"', '{"state": "running"}'])
+def test_runs_are_chosen_by_an_expression_or_json(
+    command: Command, project: Project, out: Path, chosen: str
+) -> None:
+    project.log("done", steps(0, 3))
+    done = command.run(out, "--filter", chosen, "--since", "2020-01-01", *WHOLE, "--run", "done")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(history(out)["run_id"].to_pylist()) == {"a", "b"}
+    assert command.run(out, "--filter", chosen).returncode == 1  # another selection
+
+
 def test_a_reader_that_has_enough_ends_the_export_without_a_word(
     command: Command, project: Project
 ) -> None:

@@ -225,14 +225,15 @@ async def test_a_key_that_is_called_like_our_column_keeps_its_values(
     assert history(out).to_pylist() == [{"run_id": "a", "_step": 0, "run_id_logged": "mine"}]
 
 
+@pytest.mark.parametrize("finish", [True, False])
 async def test_names_that_differ_by_a_literal_dot_only_are_told_apart(
-    project: Project, runs: Runs, out: Path
+    project: Project, runs: Runs, out: Path, finish: bool
 ) -> None:
-    project.log("a", [{"_step": 0, "val.acc": 1.0, "val": {"acc": 2.0}}], finish=False)
+    deep = {"b.c": 3.0, "b": {"c": 4.0}}
+    project.log("a", [{"_step": 0, "val.acc": 1.0, "val": {"acc": 2.0}, "a": deep}], finish=finish)
     await runs.export(out)
-    assert history(out).to_pylist() == [
-        {"run_id": "a", "_step": 0, "val.acc": 2.0, r"val\.acc": 1.0}
-    ]
+    told_apart = {"a.b.c": 4.0, r"a.b\.c": 3.0, "val.acc": 2.0, r"val\.acc": 1.0}
+    assert history(out).to_pylist() == [{"run_id": "a", "_step": 0, **told_apart}]
 
 
 @pytest.mark.parametrize(
@@ -244,6 +245,9 @@ async def test_names_that_differ_by_a_literal_dot_only_are_told_apart(
         ({"split": "day"}, "split: 'day' is not one of run"),
         ({"samples": 0}, "samples must be at least 1"),
         ({"keys": "loss"}, "keys must be specified in a list"),
+        ({"safe_csv": True}, "safe_csv goes with the format csv, not with parquet"),
+        ({"min_step": 5, "max_step": 5}, "No step is at least 5 and below 5"),
+        ({"max_step": 0}, "No step is at least 0 and below 0"),
     ],
 )
 async def test_wrong_options_are_refused_before_anything_is_sent(

@@ -12,9 +12,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import ExportError, UsageError
+from aiowandb import AsyncApi, ExportError, UsageError
 from aiowandb.api.runs import Runs
 from aiowandb.export import (
+    Clash,
     ExportEvent,
     FileFinished,
     Progress,
@@ -62,9 +63,23 @@ async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) ->
     assert sink.batches[0]["run_id"].to_pylist() == ["a"]
 
 
-async def test_a_sink_takes_one_table(runs: Runs) -> None:
-    with pytest.raises(UsageError, match="one table, not runs and history"):
-        await runs.export(Collecting(), what=["runs", "history"])
+@pytest.mark.parametrize(
+    ("target", "options", "complaint"),
+    [
+        (Collecting(), {"what": ["runs", "history"]}, "one table, not runs and history"),
+        ("-", {"what": ["files"]}, "one table, not files"),
+        ("-", {"split": "run"}, "one stream of rows: leave split out"),
+        ("-", {"format": "delta"}, "cannot be written to a stream"),
+        ("", {}, "has no name"),
+        (None, {}, "None is neither a folder nor a sink"),
+    ],
+)
+async def test_what_no_stream_can_be_is_refused_before_anything_is_sent(
+    api: AsyncApi, runs: Runs, target: Any, options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        await runs.export(target, **options)
+    assert api.traffic.requests == 0
 
 
 async def test_a_sink_that_fails_ends_the_export_with_its_own_error(
@@ -105,6 +120,36 @@ async def test_stdout_gets_one_stream(
         assert pa.ipc.open_stream(written).read_all()["_step"].to_pylist() == [0, 1, 2]
     else:
         assert pq.read_table(written)["_step"].to_pylist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("what", ["runs", "system"])
+async def test_any_table_can_be_that_stream(
+    project: Project, runs: Runs, capsysbinary: pytest.CaptureFixture[bytes], what: Any
+) -> None:
+    project.log("a", steps(0, 3))
+    project.log_system("a", [{"_timestamp": 1.0, "system.cpu": 50.0}])
+    await runs.export("-", what=[what], format="jsonl")
+    [row] = map(json.loads, capsysbinary.readouterr().out.splitlines())
+    assert row["run_id"] == "a"
+    assert ("state" in row, "system.cpu" in row) == (what == "runs", what == "system")
+
+
+async def test_the_long_layout_can_be_a_stream(
+    project: Project, runs: Runs, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    project.log("a", [{"_step": 0, "x": 1, "y": 0.5}])
+    await runs.export("-", layout="long", format="csv")
+    assert capsysbinary.readouterr().out.splitlines() == [
+        b'"run_id","_step","key","value"',
+        b'"a",0,"x",1',
+        b'"a",0,"y",0.5',
+    ]
+
+
+async def test_a_stream_says_what_clashed(project: Project, runs: Runs) -> None:
+    project.log("a", [{"_step": 0, "x": 1}, {"_step": 1, "y": 1}])
+    project.log("b", [{"_step": 0, "x": "high"}])
+    assert (await runs.export(Collecting())).clashes == (Clash("x", 2),)
 
 
 async def test_a_header_that_is_out_cannot_take_a_new_column(

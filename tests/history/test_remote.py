@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb.config import Settings
-from aiowandb.errors import CommError
+from aiowandb.errors import LinkError, ServerError
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
@@ -124,6 +124,14 @@ async def test_the_first_rows_need_no_third_request(content: bytes) -> None:
 async def test_a_file_that_is_replaced_meanwhile_is_gone(content: bytes) -> None:
     shelf = Shelf(content)
     shelf.replaced = 2
-    with pytest.raises(CommError, match="replaced") as caught:
+    with pytest.raises(LinkError, match="replaced"):
         await shelf.read(Selection(min_step=1))
-    assert caught.value.status == 410
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_a_file_without_steps_is_an_error_that_says_so(is_large: bool) -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"loss": np.arange(ROWS) / 7}), file, row_group_size=5_000)
+    for selection in (Selection(), Selection(keys=("loss",)), Selection(exclude=("x",))):
+        with pytest.raises(ServerError, match="cannot be read: its rows have no steps"):
+            await Shelf(file.getvalue()).read(selection, is_large=is_large)

@@ -141,10 +141,13 @@ def test_media_and_whole_objects_can_be_sampled(store: Store, run: Run, prepare:
     assert rows == [{"img": image, "n": {"a": 1}}]
 
 
-def test_a_literal_key_wins_over_a_nested_one(store: Store, run: Run, prepare: Prepare) -> None:
+def test_a_literal_key_and_a_nested_one_are_told_apart(
+    store: Store, run: Run, prepare: Prepare
+) -> None:
     store.history.append(run, ['{"_step":0,"a":{"b":3},"a.b":2}'])
     prepare(store, run)
-    assert store.history.sampled(run, Sampled(("a.b",), 1)) == [{"a.b": 2}]
+    names = ("a.b", r"a\.b")
+    assert store.history.sampled(run, Sampled(names, 1)) == [{"a.b": 3, r"a\.b": 2}]
 
 
 def test_history_keys_count_what_each_key_holds(store: Store, run: Run, prepare: Prepare) -> None:

@@ -12,10 +12,10 @@ import pytest
 from aiowandb import (
     Api,
     AsyncApi,
-    AuthenticationError,
     ContentError,
     DownloadError,
     InvalidPathError,
+    LinkError,
     NotFoundError,
     UsageError,
 )
@@ -326,7 +326,7 @@ async def test_a_link_that_has_expired_is_asked_for_again(made: Made, out: Path)
 
 async def test_a_link_that_stays_refused_is_an_error(made: Made, out: Path) -> None:
     async with connected(made.store, refuse=lambda p: p.startswith("/wandb_artifacts/")) as api:
-        with pytest.raises(AuthenticationError):
+        with pytest.raises(LinkError):
             await (await api.artifact("local/demo/data")).download(out)
 
 

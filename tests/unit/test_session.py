@@ -16,10 +16,10 @@ import msgspec
 import pytest
 
 from aiowandb import (
-    AuthenticationError,
     CommError,
     ConnectError,
     GraphQLError,
+    LinkError,
     RateLimitError,
     ServerError,
 )
@@ -211,7 +211,7 @@ async def test_a_download_that_failed_starts_over_in_the_same_file() -> None:
 async def test_errors_of_downloads_do_not_repeat_the_signature() -> None:
     origin = Origin((403, {}, b"expired"))
     async with session(origin) as asking:
-        with pytest.raises(AuthenticationError, match=r"files.test/x: W&B answered 403") as caught:
+        with pytest.raises(LinkError, match=r"files.test/x: W&B answered 403") as caught:
             await asking.download("http://files.test/x?Signature=abc", io.BytesIO())
     assert "abc" not in str(caught.value)
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aiowandb import CommError, ServerError
+from aiowandb import CommError, LinkError, ServerError
 from aiowandb.config import Settings
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
@@ -194,6 +194,12 @@ async def test_a_file_that_was_packed_unasked_is_unpacked() -> None:
 async def test_a_file_packed_in_a_way_that_has_no_bound_is_refused(coding: str) -> None:
     with pytest.raises(ServerError, match="unasked"):
         await download(Fixed(x=answer(b"", Content_Encoding=coding)))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+async def test_a_link_that_is_not_accepted_is_no_question_of_credentials(status: int) -> None:
+    with pytest.raises(LinkError, match=rf"http://files.test/x: W&B answered {status}"):
+        await download(Fixed(x=httpx.Response(status)))
 
 
 async def test_no_cookie_is_kept() -> None:

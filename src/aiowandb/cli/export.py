@@ -56,7 +56,9 @@ _SOME_FAILED = 3
     help="A column a key, or a row a value.",
 )
 @click.option("--split", type=click.Choice(["run"]), help="A file a run, instead of one for all.")
-@click.option("--safe-csv", is_flag=True, help="Defuse cells that a spreadsheet would run.")
+@click.option(
+    "--safe-csv", is_flag=True, help="Defuse cells of a CSV that a spreadsheet would run."
+)
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
 @click.option("--json", "as_json", is_flag=True, help="Tell what happens in lines of JSON.")
 @click.option("--quiet", is_flag=True, help="Say nothing unless something fails.")
@@ -96,9 +98,11 @@ def export(
     api = connect(base_url, local)
     is_stream = target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
-    listening: AbstractContextManager[OnEvent | None] = (
-        nullcontext() if quiet else nullcontext(json_lines(out)) if as_json else shown()
-    )
+    listening: AbstractContextManager[OnEvent | None] = nullcontext()
+    if as_json and not quiet:
+        listening = nullcontext(json_lines(out))
+    elif not (quiet or (is_stream and sys.stdout.isatty())):  # the rows would run into it
+        listening = shown()
     options |= {"what": options["what"] or None, "keys": keys or None}
     try:
         with listening as on_event:

@@ -67,7 +67,7 @@ def narrowed(
     filters: Mapping[str, Any], since: datetime | None, run_ids: Sequence[str]
 ) -> Mapping[str, Any]:
     """The filters, for these runs only, and for those created since then."""
-    found = [filters] if filters else []
+    found = [filters] if len(filters) else []  # one that was built is neither true nor false
     if since:
         found.append({"created_at": {"$gte": since.isoformat()}})
     if run_ids:

@@ -47,6 +47,13 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError("A Delta table is one table: leave split out.")
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"samples must be at least 1, not {self.samples}.")
+        if self.safe_csv and self.format != "csv":
+            raise UsageError(f"safe_csv goes with the format csv, not with {self.format}.")
+        if self.max_step is not None and self.max_step <= (self.min_step or 0):
+            raise UsageError(
+                f"No step is at least {self.min_step or 0} and below {self.max_step}:"
+                " max_step is the first one that is left out."
+            )
 
 
 def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

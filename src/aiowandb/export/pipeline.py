@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import pyarrow as pa
-
 from aiowandb.errors import UsageError
 from aiowandb.export.belongings import fetch_belongings
 from aiowandb.export.dataset import Dataset
@@ -26,7 +24,7 @@ from aiowandb.export.result import Clash, ExportResult, RunFailure
 from aiowandb.export.select import SelectedRuns, select_runs
 from aiowandb.export.sinks import Sink
 from aiowandb.export.sources import RowSource, row_sources
-from aiowandb.export.stream import MakeSink, stream_rows, stream_table, to_stdout
+from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.tally import Tally
 from aiowandb.export.update import update_rows
 from aiowandb.export.workplace import folder_at, opened
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from aiowandb.export.delta import Delta
 
 T = TypeVar("T")
-_TABLES = frozenset({"runs", "history", "system"})
 
 
 async def export_runs(
@@ -55,14 +52,14 @@ async def export_runs(
     """Bring a folder up to date with the runs, or hand one table to a sink; `-` is stdout."""
     tally = Tally(session, on_event)
     async with tally.ticking():
-        if target != "-" and isinstance(target, str | Path):
+        if isinstance(target, str | Path) and target != "-":
             folder = await run_sync(folder_at, target, filesystem)
             async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as journal:
                 runs = await _selected(pages, tally)
                 tables = await _update(session, runs, folder, options, journal, tally)
         else:
+            make_sink = sink_at(target, options)
             runs = await _selected(pages, tally)
-            make_sink = to_stdout(options) if isinstance(target, str | Path) else lambda _: target
             tables = [await _stream(session, runs, options, make_sink, tally)]
     files = [file for table in tables for file in table.files]
     return ExportResult(
@@ -102,14 +99,12 @@ async def _stream(
     make_sink: MakeSink,
     tally: Tally,
 ) -> _Table:
-    if len(options.what) > 1 or not _TABLES.issuperset(options.what):
-        raise UsageError(f"A sink takes one table, not {' and '.join(options.what)}.")
     if "runs" in options.what:
         await stream_table(runs.table, make_sink)
-        return _Table()
+        return _Table(clashes=runs.clashes)
     (rows,) = row_sources(session, runs, options)
-    failed = await stream_rows(rows, make_sink, tally)
-    return _Table(rows=tally.rows, failed=failed)
+    failed, clashes = await stream_rows(rows, make_sink, tally)
+    return _Table(rows=tally.rows, failed=failed, clashes=clashes)
 
 
 async def _update(
@@ -120,7 +115,7 @@ async def _update(
     journal: Journal,
     tally: Tally,
 ) -> list[_Table]:
-    tables = [await _write_runs(runs.table, folder, options)] if "runs" in options.what else []
+    tables = [await _write_runs(runs, folder, options)] if "runs" in options.what else []
     tables += [
         await _update_rows(rows, folder, options, journal, tally)
         for rows in row_sources(session, runs, options)
@@ -132,14 +127,15 @@ async def _update(
     return tables
 
 
-async def _write_runs(table: pa.Table, folder: Folder, options: ExportOptions) -> _Table:
+async def _write_runs(runs: SelectedRuns, folder: Folder, options: ExportOptions) -> _Table:
+    table = runs.table
     if options.format == "delta":
         await run_sync(_delta(folder, "runs").write, table)
-        return _Table([folder.location("runs")])
+        return _Table([folder.location("runs")], clashes=runs.clashes)
     name = f"runs.{options.format}"
     await render(iter(table.to_batches()), table.schema, sink_for(options), folder, name)
     size = await run_sync(folder.size, name)
-    return _Table([folder.location(name)], size or 0)
+    return _Table([folder.location(name)], size or 0, clashes=runs.clashes)
 
 
 async def _update_rows(

@@ -8,7 +8,8 @@ import msgspec
 import pyarrow as pa
 
 from aiowandb.export.parts import Listed
-from aiowandb.export.table import Row, runs_table, table_row
+from aiowandb.export.result import Clash
+from aiowandb.export.table import Row, clashes, runs_table, table_row
 from aiowandb.history.kinds import Kind
 from aiowandb.paths import RunRef
 from aiowandb.wire.record import HistoryKeys, RunRecord
@@ -25,11 +26,15 @@ _NOTHING = frozenset({"nil", "null"})
 
 
 class SelectedRuns(msgspec.Struct, frozen=True):
-    """The runs of an export in their order, a table of them, and what W&B says of their keys."""
+    """The runs of an export in their order, a table of them, and what W&B says of their keys.
+
+    `clashes` are those of the table.
+    """
 
     histories: dict[RunRef, Listed]
     alive: dict[RunRef, Listed]
     table: pa.Table
+    clashes: tuple[Clash, ...]
     keys: frozenset[tuple[str, Kind]]
 
 
@@ -48,7 +53,8 @@ async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns
             rows.append(table_row(run))
             types.update(_key_types(run.history_keys))
     keys = frozenset((name, _KINDS.get(called, Kind.JSON)) for name, called in types)
-    return SelectedRuns(histories, alive, runs_table(rows), keys)
+    table = runs_table(rows)
+    return SelectedRuns(histories, alive, table, tuple(clashes(table, rows)), keys)
 
 
 def _key_types(history_keys: HistoryKeys | None) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from aiowandb.errors import ExportError
 from aiowandb.export.folder import plain_errors
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes record batches of one schema, in order."""
 

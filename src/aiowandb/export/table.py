@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from aiowandb.export.result import Clash
 from aiowandb.history.columns import to_column
+from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.record import RunRecord
 
@@ -46,8 +49,7 @@ def table_row(run: RunRecord) -> Row:
         "commit": run.commit,
         "notes": run.notes,
     }
-    config = {key: value for key, value in run.config.items() if not key.startswith("_")}
-    row.update(flattened(config, "config."))
+    row.update(flattened(run.config, "config."))
     row.update(flattened(run.summary_metrics, "summary."))
     return row
 
@@ -68,3 +70,13 @@ def runs_table(rows: Sequence[Row]) -> pa.Table:
         fields.append(field)
         arrays.append(array)
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def clashes(table: pa.Table, rows: Sequence[Row]) -> Iterator[Clash]:
+    """The columns of JSON text that the table of these rows has because their kinds clash."""
+    for field in table.schema:
+        if field.name not in _OWN_FIELDS and kind_of(field) is Kind.JSON:
+            kinds = Counter(to_column([row.get(field.name)])[0] for row in rows)
+            del kinds[Kind.NULL]
+            if len(kinds) > 1:
+                yield Clash(field.name, kinds.total())

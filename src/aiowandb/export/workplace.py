@@ -28,6 +28,8 @@ _ANEW = "Export into another folder, or with overwrite to start anew in this one
 
 def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     """The folder of a path or URL, in a file system of pyarrow or fsspec if one is given."""
+    if target == "":
+        raise UsageError("The folder to export into has no name.")
     if filesystem is not None:
         return RemoteFolder(filesystem, str(target), str(target))
     if isinstance(target, Path) or "://" not in target:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from aiowandb.errors import DownloadError, NotFoundError
+from aiowandb.errors import DownloadError, LinkError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.fetch import Remote, fetch, is_there
 from aiowandb.files.folder import inside
@@ -76,7 +76,7 @@ async def download_artifact(
             continue
         try:
             held = await chains.end(Held(entry, artifact.ref, name))
-        except NotFoundError:
+        except (LinkError, NotFoundError):
             if not allow_missing_references:
                 raise
             held = Held(entry, artifact.ref, name)

@@ -12,10 +12,9 @@ import msgspec
 
 from aiowandb.errors import (
     AiowandbError,
-    AuthenticationError,
     ContentError,
     DownloadError,
-    NotFoundError,
+    LinkError,
     TooLargeError,
 )
 from aiowandb.net import Session
@@ -44,7 +43,7 @@ async def fetch(
     """
     try:
         await _fetch_once(session, path, remote)
-    except (AuthenticationError, NotFoundError, ContentError):
+    except (LinkError, ContentError):
         fresh = await renewed()
         if fresh is None:
             raise

@@ -9,7 +9,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiowandb.errors import CommError
+from aiowandb.errors import LinkError
 from aiowandb.net import Piece, Session
 from aiowandb.tasks import gather
 
@@ -20,7 +20,6 @@ _GAP = 1 << 16
 # A row group must fit into memory with room for others; files with larger ones go to disk.
 _MOST_A_GROUP = 1 << 25
 _MOST_AT_ONCE = 1 << 24
-_GONE = 410
 
 Span = tuple[int, int]
 
@@ -94,7 +93,7 @@ class RemoteFile:
     async def _fetch(self, span: Span) -> bytes:
         piece = await self._session.piece(self._url, f"{span[0]}-{span[1] - 1}")
         if piece is None or not piece.is_of(self._tail):
-            raise CommError("The file was replaced while it was read.", status=_GONE)
+            raise LinkError("The file was replaced while it was read.")
         return piece.content
 
 

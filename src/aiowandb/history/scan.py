@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from aiowandb.errors import CommError, ServerError
+from aiowandb.errors import LinkError
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, Texts, read_windows
 from aiowandb.history.pages import JsonPage, Page, ParquetPage
@@ -21,8 +21,6 @@ from aiowandb.tasks import gather
 from aiowandb.wire.history import Window
 
 _REQUESTS_AT_ONCE = 2
-# What a signed URL answers when it has expired or when W&B has replaced the file.
-_GONE = frozenset({401, 403, 404, 410})
 
 
 async def scan_run(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
@@ -54,34 +52,27 @@ class Scan:
 
     async def pages(self, first: FirstAnswer | None = None) -> AsyncGenerator[Page]:
         """The pages. `first` may bring the answer to the first live window."""
-        try:
-            async with aclosing(self._file_pages()) as pages:
-                async for page in pages:
-                    yield page
-        except CommError as error:
-            if error.status not in _GONE:
-                raise
-            # The run was exported anew, or the links have expired: ask where the rest lies.
-            self._plan = await plan_history(self._session, self._plan.ref)
-            async with aclosing(self._pages_of_fresh_links()) as pages:
-                async for page in pages:
-                    yield page
+        async with aclosing(self._all_file_pages()) as pages:
+            async for page in pages:
+                yield page
         async with aclosing(self._live_pages(first)) as pages:
             async for page in pages:
                 yield page
 
-    async def _pages_of_fresh_links(self) -> AsyncGenerator[Page]:
-        try:
-            async with aclosing(self._file_pages()) as pages:
-                async for page in pages:
-                    yield page
-        except CommError as error:
-            if error.status not in _GONE:
-                raise
-            # It is the store of the files that refuses, and this file: no fault of the API key.
-            raise ServerError(
-                f"Run {self._plan.ref}: fresh links to its history do not work: {error}", error
-            ) from error
+    async def _all_file_pages(self) -> AsyncGenerator[Page]:
+        """The pages of the files. Their links may expire, or W&B may export the run anew."""
+        planned_at: int | None = None
+        while True:
+            try:
+                async with aclosing(self._file_pages()) as pages:
+                    async for page in pages:
+                        yield page
+                return
+            except LinkError:
+                if planned_at == self._next_step:
+                    raise  # fresh links, and they do not work either
+            planned_at = self._next_step
+            self._plan = await plan_history(self._session, self._plan.ref)
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
         for url in self._plan.segments:

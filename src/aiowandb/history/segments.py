@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from aiowandb.net import Session, Spool
 _IN_MEMORY = 4 << 20
 _PIECE = 1 << 18
 _BATCH_ROWS = 16_384
+_NO_STEPS = "its rows have no steps"
 
 
 class SegmentRows(NamedTuple):
@@ -58,7 +59,9 @@ async def _in_waves(remote: RemoteFile, selection: Selection) -> AsyncGenerator[
     columns = selection.columns(list(_leaves(remote.metadata.schema.to_arrow_schema())))
     if columns is None:
         return
-    for groups in remote.waves(list(_row_groups(remote.metadata, selection))):
+    with _readable():
+        wanted = list(_row_groups(remote.metadata, selection))
+    for groups in remote.waves(wanted):
         parts = await remote.parts(groups, columns)
         file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
         yield _Segment(file, selection, groups)
@@ -85,7 +88,7 @@ class _Segment:
         return self._rows_left <= 0
 
     def read(self) -> SegmentRows | None:
-        try:
+        with _readable():
             if self._batches is None:
                 self._batches = self._open()
             batch = next(self._batches, None)
@@ -94,12 +97,8 @@ class _Segment:
             self._rows_left -= batch.num_rows
             last_step = pc.max(batch.column(STEP)).as_py()
             if last_step is None:
-                raise ValueError("its rows have no steps")
+                raise ValueError(_NO_STEPS)
             return SegmentRows(self._selection.of_batch(_flat(batch)), last_step, batch.num_rows)
-        except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
-            raise ServerError(
-                f"W&B handed out a Parquet file that cannot be read: {error}"
-            ) from error
 
     def _open(self) -> Iterator[pa.RecordBatch]:
         parquet = self._opened()
@@ -114,6 +113,14 @@ class _Segment:
         )
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
+        raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
+
+
 def _opened(file: Spool) -> pq.ParquetFile:
     content = file.content()
     if isinstance(content, memoryview):
@@ -125,6 +132,8 @@ def _opened(file: Spool) -> pq.ParquetFile:
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
     """The row groups that may have a selected step."""
     places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    if STEP not in places:
+        raise ValueError(_NO_STEPS)
     for group in range(metadata.num_row_groups):
         known = metadata.row_group(group).column(places[STEP]).statistics
         if known is not None and known.has_min_max:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 import sys
 from base64 import b64decode
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from hashlib import md5
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
 
-from aiowandb.errors import CommError, TooLargeError
+from aiowandb.errors import CommError, LinkError, TooLargeError
 from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 
+T = TypeVar("T")
+
+# What stores answer for links that have expired, be it 400 as Google or 403 as the others,
+# and for files that were replaced.
+_STALE = frozenset({400, 401, 403, 404, 410})
 _MAX_REDIRECTS = 5
 # As much as this has to come within the time-out. A hop to a worker thread is worth it, too.
 _PIECE = 1 << 18
@@ -58,7 +63,7 @@ class Transfers:
                 finally:
                     self._traffic.received_bytes += response.num_bytes_downloaded
 
-        await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+        await self._persist(url, get)
 
     async def piece(self, url: str, wanted: str) -> Piece | None:
         """Some bytes of what lies at the URL; None if whoever has it gives no pieces."""
@@ -75,7 +80,7 @@ class Transfers:
                 self._traffic.received_bytes += len(content)
                 return Piece(content, version.length, version)
 
-        return await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+        return await self._persist(url, get)
 
     async def upload(
         self,
@@ -98,6 +103,16 @@ class Transfers:
                 await attempt.accept(response)
 
         await self._attempts.persist(f"Upload to {_without_signature(url)}", put)
+
+    async def _persist(self, url: str, get: Callable[[Attempt], Awaitable[T]]) -> T:
+        try:
+            return await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+        except CommError as error:
+            if error.status not in _STALE:
+                raise
+            raise LinkError(
+                error.message, error, status=error.status, operation=error.operation
+            ) from error
 
     @asynccontextmanager
     async def _followed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,21 +42,23 @@ def decode_row(text: str) -> dict[str, Any]:
 
 
 def flatten(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with nested objects under dotted names.
+    r"""The row with nested objects under dotted names.
 
     Media (objects with a `_type`) and empty objects stay whole. Where a literal key `a.b` meets a
-    nested one, the literal key wins.
+    nested one, it is `a\.b`.
     """
     if dict not in map(type, row.values()):
         return row
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if is_nested(value):
-            for name, inner in _leaves(key, value):
-                flat.setdefault(name, inner)
-        else:
-            flat[key] = value
-    return flat
+    leaves = list(_leaves("", row))
+    flat = dict(leaves)
+    if len(flat) == len(leaves):
+        return flat
+    times = Counter(name for name, _ in leaves)
+    exact = _leaves("", row, dot=r"\.")
+    return {
+        unique if times[name] > 1 else name: value
+        for (name, value), (unique, _) in zip(leaves, exact, strict=True)
+    }
 
 
 def is_nested(value: object) -> bool:
@@ -82,10 +85,10 @@ def kind_of(value: object) -> str:
     return "string"
 
 
-def _leaves(prefix: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _leaves(prefix: str, value: dict[str, Any], dot: str = ".") -> Iterator[tuple[str, Any]]:
     for key, inner in value.items():
-        name = f"{prefix}.{key}"
+        name = prefix + (key if dot == "." else key.replace(".", dot))
         if is_nested(inner):
-            yield from _leaves(name, inner)
+            yield from _leaves(f"{name}.", inner, dot)
         else:
             yield name, inner
