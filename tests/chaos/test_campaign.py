@@ -105,12 +105,12 @@ def _make_small(patch: pytest.MonkeyPatch) -> None:
 
 
 async def _export(
-    world: World, folder: Path, format: Any, timeout: float = 60.0
+    world: World, folder: Path, format: Any, patience: float = 60.0
 ) -> ExportResult | AiowandbError:
     """Export before the deadline, leaving no task and no connection behind."""
     before = _tasks()
     with anyio.fail_after(_DEADLINE_S):
-        async with AsyncApi(world.key, base_url=world.url, timeout=timeout) as api:
+        async with AsyncApi(world.key, base_url=world.url, timeout=patience) as api:
             try:
                 result: ExportResult | AiowandbError = await api.runs(PATH).export(
                     folder, format=format
@@ -157,7 +157,7 @@ def test_an_export_is_whole_or_says_what_is_missing(
         _brew(world, scenario)
         with monkeypatch.context() as hasty:
             hasty.setenv("WANDB_HTTP_TIMEOUT", "0.5")
-            result = anyio.run(partial(export, timeout=4), backend=scenario.backend)
+            result = anyio.run(partial(export, patience=4), backend=scenario.backend)
     finally:
         print(world.layer.weather.happened)
         world.clear_up()
