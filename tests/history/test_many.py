@@ -133,7 +133,7 @@ async def test_a_failure_of_any_kind_is_traced_to_its_run(
     assert [ref.run for ref in caught.value.failed] == ["r7"]
 
 
-@pytest.mark.parametrize("fail", [lambda path: 401, lambda path: 502, reset])
+@pytest.mark.parametrize("fail", [lambda path: 200, lambda path: 401, lambda path: 502, reset])
 async def test_a_failure_of_everything_ends_the_scan_at_once(
     world: World, at_once: None, fail: Callable[[str], int]
 ) -> None:

@@ -23,6 +23,7 @@ from aiowandb.net import bodies
 from aiowandb.net.limiter import Limiter, Place
 from aiowandb.net.pace import Quota
 from aiowandb.net.retry import RetryPolicy, retry_after
+from aiowandb.net.secrets import Secrets
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
@@ -51,11 +52,14 @@ class Transient(Exception):
 class Attempts:
     """Tries until an answer is final, or until W&B has been silent for `timeout` seconds."""
 
-    def __init__(self, limiter: Limiter, policy: RetryPolicy, timeout: float) -> None:
+    def __init__(
+        self, limiter: Limiter, policy: RetryPolicy, timeout: float, secrets: Secrets
+    ) -> None:
         self.limiter = limiter
         self.policy = policy
         self.timeout = timeout
         self.was_answered = False
+        self._secrets = secrets
 
     async def persist(
         self,
@@ -89,6 +93,7 @@ class Attempts:
             return
         status = response.status_code
         error = refusal(status, body, operation=name)
+        self._secrets.tell(error, response, body)
         error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
         quota = Quota.of(response.headers, time.time())
         if status == 429 and quota and quota.pause:

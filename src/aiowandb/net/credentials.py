@@ -13,6 +13,7 @@ from aiowandb.errors import AuthenticationError
 from aiowandb.keys import ApiKey, IdentityToken
 from aiowandb.net.access_tokens import AccessTokens
 from aiowandb.net.attempts import Transient
+from aiowandb.net.secrets import Secrets
 
 
 class Signing(httpx.Auth):
@@ -22,10 +23,14 @@ class Signing(httpx.Auth):
     """
 
     def __init__(
-        self, settings: Settings, check: Callable[[httpx.Response, bytes, str], None]
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        check: Callable[[httpx.Response, bytes, str], None],
     ) -> None:
         self._base = httpx.URL(settings.base_url)
         self._credentials = settings.credentials
+        self._secrets = secrets
         self._check = check
         self._exchanging = anyio.Lock()
         self._tokens: AccessTokens | None = None
@@ -45,6 +50,7 @@ class Signing(httpx.Auth):
                     while (bearer := await self._tokens.current()) is None:
                         response = yield await self._tokens.exchange()
                         await self._tokens.keep(await self._granted(response))
+                self._secrets.token = bearer
                 request.headers["Authorization"] = f"Bearer {bearer}"
         try:
             response = yield request
@@ -52,35 +58,36 @@ class Signing(httpx.Auth):
             # httpx's exceptions hold the request, and may end up in a report or a pickle.
             request.headers.pop("Authorization", None)
         if self._tokens and bearer:
-            self._learn(self._tokens, bearer, response.status_code)
+            self._learn(self._tokens, bearer, response)
 
-    def _learn(self, tokens: AccessTokens, bearer: str, status: int) -> None:
-        if status != 401:
+    def _learn(self, tokens: AccessTokens, bearer: str, response: httpx.Response) -> None:
+        if response.status_code != 401:
             tokens.accepted(bearer)
         elif tokens.refused(bearer):
-            raise Transient(
-                AuthenticationError(
-                    f"{self._base} does not accept the access token any more.", status=status
-                )
-            )
+            raise Transient(self._refusal("does not accept the access token any more.", response))
         else:
-            raise AuthenticationError(
-                f"{self._base} does not accept the access token that it has just given.",
-                status=status,
+            raise self._refusal(
+                "does not accept the access token that it has just given.", response
             )
 
     async def _granted(self, response: httpx.Response) -> bytes:
         body = await response.aread()
         if 400 <= response.status_code < 500 and response.status_code != 429:
-            # The server's own words may repeat the token.
-            raise AuthenticationError(
-                f"{self._base} gives no access token for the identity token: it answered"
+            raise self._refusal(
+                "gives no access token for the identity token: it answered"
                 f" {response.status_code}. Is the token of the right audience, and still valid?",
-                status=response.status_code,
-                operation="Token exchange",
+                response,
             )
         self._check(response, body, "Token exchange")
         return body
+
+    def _refusal(self, what: str, response: httpx.Response) -> AuthenticationError:
+        error = AuthenticationError(
+            f"{self._base} {what}", status=response.status_code, operation="Token exchange"
+        )
+        # Without the server's own words: they may repeat the token.
+        self._secrets.tell(error, response, b"")
+        return error
 
     def _is_ours(self, url: httpx.URL) -> bool:
         base = self._base

@@ -102,7 +102,7 @@ def _may_be_too_much(error: CommError) -> bool:
 
 
 def _says_nothing(error: CommError) -> bool:
-    return error.status is None or error.status >= 500
+    return isinstance(error, ServerError | TimeoutError) or error.status is None
 
 
 async def _prove_alive(session: Session) -> None:
