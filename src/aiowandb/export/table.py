@@ -56,7 +56,9 @@ def table_row(run: RunRecord) -> Row:
 
 def runs_table(rows: Sequence[Row]) -> pa.Table:
     """The rows under one schema; a run that lacks a key has null there."""
-    names = dict.fromkeys((*_OWN_FIELDS, *(name for row in rows for name in row)))
+    names: dict[str, Any] = {**_OWN_FIELDS}
+    for row in rows:
+        names.update(row)
     fields: list[pa.Field] = []
     arrays: list[pa.Array] = []
     for name in names:

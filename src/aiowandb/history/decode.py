@@ -100,7 +100,7 @@ class Shape:
         self._numbers: set[str] = set()
         self._row = self._type(taught, "", "")
         self._rows = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
-        self._values = attrgetter(*self._places.values())
+        self._getters = {name: attrgetter(place) for name, place in self._places.items()}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -110,7 +110,8 @@ class Shape:
         rows = self._decode(texts)
         if not rows:
             raise msgspec.ValidationError("there are no rows")
-        columns = dict(zip(self._places, zip(*map(self._values, rows), strict=True), strict=True))
+        # Column by column: a tuple a row would keep the garbage collector busy.
+        columns = {name: list(map(get, rows)) for name, get in self._getters.items()}
         for name in self._media:
             if any(type(value) is dict and "_type" not in value for value in columns[name]):
                 raise msgspec.ValidationError(f"{name} is an object")
@@ -120,7 +121,7 @@ class Shape:
         steps = columns[STEP]
         if any(map(int.__gt__, steps, steps[1:])):
             order = sorted(range(len(steps)), key=steps.__getitem__)
-            columns = {name: tuple(column[i] for i in order) for name, column in columns.items()}
+            columns = {name: [column[i] for i in order] for name, column in columns.items()}
         return columns_to_batch(columns, self._numbers)
 
     def _decode(self, texts: Sequence[str]) -> list[msgspec.Struct]:

@@ -18,12 +18,10 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flattened({"val.acc": 1, "val": {"acc": 0.5}})
     {'val\\.acc': 1, 'val.acc': 0.5}
     """
-    if dict not in map(type, values.values()):
-        return {prefix + key: value for key, value in values.items()}
-    leaves = list(_leaves(values, ()))
-    found = {prefix + ".".join(path): value for path, value in leaves}
-    if len(found) == len(leaves):
+    found: dict[str, Any] = {}
+    if _flatten(values, prefix, found) == len(found):
         return found
+    leaves = list(_leaves(values, ()))
     names = Counter(prefix + ".".join(path) for path, _ in leaves)
     return {_name(path, prefix, names): value for path, value in leaves}
 
@@ -46,6 +44,17 @@ def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None
         more, dot, tail = tail.partition(".")
         head = f"{head}.{more}"
     return None
+
+
+def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> int:
+    """Add the leaves, and say how many there are: more than were added if names clash."""
+    count = len(values)
+    for key, value in values.items():
+        if isinstance(value, dict) and value and "_type" not in value:
+            count += _flatten(value, f"{prefix}{key}.", found) - 1
+        else:
+            found[prefix + key] = value
+    return count
 
 
 def _leaves(
