@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import AsyncGenerator, Callable
 
 import anyio
@@ -14,6 +15,22 @@ from aiowandb.keys import ApiKey, IdentityToken
 from aiowandb.net.access_tokens import AccessTokens
 from aiowandb.net.attempts import Transient
 from aiowandb.net.secrets import Secrets
+
+
+class SignedUrl(httpx.URL):
+    """A URL whose query may be a permission, which httpx would write to its log."""
+
+
+def _hide_signatures(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            httpx.URL(arg).copy_with(query=None) if isinstance(arg, SignedUrl) else arg
+            for arg in record.args
+        )
+    return True
+
+
+logging.getLogger("httpx").addFilter(_hide_signatures)
 
 
 class Signing(httpx.Auth):
@@ -41,6 +58,7 @@ class Signing(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         bearer: str | None = None
+        request.url = SignedUrl(request.url)
         if self._is_ours(request.url):
             if isinstance(self._credentials, ApiKey):
                 token = base64.b64encode(f"api:{self._credentials.reveal()}".encode()).decode()
