@@ -31,9 +31,7 @@ class FirstAnswer(msgspec.Struct, frozen=True):
             raise self.answer
         if is_whole(self.window, len(self.answer)):
             return [self.answer] if self.answer else []
-        steps = [
-            step for row in decode_rows(self.answer) if isinstance(step := row.get(STEP), int)
-        ]
+        steps = [step for row in decode_rows(self.answer) if isinstance(step := row.get(STEP), int)]
         pages: list[Texts] = []
         for smaller in cut_again(self.window, steps):
             pages += await read_window(session, smaller)
