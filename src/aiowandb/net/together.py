@@ -66,9 +66,9 @@ async def ask_together(
         raise
     except CommError as error:
         if alone:
+            if _says_nothing(error) and await _is_dead(session):
+                raise
             return [error]
-        if _says_nothing(error):
-            await _prove_alive(session)
         size.refused(len(questions))
         middle = len(questions) // 2
         return [
@@ -105,10 +105,10 @@ def _says_nothing(error: CommError) -> bool:
     return isinstance(error, ServerError | TimeoutError) or error.status is None
 
 
-async def _prove_alive(session: Session) -> None:
-    """Raise the failure of W&B as a whole, if it is one: no question is at fault then."""
+async def _is_dead(session: Session) -> bool:
+    """Whether W&B answers nothing at all any more: then no question is at fault."""
     try:
-        await session.answer(server_features())
+        await session.answer(server_features(), patient=False)
     except CommError as error:
-        if isinstance(error, FATAL) or _says_nothing(error):
-            raise
+        return isinstance(error, FATAL) or _says_nothing(error)
+    return False
