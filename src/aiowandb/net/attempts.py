@@ -143,15 +143,15 @@ class Attempt:
 
     async def turn(self) -> None:
         """Wait until this may be sent."""
-        pause = self._all.limiter.pause_left()
-        if pause > self._all.timeout:
+        limiter, timeout = self._all.limiter, self._all.timeout
+        if not await limiter.turn(self._place, timeout):
+            pause = limiter.pause_left()
             raise RateLimitError(
                 f"{self._name}: W&B asked for a pause that lasts another {pause:.0f} s,"
-                f" longer than the time-out of {self._all.timeout:g} s.",
+                f" longer than the time-out of {timeout:g} s.",
                 operation=self._name,
                 retry_after=pause,
             )
-        await self._all.limiter.turn(self._place)
 
     async def make(self, once: Callable[[Attempt], Awaitable[T]]) -> T:
         """Try once. What may pass comes out as `Transient`."""
