@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.from_thread import start_blocking_portal
 
 _STALL_S = 2.0
-# Before the head of the first answer, in it, in its body, in later answers.
-_OFFSETS = (0, 12, 90, 500, 3_000, 20_000, 100_000)
+_HEAD_END = b"\r\n\r\n"
+Where = Literal["at once", "unanswered", "in the head", "after the head", "in the body", "later"]
+What = Literal["reset", "close", "stall", "garble"]
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of a connection once so many bytes went to the client."""
+    """What becomes of a connection, and where in its first answer or in a later one.
 
-    after: int
-    what: Literal["reset", "close", "stall", "garble"]
+    `depth` says how far within that: from 0 to 1.
+    """
+
+    where: Where
+    what: What
+    depth: float = 0.5
 
     @classmethod
     def drawn(cls, chance: Random) -> Fate:
-        offset = chance.choice(_OFFSETS)
-        return cls(
-            chance.randint(offset // 2, offset),
-            chance.choice(["reset", "close", "stall", "garble"]),
-        )
+        return cls(chance.choice(get_args(Where)), chance.choice(get_args(What)), chance.random())
+
+    def offset(self, head: int) -> int:
+        """How many bytes reach the client, if the first answer has a head of so many."""
+        match self.where:
+            case "in the head":
+                return 1 + int(self.depth * (head - 2))
+            case "after the head":
+                return head
+            case "in the body":
+                return head + 1 + int(self.depth * 200)
+            case "later":
+                return head + int(100_000 * self.depth**4)
+        return 0
 
 
 class Proxy:
@@ -41,6 +56,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self.fate: Callable[[], Fate | None] = lambda: None
+        self.fulfilled: Counter[tuple[Where, What]] = Counter()
         self.port = 0
         self.open = 0
 
@@ -80,31 +96,35 @@ class Proxy:
     async def _downwards(
         self, server: SocketStream, client: SocketStream, fate: Fate | None
     ) -> None:
-        passed = 0
         try:
-            if fate and fate.after == 0 and fate.what != "garble":
-                await self._fulfil(client, fate)
-                return
-            async for data in server:
-                if fate and passed + len(data) > fate.after:
-                    here = fate.after - passed
-                    if fate.what != "garble":
-                        await client.send(data[:here])
-                        await self._fulfil(client, fate)
-                        return
-                    data = data[:here] + b"\0" + data[here + 1 :]
-                    fate = None
-                passed += len(data)
-                await client.send(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            if fate is None or await self._meet(fate, server, client):
+                async for data in server:
+                    await client.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
             pass
 
-    async def _fulfil(self, client: SocketStream, fate: Fate) -> None:
+    async def _meet(self, fate: Fate, server: SocketStream, client: SocketStream) -> bool:
+        """Pass bytes on until fate strikes. Whether the connection outlives it."""
+        data = b""
+        if fate.where != "at once":
+            while _HEAD_END not in data:
+                data += await server.receive()
+        left = fate.offset(data.find(_HEAD_END) + len(_HEAD_END))
+        while data and len(data) <= left:
+            await client.send(data)
+            left -= len(data)
+            data = await server.receive()
+        await client.send(data[:left])
+        self.fulfilled[fate.where, fate.what] += 1
+        if fate.what == "garble":
+            await client.send(b"\0" + data[left + 1 :])
+            return True
         if fate.what == "stall":
             await anyio.sleep(_STALL_S)
         if fate.what == "reset":
             raw: socket.socket = client.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from aiowandb import ConnectError, ExportError
+from aiowandb import AsyncApi, CommError, ConnectError, ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.local_folder import LocalFolder
 
@@ -138,6 +138,21 @@ async def test_another_export_into_an_old_folder_is_refused_and_says_what_differ
         await runs.export(out, format="csv")
     assert contents(out) == before
     await runs.export(out, format="csv", overwrite=True)
+    assert contents(out).keys() == {"runs.csv", "history.csv"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_an_export_whose_runs_cannot_be_listed_changes_nothing(
+    api: AsyncApi, project: Project, runs: Runs, out: Path, overwrite: bool
+) -> None:
+    project.log("a", steps(0, 10))
+    if overwrite:
+        await runs.export(out, format="csv")
+    before = contents(out)
+    with pytest.raises(CommError, match="runs have no 'up' to ask for"):
+        await api.runs(project.path, order="up").export(out, overwrite=overwrite)
+    assert contents(out) == before
+    await runs.export(out, format="csv")  # as if nothing had happened
     assert contents(out).keys() == {"runs.csv", "history.csv"}
 
 

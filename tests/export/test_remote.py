@@ -110,6 +110,15 @@ async def test_a_file_url_is_a_folder(project: Project, runs: Runs, out: Path) -
     assert "runs.parquet" in contents(out)
 
 
-async def test_a_url_that_nobody_knows_is_refused(runs: Runs) -> None:
-    with pytest.raises(UsageError, match="^xyz://lake/x cannot be exported into"):
-        await runs.export("xyz://me:secret@lake/x")
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("xyz://me:secret@lake/x", "^xyz://lake/x cannot be exported into"),
+        ("s3:///x", "^s3:///x cannot be exported into: Missing bucket"),
+        ("s3://", "^s3:// names no folder"),
+        ("s3://me:secret@/", "^s3:/// names no folder|cannot be exported into"),
+    ],
+)
+async def test_a_url_of_no_place_is_refused(runs: Runs, url: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        await runs.export(url)

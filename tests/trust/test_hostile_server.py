@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AiowandbError, AsyncApi, ContentError
+from aiowandb import AiowandbError, AsyncApi, ContentError, TooLargeError
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
-from tests.chaos.faults import Message, Receive, Send
+from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
 
 pytestmark = pytest.mark.anyio
 PATH = "local/p"
@@ -39,9 +39,15 @@ def make_run(store: Store, name: str = "r", *rows: str, **changes: Any) -> Any:
     return run
 
 
-def connected(store: Store, change: Callable[[Any], None] = lambda answer: None) -> AsyncApi:
-    """A client of a W&B whose GraphQL answers are changed."""
+def connected(
+    store: Store,
+    change: Callable[[Any], None] = lambda answer: None,
+    downloads: Weather | None = None,
+) -> AsyncApi:
+    """A client of a W&B whose GraphQL answers are changed, and its files suffer from weather."""
     app = create_app(store)
+    layer = FaultLayer(app)
+    layer.weather = downloads or Weather()
 
     async def between(scope: Message, receive: Receive, send: Send) -> None:
         async def resend(message: Message) -> None:
@@ -54,10 +60,10 @@ def connected(store: Store, change: Callable[[Any], None] = lambda answer: None)
                     message["body"] = orjson.dumps(answer)
             await send(message)
 
-        await app(scope, receive, resend)
+        await (app if scope["path"] == "/graphql" else layer)(scope, receive, resend)
 
     transport = httpx.ASGITransport(between)
-    return AsyncApi(store.local_key, base_url="http://wandb.test", transport=transport, timeout=5)
+    return AsyncApi(store.local_key, base_url="http://wandb.test", transport=transport)
 
 
 async def all_of_it(api: AsyncApi, folder: Path) -> None:
@@ -141,6 +147,23 @@ async def test_a_file_larger_than_it_was_said_to_be_is_not_taken(
         with pytest.raises(ContentError, match="more than the 1,000 bytes that W&B says"):
             await file.download(tmp_path / "out")
         assert api.traffic.received_bytes < 2_000_000
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+async def test_a_file_of_unknown_size_that_unpacks_without_end_is_not_taken(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiowandb.net.transfer._MAX_UNPACKED", 1_000_000)
+    store.files.add(make_run(store), "x.bin", b"small")
+
+    def conceal(data: Any) -> None:
+        for edge in data["project"].get("run", {}).get("files", {}).get("edges", []):
+            edge["node"] |= {"sizeBytes": None, "md5": None}
+
+    async with connected(store, conceal, Weather(faults=("bomb",), rate=1.0)) as api:
+        file = await (await api.run(f"{PATH}/r")).file("x.bin")
+        with pytest.raises(TooLargeError, match=r"x\.bin: .* more than 1,000,000 bytes"):
+            await file.download(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 

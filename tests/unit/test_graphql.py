@@ -89,3 +89,9 @@ def test_a_long_answer_is_quoted_in_part() -> None:
     with pytest.raises(ServerError) as caught:
         ASK.read(200, b"x" * 100_000)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff", b"\0"])
+def test_a_spoilt_byte_is_seen_even_in_a_key_that_is_skipped(spoilt: bytes) -> None:
+    with pytest.raises(ServerError, match="not what W&B says"):
+        ASK.read(200, b'{"data": {"thing": 3, "op' + spoilt + b'ional": 4}}')

@@ -28,21 +28,21 @@ class Pages:
         return self.pages.pop(0)
 
     async def all(self) -> list[int]:
-        async with aclosing(all_pages_of(self.ask, lambda item: item)) as pages:
+        async with aclosing(all_pages_of("the items", self.ask, lambda item: item)) as pages:
             return [item async for page in pages for item in page]
 
 
 async def test_pages_follow_each_other() -> None:
     script = Pages(page(1, 2, then="a"), page(then="b"), page(3))
-    assert [items async for items in pages_of(script.ask)] == [[1, 2]]
+    assert [items async for items in pages_of("the items", script.ask)] == [[1, 2]]
     script = Pages(page(1, 2, then="a"), page(3))
-    assert [items async for items in pages_of(script.ask)] == [[1, 2], [3]]
+    assert [items async for items in pages_of("the items", script.ask)] == [[1, 2], [3]]
 
 
 async def test_a_list_that_goes_in_a_circle_is_an_error() -> None:
     script = Pages(page(1, then="a"), page(2, then="b"), page(3, then="a"))
-    with pytest.raises(ServerError, match="in a circle"):
-        async with aclosing(pages_of(script.ask)) as pages:
+    with pytest.raises(ServerError, match="lists the items in a circle"):
+        async with aclosing(pages_of("the items", script.ask)) as pages:
             async for _ in pages:
                 pass
 
@@ -62,5 +62,5 @@ async def test_a_list_that_changes_is_no_error() -> None:
 
 async def test_a_list_that_stays_shorter_than_its_count_is_an_error() -> None:
     script = Pages(page(of=2), page(1, of=2))
-    with pytest.raises(ServerError, match="counts 2 items and lists only 1"):
+    with pytest.raises(ServerError, match="counts 2 of the items and lists only 1"):
         await script.all()

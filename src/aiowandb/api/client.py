@@ -21,6 +21,7 @@ from aiowandb.api.sweeps import Sweep, find_sweep
 from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
+from aiowandb.keys import discreet
 from aiowandb.net import Session, Traffic
 from aiowandb.paths import ArtifactRef, RunRef, new_run_id
 from aiowandb.tasks import Stream
@@ -55,6 +56,7 @@ class AsyncApi:
     ...         print(row["_step"])
     """
 
+    @discreet
     def __init__(
         self,
         api_key: str | None = None,

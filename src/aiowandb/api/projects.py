@@ -89,6 +89,6 @@ class Projects(Listing[Project]):
             found = await self._session.recall(list_projects(entity, self._per_page, cursor))
             return found.models or Connection()
 
-        async with aclosing(pages_of(page)) as pages:
+        async with aclosing(pages_of(f"the projects of {entity}", page)) as pages:
             async for records in pages:
                 yield [Project.of(record, self._session) for record in records]

@@ -230,7 +230,8 @@ class Runs(Listing[Run]):
                 raise _no_project(entity, project)
             return msgspec.structs.replace(found.runs, total_count=found.run_count)
 
-        listing = all_pages_of(page, lambda run: run.id) if fresh else pages_of(page)
+        what = f"the runs of {entity}/{project}"
+        listing = all_pages_of(what, page, lambda run: run.id) if fresh else pages_of(what, page)
         async with aclosing(listing) as pages:
             async for records in pages:
                 yield records

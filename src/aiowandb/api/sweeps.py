@@ -87,7 +87,8 @@ class Sweeps(Listing[Sweep]):
         async def page(cursor: str | None) -> Connection[SweepRecord]:
             return (await self._ask(cursor)).sweeps
 
-        async with aclosing(pages_of(page)) as pages:
+        what = f"the sweeps of {self._entity}/{self._project}"
+        async with aclosing(pages_of(what, page)) as pages:
             async for records in pages:
                 yield [
                     Sweep.of(record, self._session, self._entity, self._project)

@@ -58,5 +58,5 @@ def main() -> None:
         complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except OSError as error:
-        complain(str(error))
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(1)

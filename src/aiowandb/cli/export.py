@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -128,10 +128,20 @@ def export(
         complain(
             f"column {clash.column}: {clash.values:,} values of kinds that clash, kept as JSON"
         )
+    if not quiet:
+        _wonder(result, run_ids, keys)
     for failure in result.failed:
         complain(f"run {failure.run}: {failure.error}")
     if result.failed:
         sys.exit(_SOME_FAILED)
+
+
+def _wonder(result: ExportResult, run_ids: Sequence[str], keys: Sequence[str]) -> None:
+    """Say what looks like a slip of the pen."""
+    if result.runs < len(set(run_ids)):
+        complain(f"of the {len(set(run_ids)):,} runs that were named {result.runs:,} were found")
+    elif keys and result.runs and not result.rows:
+        complain(f"no run has a row with {' or '.join(keys)}")
 
 
 async def _export(

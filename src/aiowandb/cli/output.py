@@ -34,7 +34,10 @@ def printable(value: object) -> Text:
 def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> None:
     """Print records that have the same members."""
     if format == "table":
-        console.print(table(records))
+        if records:
+            console.print(table(records))
+        else:
+            complain("there are none.")
         return
     show = record_printer(format, list(records[0]) if records else [])
     for record in records:

@@ -54,8 +54,9 @@ async def export_runs(
     async with tally.ticking():
         if isinstance(target, str | Path) and target != "-":
             folder = await run_sync(folder_at, target, filesystem)
-            async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as journal:
+            async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as begin:
                 runs = await _selected(pages, tally)
+                journal = await run_sync(begin)
                 tables = await _update(session, runs, folder, options, journal, tally)
         else:
             make_sink = sink_at(target, options)

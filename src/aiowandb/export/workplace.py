@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +38,8 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
         found, path = FileSystem.from_uri(target)
     except (pa.ArrowException, ImportError, OSError, ValueError) as error:
         raise UsageError(f"{_named(target)} cannot be exported into: {error}") from error
+    if not path.strip("/"):
+        raise UsageError(f"{_named(target)} names no folder.")
     if isinstance(found, LocalFileSystem):
         return LocalFolder(Path(path))
     return RemoteFolder(found, path, _named(target), target)
@@ -52,19 +54,39 @@ def _named(url: str) -> str:
 @contextmanager
 def opened(
     folder: Folder, source: Source, options: ExportOptions, *, overwrite: bool
-) -> Iterator[Journal]:
-    """Hold the folder while the block runs, and go on with the journal that is there."""
-    with folder.held():
-        if overwrite:
-            for name in (*_exported(folder), _JOURNAL):
-                folder.remove(name)
-        with closing(Journal(folder, _JOURNAL)) as journal:
-            if journal.records:
-                _check_same(folder, journal.records[0], Begun(VERSION, source, options))
-            else:
-                _check_free(folder)
-                journal.append(Begun(VERSION, source, options))
-            yield journal
+) -> Iterator[Callable[[], Journal]]:
+    """Hold the folder while the block runs, if this export may go into it.
+
+    What is given begins or goes on with the export; before it is called, nothing that
+    is there is changed: an export whose runs cannot even be listed costs nothing.
+    """
+    begun = Begun(VERSION, source, options)
+    with folder.held(), ExitStack() as journals:
+
+        def opened_journal() -> Journal:
+            return journals.enter_context(closing(Journal(folder, _JOURNAL)))
+
+        there = None if overwrite else opened_journal()
+        if there:
+            _check(folder, there.records, begun)
+
+        def begin() -> Journal:
+            if overwrite:
+                for name in (*_exported(folder), _JOURNAL):
+                    folder.remove(name)
+            journal = there or opened_journal()
+            if not journal.records:
+                journal.append(begun)
+            return journal
+
+        yield begin
+
+
+def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:
+    if records:
+        _check_same(folder, records[0], begun)
+    else:
+        _check_free(folder)
 
 
 def _exported(folder: Folder) -> list[str]:

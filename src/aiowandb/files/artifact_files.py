@@ -44,7 +44,7 @@ class ArtifactFiles:
         self._per_page = per_page
 
     def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
-        return pages_of(partial(self._page, self._names, fresh=fresh))
+        return pages_of(f"the files of {self._ref}", partial(self._page, self._names, fresh=fresh))
 
     async def count(self) -> int:
         async with aclosing(self.pages()) as pages:

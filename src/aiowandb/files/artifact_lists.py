@@ -42,7 +42,7 @@ class RunArtifacts:
         async def page(cursor: str | None) -> Connection[ArtifactRecord]:
             return (await self._page(cursor)).mapped(ArtifactNode.record)
 
-        return pages_of(page)
+        return pages_of(f"the artifacts of {self._ref}", page)
 
     async def count(self) -> int:
         return (await self._page(None)).total_count or 0
@@ -75,7 +75,7 @@ class Versions:
         self._per_page = per_page
 
     async def pages(self) -> AsyncGenerator[list[ArtifactRecord]]:
-        async with aclosing(pages_of(self._page)) as pages:
+        async with aclosing(pages_of("the versions of an artifact", self._page)) as pages:
             async for page in pages:
                 if chosen := [record for record in page if self._tags.issubset(record.tags)]:
                     yield chosen

@@ -64,6 +64,8 @@ async def _fetch_once(session: Session, path: Path, remote: Remote) -> None:
             await session.download(remote.url, file, max_bytes=remote.size)
             await run_sync(_check, file, remote)
     except TooLargeError as error:
+        if remote.size is None:
+            raise
         raise ContentError(
             f"{remote.name}: it has more than the {remote.size:,} bytes that W&B says.",
             name=remote.name,

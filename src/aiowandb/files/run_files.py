@@ -53,7 +53,7 @@ class RunFiles:
         async def page(cursor: str | None) -> Connection[FileRecord]:
             return (await self._ask(self._names, self._pattern, cursor, fresh)).files
 
-        return pages_of(page)
+        return pages_of(f"the files of {self._ref}", page)
 
     async def count(self) -> int:
         if self._names or self._pattern:  # W&B only counts them all

@@ -54,8 +54,8 @@ def columns_to_batch(
     fields, arrays = [], []
     for name, values in columns.items():
         kind, array = _floats(values) if name in numbers else to_column(values)
-        if name == STEP and kind is Kind.NULL:
-            kind, array = Kind.INT, pa.nulls(len(values), pa.int64())
+        if name == STEP and kind is not Kind.INT:
+            kind, array = Kind.INT, _steps(array)
         if kind is not Kind.NULL:
             fields.append(kind.field(name))
             arrays.append(array)
@@ -74,6 +74,13 @@ def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass  # integers that Arrow's numbers do not hold exactly, text that is no UTF-8
     return _of_any(values)
+
+
+def _steps(array: pa.Array) -> pa.Array:
+    try:
+        return array.cast(pa.int64())
+    except pa.ArrowException as error:
+        raise ServerError(f"W&B answered with a step that is none: {error}.", error) from error
 
 
 def _floats(values: Sequence[Any]) -> tuple[Kind, pa.Array]:

@@ -177,6 +177,11 @@ class Attempt:
             raise Transient(
                 CommError(f"{name}: the connection broke: {error}.", error, operation=name)
             ) from error
+        except ServerError as error:
+            if error.operation is None:
+                # Whoever counts bytes does not know what they were for.
+                raise type(error)(f"{name}: {error}", error, operation=name) from error
+            raise
         log.debug("%s answered in %.0f ms", name, (time.monotonic() - started) * 1000)
         return result
 

@@ -13,9 +13,12 @@ T = TypeVar("T")
 
 
 async def pages_of(
-    ask: Callable[[str | None], Awaitable[Connection[T]]],
+    what: str, ask: Callable[[str | None], Awaitable[Connection[T]]]
 ) -> AsyncGenerator[list[T]]:
-    """The pages that `ask` gives for one cursor after another; an empty one is left out."""
+    """The pages that `ask` gives for one cursor after another; an empty one is left out.
+
+    `what` says in errors what is listed.
+    """
     cursor: str | None = None
     met: set[str | None] = {None}
     while True:
@@ -26,12 +29,14 @@ async def pages_of(
         if cursor is None:
             return
         if cursor in met:
-            raise ServerError("W&B lists in a circle: the same page comes again and again.")
+            raise ServerError(f"W&B lists {what} in a circle: the same page comes again and again.")
         met.add(cursor)
 
 
 async def all_pages_of(
-    ask: Callable[[str | None], Awaitable[Connection[T]]], key: Callable[[T], Hashable]
+    what: str,
+    ask: Callable[[str | None], Awaitable[Connection[T]]],
+    key: Callable[[T], Hashable],
 ) -> AsyncGenerator[list[T]]:
     """Every item once, also of a list that changes meanwhile, or an error.
 
@@ -47,10 +52,10 @@ async def all_pages_of(
 
     for _ in range(2):
         counts.clear()
-        async with aclosing(pages_of(counted)) as pages:
+        async with aclosing(pages_of(what, counted)) as pages:
             async for page in pages:
                 yield [item for item in page if key(item) not in seen]
                 seen.update(map(key, page))
         if len(seen) >= min(counts):
             return
-    raise ServerError(f"W&B counts {min(counts)} items and lists only {len(seen)} of them.")
+    raise ServerError(f"W&B counts {min(counts)} of {what} and lists only {len(seen)}.")

@@ -198,8 +198,7 @@ class _Arrival:
             raise httpx.RemoteProtocolError("what came is not the rest of what was there")
         if version and self._max_bytes is not None and version.length > self._max_bytes:
             raise TooLargeError(
-                f"{_without_signature(str(response.url))} has {version.length:,} bytes,"
-                f" more than the {self._max_bytes:,} that it may have."
+                f"it has {version.length:,} bytes, more than the {self._max_bytes:,} that it may."
             )
         self._version = version
         self._announced = _announced_md5(response.headers) if version else None

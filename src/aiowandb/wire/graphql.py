@@ -60,6 +60,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         if status >= 300:
             raise refusal(status, body, operation=self.name)
         try:
+            _check_text(body)
             answer: _Answer[T] = _decoder(self.answer).decode(body)
         except MALFORMED as error:
             # Partial data beside errors does not fit the type: the errors are what matters.
@@ -105,6 +106,17 @@ class _Answer(msgspec.Struct, Generic[T]):
 class _ErrorBody(msgspec.Struct):
     errors: list[_Problem] | None = None
     error: str | _Problem | None = None
+
+
+def _check_text(body: bytes) -> None:
+    """Refuse bytes that no JSON has.
+
+    A decoder does not look into keys that it skips: a spoilt one would be a value left out.
+    """
+    if not body.isascii():
+        body.decode()
+    if b"\0" in body:
+        raise msgspec.DecodeError("JSON has no byte 0")
 
 
 @cache
