@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from io import BytesIO
 from typing import Any
 
 import anyio
@@ -160,7 +161,8 @@ async def test_a_pause_that_is_too_long_is_not_waited_for_in_line_either() -> No
     assert len(errors) == 3
 
 
-async def test_no_more_requests_are_under_way_than_allowed() -> None:
+@pytest.mark.parametrize("what", ["requests", "downloads"])
+async def test_no_more_of_them_are_under_way_than_allowed(what: str) -> None:
     under_way, most = 0, 0
 
     class Slow(Origin):
@@ -174,7 +176,10 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
 
     async with session(Slow(GOOD), max_concurrency=3) as asking, anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(asking.ask, ASK)
+            if what == "requests":
+                tasks.start_soon(asking.ask, ASK)
+            else:
+                tasks.start_soon(asking.download, f"{asking.settings.base_url}/file", BytesIO())
     assert most == 3
 
 
