@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 for scheme in ("http", "https")
                 if (address := proxy or found(f"{scheme}_proxy"))
             },
-            verify=_verification(found("insecure_disable_ssl")) if verify is None else verify,
+            verify=_verification(verify, found("insecure_disable_ssl")),
         )
 
     def __repr__(self) -> str:
@@ -138,12 +138,15 @@ def _positive(name: str, value: str | float | None, default: float) -> float:
     return number
 
 
-def _verification(disabled: str | None) -> bool:
-    verified = (disabled or "").lower() not in ("1", "true", "yes", "on")
-    if not verified:
+def _verification(
+    verify: ssl.SSLContext | bool | None, disabled: str | None
+) -> ssl.SSLContext | bool:
+    if verify is None:
+        verify = (disabled or "").lower() not in ("1", "true", "yes", "on")
+    if not getattr(verify, "verify_mode", verify):  # a context says CERT_NONE, which is zero
         warnings.warn(
-            "WANDB_INSECURE_DISABLE_SSL is set: whoever is in the way can pose as W&B and"
-            " read the API key.",
+            "Certificates are not verified, as verify= or WANDB_INSECURE_DISABLE_SSL wants it:"
+            " whoever is in the way can pose as W&B and read the API key.",
             stacklevel=4,
         )
-    return verified
+    return verify

@@ -7,13 +7,15 @@ WANDB_IDENTITY_TOKEN_FILE, netrc (by host and port), the settings files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from aiowandb.errors import ApiKeyError, UsageError
+from aiowandb.errors import AiowandbError, ApiKeyError, UsageError
 from aiowandb.netrc_file import netrc_password, netrc_path
 
 _SHORTEST_KEY = 40
@@ -22,6 +24,28 @@ _OTHER_NAME = {
     "api.wandb.ai": "api.forge.coreweave.com",
     "api.forge.coreweave.com": "api.wandb.ai",
 }
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def discreet(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, whose errors do not keep the calls below it.
+
+    Reports may show the variables of all calls, and the key is one of them.
+    """
+
+    @wraps(function)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except AiowandbError as error:
+            del args, kwargs
+            error.__context__ = None
+            raise error.with_traceback(None) from error.__cause__
+
+    return quiet
 
 
 class ApiKey:

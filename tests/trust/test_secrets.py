@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
+import subprocess
+import sys
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 
 from aiowandb import AiowandbError, Api, AsyncApi, ServerError
 from aiowandb.config import Settings
-from aiowandb.local import Store, build_sample, create_app
+from aiowandb.local import Store, build_sample, create_app, serve_in_thread
 from aiowandb.net.retry import RetryPolicy
 from tests.chaos.faults import App, FaultLayer, Message, Receive, Send, Weather
 
@@ -42,11 +45,13 @@ class Scattered:
     def __init__(self, app: App) -> None:
         self._app = app
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.queries: list[str] = []
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
         origin = f"{scope['scheme']}://{headers['host']}"
         self.seen.append((origin, headers))
+        self.queries.append(scope["query_string"].decode())
         path = f"{scope['path']}?{scope['query_string'].decode()}"
         hops = (BASE, *ELSEWHERE)
         if "/exports/" in path and origin != ELSEWHERE[-1]:
@@ -83,10 +88,31 @@ async def test_the_key_is_in_no_log_at_any_level(
     caplog.set_level(1)
     for name in ("httpx", "httpcore", "aiowandb"):
         logging.getLogger(name).setLevel(1)
-    async with connected(create_app(store), store.local_key) as api:
-        await api.runs(PATH).export(tmp_path / "out")
-    assert caplog.records
+    with serve_in_thread(create_app(store)) as url:
+        async with AsyncApi(store.local_key, base_url=url) as api:
+            await api.runs(PATH).export(tmp_path / "out")
+    assert {"httpx", "httpcore.http11", "aiowandb.net"} <= {r.name for r in caplog.records}
     assert_free_of(store.local_key, caplog.text + repr([r.__dict__ for r in caplog.records]))
+
+
+async def test_the_signature_of_a_link_is_in_no_log(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(1)
+    app = Scattered(create_app(store))
+    async with connected(app, store.local_key) as api:
+        await api.runs(PATH).export(tmp_path / "out")
+        await api.runs(PATH).to_list()
+    assert any("signature=" in query for query in app.queries)
+    assert "http://files.test/exports/" in caplog.text
+    assert "signature" not in caplog.text
+
+
+def test_what_others_log_through_httpx_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as http:
+        http.get("http://elsewhere.test/?page=2")
+    assert "http://elsewhere.test/?page=2" in caplog.text
 
 
 async def test_the_key_is_in_no_error_even_with_all_variables(
@@ -104,9 +130,55 @@ async def test_the_key_is_in_no_error_even_with_all_variables(
         ):
             with pytest.raises(ServerError) as caught:
                 await read
-            frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-            ours = [line for line in frames.format() if "tests/" not in line]
-            assert_free_of(store.local_key, "".join(ours) + repr(caught.value))
+            assert_free_of(store.local_key, _with_all_variables(caught.value))
+
+
+MISTAKES: dict[str, dict[str, Any]] = {
+    "no URL": {"base_url": "nonsense"},
+    "no number": {"timeout": -1},
+    "no proxy": {"proxy": "nonsense"},
+    "no key": {"api_key": "kex " * 20},
+    "in a netrc that others read": {"base_url": "http://a.test"},
+    "in a netrc that is none": {"base_url": "http://b.test"},
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("client", [AsyncApi, Api])
+def test_the_key_is_in_no_error_of_a_client_that_cannot_be_made(
+    client: Callable[..., object], mistake: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, wrong = "kex0" * 10, MISTAKES[mistake]
+    if "netrc" in mistake:
+        netrc = home / ".netrc"
+        machine = "machine a.test login user password" if "others" in mistake else "machine x word"
+        netrc.write_text(f"{machine} {key}")
+        netrc.chmod(0o644)
+    else:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    with pytest.raises(AiowandbError) as caught:
+        client(**wrong)
+    assert "kex" not in _with_all_variables(caught.value)
+
+
+def _with_all_variables(error: BaseException) -> str:
+    """A traceback as detailed as can be; the frames of these tests know the key."""
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "".join(part for part in frames.format() if "tests/" not in part) + repr(error)
+
+
+def test_the_key_is_in_nothing_that_an_export_says(store: Store, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "aiowandb", "export", PATH, str(tmp_path / "out")]
+    with serve_in_thread(create_app(store)) as url:
+        for option in ("--json", "--format=csv"):
+            done = subprocess.run(
+                [*command, option, "--overwrite", "--base-url", url],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"WANDB_API_KEY": store.local_key},
+            )
+            assert done.returncode == 0, done.stderr
+            assert_free_of(store.local_key, done.stdout + done.stderr)
 
 
 async def test_the_key_is_in_no_file_that_an_export_writes(store: Store, tmp_path: Path) -> None:

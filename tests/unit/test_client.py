@@ -116,4 +116,6 @@ async def test_an_unknown_certificate_is_refused_unless_that_is_wanted(
         ):
             await answer(tls_settings(port, None))
         assert asked == []
-        assert await answer(tls_settings(port, False)) == 1
+        with pytest.warns(UserWarning, match="not verified"):
+            careless = tls_settings(port, False)
+        assert await answer(careless) == 1

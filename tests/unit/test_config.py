@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,21 @@ def test_proxies_are_by_scheme_and_an_argument_is_for_both() -> None:
 
 
 def test_going_without_verification_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match="pose as W&B"):
-        assert Settings.load(environ={"WANDB_INSECURE_DISABLE_SSL": "true"}).verify is False
+    blind = ssl.create_default_context()
+    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+    for verify, environ in (
+        (None, {"WANDB_INSECURE_DISABLE_SSL": "true"}),
+        (False, {}),
+        (blind, {}),
+    ):
+        with pytest.warns(UserWarning, match="pose as W&B"):
+            found = Settings.load(verify=verify, environ=environ).verify
+        assert found is (verify or False)
+
+
+def test_certificates_are_verified_unless_somebody_wants_it_otherwise() -> None:
+    own = ssl.create_default_context()
+    assert Settings.load(environ={}).verify is True
     assert Settings.load(environ={"WANDB_INSECURE_DISABLE_SSL": "false"}).verify is True
+    assert Settings.load(verify=True, environ={"WANDB_INSECURE_DISABLE_SSL": "1"}).verify is True
+    assert Settings.load(verify=own, environ={}).verify is own

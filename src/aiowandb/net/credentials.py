@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import AsyncGenerator, Callable
 
 import anyio
@@ -12,6 +13,22 @@ from aiowandb.config import Settings
 from aiowandb.errors import AuthenticationError
 from aiowandb.keys import ApiKey, IdentityToken
 from aiowandb.net.access_tokens import AccessTokens
+
+
+class SignedUrl(httpx.URL):
+    """A URL whose query may be a permission, which httpx would write to its log."""
+
+
+def _hide_signatures(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            httpx.URL(arg).copy_with(query=None) if isinstance(arg, SignedUrl) else arg
+            for arg in record.args
+        )
+    return True
+
+
+logging.getLogger("httpx").addFilter(_hide_signatures)
 
 
 class Signing(httpx.Auth):
@@ -34,6 +51,7 @@ class Signing(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        request.url = SignedUrl(request.url)
         if self._is_ours(request.url):
             if isinstance(self._credentials, ApiKey):
                 token = base64.b64encode(f"api:{self._credentials.reveal()}".encode()).decode()

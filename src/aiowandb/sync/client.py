@@ -13,6 +13,7 @@ import httpx
 
 from aiowandb import api
 from aiowandb.config import Settings
+from aiowandb.keys import discreet
 from aiowandb.net import Traffic
 from aiowandb.portal import Portal
 from aiowandb.sync.artifacts import Artifact, Artifacts
@@ -41,6 +42,7 @@ class Api(Twin[api.AsyncApi]):
     ...     print(run.name, run.summary.get("loss"))
     """
 
+    @discreet
     def __init__(
         self,
         api_key: str | None = None,
