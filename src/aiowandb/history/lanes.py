@@ -28,7 +28,7 @@ from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import FATAL, BatchSize, Session
+from aiowandb.net import FATAL, BatchSize, Session, is_everybodys
 from aiowandb.paths import RunRef
 from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
@@ -162,6 +162,7 @@ class Reader:
 
 
 async def open_each(
+    session: Session,
     refs: Iterable[RunRef],
     pages: Callable[[RunRef], AsyncGenerator[Page]],
     lanes: MemoryObjectSendStream[Lane],
@@ -172,7 +173,7 @@ async def open_each(
             send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](
                 _BATCHES_AHEAD
             )
-            tasks.start_soon(_fill, pages, ref, send)
+            tasks.start_soon(_fill, session, pages, ref, send)
             try:
                 await lanes.send(Lane(ref, batches))
             except BaseException:
@@ -181,19 +182,24 @@ async def open_each(
 
 
 async def _fill(
+    session: Session,
     pages: Callable[[RunRef], AsyncGenerator[Page]],
     ref: RunRef,
     batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
 ) -> None:
-    async with _failing_into(batches), aclosing(pages(ref)) as found:
+    async with _failing_into(batches, session), aclosing(pages(ref)) as found:
         await _send_batches(found, batches)
 
 
 @asynccontextmanager
 async def _failing_into(
-    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+    batches: MemoryObjectSendStream[pa.RecordBatch | CommError], session: Session | None = None
 ) -> AsyncIterator[None]:
-    """Send what fails for the run alone to who reads its lane, unless it was left early."""
+    """Send what fails for the run alone to who reads its lane, unless it was left early.
+
+    With a session, W&B is asked whether it is the run that fails. Runs that were planned
+    together have been asked about that.
+    """
     async with batches:
         with suppress(anyio.BrokenResourceError):
             try:
@@ -201,6 +207,8 @@ async def _failing_into(
             except FATAL:
                 raise
             except CommError as error:
+                if session and await is_everybodys(session, error):
+                    raise
                 await batches.send(error)
 
 
