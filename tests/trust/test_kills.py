@@ -41,7 +41,7 @@ def test_a_hundred_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None
             exporter.kill()
             exporter.wait()
         for folder in (out, tmp_path / "fresh"):
-            assert start_export(server.url, store.local_key, folder).wait(120) == 0
+            assert start_export(server.url, store.local_key, folder).wait(600) == 0
         server.kill()
     found = rows(out)
     assert found == rows(tmp_path / "fresh")
