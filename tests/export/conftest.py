@@ -116,8 +116,8 @@ class Server(httpx.AsyncBaseTransport):
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
     `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have. Pages of runs that are too long are answered with 502. Once it is gone,
-    nobody answers at all.
+    says runs have. Pages of runs that are too long are answered with 502. The first
+    `refusals` requests come too early. Once it is gone, nobody answers at all.
     """
 
     def __init__(self, store: Store) -> None:
@@ -127,12 +127,16 @@ class Server(httpx.AsyncBaseTransport):
         self.failures = math.inf
         self.forgets: set[str] = set()
         self.longest_page = math.inf
+        self.refusals = 0
         self.pages_asked: list[int] = []
         self.is_gone: Callable[[], bool] = lambda: False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.is_gone():
             raise httpx.ConnectError("connection refused", request=request)
+        if self.refusals:
+            self.refusals -= 1
+            return httpx.Response(429, headers={"Retry-After": "1"}, stream=httpx.ByteStream(b""))
         asked = orjson.loads(request.content) if request.method == "POST" else {}
         if asked.get("operationName") == "Runs":
             self.pages_asked.append(asked["variables"]["perPage"])

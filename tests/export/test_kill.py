@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,15 +62,21 @@ def exporter(store: Store, project: Project) -> Iterator[Exporter]:
         yield Exporter(url, store.local_key)
 
 
-def kill_often(exporter: Exporter, folder: Path, format: str, kills: int) -> None:
+def kill_often(
+    exporter: Exporter, folder: Path, format: str, kills: int, before: Path | None = None
+) -> None:
+    """Compare exports that were killed with an undisturbed one, all into what was there before."""
     undisturbed = folder / "undisturbed"
+    killed = [folder / f"killed-{number}" for number in range(kills // 5)]
+    for out in (undisturbed, *killed):
+        if before:
+            shutil.copytree(before, out)
     seconds = exporter.finish(undisturbed, format)
     chance = random.Random(kills)
-    for number in range(kills):
-        # Most of the time it is far enough to have something to lose; a finished one starts anew.
-        out = folder / f"killed-{number // 5}"
+    for out in killed * 5:
+        # Most of the time it is far enough to have something to lose.
         exporter.kill(out, format, chance.uniform(seconds * 0.4, seconds))
-    for out in folder.glob("killed-*"):
+    for out in killed:
         exporter.finish(out, format)
         assert contents(out) == contents(undisturbed)
 
@@ -82,3 +89,18 @@ def test_five_kills_cost_nothing(exporter: Exporter, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["parquet", "csv"])
 def test_fifty_kills_cost_nothing(exporter: Exporter, tmp_path: Path, format: str) -> None:
     kill_often(exporter, tmp_path / "out", format, 50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_fifty_kills_of_an_export_of_what_is_new_cost_nothing(
+    exporter: Exporter, project: Project, tmp_path: Path, format: str
+) -> None:
+    exporter.finish(tmp_path / "before", format)
+    project.delete("run-03")
+    project.rewind("run-10", 40)
+    for number in (5, 15):  # live ones
+        project.log(f"run-{number:02}", steps(120, 150))
+    for number in range(24, 36):  # with one more column, for which old parts are written anew
+        project.log(f"run-{number:02}", steps(0, 120, late=number))
+    kill_often(exporter, tmp_path / "out", format, 50, tmp_path / "before")

@@ -95,6 +95,17 @@ async def test_a_lease_of_a_process_that_was_killed_here_is_nobodys(
     await runs.export(bucket.url)
 
 
+async def test_a_store_of_google_that_does_not_answer_is_given_up(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiowandb.export.workplace._GOOGLE_PATIENCE_S", 1)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        where = f"endpoint_override=127.0.0.1:{unused.getsockname()[1]}&scheme=http"
+        with pytest.raises(ExportError, match="Cannot write gs://lake/x.*UNAVAILABLE"):
+            await runs.export(f"gs://anonymous@lake/x?{where}")
+
+
 async def test_a_file_system_of_fsspec_will_do(project: Project, runs: Runs, out: Path) -> None:
     project.log("a", steps(0, 10))
     memory = fsspec.filesystem("memory")

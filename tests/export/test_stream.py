@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from aiowandb.export import (
     RunsFound,
     RunStarted,
 )
+from aiowandb.local import Store
 
 from .conftest import Project, Server, steps
 
@@ -186,6 +188,22 @@ async def test_events_tell_the_course_of_an_export(
         RunStarted("history", "b"),
         RunFinished("history", "b", 3),
     ]
+
+
+async def test_progress_tells_that_w_and_b_is_asked_too_often_and_until_when(
+    store: Store, project: Project, server: Server, out: Path
+) -> None:
+    project.log("a", steps(0, 3))
+    server.refusals = 1
+    events: list[ExportEvent] = []
+    began = time.time()
+    url = "http://wandb.in-process"
+    async with AsyncApi(store.local_key, base_url=url, timeout=60, transport=server) as api:
+        await api.runs(project.path).export(out, on_event=events.append)
+    told = [event for event in events if isinstance(event, Progress)]
+    assert [event.refused for event in (told[0], told[-1])] == [0, 1]
+    assert any(event.throttled_until > began + 0.5 for event in told[:-1])  # while it waits
+    assert told[-1].rows == 3
 
 
 def test_an_event_is_json_that_says_what_it_is() -> None:

@@ -123,6 +123,15 @@ def test_own_sink(example: Example, sample: Sample, tmp_path: Path) -> None:
         assert database.execute("SELECT count(*) FROM loss").fetchone() == (RUNS * ROWS,)
 
 
+def test_asyncio_sink(example: Example, sample: Sample, tmp_path: Path) -> None:
+    path = tmp_path / "losses.tsv"
+    out = example("asyncio_sink.py", sample.path, "train/loss", path)
+    assert out == f"{RUNS * ROWS} rows in {path}\n"
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    assert len({run for run, _, _ in rows}) == RUNS
+    assert len(rows) == RUNS * ROWS
+
+
 def test_without_await(example: Example, sample: Sample) -> None:
     assert example("without_await.py", sample.path).count("5 sampled rows") == RUNS
 

@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from io import BytesIO
 from typing import Any
 
 import anyio
@@ -140,7 +141,8 @@ async def test_a_pause_holds_every_request_of_the_session() -> None:
     assert len(origin.requests) == 1
 
 
-async def test_no_more_requests_are_under_way_than_allowed() -> None:
+@pytest.mark.parametrize("what", ["requests", "downloads"])
+async def test_no_more_of_them_are_under_way_than_allowed(what: str) -> None:
     under_way, most = 0, 0
 
     class Slow(Origin):
@@ -154,7 +156,10 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
 
     async with session(Slow(GOOD), max_concurrency=3) as asking, anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(asking.ask, ASK)
+            if what == "requests":
+                tasks.start_soon(asking.ask, ASK)
+            else:
+                tasks.start_soon(asking.download, f"{asking.settings.base_url}/file", BytesIO())
     assert most == 3
 
 

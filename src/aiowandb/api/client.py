@@ -45,6 +45,9 @@ class AsyncApi:
     from their arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's
     settings files. `proxy` is the URL of one, else those of the environment are used;
     an `ssl.SSLContext` in `verify` may hold CA and client certificates of your own.
+    W&B may be silent for `timeout` seconds, whatever is tried anew meanwhile;
+    `max_concurrency` is how many requests, and how many transfers of files beside
+    them, may be under way at once, `max_rate` how many requests go out a second.
     Nothing is sent before the first call that needs an answer.
 
     >>> async with AsyncApi() as api:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class Course:
         ]
         wait = self._now.throttled_until - self._clock()
         if wait > 0:
-            parts.append(f"W&B asks to wait {wait:.0f} s")
+            parts.append(f"W&B asks to wait {math.ceil(wait)} s")
         elif self._now.refused:
             parts.append(f"{self._now.refused:,} refused")
         if self._rate and self._came < self._rows_wanted:

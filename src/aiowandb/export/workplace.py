@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pyarrow as pa
@@ -23,6 +23,8 @@ from aiowandb.export.remote_folder import RemoteFolder
 _JOURNAL = f"{WORKPLACE}/journal.jsonl"
 _FILE = re.compile(r"(runs|history|system)\.(parquet|csv|jsonl|arrow)")
 _FILE_OF_DATASET = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
+# pyarrow would try for a quarter of an hour, also where nobody is logged in.
+_GOOGLE_PATIENCE_S = 60
 _ANEW = "Export into another folder, or with overwrite to start anew in this one."
 
 
@@ -35,7 +37,7 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     if isinstance(target, Path) or "://" not in target:
         return LocalFolder(Path(target))
     try:
-        found, path = FileSystem.from_uri(target)
+        found, path = FileSystem.from_uri(_in_finite_time(target))
     except (pa.ArrowException, ImportError, OSError, ValueError) as error:
         raise UsageError(f"{_named(target)} cannot be exported into: {error}") from error
     if not path.strip("/"):
@@ -43,6 +45,14 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     if isinstance(found, LocalFileSystem):
         return LocalFolder(Path(path))
     return RemoteFolder(found, path, _named(target), target)
+
+
+def _in_finite_time(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("gs", "gcs") or "retry_limit_seconds" in parts.query:
+        return url
+    query = f"{parts.query}&retry_limit_seconds={_GOOGLE_PATIENCE_S}".removeprefix("&")
+    return urlunsplit(parts._replace(query=query))
 
 
 def _named(url: str) -> str:

@@ -32,7 +32,6 @@ from aiowandb.wire.graphql import MALFORMED, Operation
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
-_MAX_TRANSFERS = 8
 _MAX_KEPT = 64 << 20
 _MAX_ANSWER = 1 << 30
 _JSON = {"Content-Type": "application/json"}
@@ -63,11 +62,12 @@ class Session:
         self._http = open_client(
             settings,
             auth=Signing(settings, self._requests.check),
-            max_connections=most + _MAX_TRANSFERS,
+            max_connections=2 * most,
             transport=transport,
         )
-        # Signed URLs usually lead to an object store, which has limits of its own.
-        transfers = Limiter(Concurrency(_MAX_TRANSFERS, _MAX_TRANSFERS), Pace(), self.traffic)
+        # Signed URLs usually lead to an object store, which has limits of its own and no need
+        # of a slow start.
+        transfers = Limiter(Concurrency(most, most), Pace(), self.traffic)
         self._transfers = Transfers(
             self._http, Attempts(transfers, retry, settings.timeout), self.traffic
         )
