@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AiowandbError, AsyncApi, ContentError, TooLargeError
+from aiowandb import AiowandbError, AsyncApi, ContentError, ServerError, TooLargeError
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
 
@@ -167,18 +169,74 @@ async def test_a_file_of_unknown_size_that_unpacks_without_end_is_not_taken(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def parquet(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def claiming(rows: int, where: bytes) -> bytes:
+    """A Parquet file of 7,777 rows whose metadata says otherwise."""
+    content = parquet(_step=list(range(7777)))
+    size = int.from_bytes(content[-8:-4], "little")
+    claimed = content[-8 - size : -8].replace(where + thrift(7777), where + thrift(rows))
+    return content[: -8 - size] + claimed + len(claimed).to_bytes(4, "little") + b"PAR1"
+
+
+def thrift(number: int) -> bytes:
+    """The number as Parquet's metadata has it: zigzag, seven bits a byte."""
+    rest, found = number * 2 if number >= 0 else -number * 2 - 1, b""
+    while rest > 127:
+        found += bytes([rest % 128 + 128])
+        rest //= 128
+    return found + bytes([rest])
+
+
+ABSURD = {
+    "no steps": parquet(a=[1]),
+    "nothing": b"",
+    "steps of text": parquet(_step=["a"]),
+    "steps that are lists": parquet(_step=[[1]]),
+    "steps that are not whole": parquet(_step=[0.5]),
+    "steps of more bits": parquet(_step=pa.array([2**64 - 1], pa.uint64())),
+    "fewer rows than none": claiming(-1, b"\x16"),
+    "a footer larger than the file": parquet(_step=[0])[:-8] + b"\xff\xff\xff\x7fPAR1",
+    "a schema without end": parquet(
+        _step=[0],
+        a=pa.nulls(1, reduce(lambda kind, _: pa.struct({"x": kind}), range(300), pa.int8())),
+    ),
+}
+
+
+@pytest.mark.parametrize("absurdity", ABSURD)
 async def test_a_parquet_file_that_is_mostly_promises_is_an_error(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, absurdity: str
 ) -> None:
-    rows = [f'{{"_step": {i}, "a": {i}}}' for i in range(100)]
-    run = make_run(store, "r", *rows)
+    run = make_run(store, "r", *(f'{{"_step": {i}, "a": {i}}}' for i in range(100)))
     store.finish(run)
     (token,) = store.history.exported(run, "parquet").tokens
-    pq.write_table(pa.table({"a": [1]}), store.history.columns_path(token))  # without the steps
+    store.history.columns_path(token).write_bytes(ABSURD[absurdity])
     async with connected(store) as api:
         result = await api.runs(PATH).export(tmp_path / "out")
+        with pytest.raises(ServerError, match="cannot be read"):
+            await all_rows(api)
     assert [failure.run for failure in result.failed] == ["r"]
     assert "cannot be read" in str(result.failed[0].error)
+
+
+async def all_rows(api: AsyncApi) -> list[dict[str, Any]]:
+    return [row async for row in (await api.run(f"{PATH}/r")).scan_history()]
+
+
+async def test_a_parquet_file_that_promises_more_rows_than_it_has_gives_those_that_it_has(
+    store: Store,
+) -> None:
+    run = make_run(store, "r", *(f'{{"_step": {i}}}' for i in range(7777)))
+    store.finish(run)
+    (token,) = store.history.exported(run, "parquet").tokens
+    store.history.columns_path(token).write_bytes(claiming(2**60, b"\x16"))
+    async with connected(store) as api:
+        assert len(await all_rows(api)) == 7777
 
 
 def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:

@@ -125,7 +125,7 @@ async def test_the_very_same_failure_three_times_is_final() -> None:
 
 async def test_patience_ends_and_the_last_answer_is_told() -> None:
     origin = Origin((429, {"Retry-After": "60"}, b"slow down"))
-    async with session(origin, timeout=0.05) as asking:
+    async with session(origin, timeout=30) as asking:
         with pytest.raises(RateLimitError, match="slow down") as caught:
             await asking.ask(ASK)
     assert caught.value.retry_after == 60
@@ -133,12 +133,32 @@ async def test_patience_ends_and_the_last_answer_is_told() -> None:
 
 async def test_a_pause_holds_every_request_of_the_session() -> None:
     origin = Origin((429, {"Retry-After": "60"}, b""), GOOD)
-    async with session(origin, timeout=0.05) as asking:
+    async with session(origin, timeout=30) as asking:
         for _ in range(2):
             with pytest.raises(RateLimitError):
                 await asking.ask(ASK)
         assert asking.traffic.throttled_until > time.time() + 50
     assert len(origin.requests) == 1
+
+
+async def test_a_pause_that_is_too_long_is_not_waited_for_in_line_either() -> None:
+    origin = Origin((429, {"Retry-After": "60"}, b""))
+    errors: list[CommError] = []
+
+    async def ask() -> None:
+        with pytest.raises(RateLimitError) as caught:
+            await asking.ask(ASK)
+        errors.append(caught.value)
+
+    with anyio.fail_after(20):
+        async with (
+            session(origin, timeout=1, max_rate=5) as asking,
+            anyio.create_task_group() as tasks,
+        ):
+            for _ in range(3):  # two of them stand in line when the pause begins
+                tasks.start_soon(ask)
+    assert len(origin.requests) == 1
+    assert len(errors) == 3
 
 
 @pytest.mark.parametrize("what", ["requests", "downloads"])

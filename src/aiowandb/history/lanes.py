@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +20,7 @@ import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from aiowandb.errors import AuthenticationError, CommError, ConnectError, RateLimitError
+from aiowandb.errors import CommError
 from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import FirstAnswer
@@ -21,15 +28,13 @@ from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import BatchSize, Session
+from aiowandb.net import FATAL, BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
 
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
-# With these nothing else will succeed either.
-FATAL = (AuthenticationError, ConnectError, RateLimitError)
 
 
 class Lane:
@@ -135,20 +140,14 @@ class Reader:
         batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
         is_large: bool,
     ) -> None:
-        async with batches:
-            try:
+        try:
+            async with _failing_into(batches):
                 if isinstance(plan, CommError):
                     raise plan
                 await self._send_pages(plan, await bundle.answer(plan.ref), batches)
-            except FATAL:
-                raise
-            except CommError as error:
-                await batches.send(error)
-            except anyio.BrokenResourceError:
-                pass  # the lane was left early
-            finally:
-                if is_large:
-                    self._large.release()
+        finally:
+            if is_large:
+                self._large.release()
 
     async def _send_pages(
         self,
@@ -186,16 +185,23 @@ async def _fill(
     ref: RunRef,
     batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
 ) -> None:
+    async with _failing_into(batches), aclosing(pages(ref)) as found:
+        await _send_batches(found, batches)
+
+
+@asynccontextmanager
+async def _failing_into(
+    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+) -> AsyncIterator[None]:
+    """Send what fails for the run alone to who reads its lane, unless it was left early."""
     async with batches:
-        try:
-            async with aclosing(pages(ref)) as found:
-                await _send_batches(found, batches)
-        except FATAL:
-            raise
-        except CommError as error:
-            await batches.send(error)
-        except anyio.BrokenResourceError:
-            pass  # the lane was left early
+        with suppress(anyio.BrokenResourceError):
+            try:
+                yield
+            except FATAL:
+                raise
+            except CommError as error:
+                await batches.send(error)
 
 
 async def _send_batches(

@@ -24,6 +24,7 @@ _IN_MEMORY = 4 << 20
 _PIECE = 1 << 18
 _BATCH_ROWS = 16_384
 _NO_STEPS = "its rows have no steps"
+_NUMBERS = frozenset({"INT32", "INT64", "FLOAT", "DOUBLE"})
 
 
 class SegmentRows(NamedTuple):
@@ -95,6 +96,7 @@ class _Segment:
             if batch is None:
                 return None
             self._rows_left -= batch.num_rows
+            batch = _with_whole_steps(batch)
             last_step = pc.max(batch.column(STEP)).as_py()
             if last_step is None:
                 raise ValueError(_NO_STEPS)
@@ -117,7 +119,7 @@ class _Segment:
 def _readable() -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
 
 
@@ -132,16 +134,24 @@ def _opened(file: Spool) -> pq.ParquetFile:
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
     """The row groups that may have a selected step."""
     places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    if STEP not in places:
+    if STEP not in places or metadata.schema.column(places[STEP]).physical_type not in _NUMBERS:
         raise ValueError(_NO_STEPS)
     for group in range(metadata.num_row_groups):
         known = metadata.row_group(group).column(places[STEP]).statistics
-        if known is not None and known.has_min_max:
+        if known is not None and known.has_min_max and isinstance(known.min, int | float):
             if known.max < selection.min_step:
                 continue
             if selection.max_step is not None and known.min >= selection.max_step:
                 continue
         yield group
+
+
+def _with_whole_steps(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with steps of 64 bits, or Arrow's error if they are not whole or larger."""
+    place = batch.schema.get_field_index(STEP)
+    if pa.types.is_int64(batch.schema.field(place).type):
+        return batch
+    return batch.set_column(place, STEP, batch.column(place).cast(pa.int64()))
 
 
 def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
@@ -150,6 +160,15 @@ def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
             yield from _leaves(field.type, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name
+
+
+def _with_whole_steps(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with steps as we count them, or an error of Arrow's if they are none."""
+    place = batch.schema.get_field_index(STEP)
+    steps = batch.column(place)
+    if steps.type == pa.int64():
+        return batch
+    return batch.set_column(place, STEP, steps.cast(pa.int64()))
 
 
 def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
