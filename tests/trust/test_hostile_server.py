@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import os
+import pty
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
 from pathlib import Path
@@ -242,13 +246,53 @@ async def test_a_parquet_file_that_promises_more_rows_than_it_has_gives_those_th
 def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
     evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\rrm -rf"
     make_run(store, "r", '{"_step": 0, "\\u001b[2Jkey": 1}', display_name=evil, notes=evil)
+    commands = [
+        [*command, *choice]
+        for command in (["runs", PATH], ["run", f"{PATH}/r"], ["history", f"{PATH}/r"])
+        for choice in ([], ["--format=json"], ["--format=csv"])
+        if (command[0], *choice) != ("run", "--format=csv")
+    ]
     with serve_in_thread(create_app(store)) as url:
-        for command in (["runs", PATH], ["run", f"{PATH}/r"], ["history", f"{PATH}/r"]):
-            done = subprocess.run(
+        for command in [*commands, ["history", f"{PATH}/r", "--plot", "--keys", "\x1b[2Jkey"]]:
+            shown = on_a_terminal(
                 [sys.executable, "-m", "aiowandb", *command, "--base-url", url],
-                capture_output=True,
-                env={"WANDB_API_KEY": store.local_key, "PATH": "", "HOME": "/nonexistent"},
+                {"WANDB_API_KEY": store.local_key, "PATH": "", "HOME": "/nonexistent"},
             )
-            assert done.returncode == 0, done.stderr
-            assert not {0x1B, 0x07, 0x0D} & set(done.stdout + done.stderr)
-            assert "\x9b" not in done.stdout.decode()
+            # What rich itself sends are colours and nothing else.
+            text = re.sub(r"\x1b\[[\d;]*m|\r+(?=\n)", "", shown)
+            assert not {"\x1b", "\x07", "\r", "\x9b"}.intersection(text), command
+
+
+def on_a_terminal(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """What the command shows in a terminal."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(command, stdout=follower, stderr=follower, env=environ) as process:
+        os.close(follower)
+        shown = bytearray()
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(leader, 1 << 16):
+                shown += part
+    os.close(leader)
+    assert process.returncode == 0, shown
+    return shown.decode()
+
+
+def test_what_a_terminal_would_obey_reaches_programs_as_it_is(store: Store) -> None:
+    evil = "\x1b[2J\x9b31m"
+    make_run(store, "r", "{}", display_name=evil)
+    with serve_in_thread(create_app(store)) as url:
+        for kind in ("json", "csv"):
+            command = ["runs", PATH, f"--format={kind}", "--base-url", url]
+            done = subprocess.run(
+                [sys.executable, "-m", "aiowandb", *command],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"WANDB_API_KEY": store.local_key},
+                check=True,
+            )
+            (row,) = (
+                map(orjson.loads, done.stdout.splitlines())
+                if kind == "json"
+                else csv.DictReader(io.StringIO(done.stdout))
+            )
+            assert row["name"] == evil

@@ -24,7 +24,6 @@ _IN_MEMORY = 4 << 20
 _PIECE = 1 << 18
 _BATCH_ROWS = 16_384
 _NO_STEPS = "its rows have no steps"
-_NUMBERS = frozenset({"INT32", "INT64", "FLOAT", "DOUBLE"})
 
 
 class SegmentRows(NamedTuple):
@@ -134,7 +133,7 @@ def _opened(file: Spool) -> pq.ParquetFile:
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
     """The row groups that may have a selected step."""
     places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    if STEP not in places or metadata.schema.column(places[STEP]).physical_type not in _NUMBERS:
+    if STEP not in places:
         raise ValueError(_NO_STEPS)
     for group in range(metadata.num_row_groups):
         known = metadata.row_group(group).column(places[STEP]).statistics
@@ -144,14 +143,6 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
             if selection.max_step is not None and known.min >= selection.max_step:
                 continue
         yield group
-
-
-def _with_whole_steps(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with steps of 64 bits, or Arrow's error if they are not whole or larger."""
-    place = batch.schema.get_field_index(STEP)
-    if pa.types.is_int64(batch.schema.field(place).type):
-        return batch
-    return batch.set_column(place, STEP, batch.column(place).cast(pa.int64()))
 
 
 def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
