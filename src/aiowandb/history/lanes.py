@@ -16,7 +16,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from aiowandb.errors import AuthenticationError, CommError, ConnectError, RateLimitError
 from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import FirstAnswer
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
@@ -92,7 +91,13 @@ class Reader:
                 for bundle in bundles(planned):
                     tasks.start_soon(bundle.fetch, self._session, self._page_size)
                     for ref, plan, _ in bundle.planned:
-                        await self._open_lane(ref, plan, bundle, lanes, tasks)
+                        is_large = not isinstance(plan, CommError) and plan.is_large
+                        if is_large:
+                            # Here and not in the task: the run that is wanted first must have
+                            # its turn first.
+                            await self._large.acquire()
+                        pages = self._pages(plan, bundle, is_large=is_large)
+                        await _open_lane(ref, pages, lanes, tasks)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
         """The one window that the run's live rows fit in, if they do."""
@@ -106,60 +111,20 @@ class Reader:
         first_step = max(self._selection.min_step, self._first_steps.get(ref, 0))
         return msgspec.structs.replace(self._selection, min_step=first_step)
 
-    async def _open_lane(
-        self,
-        ref: RunRef,
-        plan: HistoryPlan | CommError,
-        bundle: Bundle,
-        lanes: MemoryObjectSendStream[Lane],
-        tasks: TaskGroup,
-    ) -> None:
-        is_large = not isinstance(plan, CommError) and plan.is_large
-        if is_large:
-            # Here and not in the task: the run that is wanted first must have its turn first.
-            await self._large.acquire()
-        send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](
-            _BATCHES_AHEAD
-        )
-        tasks.start_soon(self._read_run, plan, bundle, send, is_large)
+    async def _pages(
+        self, plan: HistoryPlan | CommError, bundle: Bundle, *, is_large: bool
+    ) -> AsyncGenerator[Page]:
         try:
-            await lanes.send(Lane(ref, batches))
-        except BaseException:
-            batches.close()
-            raise
-
-    async def _read_run(
-        self,
-        plan: HistoryPlan | CommError,
-        bundle: Bundle,
-        batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
-        is_large: bool,
-    ) -> None:
-        async with batches:
-            try:
-                if isinstance(plan, CommError):
-                    raise plan
-                await self._send_pages(plan, await bundle.answer(plan.ref), batches)
-            except FATAL:
-                raise
-            except CommError as error:
-                await batches.send(error)
-            except anyio.BrokenResourceError:
-                pass  # the lane was left early
-            finally:
-                if is_large:
-                    self._large.release()
-
-    async def _send_pages(
-        self,
-        plan: HistoryPlan,
-        first: FirstAnswer | None,
-        batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
-    ) -> None:
-        selection = self._selection_of(plan.ref)
-        scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
-        async with aclosing(scan.pages(first)) as pages:
-            await _send_batches(pages, batches)
+            if isinstance(plan, CommError):
+                raise plan
+            selection = self._selection_of(plan.ref)
+            scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
+            async with aclosing(scan.pages(await bundle.answer(plan.ref))) as pages:
+                async for page in pages:
+                    yield page
+        finally:
+            if is_large:
+                self._large.release()
 
 
 async def open_each(
@@ -170,40 +135,39 @@ async def open_each(
     """Open lanes that each read their run by themselves."""
     async with lanes, task_group() as tasks:
         for ref in refs:
-            send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](
-                _BATCHES_AHEAD
-            )
-            tasks.start_soon(_fill, pages, ref, send)
-            try:
-                await lanes.send(Lane(ref, batches))
-            except BaseException:
-                batches.close()
-                raise
+            await _open_lane(ref, pages(ref), lanes, tasks)
+
+
+async def _open_lane(
+    ref: RunRef,
+    pages: AsyncGenerator[Page],
+    lanes: MemoryObjectSendStream[Lane],
+    tasks: TaskGroup,
+) -> None:
+    send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](_BATCHES_AHEAD)
+    tasks.start_soon(_fill, pages, send)
+    try:
+        await lanes.send(Lane(ref, batches))
+    except BaseException:
+        batches.close()
+        raise
 
 
 async def _fill(
-    pages: Callable[[RunRef], AsyncGenerator[Page]],
-    ref: RunRef,
-    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+    pages: AsyncGenerator[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
 ) -> None:
     async with batches:
         try:
-            async with aclosing(pages(ref)) as found:
-                await _send_batches(found, batches)
+            async with aclosing(pages):
+                async for page in pages:
+                    for batch in await page.batches():
+                        await batches.send(batch)
         except FATAL:
             raise
         except CommError as error:
             await batches.send(error)
         except anyio.BrokenResourceError:
             pass  # the lane was left early
-
-
-async def _send_batches(
-    pages: AsyncIterable[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
-) -> None:
-    async for page in pages:
-        for batch in await page.batches():
-            await batches.send(batch)
 
 
 async def _of_one_project(
