@@ -22,14 +22,16 @@
          │   └─ TooLargeError  more bytes came than may
          └─ GraphQLError       the answer came with `errors`
 
-A `CommError` keeps the original exception in `exc` and what is known of the
-answer in `status`, `operation`, `url`. No exception carries the API key.
+A `CommError` keeps the original exception in `exc`, what was asked in `operation` and
+`url`, and what came back in `status` and `response`. No exception carries the API key or
+the signature of a link.
 """
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "LinkError",
     "NotFoundError",
     "RateLimitError",
+    "ResponseFacts",
     "RowError",
     "RunsFailedError",
     "ServerError",
@@ -114,10 +117,20 @@ class ContentError(DownloadError):
     """What came is not what W&B says of the file."""
 
 
+@dataclass(frozen=True)
+class ResponseFacts:
+    """What may be told of an answer: its status, some headers, the beginning of its body."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    text: str
+
+
 class CommError(AiowandbError):
     """W&B could not be asked, or answered with an error.
 
-    `exc` is the original exception, or None when the answer itself was the error.
+    `exc` is the original exception, or None when the answer itself was the error;
+    `response` is None when there was no answer.
     """
 
     def __init__(
@@ -137,6 +150,7 @@ class CommError(AiowandbError):
         self.operation = operation
         self.url = url
         self.retry_after = retry_after
+        self.response: ResponseFacts | None = None
 
 
 class ConnectError(CommError):

@@ -145,13 +145,12 @@ async def _feed(
 ) -> None:
     with scope:
         async with send, aclosing(items):
-            try:
-                async for item in items:
-                    await send.send(item)
-            except anyio.BrokenResourceError:
-                pass  # nobody reads any more
-            except Exception as error:
-                await send.send(_Failure(error))
+            with suppress(anyio.BrokenResourceError):  # nobody reads any more
+                try:
+                    async for item in items:
+                        await send.send(item)
+                except Exception as error:
+                    await send.send(_Failure(error))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from aiowandb import UsageError
+from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
 
 from .bucket import Bucket
@@ -99,6 +99,16 @@ async def test_a_table_can_lie_in_s3(project: Project, runs: Runs, bucket: Bucke
         "history/_delta_log/00000000000000000000.json",
         "history/_delta_log/00000000000000000001.json",
     }
+
+
+async def test_names_that_delta_takes_for_one_are_named(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", [{"_step": 0, "Loss": 1, "loss": 2}])
+    with pytest.raises(ExportError, match="cannot have both Loss and loss: .* Exclude one"):
+        await runs.export(out, format="delta")
+    await runs.export(out, format="delta", exclude=["Loss"], overwrite=True)
+    assert rows(DeltaTable(out / "history")) == [{"run_id": "a", "_step": 0, "loss": 2.0}]
 
 
 async def test_a_table_is_no_stream_and_has_no_file_a_run(runs: Runs, out: Path) -> None:

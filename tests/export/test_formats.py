@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from aiowandb import UsageError
 from aiowandb.api.runs import Runs
@@ -220,9 +221,33 @@ async def test_system_metrics_are_a_table_of_their_own(
 async def test_a_key_that_is_called_like_our_column_keeps_its_values(
     project: Project, runs: Runs, out: Path
 ) -> None:
-    project.log("a", [{"_step": 0, "run_id": "mine"}])
+    project.log("a", [{"_step": 0, "run_id": "mine", "run_id_logged": "mine too"}])
     await runs.export(out)
-    assert history(out).to_pylist() == [{"run_id": "a", "_step": 0, "run_id_logged": "mine"}]
+    kept = {"run_id_logged": "mine", "run_id_logged_logged": "mine too"}
+    assert history(out).to_pylist() == [{"run_id": "a", "_step": 0, **kept}]
+
+
+@pytest.mark.parametrize("finish", [True, False])
+async def test_names_stay_as_they_were_logged(
+    project: Project, runs: Runs, tmp_path: Path, finish: bool
+) -> None:
+    names = ["", " ", 'a"b', "two\nlines", "a,b", "x=y;{}()", "=1+1", "naïve ☃", "a/b", "a..b"]
+    names += [".lead", "trail.", "it's", "a\\b", "tab\tx", "key", "value", "Loss", "loss"]
+    row = {name: place + 0.5 for place, name in enumerate(names)}
+    project.log("a", [{"_step": 0, **row}], finish=finish)
+    formats: tuple[Format, ...] = ("parquet", "csv", "jsonl", "arrow")
+    for kind in formats:
+        await runs.export(tmp_path / kind, format=kind)
+    expected = {"run_id": "a", "_step": 0, **row}
+    assert history(tmp_path / "parquet").to_pylist() == [expected]
+    with (tmp_path / "csv" / "history.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{key: str(v) for key, v in expected.items()}]
+    assert json.loads((tmp_path / "jsonl" / "history.jsonl").read_text()) == expected
+    with pa.memory_map(str(tmp_path / "arrow" / "history.arrow")) as arrow:
+        assert pa.ipc.open_file(arrow).read_all().to_pylist() == [expected]
+    await runs.export(tmp_path / "delta", format="delta", exclude=["Loss"])
+    (found,) = DeltaTable(tmp_path / "delta" / "history").to_pyarrow_table().to_pylist()
+    assert found == {key: value for key, value in expected.items() if key != "Loss"}
 
 
 @pytest.mark.parametrize("finish", [True, False])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import anyio
+import httpx
 import orjson
 import pyarrow as pa
 import pytest
 
-from aiowandb import AsyncApi, LinkError, RunsFailedError, ServerError, UsageError
+from aiowandb import AsyncApi, CommError, LinkError, RunsFailedError, ServerError, UsageError
 from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.history.pages import ParquetPage
+from aiowandb.net.retry import RetryPolicy
 
 from .conftest import PROJECT, Mode, World
 
@@ -37,6 +40,12 @@ async def histories(api: AsyncApi, **choice: Any) -> dict[str, list[dict[str, An
 
 def flat(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"_step": r["_step"], "loss": r["loss"], "val.acc": r["val"]["acc"]} for r in rows]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures are tried again without a pause."""
+    monkeypatch.setattr("aiowandb.net.session.RetryPolicy", partial(RetryPolicy, first_wait=0))
 
 
 @pytest.mark.parametrize("mode", ["parquet", "json", "mixed"])
@@ -101,6 +110,44 @@ async def test_a_run_that_fails_alone_is_named_and_the_others_come(world: World)
     assert found == {f"r{n}": 10 for n in range(30) if n != 13}
     assert [ref.run for ref in caught.value.failed] == ["r13"]
     assert all(isinstance(error, ServerError) for error in caught.value.failed.values())
+
+
+def reset(path: str) -> int:
+    raise httpx.ReadError("connection reset")
+
+
+@pytest.mark.parametrize("asked", [b"HistoryPlans", b"HistoryPages"])
+@pytest.mark.parametrize("fail", [lambda path: 404, lambda path: 409, reset])
+async def test_a_failure_of_any_kind_is_traced_to_its_run(
+    world: World, at_once: None, asked: bytes, fail: Callable[[str], int]
+) -> None:
+    for n in range(10):
+        world.add_run(f"r{n}", losses(10, n))
+    world.fault = lambda path, body: fail(path) if b'"r7"' in body and asked in body else None
+    found = set()
+    async with world.api("json") as api:
+        with pytest.raises(RunsFailedError) as caught:
+            async for run, _ in api.scan_histories(api.runs(PROJECT)):
+                found.add(run.id)
+    assert found == {f"r{n}" for n in range(10) if n != 7}
+    assert [ref.run for ref in caught.value.failed] == ["r7"]
+
+
+@pytest.mark.parametrize("fail", [lambda path: 200, lambda path: 401, lambda path: 502, reset])
+async def test_a_failure_of_everything_ends_the_scan_at_once(
+    world: World, at_once: None, fail: Callable[[str], int]
+) -> None:
+    for n in range(100):
+        world.add_run(f"r{n}", losses(1))
+    is_over = False
+    world.fault = lambda path, body: fail(path) if is_over else None
+    async with world.api("json") as api:
+        runs = await api.runs(PROJECT).to_list()
+        before, is_over = api.traffic.requests, True
+        with pytest.raises(CommError):
+            async for _ in api.scan_histories(runs):
+                pass
+        assert api.traffic.requests - before < len(runs) / 2
 
 
 async def test_batches_halve_when_the_server_finds_them_too_large(world: World) -> None:

@@ -135,3 +135,38 @@ async def test_a_file_without_steps_is_an_error_that_says_so(is_large: bool) -> 
     for selection in (Selection(), Selection(keys=("loss",)), Selection(exclude=("x",))):
         with pytest.raises(ServerError, match="cannot be read: its rows have no steps"):
             await Shelf(file.getvalue()).read(selection, is_large=is_large)
+
+
+def file_of(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=10)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.int32(), pa.uint64(), pa.string()], ids=str)
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_steps_are_whole_numbers_however_they_were_written(
+    kind: pa.DataType, is_large: bool
+) -> None:
+    steps = pa.array(range(100, 130))
+    shelf = Shelf(file_of(pa.table({"_step": steps.cast(kind), "loss": [0.5] * 30})))
+    found = await shelf.read(Selection(min_step=105), is_large=is_large)
+    assert found.schema.field("_step").type == pa.int64()
+    assert found.column("_step").to_pylist() == list(range(105, 130))
+
+
+@pytest.mark.parametrize("steps", [[0.5] * 30, [float("nan")] * 30, ["x"] * 30, [2.0**80] * 30])
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_steps_that_are_no_whole_numbers_are_the_servers_mistake(
+    steps: list[Any], is_large: bool
+) -> None:
+    shelf = Shelf(file_of(pa.table({"_step": steps, "loss": [0.5] * 30})))
+    with pytest.raises(ServerError, match="cannot be read"):
+        await shelf.read(Selection(), is_large=is_large)
+
+
+async def test_so_are_values_that_nobody_can_say() -> None:
+    bad = [[{"x": b"\xff"}]] * 3
+    shelf = Shelf(file_of(pa.table({"_step": range(3), "bad": pa.array(bad)})))
+    with pytest.raises(ServerError, match="cannot be read"):
+        await shelf.read(Selection())

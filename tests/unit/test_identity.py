@@ -43,6 +43,7 @@ class Origin:
         self.failures = list(failures)
         self.exchanges: list[dict[str, list[str]]] = []
         self.signed: list[str | None] = []
+        self.is_revoked: Callable[[str], bool] = lambda token: False
 
     async def __call__(
         self,
@@ -61,8 +62,11 @@ class Origin:
             granted = {"access_token": f"token-{len(self.exchanges)}", "expires_in": 3600}
             status, said = self.failures.pop(0) if self.failures else (200, granted)
         else:
-            self.signed.append(headers[b"authorization"].decode())
+            signed = headers[b"authorization"].decode()
+            self.signed.append(signed)
             status, said = 200, {"data": {"n": 1}}
+            if self.is_revoked(signed):
+                status, said = 401, {"error": "the token is over"}
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": json.dumps(said).encode()})
 
@@ -161,3 +165,41 @@ async def test_a_token_that_cannot_be_kept_is_used_all_the_same(identity: Identi
         for _ in range(2):
             await asking.ask(ASK)
     assert origin.signed == ["Bearer token-1"] * 2
+
+
+async def test_a_token_that_was_revoked_is_exchanged_anew(identity: IdentityToken) -> None:
+    origin = Origin()
+    async with session(origin, identity) as asking:
+        await asking.ask(ASK)
+        for revoked in ("Bearer token-1", "Bearer token-2"):
+            origin.is_revoked = revoked.__eq__
+            origin.signed.clear()
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(asking.ask, ASK)
+            assert len(set(origin.signed)) == 2
+    assert len(origin.exchanges) == 3
+
+
+async def test_so_is_one_that_an_earlier_process_has_kept(identity: IdentityToken) -> None:
+    async with session(Origin(), identity) as asking:
+        await asking.ask(ASK)
+    origin = Origin()
+    origin.exchanges.append({})  # so that the next token is another one
+    origin.is_revoked = "Bearer token-1".__eq__
+    async with session(origin, identity) as asking:
+        await asking.ask(ASK)
+    assert origin.signed == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_a_token_that_is_refused_as_soon_as_it_was_given_is_an_error(
+    identity: IdentityToken,
+) -> None:
+    origin = Origin()
+    async with session(origin, identity) as asking:
+        await asking.ask(ASK)
+        origin.is_revoked = lambda token: True
+        with pytest.raises(AuthenticationError, match="just given") as caught:
+            await asking.ask(ASK)
+    assert caught.value.status == 401
+    assert origin.signed == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]

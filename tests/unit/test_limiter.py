@@ -247,3 +247,17 @@ def test_a_pause_is_everybodys() -> None:
 def test_the_rate_that_was_learnt_is_told() -> None:
     assert drive(TokenBucket(20), 60).traffic.rate_limit == pytest.approx(20, rel=0.1)
     assert drive(Workers(), 10).traffic.rate_limit is None
+
+
+@pytest.mark.parametrize("remaining", ["-5", "0", f"{10**20}"])
+def test_whatever_is_left_of_a_quota_somebody_may_send(remaining: str) -> None:
+    quota = Quota.of({"RateLimit-Remaining": remaining, "RateLimit-Reset": "0"}, now=0)
+
+    async def ask_twice() -> None:
+        limiter = Limiter(Concurrency(4), Pace(), Traffic())
+        for _ in range(2):
+            async with limiter.place() as place:
+                await limiter.turn(place)
+                limiter.answered(place, "kind", quota)
+
+    trio.run(ask_twice)

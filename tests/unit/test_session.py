@@ -141,6 +141,26 @@ async def test_a_pause_holds_every_request_of_the_session() -> None:
     assert len(origin.requests) == 1
 
 
+async def test_a_pause_that_is_too_long_is_not_waited_for_in_line_either() -> None:
+    origin = Origin((429, {"Retry-After": "60"}, b""))
+    errors: list[CommError] = []
+
+    async def ask() -> None:
+        with pytest.raises(RateLimitError) as caught:
+            await asking.ask(ASK)
+        errors.append(caught.value)
+
+    with anyio.fail_after(20):
+        async with (
+            session(origin, timeout=1, max_rate=5) as asking,
+            anyio.create_task_group() as tasks,
+        ):
+            for _ in range(3):  # two of them stand in line when the pause begins
+                tasks.start_soon(ask)
+    assert len(origin.requests) == 1
+    assert len(errors) == 3
+
+
 @pytest.mark.parametrize("what", ["requests", "downloads"])
 async def test_no_more_of_them_are_under_way_than_allowed(what: str) -> None:
     under_way, most = 0, 0

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from aiowandb.tasks import Items, ReadAhead, task_group
@@ -82,6 +83,22 @@ async def test_an_error_while_reading_ahead_reaches_the_reader_after_the_items()
         assert await anext(ahead) == 1
         with pytest.raises(KeyError, match="lost"):
             await anext(ahead)
+
+
+async def test_an_error_that_comes_when_nobody_reads_any_more_is_nobodys() -> None:
+    is_left = anyio.Event()
+
+    async def broken() -> AsyncGenerator[int]:
+        await is_left.wait()
+        raise KeyError("lost")
+        yield
+
+    async with task_group() as tasks:
+        held = [ReadAhead(broken(), tasks)]
+        await anyio.wait_all_tasks_blocked()
+        await anyio.to_thread.run_sync(held.clear)  # as the garbage of any thread
+        is_left.set()
+        await anyio.wait_all_tasks_blocked()
 
 
 async def test_pages_are_read_item_by_item() -> None:

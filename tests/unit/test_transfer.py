@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from aiowandb import CommError, LinkError, ServerError
+from aiowandb import CommError, LinkError, ServerError, TooLargeError
 from aiowandb.config import Settings
-from aiowandb.net import Session
+from aiowandb.net import Session, bodies
 from aiowandb.net.retry import RetryPolicy
 
 pytestmark = pytest.mark.anyio
@@ -188,6 +188,46 @@ async def test_a_file_that_unpacks_to_too_much_is_an_error_before_it_is_unpacked
 async def test_a_file_that_was_packed_unasked_is_unpacked() -> None:
     packed = gzip.compress(CONTENT)
     assert await download(Fixed(x=answer(packed, Content_Encoding="gzip"))) == CONTENT
+
+
+async def test_a_file_that_was_packed_in_several_pieces_is_unpacked_to_its_end() -> None:
+    members = [CONTENT[:300_000], b"", CONTENT[300_000:], b""]
+    packed = b"".join(map(gzip.compress, members))
+    assert await download(Fixed(x=answer(packed, Content_Encoding="gzip"))) == CONTENT
+
+
+async def test_pieces_may_be_cut_anywhere_on_their_way() -> None:
+    packed = gzip.compress(b"spam") + gzip.compress(b"eggs")
+    cut = [packed[i : i + 1] for i in range(len(packed))]
+    assert await unpacked(cut) == b"spameggs"
+    assert await unpacked([packed]) == b"spameggs"
+
+
+async def test_pieces_have_one_limit_together() -> None:
+    with pytest.raises(TooLargeError, match="more than 7 bytes"):
+        await unpacked([gzip.compress(b"spam") + gzip.compress(b"eggs")], 7)
+    bombs = gzip.compress(bytes(3_000_000)) * 3
+    with pytest.raises(TooLargeError, match="more than 4,000,000 bytes"):
+        await unpacked([bombs], 4_000_000)
+
+
+@pytest.mark.parametrize(
+    "rest", [gzip.compress(b"eggs")[:-1], b"rest", bytes(8)], ids=["cut", "text", "zeros"]
+)
+async def test_a_rest_that_is_no_whole_piece_is_garbled(rest: bytes) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        await unpacked([gzip.compress(b"spam"), rest])
+
+
+async def unpacked(parts: list[bytes], most: int = 100) -> bytes:
+    async def stream() -> Any:
+        for part in parts:
+            yield part
+
+    request = httpx.Request("GET", URL)
+    headers = {"Content-Encoding": "gzip"}
+    response = httpx.Response(200, headers=headers, content=stream(), request=request)
+    return await bodies.whole(response, most)
 
 
 @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd"])

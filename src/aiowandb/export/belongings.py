@@ -20,8 +20,7 @@ from aiowandb.files.artifacts import download_artifact
 from aiowandb.files.folder import inside
 from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
-from aiowandb.history.lanes import FATAL
-from aiowandb.net import Session
+from aiowandb.net import FATAL, Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.threads import run_sync

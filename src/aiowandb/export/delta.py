@@ -94,7 +94,17 @@ def _now() -> int:
 
 
 def _known_to_delta(schema: pa.Schema) -> pa.Schema:
-    """The schema in types that Delta has: it knows no dictionaries, and no column of nothing."""
+    """The schema in types that Delta has: it knows no dictionaries, and no column of nothing.
+
+    Nor does it know columns whose names differ by upper and lower case only.
+    """
+    found: dict[str, str] = {}
+    for name in schema.names:
+        if (other := found.setdefault(name.lower(), name)) != name:
+            raise ExportError(
+                f"A Delta table cannot have both {other} and {name}: it does not tell upper case"
+                " from lower. Exclude one of the keys, or export into another format."
+            )
     return pa.schema([(field.name, _type(field.type)) for field in schema])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -12,6 +13,8 @@ from aiowandb.history.kinds import Kind, kind_of, meet
 
 RUN_ID = "run_id"
 NAME = pa.dictionary(pa.int32(), pa.string())
+
+_OUR_NAME = re.compile(f"{RUN_ID}(_logged)*")
 
 Keys = Iterable[tuple[str, Kind]]
 
@@ -85,8 +88,8 @@ class RowSchema:
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def _column(self, key: str) -> str:
-        """The column of a key; one that is called like ours gets another name."""
-        return f"{key}_logged" if key == RUN_ID else key
+        """The column of a key; one that is called like ours gets another name, and that one too."""
+        return f"{key}_logged" if _OUR_NAME.fullmatch(key) else key
 
     def _check_room(self, found: Keys) -> None:
         surprises = [

@@ -57,7 +57,8 @@ def columns_to_batch(
         if name == STEP and kind is not Kind.INT:
             kind, array = Kind.INT, _steps(array)
         if kind is not Kind.NULL:
-            fields.append(kind.field(name))
+            # What is no UTF-8 in a name could not be written, nor told from its like by a "?".
+            fields.append(kind.field(name.encode(errors="backslashreplace").decode()))
             arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,22 +13,20 @@ import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from aiowandb.errors import AuthenticationError, CommError, ConnectError, RateLimitError
+from aiowandb.errors import CommError
 from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import BatchSize, Session
+from aiowandb.net import FATAL, BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
 
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
-# With these nothing else will succeed either.
-FATAL = (AuthenticationError, ConnectError, RateLimitError)
 
 
 class Lane:
@@ -157,17 +155,16 @@ async def _fill(
     pages: AsyncGenerator[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
 ) -> None:
     async with batches:
-        try:
-            async with aclosing(pages):
-                async for page in pages:
-                    for batch in await page.batches():
-                        await batches.send(batch)
-        except FATAL:
-            raise
-        except CommError as error:
-            await batches.send(error)
-        except anyio.BrokenResourceError:
-            pass  # the lane was left early
+        with suppress(anyio.BrokenResourceError):  # the lane was left early
+            try:
+                async with aclosing(pages):
+                    async for page in pages:
+                        for batch in await page.batches():
+                            await batches.send(batch)
+            except FATAL:
+                raise
+            except CommError as error:
+                await batches.send(error)
 
 
 async def _of_one_project(

@@ -31,7 +31,7 @@ class FirstAnswer(msgspec.Struct, frozen=True):
             raise self.answer
         if is_whole(self.window, len(self.answer)):
             return [self.answer] if self.answer else []
-        steps = [row[STEP] for row in decode_rows(self.answer)]
+        steps = [step for row in decode_rows(self.answer) if isinstance(step := row.get(STEP), int)]
         pages: list[Texts] = []
         for smaller in cut_again(self.window, steps):
             pages += await read_window(session, smaller)

@@ -13,6 +13,8 @@ from aiowandb.wire.history import HistorySource, PlansData, alias, history_plans
 
 # Runs of more rows hold more while they are read, and keep everybody busy by themselves.
 _LARGE = 50_000
+# The steps that W&B can be asked for.
+_STEPS = range(2**63 - 1)
 
 
 class HistoryPlan(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundEr
     end = (keys.last_step if keys else -1) + 1
     parquet = source.parquet_history
     segments = tuple(parquet.parquet_urls or ()) if parquet else ()
-    live = [int(row.step) for row in (parquet.live_data or ())] if parquet else []
+    live = [_within(row.step) for row in (parquet.live_data or ())] if parquet else []
     if live:
         live_from = min(live)
     else:
@@ -72,7 +74,11 @@ def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundEr
         ref=ref,
         segments=segments,
         live_from=live_from,
-        end=max(end, max(live, default=-1) + 1),
+        end=_within(max(end, max(live, default=-1) + 1)),
         rows=source.history_line_count,
         keys=len(keys.keys) if keys else 0,
     )
+
+
+def _within(step: float) -> int:
+    return int(min(max(step, _STEPS.start), _STEPS.stop))

@@ -95,6 +95,7 @@ class _Segment:
             if batch is None:
                 return None
             self._rows_left -= batch.num_rows
+            batch = _with_whole_steps(batch)
             last_step = pc.max(batch.column(STEP)).as_py()
             if last_step is None:
                 raise ValueError(_NO_STEPS)
@@ -117,7 +118,7 @@ class _Segment:
 def _readable() -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
 
 
@@ -136,7 +137,7 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
         raise ValueError(_NO_STEPS)
     for group in range(metadata.num_row_groups):
         known = metadata.row_group(group).column(places[STEP]).statistics
-        if known is not None and known.has_min_max:
+        if known is not None and known.has_min_max and isinstance(known.min, int | float):
             if known.max < selection.min_step:
                 continue
             if selection.max_step is not None and known.min >= selection.max_step:
@@ -150,6 +151,15 @@ def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
             yield from _leaves(field.type, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name
+
+
+def _with_whole_steps(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with steps as we count them, or an error of Arrow's if they are none."""
+    place = batch.schema.get_field_index(STEP)
+    steps = batch.column(place)
+    if steps.type == pa.int64():
+        return batch
+    return batch.set_column(place, STEP, steps.cast(pa.int64()))
 
 
 def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:

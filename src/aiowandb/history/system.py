@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from aiowandb.errors import NotFoundError
 from aiowandb.history.columns import rows_to_batch
+from aiowandb.history.decode import decode_rows
 from aiowandb.history.pages import Page
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.history import sampled_rows
 
@@ -26,7 +26,7 @@ class SystemPage:
     """Some system metrics as they came."""
 
     def __init__(self, texts: Sequence[str], selection: Selection) -> None:
-        self._rows = [lenient.loads(text) for text in texts]
+        self._rows = decode_rows(texts)
         self._selection = selection
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:

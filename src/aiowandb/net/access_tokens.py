@@ -51,11 +51,15 @@ class AccessTokens:
         self._identity = identity
         self._clock = clock
         self._token: _Token | None = None
+        self._untried: str | None = None
+        self._refused: str | None = None
 
     async def current(self) -> str | None:
         """The token to use, or None if a new one is needed."""
         if self._token is None:
             self._token = await self._kept()
+            if self._token and self._token.value == self._refused:
+                self._token = None
         if self._token and self._token.expires_at - self._clock() > _SOON:
             return self._token.value
         return None
@@ -81,10 +85,23 @@ class AccessTokens:
         if expires_at - self._clock() <= _SOON:
             raise ServerError("Token exchange: the access token runs out at once.")
         self._token = _Token(grant.access_token, expires_at)
+        self._untried = grant.access_token
         try:
             await self._write(self._token)
         except OSError as error:
             log.info("The access token could not be kept: %s", error)
+
+    def accepted(self, token: str) -> None:
+        """W&B knows who this is."""
+        if token == self._untried:
+            self._untried = None
+
+    def refused(self, token: str) -> bool:
+        """Forget the token; say whether another one is worth a try."""
+        self._refused = token
+        if self._token and self._token.value == token:
+            self._token = None
+        return token != self._untried
 
     async def _kept(self) -> _Token | None:
         try:

@@ -23,6 +23,7 @@ from aiowandb.net import bodies
 from aiowandb.net.limiter import Limiter, Place
 from aiowandb.net.pace import Quota
 from aiowandb.net.retry import RetryPolicy, retry_after
+from aiowandb.net.secrets import Secrets
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
@@ -51,11 +52,14 @@ class Transient(Exception):
 class Attempts:
     """Tries until an answer is final, or until W&B has been silent for `timeout` seconds."""
 
-    def __init__(self, limiter: Limiter, policy: RetryPolicy, timeout: float) -> None:
+    def __init__(
+        self, limiter: Limiter, policy: RetryPolicy, timeout: float, secrets: Secrets
+    ) -> None:
         self.limiter = limiter
         self.policy = policy
         self.timeout = timeout
         self.was_answered = False
+        self._secrets = secrets
 
     async def persist(
         self,
@@ -89,8 +93,9 @@ class Attempts:
             return
         status = response.status_code
         error = refusal(status, body, operation=name)
+        self._secrets.tell(error, response, body)
         error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
-        quota = Quota.of(response.headers)
+        quota = Quota.of(response.headers, time.time())
         if status == 429 and quota and quota.pause:
             error.retry_after = max(quota.pause, error.retry_after or 0.0)
         raise Transient(error, body) if self.policy.is_transient(status) else error
@@ -116,7 +121,7 @@ class Attempt:
         """Learn from an answer's head, and raise what one that is no success amounts to."""
         self._all.was_answered = True
         if response.is_success:
-            quota = Quota.of(response.headers)
+            quota = Quota.of(response.headers, time.time())
             self._all.limiter.answered(self._place, self._kind, quota)
         else:
             body = await bodies.beginning(response, _LONGEST_REFUSAL)
@@ -138,15 +143,15 @@ class Attempt:
 
     async def turn(self) -> None:
         """Wait until this may be sent."""
-        pause = self._all.limiter.pause_left()
-        if pause > self._all.timeout:
+        limiter, timeout = self._all.limiter, self._all.timeout
+        if not await limiter.turn(self._place, timeout):
+            pause = limiter.pause_left()
             raise RateLimitError(
                 f"{self._name}: W&B asked for a pause that lasts another {pause:.0f} s,"
-                f" longer than the time-out of {self._all.timeout:g} s.",
+                f" longer than the time-out of {timeout:g} s.",
                 operation=self._name,
                 retry_after=pause,
             )
-        await self._all.limiter.turn(self._place)
 
     async def make(self, once: Callable[[Attempt], Awaitable[T]]) -> T:
         """Try once. What may pass comes out as `Transient`."""
@@ -213,7 +218,10 @@ class Attempt:
             return self._failures >= policy.first_contact
         if isinstance(error, ServerError | GraphQLError) and self._alike >= policy.same_failures:
             return True
-        return self._failures >= policy.failures and not isinstance(error, RateLimitError)
+        # That a connection breaks once or twice is no fault of the question.
+        is_patient = self._patient or isinstance(error, ConnectError)
+        most = policy.failures if is_patient else policy.same_failures
+        return self._failures >= most and not isinstance(error, RateLimitError)
 
 
 def _refused_certificate(error: BaseException | None) -> str | None:

@@ -79,12 +79,14 @@ class _Unpacker:
 
     def unpack(self, packed: bytes) -> Iterator[bytes]:
         try:
-            while packed and not self._stream.eof:
+            while packed:
+                if self._stream.eof:  # a gzip file may be several, one behind the other
+                    self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
                 yield self._stream.decompress(packed, _PIECE)
-                packed = self._stream.unconsumed_tail
+                packed = self._stream.unconsumed_tail or self._stream.unused_data
         except zlib.error as error:
             raise httpx.RemoteProtocolError(f"the answer is garbled: {error}") from error
 
     def end(self) -> None:
-        if not self._stream.eof or self._stream.unused_data:
+        if not self._stream.eof:
             raise httpx.RemoteProtocolError("the answer is not packed as it says")

@@ -13,6 +13,8 @@ from aiowandb.config import Settings
 from aiowandb.errors import AuthenticationError
 from aiowandb.keys import ApiKey, IdentityToken
 from aiowandb.net.access_tokens import AccessTokens
+from aiowandb.net.attempts import Transient
+from aiowandb.net.secrets import Secrets
 
 
 class SignedUrl(httpx.URL):
@@ -38,10 +40,14 @@ class Signing(httpx.Auth):
     """
 
     def __init__(
-        self, settings: Settings, check: Callable[[httpx.Response, bytes, str], None]
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        check: Callable[[httpx.Response, bytes, str], None],
     ) -> None:
         self._base = httpx.URL(settings.base_url)
         self._credentials = settings.credentials
+        self._secrets = secrets
         self._check = check
         self._exchanging = anyio.Lock()
         self._tokens: AccessTokens | None = None
@@ -51,6 +57,7 @@ class Signing(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        bearer: str | None = None
         request.url = SignedUrl(request.url)
         if self._is_ours(request.url):
             if isinstance(self._credentials, ApiKey):
@@ -61,25 +68,44 @@ class Signing(httpx.Auth):
                     while (bearer := await self._tokens.current()) is None:
                         response = yield await self._tokens.exchange()
                         await self._tokens.keep(await self._granted(response))
+                self._secrets.token = bearer
                 request.headers["Authorization"] = f"Bearer {bearer}"
         try:
-            yield request
+            response = yield request
         finally:
             # httpx's exceptions hold the request, and may end up in a report or a pickle.
             request.headers.pop("Authorization", None)
+        if self._tokens and bearer:
+            self._learn(self._tokens, bearer, response)
+
+    def _learn(self, tokens: AccessTokens, bearer: str, response: httpx.Response) -> None:
+        if response.status_code != 401:
+            tokens.accepted(bearer)
+        elif tokens.refused(bearer):
+            raise Transient(self._refusal("does not accept the access token any more.", response))
+        else:
+            raise self._refusal(
+                "does not accept the access token that it has just given.", response
+            )
 
     async def _granted(self, response: httpx.Response) -> bytes:
         body = await response.aread()
         if 400 <= response.status_code < 500 and response.status_code != 429:
-            # The server's own words may repeat the token.
-            raise AuthenticationError(
-                f"{self._base} gives no access token for the identity token: it answered"
+            raise self._refusal(
+                "gives no access token for the identity token: it answered"
                 f" {response.status_code}. Is the token of the right audience, and still valid?",
-                status=response.status_code,
-                operation="Token exchange",
+                response,
             )
         self._check(response, body, "Token exchange")
         return body
+
+    def _refusal(self, what: str, response: httpx.Response) -> AuthenticationError:
+        error = AuthenticationError(
+            f"{self._base} {what}", status=response.status_code, operation="Token exchange"
+        )
+        # Without the server's own words: they may repeat the token.
+        self._secrets.tell(error, response, b"")
+        return error
 
     def _is_ours(self, url: httpx.URL) -> bool:
         base = self._base

@@ -46,14 +46,17 @@ class Limiter:
         finally:
             self._places.release_on_behalf_of(place)
 
-    async def turn(self, place: Place) -> None:
-        """Wait until whoever holds this place may send."""
+    async def turn(self, place: Place, longest: float = math.inf) -> bool:
+        """Wait until whoever holds this place may send; not through a pause that is too long."""
         async with self._gate:
             while (wait := self._pace.wait(anyio.current_time())) > 0:
+                if self.pause_left() > longest:
+                    return False
                 place.queued = True
                 await anyio.sleep(wait)
             place.started = anyio.current_time()
             self._pace.start(place.started, queued=place.queued)
+            return True
 
     def pause_left(self) -> float:
         """For how many seconds W&B has asked to be left alone."""

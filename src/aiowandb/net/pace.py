@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
+from aiowandb.net.retry import seconds_until
+
 _DIP = 0.1
 _DIP_S = 8.0
 # Fewer requests than this tell no rate.
@@ -27,19 +29,19 @@ class Quota(NamedTuple):
     reset: float
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Self | None:
-        """What the `RateLimit-*` headers of an answer say."""
+    def of(cls, headers: Mapping[str, str], now: float) -> Self | None:
+        """What the `RateLimit-*` headers of an answer say, which came at this time."""
         try:
-            remaining = int(headers["RateLimit-Remaining"])
-            reset = float(headers["RateLimit-Reset"])
+            remaining = max(0, int(headers["RateLimit-Remaining"]))
+            reset = seconds_until(float(headers["RateLimit-Reset"]), now)
         except (KeyError, ValueError):
             return None
-        return cls(remaining, reset) if 0 <= reset < math.inf else None
+        return None if reset is None else cls(remaining, reset)
 
     @property
     def pause(self) -> float:
         """For how many seconds to send nothing."""
-        return self.reset if self.remaining <= 0 else 0.0
+        return 0.0 if self.remaining else self.reset
 
 
 class Pace:

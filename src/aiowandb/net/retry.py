@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import msgspec
@@ -13,6 +15,10 @@ from aiowandb.errors import CommError, TimeoutError
 # 4xx that stay wrong however often they are asked, and 501, as W&B's own client has it.
 _FINAL = frozenset({400, 401, 403, 404, 409, 410, 413, 422, 501})
 _BUSY = frozenset({408, 503, 504})
+# Who asks for more is wrong about the time; a session must not be over for it.
+_LONGEST_PAUSE = 3600.0
+# So many seconds are no wait any more, but a time.
+_YEARS = 1e9
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -47,13 +53,21 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 def retry_after(value: str | None, now: float) -> float | None:
     """The seconds that a `Retry-After` header asks for, given as a number or as a date."""
-    if not value:
-        return None
     try:
-        return max(0.0, float(value))
+        return seconds_until(float(value or ""), now)
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except ValueError:
+        when = parsedate_to_datetime(value or "")
+        # A date without a zone is in UTC, as all dates of HTTP.
+        return seconds_until(when.replace(tzinfo=when.tzinfo or UTC).timestamp(), now)
+    except (ValueError, OverflowError):
         return None
+
+
+def seconds_until(moment: float, now: float) -> float | None:
+    """The wait that a header means by a number: of seconds from `now`, or since 1970."""
+    if not 0 <= moment < math.inf:
+        return None
+    seconds = moment - now if moment > _YEARS else moment
+    return min(max(0.0, seconds), _LONGEST_PAUSE)

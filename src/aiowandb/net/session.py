@@ -23,6 +23,7 @@ from aiowandb.net.credentials import Signing
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.net.secrets import Secrets
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 from aiowandb.net.transfer import Piece, Transfers
@@ -58,10 +59,11 @@ class Session:
         retry = retry or RetryPolicy()
         most = settings.max_concurrency
         requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
-        self._requests = Attempts(requests, retry, settings.timeout)
+        self._secrets = secrets = Secrets(settings.credentials)
+        self._requests = Attempts(requests, retry, settings.timeout, secrets)
         self._http = open_client(
             settings,
-            auth=Signing(settings, self._requests.check),
+            auth=Signing(settings, secrets, self._requests.check),
             max_connections=2 * most,
             transport=transport,
         )
@@ -69,7 +71,7 @@ class Session:
         # of a slow start.
         transfers = Limiter(Concurrency(most, most), Pace(), self.traffic)
         self._transfers = Transfers(
-            self._http, Attempts(transfers, retry, settings.timeout), self.traffic
+            self._http, Attempts(transfers, retry, settings.timeout, secrets), self.traffic
         )
 
     @property
@@ -127,14 +129,13 @@ class Session:
 
         async def post(attempt: Attempt) -> Answer:
             started = anyio.current_time()
-            body = await self._post(attempt, "/graphql", question)
+            response, body = await self._post(attempt, "/graphql", question)
             seconds = anyio.current_time() - started
             try:
                 return Answer(operation.read(200, body), len(body), seconds)
-            except ServerError as error:
-                raise Transient(error, body) from error
-            except GraphQLError as error:
-                if error.may_pass:
+            except (ServerError, GraphQLError) as error:
+                self._secrets.tell(error, response, body)
+                if isinstance(error, ServerError) or error.may_pass:
                     raise Transient(error, body) from error
                 raise
 
@@ -161,13 +162,15 @@ class Session:
         body = msgspec.json.encode(content)
 
         async def post(attempt: Attempt) -> S:
-            found = await self._post(attempt, path, body)
+            response, found = await self._post(attempt, path, body)
             try:
                 return msgspec.json.decode(found, type=answer)
             except MALFORMED as error:
-                raise Transient(
-                    ServerError(f"{name}: the answer is not what W&B says ({error}).", error), found
-                ) from error
+                malformed = ServerError(
+                    f"{name}: the answer is not what W&B says ({error}).", error, operation=name
+                )
+                self._secrets.tell(malformed, response, found)
+                raise Transient(malformed, found) from error
 
         return await self._requests.persist(name, post, (name, len(body).bit_length()))
 
@@ -197,14 +200,16 @@ class Session:
         """Put the content at the URL. Each try calls `content` for the bytes from their start."""
         await self._transfers.upload(url, content, size, headers)
 
-    async def _post(self, attempt: Attempt, path: str, content: bytes) -> bytes:
+    async def _post(
+        self, attempt: Attempt, path: str, content: bytes
+    ) -> tuple[httpx.Response, bytes]:
         self.traffic.requests += 1
         url = self.settings.base_url + path
         async with self._http.stream("POST", url, content=content, headers=_JSON) as response:
             await attempt.accept(response)
             body = await bodies.whole(response, _MAX_ANSWER)
             self.traffic.received_bytes += len(body)
-            return body
+            return response, body
 
     def _require_key(self) -> None:
         if self.settings.credentials is None:

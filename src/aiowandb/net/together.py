@@ -7,14 +7,25 @@ from typing import TypeVar
 
 import msgspec
 
-from aiowandb.errors import CommError, GraphQLError, ServerError, TimeoutError
+from aiowandb.errors import (
+    AuthenticationError,
+    CommError,
+    ConnectError,
+    GraphQLError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+)
 from aiowandb.net.session import Session
+from aiowandb.wire.features import server_features
 from aiowandb.wire.graphql import Operation
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
 
+# With these nothing else will succeed either.
+FATAL = (AuthenticationError, ConnectError, RateLimitError)
 # An answer that came within so many seconds was no trouble to the server.
 _EASY = 2.0
 # Refusals that may be owed to how much was asked at once: too large, too complex.
@@ -51,10 +62,12 @@ async def ask_together(
     alone = len(questions) == 1
     try:
         answer = await session.answer(operation(questions), patient=alone)
+    except FATAL:
+        raise
     except CommError as error:
-        if not _may_be_the_questions(error):
-            raise
         if alone:
+            if _says_nothing(error) and await _is_dead(session):
+                raise
             return [error]
         size.refused(len(questions))
         middle = len(questions) // 2
@@ -75,7 +88,7 @@ async def ask_page(
         try:
             answer = await session.answer(operation(asked), patient=asked == least)
         except CommError as error:
-            if asked == least or not _may_be_the_questions(error):
+            if asked == least or not _may_be_too_much(error):
                 raise
             size.refused(asked)
         else:
@@ -84,5 +97,18 @@ async def ask_page(
             return data
 
 
-def _may_be_the_questions(error: CommError) -> bool:
+def _may_be_too_much(error: CommError) -> bool:
     return isinstance(error, ServerError | TimeoutError | GraphQLError) or error.status in _TOO_MUCH
+
+
+def _says_nothing(error: CommError) -> bool:
+    return isinstance(error, ServerError | TimeoutError) or error.status is None
+
+
+async def _is_dead(session: Session) -> bool:
+    """Whether W&B answers nothing at all any more: then no question is at fault."""
+    try:
+        await session.answer(server_features(), patient=False)
+    except CommError as error:
+        return isinstance(error, FATAL) or _says_nothing(error)
+    return False

@@ -110,9 +110,11 @@ class Transfers:
         except CommError as error:
             if error.status not in _STALE:
                 raise
-            raise LinkError(
-                error.message, error, status=error.status, operation=error.operation
-            ) from error
+            stale = LinkError(
+                error.message, status=error.status, operation=error.operation, url=error.url
+            )
+            stale.response = error.response
+            raise stale from error
 
     @asynccontextmanager
     async def _followed(

@@ -1,0 +1,90 @@
+"""What of an answer may be shown: servers repeat what they were sent, and errors get around."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from urllib.parse import unquote_plus
+
+import httpx
+
+from aiowandb.errors import CommError, ResponseFacts
+from aiowandb.keys import ApiKey, Credentials
+
+_LONGEST_TEXT = 2_000
+_LONGEST_HEADER = 200
+# What is shorter is no secret, and may stand in any text.
+_SHORTEST_SECRET = 12
+# What tells who answered, how, and under which number they have it in their books.
+_TELLING = frozenset(
+    {
+        "age",
+        "cf-ray",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "retry-after",
+        "server",
+        "via",
+        "x-amz-id-2",
+        "x-amz-request-id",
+        "x-guploader-uploadid",
+        "x-ms-request-id",
+        "x-request-id",
+    }
+)
+
+
+class Secrets:
+    """The credentials of a session; `token` is the access token of now."""
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self.token: str | None = None
+        self._forms: list[str] = []
+        if isinstance(credentials, ApiKey):
+            key = credentials.reveal()
+            self._forms = [key, base64.b64encode(f"api:{key}".encode()).decode()]
+
+    def hide(self, text: str, url: httpx.URL) -> str:
+        """The text without credentials, and without what permits to use this URL."""
+        for secret in (*self._forms, self.token or "", *_permission(url)):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = _without(text, secret)
+        return text
+
+    def tell(self, error: CommError, response: httpx.Response, body: bytes) -> None:
+        """Let the error say of the answer that it stands for what may be told."""
+        url = response.request.url
+        headers = {
+            name: self.hide(value, url)[:_LONGEST_HEADER]
+            for name, value in response.headers.items()
+            if name in _TELLING
+        }
+        text = self.hide(body[:_LONGEST_TEXT].decode("utf-8", "replace"), url)
+        error.response = ResponseFacts(response.status_code, headers, text)
+        error.url = str(url.copy_with(query=None, fragment=None))
+        error.message = self.hide(error.message, url)
+        error.args = (error.message,)
+
+
+def _without(text: str, secret: str) -> str:
+    text = text.replace(secret, "***")
+    # A text that was cut may end in the middle of it.
+    for size in range(min(len(secret), len(text)) - 1, _SHORTEST_SECRET - 1, -1):
+        if text.removesuffix("…").endswith(secret[:size]):
+            return text.removesuffix("…")[:-size] + "***"
+    return text
+
+
+def _permission(url: httpx.URL) -> Iterator[str]:
+    """The query, and its values as they stand there and as they are meant."""
+    query = url.query.decode()
+    yield query
+    for pair in query.split("&"):
+        value = pair.partition("=")[2]
+        yield value
+        yield unquote_plus(value)
