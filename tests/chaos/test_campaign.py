@@ -11,12 +11,14 @@ import math
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product, repeat
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import pytest
@@ -27,26 +29,30 @@ from aiowandb.export import ExportResult
 from aiowandb.net.retry import RetryPolicy
 
 from .faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
-from .proxy import Fate
+from .proxy import Fate, What, Where
 from .world import PATH, World, leftovers, opened_world, rows
 
 _QUICK, _ALL = 20, 320
 _DEADLINE_S = 200
+_NAMES_WHAT_IS_MISSING = (
+    r"Runs: |History\w*: |Download of |W&B \w+ .* of local/sample|Nobody answers at "
+)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a seed amounts to."""
+    """What a seed amounts to; or one fault by itself."""
 
-    seed: int
-    backend: str
-    history: str
-    format: str
-    faults: tuple[str, ...]
-    rate: float
-    budget: float
-    breaks: float
-    elsewhere: bool
+    seed: int = 0
+    backend: str = "asyncio"
+    history: str = "mixed"
+    format: str = "parquet"
+    faults: tuple[str, ...] = ()
+    rate: float = 0.5
+    budget: float = 3
+    breaks: float = 0.0
+    fate: Fate | None = None
+    elsewhere: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
@@ -64,6 +70,23 @@ class Scenario:
             breaks=chance.choice([0.0, 0.0, 0.1, 0.4]),
             elsewhere=chance.random() < 0.3,
         )
+
+    @classmethod
+    def alone(cls) -> Iterator[tuple[str, Scenario]]:
+        """Every fault that there is by itself, and what it is called."""
+        for fault in {**API_FAULTS, **DOWNLOAD_FAULTS}:
+            yield fault, cls(faults=(fault,))
+        for what, where in product(get_args(What), get_args(Where)):
+            yield f"{what} {where}", cls(fate=Fate(where, what))
+        yield "elsewhere", cls(elsewhere=True)
+
+    def fates(self) -> Iterator[Fate | None]:
+        """What becomes of each connection."""
+        if self.fate:
+            yield from repeat(self.fate, 3)
+        chance = Random(self.seed)
+        while True:
+            yield Fate.drawn(chance) if chance.random() < self.breaks else None
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +166,38 @@ def test_an_export_is_whole_or_says_what_is_missing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scenario = Scenario.of(seed)
+    _live_through(Scenario.of(seed), worlds, undisturbed, tmp_path, monkeypatch)
+
+
+@pytest.mark.chaos
+@pytest.mark.filterwarnings("ignore:Async generator 'http(x|core)[.]:ResourceWarning")
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(scenario, id=name) for name, scenario in Scenario.alone()]
+)
+def test_every_fault_strikes_and_is_lived_through(
+    scenario: Scenario,
+    worlds: dict[str, World],
+    undisturbed: dict[tuple[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = worlds[scenario.history]
+    before = world.near.fulfilled.total() + world.far.fulfilled.total()
+    happened = _live_through(scenario, worlds, undisturbed, tmp_path, monkeypatch)
+    assert happened.keys() == set(scenario.faults)
+    if scenario.fate:
+        assert world.near.fulfilled.total() + world.far.fulfilled.total() > before
+    if scenario.elsewhere:
+        assert world.layer.elsewhere
+
+
+def _live_through(
+    scenario: Scenario,
+    worlds: dict[str, World],
+    undisturbed: dict[tuple[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Counter[str]:
     print(scenario)
     world = worlds[scenario.history]
     expected = undisturbed[scenario.history, scenario.format]
@@ -159,7 +213,8 @@ def test_an_export_is_whole_or_says_what_is_missing(
             hasty.setenv("WANDB_HTTP_TIMEOUT", "0.5")
             result = anyio.run(partial(export, patience=4), backend=scenario.backend)
     finally:
-        print(world.layer.weather.happened)
+        happened = world.layer.weather.happened
+        print(happened)
         world.clear_up()
     _check_rows(result, out, expected)
     assert list(scratch.iterdir()) == []
@@ -172,10 +227,10 @@ def test_an_export_is_whole_or_says_what_is_missing(
     assert rows(out) == rows(expected)
     assert not [name for name in leftovers(out) if "draft" in name or "staged" in name]
     gc.collect()  # what was left open is warned of, and warnings are errors
+    return happened
 
 
 def _brew(world: World, scenario: Scenario) -> None:
-    chance = Random(scenario.seed)
     world.layer.elsewhere.clear()
     world.layer.weather = Weather(
         seed=scenario.seed,
@@ -184,11 +239,8 @@ def _brew(world: World, scenario: Scenario) -> None:
         budget=scenario.budget,
         elsewhere=f"127.0.0.1:{world.far.port}" if scenario.elsewhere else None,
     )
-
-    def fate() -> Fate | None:
-        return Fate.drawn(chance) if chance.random() < scenario.breaks else None
-
-    world.near.fate = world.far.fate = fate
+    # Each proxy is a thread, which can share no iterator with another.
+    world.near.fate, world.far.fate = (partial(next, scenario.fates()) for _ in range(2))
 
 
 def _check_rows(result: ExportResult | AiowandbError, out: Path, expected: Path) -> None:
@@ -196,7 +248,7 @@ def _check_rows(result: ExportResult | AiowandbError, out: Path, expected: Path)
     found, all_rows = rows(out), rows(expected)
     if isinstance(result, AiowandbError):
         print(f"{type(result).__name__}: {result}")
-        assert re.match(r"Runs: |History\w*: |Download of |W&B \w+ .* of local/sample", str(result))
+        assert re.match(_NAMES_WHAT_IS_MISSING, str(result))
         missing = all_rows.keys() - found.keys()
     else:
         print(f"failed: {[(failure.run, str(failure.error)) for failure in result.failed]}")

@@ -13,7 +13,7 @@ import pytest
 from aiowandb import AsyncApi
 from aiowandb.local import RunChanges, Store, create_app
 
-from .faults import Message, Receive, Send
+from .faults import FaultLayer, Message, Receive, Send, Weather
 from .world import rows
 
 pytestmark = pytest.mark.anyio
@@ -73,13 +73,16 @@ async def test_runs_that_stay_are_exported_once_and_whole(
     monkeypatch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 5)
     with Store.open(tmp_path / "wandb") as store:
         app = Moving(store, seed)
+        layer = FaultLayer(app)
         async with AsyncApi(
-            store.local_key, base_url="http://wandb.test", transport=httpx.ASGITransport(app)
+            store.local_key, base_url="http://wandb.test", transport=httpx.ASGITransport(layer)
         ) as api:
             runs = api.runs("local/moving", order=order)
             app.is_moving = True
+            layer.weather = Weather(seed, ("run_twice",), rate=0.5)
             first = await runs.export(tmp_path / "out")
-            app.is_moving = False
+            assert layer.weather.happened
+            app.is_moving, layer.weather = False, Weather()
             found = rows(tmp_path / "out")
             for name, steps in found.items():
                 assert len(set(steps)) == len(steps), name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.local import RunChanges, Store, create_app
 from aiowandb.local.store.stream import Chunk, StreamUpdate
+from aiowandb.net.retry import RetryPolicy
 
 from .bucket import Bucket, served_s3
 
@@ -176,12 +178,15 @@ def server(store: Store) -> Server:
 
 
 @pytest.fixture
-async def api(store: Store, server: Server) -> AsyncIterator[AsyncApi]:
+async def api(
+    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AsyncApi]:
+    without_waits = partial(RetryPolicy, random=lambda: 0.0)
+    monkeypatch.setattr("aiowandb.net.session.RetryPolicy", without_waits)
     async with AsyncApi(
         store.local_key,
         base_url="http://wandb.in-process",
         entity="local",
-        timeout=1,
         transport=server,
     ) as api:
         yield api

@@ -229,7 +229,7 @@ async def test_leaving_early_leaves_nothing_behind(world: World, mode: Mode) -> 
         async for _ in api.scan_histories(api.runs(PROJECT)):
             break
         gc.collect()
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             while len(anyio.get_running_tasks()) > tasks:  # noqa: ASYNC110 - tells of no end
                 # Without a pause the server's threads would not get hold of the interpreter.
                 await anyio.sleep(0.01)

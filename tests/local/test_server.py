@@ -50,7 +50,7 @@ def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path, number: sign
     with server(tmp_path) as (process, url):
         assert httpx.get(f"{url}/healthz").text == "ok"
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_request_under_way_is_answered_before_it_stops(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_script_that_closes_nothing_ends(sample: Sample, end: str) -> None:
         f"print(next(rows)['_step'])\n{end}"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout, done.stderr) == (3 if end else 0, "0\n", "")
 
@@ -142,7 +142,7 @@ if os.fork() == 0:
 os.wait()
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120
     )
     first, told, own = done.stdout.splitlines()
     assert (first, own) == (str(RUNS), str(RUNS))
@@ -168,7 +168,7 @@ if __name__ == "__main__":
         except UsageError as error:
             print(error)
 """)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     counts, told = done.stdout.splitlines()
     assert counts == str([RUNS, RUNS])
     assert told == "An Api stays in its process: make a new one in the other."
@@ -190,7 +190,7 @@ def test_an_interrupt_ends_what_was_under_way() -> None:
     with Api(KEY, base_url="http://wandb.test", transport=PressesControlC()) as api:
         with pytest.raises(KeyboardInterrupt):
             _ = api.viewer
-        assert ended.wait(10)
+        assert ended.wait(60)
 
 
 def test_it_works_from_many_threads(sample: Sample) -> None:

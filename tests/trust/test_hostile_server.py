@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
+import pty
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AiowandbError, AsyncApi, ContentError, TooLargeError
+from aiowandb import AiowandbError, AsyncApi, ContentError, ServerError, TooLargeError
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
 
@@ -167,30 +173,126 @@ async def test_a_file_of_unknown_size_that_unpacks_without_end_is_not_taken(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def parquet(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def claiming(rows: int, where: bytes) -> bytes:
+    """A Parquet file of 7,777 rows whose metadata says otherwise."""
+    content = parquet(_step=list(range(7777)))
+    size = int.from_bytes(content[-8:-4], "little")
+    claimed = content[-8 - size : -8].replace(where + thrift(7777), where + thrift(rows))
+    return content[: -8 - size] + claimed + len(claimed).to_bytes(4, "little") + b"PAR1"
+
+
+def thrift(number: int) -> bytes:
+    """The number as Parquet's metadata has it: zigzag, seven bits a byte."""
+    rest, found = number * 2 if number >= 0 else -number * 2 - 1, b""
+    while rest > 127:
+        found += bytes([rest % 128 + 128])
+        rest //= 128
+    return found + bytes([rest])
+
+
+ABSURD = {
+    "no steps": parquet(a=[1]),
+    "nothing": b"",
+    "steps of text": parquet(_step=["a"]),
+    "steps that are lists": parquet(_step=[[1]]),
+    "steps that are not whole": parquet(_step=[0.5]),
+    "steps of more bits": parquet(_step=pa.array([2**64 - 1], pa.uint64())),
+    "fewer rows than none": claiming(-1, b"\x16"),
+    "a footer larger than the file": parquet(_step=[0])[:-8] + b"\xff\xff\xff\x7fPAR1",
+    "a schema without end": parquet(
+        _step=[0],
+        a=pa.nulls(1, reduce(lambda kind, _: pa.struct({"x": kind}), range(300), pa.int8())),
+    ),
+}
+
+
+@pytest.mark.parametrize("absurdity", ABSURD)
 async def test_a_parquet_file_that_is_mostly_promises_is_an_error(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, absurdity: str
 ) -> None:
-    rows = [f'{{"_step": {i}, "a": {i}}}' for i in range(100)]
-    run = make_run(store, "r", *rows)
+    run = make_run(store, "r", *(f'{{"_step": {i}, "a": {i}}}' for i in range(100)))
     store.finish(run)
     (token,) = store.history.exported(run, "parquet").tokens
-    pq.write_table(pa.table({"a": [1]}), store.history.columns_path(token))  # without the steps
+    store.history.columns_path(token).write_bytes(ABSURD[absurdity])
     async with connected(store) as api:
         result = await api.runs(PATH).export(tmp_path / "out")
+        with pytest.raises(ServerError, match="cannot be read"):
+            await all_rows(api)
     assert [failure.run for failure in result.failed] == ["r"]
     assert "cannot be read" in str(result.failed[0].error)
+
+
+async def all_rows(api: AsyncApi) -> list[dict[str, Any]]:
+    return [row async for row in (await api.run(f"{PATH}/r")).scan_history()]
+
+
+async def test_a_parquet_file_that_promises_more_rows_than_it_has_gives_those_that_it_has(
+    store: Store,
+) -> None:
+    run = make_run(store, "r", *(f'{{"_step": {i}}}' for i in range(7777)))
+    store.finish(run)
+    (token,) = store.history.exported(run, "parquet").tokens
+    store.history.columns_path(token).write_bytes(claiming(2**60, b"\x16"))
+    async with connected(store) as api:
+        assert len(await all_rows(api)) == 7777
 
 
 def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
     evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\rrm -rf"
     make_run(store, "r", '{"_step": 0, "\\u001b[2Jkey": 1}', display_name=evil, notes=evil)
+    commands = [
+        [*command, *choice]
+        for command in (["runs", PATH], ["run", f"{PATH}/r"], ["history", f"{PATH}/r"])
+        for choice in ([], ["--format=json"], ["--format=csv"])
+        if (command[0], *choice) != ("run", "--format=csv")
+    ]
     with serve_in_thread(create_app(store)) as url:
-        for command in (["runs", PATH], ["run", f"{PATH}/r"], ["history", f"{PATH}/r"]):
-            done = subprocess.run(
+        for command in [*commands, ["history", f"{PATH}/r", "--plot", "--keys", "\x1b[2Jkey"]]:
+            shown = on_a_terminal(
                 [sys.executable, "-m", "aiowandb", *command, "--base-url", url],
-                capture_output=True,
-                env={"WANDB_API_KEY": store.local_key, "PATH": "", "HOME": "/nonexistent"},
+                {"WANDB_API_KEY": store.local_key, "PATH": "", "HOME": "/nonexistent"},
             )
-            assert done.returncode == 0, done.stderr
-            assert not {0x1B, 0x07, 0x0D} & set(done.stdout + done.stderr)
-            assert "\x9b" not in done.stdout.decode()
+            # What rich itself sends are colours and nothing else.
+            text = re.sub(r"\x1b\[[\d;]*m|\r+(?=\n)", "", shown)
+            assert not {"\x1b", "\x07", "\r", "\x9b"}.intersection(text), command
+
+
+def on_a_terminal(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """What the command shows in a terminal."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(command, stdout=follower, stderr=follower, env=environ) as process:
+        os.close(follower)
+        shown = bytearray()
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(leader, 1 << 16):
+                shown += part
+    os.close(leader)
+    assert process.returncode == 0, shown
+    return shown.decode()
+
+
+def test_what_a_terminal_would_obey_reaches_programs_as_it_is(store: Store) -> None:
+    evil = "\x1b[2J\x9b31m"
+    make_run(store, "r", "{}", display_name=evil)
+    with serve_in_thread(create_app(store)) as url:
+        for kind in ("json", "csv"):
+            command = ["runs", PATH, f"--format={kind}", "--base-url", url]
+            done = subprocess.run(
+                [sys.executable, "-m", "aiowandb", *command],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"WANDB_API_KEY": store.local_key},
+                check=True,
+            )
+            (row,) = (
+                map(orjson.loads, done.stdout.splitlines())
+                if kind == "json"
+                else csv.DictReader(io.StringIO(done.stdout))
+            )
+            assert row["name"] == evil

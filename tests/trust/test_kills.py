@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,21 +20,22 @@ KILLS = 100
 
 
 def test_a_hundred_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
-    chance = random.Random(8)
+    chance, kills = random.Random(8), Counter[str]()
     data, out = tmp_path / "data", tmp_path / "out"
     with Store.open(data, crash_after=float("inf")) as store:
         server = Server(data)
         writers = [Writer(server, store, f"run-{number}") for number in range(4)]
         exporter = start_export(server.url, store.local_key, out)
         try:
-            for _ in range(KILLS):
+            while kills.total() < KILLS:
                 time.sleep(chance.uniform(0.05, 1.0))
-                if chance.random() < 0.5:
+                if exporter.poll() is not None or chance.random() < 0.5:
                     server.kill()
                     server.start()
+                    kills["server"] += 1
                 else:
                     exporter.kill()
-                    exporter.wait()
+                    kills["exporter"] += exporter.wait() == -signal.SIGKILL
                 if exporter.poll() is not None:
                     exporter = start_export(server.url, store.local_key, out)
         finally:
@@ -41,8 +44,10 @@ def test_a_hundred_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None
             exporter.kill()
             exporter.wait()
         for folder in (out, tmp_path / "fresh"):
-            assert start_export(server.url, store.local_key, folder).wait(120) == 0
+            assert start_export(server.url, store.local_key, folder).wait(600) == 0
         server.kill()
+    assert kills["server"] > 20
+    assert kills["exporter"] > 20
     found = rows(out)
     assert found == rows(tmp_path / "fresh")
     assert found.keys() == {writer.name for writer in writers}

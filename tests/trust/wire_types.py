@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import strategies as st
 
 import aiowandb.wire
+from aiowandb.wire.graphql import Operation
 
 # Half surrogates are no text that JSON could carry.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -22,23 +25,32 @@ JSON = st.recursive(
 
 
 def wire_structs() -> list[type[msgspec.Struct]]:
-    """Every struct of the wire layer that can be decoded."""
-    found: set[type[msgspec.Struct]] = set()
-    for module in pkgutil.walk_packages(aiowandb.wire.__path__, "aiowandb.wire."):
-        for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, type) and issubclass(value, msgspec.Struct) and _is_data(value):
-                found.add(value)
-    return sorted(found, key=lambda struct: f"{struct.__module__}.{struct.__name__}")
+    """Every struct of the wire layer, but generic ones, which come as members of others."""
+    return [
+        value
+        for value in _of_the_wire_layer()
+        if isinstance(value, type)
+        and issubclass(value, msgspec.Struct)
+        and not hasattr(value, "__parameters__")
+    ]
 
 
-def _is_data(struct: type[msgspec.Struct]) -> bool:
-    if not struct.__module__.startswith("aiowandb.wire") or hasattr(struct, "__parameters__"):
-        return False
-    try:
-        msgspec.json.Decoder(struct)
-    except (TypeError, NameError):
-        return False  # it is never decoded: it holds what JSON has no word for
-    return True
+def operations() -> list[Operation[Any]]:
+    """One operation for every function that makes one; what it asks does not matter here."""
+    found = []
+    for value in _of_the_wire_layer():
+        if inspect.isfunction(value):
+            made = get_type_hints(value).get("return")
+            if get_origin(made) is Operation:
+                found.append(Operation(value.__name__, "", {}, get_args(made)[0]))
+    return found
+
+
+def _of_the_wire_layer() -> Iterator[Any]:
+    for info in pkgutil.walk_packages(aiowandb.wire.__path__, "aiowandb.wire."):
+        for value in vars(importlib.import_module(info.name)).values():
+            if getattr(value, "__module__", None) == info.name:
+                yield value
 
 
 def values(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:

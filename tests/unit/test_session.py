@@ -125,7 +125,7 @@ async def test_the_very_same_failure_three_times_is_final() -> None:
 
 async def test_patience_ends_and_the_last_answer_is_told() -> None:
     origin = Origin((429, {"Retry-After": "60"}, b"slow down"))
-    async with session(origin, timeout=0.05) as asking:
+    async with session(origin, timeout=30) as asking:
         with pytest.raises(RateLimitError, match="slow down") as caught:
             await asking.ask(ASK)
     assert caught.value.retry_after == 60
@@ -133,7 +133,7 @@ async def test_patience_ends_and_the_last_answer_is_told() -> None:
 
 async def test_a_pause_holds_every_request_of_the_session() -> None:
     origin = Origin((429, {"Retry-After": "60"}, b""), GOOD)
-    async with session(origin, timeout=0.05) as asking:
+    async with session(origin, timeout=30) as asking:
         for _ in range(2):
             with pytest.raises(RateLimitError):
                 await asking.ask(ASK)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import msgspec
 
+from aiowandb.cli.output import printable
 from aiowandb.errors import UsageError
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -37,7 +38,7 @@ def drawn(curves: Sequence[Curve], width: int, *, color: bool) -> str:
     return plot_to_string(
         [curve.values for curve in curves],
         [curve.steps for curve in curves],
-        legend_labels=[curve.key for curve in curves],
+        legend_labels=[printable(curve.key).plain for curve in curves],
         lines=True,
         color=color,
         width=width,

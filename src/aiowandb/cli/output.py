@@ -6,7 +6,7 @@ import csv
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -50,16 +50,22 @@ def record_printer(
     """What prints one record after the other, for programs that read them as they come."""
     if format == "json":
         return lambda record: print_record(record, "json")
-    writer = csv.DictWriter(sys.stdout, columns)
-    writer.writeheader()
-    return writer.writerow
+    writer = csv.writer(sys.stdout)
+    is_for_people = sys.stdout.isatty()
+
+    def show(values: Iterable[object]) -> None:
+        writer.writerow(printable(value).plain if is_for_people else value for value in values)
+
+    show(columns)
+    return lambda record: show(map(record.get, columns))
 
 
 def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
     """Print one record: a member a line for people, in one line for programs."""
     if format == "json":
-        text = orjson.dumps(_strict(record), option=orjson.OPT_APPEND_NEWLINE)
-        sys.stdout.buffer.write(text)
+        text = orjson.dumps(_strict(record)).decode()
+        escaped = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        sys.stdout.buffer.write(escaped.encode() + b"\n")
         return
     members = flattened(record)
     width = max(map(len, members))
