@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Self
@@ -20,7 +26,7 @@ from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import FATAL, BatchSize, Session
+from aiowandb.net import FATAL, BatchSize, Session, is_everybodys
 from aiowandb.paths import RunRef
 from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
@@ -126,6 +132,7 @@ class Reader:
 
 
 async def open_each(
+    session: Session,
     refs: Iterable[RunRef],
     pages: Callable[[RunRef], AsyncGenerator[Page]],
     lanes: MemoryObjectSendStream[Lane],
@@ -133,7 +140,7 @@ async def open_each(
     """Open lanes that each read their run by themselves."""
     async with lanes, task_group() as tasks:
         for ref in refs:
-            await _open_lane(ref, pages(ref), lanes, tasks)
+            await _open_lane(ref, pages(ref), lanes, tasks, session)
 
 
 async def _open_lane(
@@ -141,9 +148,10 @@ async def _open_lane(
     pages: AsyncGenerator[Page],
     lanes: MemoryObjectSendStream[Lane],
     tasks: TaskGroup,
+    session: Session | None = None,
 ) -> None:
     send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](_BATCHES_AHEAD)
-    tasks.start_soon(_fill, pages, send)
+    tasks.start_soon(_fill, pages, send, session)
     try:
         await lanes.send(Lane(ref, batches))
     except BaseException:
@@ -152,10 +160,17 @@ async def _open_lane(
 
 
 async def _fill(
-    pages: AsyncGenerator[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
+    pages: AsyncGenerator[Page],
+    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+    session: Session | None,
 ) -> None:
+    """Send the batches, or what fails for the run alone, unless the lane is left early.
+
+    With a session, W&B is asked whether it is the run that fails. Runs that were planned
+    together have been asked about that.
+    """
     async with batches:
-        with suppress(anyio.BrokenResourceError):  # the lane was left early
+        with suppress(anyio.BrokenResourceError):
             try:
                 async with aclosing(pages):
                     async for page in pages:
@@ -164,6 +179,8 @@ async def _fill(
             except FATAL:
                 raise
             except CommError as error:
+                if session and await is_everybodys(session, error):
+                    raise
                 await batches.send(error)
 
 
