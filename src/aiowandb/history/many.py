@@ -107,8 +107,10 @@ async def _interleaved(
     send, merged = anyio.create_memory_object_stream[tuple[RunRef, pa.RecordBatch | None]]()
     open_lanes = anyio.Semaphore(_RUNS_AHEAD)
 
-    async def forward(lane: Lane) -> None:
-        with send.clone() as own:
+    async def forward(
+        lane: Lane, own: MemoryObjectSendStream[tuple[RunRef, pa.RecordBatch | None]]
+    ) -> None:
+        with own:
             async with aclosing(_batches_of(lane, failed)) as batches:
                 async for batch in batches:
                     await own.send(batch)
@@ -118,7 +120,8 @@ async def _interleaved(
         with send:
             await open_lanes.acquire()
             async for lane in lanes:
-                tasks.start_soon(forward, lane)
+                # Cloned here: when the task begins, all may be over and `send` be closed.
+                tasks.start_soon(forward, lane, send.clone())
                 await open_lanes.acquire()
 
     with merged:
