@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
-from aiowandb import UsageError
+from aiowandb import CommError, UsageError
 from aiowandb.api.runs import Runs
 
 from ..road.artifacts import log_artifact
 from .bucket import Bucket
-from .conftest import Project, contents, steps
+from .conftest import Project, Server, contents, steps
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +82,22 @@ async def test_a_file_that_cannot_be_had_is_told_and_tried_again(
     in_the_way.parent.rmdir()
     assert (await runs.export(out, what=["files"])).failed == ()
     assert contents(out)["files/a/output.log"] == b"log of a"
+
+
+async def test_runs_do_not_fail_one_by_one_when_the_server_says_nothing_any_more(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for number in range(20):
+        project.log(f"run-{number}", steps(0, 1))
+
+    def breaks_off() -> bool:
+        if server.pages_asked:  # the runs are known
+            raise httpx.ReadError("connection reset")
+        return False
+
+    server.is_gone = breaks_off
+    with pytest.raises(CommError, match="the connection broke"):
+        await runs.export(out, what=["files"])
 
 
 async def test_files_go_into_an_object_store(

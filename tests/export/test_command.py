@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,8 +18,10 @@ from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 
 from aiowandb.cli.course import Course
+from aiowandb.cli.progress import Lines
 from aiowandb.export import Progress, RowsWanted, RunFailed, RunFinished, RunsFound
 from aiowandb.local import Store, create_app, serve_in_thread
 
@@ -192,6 +195,16 @@ def test_a_terminal_shows_the_course_live(command: Command, project: Project, ou
     os.close(leader)
     assert b"rows/s" in seen
     assert b"of 4 runs" in seen
+
+
+def test_elsewhere_a_line_comes_every_few_seconds() -> None:
+    text, now = io.StringIO(), 0.0
+    lines = Lines(Course(), Console(file=text, width=40), clock=lambda: now)
+    lines.add(RunsFound(3))
+    for now in (1.0, 4.0, 6.0, 7.0, 10.0, 12.0, 13.0):
+        lines.add(Progress(now, int(now), 0, 2, 0, 0, 0.0))
+    told = text.getvalue().splitlines()
+    assert [line.split(", ")[1] for line in told] == ["6 rows", "12 rows"]
 
 
 def _read(terminal: int) -> bytes:

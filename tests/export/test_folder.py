@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,35 @@ def test_a_draft_takes_its_name_when_it_is_put(tmp_path: Path) -> None:
         assert folder.files("history") == {}
         folder.put(draft, "history/x")
         assert (tmp_path / "history" / "x").read_text() == "rows"
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_both_before_we_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        done.append(f"{kind} synced")
+        fsync(descriptor)
+
+    def noted_replace(path: Path, to: Path) -> None:
+        done.append("named")
+        replace(path, to)
+
+    folder = LocalFolder(tmp_path)
+    with folder.held():
+        folder.draft("x").write_text("rows")
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(os, "replace", noted_replace)
+        folder.put(folder.draft("x"), "x")
+        assert done == ["file synced", "named", "folder synced"]
+        journal = opened(tmp_path)
+        done.clear()
+        journal.append(BEGUN)
+        assert done == ["file synced"]
+        journal.close()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

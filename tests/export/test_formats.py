@@ -72,6 +72,9 @@ async def test_parquet_has_row_groups_statistics_and_zstd(
     ]
     step = metadata.row_group(0).column(metadata.schema.names.index("_step"))
     assert (step.compression, step.statistics.min, step.statistics.max) == ("ZSTD", 0, 131_071)
+    run_id = metadata.row_group(0).column(0)
+    assert (run_id.path_in_schema, run_id.has_dictionary_page) == ("run_id", True)
+    assert pa.types.is_dictionary(history(out).schema.field("run_id").type)
 
 
 async def test_csv_is_read_back_by_everybody(logged: Project, runs: Runs, out: Path) -> None:

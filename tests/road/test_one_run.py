@@ -5,6 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,8 @@ from aiowandb.cli.append import _lines
 
 from .conftest import ROWS, Sample
 from .shell import aiowandb
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +178,22 @@ def test_a_shell_completes_commands_and_choices() -> None:
 
     assert completed("aiowandb ru", 1) == ["run", "runs"]
     assert completed("aiowandb run --format ", 3) == ["table", "json"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_as_the_readme_says() -> None:
+    line = re.search(r'eval "\$\(_AIOWANDB_COMPLETE=.*\)"', README.read_text())
+    assert line
+    asked = "COMP_WORDS=(aiowandb export --form) COMP_CWORD=2; _aiowandb_completion aiowandb"
+    done = subprocess.run(
+        ["bash", "-c", f'set -e; {line[0]}; {asked}; echo "${{COMPREPLY[@]}}"'],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("--format\n", "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_are_told_how_to_complete(shell: str) -> None:
+    assert "_AIOWANDB_COMPLETE=" in aiowandb(_AIOWANDB_COMPLETE=f"{shell}_source").stdout

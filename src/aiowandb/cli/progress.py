@@ -27,7 +27,7 @@ def shown() -> Iterator[OnEvent]:
     console = Console(stderr=True, highlight=False)
     course = Course()
     if not console.is_terminal:
-        yield _Lines(course, console).add
+        yield Lines(course, console).add
         return
     with Live(_Drawn(course), console=console, refresh_per_second=8, transient=True):
         yield course.add
@@ -43,7 +43,7 @@ def as_json(file: BinaryIO) -> OnEvent:
     return write
 
 
-class _Lines:
+class Lines:
     """A line every few seconds, and none for what is over sooner."""
 
     def __init__(

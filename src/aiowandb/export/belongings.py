@@ -20,7 +20,7 @@ from aiowandb.files.artifacts import download_artifact
 from aiowandb.files.folder import inside
 from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
-from aiowandb.net import FATAL, Session
+from aiowandb.net import Session, is_everybodys
 from aiowandb.paths import RunRef
 from aiowandb.tasks import gather
 from aiowandb.threads import run_sync
@@ -57,9 +57,9 @@ async def fetch_belongings(
         tally.tell(RunStarted(kind, ref.run))
         try:
             count = await _into(folder, kind, partial(bring, ref))
-        except FATAL:
-            raise
         except (CommError, DownloadError) as error:
+            if isinstance(error, CommError) and await is_everybodys(session, error):
+                raise
             failed.append(RunFailure(ref.run, error))
             tally.tell(RunFailed(kind, ref.run, str(error)))
         else:

@@ -68,7 +68,7 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
         if options.samples is None:
             return scan_runs(session, first_steps, selection, first_steps)
         sample = partial(_sample, session, selection, RowDecoder(), options.samples)
-        return scan_each(first_steps, sample)
+        return scan_each(session, first_steps, sample)
 
     return RowSource(
         "history",
@@ -82,7 +82,7 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
 
 def _system(session: Session, runs: SelectedRuns) -> RowSource:
     def open_lanes(first_steps: Mapping[RunRef, int]) -> Lanes:
-        return scan_each(first_steps, lambda ref: scan_system(session, ref, Selection()))
+        return scan_each(session, first_steps, lambda ref: scan_system(session, ref, Selection()))
 
     return RowSource("system", runs.alive, SystemSchema(), (), follows=False, open_lanes=open_lanes)
 

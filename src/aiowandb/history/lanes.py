@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Callable,
     Iterable,
     Mapping,
 )
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Self
 
@@ -23,12 +22,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from aiowandb.errors import CommError
 from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import FirstAnswer
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import FATAL, BatchSize, Session
+from aiowandb.net import FATAL, BatchSize, Session, is_everybodys
 from aiowandb.paths import RunRef
 from aiowandb.tasks import each_of, task_group
 from aiowandb.wire.history import Window
@@ -97,7 +95,13 @@ class Reader:
                 for bundle in bundles(planned):
                     tasks.start_soon(bundle.fetch, self._session, self._page_size)
                     for ref, plan, _ in bundle.planned:
-                        await self._open_lane(ref, plan, bundle, lanes, tasks)
+                        is_large = not isinstance(plan, CommError) and plan.is_large
+                        if is_large:
+                            # Here and not in the task: the run that is wanted first must have
+                            # its turn first.
+                            await self._large.acquire()
+                        pages = self._pages(plan, bundle, is_large=is_large)
+                        await _open_lane(ref, pages, lanes, tasks)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
         """The one window that the run's live rows fit in, if they do."""
@@ -111,57 +115,24 @@ class Reader:
         first_step = max(self._selection.min_step, self._first_steps.get(ref, 0))
         return msgspec.structs.replace(self._selection, min_step=first_step)
 
-    async def _open_lane(
-        self,
-        ref: RunRef,
-        plan: HistoryPlan | CommError,
-        bundle: Bundle,
-        lanes: MemoryObjectSendStream[Lane],
-        tasks: TaskGroup,
-    ) -> None:
-        is_large = not isinstance(plan, CommError) and plan.is_large
-        if is_large:
-            # Here and not in the task: the run that is wanted first must have its turn first.
-            await self._large.acquire()
-        send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](
-            _BATCHES_AHEAD
-        )
-        tasks.start_soon(self._read_run, plan, bundle, send, is_large)
+    async def _pages(
+        self, plan: HistoryPlan | CommError, bundle: Bundle, *, is_large: bool
+    ) -> AsyncGenerator[Page]:
         try:
-            await lanes.send(Lane(ref, batches))
-        except BaseException:
-            batches.close()
-            raise
-
-    async def _read_run(
-        self,
-        plan: HistoryPlan | CommError,
-        bundle: Bundle,
-        batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
-        is_large: bool,
-    ) -> None:
-        try:
-            async with _failing_into(batches):
-                if isinstance(plan, CommError):
-                    raise plan
-                await self._send_pages(plan, await bundle.answer(plan.ref), batches)
+            if isinstance(plan, CommError):
+                raise plan
+            selection = self._selection_of(plan.ref)
+            scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
+            async with aclosing(scan.pages(await bundle.answer(plan.ref))) as pages:
+                async for page in pages:
+                    yield page
         finally:
             if is_large:
                 self._large.release()
 
-    async def _send_pages(
-        self,
-        plan: HistoryPlan,
-        first: FirstAnswer | None,
-        batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
-    ) -> None:
-        selection = self._selection_of(plan.ref)
-        scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
-        async with aclosing(scan.pages(first)) as pages:
-            await _send_batches(pages, batches)
-
 
 async def open_each(
+    session: Session,
     refs: Iterable[RunRef],
     pages: Callable[[RunRef], AsyncGenerator[Page]],
     lanes: MemoryObjectSendStream[Lane],
@@ -169,47 +140,48 @@ async def open_each(
     """Open lanes that each read their run by themselves."""
     async with lanes, task_group() as tasks:
         for ref in refs:
-            send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](
-                _BATCHES_AHEAD
-            )
-            tasks.start_soon(_fill, pages, ref, send)
-            try:
-                await lanes.send(Lane(ref, batches))
-            except BaseException:
-                batches.close()
-                raise
+            await _open_lane(ref, pages(ref), lanes, tasks, session)
+
+
+async def _open_lane(
+    ref: RunRef,
+    pages: AsyncGenerator[Page],
+    lanes: MemoryObjectSendStream[Lane],
+    tasks: TaskGroup,
+    session: Session | None = None,
+) -> None:
+    send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](_BATCHES_AHEAD)
+    tasks.start_soon(_fill, pages, send, session)
+    try:
+        await lanes.send(Lane(ref, batches))
+    except BaseException:
+        batches.close()
+        raise
 
 
 async def _fill(
-    pages: Callable[[RunRef], AsyncGenerator[Page]],
-    ref: RunRef,
+    pages: AsyncGenerator[Page],
     batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+    session: Session | None,
 ) -> None:
-    async with _failing_into(batches), aclosing(pages(ref)) as found:
-        await _send_batches(found, batches)
+    """Send the batches, or what fails for the run alone, unless the lane is left early.
 
-
-@asynccontextmanager
-async def _failing_into(
-    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
-) -> AsyncIterator[None]:
-    """Send what fails for the run alone to who reads its lane, unless it was left early."""
+    With a session, W&B is asked whether it is the run that fails. Runs that were planned
+    together have been asked about that.
+    """
     async with batches:
         with suppress(anyio.BrokenResourceError):
             try:
-                yield
+                async with aclosing(pages):
+                    async for page in pages:
+                        for batch in await page.batches():
+                            await batches.send(batch)
             except FATAL:
                 raise
             except CommError as error:
+                if session and await is_everybodys(session, error):
+                    raise
                 await batches.send(error)
-
-
-async def _send_batches(
-    pages: AsyncIterable[Page], batches: MemoryObjectSendStream[pa.RecordBatch | CommError]
-) -> None:
-    async for page in pages:
-        for batch in await page.batches():
-            await batches.send(batch)
 
 
 async def _of_one_project(

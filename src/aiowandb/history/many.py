@@ -52,10 +52,10 @@ async def scan_runs(
 
 @asynccontextmanager
 async def scan_each(
-    refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
+    session: Session, refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
 ) -> AsyncIterator[AsyncIterator[Lane]]:
     """The same for what W&B hands out a run at a time: `pages` reads one."""
-    async with _lanes(partial(open_each, refs, pages)) as lanes:
+    async with _lanes(partial(open_each, session, refs, pages)) as lanes:
         yield lanes
 
 

@@ -5,8 +5,18 @@ May import `wire` and what everybody may use.
 
 from aiowandb.net.session import Session
 from aiowandb.net.spool import Spool
-from aiowandb.net.together import FATAL, BatchSize, ask_page, ask_together
+from aiowandb.net.together import FATAL, BatchSize, ask_page, ask_together, is_everybodys
 from aiowandb.net.traffic import Traffic
 from aiowandb.net.transfer import Piece
 
-__all__ = ["FATAL", "BatchSize", "Piece", "Session", "Spool", "Traffic", "ask_page", "ask_together"]
+__all__ = [
+    "FATAL",
+    "BatchSize",
+    "Piece",
+    "Session",
+    "Spool",
+    "Traffic",
+    "ask_page",
+    "ask_together",
+    "is_everybodys",
+]

@@ -66,7 +66,7 @@ async def ask_together(
         raise
     except CommError as error:
         if alone:
-            if _says_nothing(error) and await _is_dead(session):
+            if await is_everybodys(session, error):
                 raise
             return [error]
         size.refused(len(questions))
@@ -77,6 +77,19 @@ async def ask_together(
         ]
     size.answered(len(questions), answer.seconds)
     return [pick(answer.data, i, question) for i, question in enumerate(questions)]
+
+
+async def is_everybodys(session: Session, error: CommError) -> bool:
+    """Whether no question is at fault: W&B has nothing to say to any of them."""
+    if isinstance(error, FATAL):
+        return True
+    if not _says_nothing(error):
+        return False
+    try:
+        await session.answer(server_features(), patient=False)
+    except CommError as again:
+        return isinstance(again, FATAL) or _says_nothing(again)
+    return False
 
 
 async def ask_page(
@@ -103,12 +116,3 @@ def _may_be_too_much(error: CommError) -> bool:
 
 def _says_nothing(error: CommError) -> bool:
     return isinstance(error, ServerError | TimeoutError) or error.status is None
-
-
-async def _is_dead(session: Session) -> bool:
-    """Whether W&B answers nothing at all any more: then no question is at fault."""
-    try:
-        await session.answer(server_features(), patient=False)
-    except CommError as error:
-        return isinstance(error, FATAL) or _says_nothing(error)
-    return False
