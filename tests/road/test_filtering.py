@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from aiowandb import Api, UsageError
 from aiowandb.filters import Field, Filter, config, group, summary, tag
 from aiowandb.local import RunChanges, Store
+from aiowandb.wire.filters import parse_expression
 from aiowandb.wire.filters.names import parse_name
 
 TAGS = ["best", "old", "x y"]
@@ -79,29 +81,6 @@ def found(api: Api, filters: Mapping[str, Any]) -> list[str]:
     return [run.id for run in api.runs(filters=filters, order="+created_at", per_page=len(FACTS))]
 
 
-def selected(run: dict[str, Any], filters: Mapping[str, Any]) -> bool:
-    """MongoDB's meaning of a built filter, in Python."""
-    ((key, operand),) = filters.items()
-    if key == "$and":
-        return all(selected(run, part) for part in operand)
-    if key in ("$or", "$nor"):
-        return any(selected(run, part) for part in operand) == (key == "$or")
-    ((operator, wanted),) = operand.items()
-    value = _looked_up(run, key)
-    match operator:
-        case "$eq":
-            return _equal(value, wanted)
-        case "$ne":
-            return not _equal(value, wanted)
-        case "$in":
-            return any(_equal(value, item) for item in wanted)
-        case "$exists":
-            return value is not MISSING
-        case "$regex":
-            return _some(value, lambda v: isinstance(v, str) and bool(re.search(wanted, v)))
-    return _some(value, lambda v: _ordered(operator, v, wanted))
-
-
 def _looked_up(run: dict[str, Any], name: str) -> Any:
     typed = parse_name(name)
     if not typed.keys:
@@ -121,17 +100,10 @@ def _equal(value: Any, wanted: Any) -> bool:
     return _some(value, lambda v: isinstance(v, bool) == isinstance(wanted, bool) and v == wanted)
 
 
-def _ordered(operator: str, value: Any, wanted: Any) -> bool:
-    kinds = [str if isinstance(v, str) else (int, float) for v in (value, wanted)]
-    if kinds[0] != kinds[1] or isinstance(value, bool) or not isinstance(value, kinds[0]):
-        return False
-    compared: bool = {
-        "$gt": value > wanted,
-        "$gte": value >= wanted,
-        "$lt": value < wanted,
-        "$lte": value <= wanted,
-    }[operator]
-    return compared
+def _ordered(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> bool:
+    """Only values of one type have an order, and MongoDB's booleans are no numbers."""
+    kinds = (str,) if isinstance(wanted, str) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and compare(value, wanted)
 
 
 def _some(value: Any, test: Callable[[Any], bool]) -> bool:
@@ -144,34 +116,98 @@ inside = st.builds(
     st.sampled_from(["config", "summary"]),
     st.sampled_from([*PATHS, ("net",), ("none",)]),
 )
-fields = (columns | inside).map(Field)
+names = columns | inside
 scalars = st.sampled_from([*SCALARS, *TAGS, "run7", "base", "g1", 10**12])
 orderable = scalars.filter(lambda value: value is not None and not isinstance(value, bool))
+
+
+class Asked(NamedTuple):
+    """The same question twice: as a filter, and of a run in Python."""
+
+    filter: Filter
+    of: Callable[[dict[str, Any]], bool]
+
+    @classmethod
+    def about(cls, name: str, filter: Filter, holds: Callable[[Any], bool]) -> Asked:
+        return cls(filter, lambda run: holds(_looked_up(run, name)))
+
+
+def _equality(name: str, wanted: Any) -> Asked:
+    return Asked.about(name, Field(name) == wanted, lambda value: _equal(value, wanted))
+
+
+def _inequality(name: str, wanted: Any) -> Asked:
+    return Asked.about(name, Field(name) != wanted, lambda value: not _equal(value, wanted))
+
+
+def _comparison(compare: Callable[[Any, Any], Any], name: str, wanted: Any) -> Asked:
+    return Asked.about(
+        name,
+        compare(Field(name), wanted),
+        lambda value: _some(value, lambda one: _ordered(compare, one, wanted)),
+    )
+
+
+def _choice(name: str, wanted: list[Any]) -> Asked:
+    return Asked.about(
+        name, Field(name).is_in(wanted), lambda value: any(_equal(value, one) for one in wanted)
+    )
+
+
+def _match(name: str, pattern: str) -> Asked:
+    return Asked.about(
+        name,
+        Field(name).matches(pattern),
+        lambda value: _some(
+            value, lambda one: isinstance(one, str) and bool(re.search(pattern, one))
+        ),
+    )
+
+
+def _existence(name: str) -> Asked:
+    return Asked.about(name, Field(name).exists(), lambda value: value is not MISSING)
+
+
 conditions = st.one_of(
-    st.builds(lambda f, v: f == v, fields, scalars | st.just(["best", 1])),
-    st.builds(lambda f, v: f != v, fields, scalars),
-    st.builds(lambda f, v: f > v, fields, orderable),
-    st.builds(lambda f, v: f >= v, fields, orderable),
-    st.builds(lambda f, v: f < v, fields, orderable),
-    st.builds(lambda f, v: f <= v, fields, orderable),
-    st.builds(lambda f, v: f.is_in(v), fields, st.lists(scalars, max_size=3)),
-    st.builds(lambda f, p: f.matches(p), fields, st.sampled_from(["^b", "a", r"\d$", "(?i)ÄDAM"])),
-    st.builds(lambda f: f.exists(), fields),
+    st.builds(_equality, names, scalars | st.just(["best", 1])),
+    st.builds(_inequality, names, scalars),
+    st.builds(
+        _comparison,
+        st.sampled_from([operator.gt, operator.ge, operator.lt, operator.le]),
+        names,
+        orderable,
+    ),
+    st.builds(_choice, names, st.lists(scalars, max_size=3)),
+    st.builds(_match, names, st.sampled_from(["^b", "a", r"\d$", "(?i)ÄDAM"])),
+    st.builds(_existence, names),
 )
-filters = st.recursive(
+questions = st.recursive(
     conditions,
     lambda inner: st.one_of(
-        st.builds(lambda a, b: a & b, inner, inner),
-        st.builds(lambda a, b: a | b, inner, inner),
-        inner.map(lambda a: ~a),
+        st.builds(
+            lambda a, b: Asked(a.filter & b.filter, lambda run: a.of(run) and b.of(run)),
+            inner,
+            inner,
+        ),
+        st.builds(
+            lambda a, b: Asked(a.filter | b.filter, lambda run: a.of(run) or b.of(run)),
+            inner,
+            inner,
+        ),
+        inner.map(lambda a: Asked(~a.filter, lambda run: not a.of(run))),
     ),
     max_leaves=4,
 )
 
 
-@given(filters=filters)
-def test_a_built_filter_selects_what_mongodb_would(api: Api, filters: Filter) -> None:
-    assert found(api, filters) == [run["name"] for run in FACTS if selected(run, filters)]
+@given(question=questions)
+def test_a_built_filter_selects_what_mongodb_would(api: Api, question: Asked) -> None:
+    assert found(api, question.filter) == [run["name"] for run in FACTS if question.of(run)]
+
+
+@given(question=questions)
+def test_a_built_filter_says_the_same_in_words(api: Api, question: Asked) -> None:
+    assert parse_expression(str(question.filter)) == question.filter
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         project, _ = store.projects.ensure("local", "p")
         run, _ = store.runs.upsert(project, "r", RunChanges(config='{"lr": {"value": 0.1}}'))
         store.files.add(run, "mine.txt", b"mine")
+        store.files.add(run, "other.txt", SECRET)
         yield store
 
 
@@ -126,7 +127,7 @@ async def test_sql_in_a_filter_or_an_order_is_text(
 async def test_a_link_to_one_file_opens_no_other(http: httpx.AsyncClient, store: Store) -> None:
     query = """query {
       project(name: "p", entityName: "local") {
-        run(name: "r") { files { edges { node { directUrl } } } }
+        run(name: "r") { files(names: ["mine.txt"]) { edges { node { directUrl } } } }
       }
     }"""
     answer = (await http.post("/graphql", json={"query": query})).json()
@@ -135,7 +136,9 @@ async def test_a_link_to_one_file_opens_no_other(http: httpx.AsyncClient, store:
     http.auth = None  # type: ignore[assignment]
     assert (await http.get(link)).content == b"mine"
     for path in ("/files/local/p/r/other.txt", "/files/local/p/r", "/manifests/1", "/graphql"):
-        assert (await http.get(f"{path}?{signature}")).status_code != 200
+        answer = await http.get(f"{path}?{signature}")
+        assert answer.status_code != 200
+        assert SECRET not in answer.content
     assert (await http.put(link, content=b"theirs")).status_code >= 400
 
 

@@ -99,3 +99,19 @@ values = st.recursive(
 @given(st.lists(st.dictionaries(st.text(max_size=5), values, max_size=5), max_size=5))
 def test_any_rows_become_a_batch_of_as_many_rows(rows: list[dict[str, Any]]) -> None:
     assert rows_to_batch(rows).num_rows == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (Kind.INT, Kind.FLOAT, Kind.FLOAT),
+        (Kind.INTS, Kind.FLOATS, Kind.FLOATS),
+        (Kind.INT, Kind.INTS, Kind.JSON),
+        (Kind.BOOL, Kind.INT, Kind.JSON),
+        (Kind.NULL, Kind.TEXT, Kind.TEXT),
+    ],
+)
+def test_two_kinds_meet_in_the_narrowest_that_holds_both(
+    one: Kind, other: Kind, both: Kind
+) -> None:
+    assert meet(one, other) is both
