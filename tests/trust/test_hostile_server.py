@@ -196,8 +196,15 @@ def thrift(number: int) -> bytes:
     return found + bytes([rest])
 
 
+def twins() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table([pa.array([1])] * 3, ["_step", "a", "a"]), file)
+    return file.getvalue()
+
+
 ABSURD = {
     "no steps": parquet(a=[1]),
+    "columns of the same name": twins(),
     "nothing": b"",
     "steps of text": parquet(_step=["a"]),
     "steps that are lists": parquet(_step=[[1]]),

@@ -136,7 +136,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         if found.project is None or found.project.run is None:
             raise self._gone()
         texts = found.project.run.history or ()
-        return [flattened(lenient.loads(text)) for text in texts]
+        return [flattened(lenient.loads_object(text)) for text in texts]
 
     async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
         wanted = list(dict.fromkeys(keys))

@@ -103,6 +103,9 @@ class _Segment:
 
     def _open(self) -> Iterator[pa.RecordBatch]:
         parquet = self._opened()
+        names = parquet.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise ValueError("two of its columns have the same name")
         columns = self._selection.columns(list(_leaves(parquet.schema_arrow)))
         if columns is None:
             return iter(())  # no row of the file has what is asked for

@@ -24,6 +24,14 @@ def loads(text: str | bytes) -> Any:
         raise ServerError(f"W&B answered with JSON that cannot be read: {error}", error) from error
 
 
+def loads_object(text: str | bytes) -> dict[str, Any]:
+    """Decode what has to be an object."""
+    value = loads(text)
+    if not isinstance(value, dict):
+        raise ServerError(f"W&B answered with JSON that is no object: {str(text)[:100]}")
+    return value
+
+
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
     """Encode as W&B's own client does: NaN and the infinities as bare tokens."""
     try:
