@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ settings.register_profile(
     "search", settings.get_profile("same"), derandomize=False, max_examples=1_000, print_blob=True
 )
 settings.load_profile("same")
+
+# Who starts the tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "0123456789" * 4
 
