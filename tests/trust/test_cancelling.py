@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import httpx
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -141,5 +142,11 @@ async def _cancel_after(turns: int, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
+class CancellingForLong(Cancelling):
+    """The same with more examples."""
+
+
 TestCancelling = Cancelling.TestCase
-TestCancelling.settings = settings(max_examples=15, stateful_step_count=12)
+TestCancelling.settings = settings(max_examples=5, stateful_step_count=12)
+TestCancellingForLong = pytest.mark.slow(CancellingForLong.TestCase)
+TestCancellingForLong.settings = settings(max_examples=40, stateful_step_count=12)
