@@ -90,9 +90,11 @@ def test_a_loop_that_was_left_open_ends_with_its_api(sample: Sample) -> None:
 
 
 def test_closing_ends_the_thread(sample: Sample) -> None:
+    before = threading.enumerate()
     with Api.local(sample.folder) as api:
         _ = api.viewer
-    assert not any(t.name == "aiowandb-portal" for t in threading.enumerate())
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert "aiowandb-portal" not in [thread.name for thread in left]
 
 
 def test_its_members_explain_themselves() -> None:

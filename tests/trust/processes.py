@@ -61,8 +61,9 @@ def start_export(url: str, key: str, folder: Path) -> subprocess.Popen[bytes]:
 class Writer:
     """A script that logs to a run, and knows what W&B has acknowledged."""
 
-    def __init__(self, server: Server, store: Store, name: str) -> None:
+    def __init__(self, server: Server, store: Store, name: str, *, pause: float = 0.02) -> None:
         project, _ = store.projects.ensure(*PROJECT.split("/"))
+        self._pause = pause
         store.runs.upsert(project, name, RunChanges())
         self.name = name
         self.acknowledged = 0
@@ -78,7 +79,7 @@ class Writer:
 
     def _write(self) -> None:
         with httpx.Client(auth=("api", self._key), timeout=5) as http:
-            while not self._stop.wait(0.02):
+            while not self._stop.wait(self._pause):
                 lines = [
                     orjson.dumps({"_step": step, "_timestamp": step, "loss": 1 / (step + 1)})
                     for step in range(self.acknowledged, self.acknowledged + 3)
