@@ -11,7 +11,7 @@ import pytest
 
 from aiowandb import AsyncApi, CommError, ConnectError, ExportError
 from aiowandb.api.runs import Runs
-from aiowandb.export.local_folder import LocalFolder
+from aiowandb.export.folders.local import LocalFolder
 
 from .conftest import Project, Server, contents, places, steps
 
@@ -121,7 +121,7 @@ async def test_a_folder_that_somebody_exports_into_names_who_that_is(
     project: Project, runs: Runs, out: Path
 ) -> None:
     with (
-        LocalFolder(out).held(),
+        LocalFolder(out).lock(),
         pytest.raises(ExportError, match=f"by process {os.getpid()} on .* since 20"),
     ):
         await runs.export(out)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from aiowandb import ExportError, TimeoutError
-from aiowandb.export.folder import plain_errors
+from aiowandb.export.folders.base import plain_errors
+from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.journal import VERSION, Begun, Dropped, Journal, Source
-from aiowandb.export.local_folder import LocalFolder
 from aiowandb.export.options import ExportOptions
 
 BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
@@ -19,7 +19,7 @@ BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
 
 def test_a_draft_takes_its_name_when_it_is_put(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
-    with folder.held():
+    with folder.lock():
         draft = folder.draft("history/x")
         draft.write_text("rows")
         assert folder.files("history") == {}
@@ -43,7 +43,7 @@ def test_a_file_is_on_the_disk_before_its_name_and_both_before_we_go_on(
         replace(path, to)
 
     folder = LocalFolder(tmp_path)
-    with folder.held():
+    with folder.lock():
         folder.draft("x").write_text("rows")
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(os, "replace", noted_replace)
@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     folder = LocalFolder(tmp_path)
     complaint = f"Cannot write {tmp_path / 'x'}: Is a directory"
-    with folder.held(), pytest.raises(ExportError, match=complaint):
+    with folder.lock(), pytest.raises(ExportError, match=complaint):
         folder.draft("y").touch()
         folder.put(folder.draft("y"), "x")
 

@@ -14,7 +14,7 @@ import pytest
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
-from aiowandb.export.holder import Holder
+from aiowandb.export.folders.holder import Holder
 
 from .bucket import Bucket
 from .conftest import Project, Server, contents, steps

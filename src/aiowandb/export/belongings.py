@@ -10,7 +10,7 @@ from typing import Literal
 
 from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.events import RunFailed, RunFinished, RunStarted
-from aiowandb.export.folder import Folder
+from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import Fetched, Journal
 from aiowandb.export.parts import Listed
 from aiowandb.export.result import RunFailure

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from aiowandb.export.folder import WORKPLACE, Folder
+from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import (
     Committed,
     Dropped,
@@ -30,7 +30,7 @@ from aiowandb.export.plan import NewPart, Plan
 from aiowandb.export.result import Clash
 from aiowandb.export.schema import RowSchema
 
-_STAGED = f"{WORKPLACE}/staged"
+_STAGED = f"{STATE_DIR}/staged"
 
 # Is told which parts are in their place, before those go that were there before.
 OnShown = Callable[[RowSchema, Sequence[Part]], None]

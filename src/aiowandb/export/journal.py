@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folder import Folder
+from aiowandb.export.folders.base import Folder
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parts import Listed, Part
 from aiowandb.history.kinds import Kind

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiowandb.export.folder import Folder
+from aiowandb.export.folders.base import Folder
 from aiowandb.export.parts import Place
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;

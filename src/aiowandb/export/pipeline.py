@@ -15,7 +15,7 @@ from aiowandb.errors import UsageError
 from aiowandb.export.belongings import fetch_belongings
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.events import OnEvent, RunsFound
-from aiowandb.export.folder import WORKPLACE, Folder
+from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.formats import sink_for
 from aiowandb.export.journal import Journal, Source
 from aiowandb.export.options import ExportOptions
@@ -158,7 +158,7 @@ def _dataset(
     source: RowSource, folder: Folder, options: ExportOptions, journal: Journal
 ) -> Dataset:
     is_shown = options.format in ("parquet", "delta")
-    home = source.name if is_shown else f"{WORKPLACE}/{source.name}"
+    home = source.name if is_shown else f"{STATE_DIR}/{source.name}"
     on_shown = _delta(folder, source.name).show if options.format == "delta" else None
     return Dataset(source.name, home, source.schema, folder, journal, on_shown)
 

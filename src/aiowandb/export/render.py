@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from aiowandb.export.dataset import Dataset
-from aiowandb.export.folder import Folder
+from aiowandb.export.folders.base import Folder
 from aiowandb.export.formats import sink_for
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parts import Part

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folder import plain_errors
+from aiowandb.export.folders.base import plain_errors
 
 
 @runtime_checkable

@@ -14,13 +14,13 @@ import pyarrow as pa
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from aiowandb.errors import ExportError, UsageError
-from aiowandb.export.folder import WORKPLACE, Folder
+from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.local import LocalFolder
+from aiowandb.export.folders.remote import RemoteFolder
 from aiowandb.export.journal import VERSION, Begun, Journal, Record, Source
-from aiowandb.export.local_folder import LocalFolder
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.remote_folder import RemoteFolder
 
-_JOURNAL = f"{WORKPLACE}/journal.jsonl"
+_JOURNAL = f"{STATE_DIR}/journal.jsonl"
 _FILE = re.compile(r"(runs|history|system)\.(parquet|csv|jsonl|arrow)")
 _FILE_OF_DATASET = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
 # pyarrow would try for a quarter of an hour, also where nobody is logged in.
@@ -71,7 +71,7 @@ def opened(
     is there is changed: an export whose runs cannot even be listed costs nothing.
     """
     begun = Begun(VERSION, source, options)
-    with folder.held(), ExitStack() as journals:
+    with folder.lock(), ExitStack() as journals:
 
         def opened_journal() -> Journal:
             return journals.enter_context(closing(Journal(folder, _JOURNAL)))
@@ -102,7 +102,7 @@ def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:
 def _exported(folder: Folder) -> list[str]:
     """The files that look as if an export had made them."""
     names = [name for name in folder.files("") if _FILE.fullmatch(name)]
-    for place in ("history", "system", f"{WORKPLACE}/history", f"{WORKPLACE}/system"):
+    for place in ("history", "system", f"{STATE_DIR}/history", f"{STATE_DIR}/system"):
         names += [
             f"{place}/{name}" for name in folder.files(place) if _FILE_OF_DATASET.fullmatch(name)
         ]

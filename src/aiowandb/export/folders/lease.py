@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from aiowandb.errors import ExportError
-from aiowandb.export.holder import Holder, in_use
+from aiowandb.export.folders.holder import Holder, in_use
 
 _RENEWED_EVERY_S = 30.0
 _OVER_AFTER = timedelta(seconds=120)

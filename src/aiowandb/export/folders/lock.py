@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from aiowandb.export.folder import plain_errors
-from aiowandb.export.holder import Holder, in_use
+from aiowandb.export.folders.base import plain_errors
+from aiowandb.export.folders.holder import Holder, in_use
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from aiowandb.export.folder import WORKPLACE, plain_errors
-from aiowandb.export.lock import locked
+from aiowandb.export.folders.base import STATE_DIR, plain_errors
+from aiowandb.export.folders.lock import locked
 from aiowandb.whole import sync_folder
 
 
@@ -20,14 +20,14 @@ class LocalFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._drafts = root / WORKPLACE / "drafts"
+        self._drafts = root / STATE_DIR / "drafts"
 
     def __str__(self) -> str:
         return str(self._root)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        with locked(self._root, self._root / WORKPLACE / "lock"):
+    def lock(self) -> Iterator[None]:
+        with locked(self._root, self._root / STATE_DIR / "lock"):
             with plain_errors(self._root):
                 # What a killed export was writing.
                 shutil.rmtree(self._drafts, ignore_errors=True)

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from aiowandb.export.folder import WORKPLACE, plain_errors
-from aiowandb.export.lease import leased
+from aiowandb.export.folders.base import STATE_DIR, plain_errors
+from aiowandb.export.folders.lease import leased
 
 _PIECE = 1 << 20
 _WITHOUT_FOLDERS = frozenset({"s3", "gcs", "abfs"})
@@ -42,9 +42,9 @@ class RemoteFolder:
         return self._name
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         with (
-            leased(self, f"{WORKPLACE}/lease"),
+            leased(self, f"{STATE_DIR}/lease"),
             TemporaryDirectory(prefix="aiowandb-export-") as drafts,
         ):
             self._drafts = Path(drafts)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from aiowandb.errors import AiowandbError, ExportError
 
-WORKPLACE = ".aiowandb-export"
+STATE_DIR = ".aiowandb-export"
 
 
 class Log(Protocol):
@@ -34,7 +34,7 @@ class Log(Protocol):
 class Folder(Protocol):
     """Files that appear whole or not at all."""
 
-    def held(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Make the folder and be the only export in it while the block runs."""
         ...
 
