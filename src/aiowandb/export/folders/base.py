@@ -1,7 +1,8 @@
-"""What an export needs of the place that it is written into, on a disk or in an object store.
+"""What an export needs of the folder that it writes into, on a disk or in an object store.
 
-Names are relative and have slashes. What is under way lies in `.aiowandb-export`, which
-readers of datasets skip, and takes its place when it is whole. All calls block.
+Names are relative to the folder and have slashes. What is not finished lies in
+`.aiowandb-export`, which readers of datasets skip. All calls block, and are made by one
+thread at a time unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -20,19 +21,60 @@ STATE_DIR = ".aiowandb-export"
 
 
 class Log(Protocol):
-    """A file that only grows, and what it had when it was opened."""
+    """A list of lines that only grows, and the text that it had when it was opened.
+
+    A line is there completely or not at all, also after an error, a kill or a power cut.
+    """
 
     text: bytes
 
-    def append(self, line: bytes) -> None:
-        """Add a line, for good."""
+    def append(self, line: bytes, *, durable: bool = True) -> None:
+        """Add a line, which has no line break.
+
+        One that is not durable may be lost in a power cut, or in an object store when the
+        process is killed, unless a durable one has followed.
+        """
+        ...
+
+    def replace(self, text: bytes) -> None:
+        """Have these lines instead of all that there are; readers see the old or the new ones."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class GrowingFile(Protocol):
+    """A file of bytes that is written from its start to its end, over several exports if need be.
+
+    On a disk it survives a kill: what was written is there when it is opened again. In an
+    object store it lies on this machine until it is published.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where it can be read, or mapped into memory, on this machine."""
+        ...
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, data: bytes | bytearray | memoryview | pa.Buffer) -> None:
+        """Add all of the bytes, or none of them and raise."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Keep the first `size` bytes."""
+        ...
+
+    def publish(self) -> None:
+        """Let it be found in the folder under its name, as it is now."""
         ...
 
     def close(self) -> None: ...
 
 
 class Folder(Protocol):
-    """Files that appear whole or not at all."""
+    """Files that appear completely or not at all."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Make the folder and be the only export in it while the block runs."""
@@ -58,6 +100,10 @@ class Folder(Protocol):
 
     def log(self, name: str) -> Log: ...
 
+    def grow(self, name: str) -> GrowingFile:
+        """The file of this name to be written on where it ends, or a new one."""
+        ...
+
     def size(self, name: str) -> int | None:
         """The size of a file, None if there is none."""
         ...
@@ -77,7 +123,7 @@ class Folder(Protocol):
 
 @contextmanager
 def plain_errors(place: Path | str) -> Iterator[None]:
-    """Say what the operating system complains of in words of the export."""
+    """Raise what the operating system complains of as an `ExportError` that names the place."""
     try:
         yield
     except AiowandbError:

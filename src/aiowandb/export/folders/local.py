@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog
 from aiowandb.export.folders.base import STATE_DIR, plain_errors
 from aiowandb.export.folders.lock import locked
 from aiowandb.whole import sync_folder
@@ -57,6 +58,9 @@ class LocalFolder:
     def log(self, name: str) -> LocalLog:
         return LocalLog(self._root / name)
 
+    def grow(self, name: str) -> LocalGrowingFile:
+        return LocalGrowingFile(self._root / name)
+
     def size(self, name: str) -> int | None:
         try:
             return (self._root / name).stat().st_size
@@ -81,24 +85,3 @@ class LocalFolder:
         to.parent.mkdir(parents=True, exist_ok=True)
         path.replace(to)
         sync_folder(to.parent)
-
-
-class LocalLog:
-    """See `Log`. What was being written when the power went is cut off: a line is whole or not."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with plain_errors(path):
-            self._file = path.open("a+b", buffering=0)
-            self._file.seek(0)
-            text = self._file.read()
-            self.text = text[: text.rfind(b"\n") + 1]
-            self._file.truncate(len(self.text))
-
-    def append(self, line: bytes) -> None:
-        with plain_errors(self._path):
-            self._file.write(line + b"\n")
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from aiowandb.export.folders.appending import LocalGrowingFile
 from aiowandb.export.folders.base import STATE_DIR, plain_errors
 from aiowandb.export.folders.lease import leased
 
@@ -54,13 +55,17 @@ class RemoteFolder:
         return self._drafts / name.replace("/", "-")
 
     def put(self, draft: Path, name: str) -> None:
+        self.upload(draft, name)
+        draft.unlink()
+
+    def upload(self, draft: Path, name: str) -> None:
+        """Let a copy of the draft appear under the name."""
         with plain_errors(self.location(name)), draft.open("rb") as file:
             self._make_folder(name)
             # Not `with`: that would let half of it appear after an error.
             stream = self._fs.open_output_stream(self._path(name))
             shutil.copyfileobj(file, stream, _PIECE)
             stream.close()
-        draft.unlink()
 
     def write(self, name: str, content: bytes) -> None:
         """Let a file with this content appear."""
@@ -93,6 +98,9 @@ class RemoteFolder:
     def log(self, name: str) -> RemoteLog:
         return RemoteLog(self, name)
 
+    def grow(self, name: str) -> RemoteGrowingFile:
+        return RemoteGrowingFile(self, name)
+
     def size(self, name: str) -> int | None:
         with plain_errors(self.location(name)):
             found = self._fs.get_file_info(self._path(name))
@@ -122,16 +130,33 @@ class RemoteFolder:
 
 
 class RemoteLog:
-    """See `Log`. Objects cannot grow: each line costs an upload of the whole."""
+    """See `Log`. Objects cannot grow: each line costs an upload of all of them."""
 
     def __init__(self, folder: RemoteFolder, name: str) -> None:
         self._folder = folder
         self._name = name
         self.text = folder.read(name)
 
-    def append(self, line: bytes) -> None:
+    def append(self, line: bytes, *, durable: bool = True) -> None:
         self.text += line + b"\n"
+        if durable:
+            self._folder.write(self._name, self.text)
+
+    def replace(self, text: bytes) -> None:
+        self.text = text
         self._folder.write(self._name, self.text)
 
     def close(self) -> None:
         pass
+
+
+class RemoteGrowingFile(LocalGrowingFile):
+    """See `GrowingFile`."""
+
+    def __init__(self, folder: RemoteFolder, name: str) -> None:
+        super().__init__(folder.draft(name))
+        self._folder = folder
+        self._name = name
+
+    def publish(self) -> None:
+        self._folder.upload(self.path, self._name)

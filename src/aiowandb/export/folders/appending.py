@@ -1,0 +1,140 @@
+"""Files on a disk that only grow: what is added is there completely, or not at all.
+
+A disk that is nearly full takes a part of what it is given and says so only by a count. A
+write that did not go through is cut off again, so that the next one never continues it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from aiowandb.errors import ExportError
+from aiowandb.export.folders.base import plain_errors
+from aiowandb.export.folders.torn import complete_lines
+from aiowandb.whole import sync_folder
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+
+
+class AppendOnlyFile:
+    """A file that is opened at its end, unbuffered. Its folder is made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_torn = False
+        with plain_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, _FLAGS, 0o644)
+            self.size = os.fstat(self._descriptor).st_size
+
+    def append(self, data: bytes | bytearray | memoryview, *, sync: bool) -> None:
+        """Add all of it, on the disk with `sync`; after an error the file is as it was before."""
+        with plain_errors(self.path):
+            self._repair()
+            try:
+                self._write(data)
+                if sync:
+                    os.fsync(self._descriptor)
+            except BaseException:
+                self._is_torn = True
+                self._repair_if_possible()
+                raise
+        self.size += len(data)
+
+    def truncate(self, size: int) -> None:
+        """Keep the first `size` bytes."""
+        with plain_errors(self.path):
+            self._is_torn |= size < self.size
+            self.size = min(size, self.size)
+            self._repair()
+
+    def read(self) -> bytes:
+        """All that is there."""
+        with plain_errors(self.path):
+            return self.path.read_bytes()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._repair_if_possible()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+    def _repair(self) -> None:
+        if self._is_torn:
+            os.ftruncate(self._descriptor, self.size)
+            self._is_torn = False
+
+    def _repair_if_possible(self) -> None:
+        with suppress(OSError):  # tried again before the next write, which fails if this does
+            self._repair()
+
+
+class LocalLog:
+    """See `Log`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = AppendOnlyFile(path)
+        text = self._file.read()
+        # What was being written when the power went.
+        self._file.truncate(text.rfind(b"\n") + 1)
+        self.text = complete_lines(text, path)
+
+    def append(self, line: bytes, *, durable: bool = True) -> None:
+        self._file.append(line + b"\n", sync=durable)
+
+    def replace(self, text: bytes) -> None:
+        new = self._path.with_name(f"{self._path.name}.new")
+        with plain_errors(self._path):
+            new.unlink(missing_ok=True)  # of an export that was killed
+            replacement = AppendOnlyFile(new)
+            try:
+                replacement.append(text, sync=True)
+            except ExportError:
+                replacement.close()
+                new.unlink()
+                raise
+            replacement.close()
+            # Windows does not replace a file that is open.
+            self._file.close()
+            try:
+                new.replace(self._path)
+            finally:
+                self._file = AppendOnlyFile(self._path)
+            sync_folder(self._path.parent)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LocalGrowingFile:
+    """See `GrowingFile`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = AppendOnlyFile(path)
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    def write(self, data: bytes | bytearray | memoryview | pa.Buffer) -> None:
+        self._file.append(memoryview(data).cast("B"), sync=False)
+
+    def truncate(self, size: int) -> None:
+        self._file.truncate(size)
+
+    def publish(self) -> None:
+        """It lies in its place already."""
+
+    def close(self) -> None:
+        self._file.close()
