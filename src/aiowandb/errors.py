@@ -19,7 +19,8 @@
          ├─ ConflictError      what is to be written was changed at W&B meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
-         │   └─ TooLargeError  more bytes came than may
+         │   ├─ TooLargeError  more bytes came than may
+         │   └─ IncompleteHistoryError  fewer or more rows came than W&B counts
          └─ GraphQLError       the answer came with `errors`
 
 A `CommError` keeps the original exception in `exc`, what was asked in `operation` and
@@ -45,6 +46,7 @@ __all__ = [
     "DownloadError",
     "ExportError",
     "GraphQLError",
+    "IncompleteHistoryError",
     "InvalidPathError",
     "LinkError",
     "NotFoundError",
@@ -191,6 +193,10 @@ class ServerError(CommError):
 
 class TooLargeError(ServerError):
     """More bytes came, or were announced, than may. It was stopped there."""
+
+
+class IncompleteHistoryError(ServerError):
+    """Fewer or more rows of a run came than W&B counts."""
 
 
 class GraphQLError(CommError):

@@ -119,7 +119,7 @@ def undisturbed(
 def _make_small(patch: pytest.MonkeyPatch) -> None:
     """Several pages of runs, several parts, short waits, and a bomb that is soon too large."""
     patch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 3)
-    patch.setattr("aiowandb.export.update.PART_ROWS", 300)
+    patch.setattr("aiowandb.export.pipeline.PART_ROWS", 300)
     patch.setattr("aiowandb.net.session._MAX_ANSWER", 8_000_000)
     patch.setattr("aiowandb.net.transfer._MAX_UNPACKED", 8_000_000)
     patch.setattr(

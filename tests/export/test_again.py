@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
+from aiowandb.export import Format, Split
 
 from .conftest import Project, contents, history, places, steps
 
@@ -64,23 +68,126 @@ async def test_the_result_is_that_of_an_export_into_an_empty_folder(
     project.log("a", steps(0, 30), finish=False)
     project.log("b", steps(0, 10))
     project.log("c", steps(0, 10))
-    await runs.export(out)
+    await runs.export(out, on_deleted="drop")
     project.log("a", steps(30, 40))
     project.log("d", steps(0, 10, accuracy=0.5))
     project.delete("b")
-    await runs.export(out)
-    await runs.export(tmp_path / "fresh")
+    await runs.export(out, on_deleted="drop")
+    await runs.export(tmp_path / "fresh", on_deleted="drop")
     assert contents(out) == contents(tmp_path / "fresh")
 
 
-async def test_a_deleted_run_leaves(project: Project, runs: Runs, out: Path) -> None:
+@pytest.mark.parametrize("format", ["parquet", "csv", "delta"])
+@pytest.mark.parametrize("split", [None, "run"])
+async def test_a_run_that_was_deleted_at_wandb_stays_and_is_marked(
+    project: Project, runs: Runs, out: Path, format: Format, split: Split | None
+) -> None:
+    if format == "delta" and split:
+        pytest.skip("a Delta table is one table")
     project.log("stays", steps(0, 10))
     project.log("goes", steps(0, 10))
-    await runs.export(out)
+    project.configure("goes", {"lr": 0.5, "nested": {"a": [1]}})
+    await runs.export(out, format=format, split=split)
     project.delete("goes")
-    again = await runs.export(out)
+    for rows in (20, 25):
+        again = await runs.export(out, format=format, split=split)
+        assert (again.deleted, again.rows) == (("goes",), rows)
+        table = runs_in(out, format).set_index("run_id")
+        assert not table.loc["stays", "deleted"]
+        assert table.loc["goes", ["deleted", "config.lr"]].to_list() == [True, 0.5]
+        project.log("new", steps(0, 5))  # small parts are laid out again
+    project.log("goes", steps(0, 3))  # made once more under its name
+    again = await runs.export(out, format=format, split=split)
+    assert again.deleted == ()
+    assert not runs_in(out, format)["deleted"].any()
+
+
+def runs_in(folder: Path, format: Format) -> Any:
+    """The table of runs as pandas reads it."""
+    if format == "csv":
+        table = pd.read_csv(folder / "runs.csv")
+    elif format == "delta":
+        table = DeltaTable(folder / "runs").to_pandas()
+    else:
+        table = pd.read_parquet(folder / "runs.parquet")
+    return table
+
+
+async def test_deleted_runs_are_asked_about_once(project: Project, runs: Runs, out: Path) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 10))
+    await runs.export(out)
+    project.delete("a")
+    assert (await runs.export(out)).requests == 2  # the list, and whether it is deleted
+    assert (await runs.export(out)).requests == 1
+    assert len(places(out)) == 30
+
+
+async def test_a_run_that_is_not_selected_any_more_leaves(
+    api: AsyncApi, project: Project, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 10))
+    runs = api.runs(project.path, {"tags": {"$ne": "old"}}, order="+created_at")
+    await runs.export(out)
+    run = await api.run(f"{project.path}/a")
+    run.tags.append("old")
+    await run.update()
+    assert (await runs.export(out)).deleted == ()
+    assert places(out) == [("b", i) for i in range(10)]
+
+
+async def test_a_deleted_run_leaves_where_that_is_wanted(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("stays", steps(0, 10))
+    project.log("goes", steps(0, 10))
+    await runs.export(out, on_deleted="drop")
+    project.delete("goes")
+    again = await runs.export(out, on_deleted="drop")
     assert again.requests == 1
     assert places(out) == [("stays", i) for i in range(10)]
+
+
+REWOUND: list[dict[str, Any]] = [
+    {},
+    {"keys": ["loss"]},
+    {"format": "csv"},
+    {"layout": "long"},
+    {"split": "run"},
+    {"format": "jsonl", "exclude": ["_timestamp"]},
+    {"format": "delta"},
+]
+
+
+@pytest.mark.parametrize("options", REWOUND, ids=str)
+@pytest.mark.parametrize("end", [100, 130])
+@pytest.mark.parametrize("finish", [True, False])
+async def test_a_run_that_was_rewound_is_read_anew_in_every_layout(
+    project: Project,
+    runs: Runs,
+    out: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    end: int,
+    finish: bool,
+) -> None:
+    project.post("a", 0, steps(0, 100), finish=finish)
+    await runs.export(out, **options)
+    project.rewind("a", 50)
+    again = [{**row, "_timestamp": row["_timestamp"] + 1e6, "loss": 9.0} for row in steps(51, end)]
+    project.post("a", 51, again, finish=finish)
+    result = await runs.export(out, **options)
+    fresh = await runs.export(tmp_path / "fresh", **options)
+    assert result.rows == fresh.rows
+    if options.get("format") == "delta":
+        assert loss(out) == loss(tmp_path / "fresh")
+    else:
+        assert contents(out) == contents(tmp_path / "fresh")
+
+
+def loss(folder: Path) -> list[float]:
+    return list(DeltaTable(folder / "history").to_pandas()["loss"])
 
 
 async def test_a_run_that_was_rewound_is_read_anew(project: Project, runs: Runs, out: Path) -> None:

@@ -176,7 +176,7 @@ def test_interrupted_it_stops_within_a_second_and_says_how_to_go_on(
         assert whole - worked.user - worked.system < 2
         assert process.returncode == 130
     assert complaint == (
-        "aiowandb: interrupted: what is finished is kept, and the same command goes on from there\n"
+        "aiowandb: Interrupted. Finished runs are kept; run the same command to resume.\n"
     )
     assert command.run(out, "--run", "slow").returncode == 1  # another selection
     assert command.run(out).returncode == 3

@@ -11,9 +11,10 @@ import pytest
 from aiowandb import ExportError, TimeoutError
 from aiowandb.export.folders.base import plain_errors
 from aiowandb.export.folders.local import LocalFolder
-from aiowandb.export.journal import VERSION, Begun, Dropped, Journal, Source
+from aiowandb.export.journal import VERSION, Begun, Deleted, Journal, Source
 from aiowandb.export.options import ExportOptions
 
+DELETED = Deleted(("a", "b"))
 BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
 
 
@@ -72,28 +73,28 @@ def test_a_time_out_is_not_taken_for_a_full_disk() -> None:
 
 def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    for record in (BEGUN, Dropped("history", (1, 2))):
+    for record in (BEGUN, DELETED):
         journal.append(record)
     journal.close()
     again = opened(tmp_path)
-    assert again.records == [BEGUN, Dropped("history", (1, 2))]
+    assert again.records == [BEGUN, DELETED]
     again.close()
 
 
 @pytest.mark.parametrize("lost", range(1, 12))
 def test_a_torn_last_line_is_as_if_it_had_never_begun(tmp_path: Path, lost: int) -> None:
     journal = opened(tmp_path)
-    for record in (BEGUN, Dropped("history", (1, 2))):
+    for record in (BEGUN, DELETED):
         journal.append(record)
     journal.close()
     path = tmp_path / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-lost])
     again = opened(tmp_path)
     assert again.records == [BEGUN]
-    again.append(Dropped("history", (3,)))
+    again.append(Deleted(("c",)))
     again.close()
     last = opened(tmp_path)
-    assert last.records == [BEGUN, Dropped("history", (3,))]
+    assert last.records == [BEGUN, Deleted(("c",))]
     last.close()
 
 

@@ -154,7 +154,7 @@ async def test_split_gives_each_run_its_file(
 ) -> None:
     for name in "ab":
         project.log(name, steps(0, 3))
-    await runs.export(out, format=format, split="run")
+    await runs.export(out, format=format, split="run", on_deleted="drop")
     assert contents(out).keys() == {
         f"runs.{format}",
         f"history/a.{format}",
@@ -163,7 +163,7 @@ async def test_split_gives_each_run_its_file(
     project.log("c", steps(0, 3))
     project.delete("a")
     before = (out / f"history/b.{format}").stat().st_mtime_ns
-    await runs.export(out, format=format, split="run")
+    await runs.export(out, format=format, split="run", on_deleted="drop")
     assert (out / f"history/b.{format}").stat().st_mtime_ns == before
     assert contents(out).keys() == {
         f"runs.{format}",

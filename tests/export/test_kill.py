@@ -20,10 +20,10 @@ from .conftest import Project, contents, steps
 EXPORT = """
 import sys
 from aiowandb import Api
-from aiowandb.export import update
+from aiowandb.export import pipeline
 
 url, key, path, folder, format = sys.argv[1:]
-update.PART_ROWS = 300
+pipeline.PART_ROWS = 300
 with Api(key, base_url=url) as api:
     api.runs(path, order="+created_at").export(folder, format=format)
 """

@@ -7,22 +7,25 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiowandb.export.parts import Held, Listed, Part
 from aiowandb.export.plan import Plan, plan_parts
+from aiowandb.export.stored import Part, RunSnapshot, StoredRun
+from aiowandb.history.reading import RowMark
 
 FULL = 100
 
 
-def run(name: str, rows: int = 60) -> Listed:
-    return Listed(name, f"id of {name}", rows, rows - 1)
+def run(name: str, rows: int = 60) -> RunSnapshot:
+    return RunSnapshot(name, f"id of {name}", rows, rows - 1)
 
 
-def part(number: int, *runs: Listed, schema: int = 1, file: str | None = None) -> Part:
-    held = tuple(Held(run, run.weight, run.last_step) for run in runs)
-    return Part(number, file or f"part-{number:05}.parquet", schema, 1, held)
+def part(number: int, *runs: RunSnapshot, schema: int = 1, file: str | None = None) -> Part:
+    stored = tuple(
+        StoredRun(run, run.estimated_rows, run.lines, RowMark(run.last_step, "")) for run in runs
+    )
+    return Part(number, file or f"part-{number:05}.parquet", schema, 1, stored)
 
 
-def plan(runs: Sequence[Listed], parts: Sequence[Part], *, split: bool = False) -> Plan:
+def plan(runs: Sequence[RunSnapshot], parts: Sequence[Part], *, split: bool = False) -> Plan:
     number = max((part.number for part in parts), default=-1) + 1
     return plan_parts(runs, parts, schema=1, next_number=number, part_rows=FULL, split=split)
 
@@ -33,7 +36,7 @@ def layout(planned: Plan) -> list[tuple[str, str]]:
         (
             new.file.removesuffix(".parquet"),
             "".join(
-                work.listed.run.upper() if work.fetch else work.listed.run for work in new.works
+                task.snapshot.run.upper() if task.fetch else task.snapshot.run for task in new.tasks
             ),
         )
         for new in planned.new
@@ -43,7 +46,8 @@ def layout(planned: Plan) -> list[tuple[str, str]]:
 def carried_out(planned: Plan, parts: Sequence[Part]) -> list[Part]:
     kept = [part for part in parts if part.number not in planned.drops]
     return kept + [
-        part(new.number, *(work.listed for work in new.works), file=new.file) for new in planned.new
+        part(new.number, *(task.snapshot for task in new.tasks), file=new.file)
+        for new in planned.new
     ]
 
 
@@ -80,17 +84,17 @@ def test_only_parts_that_are_touched_are_written_again() -> None:
     planned = plan(grown, parts)
     assert layout(planned) == [("part-00001", "Cd")]
     assert planned.drops == {1}
-    assert [work.first_step for work in planned.fetched] == [59]
+    assert [task.start.step for task in planned.fetched] == [59]
 
 
 def test_a_run_that_shrank_is_read_from_its_start() -> None:
     planned = plan([run("a", 30)], [part(0, run("a"))])
-    assert [work.first_step for work in planned.fetched] == [0]
+    assert [task.start.step for task in planned.fetched] == [0]
 
 
 def test_a_run_that_was_made_anew_under_its_name_is_read_from_its_start() -> None:
-    made_anew = Listed("a", "another id", 70, 69)
-    assert [work.first_step for work in plan([made_anew], [part(0, run("a"))]).fetched] == [0]
+    made_anew = RunSnapshot("a", "another id", 70, 69)
+    assert [task.start.step for task in plan([made_anew], [part(0, run("a"))]).fetched] == [0]
 
 
 def test_parts_of_an_old_schema_are_cast_under_their_names() -> None:
@@ -130,9 +134,9 @@ def test_after_any_changes_each_run_lies_in_one_part_and_nothing_is_left_to_do(
     for listing in listings:
         runs = [run(name, rows) for name, rows in listing]
         parts = carried_out(plan(runs, parts), parts)
-        held = [held.listed for part in parts for held in part.runs]
-        assert sorted(held, key=str) == sorted(runs, key=str)
+        stored = [stored.snapshot for part in parts for stored in part.runs]
+        assert sorted(stored, key=str) == sorted(runs, key=str)
         assert len({part.file for part in parts}) == len(parts)
         assert not plan(runs, parts)
-        small = [part for part in parts if part.weight < FULL // 2]
+        small = [part for part in parts if part.estimated_rows < FULL // 2]
         assert len(small) <= 1

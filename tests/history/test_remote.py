@@ -59,7 +59,8 @@ class Shelf:
         settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
         async with Session(settings, transport=httpx.ASGITransport(self)) as session:
             rows = read_segment(session, "http://store.test/x", selection, is_large=is_large)
-            return pa.Table.from_batches([one.batch async for one in rows if one.batch])
+            batches = [batch async for one in rows for batch in await one.page.batches()]
+            return pa.Table.from_batches(batches)
 
 
 @pytest.fixture(scope="module")

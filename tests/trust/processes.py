@@ -23,9 +23,9 @@ with Store.open(sys.argv[1], crash_after=float("inf")) as store:
 _EXPORT = """
 import sys
 from aiowandb import Api
-from aiowandb.export import update
+from aiowandb.export import pipeline
 url, key, path, folder = sys.argv[1:]
-update.PART_ROWS = 300
+pipeline.PART_ROWS = 300
 with Api(key, base_url=url) as api:
     result = api.runs(path, order="+created_at").export(folder)
     assert not result.failed, result.failed

@@ -118,7 +118,7 @@ def test_any_parquet_file_is_rows_or_an_error(content: bytes) -> None:
         transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
         async with Session(Settings.load(api_key=KEY, environ={}), transport=transport) as session:
             async for rows in read_segment(session, "http://files.test/x", Selection()):
-                assert rows.read >= 0
+                assert rows.page.count >= 0
 
     with suppress(AiowandbError):
         anyio.run(read)

@@ -17,7 +17,8 @@ from aiowandb.api.run import Run
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
-from aiowandb.tasks import Items, gather
+from aiowandb.tasks import gather
+from aiowandb.threads import run_sync
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.graphql import Operation
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from aiowandb.export import ExportResult, Format, Layout, OnEvent, Sink, Split, What
+    from aiowandb.export import ExportResult, Format, Layout, OnDeleted, OnEvent, Sink, Split, What
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
@@ -82,15 +83,17 @@ class Runs(Listing[Run]):
 
         pandas, polars and duckdb read it directly.
         """
-        from aiowandb.export.table import runs_table, table_row
+        from aiowandb.export.runs_table import RunsTable
 
         query = msgspec.structs.replace(
             self._query,
             parts=frozenset(self._query.parts) & {"config", "summary"},
             per_page=max(self._query.per_page, _PER_LONG_PAGE),
         )
-        pages = self._session.ahead(self._records(query, fresh=True))
-        return runs_table([table_row(run) async for run in Items(pages)])
+        table = RunsTable()
+        async for page in self._session.ahead(self._records(query, fresh=True)):
+            await run_sync(table.add, page)
+        return await run_sync(table.table)
 
     async def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas DataFrame."""
@@ -140,6 +143,7 @@ class Runs(Listing[Run]):
         max_step: int | None = None,
         samples: int | None = None,
         safe_csv: bool = False,
+        on_deleted: OnDeleted = "keep",
         filesystem: Any = None,
         overwrite: bool = False,
         on_event: OnEvent | None = None,
@@ -154,7 +158,8 @@ class Runs(Listing[Run]):
         A file appears whole or not at all. Killed at any instant, the same call goes on
         where it was; made again, it asks only for runs and steps that are new. A folder
         in which something else was exported is refused, unless with `overwrite`. Runs that
-        fail are named in the result, the others are there.
+        fail are named in the result, the others are there. Runs that W&B has no more stay,
+        and `runs.<format>` says so in its column `deleted`, unless `on_deleted` is `"drop"`.
 
         `keys`, names or globs, chooses the rows that have one of them; `exclude` leaves
         columns out; `samples` takes a sample of each run instead of all. `layout="long"`
@@ -182,6 +187,7 @@ class Runs(Listing[Run]):
             max_step=max_step,
             samples=samples,
             safe_csv=safe_csv,
+            on_deleted=on_deleted,
         )
         entity, project = await self._defaults.project(self._path)
         source = Source(

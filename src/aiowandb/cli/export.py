@@ -59,6 +59,13 @@ _SOME_FAILED = 3
 @click.option(
     "--safe-csv", is_flag=True, help="Defuse cells of a CSV that a spreadsheet would run."
 )
+@click.option(
+    "--on-deleted",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What to do with runs in FOLDER that were deleted at W&B.",
+)
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
 @click.option("--json", "as_json", is_flag=True, help="Tell what happens in lines of JSON.")
 @click.option("--quiet", is_flag=True, help="Say nothing unless something fails.")
@@ -112,7 +119,7 @@ def export(
     except KeyboardInterrupt:
         if is_stream:
             raise
-        complain("interrupted: what is finished is kept, and the same command goes on from there")
+        complain("Interrupted. Finished runs are kept; run the same command to resume.")
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has enough. Nor may Python's own farewell to it complain.
@@ -127,6 +134,11 @@ def export(
     for clash in result.clashes if not (quiet or as_json) else ():
         complain(
             f"column {clash.column}: {clash.values:,} values of kinds that clash, kept as JSON"
+        )
+    if result.deleted and not quiet and not as_json:
+        complain(
+            f"{len(result.deleted):,} runs that were deleted at W&B are kept"
+            " (--on-deleted drop removes them)"
         )
     if not quiet:
         _wonder(result, run_ids, keys)

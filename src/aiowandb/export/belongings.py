@@ -12,9 +12,9 @@ from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.events import RunFailed, RunFinished, RunStarted
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import Fetched, Journal
-from aiowandb.export.parts import Listed
+from aiowandb.export.progress import Reporter
 from aiowandb.export.result import RunFailure
-from aiowandb.export.tally import Tally
+from aiowandb.export.stored import RunSnapshot
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.artifacts import download_artifact
 from aiowandb.files.folder import inside
@@ -35,10 +35,10 @@ _RUNS_AT_ONCE = 4
 async def fetch_belongings(
     session: Session,
     kind: Kind,
-    runs: Mapping[RunRef, Listed],
+    runs: Mapping[RunRef, RunSnapshot],
     folder: Folder,
     journal: Journal,
-    tally: Tally,
+    reporter: Reporter,
 ) -> list[RunFailure]:
     """Have the files or artifacts of the runs in the folder; give the runs that failed.
 
@@ -54,17 +54,17 @@ async def fetch_belongings(
     failed: list[RunFailure] = []
 
     async def fetch(ref: RunRef) -> None:
-        tally.tell(RunStarted(kind, ref.run))
+        reporter.emit(RunStarted(kind, ref.run))
         try:
             count = await _into(folder, kind, partial(bring, ref))
         except (CommError, DownloadError) as error:
             if isinstance(error, CommError) and await is_everybodys(session, error):
                 raise
             failed.append(RunFailure(ref.run, error))
-            tally.tell(RunFailed(kind, ref.run, str(error)))
+            reporter.emit(RunFailed(kind, ref.run, str(error)))
         else:
             await run_sync(journal.append, Fetched(kind, runs[ref]))
-            tally.tell(RunFinished(kind, ref.run, count))
+            reporter.emit(RunFinished(kind, ref.run, count))
 
     news = [ref for ref, listed in runs.items() if known.get(ref.run) != listed]
     await gather(news, fetch, _RUNS_AT_ONCE)

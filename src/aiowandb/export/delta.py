@@ -15,8 +15,8 @@ import msgspec
 import pyarrow as pa
 
 from aiowandb.errors import ExportError, UsageError
-from aiowandb.export.parts import Part
 from aiowandb.export.schema import RowSchema
+from aiowandb.export.stored import Part
 
 try:
     from deltalake import DeltaTable, Schema, write_deltalake
@@ -34,7 +34,17 @@ class Delta:
     def __init__(self, url: str) -> None:
         self._uri, self._options = _parsed(url)
 
-    def show(self, schema: RowSchema, parts: Sequence[Part]) -> None:
+    def sizes(self) -> dict[str, int]:
+        """The files of the table, and what it takes for their sizes."""
+        with self._plain_errors():
+            if not DeltaTable.is_deltatable(self._uri, self._options):
+                return {}
+            table = DeltaTable(self._uri, storage_options=self._options)
+            actions = pa.table(table.get_add_actions(flatten=True))
+            names = [path.rpartition("/")[2] for path in actions["path"].to_pylist()]
+            return dict(zip(names, actions["size_bytes"].to_pylist(), strict=True))
+
+    def publish(self, schema: RowSchema, parts: Sequence[Part]) -> None:
         """Have these parts in the table, and no others."""
         columns = Schema.from_arrow(_known_to_delta(schema.arrow))
         with self._plain_errors():

@@ -12,6 +12,7 @@ Format = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
 What = Literal["runs", "history", "system", "files", "artifacts"]
 Layout = Literal["wide", "long"]
 Split = Literal["run"]
+OnDeleted = Literal["keep", "drop"]
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +22,8 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     or globs, the rows that have one of them, without the columns of `exclude`; steps in
     `[min_step, max_step)`; or a sample of `samples` rows a run. `layout` is a column a key,
     or `long`: a row a value. `split="run"` gives each run a file of its own. `safe_csv`
-    defuses cells that a spreadsheet would run as formulas.
+    defuses cells that a spreadsheet would run as formulas. Runs that were exported and then
+    deleted at W&B are kept, unless `on_deleted` is `drop`.
     """
 
     format: Format = "parquet"
@@ -34,11 +36,13 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_step: int | None = None
     samples: int | None = None
     safe_csv: bool = False
+    on_deleted: OnDeleted = "keep"
 
     def __post_init__(self) -> None:
         _check("format", self.format, get_args(Format))
         _check("layout", self.layout, get_args(Layout))
         _check("split", self.split, (None, *get_args(Split)))
+        _check("on_deleted", self.on_deleted, get_args(OnDeleted))
         for table in self.what:
             _check("what", table, get_args(What))
         if not self.what:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aiowandb.export.folders.base import Folder
-from aiowandb.export.parts import Place
+from aiowandb.export.stored import RowRange
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;
 # and of very many columns no more rows than fit into memory.
@@ -99,13 +99,13 @@ class OldRows:
         # Neighbours in a new part often were neighbours in an old one.
         self._group = lru_cache(maxsize=2)(self._read_group)
 
-    def batches(self, name: str, place: Place) -> Iterator[pa.RecordBatch]:
+    def batches(self, name: str, place: RowRange) -> Iterator[pa.RecordBatch]:
         """The rows of one run, whose part is the file of this name."""
         if name not in self._files:
             parquet = self._opened.enter_context(opened_parquet(self._folder, name))
             self._files[name] = parquet
         metadata = self._files[name].metadata
-        first, last = place.offset, place.offset + place.held.rows
+        first, last = place.offset, place.offset + place.stored.rows
         start = 0
         for index in range(metadata.num_row_groups):
             end = start + metadata.row_group(index).num_rows

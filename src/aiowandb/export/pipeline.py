@@ -1,41 +1,52 @@
-"""The whole way of an export, from pages of runs to committed files.
+"""The way of an export, from pages of runs to committed files.
 
-pages of runs -> select -> a plan of parts -> scan what is not there yet, many runs at once
-              -> one schema -> parts, each committed when whole -> files of other formats
+pages of runs -> a listing -> a plan of parts -> what is not there yet is read, many runs at once
+              -> one schema -> parts, each committed when complete -> files of other formats
+
+The event loop reads; one thread writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
 from aiowandb.errors import UsageError
+from aiowandb.export.archive import Archive
+from aiowandb.export.arrivals import ARRIVALS_AHEAD, feed_rows
 from aiowandb.export.belongings import fetch_belongings
 from aiowandb.export.dataset import Dataset
-from aiowandb.export.events import OnEvent, RunsFound
+from aiowandb.export.events import OnEvent, RowsWanted, RunsFound
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.formats import sink_for
 from aiowandb.export.journal import Journal, Source
+from aiowandb.export.listing import SelectedRuns, select_runs
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.render import render, show
+from aiowandb.export.parquet import ParquetSink
+from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
+from aiowandb.export.progress import Reporter
+from aiowandb.export.render import render, write_file
 from aiowandb.export.result import Clash, ExportResult, RunFailure
-from aiowandb.export.select import SelectedRuns, select_runs
 from aiowandb.export.sinks import Sink
 from aiowandb.export.sources import RowSource, row_sources
+from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
-from aiowandb.export.tally import Tally
-from aiowandb.export.update import update_rows
 from aiowandb.export.workplace import folder_at, opened
+from aiowandb.export.writer import RowsWriter
 from aiowandb.net import Session
-from aiowandb.threads import held, run_sync
+from aiowandb.threads import Inbox, feed_thread, held, nothing, run_sync
 from aiowandb.wire.record import RunRecord
 
 if TYPE_CHECKING:
     from aiowandb.export.delta import Delta
 
 T = TypeVar("T")
+
+# A run that fails is tried again at the end of the export, then by the next export.
+_TRIES = 2
 
 
 async def export_runs(
@@ -50,36 +61,39 @@ async def export_runs(
     on_event: OnEvent | None = None,
 ) -> ExportResult:
     """Bring a folder up to date with the runs, or hand one table to a sink; `-` is stdout."""
-    tally = Tally(session, on_event)
-    async with tally.ticking():
+    reporter = Reporter(session, on_event)
+    deleted: Sequence[str] = ()
+    async with reporter.reporting():
         if isinstance(target, str | Path) and target != "-":
             folder = await run_sync(folder_at, target, filesystem)
             async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as begin:
-                runs = await _selected(pages, tally)
+                runs = await _selected(pages, reporter)
                 journal = await run_sync(begin)
-                tables = await _update(session, runs, folder, options, journal, tally)
+                export = _FolderExport(session, folder, options, journal, reporter)
+                tables, deleted = await export.update(runs, source)
         else:
             make_sink = sink_at(target, options)
-            runs = await _selected(pages, tally)
-            tables = [await _stream(session, runs, options, make_sink, tally)]
+            runs = await _selected(pages, reporter)
+            tables = [await _stream(session, runs, options, make_sink, reporter)]
     files = [file for table in tables for file in table.files]
     return ExportResult(
         runs=len(runs.histories),
         rows=sum(table.rows for table in tables),
-        requests=tally.traffic.requests,
-        downloads=tally.traffic.downloads,
-        received_bytes=tally.traffic.received_bytes,
+        requests=reporter.traffic.requests,
+        downloads=reporter.traffic.downloads,
+        received_bytes=reporter.traffic.received_bytes,
         written_bytes=sum(table.size for table in tables),
-        seconds=tally.seconds,
+        seconds=reporter.seconds,
         files=tuple(files),
         failed=tuple(failure for table in tables for failure in table.failed),
         clashes=tuple(clash for table in tables for clash in table.clashes),
+        deleted=tuple(deleted),
     )
 
 
-async def _selected(pages: AsyncIterator[Sequence[RunRecord]], tally: Tally) -> SelectedRuns:
+async def _selected(pages: AsyncIterator[Sequence[RunRecord]], reporter: Reporter) -> SelectedRuns:
     runs = await select_runs(pages)
-    tally.tell(RunsFound(len(runs.histories)))
+    reporter.emit(RunsFound(len(runs.histories)))
     return runs
 
 
@@ -98,78 +112,164 @@ async def _stream(
     runs: SelectedRuns,
     options: ExportOptions,
     make_sink: MakeSink,
-    tally: Tally,
+    reporter: Reporter,
 ) -> _Table:
     if "runs" in options.what:
         await stream_table(runs.table, make_sink)
-        return _Table(clashes=runs.clashes)
+        return _Table(clashes=runs.table.clashes())
     (rows,) = row_sources(session, runs, options)
-    failed, clashes = await stream_rows(rows, make_sink, tally)
-    return _Table(rows=tally.rows, failed=failed, clashes=clashes)
+    failed, clashes = await stream_rows(rows, make_sink, reporter)
+    return _Table(rows=reporter.rows, failed=failed, clashes=clashes)
 
 
-async def _update(
-    session: Session,
-    runs: SelectedRuns,
-    folder: Folder,
+class _FolderExport:
+    """An export into a folder that is ours alone."""
+
+    def __init__(
+        self,
+        session: Session,
+        folder: Folder,
+        options: ExportOptions,
+        journal: Journal,
+        reporter: Reporter,
+    ) -> None:
+        self._session = session
+        self._folder = folder
+        self._options = options
+        self._journal = journal
+        self._reporter = reporter
+        self._archive = Archive(folder, journal, options)
+
+    async def update(
+        self, runs: SelectedRuns, source: Source
+    ) -> tuple[list[_Table], Sequence[str]]:
+        """Have all that is wanted of the runs; give the tables, and runs that W&B has no more."""
+        listed = {ref.run for ref in runs.histories}
+        deleted = await self._archive.deleted_runs(self._session, source, listed)
+        tables = []
+        if "runs" in self._options.what:
+            tables.append(await feed_thread(partial(self._write_runs, runs, deleted), nothing, 1))
+        tables += [
+            await self._update_rows(rows, deleted)
+            for rows in row_sources(self._session, runs, self._options)
+        ]
+        for kind in ("files", "artifacts"):
+            if kind in self._options.what:
+                failed = await fetch_belongings(
+                    self._session,
+                    kind,
+                    runs.heartbeats,
+                    self._folder,
+                    self._journal,
+                    self._reporter,
+                )
+                tables.append(_Table([self._folder.location(kind)], failed=failed))
+        return tables, deleted
+
+    def _write_runs(
+        self, runs: SelectedRuns, deleted: Sequence[str], inbox: Inbox[Never]
+    ) -> _Table:
+        folder, options, table = self._folder, self._options, runs.table
+        table.add_deleted(deleted, self._archive.table())
+        clashes = table.clashes()
+        if options.format == "delta":
+            self._delta("runs").write(table.table())
+        if options.format != "parquet":
+            batches = inbox.checked(table.batches())
+            write_file(batches, table.schema, ParquetSink, folder, self._archive.table_file)
+        if options.format == "delta":
+            return _Table([folder.location("runs")], clashes=clashes)
+        name = f"runs.{options.format}"
+        batches = inbox.checked(table.batches())
+        write_file(batches, table.schema, sink_for(options), folder, name)
+        return _Table([folder.location(name)], folder.size(name) or 0, clashes=clashes)
+
+    async def _update_rows(self, source: RowSource, deleted: Sequence[str]) -> _Table:
+        dataset = await run_sync(self._dataset, source)
+        failed = await _read_missing(source, dataset, self._options, deleted, self._reporter)
+        return await feed_thread(partial(self._render, dataset, failed), nothing, 1)
+
+    async def _fetch_files(self, kind: Literal["files", "artifacts"], runs: SelectedRuns) -> _Table:
+        failed = await fetch_belongings(
+            self._session, kind, runs.heartbeats, self._folder, self._journal, self._reporter
+        )
+        return _Table([self._folder.location(kind)], failed=failed)
+
+    def _render(
+        self, dataset: Dataset, failed: Sequence[RunFailure], inbox: Inbox[Never]
+    ) -> _Table:
+        files = render(dataset, self._options, inbox)
+        return _Table(
+            [self._folder.location(file) for file in files],
+            sum(files.values()),
+            sum(part.rows for part in dataset.parts),
+            failed,
+            dataset.clashes(),
+        )
+
+    def _dataset(self, source: RowSource) -> Dataset:
+        is_published = self._options.format in ("parquet", "delta")
+        home = source.name if is_published else f"{STATE_DIR}/{source.name}"
+        table = self._delta(source.name) if self._options.format == "delta" else None
+        dataset = Dataset(source.name, home, source.schema, self._folder, self._journal, table)
+        dataset.widen(dataset.schema.widened(source.keys))
+        return dataset
+
+    def _delta(self, name: str) -> Delta:
+        from aiowandb.export.delta import Delta
+
+        url = self._folder.url(name)
+        if url is None:
+            raise UsageError(
+                "Delta Lake opens its tables itself: name the folder by a path or a URL."
+            )
+        return Delta(url)
+
+
+async def _read_missing(
+    source: RowSource,
+    dataset: Dataset,
     options: ExportOptions,
-    journal: Journal,
-    tally: Tally,
-) -> list[_Table]:
-    tables = [await _write_runs(runs, folder, options)] if "runs" in options.what else []
-    tables += [
-        await _update_rows(rows, folder, options, journal, tally)
-        for rows in row_sources(session, runs, options)
-    ]
-    for kind in ("files", "artifacts"):
-        if kind in options.what:
-            failed = await fetch_belongings(session, kind, runs.alive, folder, journal, tally)
-            tables.append(_Table([folder.location(kind)], failed=failed))
-    return tables
+    deleted: Collection[str],
+    reporter: Reporter,
+) -> list[RunFailure]:
+    """Have the rows of all runs in the dataset, but of those that fail again and again."""
+    refs = {ref.run: ref for ref in source.runs}
+    failures: dict[str, list[RunFailure]] = {}
+    while plan := await run_sync(_plan, source, dataset, options, deleted, failures):
+        starts = {refs[task.snapshot.run]: task.start for task in plan.fetched}
+        reporter.emit(RowsWanted(source.name, len(starts), plan.expected_rows))
+        writer = RowsWriter(dataset, plan, reporter)
+        async with source.read(starts) as runs:
+            feed = partial(feed_rows, runs, reporter)
+            for failure in await feed_thread(writer.write, feed, ARRIVALS_AHEAD):
+                failures.setdefault(failure.run, []).append(failure)
+    return [found[-1] for found in failures.values() if len(found) == _TRIES]
 
 
-async def _write_runs(runs: SelectedRuns, folder: Folder, options: ExportOptions) -> _Table:
-    table = runs.table
-    if options.format == "delta":
-        await run_sync(_delta(folder, "runs").write, table)
-        return _Table([folder.location("runs")], clashes=runs.clashes)
-    name = f"runs.{options.format}"
-    await render(iter(table.to_batches()), table.schema, sink_for(options), folder, name)
-    size = await run_sync(folder.size, name)
-    return _Table([folder.location(name)], size or 0, clashes=runs.clashes)
-
-
-async def _update_rows(
-    source: RowSource, folder: Folder, options: ExportOptions, journal: Journal, tally: Tally
-) -> _Table:
-    dataset = await run_sync(_dataset, source, folder, options, journal)
-    failed = await update_rows(source, dataset, options, tally)
-    files = await show(dataset, options)
-    return _Table(
-        [folder.location(file) for file in files],
-        sum(files.values()),
-        sum(part.rows for part in dataset.parts),
-        failed,
-        await run_sync(dataset.clashes),
+def _plan(
+    source: RowSource,
+    dataset: Dataset,
+    options: ExportOptions,
+    deleted: Collection[str],
+    failures: Mapping[str, Sequence[RunFailure]],
+) -> Plan:
+    where = locate_runs(dataset.parts)
+    given_up = {run for run, found in failures.items() if len(found) == _TRIES}
+    wanted = [run for run in source.runs.values() if run.run not in given_up]
+    # What there is of other runs stays.
+    wanted += [where[run].stored.snapshot for run in (*given_up, *deleted) if run in where]
+    return plan_parts(
+        wanted,
+        dataset.parts,
+        schema=dataset.schema_number,
+        next_number=dataset.next_number,
+        part_rows=PART_ROWS,
+        split=options.split == "run",
+        follows=source.follows,
+        name_part=dataset.unique_name if options.format == "delta" else None,
+        staged=dataset.staged_runs,
     )
-
-
-def _dataset(
-    source: RowSource, folder: Folder, options: ExportOptions, journal: Journal
-) -> Dataset:
-    is_shown = options.format in ("parquet", "delta")
-    home = source.name if is_shown else f"{STATE_DIR}/{source.name}"
-    on_shown = _delta(folder, source.name).show if options.format == "delta" else None
-    return Dataset(source.name, home, source.schema, folder, journal, on_shown)
-
-
-def _delta(folder: Folder, name: str) -> Delta:
-    from aiowandb.export.delta import Delta
-
-    url = folder.url(name)
-    if url is None:
-        raise UsageError("Delta Lake opens its tables itself: name the folder by a path or a URL.")
-    return Delta(url)
 
 
 @asynccontextmanager

@@ -6,34 +6,40 @@ The rules, by which a killed export that goes on gives the same bytes as one lef
 - A part all of whose runs are as they were stays, or is cast to new columns under its name.
 - The runs of any other part, those of a small one, and new runs are laid out again.
 
-Rows that lie in a part already are copied from there, only the others are asked for.
+Rows that are here already, in a part or staged for one, are copied; only the others are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import count
 from urllib.parse import quote
 
 import msgspec
 
-from aiowandb.export.parts import Listed, Part, Place, places
+from aiowandb.export.stored import Part, RowRange, RunSnapshot, StagedRun, locate_runs
+from aiowandb.history.reading import Start
 
-# Some seconds of work, which is what a kill can cost, and a file size that readers like.
+# A file size that readers like.
 PART_ROWS = 1_000_000
+# File systems have names of 255 bytes; some room is for an ending, and for a name while under way.
+_LONGEST_NAME = 200
+
+Kept = RowRange | StagedRun
 
 
-class Work(msgspec.Struct, frozen=True):
+class RunTask(msgspec.Struct, frozen=True):
     """One run's share of a new part: the rows that we have of it, and whether to ask for more."""
 
-    listed: Listed
-    kept: Place | None
-    fetch: bool
+    snapshot: RunSnapshot
+    kept: Kept | None = None
+    fetch: bool = False
 
     @property
-    def first_step(self) -> int:
-        """Where to ask from: the last row that we have, to see that it is still the same."""
-        return self.kept.held.last_step if self.kept else 0
+    def start(self) -> Start:
+        """Where to read from."""
+        return (self.kept and self.kept.stored.end) or Start()
 
 
 class NewPart(msgspec.Struct, frozen=True):
@@ -41,7 +47,7 @@ class NewPart(msgspec.Struct, frozen=True):
 
     number: int
     file: str
-    works: tuple[Work, ...]
+    tasks: tuple[RunTask, ...]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -54,20 +60,20 @@ class Plan(msgspec.Struct, frozen=True):
         return bool(self.new or self.drops)
 
     @property
-    def fetched(self) -> list[Work]:
-        return [work for part in self.new for work in part.works if work.fetch]
+    def fetched(self) -> list[RunTask]:
+        return [task for part in self.new for task in part.tasks if task.fetch]
 
     @property
-    def rows_to_come(self) -> int:
-        """About how many rows that are not here yet."""
+    def expected_rows(self) -> int:
+        """About how many rows are not here yet."""
         return sum(
-            max(0, work.listed.weight - (work.kept.held.rows if work.kept else 0))
-            for work in self.fetched
+            max(0, task.snapshot.estimated_rows - (task.kept.stored.rows if task.kept else 0))
+            for task in self.fetched
         )
 
 
 def plan_parts(
-    runs: Sequence[Listed],
+    runs: Sequence[RunSnapshot],
     parts: Sequence[Part],
     *,
     schema: int,
@@ -75,21 +81,22 @@ def plan_parts(
     part_rows: int,
     split: bool = False,
     follows: bool = True,
-    unique: bool = False,
+    name_part: Callable[[int], str] | None = None,
+    staged: Mapping[str, StagedRun] | None = None,
 ) -> Plan:
     """What is to be done to the parts; an empty plan if they are as they should be.
 
     With `split`, each run is a part of its own. Unless with `follows`, a run that has
-    gone on is asked for as a whole. With `unique`, no file name is used again.
+    gone on is asked for as a whole. With `name_part`, no file name is used again.
     """
     part_rows = 1 if split else part_rows
     selected = {run.run: run for run in runs}
-    where = places(parts)
+    where, staged = locate_runs(parts), staged or {}
     loose = {part.number for part in parts if not _is_current(part, selected, where)}
     if loose or not parts or not where.keys() >= selected.keys():
-        loose |= {part.number for part in parts if part.weight < part_rows // 2}
+        loose |= {part.number for part in parts if part.estimated_rows < part_rows // 2}
     staying = [part for part in parts if part.number not in loose]
-    settled = {held.listed.run for part in staying for held in part.runs}
+    settled = {stored.snapshot.run for part in staying for stored in part.runs}
     groups = list(_lay_out((run for run in runs if run.run not in settled), part_rows))
     if not groups and not staying:
         groups.append([])  # no rows at all are a file too
@@ -98,8 +105,8 @@ def plan_parts(
     new = [
         NewPart(
             number := next(numbers),
-            _numbered(number) if unique else part.file,
-            tuple(_copy(where[held.listed.run]) for held in part.runs),
+            name_part(number) if name_part else part.file,
+            tuple(RunTask(stored.snapshot, where[stored.snapshot.run]) for stored in part.runs),
         )
         for part in outdated
     ]
@@ -107,28 +114,39 @@ def plan_parts(
     for group in groups:
         number = next(numbers)
         if split and group:
-            file = _run_file(group[0])
+            file = _run_file(group[0].run)
         else:
-            file = _numbered(number) if unique else _next_file(taken)
+            file = name_part(number) if name_part else _next_file(taken)
         taken.add(file)
-        works = tuple(_work(run, where.get(run.run), follows) for run in group)
-        new.append(NewPart(number, file, works))
+        tasks = tuple(
+            _task(run, (staged.get(run.run), where.get(run.run)), follows) for run in group
+        )
+        new.append(NewPart(number, file, tasks))
     return Plan(tuple(new), frozenset(loose) | {part.number for part in outdated})
 
 
-def _is_current(part: Part, selected: dict[str, Listed], where: dict[str, Place]) -> bool:
+def part_name(number: int, token: str = "") -> str:
+    """The file of a part by its number, and a token where others may have had that name."""
+    return f"part-{number:05}{token and f'-{token}'}.parquet"
+
+
+def _is_current(
+    part: Part, selected: Mapping[str, RunSnapshot], where: Mapping[str, RowRange]
+) -> bool:
     return all(
-        selected.get(held.listed.run) == held.listed and where[held.listed.run].part is part
-        for held in part.runs
+        (run := selected.get(stored.snapshot.run)) is not None
+        and run.equals(stored.snapshot)
+        and where[run.run].part is part
+        for stored in part.runs
     )
 
 
-def _lay_out(runs: Iterable[Listed], part_rows: int) -> Iterator[list[Listed]]:
-    group: list[Listed] = []
+def _lay_out(runs: Iterable[RunSnapshot], part_rows: int) -> Iterator[list[RunSnapshot]]:
+    group: list[RunSnapshot] = []
     rows = 0
     for run in runs:
         group.append(run)
-        rows += max(run.weight, 1)
+        rows += max(run.estimated_rows, 1)
         if rows >= part_rows:
             yield group
             group, rows = [], 0
@@ -136,27 +154,27 @@ def _lay_out(runs: Iterable[Listed], part_rows: int) -> Iterator[list[Listed]]:
         yield group
 
 
-def _work(run: Listed, place: Place | None, follows: bool) -> Work:
-    if place and place.held.listed == run:
-        return _copy(place)
-    if place and follows and place.held.rows and run.continues(place.held.listed):
-        return Work(run, place, fetch=True)
-    return Work(run, None, fetch=not run.is_empty)
-
-
-def _copy(place: Place) -> Work:
-    return Work(place.held.listed, place, fetch=False)
+def _task(run: RunSnapshot, places: Iterable[Kept | None], follows: bool) -> RunTask:
+    """The run's task, by the first place that has its rows, or else its earlier ones."""
+    found = [kept for kept in places if kept]
+    for kept in found:
+        if run.equals(kept.stored.snapshot):
+            return RunTask(run, kept)
+    for kept in found:
+        if follows and kept.stored.end and run.may_extend(kept.stored.snapshot):
+            return RunTask(run, kept, fetch=True)
+    return RunTask(run, fetch=not run.is_empty)
 
 
 def _next_file(taken: Collection[str]) -> str:
-    return next(file for i in count() if (file := _numbered(i)) not in taken)
+    return next(file for i in count() if (file := part_name(i)) not in taken)
 
 
-def _numbered(number: int) -> str:
-    return f"part-{number:05}.parquet"
-
-
-def _run_file(run: Listed) -> str:
+def _run_file(run: str) -> str:
     # Readers of datasets skip names that begin with a dot or an underscore.
-    name = quote(run.run, safe="-_.")
-    return f"%{ord(name[0]):02X}{name[1:]}.parquet" if name[0] in "._" else f"{name}.parquet"
+    name = quote(run, safe="-_.")
+    if name[0] in "._":
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}~{sha256(run.encode()).hexdigest()[:16]}"
+    return f"{name}.parquet"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
+from typing import Never
 
 import pyarrow as pa
 
@@ -12,39 +13,38 @@ from aiowandb.export.dataset import Dataset
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.formats import sink_for
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parts import Part
 from aiowandb.export.sinks import OpenSink, SinkFile
-from aiowandb.threads import held, run_sync
+from aiowandb.export.stored import Part
+from aiowandb.threads import Inbox
 
 
-async def render(
-    batches: Iterator[pa.RecordBatch],
+def write_file(
+    batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
     open_sink: OpenSink,
     folder: Folder,
     name: str,
 ) -> None:
-    """Write the batches into a file of the folder, which appears when it is whole."""
-    make = partial(SinkFile, folder.draft(name), open_sink, schema)
-    async with held(make, SinkFile.discard) as file:
-        while (batch := await run_sync(next, batches, None)) is not None:
-            await run_sync(file.write, batch)
-        await run_sync(file.close)
-        await run_sync(folder.put, file.path, name)
+    """Write the batches into a file of the folder, which appears when it is complete."""
+    with closing(SinkFile(folder.draft(name), open_sink, schema)) as file:
+        for batch in batches:
+            file.write(batch)
+        file.finish()
+        folder.put(file.path, name)
 
 
-async def show(dataset: Dataset, options: ExportOptions) -> dict[str, int]:
+def render(dataset: Dataset, options: ExportOptions, inbox: Inbox[Never]) -> dict[str, int]:
     """Have the rows in the format that is wanted; give the files by name, and their sizes."""
     if options.format in ("parquet", "delta"):
         return {dataset.place(part): part.size for part in dataset.parts}
     files = _rendered_files(dataset, options)
     for name, parts in files.items():
-        if not await run_sync(dataset.is_rendered, name, parts):
-            batches = dataset.batches(parts)
+        if not dataset.is_rendered(name, parts):
+            batches = inbox.checked(dataset.batches(parts))
             schema = dataset.schema.arrow
-            await render(batches, schema, sink_for(options), dataset.folder, name)
-            await run_sync(dataset.note_rendered, name, parts)
-    await run_sync(dataset.forget_rendered, files)
+            write_file(batches, schema, sink_for(options), dataset.folder, name)
+            dataset.note_rendered(name, parts)
+    dataset.forget_rendered(files)
     return {name: dataset.rendered_size(name) for name in files}
 
 

@@ -24,7 +24,10 @@ class Clash(msgspec.Struct, frozen=True):
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is now, and what it cost. `requests` are those that W&B's limits count."""
+    """What there is now, and what it cost. `requests` are those that W&B's limits count.
+
+    `deleted` are runs that are kept although W&B has them no more.
+    """
 
     runs: int
     rows: int
@@ -36,3 +39,4 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[Path | str, ...]
     failed: tuple[RunFailure, ...] = ()
     clashes: tuple[Clash, ...] = ()
+    deleted: tuple[str, ...] = ()

@@ -39,17 +39,17 @@ class SinkFile:
         with plain_errors(self.path):
             self._sink.write(batch)
 
-    def close(self) -> None:
-        """Finish the file."""
+    def finish(self) -> None:
+        """Complete the file."""
         with plain_errors(self.path):
             try:
                 self._sink.close()
             finally:
                 self._file.close()
 
-    def discard(self) -> None:
-        """Leave nothing of it, finished or not."""
+    def close(self) -> None:
+        """Leave nothing of it that was not moved elsewhere."""
         if not self._file.closed:
             with suppress(ExportError):
-                self.close()
+                self.finish()
         self.path.unlink(missing_ok=True)

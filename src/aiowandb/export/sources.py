@@ -9,39 +9,43 @@ from functools import partial
 import msgspec
 
 from aiowandb.errors import NotFoundError
+from aiowandb.export.listing import SelectedRuns
 from aiowandb.export.long import LongSchema
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parts import Listed
 from aiowandb.export.schema import RowSchema, SystemSchema
-from aiowandb.export.select import SelectedRuns
+from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.kinds import Kind
-from aiowandb.history.lanes import Lane
 from aiowandb.history.many import scan_each, scan_runs
 from aiowandb.history.pages import JsonPage, Page
+from aiowandb.history.reader import RunBatches
+from aiowandb.history.reading import Start
 from aiowandb.history.selection import Selection
 from aiowandb.history.system import scan_system
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import sampled_rows
 
-Lanes = AbstractAsyncContextManager[AsyncIterator[Lane]]
-# Lanes of these runs in their order, each from its step on.
-OpenLanes = Callable[[Mapping[RunRef, int]], Lanes]
+# Reads these runs in their order, each from its start on.
+Runs = AbstractAsyncContextManager[AsyncIterator[RunBatches]]
+Read = Callable[[Mapping[RunRef, Start]], Runs]
 
 
 class RowSource(msgspec.Struct, frozen=True):
     """Rows of one kind: of which runs, with which keys as far as W&B says, and how they are read.
 
-    With `follows`, a run that has gone on is read from its last row that is known, else anew.
+    `unknown_keys` are of types that we do not know, so that only their values can tell their
+    kinds. With `follows`, a run that has gone on is read from its last row that is known, else
+    anew.
     """
 
     name: str
-    runs: Mapping[RunRef, Listed]
+    runs: Mapping[RunRef, RunSnapshot]
     schema: RowSchema
     keys: Collection[tuple[str, Kind]]
+    unknown_keys: Collection[str]
     follows: bool
-    open_lanes: OpenLanes
+    read: Read
 
 
 def row_sources(session: Session, runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
@@ -62,29 +66,31 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
         min_step=options.min_step or 0,
         max_step=options.max_step,
     )
-    wanted = selection.columns({name for name, _ in runs.keys}) or ()
+    names = {name for name, _ in runs.keys} | runs.unknown_keys
+    wanted = set(selection.columns(names) or ())
 
-    def open_lanes(first_steps: Mapping[RunRef, int]) -> Lanes:
+    def read(starts: Mapping[RunRef, Start]) -> Runs:
         if options.samples is None:
-            return scan_runs(session, first_steps, selection, first_steps)
+            return scan_runs(session, starts, selection, starts)
         sample = partial(_sample, session, selection, RowDecoder(), options.samples)
-        return scan_each(session, first_steps, sample)
+        return scan_each(session, starts, sample)
 
     return RowSource(
         "history",
         runs.histories,
         LongSchema() if options.layout == "long" else RowSchema(),
         [(name, kind) for name, kind in runs.keys if name in wanted],
+        runs.unknown_keys & wanted,
         follows=options.samples is None,
-        open_lanes=open_lanes,
+        read=read,
     )
 
 
 def _system(session: Session, runs: SelectedRuns) -> RowSource:
-    def open_lanes(first_steps: Mapping[RunRef, int]) -> Lanes:
-        return scan_each(session, first_steps, lambda ref: scan_system(session, ref, Selection()))
+    def read(starts: Mapping[RunRef, Start]) -> Runs:
+        return scan_each(session, starts, lambda ref: scan_system(session, ref, Selection()))
 
-    return RowSource("system", runs.alive, SystemSchema(), (), follows=False, open_lanes=open_lanes)
+    return RowSource("system", runs.heartbeats, SystemSchema(), (), (), follows=False, read=read)
 
 
 async def _sample(

@@ -5,21 +5,27 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Never
 
 import pyarrow as pa
 
 from aiowandb.errors import CommError, UsageError
+from aiowandb.export.arrivals import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
 from aiowandb.export.events import RowsWanted, RunFailed, RunFinished, RunStarted
 from aiowandb.export.formats import ArrowSink, sink_for
 from aiowandb.export.options import ExportOptions
+from aiowandb.export.progress import Reporter
 from aiowandb.export.result import Clash, RunFailure
+from aiowandb.export.runs_table import RunsTable
+from aiowandb.export.schema import RowSchema
 from aiowandb.export.sinks import Sink
 from aiowandb.export.sources import RowSource
-from aiowandb.export.tally import Tally
-from aiowandb.threads import held, run_sync
+from aiowandb.history.kinds import Kind
+from aiowandb.history.reading import Start
+from aiowandb.threads import Inbox, feed_thread, nothing
 
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
@@ -48,45 +54,67 @@ def _to_stdout(options: ExportOptions) -> MakeSink:
     return lambda schema: open_sink(pa.PythonFile(sys.stdout.buffer, "w"), schema)
 
 
-async def stream_table(table: pa.Table, make_sink: MakeSink) -> None:
+async def stream_table(table: RunsTable, make_sink: MakeSink) -> None:
     """Hand the table to the sink."""
-    async with _opened(make_sink, table.schema) as sink:
-        for batch in table.to_batches():
-            await run_sync(sink.write, batch)
+
+    def write(inbox: Inbox[Never]) -> None:
+        with closing(make_sink(table.schema)) as sink:
+            for batch in inbox.checked(table.batches()):
+                sink.write(batch)
+
+    await feed_thread(write, nothing, 1)
 
 
 async def stream_rows(
-    source: RowSource, make_sink: MakeSink, tally: Tally
+    source: RowSource, make_sink: MakeSink, reporter: Reporter
 ) -> tuple[list[RunFailure], list[Clash]]:
     """Hand the rows to the sink, run by run; give the runs that failed, and what clashed."""
-    schema = source.schema.widened(source.keys)
-    listed = {ref: run for ref, run in source.runs.items() if not run.is_empty}
-    tally.tell(RowsWanted(source.name, len(listed), sum(run.weight for run in listed.values())))
-    failed: list[RunFailure] = []
-    clashing = Counter[str]()
-    async with (
-        _opened(make_sink, schema.arrow) as sink,
-        source.open_lanes(dict.fromkeys(listed, 0)) as lanes,
-    ):
-        async for lane in lanes:
-            run, before = lane.ref.run, tally.rows
-            tally.tell(RunStarted(source.name, run))
-            try:
-                async with lane:
-                    async for batch in lane:
-                        schema, fitted = await run_sync(schema.fit_or_widen, run, batch)
-                        await run_sync(sink.write, fitted)
-                        tally.rows += fitted.num_rows
-                        for name in schema.clashes:
-                            clashing[name] += fitted.num_rows - fitted.column(name).null_count
-            except CommError as error:
-                # What the sink has of it cannot be taken back, so that it is not tried again.
-                failed.append(RunFailure(run, error))
-                tally.tell(RunFailed(source.name, run, str(error)))
-            else:
-                tally.tell(RunFinished(source.name, run, tally.rows - before))
-    return failed, [Clash(name, clashing[name]) for name in sorted(clashing)]
+    unknown = [(name, Kind.JSON) for name in source.unknown_keys]
+    schema = source.schema.widened([*source.keys, *unknown])
+    runs = {ref: run for ref, run in source.runs.items() if not run.is_empty}
+    expected = sum(run.estimated_rows for run in runs.values())
+    reporter.emit(RowsWanted(source.name, len(runs), expected))
+    writer = _StreamWriter(source, schema, make_sink, reporter)
+    async with source.read(dict.fromkeys(runs, Start())) as incoming:
+        await feed_thread(writer.write, partial(feed_rows, incoming, reporter), ARRIVALS_AHEAD)
+    return writer.failed, writer.clashes
 
 
-def _opened(make_sink: MakeSink, schema: pa.Schema) -> AbstractAsyncContextManager[Sink]:
-    return held(lambda: make_sink(schema), lambda sink: sink.close())
+class _StreamWriter:
+    """Hands rows to a sink. What it has of a run that fails cannot be taken back."""
+
+    def __init__(
+        self, source: RowSource, schema: RowSchema, make_sink: MakeSink, reporter: Reporter
+    ) -> None:
+        self.failed: list[RunFailure] = []
+        self._name = source.name
+        self._schema = schema
+        self._make_sink = make_sink
+        self._reporter = reporter
+        self._clashing = Counter[str]()
+
+    @property
+    def clashes(self) -> list[Clash]:
+        return [Clash(name, self._clashing[name]) for name in sorted(self._clashing)]
+
+    def write(self, inbox: Inbox[Arrival]) -> None:
+        with closing(self._make_sink(self._schema.arrow)) as sink:
+            for run in incoming_runs(inbox):
+                before = self._reporter.rows
+                self._reporter.emit(RunStarted(self._name, run.ref.run))
+                try:
+                    for batch in run:
+                        self._write_batch(sink, run.ref.run, batch)
+                except CommError as error:
+                    self.failed.append(RunFailure(run.ref.run, error))
+                    self._reporter.emit(RunFailed(self._name, run.ref.run, str(error)))
+                else:
+                    rows = self._reporter.rows - before
+                    self._reporter.emit(RunFinished(self._name, run.ref.run, rows))
+
+    def _write_batch(self, sink: Sink, run: str, batch: pa.RecordBatch) -> None:
+        self._schema, fitted = self._schema.fit_or_widen(run, batch)
+        sink.write(fitted)
+        self._reporter.rows += fitted.num_rows
+        for name in self._schema.clashes:
+            self._clashing[name] += fitted.num_rows - fitted.column(name).null_count

@@ -29,7 +29,7 @@ from aiowandb.history.kinds import Kind
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
 
-STEP = "_step"
+STEP, TIME = "_step", "_timestamp"
 _INT64 = range(-(2**63), 2**63)
 _NONE = type(None)
 _LOOK = 3

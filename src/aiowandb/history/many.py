@@ -21,8 +21,9 @@ import pyarrow as pa
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from aiowandb.errors import CommError, RunsFailedError
-from aiowandb.history.lanes import Lane, Reader, open_each
 from aiowandb.history.pages import Page
+from aiowandb.history.reader import HistoryReader, RunBatches, open_each
+from aiowandb.history.reading import Start
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -38,25 +39,25 @@ async def scan_runs(
     session: Session,
     refs: AsyncIterable[RunRef] | Iterable[RunRef],
     selection: Selection,
-    first_steps: Mapping[RunRef, int] | None = None,
-) -> AsyncIterator[AsyncIterator[Lane]]:
-    """Read ahead in the given runs, lane by lane in their order.
+    starts: Mapping[RunRef, Start] | None = None,
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    """Read ahead in the given runs; give the batches of one after another, in their order.
 
-    Of a run in `first_steps` only rows from that step on are read. A run that fails by
-    itself raises its error in its own lane. Leaving the block stops whatever is under way.
+    Runs in `starts` are read from there on. A run that fails by itself raises its error among
+    its own batches. Leaving the block stops whatever is under way.
     """
-    reader = Reader(session, selection, first_steps or {})
-    async with _lanes(partial(reader.open_lanes, refs)) as lanes:
-        yield lanes
+    reader = HistoryReader(session, selection, starts or {})
+    async with _read_ahead(partial(reader.open_runs, refs)) as runs:
+        yield runs
 
 
 @asynccontextmanager
 async def scan_each(
     session: Session, refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
-) -> AsyncIterator[AsyncIterator[Lane]]:
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
     """The same for what W&B hands out a run at a time: `pages` reads one."""
-    async with _lanes(partial(open_each, session, refs, pages)) as lanes:
-        yield lanes
+    async with _read_ahead(partial(open_each, session, refs, pages)) as runs:
+        yield runs
 
 
 async def scan_batches(
@@ -71,8 +72,8 @@ async def scan_batches(
     Runs that failed by themselves are told of at the end, when the others are through.
     """
     failed: dict[RunRef, CommError] = {}
-    async with scan_runs(session, refs, selection) as lanes:
-        merged = _one_by_one(lanes, failed) if ordered else _interleaved(lanes, failed)
+    async with scan_runs(session, refs, selection) as runs:
+        merged = _one_by_one(runs, failed) if ordered else _interleaved(runs, failed)
         async with aclosing(merged) as batches:
             async for batch in batches:
                 yield batch
@@ -81,48 +82,48 @@ async def scan_batches(
 
 
 async def _one_by_one(
-    lanes: AsyncIterator[Lane], failed: dict[RunRef, CommError]
+    runs: AsyncIterator[RunBatches], failed: dict[RunRef, CommError]
 ) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
-    async for lane in lanes:
-        async with aclosing(_batches_of(lane, failed)) as batches:
+    async for run in runs:
+        async with aclosing(_batches_of(run, failed)) as batches:
             async for batch in batches:
                 yield batch
 
 
 async def _batches_of(
-    lane: Lane, failed: dict[RunRef, CommError]
+    run: RunBatches, failed: dict[RunRef, CommError]
 ) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
-    async with lane:
+    async with run:
         try:
-            async for batch in lane:
-                yield lane.ref, batch
+            async for batch in run:
+                yield run.ref, batch
         except CommError as error:
-            failed[lane.ref] = error
-    yield lane.ref, None
+            failed[run.ref] = error
+    yield run.ref, None
 
 
 async def _interleaved(
-    lanes: AsyncIterator[Lane], failed: dict[RunRef, CommError]
+    runs: AsyncIterator[RunBatches], failed: dict[RunRef, CommError]
 ) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
     send, merged = anyio.create_memory_object_stream[tuple[RunRef, pa.RecordBatch | None]]()
-    open_lanes = anyio.Semaphore(_RUNS_AHEAD)
+    places = anyio.Semaphore(_RUNS_AHEAD)
 
     async def forward(
-        lane: Lane, own: MemoryObjectSendStream[tuple[RunRef, pa.RecordBatch | None]]
+        run: RunBatches, own: MemoryObjectSendStream[tuple[RunRef, pa.RecordBatch | None]]
     ) -> None:
         with own:
-            async with aclosing(_batches_of(lane, failed)) as batches:
+            async with aclosing(_batches_of(run, failed)) as batches:
                 async for batch in batches:
                     await own.send(batch)
-        open_lanes.release()
+        places.release()
 
     async def forward_all() -> None:
         with send:
-            await open_lanes.acquire()
-            async for lane in lanes:
+            await places.acquire()
+            async for run in runs:
                 # Cloned here: when the task begins, all may be over and `send` be closed.
-                tasks.start_soon(forward, lane, send.clone())
-                await open_lanes.acquire()
+                tasks.start_soon(forward, run, send.clone())
+                await places.acquire()
 
     with merged:
         async with task_group() as tasks:
@@ -132,23 +133,23 @@ async def _interleaved(
 
 
 @asynccontextmanager
-async def _lanes(
-    open_all: Callable[[MemoryObjectSendStream[Lane]], Coroutine[Any, Any, None]],
-) -> AsyncIterator[AsyncIterator[Lane]]:
-    send, lanes = anyio.create_memory_object_stream[Lane](_RUNS_AHEAD)
-    with lanes:
+async def _read_ahead(
+    open_all: Callable[[MemoryObjectSendStream[RunBatches]], Coroutine[Any, Any, None]],
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    send, runs = anyio.create_memory_object_stream[RunBatches](_RUNS_AHEAD)
+    with runs:
         try:
             async with task_group() as tasks:
                 tasks.start_soon(open_all, send)
-                yield lanes
+                yield runs
                 tasks.cancel_scope.cancel()
         finally:
-            _close_untaken(lanes)
+            _close_untaken(runs)
 
 
-def _close_untaken(lanes: MemoryObjectReceiveStream[Lane]) -> None:
+def _close_untaken(runs: MemoryObjectReceiveStream[RunBatches]) -> None:
     while True:
         try:
-            lanes.receive_nowait().close()
+            runs.receive_nowait().close()
         except (anyio.WouldBlock, anyio.EndOfStream):
             return

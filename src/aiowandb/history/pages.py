@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.reading import Ends
 from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
@@ -21,7 +22,12 @@ class Page(Protocol):
     """Some rows of one run, in step order, as they were selected.
 
     As rows they are made some at a time: whoever takes the first waits for no others.
+    `count` is how many there were before some were selected; `ends` marks the first and the
+    last of them, once the batches have been made.
     """
+
+    count: int
+    ends: Ends
 
     def rows(self) -> Iterator[list[dict[str, Any]]]: ...
 
@@ -34,6 +40,8 @@ class JsonPage:
     def __init__(
         self, pieces: Sequence[Sequence[str]], selection: Selection, decoder: RowDecoder
     ) -> None:
+        self.count = sum(map(len, pieces))
+        self.ends = Ends()
         self._pieces = pieces
         self._selection = selection
         self._decoder = decoder
@@ -48,7 +56,8 @@ class JsonPage:
 
     def _decode(self) -> list[pa.RecordBatch]:
         # Piece by piece: what is made of one on the way to columns fits into the CPU's cache.
-        decoded = map(self._decoder.batch, self._pieces)
+        decoded = [self._decoder.batch(piece) for piece in self._pieces]
+        self.ends = Ends.of(decoded, self._selection)
         wanted = [batch for one in decoded if (batch := self._selection.of_batch(one)) is not None]
         if len(wanted) > 1 and all(batch.schema.equals(wanted[0].schema) for batch in wanted):
             return [pa.concat_batches(wanted)]
@@ -56,12 +65,18 @@ class JsonPage:
 
 
 class ParquetPage:
-    """Rows that came as columns, nested keys already dotted."""
+    """Rows that came as columns, nested keys already dotted; without a batch none is selected."""
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    def __init__(
+        self, batch: pa.RecordBatch | None, count: int | None = None, ends: Ends | None = None
+    ) -> None:
+        self.count = count if count is not None else 0 if batch is None else batch.num_rows
+        self.ends = ends or Ends()
         self._batch = batch
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
+        if self._batch is None:
+            return
         names = self._batch.schema.names
         for start in range(0, self._batch.num_rows, _ROWS_AT_ONCE):
             some = self._batch.slice(start, _ROWS_AT_ONCE)
@@ -72,7 +87,7 @@ class ParquetPage:
             ]
 
     async def batches(self) -> list[pa.RecordBatch]:
-        return [self._batch]
+        return [] if self._batch is None else [self._batch]
 
 
 def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:

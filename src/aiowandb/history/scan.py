@@ -7,11 +7,12 @@ from contextlib import aclosing
 
 import msgspec
 
-from aiowandb.errors import LinkError
+from aiowandb.errors import IncompleteHistoryError, LinkError
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, Texts, read_windows
-from aiowandb.history.pages import JsonPage, Page, ParquetPage
+from aiowandb.history.pages import JsonPage, Page
 from aiowandb.history.plan import HistoryPlan, plan_history
+from aiowandb.history.reading import Start
 from aiowandb.history.segments import SegmentRows, read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.history.windows import cut
@@ -32,7 +33,7 @@ async def scan_run(session: Session, ref: RunRef, selection: Selection) -> Async
 
 
 class Scan:
-    """One run being read: every row of the selection once, in step order."""
+    """One run being read from a start: every row of the selection once, in step order."""
 
     def __init__(
         self,
@@ -41,23 +42,43 @@ class Scan:
         selection: Selection,
         decoder: RowDecoder | None = None,
         size: BatchSize | None = None,
+        start: Start | None = None,
     ) -> None:
+        start = start or Start()
         self._session = session
         self._plan = plan
-        self._selection = selection
+        self._is_counted = not selection.min_step and selection.max_step is None
+        self._selection = from_step(selection, start.step)
         self._decoder = decoder or RowDecoder()
         self._size = size or BatchSize(4, 20)
-        self._next_step = selection.min_step
-        self._rows_read = 0
+        self._next_step = self._selection.min_step
+        self._rows_read = start.rows_before
 
     async def pages(self, first: FirstAnswer | None = None) -> AsyncGenerator[Page]:
-        """The pages. `first` may bring the answer to the first live window."""
-        async with aclosing(self._all_file_pages()) as pages:
-            async for page in pages:
-                yield page
-        async with aclosing(self._live_pages(first)) as pages:
-            async for page in pages:
-                yield page
+        """The pages. `first` may bring the answer to the first live window.
+
+        Rows that are missing or doubled are an error behind the last page.
+        """
+        for part in (self._all_file_pages(), self._live_pages(first)):
+            async with aclosing(part) as pages:
+                async for page in pages:
+                    self._rows_read += page.count
+                    yield page
+        if self._is_counted:
+            await self._check_count()
+
+    async def _check_count(self) -> None:
+        """Raise an error unless there were as many rows as W&B counts, or counts by now."""
+        before, read = self._plan.rows, self._rows_read
+        if before is None or before == read:
+            return
+        now = (await plan_history(self._session, self._plan.ref)).rows
+        # A live run may have grown, or have been rewound, while it was read.
+        if now is None or not min(before, now) <= read <= max(before, now):
+            raise IncompleteHistoryError(
+                f"W&B counts {before:,} rows of run {self._plan.ref}, and returned {read:,}.",
+                operation="HistoryPages",
+            )
 
     async def _all_file_pages(self) -> AsyncGenerator[Page]:
         """The pages of the files. Their links may expire, or W&B may export the run anew."""
@@ -78,9 +99,7 @@ class Scan:
         for url in self._plan.segments:
             async with aclosing(self._segment(url)) as segment:
                 async for rows in segment:
-                    self._rows_read += rows.read
-                    if rows.batch is not None:
-                        yield ParquetPage(rows.batch)
+                    yield rows.page
                     self._next_step = max(self._next_step, rows.last_step + 1)
 
     def _segment(self, url: str) -> AsyncGenerator[SegmentRows]:
@@ -121,6 +140,11 @@ class Scan:
             self._next_step,
             None if rows is None else max(1, rows - self._rows_read),
         )
+
+
+def from_step(selection: Selection, step: int) -> Selection:
+    """The selection without the rows before the step."""
+    return msgspec.structs.replace(selection, min_step=max(selection.min_step, step))
 
 
 def live_windows(

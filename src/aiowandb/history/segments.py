@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.errors import ServerError
-from aiowandb.history.columns import STEP, json_text
+from aiowandb.history.columns import STEP, TIME, json_text
 from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.pages import ParquetPage
+from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session, Spool
@@ -27,11 +29,10 @@ _NO_STEPS = "its rows have no steps"
 
 
 class SegmentRows(NamedTuple):
-    """Some rows of a file: those that are selected, the last step of all, and how many all are."""
+    """Some rows of a file as a page, and the last step of all rows that it was made of."""
 
-    batch: pa.RecordBatch | None
+    page: ParquetPage
     last_step: int
-    read: int
 
 
 async def read_segment(
@@ -43,24 +44,33 @@ async def read_segment(
     segments = _in_waves(remote, selection) if remote else _downloaded(session, url, selection)
     async with aclosing(segments):
         async for segment in segments:
+            if isinstance(segment, SegmentRows):
+                yield segment
+                continue
             while (rows := await anyio.to_thread.run_sync(segment.read)) is not None:
                 yield rows
                 if segment.is_read:
                     break
 
 
-async def _downloaded(session: Session, url: str, selection: Selection) -> AsyncGenerator[_Segment]:
+async def _downloaded(
+    session: Session, url: str, selection: Selection
+) -> AsyncGenerator[_Segment | SegmentRows]:
     with Spool(_IN_MEMORY) as file:
         await session.download(url, file)
         yield _Segment(partial(_opened, file), selection)
 
 
-async def _in_waves(remote: RemoteFile, selection: Selection) -> AsyncGenerator[_Segment]:
-    columns = selection.columns(list(_leaves(remote.metadata.schema.to_arrow_schema())))
-    if columns is None:
-        return
+async def _in_waves(
+    remote: RemoteFile, selection: Selection
+) -> AsyncGenerator[_Segment | SegmentRows]:
+    leaves = list(_leaves(remote.metadata.schema.to_arrow_schema()))
+    columns = _columns(selection, leaves)
     with _readable():
         wanted = list(_row_groups(remote.metadata, selection))
+        if rows := _unwanted_rows(remote.metadata, wanted, selection, leaves):
+            yield rows
+            return
     for groups in remote.waves(wanted):
         parts = await remote.parts(groups, columns)
         file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
@@ -95,20 +105,21 @@ class _Segment:
             if batch is None:
                 return None
             self._rows_left -= batch.num_rows
-            batch = _with_whole_steps(batch)
+            batch = _steps_as_int64(batch)
             last_step = pc.max(batch.column(STEP)).as_py()
-            if last_step is None:
+            if last_step is None or batch.column(STEP).null_count:
                 raise ValueError(_NO_STEPS)
-            return SegmentRows(self._selection.of_batch(_flat(batch)), last_step, batch.num_rows)
+            batch = _flat(self._selection.within_steps(batch))
+            ends = Ends.of([batch], self._selection)
+            wanted = self._selection.of_batch(batch)
+            return SegmentRows(ParquetPage(wanted, batch.num_rows, ends), last_step)
 
     def _open(self) -> Iterator[pa.RecordBatch]:
         parquet = self._opened()
         names = parquet.schema_arrow.names
         if len(set(names)) < len(names):
             raise ValueError("two of its columns have the same name")
-        columns = self._selection.columns(list(_leaves(parquet.schema_arrow)))
-        if columns is None:
-            return iter(())  # no row of the file has what is asked for
+        columns = _columns(self._selection, list(_leaves(parquet.schema_arrow)))
         groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
         # Many files are read side by side: threads for one would only get in the way.
@@ -133,6 +144,20 @@ def _opened(file: Spool) -> pq.ParquetFile:
     return pq.ParquetFile(content, buffer_size=_PIECE, pre_buffer=False)
 
 
+def _unwanted_rows(
+    metadata: pq.FileMetaData, groups: Iterable[int], selection: Selection, names: list[str]
+) -> SegmentRows | None:
+    """What is known of rows none of which has what is asked for, without reading one of them."""
+    if selection.columns(names) is not None:
+        return None
+    place = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}[STEP]
+    steps = [metadata.row_group(group).column(place).statistics for group in groups]
+    if not all(step is not None and step.has_min_max for step in steps):
+        return None
+    count = sum(metadata.row_group(group).num_rows for group in groups)
+    return SegmentRows(ParquetPage(None, count), max((int(step.max) for step in steps), default=-1))
+
+
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
     """The row groups that may have a selected step."""
     places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
@@ -148,6 +173,12 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
         yield group
 
 
+def _columns(selection: Selection, names: list[str]) -> list[str]:
+    """What is read of a file: what is selected, and what rows are counted and marked by."""
+    wanted = selection.columns(names) or ()
+    return list(dict.fromkeys((*wanted, *(name for name in (STEP, TIME) if name in names))))
+
+
 def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
     for field in fields:
         if _is_plain_object(field.type):
@@ -156,7 +187,7 @@ def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
 
 
-def _with_whole_steps(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _steps_as_int64(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with steps as we count them, or an error of Arrow's if they are none."""
     place = batch.schema.get_field_index(STEP)
     steps = batch.column(place)

@@ -70,7 +70,23 @@ class Selection(msgspec.Struct, frozen=True):
                 found.append({name: row[name] for name in columns if name in row})
         return found
 
+    def within_steps(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch whose steps are wanted, whatever else is."""
+        mask = self._step_mask(batch)
+        return batch.filter(reduce(pc.and_, mask)) if mask else batch
+
     def _mask(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        mask = self._step_mask(batch)
+        groups = [
+            reduce(pc.or_, [batch.column(name).is_valid() for name in group])
+            for group in self._groups(batch.schema.names) or ()
+            if group
+        ]
+        if groups:
+            mask += [reduce(pc.or_, groups)] if self.any_key else groups
+        return mask
+
+    def _step_mask(self, batch: pa.RecordBatch) -> list[pa.Array]:
         mask = []
         if batch.num_rows and STEP in batch.schema.names:
             step = batch.column(STEP)
@@ -80,13 +96,6 @@ class Selection(msgspec.Struct, frozen=True):
             last = ends["max"]
             if self.max_step is not None and last is not None and last >= self.max_step:
                 mask.append(pc.less(step, self.max_step))
-        groups = [
-            reduce(pc.or_, [batch.column(name).is_valid() for name in group])
-            for group in self._groups(batch.schema.names) or ()
-            if group
-        ]
-        if groups:
-            mask += [reduce(pc.or_, groups)] if self.any_key else groups
         return mask
 
     def _groups(self, names: Collection[str]) -> list[list[str]] | None:

@@ -12,6 +12,7 @@ from aiowandb.errors import NotFoundError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import decode_rows
 from aiowandb.history.pages import Page
+from aiowandb.history.reading import Ends
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -26,6 +27,8 @@ class SystemPage:
     """Some system metrics as they came."""
 
     def __init__(self, texts: Sequence[str], selection: Selection) -> None:
+        self.count = len(texts)
+        self.ends = Ends()  # they have no steps
         self._rows = decode_rows(texts)
         self._selection = selection
 

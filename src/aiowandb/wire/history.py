@@ -109,8 +109,8 @@ def alias(index: int) -> str:
 def history_plans(refs: Sequence[RunRef]) -> Operation[PlansData]:
     """Ask in one request where the histories of many runs of a project lie."""
     each = [(f"${alias(i)}: String!", "...PlanFields") for i in range(len(refs))]
-    document = _many("HistoryPlans", each) + _PLAN_FIELDS
-    return Operation("HistoryPlans", document, _of_many(refs), PlansData)
+    document = many_runs("HistoryPlans", each) + _PLAN_FIELDS
+    return Operation("HistoryPlans", document, variables_of(refs), PlansData)
 
 
 def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias]:
@@ -122,10 +122,10 @@ def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias]:
         )
         for i in range(len(windows))
     ]
-    variables = _of_many([window.ref for window in windows])
+    variables = variables_of([window.ref for window in windows])
     for i, window in enumerate(windows):
         variables |= {f"a{i}": window.first, f"b{i}": window.end, f"n{i}": window.samples}
-    return Operation("HistoryPages", _many("HistoryPages", each), variables, RowTextsByAlias)
+    return Operation("HistoryPages", many_runs("HistoryPages", each), variables, RowTextsByAlias)
 
 
 def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledData]:
@@ -144,7 +144,7 @@ def sampled_rows(ref: RunRef, samples: int, *, system: bool = False) -> Operatio
     return Operation(name, document, _of(ref) | {"samples": samples}, RowTextsData)
 
 
-def _many(name: str, each: Sequence[tuple[str, str]]) -> str:
+def many_runs(name: str, each: Sequence[tuple[str, str]]) -> str:
     """A document that asks many runs of one project, each for what it declares and selects."""
     declared = ", ".join(declared for declared, _ in each)
     asked = " ".join(
@@ -156,7 +156,7 @@ def _many(name: str, each: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _of_many(refs: Sequence[RunRef]) -> dict[str, Any]:
+def variables_of(refs: Sequence[RunRef]) -> dict[str, Any]:
     where = {"entity": refs[0].entity, "project": refs[0].project}
     return where | {alias(i): ref.run for i, ref in enumerate(refs)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import orjson
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
+from aiowandb.wire.history import alias, many_runs, variables_of
 from aiowandb.wire.record import ALL_PARTS, FIELDS_OF_PARTS, Part, RunRecord
 
 
@@ -130,3 +131,18 @@ def get_run(ref: RunRef) -> Operation[RunData]:
 
 def _filters_text(filters: Mapping[str, Any]) -> str:
     return orjson.dumps(filters).decode()
+
+
+class StorageId(msgspec.Struct):
+    id: str
+
+
+class StorageIds(msgspec.Struct):
+    # One member a run, by the alias that the document gave it.
+    project: dict[str, StorageId | None] | None
+
+
+def storage_ids(refs: Sequence[RunRef]) -> Operation[StorageIds]:
+    """Ask in one request which of many runs of a project there are."""
+    document = many_runs("StorageIds", [(f"${alias(i)}: String!", "id") for i in range(len(refs))])
+    return Operation("StorageIds", document, variables_of(refs), StorageIds)

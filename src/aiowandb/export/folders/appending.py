@@ -119,6 +119,8 @@ class LocalLog:
 class LocalGrowingFile:
     """See `GrowingFile`."""
 
+    is_in_place = True
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = AppendOnlyFile(path)

@@ -50,6 +50,9 @@ class GrowingFile(Protocol):
     object store it lies on this machine until it is published.
     """
 
+    # Whether what is written needs no publishing.
+    is_in_place: bool
+
     @property
     def path(self) -> Path:
         """Where it can be read, or mapped into memory, on this machine."""

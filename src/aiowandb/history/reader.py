@@ -1,4 +1,4 @@
-"""Lanes: each run's batches in a stream of its own, filled by a task as its reader takes them."""
+"""Many runs read side by side: each run's batches in a stream, filled by a task of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import msgspec
 import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -24,7 +23,8 @@ from aiowandb.history.bundles import Bundle, bundles
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
-from aiowandb.history.scan import Scan, live_windows
+from aiowandb.history.reading import Reading, Start
+from aiowandb.history.scan import Scan, from_step, live_windows
 from aiowandb.history.selection import Selection
 from aiowandb.net import FATAL, BatchSize, Session, is_everybodys
 from aiowandb.paths import RunRef
@@ -35,13 +35,14 @@ _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
 
 
-class Lane:
-    """The batches of one run. Whoever takes a lane closes it."""
+class RunBatches:
+    """The batches of one run, to be closed. Behind the last one, `reading` says what was read."""
 
     def __init__(
-        self, ref: RunRef, batches: MemoryObjectReceiveStream[pa.RecordBatch | CommError]
+        self, ref: RunRef, batches: MemoryObjectReceiveStream[pa.RecordBatch | Reading | CommError]
     ) -> None:
         self.ref = ref
+        self.reading = Reading()
         self._batches = batches
 
     def __aiter__(self) -> Self:
@@ -51,6 +52,9 @@ class Lane:
         found = await self._batches.__anext__()
         if isinstance(found, CommError):
             raise found
+        if isinstance(found, Reading):
+            self.reading = found
+            raise StopAsyncIteration
         return found
 
     def close(self) -> None:
@@ -68,27 +72,28 @@ class Lane:
         self.close()
 
 
-class Reader:
-    """Opens the lanes of a scan: plans many runs at once, then reads each in a task."""
+class HistoryReader:
+    """Plans many runs at once, then reads each in a task, from its start on."""
 
     def __init__(
-        self, session: Session, selection: Selection, first_steps: Mapping[RunRef, int]
+        self, session: Session, selection: Selection, starts: Mapping[RunRef, Start]
     ) -> None:
         self._session = session
         self._selection = selection
-        self._first_steps = first_steps
+        self._starts = starts
         self._decoder = RowDecoder()
         self._plan_size = BatchSize(50, 200)
         self._page_size = BatchSize(50, 100)
         self._large = anyio.Semaphore(_LARGE_RUNS_AHEAD)
 
-    async def open_lanes(
+    async def open_runs(
         self,
         refs: AsyncIterable[RunRef] | Iterable[RunRef],
-        lanes: MemoryObjectSendStream[Lane],
+        opened: MemoryObjectSendStream[RunBatches],
     ) -> None:
+        """Send the batches of each run, in the order of the runs."""
         groups = _of_one_project(refs, self._plan_size)
-        async with lanes, aclosing(groups), task_group() as tasks:
+        async with opened, aclosing(groups), task_group() as tasks:
             async for some in groups:
                 plans = await plan_histories(self._session, some, self._plan_size)
                 planned = zip(some, plans, map(self._only_window, plans), strict=True)
@@ -101,19 +106,18 @@ class Reader:
                             # its turn first.
                             await self._large.acquire()
                         pages = self._pages(plan, bundle, is_large=is_large)
-                        await _open_lane(ref, pages, lanes, tasks)
+                        await _open_run(ref, pages, opened, tasks)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
         """The one window that the run's live rows fit in, if they do."""
         if isinstance(plan, CommError):
             return None
-        selection = self._selection_of(plan.ref)
+        selection = from_step(self._selection, self._start(plan.ref).step)
         windows = live_windows(plan, selection, selection.min_step, plan.rows)
         return windows[0] if len(windows) == 1 else None
 
-    def _selection_of(self, ref: RunRef) -> Selection:
-        first_step = max(self._selection.min_step, self._first_steps.get(ref, 0))
-        return msgspec.structs.replace(self._selection, min_step=first_step)
+    def _start(self, ref: RunRef) -> Start:
+        return self._starts.get(ref, Start())
 
     async def _pages(
         self, plan: HistoryPlan | CommError, bundle: Bundle, *, is_large: bool
@@ -121,8 +125,14 @@ class Reader:
         try:
             if isinstance(plan, CommError):
                 raise plan
-            selection = self._selection_of(plan.ref)
-            scan = Scan(self._session, plan, selection, self._decoder, self._page_size)
+            scan = Scan(
+                self._session,
+                plan,
+                self._selection,
+                self._decoder,
+                self._page_size,
+                self._start(plan.ref),
+            )
             async with aclosing(scan.pages(await bundle.answer(plan.ref))) as pages:
                 async for page in pages:
                     yield page
@@ -135,25 +145,27 @@ async def open_each(
     session: Session,
     refs: Iterable[RunRef],
     pages: Callable[[RunRef], AsyncGenerator[Page]],
-    lanes: MemoryObjectSendStream[Lane],
+    opened: MemoryObjectSendStream[RunBatches],
 ) -> None:
-    """Open lanes that each read their run by themselves."""
-    async with lanes, task_group() as tasks:
+    """The same for runs that each are read by themselves."""
+    async with opened, task_group() as tasks:
         for ref in refs:
-            await _open_lane(ref, pages(ref), lanes, tasks, session)
+            await _open_run(ref, pages(ref), opened, tasks, session)
 
 
-async def _open_lane(
+async def _open_run(
     ref: RunRef,
     pages: AsyncGenerator[Page],
-    lanes: MemoryObjectSendStream[Lane],
+    opened: MemoryObjectSendStream[RunBatches],
     tasks: TaskGroup,
     session: Session | None = None,
 ) -> None:
-    send, batches = anyio.create_memory_object_stream[pa.RecordBatch | CommError](_BATCHES_AHEAD)
+    send, batches = anyio.create_memory_object_stream[pa.RecordBatch | Reading | CommError](
+        _BATCHES_AHEAD
+    )
     tasks.start_soon(_fill, pages, send, session)
     try:
-        await lanes.send(Lane(ref, batches))
+        await opened.send(RunBatches(ref, batches))
     except BaseException:
         batches.close()
         raise
@@ -161,14 +173,15 @@ async def _open_lane(
 
 async def _fill(
     pages: AsyncGenerator[Page],
-    batches: MemoryObjectSendStream[pa.RecordBatch | CommError],
+    batches: MemoryObjectSendStream[pa.RecordBatch | Reading | CommError],
     session: Session | None,
 ) -> None:
-    """Send the batches, or what fails for the run alone, unless the lane is left early.
+    """Send the batches, or what fails for the run alone, unless nobody takes them any more.
 
     With a session, W&B is asked whether it is the run that fails. Runs that were planned
     together have been asked about that.
     """
+    reading = Reading()
     async with batches:
         with suppress(anyio.BrokenResourceError):
             try:
@@ -176,6 +189,8 @@ async def _fill(
                     async for page in pages:
                         for batch in await page.batches():
                             await batches.send(batch)
+                        reading.add(page.count, page.ends)
+                await batches.send(reading)
             except FATAL:
                 raise
             except CommError as error:

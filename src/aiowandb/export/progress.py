@@ -1,9 +1,10 @@
-"""What an export has done so far, counted, and told to whoever listens."""
+"""What an export has done so far, counted, and reported to whoever listens."""
 
 from __future__ import annotations
 
 import copy
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,8 +17,8 @@ from aiowandb.tasks import task_group
 _SECONDS_BETWEEN = 0.25
 
 
-class Tally:
-    """Counts since the export began."""
+class Reporter:
+    """Counts since the export began. Any of its threads may emit events."""
 
     def __init__(self, session: Session, on_event: OnEvent | None) -> None:
         self.rows = 0
@@ -25,6 +26,7 @@ class Tally:
         self._before = copy.copy(session.traffic)
         self._started = time.monotonic()
         self._on_event = on_event
+        self._events = deque[ExportEvent]()
 
     @property
     def traffic(self) -> Traffic:
@@ -34,24 +36,31 @@ class Tally:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def tell(self, event: ExportEvent) -> None:
-        """Something has happened."""
+    def emit(self, event: ExportEvent) -> None:
+        """Something has happened. It is reported when the event loop comes to it."""
         if self._on_event:
-            self._on_event(event)
+            self._events.append(event)
+
+    def report(self) -> None:
+        """In the event loop: report what has happened."""
+        while self._on_event and self._events:
+            self._on_event(self._events.popleft())
 
     @asynccontextmanager
-    async def ticking(self) -> AsyncIterator[None]:
-        """Tell of the progress now and then while the block runs, also when nothing moves."""
+    async def reporting(self) -> AsyncIterator[None]:
+        """Report the progress now and then while the block runs, also when nothing moves."""
         async with task_group() as tasks:
             if self._on_event:
-                tasks.start_soon(self._tick)
+                tasks.start_soon(self._report_often)
             yield
             tasks.cancel_scope.cancel()
-        self.tell(self._progress())
+        self.emit(self._progress())
+        self.report()
 
-    async def _tick(self) -> None:
+    async def _report_often(self) -> None:
         while True:
-            self.tell(self._progress())
+            self.emit(self._progress())
+            self.report()
             await anyio.sleep(_SECONDS_BETWEEN)
 
     def _progress(self) -> Progress:

@@ -1,4 +1,4 @@
-"""A part while it is being written: run after run, and whole in the end."""
+"""A part while it is being written: run after run, and complete in the end."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from aiowandb.export.schema import RowSchema
 from aiowandb.export.sinks import SinkFile
 
 
-class Draft:
+class PartWriter:
     """Rows on their way into one Parquet file. All calls block.
 
-    Rows can be taken back, and the schema may widen half-way: then the file
+    The last rows can be taken back, and the schema may widen half-way: then the file
     is made of what was written, at the end.
     """
 
     def __init__(self, path: Path, schema: RowSchema) -> None:
         self._path = path
         self.rows = 0
-        self._taken_back: list[range] = []
+        self._rolled_back: list[range] = []
         self._schema = schema
         self._pieces: list[SinkFile] = []
         self._open(schema)
@@ -31,33 +31,33 @@ class Draft:
     def write(self, batch: pa.RecordBatch, schema: RowSchema) -> None:
         """Add rows that fit the schema, which is the one of the last call or a wider one."""
         if schema is not self._schema:
-            self._pieces[-1].close()
+            self._pieces[-1].finish()
             if not self.rows:
-                self._pieces.pop().discard()
+                self._pieces.pop().close()
             self._open(schema)
         self._pieces[-1].write(batch)
         self.rows += batch.num_rows
 
-    def take_back(self, start: int) -> None:
+    def rollback_to(self, start: int) -> None:
         """Have none of the rows from this one on."""
         if start < self.rows:
-            self._taken_back.append(range(start, self.rows))
+            self._rolled_back.append(range(start, self.rows))
 
     def finish(self) -> Path:
-        """The file, whole."""
-        self._pieces[-1].close()
-        if len(self._pieces) > 1 or self._taken_back:
+        """The complete file."""
+        self._pieces[-1].finish()
+        if len(self._pieces) > 1 or self._rolled_back:
             pieces = list(self._pieces)
             self._open(self._schema)
             for batch in self._kept(pieces):
                 self._pieces[-1].write(self._schema.recast(batch))
-            self._pieces[-1].close()
+            self._pieces[-1].finish()
         return self._pieces[-1].path
 
-    def discard(self) -> None:
-        """Leave nothing of it."""
+    def close(self) -> None:
+        """Leave nothing that was not moved elsewhere."""
         for piece in self._pieces:
-            piece.discard()
+            piece.close()
 
     def _open(self, schema: RowSchema) -> None:
         self._schema = schema
@@ -69,12 +69,12 @@ class Draft:
         for piece in pieces:
             with pq.ParquetFile(piece.path) as file:
                 for batch in file.iter_batches():
-                    yield from self._without_taken_back(batch, row)
+                    yield from self._without_rolled_back(batch, row)
                     row += batch.num_rows
 
-    def _without_taken_back(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
+    def _without_rolled_back(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
         start, end = row, row + batch.num_rows
-        for gone in self._taken_back:
+        for gone in self._rolled_back:
             if start < gone.start < end:
                 yield batch.slice(start - row, gone.start - start)
             if gone.start < end:

@@ -1,0 +1,139 @@
+"""What an export knows of its rows: which run lies where, and as of when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from aiowandb.history.reading import RowMark, Start
+from aiowandb.wire.record import RunRecord
+
+# W&B does not say how many system metrics a run has; this is how often they are taken.
+_SECONDS_A_METRIC = 15
+
+
+class RunSnapshot(msgspec.Struct, frozen=True):
+    """A run as a listing showed it.
+
+    Where steps say nothing, as of system metrics and files, the second of the last sign
+    of life stands for the last step.
+    """
+
+    run: str
+    storage_id: str
+    lines: int | None
+    last_step: int
+    # The last sign of life. Exports of old versions did not note it.
+    heartbeat: float | None = None
+
+    @classmethod
+    def of_history(cls, run: RunRecord) -> RunSnapshot:
+        heartbeat = run.heartbeat_at.timestamp() if run.heartbeat_at else None
+        return cls(run.id, run.storage_id, run.history_line_count, run.last_step, heartbeat)
+
+    @classmethod
+    def from_heartbeat(cls, run: RunRecord) -> RunSnapshot:
+        if not run.heartbeat_at or not run.created_at:
+            return cls(run.id, run.storage_id, None, -1)
+        lived = (run.heartbeat_at - run.created_at).total_seconds()
+        lines = max(0, int(lived / _SECONDS_A_METRIC))
+        return cls(run.id, run.storage_id, lines, int(run.heartbeat_at.timestamp()))
+
+    @property
+    def estimated_rows(self) -> int:
+        return self.last_step + 1 if self.lines is None else self.lines
+
+    @property
+    def is_empty(self) -> bool:
+        return self.lines == 0 and self.last_step < 0
+
+    def equals(self, earlier: RunSnapshot) -> bool:
+        """Whether nothing has happened to the run since."""
+        if earlier.heartbeat is None:
+            earlier = msgspec.structs.replace(earlier, heartbeat=self.heartbeat)
+        return self == earlier
+
+    def may_extend(self, earlier: RunSnapshot) -> bool:
+        """Whether the run may have just the rows that it had, and more behind them.
+
+        If it was rewound meanwhile and has gone on differently, only its rows can tell.
+        """
+        if (self.storage_id, self.lines is None) != (earlier.storage_id, earlier.lines is None):
+            return False
+        if self.last_step == earlier.last_step:
+            return self.lines == earlier.lines
+        return self.last_step > earlier.last_step and (
+            self.lines is None or self.lines > (earlier.lines or 0)
+        )
+
+
+class StoredRun(msgspec.Struct, frozen=True):
+    """The rows of one run in a part.
+
+    `snapshot` is how the run was listed before they were read. Of the rows that W&B had then,
+    selected or not, `rows_read` is the number, and `last` the mark of the last one.
+    """
+
+    snapshot: RunSnapshot = msgspec.field(name="listed")
+    rows: int = 0
+    rows_read: int | None = None
+    last: RowMark | None = None
+
+    @property
+    def end(self) -> Start | None:
+        """Where to read on: at the last row, to see that it is still the same; None if unknown."""
+        if self.last is None or not self.rows_read:
+            return None
+        return Start(self.last.step, self.rows_read - 1)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A committed file of rows, run after run, each run's in step order.
+
+    `schema` counts how often the columns had changed when it was written. `number` is never
+    used again; a file name may be, by a part that replaces this one.
+    """
+
+    number: int
+    file: str
+    schema: int
+    size: int
+    runs: tuple[StoredRun, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(stored.rows for stored in self.runs)
+
+    @property
+    def estimated_rows(self) -> int:
+        return sum(stored.snapshot.estimated_rows for stored in self.runs)
+
+
+class RowRange(msgspec.Struct, frozen=True):
+    """Where the rows of a run lie: in this part, from the row `offset` on."""
+
+    part: Part
+    offset: int
+    stored: StoredRun
+
+
+class StagedRun(msgspec.Struct, frozen=True):
+    """Where the rows of a run lie whose part is not complete yet: `size` bytes of a file."""
+
+    stored: StoredRun
+    file: str
+    start: int
+    size: int
+    checksum: int
+
+
+def locate_runs(parts: Iterable[Part]) -> dict[str, RowRange]:
+    """Where each run lies; if in two parts, then in the one that was written later."""
+    found = {}
+    for part in sorted(parts, key=lambda part: part.number):
+        offset = 0
+        for stored in part.runs:
+            found[stored.snapshot.run] = RowRange(part, offset, stored)
+            offset += stored.rows
+    return found

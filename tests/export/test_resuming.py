@@ -1,0 +1,169 @@
+"""Stopped at any moment, an export that is made again reads only what was not finished."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from aiowandb.local import Store, create_app, serve_in_thread
+
+from .conftest import Project, contents, steps
+
+RUNS, ROWS = 48, 150
+EXPORT = """
+import json, sys
+from aiowandb import Api
+from aiowandb.export import pipeline
+
+url, key, path, folder, rows, options = sys.argv[1:]
+pipeline.PART_ROWS = int(rows)
+options = json.loads(options)
+with Api(key, base_url=url, timeout=3) as api:
+    api.runs(path, order="+created_at").export(
+        folder, on_event=lambda e: print(type(e).__name__, flush=True), **options
+    )
+"""
+Options = dict[str, Any]
+History = Literal["parquet", "json"]
+# How an export ends before its time.
+Stop = Literal["kill", "interrupt", "server"]
+
+LAYOUTS: list[Options] = [
+    {},
+    {"format": "csv"},
+    {"format": "jsonl", "layout": "long"},
+    {"format": "arrow", "keys": ["loss"]},
+    {"format": "delta"},
+    {"split": "run"},
+    {"format": "csv", "split": "run"},
+]
+
+
+class Counting:
+    """The embedded W&B, which counts what runs are read, and which can be gone."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self.is_gone = False
+        self.requests = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            with self._lock:
+                self.requests += 1
+            if self.is_gone:
+                await send({"type": "http.response.start", "status": 503, "headers": []})
+                await send({"type": "http.response.body", "body": b"gone"})
+                return
+        await self._app(scope, receive, send)
+
+
+class Exports:
+    """Exports of one project in processes of their own, from a server that counts."""
+
+    def __init__(self, server: Counting, url: str, key: str) -> None:
+        self.server = server
+        self._command = [sys.executable, "-c", EXPORT, url, key, Project.path]
+
+    def start(self, folder: Path, options: Options, part_rows: int) -> subprocess.Popen[str]:
+        arguments = [str(folder), str(part_rows), json.dumps(options)]
+        return subprocess.Popen(
+            [*self._command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def finish(self, folder: Path, options: Options, part_rows: int) -> int:
+        """Export undisturbed; give the number of requests."""
+        before = self.server.requests
+        with self.start(folder, options, part_rows) as process:
+            process.communicate()
+            assert process.returncode == 0
+        return self.server.requests - before
+
+    def stop(self, folder: Path, options: Options, part_rows: int, stop: Stop, runs: int) -> int:
+        """Export until so many runs are finished; give how many there were in the end."""
+        with self.start(folder, options, part_rows) as process:
+            finished = 0
+            assert process.stdout
+            for line in process.stdout:
+                finished += line.strip() == "RunFinished"
+                if finished == runs:
+                    break
+            if stop == "kill":
+                process.kill()
+            elif stop == "interrupt":
+                process.send_signal(signal.SIGINT)
+            else:
+                self.server.is_gone = True
+            rest, _ = process.communicate()
+            self.server.is_gone = False
+            return finished + rest.split().count("RunFinished")
+
+
+@pytest.fixture(params=["parquet", "json"])
+def exports(request: pytest.FixtureRequest, store: Store, project: Project) -> Iterator[Exports]:
+    for number in range(RUNS):
+        values = {"note": "x"} if number == 20 else {}
+        project.log(f"run-{number:02}", steps(0, ROWS, **values))
+    server = Counting(create_app(store, history=request.param, latency=0.005))
+    with serve_in_thread(server) as url:
+        yield Exports(server, url, store.local_key)
+
+
+def check_resumed(
+    exports: Exports, tmp_path: Path, options: Options, stop: Stop, runs: int
+) -> None:
+    """An export that was stopped reads no finished run again, and ends as if it had not been."""
+    for part_rows in (1_000_000, 1_000):
+        undisturbed, out = tmp_path / f"undisturbed-{part_rows}", tmp_path / f"out-{part_rows}"
+        all_requests = exports.finish(undisturbed, options, part_rows)
+        finished = exports.stop(out, options, part_rows, stop, runs)
+        assert finished >= runs
+        left = all_requests * (RUNS - finished) / RUNS
+        resumed = exports.finish(out, options, part_rows)
+        # To list the runs, and what is asked about them together, does not become less.
+        assert resumed <= left * 1.1 + 3
+        assert same(out, options) == same(undisturbed, options)
+
+
+def same(folder: Path, options: Options) -> Any:
+    if options.get("format") != "delta":
+        return contents(folder)
+    table = pa.table(DeltaTable(folder / "history").to_pyarrow_table())
+    return table.sort_by([("run_id", "ascending"), ("_step", "ascending")])
+
+
+@pytest.mark.parametrize("options", LAYOUTS[:2], ids=str)
+def test_a_killed_export_reads_no_finished_run_again(
+    exports: Exports, tmp_path: Path, options: Options
+) -> None:
+    check_resumed(exports, tmp_path, options, "kill", 20)
+
+
+def test_an_interrupted_export_reads_no_finished_run_again(
+    exports: Exports, tmp_path: Path
+) -> None:
+    check_resumed(exports, tmp_path, {}, "interrupt", 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", range(4, RUNS, 9))
+@pytest.mark.parametrize("stop", ["kill", "interrupt", "server"])
+@pytest.mark.parametrize("options", LAYOUTS, ids=str)
+def test_an_export_that_stops_at_any_moment_reads_no_finished_run_again(
+    exports: Exports, tmp_path: Path, options: Options, stop: Stop, runs: int
+) -> None:
+    check_resumed(exports, tmp_path, options, stop, runs)
