@@ -30,16 +30,21 @@ Kept = RowRange | StagedRun
 
 
 class RunTask(msgspec.Struct, frozen=True):
-    """One run's share of a new part: the rows that we have of it, and whether to ask for more."""
+    """One run's share of a new part: the rows that we have of it, and whether to ask for more.
+
+    What is fetched `extends` the rows that we have, or else replaces them.
+    """
 
     snapshot: RunSnapshot
     kept: Kept | None = None
     fetch: bool = False
+    extends: bool = False
 
     @property
     def start(self) -> Start:
         """Where to read from."""
-        return (self.kept and self.kept.stored.end) or Start()
+        end = self.kept.stored.end if self.kept and self.extends else None
+        return end or Start()
 
 
 class NewPart(msgspec.Struct, frozen=True):
@@ -67,8 +72,7 @@ class Plan(msgspec.Struct, frozen=True):
     def expected_rows(self) -> int:
         """About how many rows are not here yet."""
         return sum(
-            max(0, task.snapshot.estimated_rows - (task.kept.stored.rows if task.kept else 0))
-            for task in self.fetched
+            max(0, task.snapshot.estimated_rows - task.start.rows_before) for task in self.fetched
         )
 
 
@@ -155,15 +159,17 @@ def _lay_out(runs: Iterable[RunSnapshot], part_rows: int) -> Iterator[list[RunSn
 
 
 def _task(run: RunSnapshot, places: Iterable[Kept | None], follows: bool) -> RunTask:
-    """The run's task, by the first place that has its rows, or else its earlier ones."""
+    """The run's task, by the first place that has its rows as they are now, or were before."""
     found = [kept for kept in places if kept]
     for kept in found:
         if run.equals(kept.stored.snapshot):
             return RunTask(run, kept)
     for kept in found:
         if follows and kept.stored.end and run.may_extend(kept.stored.snapshot):
-            return RunTask(run, kept, fetch=True)
-    return RunTask(run, fetch=not run.is_empty)
+            return RunTask(run, kept, fetch=True, extends=True)
+    if run.is_empty:
+        return RunTask(run)
+    return RunTask(run, found[0] if found else None, fetch=True)
 
 
 def _next_file(taken: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -91,38 +92,46 @@ class RowsWriter:
     def _fetch_run(
         self, task: RunTask, part: PartWriter, staging: StagingFile | None
     ) -> StoredRun | None:
-        """Which rows of the run the part has then; None if they could not be had."""
+        """Which rows of the run the part has then; None if there are none to be had."""
         run, start = task.snapshot.run, part.rows
         rows = _RunRows(part, staging)
-        for batch in self._rows_of(task.kept) if task.kept else ():
+        for batch in self._rows_of(task.kept) if task.kept and task.extends else ():
             rows.write(batch, self._schema)
-        copied, incoming = part.rows, next(self._incoming)
-        if incoming.ref.run != run:
-            raise ExportError(f"Expected the rows of run {run}, and got those of {incoming.ref}.")
+        copied = part.rows
         self._reporter.emit(RunStarted(self._dataset.name, run))
         try:
-            for batch in incoming:
-                wanted = _unkept(batch, task)
-                self._schema, fitted = self._schema.fit_or_widen(run, wanted)
-                rows.write(fitted, self._schema)
-                self._reporter.rows += fitted.num_rows
-            stored = _stored(task, part.rows - start, incoming.reading)
+            reading = self._write_incoming(task, rows)
+            stored = _stored(task, part.rows - start, reading)
         except CommError as error:
             rows.discard()
-            if task.kept and isinstance(error, IncompleteHistoryError):
-                # The rows that we have are not W&B's any more. For the next plan the run is new.
-                self._dataset.forget_staged_run(run)
-                part.rollback_to(start)
-                return None
             part.rollback_to(copied)
+            if task.extends and isinstance(error, IncompleteHistoryError):
+                return self._distrusted(task)
             self._failed.append(RunFailure(run, error))
             self._reporter.emit(RunFailed(self._dataset.name, run, str(error)))
-            return task.kept.stored if task.kept else None
+            if task.kept is None or task.extends:
+                return task.kept.stored if task.kept else None
+            return self._copy_run(task, part)
         if staging:
             self._dataset.widen(self._schema)  # so that staged rows always fit
             staging.finish_run(stored)
         self._reporter.emit(RunFinished(self._dataset.name, run, stored.rows))
         return stored
+
+    def _write_incoming(self, task: RunTask, rows: _RunRows) -> Reading:
+        run, incoming = task.snapshot.run, next(self._incoming)
+        if incoming.ref.run != run:
+            raise ExportError(f"Expected the rows of run {run}, and got those of {incoming.ref}.")
+        for batch in incoming:
+            self._schema, fitted = self._schema.fit_or_widen(run, _new_rows(batch, task))
+            rows.write(fitted, self._schema)
+            self._reporter.rows += fitted.num_rows
+        return incoming.reading
+
+    def _distrusted(self, task: RunTask) -> StoredRun | None:
+        """The rows that we have of a run and that are not W&B's any more, until it is read anew."""
+        self._dataset.forget_staged_run(task.snapshot.run)
+        return msgspec.structs.replace(task.kept.stored, last=None) if task.kept else None
 
     def _rows_of(self, kept: Kept) -> Iterator[pa.RecordBatch]:
         if isinstance(kept, RowRange):
@@ -150,9 +159,9 @@ class _RunRows:
             self._staging.discard_run()
 
 
-def _unkept(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
-    """The rows of the batch that are not among those that we have."""
-    if task.kept is None or task.kept.stored.last is None:
+def _new_rows(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
+    """The rows of the batch that are not among those that are extended."""
+    if not (task.extends and task.kept and task.kept.stored.last):
         return batch
     known = pc.less_equal(batch.column(STEP), task.kept.stored.last.step)
     return batch.slice(pc.sum(known).as_py() or 0)  # they are in step order
@@ -160,7 +169,7 @@ def _unkept(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
 
 def _stored(task: RunTask, rows: int, reading: Reading) -> StoredRun:
     """What the run has now, if the last row that we had of it is still W&B's."""
-    if task.kept is None:
+    if not (task.extends and task.kept):
         return StoredRun(task.snapshot, rows, reading.rows, reading.last)
     if reading.first != task.kept.stored.last:
         raise IncompleteHistoryError(f"Run {task.snapshot.run} was rewound.")
