@@ -60,6 +60,9 @@ class Project:
         text = json.dumps({key: {"value": value} for key, value in config.items()})
         self.store.runs.upsert(self._project, name, RunChanges(config=text))
 
+    def rename(self, name: str, display_name: str) -> None:
+        self.store.runs.upsert(self._project, name, RunChanges(display_name=display_name))
+
     def log_system(self, name: str, rows: Sequence[Row]) -> None:
         """Add system metrics to a run, which ends."""
         lines = Chunk(0, [json.dumps(row) for row in rows])

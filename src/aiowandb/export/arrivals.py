@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 
+import anyio.lowlevel
 import pyarrow as pa
 
 from aiowandb.errors import CommError, ExportError
@@ -36,6 +37,8 @@ async def feed_rows(
             except CommError as error:
                 await inbox.put(error)
         reporter.report()
+    # If the runs ended because their reading was stopped, so are we.
+    await anyio.lowlevel.checkpoint()
 
 
 def incoming_runs(inbox: Inbox[Arrival]) -> Iterator[IncomingRun]:

@@ -207,8 +207,9 @@ class Dataset:
         for file in stale.intersection(self.folder.files(self._home)) if stale else ():
             self.folder.remove(f"{self._home}/{file}")
 
-    def _keep(self, run: StagedRun) -> None:
-        self._journal.append(Staged(self.name, run), durable=False)
+    def _keep(self, run: StagedRun, is_in_place: bool) -> None:
+        # A sync for each run would take longer than the run. In an object store there is none.
+        self._journal.append(Staged(self.name, run), durable=not is_in_place)
 
     def _forget_missing(self, staged: Mapping[str, int]) -> None:
         """Forget the parts whose files are not there as they should be."""

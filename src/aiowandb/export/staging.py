@@ -26,14 +26,15 @@ _SECONDS_TOGETHER = 20.0
 class StagingFile:
     """Runs on their way into one part. All calls block.
 
-    `on_kept` is told of runs that have survived us from now on.
+    `on_kept` is called with each run that survives us from now on, and with whether it lies
+    where it is to stay, on a disk, or was just brought into an object store.
     """
 
     def __init__(
         self,
         folder: Folder,
         name: str,
-        on_kept: Callable[[StagedRun], None],
+        on_kept: Callable[[StagedRun, bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -78,14 +79,15 @@ class StagingFile:
         """Let the runs that are finished survive us."""
         if self._file is None or not self._waiting:
             return
-        if not self._file.is_in_place:
+        is_in_place = self._file.is_in_place
+        if not is_in_place:
             self.discard_run()
             self._file.publish()
             self._file.close()
             self._file, self._start = None, 0
             self._files += 1
         for run in self._waiting:
-            self._on_kept(run)
+            self._on_kept(run, is_in_place)
         self._waiting = []
         self._published_at = self._clock()
 

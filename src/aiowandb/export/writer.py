@@ -119,9 +119,10 @@ class RowsWriter:
         return stored
 
     def _write_incoming(self, task: RunTask, rows: _RunRows) -> Reading:
-        run, incoming = task.snapshot.run, next(self._incoming)
-        if incoming.ref.run != run:
-            raise ExportError(f"Expected the rows of run {run}, and got those of {incoming.ref}.")
+        run, incoming = task.snapshot.run, next(self._incoming, None)
+        if incoming is None or incoming.ref.run != run:
+            found = f"those of {incoming.ref}" if incoming else "none"
+            raise ExportError(f"Expected the rows of run {run}, and got {found}.")
         for batch in incoming:
             self._schema, fitted = self._schema.fit_or_widen(run, _new_rows(batch, task))
             rows.write(fitted, self._schema)

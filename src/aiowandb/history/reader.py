@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.lowlevel
 import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -43,17 +44,25 @@ class RunBatches:
     ) -> None:
         self.ref = ref
         self.reading = Reading()
+        self._is_complete = False
         self._batches = batches
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> pa.RecordBatch:
-        found = await self._batches.__anext__()
+        try:
+            found = await self._batches.receive()
+        except anyio.EndOfStream:
+            if self._is_complete:
+                raise StopAsyncIteration from None
+            # The task that reads was stopped, and so are we, as soon as we look.
+            await anyio.lowlevel.checkpoint()
+            raise CommError(f"The rows of run {self.ref} came without an end.") from None
         if isinstance(found, CommError):
             raise found
         if isinstance(found, Reading):
-            self.reading = found
+            self.reading, self._is_complete = found, True
             raise StopAsyncIteration
         return found
 
