@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 
-import anyio.lowlevel
+import anyio
 import pyarrow as pa
 
 from aiowandb.errors import CommError, ExportError
@@ -23,10 +23,11 @@ ARRIVALS_AHEAD = 8
 
 
 async def feed_rows(
-    runs: AsyncIterator[RunBatches], reporter: Reporter, inbox: Inbox[Arrival]
+    runs: AsyncIterator[RunBatches], count: int, reporter: Reporter, inbox: Inbox[Arrival]
 ) -> None:
-    """Hand over the rows of the runs, one run after another."""
+    """Hand over the rows of so many runs, one run after another."""
     async for run in runs:
+        count -= 1
         async with run:
             await inbox.put(run.ref)
             try:
@@ -37,8 +38,9 @@ async def feed_rows(
             except CommError as error:
                 await inbox.put(error)
         reporter.report()
-    # If the runs ended because their reading was stopped, so are we.
-    await anyio.lowlevel.checkpoint()
+    if count > 0:
+        # The task that reads has failed, and its error stops us in a moment.
+        await anyio.sleep_forever()
 
 
 def incoming_runs(inbox: Inbox[Arrival]) -> Iterator[IncomingRun]:

@@ -241,7 +241,7 @@ async def _read_missing(
         reporter.emit(RowsWanted(source.name, len(starts), plan.expected_rows))
         writer = RowsWriter(dataset, plan, reporter)
         async with source.read(starts) as runs:
-            feed = partial(feed_rows, runs, reporter)
+            feed = partial(feed_rows, runs, len(starts), reporter)
             for failure in await feed_thread(writer.write, feed, ARRIVALS_AHEAD):
                 failures.setdefault(failure.run, []).append(failure)
     return [found[-1] for found in failures.values() if len(found) == _TRIES]

@@ -76,7 +76,9 @@ async def stream_rows(
     reporter.emit(RowsWanted(source.name, len(runs), expected))
     writer = _StreamWriter(source, schema, make_sink, reporter)
     async with source.read(dict.fromkeys(runs, Start())) as incoming:
-        await feed_thread(writer.write, partial(feed_rows, incoming, reporter), ARRIVALS_AHEAD)
+        await feed_thread(
+            writer.write, partial(feed_rows, incoming, len(runs), reporter), ARRIVALS_AHEAD
+        )
     return writer.failed, writer.clashes
 
 

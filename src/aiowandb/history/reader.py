@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import anyio.lowlevel
 import pyarrow as pa
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -56,9 +55,8 @@ class RunBatches:
         except anyio.EndOfStream:
             if self._is_complete:
                 raise StopAsyncIteration from None
-            # The task that reads was stopped, and so are we, as soon as we look.
-            await anyio.lowlevel.checkpoint()
-            raise CommError(f"The rows of run {self.ref} came without an end.") from None
+            # The task that reads has failed, and its error stops us in a moment.
+            await anyio.sleep_forever()
         if isinstance(found, CommError):
             raise found
         if isinstance(found, Reading):
@@ -115,7 +113,7 @@ class HistoryReader:
                             # its turn first.
                             await self._large.acquire()
                         pages = self._pages(plan, bundle, is_large=is_large)
-                        await _open_run(ref, pages, opened, tasks)
+                        await _open_run(ref, pages, opened, tasks, self._session)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
         """The one window that the run's live rows fit in, if they do."""
@@ -167,7 +165,7 @@ async def _open_run(
     pages: AsyncGenerator[Page],
     opened: MemoryObjectSendStream[RunBatches],
     tasks: TaskGroup,
-    session: Session | None = None,
+    session: Session,
 ) -> None:
     send, batches = anyio.create_memory_object_stream[pa.RecordBatch | Reading | CommError](
         _BATCHES_AHEAD
@@ -183,13 +181,9 @@ async def _open_run(
 async def _fill(
     pages: AsyncGenerator[Page],
     batches: MemoryObjectSendStream[pa.RecordBatch | Reading | CommError],
-    session: Session | None,
+    session: Session,
 ) -> None:
-    """Send the batches, or what fails for the run alone, unless nobody takes them any more.
-
-    With a session, W&B is asked whether it is the run that fails. Runs that were planned
-    together have been asked about that.
-    """
+    """Send the batches, or what fails for the run alone, unless nobody takes them any more."""
     reading = Reading()
     async with batches:
         with suppress(anyio.BrokenResourceError):
@@ -203,7 +197,7 @@ async def _fill(
             except FATAL:
                 raise
             except CommError as error:
-                if session and await is_everybodys(session, error):
+                if await is_everybodys(session, error):
                     raise
                 await batches.send(error)
 
