@@ -127,7 +127,7 @@ class Server(httpx.AsyncBaseTransport):
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
     `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have. Pages of runs that are too long are answered with 502. The first
+    says runs have; `types` are more types that it announces of keys. Pages of runs that are too long are answered with 502. The first
     `refusals` requests come too early. Once it is gone, nobody answers at all.
     """
 
@@ -137,6 +137,7 @@ class Server(httpx.AsyncBaseTransport):
         self.healthy_pages = 0
         self.failures = math.inf
         self.forgets: set[str] = set()
+        self.types: dict[str, str] = {}
         self.longest_page = math.inf
         self.refusals = 0
         self.pages_asked: list[int] = []
@@ -156,7 +157,7 @@ class Server(httpx.AsyncBaseTransport):
         if asked and self._is_poisoned(asked):
             return answered({"errors": [{"message": "the run is poisoned"}]})
         response = await self._inner.handle_async_request(request)
-        if self.forgets and request.method == "POST":
+        if (self.forgets or self.types) and request.method == "POST":
             return await self._forgetful(response)
         return response
 
@@ -166,6 +167,8 @@ class Server(httpx.AsyncBaseTransport):
             keys = edge["node"]["historyKeys"]["keys"]
             for key in self.forgets.intersection(keys):
                 del keys[key]
+            for key, called in self.types.items():
+                keys[key]["typeCounts"].append({"type": called, "count": 1})
         return answered(answer)
 
     def _is_poisoned(self, asked: Any) -> bool:

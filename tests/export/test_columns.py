@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from aiowandb.api.runs import Runs
-from aiowandb.export import Clash
+from aiowandb.export import Clash, Format
 from aiowandb.export.schema import RowSchema, SchemaSurprise
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.kinds import Kind
@@ -95,3 +97,37 @@ async def test_a_config_of_numbers_and_text_is_told_of_too(
     assert table["config.lr"].to_pylist() == ["0.1", '"auto"', None]
     assert table["config._own"].to_pylist() == [1, 2, None]
     assert result.clashes == (Clash("config.lr", 2), Clash("config.dims", 2))
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+@pytest.mark.parametrize("finish", [True, False])
+async def test_a_type_that_we_do_not_know_makes_no_text_of_numbers(
+    project: Project, runs: Runs, server: Server, out: Path, format: Format, finish: bool
+) -> None:
+    project.log("a", [{"_step": 0, "x": 1.5, "y": 2.5}], finish=finish)
+    server.types = {"x": "float-of-the-future", "y": "number"}
+    for _ in range(2):
+        result = await runs.export(out, format=format)
+        assert result.clashes == ()
+        table = pd.read_csv(out / "history.csv") if format == "csv" else history(out).to_pandas()
+        assert table[["x", "y"]].values.tolist() == [[1.5, 2.5]]
+        project.log("b", [{"_step": 0, "x": 3.5}], finish=finish)
+        server.types["x"] = "number"
+        project.delete("b")
+
+
+async def test_a_stream_has_a_column_also_for_a_type_that_we_do_not_know(
+    project: Project, runs: Runs, server: Server
+) -> None:
+    project.log("a", [{"_step": 0, "x": "text"}])
+    server.forgets, server.types = {"y"}, {"x": "text-of-the-future"}
+    batches: list[pa.RecordBatch] = []
+
+    class Sink:
+        write = batches.append
+
+        def close(self) -> None:
+            pass
+
+    await runs.export(Sink())
+    assert [batch.to_pylist() for batch in batches] == [[{"run_id": "a", "_step": 0, "x": "text"}]]

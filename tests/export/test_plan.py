@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,15 @@ def test_split_gives_each_run_a_file_that_readers_find() -> None:
         ("%5Fc", "_C"),
         ("%2Ed", ".D"),
     ]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "é" * 60, "日本" * 64, "." + "/" * 120])
+def test_a_long_name_is_no_longer_than_file_systems_allow(name: str) -> None:
+    other = name + "2"
+    files = [new.file for new in plan([run(name), run(other)], [], split=True).new]
+    assert len(set(files)) == 2
+    # With the ending of another format, and of a file that is under way.
+    assert all(len(file.encode()) <= 240 for file in files)
 
 
 RUNS = st.lists(

@@ -43,7 +43,7 @@ class RowSource(msgspec.Struct, frozen=True):
     runs: Mapping[RunRef, RunSnapshot]
     schema: RowSchema
     keys: Collection[tuple[str, Kind]]
-    unknown_keys: Collection[str]
+    unknown_keys: frozenset[str]
     follows: bool
     read: Read
 
@@ -80,7 +80,7 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
         runs.histories,
         LongSchema() if options.layout == "long" else RowSchema(),
         [(name, kind) for name, kind in runs.keys if name in wanted],
-        runs.unknown_keys & wanted,
+        frozenset(runs.unknown_keys & wanted),
         follows=options.samples is None,
         read=read,
     )
@@ -90,7 +90,9 @@ def _system(session: Session, runs: SelectedRuns) -> RowSource:
     def read(starts: Mapping[RunRef, Start]) -> Runs:
         return scan_each(session, starts, lambda ref: scan_system(session, ref, Selection()))
 
-    return RowSource("system", runs.heartbeats, SystemSchema(), (), (), follows=False, read=read)
+    return RowSource(
+        "system", runs.heartbeats, SystemSchema(), (), frozenset(), follows=False, read=read
+    )
 
 
 async def _sample(

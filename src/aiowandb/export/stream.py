@@ -69,8 +69,9 @@ async def stream_rows(
     source: RowSource, make_sink: MakeSink, reporter: Reporter
 ) -> tuple[list[RunFailure], list[Clash]]:
     """Hand the rows to the sink, run by run; give the runs that failed, and what clashed."""
-    unknown = [(name, Kind.JSON) for name in source.unknown_keys]
-    schema = source.schema.widened([*source.keys, *unknown])
+    # What is written before a value comes cannot be changed: JSON text holds any.
+    unknown = source.unknown_keys - {name for name, _ in source.keys}
+    schema = source.schema.widened([*source.keys, *((name, Kind.JSON) for name in unknown)])
     runs = {ref: run for ref, run in source.runs.items() if not run.is_empty}
     expected = sum(run.estimated_rows for run in runs.values())
     reporter.emit(RowsWanted(source.name, len(runs), expected))
