@@ -127,13 +127,15 @@ async def feed_thread(
     """
     inbox = Inbox[T](size)
     results: list[R] = []
+    # The thread waits for what other threads make: it must not take their place.
+    own_thread = anyio.CapacityLimiter(1)
     ended = anyio.Event()
 
     async def run() -> None:
         try:
             # The inbox tells the thread when to stop.
             with anyio.CancelScope(shield=True), suppress(Aborted):
-                results.append(await anyio.to_thread.run_sync(work, inbox))
+                results.append(await anyio.to_thread.run_sync(work, inbox, limiter=own_thread))
         finally:
             inbox.abort()
             ended.set()
