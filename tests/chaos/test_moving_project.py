@@ -80,7 +80,7 @@ async def test_runs_that_stay_are_exported_once_and_whole(
             runs = api.runs("local/moving", order=order)
             app.is_moving = True
             layer.weather = Weather(seed, ("run_twice",), rate=0.5)
-            first = await runs.export(tmp_path / "out")
+            first = await runs.export(tmp_path / "out", on_deleted="drop")
             assert layer.weather.happened
             app.is_moving, layer.weather = False, Weather()
             found = rows(tmp_path / "out")
@@ -89,9 +89,9 @@ async def test_runs_that_stay_are_exported_once_and_whole(
             for name in app.untouched & found.keys():
                 assert len(found[name]) == _ROWS
 
-            second = await runs.export(tmp_path / "out")
+            second = await runs.export(tmp_path / "out", on_deleted="drop")
             assert second.failed == ()
-            await runs.export(tmp_path / "fresh")
+            await runs.export(tmp_path / "fresh", on_deleted="drop")
     assert rows(tmp_path / "out") == rows(tmp_path / "fresh")
     # What failed at first was gone by then.
     assert {failure.run for failure in first.failed}.isdisjoint(app.untouched)

@@ -125,10 +125,9 @@ async def test_a_history_whose_size_is_a_lie_is_an_error_or_read(
     make_run(store, "r", *(f'{{"_step": {i}, "a": 1}}' for i in range(5)))
 
     def lie(data: Any) -> None:
-        for member in [
-            *(edge["node"] for edge in data["project"].get("runs", {}).get("edges", [])),
-            *data["project"].values(),
-        ]:
+        project = data.get("project") or {}
+        edges = project.get("runs", {}).get("edges", [])
+        for member in [*(edge["node"] for edge in edges), *project.values()]:
             if isinstance(member, dict) and "historyLineCount" in member:
                 member["historyLineCount"] = lines
                 member["historyKeys"] = {"lastStep": steps, "keys": {}}
