@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
@@ -16,11 +18,19 @@ def test_bare_words_and_control_characters_are_read() -> None:
     assert found == {"b": -math.inf, "c": "x\ny"}
 
 
-@pytest.mark.parametrize("beside", ["0", "NaN"])
-def test_integers_beyond_64_bits_are_floats_whoever_reads_them(beside: str) -> None:
-    large = 10**21
-    assert lenient.loads(f"[{beside}, {large}, {-large}, 1]")[1:] == [1e21, -1e21, 1]
-    assert lenient.loads(f"[NaN, 1{'0' * 5000}]")[1] == math.inf
+@pytest.mark.parametrize("beside", ["0", "NaN", '"x\ny"'])
+@given(st.integers(-(2**70), 2**70) | st.integers())
+def test_integers_are_exact_whatever_stands_beside_them(beside: str, number: int) -> None:
+    (_, found) = lenient.loads(f"[{beside}, {number}]")
+    assert (found, type(found)) == (number, int)
+
+
+def test_an_integer_of_more_digits_than_python_takes_is_kept_as_text() -> None:
+    assert lenient.loads(f"[{'9' * 5000}, 1]") == ["9" * 5000, 1]
+
+
+def test_half_a_surrogate_is_written_as_an_escape() -> None:
+    assert lenient.dumps({"\ud800": "\udc00 ☃"}) == '{"\\ud800":"\\udc00 ☃"}'
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "nan", ""])

@@ -13,6 +13,7 @@ import msgspec
 from aiowandb.errors import UsageError
 from aiowandb.wire import lenient
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.stored import changed_object
 
 # How the states that a run can end in are said in the file stream.
 _EXIT_CODES = {"finished": 0, "failed": 1}
@@ -46,7 +47,10 @@ class Appendix:
         self._clock = clock
         self._started = clock()
         self._offset = run.history_line_count or 0
-        self._summary = dict(run.summary)
+        # What the rows do not change of the summary goes back as the text that it was.
+        self._stored_summary = run.summary_json or None
+        self._read_summary = dict(run.summary)
+        self._summary = dict(self._read_summary)
         self._runtime = float(self._summary.get("_runtime") or 0)
         self._metrics = _summary_modes(run.raw_config)
         self._lines: list[str] = []
@@ -85,12 +89,15 @@ class Appendix:
         files: dict[str, Chunk] = {}
         if self._lines:
             files["wandb-history.jsonl"] = Chunk(self._offset, self._lines)
-            files["wandb-summary.json"] = Chunk(0, [lenient.dumps(self._summary)])
+            files["wandb-summary.json"] = Chunk(0, [self._summary_text()])
         body: dict[str, Any] = {"files": files}
         # Said each time: a writer that dies half-way leaves no run that seems to be running.
         if self._state in _EXIT_CODES:
             body |= {"complete": True, "exitcode": _EXIT_CODES[self._state]}
         return body
+
+    def _summary_text(self) -> str:
+        return changed_object(self._stored_summary, self._read_summary, self._summary)
 
     def sent(self) -> None:
         """The rows of `body` have been acknowledged."""

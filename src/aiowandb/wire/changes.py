@@ -1,14 +1,13 @@
-"""What a user changed of a run, held against what W&B has by now."""
+"""What a user changed of a run, compared with what W&B has by now."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from aiowandb.wire import lenient
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.stored import NOTHING, alike, changed_object, members, rewritten
 
 # The fields of a run that `update()` sends, by their names in W&B's input.
 FIELDS = {
@@ -21,35 +20,22 @@ FIELDS = {
 }
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """What makes one mapping of another: keys to set and keys to remove."""
+class Edit(msgspec.Struct, frozen=True):
+    """A mapping as it was read, and as its user wants it."""
 
-    values: dict[str, Any]
-    removed: frozenset[str]
-
-    @classmethod
-    def between(cls, before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
-        values = {
-            key: value
-            for key, value in after.items()
-            if key not in before or not alike(before[key], value)
-        }
-        return cls(values, frozenset(before.keys() - after.keys()))
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.values or self.removed)
-
-    def applied(self, onto: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in onto.items() if key not in self.removed}
-        return kept | self.values
+        return not alike(self.before, self.after)
 
 
 class RunChanges(msgspec.Struct, frozen=True):
     """What differs between a run as it was read and as its user wants it."""
 
     fields: dict[str, Any]
-    config: Difference
-    summary: Difference
+    config: Edit
+    summary: Edit
 
     @classmethod
     def of(cls, read: RunRecord, wanted: RunRecord) -> RunChanges:
@@ -60,13 +46,10 @@ class RunChanges(msgspec.Struct, frozen=True):
         }
         # What nobody has looked at is as it was read, or was never asked for.
         seen = vars(wanted)
-        none = Difference({}, frozenset())
         return cls(
             fields,
-            Difference.between(read.config, wanted.config) if "config" in seen else none,
-            Difference.between(dict(read.summary), dict(wanted.summary))
-            if "summary" in seen
-            else none,
+            Edit(read.config, wanted.config) if "config" in seen else Edit(),
+            Edit(dict(read.summary), dict(wanted.summary)) if "summary" in seen else Edit(),
         )
 
     def __bool__(self) -> bool:
@@ -82,25 +65,27 @@ class RunChanges(msgspec.Struct, frozen=True):
         return moved
 
     def input(self, current: RunRecord) -> dict[str, Any]:
-        """The input of W&B's mutation: what changed, laid over what W&B has now."""
+        """The input of W&B's mutation: what changed, laid over what W&B has now.
+
+        W&B replaces config and summary as a whole, its own part of the config included.
+        What was not changed goes back as the text that it was.
+        """
         sent: dict[str, Any] = {"id": current.storage_id}
         sent |= {FIELDS[name]: value for name, value in self.fields.items()}
-        if self.config:
-            sent["config"] = lenient.dumps(self._raw_config(current.raw_config))
-        if self.summary:
-            sent["summaryMetrics"] = lenient.dumps(self.summary.applied(current.summary))
+        if config := self.config:
+            sent["config"] = changed_object(
+                current.config_json or None, config.before, config.after, _rewritten_config_value
+            )
+        if summary := self.summary:
+            sent["summaryMetrics"] = changed_object(
+                current.summary_json or None, summary.before, summary.after
+            )
         return sent
 
-    def _raw_config(self, current: Mapping[str, Any]) -> dict[str, Any]:
-        # W&B replaces the whole config, its own part included.
-        wrapped = {key: {"value": value, "desc": None} for key, value in self.config.values.items()}
-        return Difference(wrapped, self.config.removed).applied(current)
 
-
-def alike(one: Any, other: Any) -> bool:
-    """Equality that holds for NaN, whatever the order of keys, and tells 1 from True."""
-    return one is other or _canonical(one) == _canonical(other)
-
-
-def _canonical(value: Any) -> str:
-    return lenient.dumps(value, sort_keys=True)
+def _rewritten_config_value(text: str | None, before: Any, after: Any) -> str:
+    """The value as it is stored, within the object that W&B wraps each value of a config in."""
+    wrapper = members(text) if text is not None else None
+    if text is not None and any(member.key == "value" for member in wrapper or ()):
+        return changed_object(text, {} if before is NOTHING else {"value": before}, {"value": after})
+    return f'{{"value":{rewritten(text, before, after)},"desc":null}}'

@@ -1,22 +1,30 @@
-"""JSON as W&B stores it: with bare `NaN` and `Infinity`, and control characters in strings."""
+"""JSON as W&B stores it: with bare `NaN` and `Infinity`, and control characters in strings.
+
+Integers are exact, however large they are and whatever stands beside them.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-import orjson
+import msgspec
 
 from aiowandb.errors import ServerError, UsageError
 
 _NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
+# It reads integers of any size exactly, where orjson makes floats of those beyond 64 bits.
+_decode = msgspec.json.Decoder().decode
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def loads(text: str | bytes) -> Any:
     """Decode strictly at full speed, and leniently only what needs it."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return _decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         pass
     try:
         return json.loads(text, strict=False, parse_int=_integer)
@@ -35,7 +43,7 @@ def loads_object(text: str | bytes) -> dict[str, Any]:
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
     """Encode as W&B's own client does: NaN and the infinities as bare tokens."""
     try:
-        return json.dumps(
+        text = json.dumps(
             value,
             separators=(",", ":"),
             ensure_ascii=False,
@@ -44,6 +52,10 @@ def dumps(value: Any, *, sort_keys: bool = False) -> str:
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"This cannot be said in JSON: {error}.") from error
+    if text.isascii():
+        return text
+    # No request can carry half of a surrogate pair but as an escape.
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def as_float(text: str) -> float | None:
@@ -55,9 +67,11 @@ def as_float(text: str) -> float | None:
     return _NON_FINITE.get(text)
 
 
-def _integer(digits: str) -> int | float:
-    # As orjson reads it: what has more than 64 bits is a float.
-    return int(digits) if len(digits) < 20 else float(digits)
+def _integer(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits  # Python makes no number of so many digits
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
-from aiowandb.wire import lenient
+from aiowandb.wire.stored import read_object
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.times import aware
 
@@ -26,6 +26,8 @@ FIELDS_OF_PARTS: Mapping[Part, str] = {
     "history_keys": "historyKeys",
 }
 ALL_PARTS = frozenset(FIELDS_OF_PARTS)
+# Each value of a config is in an object of its own.
+_CONFIG_LEVELS = 2
 
 
 # A long list has a great many of these. None can be part of a cycle: the collector of
@@ -118,7 +120,7 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     @property
     def raw_config(self) -> dict[str, Any]:
         """The config as W&B stores it: each value wrapped, W&B's own keys included."""
-        return _part(self.config_json, "config")
+        return read_object(_listed(self.config_json, "config"), _CONFIG_LEVELS)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -131,12 +133,12 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
         Changes are sent by `update()`.
         """
-        return Summary(_part(self.summary_json, "summary"))
+        return Summary(read_object(_listed(self.summary_json, "summary")))
 
     @cached_property
     def system_metrics(self) -> dict[str, Any]:
         """The latest system metrics."""
-        return _part(self.system_json, "system")
+        return read_object(_listed(self.system_json, "system"))
 
     @property
     def last_step(self) -> int:
@@ -150,8 +152,8 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
     @property
     def json_config(self) -> str:
-        """The stored config as JSON text."""
-        return lenient.dumps(self.raw_config)
+        """The config as JSON text, just as it is stored."""
+        return _listed(self.config_json, "config") or "{}"
 
     @property
     def summary_metrics(self) -> dict[str, Any]:
@@ -195,8 +197,7 @@ def _bare(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _part(text: str | UnsetType | None, part: Part) -> dict[str, Any]:
+def _listed(text: str | UnsetType | None, part: Part) -> str | None:
     if text is UNSET:
         raise UsageError(f"This run was listed without its {part}: leave it in include=.")
-    value = lenient.loads(text) if text else {}
-    return value if isinstance(value, dict) else {}
+    return text or None

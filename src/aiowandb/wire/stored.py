@@ -1,0 +1,236 @@
+"""An object as W&B stores it, as JSON text: read, and changed without touching the rest.
+
+W&B replaces a config or a summary as a whole, so that a change of one key sends all the
+others back. What Python makes of a text is not always what the text says: floats have more
+digits than a double, `1e400` is no double at all, a key may be there twice. So whatever was
+not changed goes back as the text that it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from aiowandb.errors import ServerError
+from aiowandb.wire import lenient
+
+# A token of JSON. Words that JSON does not have are tokens as well.
+_TOKEN = re.compile(
+    r"""\s*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+)""", re.DOTALL
+)
+# Far more levels than anybody nests, and few enough for all that walks through values.
+_MOST_LEVELS = 300
+# What stands for a value that is not there.
+NOTHING: Any = object()
+
+
+class Member(NamedTuple):
+    """A member of an object: its key, and the texts of the key and of the value."""
+
+    key: str
+    label: str
+    text: str
+
+
+# Makes the text of a changed value of what is stored (None if there is nothing), of what was
+# read (or NOTHING), and of what is wanted.
+Rewrite = Callable[[str | None, Any, Any], str]
+
+
+def read_object(text: str | None, levels: int = 1) -> dict[str, Any]:
+    """The object in this text. What is not understood of it is kept as text.
+
+    That goes by members, or by members of members with more `levels`.
+
+    >>> read_object('{"a": 1, "b": {"c": undefined}}')
+    {'a': 1, 'b': '{"c": undefined}'}
+    """
+    value = _read(text, levels) if text else {}
+    return value if isinstance(value, dict) else {}
+
+
+def changed_object(
+    text: str | None,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    rewrite: Rewrite | None = None,
+) -> str:
+    """The text of a stored object, with what differs between `before` and `after`, and no more.
+
+    `before` is what was read, which need not be what is stored by now: other keys stay.
+
+    >>> changed_object('{"a": 0.1000000000000000055, "b": 2}', {"a": 0.1, "b": 2}, {"a": 0.1})
+    '{"a":0.1000000000000000055}'
+    """
+    stored = _stored_members(text)
+    effective = {member.key: member.text for member in stored}
+    wanted = {_json_key(key): value for key, value in after.items()}
+    touched = {
+        key: value
+        for key, value in wanted.items()
+        if key not in before or not alike(before[key], value)
+    }
+    removed = before.keys() - wanted.keys()
+    written: dict[str, str] = {}
+    for key, value in touched.items():
+        before_it = before.get(key, NOTHING)
+        written[key] = (rewrite or rewritten)(effective.get(key), before_it, value)
+    found = []
+    for member in stored:
+        if member.key in removed:
+            continue
+        if member.key not in touched:
+            found.append(f"{member.label}:{member.text}")
+        elif member.key in written:
+            found.append(f"{member.label}:{written.pop(member.key)}")
+    found += [f"{lenient.dumps(key)}:{value}" for key, value in written.items()]
+    return "{" + ",".join(found) + "}"
+
+
+def rewritten(text: str | None, before: Any, after: Any) -> str:
+    """The text of a changed value: what is the same within it stays as it is stored."""
+    if text is not None and isinstance(after, dict) and isinstance(before, dict):
+        if members(text) is not None:
+            return changed_object(text, before, after)
+    elif text is not None and isinstance(after, list) and isinstance(before, list):
+        if (items := elements(text)) is not None:
+            return _rewritten_list(items, after)
+    return lenient.dumps(after)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equality that holds for NaN, whatever the order of keys, and tells 1 from True."""
+    return one is other or _canonical(one) == _canonical(other)
+
+
+def members(text: str) -> list[Member] | None:
+    """The members of the object in this text, in their order, or None if it is no object."""
+    spans = _outermost(text, "{}")
+    if spans is None:
+        return None
+    found = []
+    for first, colon, end in spans:
+        label = text[first:colon].strip()
+        if colon < 0 or not label.startswith('"'):
+            return None
+        try:
+            key = lenient.loads(label)
+        except ServerError:
+            return None
+        found.append(Member(key, label, text[colon + 1 : end].strip()))
+    return found
+
+
+def elements(text: str) -> list[str] | None:
+    """The texts of the elements of the array in this text, or None if it is none."""
+    spans = _outermost(text, "[]")
+    if spans is None:
+        return None
+    return [text[first:end] for first, _, end in spans]
+
+
+def _read(text: str, levels: int) -> Any:
+    try:
+        if not _is_deep(text):
+            return lenient.loads(text)
+    except ServerError:
+        found = members(text)
+        if found is None:
+            raise
+    else:
+        found = members(text) or []
+    return {member.key: _read_member(member.text, levels - 1) for member in found}
+
+
+def _read_member(text: str, levels: int) -> Any:
+    if levels and members(text):
+        return _read(text, levels)
+    try:
+        return text if _is_deep(text) else lenient.loads(text)
+    except ServerError:
+        return text
+
+
+def _is_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= _MOST_LEVELS:
+        return False
+    levels = 0
+    for start, _ in _tokens(text):
+        levels += (text[start] in "[{") - (text[start] in "]}")
+        if levels > _MOST_LEVELS:
+            return True
+    return False
+
+
+def _stored_members(text: str | None) -> list[Member]:
+    found = members(text or "{}")
+    if found is None:
+        if lenient.loads(text or "{}") is None:
+            return []
+        raise ServerError(f"W&B stores what is no object, and cannot be changed: {text:.100}")
+    return found
+
+
+def _rewritten_list(items: list[str], after: list[Any]) -> str:
+    read = [_read_member(item, 0) for item in items]
+    same = {_canonical(value): item for value, item in zip(read[::-1], items[::-1], strict=True)}
+    found = []
+    for index, value in enumerate(after):
+        if index < len(items) and alike(read[index], value):
+            found.append(items[index])
+        elif (item := same.get(_canonical(value))) is not None:
+            found.append(item)
+        elif index < len(items):
+            found.append(rewritten(items[index], read[index], value))
+        else:
+            found.append(lenient.dumps(value))
+    return "[" + ",".join(found) + "]"
+
+
+def _outermost(text: str, brackets: str) -> list[tuple[int, int, int]] | None:
+    """The pieces between the outermost brackets: where each begins, has its colon, and ends."""
+    pieces: list[tuple[int, int, int]] = []
+    level, first, colon, end = 0, -1, -1, -1
+    is_closed = False
+    for start, stop in _tokens(text):
+        token = text[start]
+        if is_closed or (not level and token != brackets[0]):
+            return None
+        if not level:
+            level = 1
+        elif level == 1 and token in ",]}":
+            if first >= 0:
+                pieces.append((first, colon, end))
+            elif token == "," or pieces:
+                return None
+            first = colon = -1
+            if token != ",":
+                if token != brackets[1]:
+                    return None
+                is_closed = True
+        elif level == 1 and token == ":" and colon < 0 <= first:
+            colon = start
+        else:
+            level += (token in "[{") - (token in "]}")
+            first, end = (start if first < 0 else first), stop
+    return pieces if is_closed else None
+
+
+def _tokens(text: str) -> Iterator[tuple[int, int]]:
+    """Where each token begins and ends, up to the first place that has none."""
+    place = 0
+    while found := _TOKEN.match(text, place):
+        place = found.end()
+        yield found.start(1), place
+
+
+def _json_key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    (named,) = lenient.loads(lenient.dumps({key: None}))
+    return str(named)
+
+
+def _canonical(value: Any) -> str:
+    return lenient.dumps(value, sort_keys=True)
