@@ -78,6 +78,21 @@ def test_curves_are_drawn_in_the_terminal(sample: Sample, run: str) -> None:
     assert max(map(len, out.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("amount", ["--all", "--samples=50"])
+def test_a_nest_of_keys_is_read_by_its_name(sample: Sample, run: str, amount: str) -> None:
+    place = ("history", run, "--local", sample.folder, "-k", "val")
+    header, *lines = said(*place, amount, "--format", "csv").splitlines()
+    assert sorted(header.split(",")) == ["_step", "val.acc", "val.best", "val.loss"]
+    assert all(any(line.split(",")[1:]) for line in lines)
+    rows = records(said(*place, amount, "--format", "json"))
+    assert len(rows) == len(lines) > 0
+    assert all({"_step"} < row.keys() <= set(header.split(",")) for row in rows)
+    assert "val.acc" in said(*place, amount).splitlines()[1]
+    drawn = said(*place, amount, "--plot")
+    assert "val.acc" in drawn
+    assert "val.loss" in drawn
+
+
 @pytest.mark.parametrize(("name", "magic"), [("a.png", b"\x89PNG"), ("b.svg", b"<?xml")])
 def test_curves_are_painted(
     sample: Sample, run: str, name: str, magic: bytes, tmp_path: Path

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import msgspec
 
 from aiowandb.api.belongings import Belongings
-from aiowandb.api.rows import as_frame, as_structs, number
+from aiowandb.api.rows import as_frame, as_structs
+from aiowandb.api.samples import sample_rows
 from aiowandb.errors import UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import Items, Stream, each_of
 from aiowandb.wire import lenient
-from aiowandb.wire.dotted import flattened
-from aiowandb.wire.history import EventStream, sampled_keys, sampled_rows
+from aiowandb.wire.history import EventStream, sampled_rows
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.rows import flat_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,12 +48,13 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         list of dicts. With `keys`, only rows that have all of these keys and the x
         axis. `stream="system"` samples the system metrics.
         """
-        if keys is None:
+        wanted = checked_keys(keys)
+        if not wanted:
             rows = await self._sampled_rows(samples, system=stream != "default")
         elif stream != "default":
             raise UsageError("keys= selects from the history; the system metrics come whole.")
         else:
-            rows = await self._sampled_keys(samples, [x_axis, *checked_keys(keys)])
+            rows = await sample_rows(self._session, self, wanted, x_axis, samples)
         return as_frame(rows) if pandas else rows
 
     @overload
@@ -136,20 +138,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         if found.project is None or found.project.run is None:
             raise self._gone()
         texts = found.project.run.history or ()
-        return [flattened(lenient.loads_object(text)) for text in texts]
-
-    async def _sampled_keys(self, samples: int, keys: Sequence[str]) -> list[dict[str, Any]]:
-        wanted = list(dict.fromkeys(keys))
-        found = await self._session.recall(sampled_keys(self.ref, wanted, samples))
-        if found.project is None or found.project.run is None:
-            raise self._gone()
-        rows = (found.project.run.sampled_history or [[]])[0]
-        known = self.history_keys.keys if self.history_keys else {}
-        texts = {key for key in wanted if key in known and known[key].has_text}
-        return [
-            {key: value if key in texts else number(value) for key, value in row.items()}
-            for row in rows
-        ]
+        return [flat_row(lenient.loads_object(text)) for text in texts]
 
     async def _row_pages(
         self, wanted: Selection, stream: EventStream, kind: type[msgspec.Struct] | None
@@ -220,16 +209,17 @@ def chosen(
     if stream != "default" and (min_step, max_step) != (None, None):
         raise UsageError("The system metrics have no steps: leave min_step and max_step out.")
     return Selection(
-        keys=None if keys is None else tuple(checked_keys(keys)),
+        keys=checked_keys(keys) or None,
         any_key=any_key,
-        exclude=tuple(checked_keys(exclude)),
+        exclude=checked_keys(exclude),
         min_step=min_step or 0,
         max_step=max_step,
         page_size=page_size,
     )
 
 
-def checked_keys(keys: Sequence[str]) -> Sequence[str]:
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+def checked_keys(keys: Sequence[str] | None) -> tuple[str, ...]:
+    """The keys, if they are a list of them; none at all stand for every key."""
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys or ()):
         raise UsageError(f"keys must be specified in a list of strings, not {keys!r}.")
-    return keys
+    return tuple(keys or ())

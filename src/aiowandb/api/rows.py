@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from aiowandb.errors import RowError, UsageError
-from aiowandb.wire import lenient
 
 S = TypeVar("S", bound=msgspec.Struct)
 RowsFormat = Literal["default", "pandas", "polars"]
@@ -61,10 +60,3 @@ def rows_format(format: RowsFormat) -> Callable[[list[dict[str, Any]]], Any]:
 
         return lambda rows: pl.DataFrame(rows_to_batch(rows, sorted({n for r in rows for n in r})))
     raise UsageError(f"format must be default, pandas or polars, not {format!r}.")
-
-
-def number(value: Any) -> Any:
-    """The value, with the strings that W&B has for the numbers that JSON has not made floats."""
-    if isinstance(value, str) and (found := lenient.as_float(value)) is not None:
-        return found
-    return value

@@ -19,6 +19,7 @@ from aiowandb.cli.output import (
     printable,
     record_printer,
 )
+from aiowandb.wire.dotted import names_meant
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
@@ -31,7 +32,7 @@ _COLUMN = 16  # characters that a column of a table needs at least
 @click.command()
 @click.argument("path", metavar="ENTITY/PROJECT/RUN")
 @connection
-@click.option("--keys", "-k", multiple=True, metavar="KEY", help="What to read; can be repeated.")
+@click.option("--keys", "-k", multiple=True, metavar="KEY", help="A key or glob; can be repeated.")
 @click.option("--samples", type=click.IntRange(1), help="At most so many rows.  [default: 500]")
 @click.option("--all", "everything", is_flag=True, help="Every row, not a sample.")
 @click.option("--format", type=click.Choice(["table", "json", "csv"]), default="table")
@@ -80,10 +81,11 @@ async def _print(
     api: AsyncApi, path: str, keys: Sequence[str], samples: int | None, format: TableFormat
 ) -> None:
     async with api:
-        rows = _rows(await api.run(path), keys, samples)
+        run = await api.run(path)
+        rows = _rows(run, keys, samples)
         if format == "json" or (format == "csv" and keys):
             # Nothing has to be known beforehand: as many rows as there are.
-            show = record_printer(format, ["_step", *keys])
+            show = record_printer(format, ["_step", *_names(run, keys)])
             async with aclosing(rows):
                 async for row in rows:
                     show(row)
@@ -93,6 +95,13 @@ async def _print(
     if format == "table" and not keys:
         names = _most_telling(names)
     print_records([{name: row.get(name) for name in names} for row in found], format)
+
+
+def _names(run: Run, keys: Sequence[str]) -> list[str]:
+    """What the keys mean in this run: of a nest of keys, those that are in it."""
+    known = run.history_keys.keys if run.history_keys else {}
+    groups = zip(keys, names_meant(keys, known), strict=True)
+    return list(dict.fromkeys(name for key, group in groups for name in group or [key]))
 
 
 def _most_telling(names: list[str]) -> list[str]:
@@ -124,7 +133,10 @@ async def _curves(
 
     async with api:
         run = await api.run(path)
-        curves = [Curve.of(key, [row async for row in _rows(run, [key], samples)]) for key in keys]
+        curves = [
+            Curve.of(name, [row async for row in _rows(run, [name], samples)])
+            for name in _names(run, keys)
+        ]
     for curve in curves:
         if not curve.values:
             raise click.ClickException(f"Run {run.ref} has no numbers under {curve.key!r}.")

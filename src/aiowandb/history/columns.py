@@ -4,7 +4,8 @@ The rule, for the values that one column has:
 
     all int                    INT (FLOAT where one does not fit 64 bits)
     int and float              FLOAT; the strings "NaN", "Infinity" and "-Infinity"
-                               count as floats beside numbers, as W&B writes them so
+                               count as floats beside numbers, as W&B may write them so,
+                               but not where it says that strings were logged
     all bool                   BOOL
     all str                    TEXT
     all lists of numbers       INTS or FLOATS
@@ -23,9 +24,10 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aiowandb.errors import ServerError
-from aiowandb.history.kinds import Kind
+from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
 
@@ -36,16 +38,24 @@ _LOOK = 3
 
 
 def rows_to_batch(
-    rows: Sequence[Mapping[str, Any]], first: Sequence[str] = (STEP,)
+    rows: Sequence[Mapping[str, Any]],
+    first: Sequence[str] = (STEP,),
+    text_keys: Collection[str] = (),
 ) -> pa.RecordBatch:
-    """Make a record batch of nested rows, the columns `first` first."""
+    """Make a record batch of nested rows, the columns `first` first.
+
+    `text_keys` are known to have strings.
+    """
     flat = [flattened(row) for row in rows]
     names = dict.fromkeys((*first, *(name for row in flat for name in row)))
-    return columns_to_batch({name: [row.get(name) for row in flat] for name in names})
+    columns = {name: [row.get(name) for row in flat] for name in names}
+    return columns_to_batch(columns, text_keys=text_keys)
 
 
 def columns_to_batch(
-    columns: Mapping[str, Sequence[Any]], numbers: Collection[str] = ()
+    columns: Mapping[str, Sequence[Any]],
+    numbers: Collection[str] = (),
+    text_keys: Collection[str] = (),
 ) -> pa.RecordBatch:
     """Make a record batch of columns; None is null, and what is nothing but null is left out.
 
@@ -53,7 +63,10 @@ def columns_to_batch(
     """
     fields, arrays = [], []
     for name, values in columns.items():
-        kind, array = _floats(values) if name in numbers else to_column(values)
+        if name in numbers:
+            kind, array = _floats(values)
+        else:
+            kind, array = to_column(values, has_text=name in text_keys)
         if name == STEP and kind is not Kind.INT:
             kind, array = Kind.INT, _steps(array)
         if kind is not Kind.NULL:
@@ -63,7 +76,7 @@ def columns_to_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
+def to_column(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array]:
     """One column, by the rule above; None is null."""
     types = set(map(type, values))
     types.discard(_NONE)
@@ -74,7 +87,7 @@ def to_column(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
             return Kind.FLOAT, pa.array(values, pa.float64())
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass  # integers that Arrow's numbers do not hold exactly, text that is no UTF-8
-    return _of_any(values)
+    return _of_any(values, has_text=has_text)
 
 
 def _steps(array: pa.Array) -> pa.Array:
@@ -98,10 +111,26 @@ def json_text(value: Any) -> str:
         value = _speakable(value)
         try:
             return orjson.dumps(value).decode()
-        except TypeError:  # half a surrogate pair, which UTF-8 has no form for, or deep nesting
+        except TypeError:  # half a surrogate pair, a very large integer, or deep nesting
             return json.dumps(value, separators=(",", ":"))
     except RecursionError as error:
         raise ServerError("W&B answered with a value that is nested too deeply.", error) from error
+
+
+def with_strict_json(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with columns of JSON text that every reader of JSON takes: without bare NaN."""
+    for index, field in enumerate(batch.schema):
+        column = batch.column(index)
+        if kind_of(field) is not Kind.JSON or not pa.types.is_string(field.type):
+            continue
+        suspects = pc.match_substring_regex(column, "NaN|Infinity")
+        if pc.any(suspects).as_py():
+            texts = [
+                json_text(lenient.loads(text)) if is_suspect else text
+                for text, is_suspect in zip(column.to_pylist(), suspects.to_pylist(), strict=True)
+            ]
+            batch = batch.set_column(index, field, pa.array(texts, pa.string()))
+    return batch
 
 
 def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array]:
@@ -116,20 +145,24 @@ def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array]:
     return _of_any(values)
 
 
-def _of_any(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
-    kind = _kind_of_values(values)
-    if kind is Kind.FLOAT:
-        values = [_number(value) for value in values]
-    elif kind is Kind.FLOATS:
-        values = [None if value is None else [float(item) for item in value] for value in values]
-    elif kind is Kind.JSON:
+def _of_any(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array]:
+    kind = _kind_of_values(values, has_text=has_text)
+    try:
+        if kind is Kind.FLOAT:
+            return kind, pa.array(list(map(_number, values)), kind.arrow)
+        if kind is Kind.FLOATS:
+            lists = [None if value is None else list(map(float, value)) for value in values]
+            return kind, pa.array(lists, kind.arrow)
+    except OverflowError:
+        kind = Kind.JSON  # an integer that is beyond all floats
+    if kind is Kind.JSON:
         values = [None if value is None else json_text(value) for value in values]
     elif kind is Kind.TEXT:
         values = [value and value.encode(errors="replace").decode() for value in values]
     return kind, pa.array(values, kind.arrow)
 
 
-def _kind_of_values(values: Sequence[Any]) -> Kind:
+def _kind_of_values(values: Sequence[Any], *, has_text: bool) -> Kind:
     types = set(map(type, values)) - {_NONE}
     if not types:
         return Kind.NULL
@@ -137,7 +170,9 @@ def _kind_of_values(values: Sequence[Any]) -> Kind:
         return Kind.TEXT
     if types == {list}:
         return _kind_of_lists(values)
-    if types <= {int, float, str} and types & {int, float} and all(map(_is_number, values)):
+    if types <= {int, float}:
+        return Kind.FLOAT
+    if types <= {int, float, str} and not has_text and all(map(_is_number, values)):
         return Kind.FLOAT
     return Kind.JSON
 
@@ -167,4 +202,4 @@ def _speakable(value: Any) -> Any:
         return {key: _speakable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_speakable(item) for item in value]
-    return value if not isinstance(value, int) or value in _INT64 else float(value)
+    return value

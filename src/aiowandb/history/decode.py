@@ -10,12 +10,11 @@ and teaches again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, Union
 
 import msgspec
-import orjson
 import pyarrow as pa
 
 from aiowandb.errors import ServerError
@@ -36,19 +35,21 @@ _FIELDS: dict[type, Any] = {
 # A type with more keys, or with many more than a page has, costs more than it saves.
 _MOST_KEYS = 2_000
 _MOST_UNUSED = 4
+# Integers are exact, also those beyond 64 bits.
+_decode: Callable[[str], list[dict[str, Any]]] = msgspec.json.Decoder(list[Any]).decode
 
 
 def decode_rows(texts: Sequence[str]) -> list[dict[str, Any]]:
     """The rows as nested dicts, in step order; a row without a step goes first."""
     try:
-        rows = orjson.loads(f"[{','.join(texts)}]")
-    except orjson.JSONDecodeError:
+        rows = _decode(f"[{','.join(texts)}]")
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         rows = [lenient.loads(text) for text in texts]
     try:
         rows.sort(key=lambda row: row.get(STEP, -1))
     except (AttributeError, TypeError) as error:
         raise ServerError(f"W&B answered with rows that are none: {error}.", error) from error
-    return rows  # type: ignore[no-any-return]
+    return rows
 
 
 class RowDecoder:
@@ -59,11 +60,11 @@ class RowDecoder:
         self._taught: Taught = {}
         self._shape: Shape | None = None
 
-    def batch(self, texts: Sequence[str]) -> pa.RecordBatch:
-        """The rows as columns, in step order."""
+    def batch(self, texts: Sequence[str], text_keys: Collection[str] = ()) -> pa.RecordBatch:
+        """The rows as columns, in step order; strings were logged under `text_keys`."""
         if shape := self._shape:
             try:
-                batch = shape.batch(texts)
+                batch = shape.batch(texts, text_keys)
             except msgspec.MsgspecError:
                 pass
             else:
@@ -74,7 +75,7 @@ class RowDecoder:
         rows = decode_rows(texts)
         with self._learning:
             self._learn(rows)
-        return rows_to_batch(rows)
+        return rows_to_batch(rows, text_keys=text_keys)
 
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
         fits = all(_note(self._taught, row) for row in rows)
@@ -105,7 +106,7 @@ class Shape:
     def __len__(self) -> int:
         return len(self._places)
 
-    def batch(self, texts: Sequence[str]) -> pa.RecordBatch:
+    def batch(self, texts: Sequence[str], text_keys: Collection[str] = ()) -> pa.RecordBatch:
         """The rows as columns; a `MsgspecError` if they have another shape."""
         rows = self._decode(texts)
         if not rows:
@@ -122,7 +123,7 @@ class Shape:
         if any(map(int.__gt__, steps, steps[1:])):
             order = sorted(range(len(steps)), key=steps.__getitem__)
             columns = {name: [column[i] for i in order] for name, column in columns.items()}
-        return columns_to_batch(columns, self._numbers)
+        return columns_to_batch(columns, self._numbers, text_keys)
 
     def _decode(self, texts: Sequence[str]) -> list[msgspec.Struct]:
         text = f"[{','.join(texts)}]"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from anyio.to_thread import run_sync
 
+from aiowandb.history.columns import with_strict_json
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.history.reading import Ends
 from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
-from aiowandb.wire.dotted import flattened
+from aiowandb.wire.rows import flat_row, plain_value
 
 _ROWS_AT_ONCE = 1_000
+_WITH_FLOATS = frozenset({Kind.FLOAT, Kind.FLOATS, Kind.JSON})
 
 
 class Page(Protocol):
@@ -38,17 +41,22 @@ class JsonPage:
     """Rows that came as JSON texts, in one piece or several."""
 
     def __init__(
-        self, pieces: Sequence[Sequence[str]], selection: Selection, decoder: RowDecoder
+        self,
+        pieces: Sequence[Sequence[str]],
+        selection: Selection,
+        decoder: RowDecoder,
+        text_keys: Collection[str] = (),
     ) -> None:
         self.count = sum(map(len, pieces))
         self.ends = Ends()
         self._pieces = pieces
         self._selection = selection
         self._decoder = decoder
+        self._text_keys = text_keys
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         for texts in self._pieces:
-            rows = [flattened(row) for row in decode_rows(texts)]
+            rows = [flat_row(row) for row in decode_rows(texts)]
             yield list(self._selection.of_rows(rows))
 
     async def batches(self) -> list[pa.RecordBatch]:
@@ -56,7 +64,7 @@ class JsonPage:
 
     def _decode(self) -> list[pa.RecordBatch]:
         # Piece by piece: what is made of one on the way to columns fits into the CPU's cache.
-        decoded = [self._decoder.batch(piece) for piece in self._pieces]
+        decoded = [self._decoder.batch(piece, self._text_keys) for piece in self._pieces]
         self.ends = Ends.of(decoded, self._selection)
         wanted = [batch for one in decoded if (batch := self._selection.of_batch(one)) is not None]
         if len(wanted) > 1 and all(batch.schema.equals(wanted[0].schema) for batch in wanted):
@@ -87,13 +95,26 @@ class ParquetPage:
             ]
 
     async def batches(self) -> list[pa.RecordBatch]:
-        return [] if self._batch is None else [self._batch]
+        if self._batch is None:
+            return []
+        if any(kind_of(field) is Kind.JSON for field in self._batch.schema):
+            return [await run_sync(with_strict_json, self._batch)]
+        return [self._batch]
 
 
 def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:
-    """The column as Python's values, JSON text as what it says."""
-    values: list[Any] = batch.column(name).to_pylist()
-    field = batch.schema.field(name)
-    if kind_of(field) is Kind.JSON and pa.types.is_string(field.type):
-        return [None if value is None else lenient.loads(value) for value in values]
-    return values
+    """The column as the values that rows have: JSON text as what it says, 1.0 as 1."""
+    column, field = batch.column(name), batch.schema.field(name)
+    values: list[Any] = column.to_pylist()
+    kind = kind_of(field)
+    if kind is Kind.JSON and pa.types.is_string(field.type):
+        values = [None if value is None else lenient.loads(value) for value in values]
+    elif kind not in _WITH_FLOATS or _has_fractions_only(column):
+        return values
+    return [plain_value(value) for value in values]
+
+
+def _has_fractions_only(column: pa.Array) -> bool:
+    if not pa.types.is_floating(column.type):
+        return False
+    return pc.any(pc.equal(pc.floor(column), column)).as_py() is not True

@@ -21,7 +21,7 @@ class HistoryPlan(msgspec.Struct, frozen=True):
     """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
 
     `rows` is how many rows W&B has counted, files and all, or None if it did not say;
-    `keys` is how many keys they have.
+    `keys` is how many keys they have, and `text_keys` are those under which strings were logged.
     """
 
     ref: RunRef
@@ -30,6 +30,7 @@ class HistoryPlan(msgspec.Struct, frozen=True):
     end: int
     rows: int | None
     keys: int
+    text_keys: frozenset[str] = frozenset()
 
     @property
     def is_large(self) -> bool:
@@ -77,6 +78,7 @@ def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundEr
         end=_within(max(end, max(live, default=-1) + 1)),
         rows=source.history_line_count,
         keys=len(keys.keys) if keys else 0,
+        text_keys=frozenset(keys.text_keys) if keys else frozenset(),
     )
 
 

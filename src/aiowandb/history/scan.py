@@ -126,7 +126,7 @@ class Scan:
         return [piece for one in answers for piece in await one.all_rows(self._session)]
 
     def _page(self, pieces: Sequence[Texts]) -> JsonPage:
-        return JsonPage(pieces, self._selection, self._decoder)
+        return JsonPage(pieces, self._selection, self._decoder, self._plan.text_keys)
 
     def _windows_together(self) -> int:
         values = self._selection.page_size * max(1, self._plan.keys)

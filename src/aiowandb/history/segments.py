@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 import pyarrow as pa
@@ -39,7 +40,7 @@ async def read_segment(
     session: Session, url: str, selection: Selection, *, is_large: bool = False
 ) -> AsyncGenerator[SegmentRows]:
     """The rows of the file at this URL; a large file is read where it lies, if that goes."""
-    from_start = selection.keys is None and not selection.min_step
+    from_start = not selection.keys and not selection.min_step
     remote = await RemoteFile.open(session, url, from_start=from_start) if is_large else None
     segments = _in_waves(remote, selection) if remote else _downloaded(session, url, selection)
     async with aclosing(segments):
@@ -220,10 +221,18 @@ def _media_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
             continue
         if kind_of(field) is Kind.JSON:
             values = batch.column(index).to_pylist()
-            texts = [None if value is None else json_text(value) for value in values]
+            texts = [None if value is None else _text_of(value) for value in values]
             column = pa.array(texts, pa.string())
             batch = batch.set_column(index, Kind.JSON.field(field.name), column)
     return batch
+
+
+def _text_of(value: Any) -> str:
+    # NaN stays itself here: rows are made of this text, and have what was logged.
+    try:
+        return json.dumps(value, separators=(",", ":"))
+    except (TypeError, RecursionError):
+        return json_text(value)
 
 
 def _is_plain_object(kind: pa.DataType) -> bool:

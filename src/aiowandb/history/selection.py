@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
 from functools import reduce
 from typing import Any
 
@@ -12,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiowandb.history.columns import STEP
-
-_GLOB = frozenset("*?[")
+from aiowandb.wire.dotted import is_meant, names_meant
 
 
 class Selection(msgspec.Struct, frozen=True):
     """Rows with steps in `[min_step, max_step)` that have all `keys`, or with `any_key` one.
 
-    A key may be a glob: a row has it if it has any key that the glob matches. Columns are
-    those of `keys`, in their order, without those of `exclude`. None is everything.
+    A key may be a glob: a row has it if it has any key that the glob matches. A key with
+    others nested in it stands for those. Columns are those of `keys`, in their order,
+    without those of `exclude`. No `keys` are all of them.
     """
 
     keys: tuple[str, ...] | None = None
@@ -36,7 +35,7 @@ class Selection(msgspec.Struct, frozen=True):
         """Those of the columns that are wanted, or None if no row can have what is asked."""
         groups = self._groups(names)
         if groups is None:
-            return [name for name in names if not _matches(name, self.exclude)]
+            return [name for name in names if not is_meant(name, self.exclude)]
         if not (any(groups) if self.any_key else all(groups)):
             return None
         return list(dict.fromkeys((*self.own, *(name for group in groups for name in group))))
@@ -53,21 +52,19 @@ class Selection(msgspec.Struct, frozen=True):
         return batch if batch.num_rows else None
 
     def of_rows(self, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-        """The wanted rows, each with what is wanted of it; steps aside."""
-        if self.keys is None and not self.exclude:
+        """The wanted rows, each with what is wanted of it; steps aside. They have no None."""
+        if not self.keys and not self.exclude:
             return rows
-        if self._is_plain:
-            wanted = tuple(dict.fromkeys((*self.own, *(self.keys or ()))))
-            return [
-                {key: row[key] for key in wanted}
-                for row in rows
-                if all(row.get(key) is not None for key in wanted)
-            ]
+        # Rows look alike: what is wanted of one is known from another with the same keys.
+        known: dict[tuple[str, ...], list[str] | None] = {}
         found = []
         for row in rows:
-            columns = self.columns([name for name, value in row.items() if value is not None])
-            if columns is not None:
-                found.append({name: row[name] for name in columns if name in row})
+            names = tuple(row)
+            if names not in known:
+                columns = self.columns(names)
+                known[names] = columns and [name for name in columns if name in row]
+            if (columns := known[names]) is not None:
+                found.append({name: row[name] for name in columns})
         return found
 
     def within_steps(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -100,24 +97,8 @@ class Selection(msgspec.Struct, frozen=True):
 
     def _groups(self, names: Collection[str]) -> list[list[str]] | None:
         """For each of `keys`, the columns that it means."""
-        if self.keys is None:
+        if not self.keys:
             return None
-        known = {name for name in names if not _matches(name, self.exclude)}
-        return [
-            [key]
-            if key in known
-            else [name for name in names if name in known and _matches(name, (key,))]
-            for key in self.keys
-        ]
-
-    @property
-    def _is_plain(self) -> bool:
-        keys = self.keys or ()
-        return not (self.any_key or self.exclude) and all(map(_GLOB.isdisjoint, keys))
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(
-        name == pattern or (not _GLOB.isdisjoint(pattern) and fnmatchcase(name, pattern))
-        for pattern in patterns
-    )
+        if self.exclude:
+            names = [name for name in names if not is_meant(name, self.exclude)]
+        return names_meant(self.keys, names)

@@ -16,8 +16,8 @@ from aiowandb.history.reading import Ends
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.wire.dotted import flattened
 from aiowandb.wire.history import sampled_rows
+from aiowandb.wire.rows import flat_row
 
 # They come every few seconds: more of them than this take years.
 _ALL = 10_000_000
@@ -33,7 +33,7 @@ class SystemPage:
         self._selection = selection
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
-        yield list(self._selection.of_rows([flattened(row) for row in self._rows]))
+        yield list(self._selection.of_rows([flat_row(row) for row in self._rows]))
 
     async def batches(self) -> list[pa.RecordBatch]:
         batch = self._selection.of_batch(rows_to_batch(self._rows, first=()))

@@ -86,6 +86,7 @@ class RunChanges(msgspec.Struct, frozen=True):
 def _rewritten_config_value(text: str | None, before: Any, after: Any) -> str:
     """The value as it is stored, within the object that W&B wraps each value of a config in."""
     wrapper = members(text) if text is not None else None
-    if text is not None and any(member.key == "value" for member in wrapper or ()):
-        return changed_object(text, {} if before is NOTHING else {"value": before}, {"value": after})
+    if any(member.key == "value" for member in wrapper or ()):
+        read = {} if before is NOTHING else {"value": before}
+        return changed_object(text, read, {"value": after})
     return f'{{"value":{rewritten(text, before, after)},"desc":null}}'

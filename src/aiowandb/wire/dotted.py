@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
+
+# A dot that leads into a nest, and not one of a key itself.
+_DOT = re.compile(r"(?<!\\)\.")
+_GLOB = frozenset("*?[")
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -44,6 +50,60 @@ def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None
         more, dot, tail = tail.partition(".")
         head = f"{head}.{more}"
     return None
+
+
+def names_meant(keys: Sequence[str], names: Collection[str]) -> list[list[str]]:
+    """For each key or glob, which of the names it means.
+
+    A key means the name that is the same, and those of the values that are nested in it.
+
+    >>> names_meant(["val", "l*"], ["loss", "val.acc", "val.top.1", "value"])
+    [['val.acc', 'val.top.1'], ['loss']]
+    """
+    below: dict[str, list[str]] = {}
+    for name in names:
+        for nest in nests_of(name):
+            below.setdefault(nest, []).append(name)
+    known = frozenset(names)
+    return [
+        [name for name in names if is_meant(name, [key])]
+        if is_glob(key)
+        else [*({key} & known), *below.get(key, ())]
+        for key in keys
+    ]
+
+
+def is_meant(name: str, keys: Sequence[str]) -> bool:
+    """Whether one of the keys or globs means the name: it itself, or what it is nested in."""
+    for key in keys:
+        if name == key or name.startswith(f"{key}."):
+            return True
+        if is_glob(key) and any(fnmatchcase(each, key) for each in (name, *nests_of(name))):
+            return True
+    return False
+
+
+def is_glob(key: str) -> bool:
+    """Whether the key may stand for several."""
+    return not _GLOB.isdisjoint(key)
+
+
+def nests_of(name: str) -> list[str]:
+    r"""The keys that the value of this name is nested in, outermost first.
+
+    >>> nests_of(r"val.top\.1.acc")
+    ['val', 'val.top\\.1']
+    """
+    return [name[: dot.start()] for dot in _DOT.finditer(name)] if "." in name else []
+
+
+def split_name(name: str) -> list[str]:
+    r"""The keys of which the name is made.
+
+    >>> split_name(r"val.top\.1")
+    ['val', 'top.1']
+    """
+    return [key.replace(r"\.", ".") for key in _DOT.split(name)]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> int:

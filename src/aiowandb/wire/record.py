@@ -52,9 +52,19 @@ class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
     type_counts: list[TypeCount] = []
 
     @property
+    def types(self) -> frozenset[str]:
+        """The types of its values, None aside."""
+        return frozenset(counted.type for counted in self.type_counts) - {"nil", "null"}
+
+    @property
+    def count(self) -> int:
+        """How many values it has, None aside."""
+        return sum(c.count for c in self.type_counts if c.type not in ("nil", "null"))
+
+    @property
     def has_text(self) -> bool:
         """Whether strings were logged under it."""
-        return any(counted.type == "string" for counted in self.type_counts)
+        return "string" in self.types
 
 
 class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -62,6 +72,11 @@ class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
     last_step: int = -1
     keys: dict[str, KeyInfo] = {}
+
+    @property
+    def text_keys(self) -> list[str]:
+        """The keys under which strings were logged."""
+        return [key for key, info in self.keys.items() if info.has_text]
 
 
 class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel"):

@@ -16,9 +16,7 @@ from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
 
 # A token of JSON. Words that JSON does not have are tokens as well.
-_TOKEN = re.compile(
-    r"""\s*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+)""", re.DOTALL
-)
+_TOKEN = re.compile(r"""\s*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+)""", re.DOTALL)
 # Far more levels than anybody nests, and few enough for all that walks through values.
 _MOST_LEVELS = 300
 # What stands for a value that is not there.
@@ -90,13 +88,12 @@ def changed_object(
 
 def rewritten(text: str | None, before: Any, after: Any) -> str:
     """The text of a changed value: what is the same within it stays as it is stored."""
-    if text is not None and isinstance(after, dict) and isinstance(before, dict):
-        if members(text) is not None:
-            return changed_object(text, before, after)
-    elif text is not None and isinstance(after, list) and isinstance(before, list):
-        if (items := elements(text)) is not None:
-            return _rewritten_list(items, after)
-    return lenient.dumps(after)
+    if text is None:
+        return lenient.dumps(after)
+    if isinstance(after, dict) and isinstance(before, dict) and members(text) is not None:
+        return changed_object(text, before, after)
+    items = elements(text) if isinstance(after, list) and isinstance(before, list) else None
+    return lenient.dumps(after) if items is None else _rewritten_list(items, after)
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -194,25 +191,25 @@ def _outermost(text: str, brackets: str) -> list[tuple[int, int, int]] | None:
     level, first, colon, end = 0, -1, -1, -1
     is_closed = False
     for start, stop in _tokens(text):
-        token = text[start]
-        if is_closed or (not level and token != brackets[0]):
+        what = text[start]
+        if is_closed or (not level and what != brackets[0]):
             return None
         if not level:
             level = 1
-        elif level == 1 and token in ",]}":
+        elif level == 1 and what in ",]}":
             if first >= 0:
                 pieces.append((first, colon, end))
-            elif token == "," or pieces:
+            elif what == "," or pieces:
                 return None
             first = colon = -1
-            if token != ",":
-                if token != brackets[1]:
+            if what != ",":
+                if what != brackets[1]:
                     return None
                 is_closed = True
-        elif level == 1 and token == ":" and colon < 0 <= first:
+        elif level == 1 and what == ":" and colon < 0 <= first:
             colon = start
         else:
-            level += (token in "[{") - (token in "]}")
+            level += (what in "[{") - (what in "]}")
             first, end = (start if first < 0 else first), stop
     return pieces if is_closed else None
 

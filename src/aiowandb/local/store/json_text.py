@@ -6,14 +6,18 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import orjson
+
+# Integers are exact, also those beyond 64 bits.
+_decode = msgspec.json.Decoder().decode
 
 
 def loads(text: str | bytes) -> Any:
     """Decode JSON that may hold NaN, Infinity and control characters. Raises ValueError."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return _decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return json.loads(text, strict=False)
 
 

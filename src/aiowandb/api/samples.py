@@ -1,0 +1,152 @@
+"""A sample of the rows that have certain keys.
+
+W&B samples such rows itself, but its answer is strict JSON, where NaN is the word "NaN", and
+it takes a key by its very name: a nest of keys has to be asked for by what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from aiowandb.errors import CommError, NotFoundError
+from aiowandb.net import BatchSize, Session
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.dotted import names_meant
+from aiowandb.wire.history import Window, sampled_keys
+from aiowandb.wire.record import KeyInfo, RunRecord
+from aiowandb.wire.rows import flat_row
+from aiowandb.wire.runs import get_run
+
+Row = dict[str, Any]
+
+_STEP = "_step"
+# Rows of one step; more than one are a rarity.
+_ROWS_OF_A_STEP = 10
+
+
+async def sample_rows(
+    session: Session, run: RunRecord, keys: Sequence[str], x_axis: str, samples: int
+) -> list[Row]:
+    """At most `samples` of the rows that have the x axis and all keys."""
+    known = await _known_keys(session, run)
+    groups = [group or [key] for key, group in zip(keys, names_meant(keys, known), strict=True)]
+    names = list(dict.fromkeys([x_axis, *(name for group in groups for name in group)]))
+    rows = await _sampled_by_wandb(session, run.ref, [*names, _STEP], samples)
+    if len(rows) < samples and not _is_complete(len(rows), groups, known):
+        rows = await _sampled_here(session, run.ref, keys, x_axis, samples)
+    else:
+        rows = await _with_words_told_apart(session, run.ref, rows, known)
+    return [{key: row[key] for key in row if key != _STEP or _STEP in names} for row in rows]
+
+
+async def _known_keys(session: Session, run: RunRecord) -> Mapping[str, KeyInfo]:
+    keys = run.history_keys
+    if keys is None and run.history_line_count != 0:
+        # The run was listed without them.
+        found = (await session.recall(get_run(run.ref))).project
+        keys = found.run.history_keys if found and found.run else None
+    return keys.keys if keys else {}
+
+
+async def _sampled_by_wandb(
+    session: Session, ref: RunRef, names: Sequence[str], samples: int
+) -> list[Row]:
+    found = (await session.recall(sampled_keys(ref, list(dict.fromkeys(names)), samples))).project
+    if found is None or found.run is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="RunSampledHistory")
+    return [flat_row(row) for row in (found.run.sampled_history or [[]])[0]]
+
+
+def _is_complete(rows: int, groups: Sequence[list[str]], known: Mapping[str, KeyInfo]) -> bool:
+    """Whether so many rows are all that have a name of each group.
+
+    They have all names of all groups. So they are, if a group has just one name each, or if
+    the names of one are nowhere but in them.
+    """
+    if all(len(group) == 1 for group in groups):
+        return True
+    return any(
+        all(name in known and known[name].count == rows for name in group) for group in groups
+    )
+
+
+async def _sampled_here(
+    session: Session, ref: RunRef, keys: Sequence[str], x_axis: str, samples: int
+) -> list[Row]:
+    """A sample of our own, of all rows, for keys that are not logged together."""
+    from aiowandb.history import Selection, scan_run
+
+    selection = Selection(keys=(x_axis, *keys))
+    found: list[Row] = []
+    every, number = 1, 0
+    async with aclosing(scan_run(session, ref, selection)) as pages:
+        async for page in pages:
+            for rows in page.rows():
+                for row in rows:
+                    if number % every == 0:
+                        found.append(row)
+                    number += 1
+                    if len(found) > samples:
+                        found, every = found[::2], every * 2
+    return found
+
+
+async def _with_words_told_apart(
+    session: Session, ref: RunRef, rows: Sequence[Row], known: Mapping[str, KeyInfo]
+) -> list[Row]:
+    """The rows with numbers where "NaN" and the like were numbers, and text where they were text.
+
+    Where both were logged under a key, the row itself is asked for: it tells them apart.
+    """
+    doubtful: dict[int, list[str]] = {}
+    found = []
+    for row in rows:
+        words = {key: value for key, value in row.items() if _has_word(value)}
+        numbers = {
+            key: lenient.as_float(word)
+            for key, word in words.items()
+            if isinstance(word, str) and _is_number(known, key)
+        }
+        found.append(row | numbers)
+        unknown = [key for key in words if key not in numbers and not _is_text(known, key)]
+        if unknown and isinstance(step := row.get(_STEP), int):
+            doubtful[step] = unknown
+    if doubtful:
+        async with aclosing(_rows_at(session, ref, list(doubtful))) as true_rows:
+            exact = {row.get(_STEP): row async for row in true_rows}
+        for row in found:
+            step = row.get(_STEP)
+            keys = doubtful.get(step, []) if isinstance(step, int) else []
+            row |= {key: exact[step][key] for key in keys if key in exact.get(step, ())}
+    return found
+
+
+async def _rows_at(session: Session, ref: RunRef, steps: Sequence[int]) -> AsyncGenerator[Row]:
+    from aiowandb.history.live import read_windows
+
+    windows = [Window(ref, step, step + 1, _ROWS_OF_A_STEP) for step in steps]
+    for answer in await read_windows(session, windows, BatchSize(50, 100)):
+        if isinstance(answer.answer, CommError):
+            raise answer.answer
+        for text in answer.answer:
+            yield flat_row(lenient.loads_object(text))
+
+
+def _has_word(value: Any) -> bool:
+    """Whether a word for NaN or an infinity is in the value."""
+    if isinstance(value, str):
+        return lenient.as_float(value) is not None
+    if isinstance(value, dict):
+        return any(map(_has_word, value.values()))
+    return isinstance(value, list) and any(map(_has_word, value))
+
+
+def _is_number(known: Mapping[str, KeyInfo], key: str) -> bool:
+    return key in known and known[key].types == {"number"}
+
+
+def _is_text(known: Mapping[str, KeyInfo], key: str) -> bool:
+    return key in known and known[key].types == {"string"}
