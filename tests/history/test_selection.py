@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.nesting import nested_as_json
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.selection import Selection
+from aiowandb.wire.dotted import flattened
 from aiowandb.wire.rows import flat_row
 
 names = st.sampled_from(["loss", "val", "val.acc", "val.top.1", "x[1]", "train/loss", r"val\.acc"])
@@ -82,3 +84,36 @@ def test_a_nest_that_is_a_value_too_loses_neither() -> None:
     assert nested_as_json(rows_to_batch(rows)).to_pylist() == [
         {"_step": 0, "val": '{"":1,"a":{"":2,"b":3}}'}
     ]
+
+
+def test_a_literal_dot_is_no_nest() -> None:
+    rows: list[dict[str, Any]] = [
+        {"_step": 0, "val.acc": 1, "val": {"acc": 2, "t.1": 3, "t": {"1": 4}}, "x": 1},
+        {"_step": 1, "a.b": {"c": 1.0}, "a": {"b": {"c": 0.5}}},
+    ]
+    batch = nested_as_json(rows_to_batch(rows))
+    assert [{k: v for k, v in row.items() if v is not None} for row in batch.to_pylist()] == [
+        {"_step": 0, r"val\.acc": 1, "val": '{"acc":2,"t.1":3,"t":{"1":4}}', "x": 1},
+        {"_step": 1, r"a\.b": '{"c":1}', "a": '{"b":{"c":0.5}}'},
+    ]
+
+
+nested_names = st.sampled_from(["a", "b", "a.b", "b.a", "a.b.a"])
+nests = st.recursive(
+    st.integers(0, 9), lambda inner: st.dictionaries(nested_names, inner, min_size=1, max_size=3)
+)
+
+
+@given(st.dictionaries(nested_names, nests, min_size=1, max_size=4))
+def test_no_value_of_a_nest_is_lost_where_names_clash(row: dict[str, Any]) -> None:
+    (found,) = nested_as_json(rows_to_batch([row], first=())).to_pylist()
+    leaves = [leaf for text in found.values() for leaf in _leaves(text)]
+    assert sorted(leaves) == sorted(flattened(row).values())
+
+
+def _leaves(text: Any) -> list[Any]:
+    if isinstance(text, str):
+        text = json.loads(text)
+    if isinstance(text, dict):
+        return [leaf for inner in text.values() for leaf in _leaves(inner)]
+    return [text]

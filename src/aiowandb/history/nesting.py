@@ -9,13 +9,17 @@ import pyarrow as pa
 from aiowandb.history.columns import json_text
 from aiowandb.history.kinds import Kind
 from aiowandb.history.pages import column_values
+from aiowandb.wire.dotted import nests_of, split_name
 
 
 def nested_as_json(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with the columns `val.loss`, `val.acc` as one column `val` of JSON text."""
+    r"""The batch with the columns `val.loss`, `val.acc` as one column `val` of JSON text.
+
+    A literal key with a dot, `val\.loss`, is no nest and stays a column by that name.
+    """
     heads: dict[str, list[str]] = {}
     for name in batch.schema.names:
-        heads.setdefault(name.partition(".")[0], []).append(name)
+        heads.setdefault(next(iter(nests_of(name)), name), []).append(name)
     fields, arrays = [], []
     for head, names in heads.items():
         if names == [head]:
@@ -23,18 +27,20 @@ def nested_as_json(batch: pa.RecordBatch) -> pa.RecordBatch:
             arrays.append(batch.column(head))
         else:
             fields.append(Kind.JSON.field(head))
-            arrays.append(_objects(head, names, batch))
+            arrays.append(_objects(names, batch))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _objects(head: str, names: list[str], batch: pa.RecordBatch) -> pa.Array:
-    columns = {name: column_values(batch, name) for name in names}
+def _objects(names: list[str], batch: pa.RecordBatch) -> pa.Array:
+    columns = [column_values(batch, name) for name in names]
+    paths = list(map(split_name, names))
+    head = paths[0][0]
     texts = []
-    for values in zip(*columns.values(), strict=True):
+    for values in zip(*columns, strict=True):
         found: dict[str, Any] = {}
-        for name, value in zip(names, values, strict=True):
+        for path, value in zip(paths, values, strict=True):
             if value is not None:
-                _put(found, name.split("."), value)
+                _put(found, path, value)
         texts.append(json_text(found[head]) if found else None)
     return pa.array(texts, pa.string())
 

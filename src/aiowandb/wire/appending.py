@@ -12,8 +12,8 @@ import msgspec
 
 from aiowandb.errors import UsageError
 from aiowandb.wire import lenient
+from aiowandb.wire.json_edit import changed_object
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.stored import changed_object
 
 # How the states that a run can end in are said in the file stream.
 _EXIT_CODES = {"finished": 0, "failed": 1}

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from aiowandb.wire.json_edit import NOTHING, alike, changed_object, members, rewritten
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.stored import NOTHING, alike, changed_object, members, rewritten
 
 # The fields of a run that `update()` sends, by their names in W&B's input.
 FIELDS = {

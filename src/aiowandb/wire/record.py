@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
-from aiowandb.wire.stored import read_object
+from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.times import aware
 
