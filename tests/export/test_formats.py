@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from aiowandb import UsageError
+from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
-from aiowandb.export import Format
+from aiowandb.export import Format, Nan
 
 from .conftest import Project, contents, history, steps
 
@@ -107,13 +108,87 @@ async def test_json_lines_have_what_was_logged(logged: Project, runs: Runs, out:
     await runs.export(out, format="jsonl")
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert rows[0] == {"run_id": "a", **LOGGED[0]}
-    assert rows[1]["loss"] == "NaN"
+    assert rows[1]["loss"] is None
     assert rows[1]["val.acc"] == 0.25
     assert rows[2]["image"] == LOGGED[2]["image"]
     assert rows[3] == {"run_id": "a", **LOGGED[3]}
     assert pd.read_json(out / "history.jsonl", lines=True)["_step"].tolist() == STEPS
     (run,) = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
     assert (run["run_id"], run["state"]) == ("a", "finished")
+
+
+NAN_ROWS: list[dict[str, Any]] = [
+    {"_step": 0, "loss": math.nan, "list": [0.5, math.nan], "media": {"_type": "x", "v": math.inf}},
+    {"_step": 1, "loss": -math.inf, "note": "NaN"},
+    {"_step": 2, "loss": 0.5, "list": [math.inf, 1.5]},
+]
+
+
+@pytest.mark.parametrize("finish", [True, False])
+async def test_pandas_polars_and_duckdb_read_nan_in_json_lines(
+    project: Project, runs: Runs, out: Path, finish: bool
+) -> None:
+    project.log("a", NAN_ROWS, finish=finish)
+    await runs.export(out, format="jsonl")
+    file = out / "history.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["loss"] for row in rows] == [None, None, 0.5]
+    assert (rows[0]["list"], rows[1]["note"], rows[2]["list"]) == ([0.5, None], "NaN", [None, 1.5])
+    frame = pd.read_json(file, lines=True)
+    assert frame["loss"].dtype == float
+    assert frame["loss"].isna().tolist() == [True, True, False]
+    polars = pl.read_ndjson(file)
+    assert polars["loss"].to_list() == [None, None, 0.5]
+    assert polars["list"].to_list() == [[0.5, None], None, [None, 1.5]]
+    found = duckdb.read_json(str(file)).project("loss, note").fetchall()
+    assert found == [(None, None), (None, "NaN"), (0.5, None)]
+
+
+@pytest.mark.parametrize(
+    ("nan", "losses", "items"),
+    [
+        ("null", "null null 0.5", "[0.5,null] [null,1.5]"),
+        ("text", '"NaN" "-Infinity" 0.5', '[0.5,"NaN"] ["Infinity",1.5]'),
+        ("token", "NaN -Infinity 0.5", "[0.5,NaN] [Infinity,1.5]"),
+    ],
+)
+async def test_nan_is_written_as_it_is_asked_for(
+    project: Project, runs: Runs, out: Path, nan: Nan, losses: str, items: str
+) -> None:
+    project.log("a", NAN_ROWS)
+    await runs.export(out, format="jsonl", nan=nan)
+    text = (out / "history.jsonl").read_text()
+    assert re.findall(r'"loss":(.*?)[,}]', text) == losses.split()
+    assert re.findall(r'"list":(\[.*?])', text) == items.split()
+    assert (await runs.export(out, format="jsonl", nan=nan)).requests == 1
+
+
+async def test_a_folder_from_before_that_choice_goes_on_with_text(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", NAN_ROWS, finish=False)
+    await runs.export(out, format="jsonl", nan="text")
+    journal = out / ".aiowandb-export" / "journal.jsonl"
+    before = journal.read_text()
+    journal.write_text(before.replace(',"nan":"text"', ""))
+    assert journal.read_text() != before
+    project.log("a", [{"_step": 3, "loss": math.nan}])
+    await runs.export(out, format="jsonl")
+    text = (out / "history.jsonl").read_text()
+    assert re.findall(r'"loss":(.*?)[,}]', text) == ['"NaN"', '"-Infinity"', "0.5", '"NaN"']
+    await runs.export(out, format="jsonl", nan="text")
+    with pytest.raises(ExportError, match="nan 'text' there, 'null' here"):
+        await runs.export(out, format="jsonl", nan="null")
+    await runs.export(out, format="jsonl", overwrite=True)
+    assert '"loss":null' in (out / "history.jsonl").read_text()
+
+
+async def test_a_folder_goes_on_as_it_was_begun(project: Project, runs: Runs, out: Path) -> None:
+    project.log("a", NAN_ROWS, finish=False)
+    await runs.export(out, format="jsonl", nan="token")
+    project.log("a", [{"_step": 3, "loss": math.nan}])
+    await runs.export(out, format="jsonl")
+    assert (out / "history.jsonl").read_text().count("NaN") == 4
 
 
 async def test_arrow_files_are_read_back(logged: Project, runs: Runs, out: Path) -> None:
@@ -273,6 +348,8 @@ async def test_names_that_differ_by_a_literal_dot_only_are_told_apart(
         ({"split": "day"}, "split: 'day' is not one of run"),
         ({"samples": 0}, "samples must be at least 1"),
         ({"keys": "loss"}, "keys must be specified in a list"),
+        ({"nan": "none"}, "nan: 'none' is not one of null, text, token"),
+        ({"nan": "text"}, "nan goes with the format jsonl, not with parquet"),
         ({"safe_csv": True}, "safe_csv goes with the format csv, not with parquet"),
         ({"min_step": 5, "max_step": 5}, "No step is at least 5 and below 5"),
         ({"max_step": 0}, "No step is at least 0 and below 0"),

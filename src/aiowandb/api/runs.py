@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from aiowandb.export import ExportResult, Format, Layout, OnDeleted, OnEvent, Sink, Split, What
+    from aiowandb.export import (
+        ExportResult,
+        Format,
+        Layout,
+        Nan,
+        OnDeleted,
+        OnEvent,
+        Sink,
+        Split,
+        What,
+    )
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
@@ -144,6 +154,7 @@ class Runs(Listing[Run]):
         samples: int | None = None,
         safe_csv: bool = False,
         on_deleted: OnDeleted = "keep",
+        nan: Nan | None = None,
         filesystem: Any = None,
         overwrite: bool = False,
         on_event: OnEvent | None = None,
@@ -164,7 +175,9 @@ class Runs(Listing[Run]):
         `keys`, names or globs, chooses the rows that have one of them; `exclude` leaves
         columns out; `samples` takes a sample of each run instead of all. `layout="long"`
         has a row a value, `split="run"` a file a run. `safe_csv` defuses cells that a
-        spreadsheet would run. `on_event` is called with what happens meanwhile.
+        spreadsheet would run. `nan` is what JSON Lines have for NaN and the infinities:
+        `"null"`, which is the default, `"text"` like `"NaN"`, or the bare `"token"`.
+        `on_event` is called with what happens meanwhile.
 
         The folder may be a URL like `s3://bucket/folder`, or a path in `filesystem`, one of
         pyarrow's or fsspec's. Instead of a folder, `target` may be `-`, the standard output,
@@ -188,6 +201,7 @@ class Runs(Listing[Run]):
             samples=samples,
             safe_csv=safe_csv,
             on_deleted=on_deleted,
+            nan=nan,
         )
         entity, project = await self._defaults.project(self._path)
         source = Source(

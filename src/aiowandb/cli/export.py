@@ -66,6 +66,11 @@ _SOME_FAILED = 3
     show_default=True,
     help="What to do with runs in FOLDER that were deleted at W&B.",
 )
+@click.option(
+    "--nan",
+    type=click.Choice(["null", "text", "token"]),
+    help="NaN and the infinities in JSON Lines.  [default: null, or what FOLDER has]",
+)
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
 @click.option("--json", "as_json", is_flag=True, help="Tell what happens in lines of JSON.")
 @click.option("--quiet", is_flag=True, help="Say nothing unless something fails.")

@@ -15,7 +15,7 @@ from aiowandb.export.events import (
     RunStarted,
 )
 from aiowandb.export.journal import Source
-from aiowandb.export.options import ExportOptions, Format, Layout, OnDeleted, Split, What
+from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.export.pipeline import export_runs
 from aiowandb.export.result import Clash, ExportResult, RunFailure
 from aiowandb.export.sinks import Sink
@@ -28,6 +28,7 @@ __all__ = [
     "FileFinished",
     "Format",
     "Layout",
+    "Nan",
     "OnDeleted",
     "OnEvent",
     "Progress",

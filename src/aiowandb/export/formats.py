@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aiowandb.errors import ExportError, UsageError
-from aiowandb.export.options import ExportOptions, Format
+from aiowandb.export.options import ExportOptions, Format, Nan
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.sinks import OpenSink
 from aiowandb.history.columns import json_text
 from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.wire import lenient
 
 # What makes a spreadsheet take the text of a cell for a formula.
 _FORMULA = r"^([=+\-@\t\r\n])"
@@ -26,7 +28,11 @@ def sink_for(options: ExportOptions) -> OpenSink:
     """What writes the format of the options into a file."""
     if options.format == "delta":
         raise UsageError("A Delta table is a folder: it cannot be written to a stream.")
-    return partial(CsvSink, safe=True) if options.safe_csv else _SINKS[options.format]
+    if options.safe_csv:
+        return partial(CsvSink, safe=True)
+    if options.format == "jsonl":
+        return partial(JsonLinesSink, nan=options.nan or "null")
+    return _SINKS[options.format]
 
 
 class CsvSink:
@@ -60,14 +66,21 @@ class CsvSink:
 
 
 class JsonLinesSink:
-    """A JSON object a line, with what was logged in that row and no more."""
+    """A JSON object a line, with what was logged in that row and no more.
 
-    def __init__(self, file: Any, _: pa.Schema) -> None:
+    NaN and the infinities are null, text, or the bare tokens that some readers take.
+    """
+
+    def __init__(self, file: Any, _: pa.Schema, nan: Nan = "null") -> None:
         self._file = file
+        self._spelled = _SPELLINGS[nan]
 
     def write(self, batch: pa.RecordBatch) -> None:
         names = batch.schema.names
-        columns = map(_json_values, batch.schema, batch.columns)
+        columns = [
+            _json_values(field, column, self._spelled)
+            for field, column in zip(batch.schema, batch.columns, strict=True)
+        ]
         for row in zip(*columns, strict=True):
             found = {name: v for name, v in zip(names, row, strict=True) if v is not None}
             self._file.write(orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
@@ -99,7 +112,6 @@ class ArrowSink:
 _SINKS: dict[Format, OpenSink] = {
     "parquet": ParquetSink,
     "csv": CsvSink,
-    "jsonl": JsonLinesSink,
     "arrow": ArrowSink,
 }
 
@@ -127,13 +139,58 @@ def _csv_column(column: pa.Array) -> pa.Array:
     return column.cast(_plain(column.type))
 
 
-def _json_values(field: pa.Field, column: pa.Array) -> Sequence[Any]:
-    """The values as orjson takes them; NaN and the infinities as the strings that W&B uses."""
+def _json_values(field: pa.Field, column: pa.Array, spelled: Spelling) -> Sequence[Any]:
+    """The values as orjson takes them, with what has no number in JSON as it is to be spelled."""
     values: list[Any] = column.to_pylist()
     kind = kind_of(field)
     if kind is Kind.JSON and pa.types.is_string(field.type):
-        return [None if value is None else orjson.Fragment(value) for value in values]
+        return [None if value is None else _fragment(value, spelled) for value in values]
     is_finite = kind is not Kind.FLOAT or pc.all(pc.is_finite(column)).as_py() is not False
     if kind is Kind.FLOATS or not is_finite:
-        return [None if value is None else orjson.Fragment(json_text(value)) for value in values]
+        return [None if value is None else orjson.Fragment(spelled(value)) for value in values]
     return values
+
+
+def _fragment(text: str, spelled: Spelling) -> orjson.Fragment:
+    if "NaN" in text or "Infinity" in text:
+        text = spelled(_with_numbers(lenient.loads(text)))
+    return orjson.Fragment(text)
+
+
+def _with_numbers(value: Any) -> Any:
+    """The value with floats where lists of numbers have words for NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    if all(item is None or type(item) in (int, float) or _is_word(item) for item in value):
+        return [lenient.as_float(item) if _is_word(item) else item for item in value]
+    return list(map(_with_numbers, value))
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and lenient.as_float(value) is not None
+
+
+def _with_null(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()  # which has null for NaN
+    except TypeError:  # half a surrogate pair, or a very large integer
+        return lenient.dumps(_without_nan(value))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list) else value
+
+
+# Says a value in JSON.
+Spelling = Callable[[Any], str]
+_SPELLINGS: dict[Nan, Spelling] = {
+    "null": _with_null,
+    "text": json_text,
+    "token": lenient.dumps,
+}

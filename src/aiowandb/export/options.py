@@ -13,6 +13,7 @@ What = Literal["runs", "history", "system", "files", "artifacts"]
 Layout = Literal["wide", "long"]
 Split = Literal["run"]
 OnDeleted = Literal["keep", "drop"]
+Nan = Literal["null", "text", "token"]
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,9 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     `[min_step, max_step)`; or a sample of `samples` rows a run. `layout` is a column a key,
     or `long`: a row a value. `split="run"` gives each run a file of its own. `safe_csv`
     defuses cells that a spreadsheet would run as formulas. Runs that were exported and then
-    deleted at W&B are kept, unless `on_deleted` is `drop`.
+    deleted at W&B are kept, unless `on_deleted` is `drop`. `nan` is what JSON Lines have for
+    NaN and the infinities: null, text like "NaN", or the bare token, which is no strict JSON;
+    None is what the folder has already, and null in a new one.
     """
 
     format: Format = "parquet"
@@ -37,12 +40,14 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     samples: int | None = None
     safe_csv: bool = False
     on_deleted: OnDeleted = "keep"
+    nan: Nan | None = None
 
     def __post_init__(self) -> None:
         _check("format", self.format, get_args(Format))
         _check("layout", self.layout, get_args(Layout))
         _check("split", self.split, (None, *get_args(Split)))
         _check("on_deleted", self.on_deleted, get_args(OnDeleted))
+        _check("nan", self.nan, (None, *get_args(Nan)))
         for table in self.what:
             _check("what", table, get_args(What))
         if not self.what:
@@ -53,11 +58,22 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"samples must be at least 1, not {self.samples}.")
         if self.safe_csv and self.format != "csv":
             raise UsageError(f"safe_csv goes with the format csv, not with {self.format}.")
+        if self.nan and self.format != "jsonl":
+            raise UsageError(f"nan goes with the format jsonl, not with {self.format}.")
         if self.max_step is not None and self.max_step <= (self.min_step or 0):
             raise UsageError(
                 f"No step is at least {self.min_step or 0} and below {self.max_step}:"
                 " max_step is the first one that is left out."
             )
+
+    def continuing(self, before: ExportOptions | None) -> ExportOptions:
+        """These options, with what is left open as it was `before`: in the journal of the folder.
+
+        JSON Lines had text for NaN when journals did not say so.
+        """
+        if self.format != "jsonl" or self.nan:
+            return self
+        return msgspec.structs.replace(self, nan=before.nan or "text" if before else "null")
 
 
 def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

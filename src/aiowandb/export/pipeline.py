@@ -69,6 +69,8 @@ async def export_runs(
             async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as begin:
                 runs = await _selected(pages, reporter)
                 journal = await run_sync(begin)
+                begun = journal.state.begun
+                options = options.continuing(begun.options if begun else None)
                 export = _FolderExport(session, folder, options, journal, reporter)
                 tables, deleted = await export.update(runs, source)
         else:

@@ -70,13 +70,14 @@ def opened(
     What is given begins or goes on with the export; before it is called, nothing that
     is there is changed: an export whose runs cannot even be listed costs nothing.
     """
-    begun = Begun(VERSION, source, options)
     with folder.lock(), ExitStack() as journals:
 
         def opened_journal() -> Journal:
             return journals.enter_context(closing(Journal(folder, _JOURNAL)))
 
         there = None if overwrite else opened_journal()
+        before = there.state.begun if there else None
+        begun = Begun(VERSION, source, options.continuing(before.options if before else None))
         if there:
             _check(folder, there.records, begun)
 
@@ -119,9 +120,10 @@ def _check_free(folder: Folder) -> None:
 def _check_same(folder: Folder, before: Record, now: Begun) -> None:
     if not isinstance(before, Begun) or before.version != VERSION:
         raise ExportError(f"{folder} was exported by another version of aiowandb. {_ANEW}")
+    options = before.options.continuing(before.options)
     differing = [
         f"{name} {getattr(old, name)!r} there, {getattr(new, name)!r} here"
-        for old, new in ((before.source, now.source), (before.options, now.options))
+        for old, new in ((before.source, now.source), (options, now.options))
         for name in old.__struct_fields__
         if msgspec.to_builtins(getattr(old, name)) != msgspec.to_builtins(getattr(new, name))
     ]
