@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AsyncApi, ExportError, UsageError
+from aiowandb import Api, AsyncApi, ExportError, UsageError
 from aiowandb.wire.dotted import flattened
 
 from .conftest import ROWS, RUNS, Sample
+from .shell import aiowandb
 
 pytestmark = pytest.mark.anyio
 
@@ -125,3 +126,23 @@ async def test_an_interrupted_export_leaves_the_old_files_and_nothing_else(
         scope.cancel()
         await api.runs(sample.path).export(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("nan", "spelled"), [((), "null"), (("--nan", "text"), '"NaN"'), (("--nan", "token"), "NaN")]
+)
+def test_the_command_writes_nan_as_it_is_asked_to(
+    tmp_path: Path, nan: tuple[str, ...], spelled: str
+) -> None:
+    log = aiowandb("append", "local/p/r", "--local", made_run(tmp_path), stdin='{"loss": NaN}\n')
+    assert log.returncode == 0, log.stderr
+    table = ("--local", tmp_path, "--format", "jsonl", "--key", "loss", "--quiet")
+    done = aiowandb("export", "local/p", "-", *table, *nan)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f'{{"run_id":"r","_step":0,"loss":{spelled}}}\n'
+
+
+def made_run(folder: Path) -> Path:
+    with Api.local(folder, project="p") as api:
+        api.create_run("r")
+    return folder
