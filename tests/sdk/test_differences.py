@@ -59,7 +59,6 @@ DIFFERENCES = [
     ("Nested keys", "'val.acc' in live.history()", False, True),
     ("Absent keys", "'rare' in rows(file)[0]", True, False),
     ("Mixed values", "[row['mixed'] for row in rows(file)[:2]]", ["[0]", '"text"'], [[0], "text"]),
-    ("Numbers", "type(rows(file)[4]['whole']).__name__", "int", "float"),
     (
         "Numbers",
         "type(file.history(keys=['nan'], pandas=False)[1]['nan']).__name__",
@@ -67,6 +66,13 @@ DIFFERENCES = [
         "float",
     ),
     ("`keys=`", "len(rows(file, ['rare']))", 8, 2),
+    (
+        "`keys=`",
+        "[*live.history(keys=['val'], pandas=False)[0]]",
+        ["_step", "val"],
+        ["_step", "val.acc"],
+    ),
+    ("`keys=`", "[*rows(file, ['val'])[0]]", ["_step"], ["_step", "val.acc"]),
     ("Times", "type(adam.created_at).__name__", "str", "datetime"),
     ("Order", "next(iter(api.runs('local/vision'))).id", "adam", "other"),
     ("Updates", "error(two_at_once)", None, "ConflictError"),

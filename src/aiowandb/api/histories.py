@@ -45,8 +45,10 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         """A sample of the rows, at most `samples` of them. All of them: `scan_history()`.
 
         A pandas DataFrame where pandas is installed, else, or with `pandas=False`, a
-        list of dicts. With `keys`, only rows that have all of these keys and the x
-        axis. `stream="system"` samples the system metrics.
+        list of dicts. With `keys`, names or globs, only rows that have all of these keys
+        and the x axis. `stream="system"` samples the system metrics.
+
+        A row has the same values as in `scan_history()`.
         """
         wanted = checked_keys(keys)
         if not wanted:
@@ -100,9 +102,15 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         """Every row in step order; with `keys`, every row that has all of these keys.
 
         `any_key` takes rows that have one of them. `exclude` names keys to leave out.
-        Both take globs, like `val.*`. `min_step` is included, `max_step` is not. Nested
-        keys come under dotted names. `stream="system"` gives the system metrics, which
-        have no steps. With `type`, each row is made into that `msgspec.Struct`.
+        Both take globs, like `val.*`, and a key that others are nested in, like `val`,
+        stands for those. `min_step` is included, `max_step` is not. `stream="system"`
+        gives the system metrics, which have no steps. With `type`, each row is made into
+        that `msgspec.Struct`.
+
+        A row has what was logged in it, nested keys under dotted names, whether W&B sent
+        JSON or Parquet. A number without a fraction is an int, as 1.0 is sent like 1; any
+        other one is a float. A None that was logged is not there. Where some rows have
+        fractions, Parquet rounds integers beyond 2^53 and has NaN for a word "NaN".
 
         >>> async for row in run.scan_history(keys=["loss"]):
         ...     print(row["_step"], row["loss"])
@@ -125,7 +133,8 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         """The same rows as Arrow record batches: nested keys as dotted columns.
 
         With `nested="json"`, a nest of keys is one column of JSON text instead. A batch
-        has the columns that its rows have values in; integers stay int64 while all are.
+        has the columns that its rows have values in. A column of numbers is int64 where
+        W&B sent nothing but integers for the batch, else float64.
 
         >>> async for batch in run.scan_history_batches(keys=["train/*"]):
         ...     print(batch.num_rows, batch.schema.names)
