@@ -42,11 +42,14 @@ def texts(rows: list[dict[str, Any]]) -> list[str]:
     return [lenient.dumps({"_step": step} | row) for step, row in enumerate(rows)]
 
 
-@given(st.lists(rows, min_size=1, max_size=4))
-def test_what_was_learnt_from_other_pages_changes_nothing(pages: list[Any]) -> None:
+@given(st.lists(rows, min_size=1, max_size=4), st.sets(keys))
+def test_what_was_learnt_from_other_pages_changes_nothing(
+    pages: list[Any], text_keys: set[str]
+) -> None:
     decoder = RowDecoder()
     for page in map(texts, pages):
-        assert told(decoder.batch(page)) == told(rows_to_batch(decode_rows(page)))
+        expected = rows_to_batch(decode_rows(page), text_keys=text_keys)
+        assert told(decoder.batch(page, text_keys)) == told(expected)
 
 
 metrics = st.fixed_dictionaries(
@@ -119,3 +122,12 @@ def test_a_type_refuses_what_it_was_not_made_for() -> None:
 def test_a_step_that_is_no_whole_number_is_an_error(step: str) -> None:
     with pytest.raises(ServerError, match="a step that is none"):
         RowDecoder().batch([f'{{"_step": {step}, "loss": 1}}'])
+
+
+@pytest.mark.parametrize("beside", ["", ', "nan": NaN', ', "far": 1e400'])
+def test_integers_are_exact_whatever_stands_beside_them(beside: str) -> None:
+    page = [f'{{"_step": {i}, "big": {2**70}, "low": {-(2**62) - 1}{beside}}}' for i in range(2)]
+    assert [(row["big"], row["low"]) for row in decode_rows(page)] == [(2**70, -(2**62) - 1)] * 2
+    decoder = RowDecoder()
+    for _ in range(2):
+        assert decoder.batch(page).column("low").to_pylist() == [-(2**62) - 1] * 2

@@ -241,6 +241,10 @@ async def test_words_beside_numbers_come_back_as_far_as_parquet_can_tell(
         assert [row["x"] for row in await run.history(keys=["x"], pandas=False)] == [1.5, "NaN"]
         scanned = [row["x"] async for row in run.scan_history()]
         assert repr(scanned) == ("[1.5, nan]" if mode == "parquet" else "[1.5, 'NaN']")
+        columns = [batch.column("x") async for batch in run.scan_history_batches()]
+        values = [value for column in columns for value in column.to_pylist()]
+        expected = {"parquet": [1.5, math.nan], "json": ["1.5", '"NaN"'], "mixed": [1.5, "NaN"]}
+        assert repr(values) == repr(expected[mode])
 
 
 LITERALS = (

@@ -93,6 +93,19 @@ def test_a_resent_line_overwrites_and_never_doubles(
     assert everything(store, run)[2:] == again
 
 
+def test_integers_beyond_64_bits_are_sampled_as_they_are(store: Store, run: Run) -> None:
+    store.history.append(run, [f'{{"_step":0,"big":{2**70},"low":{-(2**63) - 1}}}'])
+    rows = store.history.sampled(run, Sampled(("big", "low"), 10))
+    assert repr(rows) == repr([{"big": 2**70, "low": -(2**63) - 1}])
+
+
+def test_a_word_is_counted_as_the_text_that_it_is(store: Store, run: Run) -> None:
+    store.history.append(run, ['{"_step":0,"x":NaN,"s":"NaN"}', '{"_step":1,"x":1,"s":"a"}'])
+    keys = json.loads(store.history.keys(run.id))["keys"]
+    assert keys["x"]["typeCounts"] == [{"type": "number", "count": 2}]
+    assert keys["s"]["typeCounts"] == [{"type": "string", "count": 2}]
+
+
 def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: Run) -> None:
     good = lines_of([{"_step": 0}, {"_step": 3}])
     sent = [good[0], "{broken", "[1]", good[1]]

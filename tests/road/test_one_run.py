@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -212,3 +213,17 @@ def test_bash_completes_as_the_readme_says() -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_are_told_how_to_complete(shell: str) -> None:
     assert "_AIOWANDB_COMPLETE=" in aiowandb(_AIOWANDB_COMPLETE=f"{shell}_source").stdout
+
+
+def test_what_is_larger_than_other_readers_take_is_shown_as_it_is(tmp_path: Path) -> None:
+    with Api.local(tmp_path, project="p") as api:
+        run = api.create_run("r", config={"id": 2**70, "half": "\ud800"})
+        with run.append(state="finished") as log:
+            log({"id": 2**70, "loss": math.nan})
+    [record] = records(said("run", "local/p/r", "--local", tmp_path, "--format", "json"))
+    assert record["config"] == {"id": 2**70, "half": "\ud800"}
+    for amount in ("--all", "--samples=5"):
+        out = said("history", "local/p/r", "--local", tmp_path, amount, "--format", "json")
+        [row] = records(out)
+        assert row["loss"] == "NaN"
+        assert row["id"] == 2**70 or amount == "--all"  # Parquet has doubles

@@ -67,6 +67,12 @@ def test_a_filter_that_is_no_json_is_refused() -> None:
     assert "is not JSON" in done.stderr
 
 
+def test_a_filter_with_a_number_that_cannot_be_sent_is_refused() -> None:
+    done = aiowandb("runs", "e/p", "--filter", f'{{"config.id": {2**70}}}', WANDB_API_KEY=KEY)
+    assert done.returncode == 2
+    assert "exceeds 64-bit range" in done.stderr
+
+
 def test_a_filter_that_cannot_be_read_shows_the_place() -> None:
     done = aiowandb("runs", "e/p", "--filter", "config.lr >", WANDB_API_KEY=KEY)
     assert done.returncode == 2

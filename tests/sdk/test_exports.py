@@ -101,7 +101,7 @@ def json_with_pyarrow(path: Path) -> pa.Table:
     """What is of one kind: a column of numbers and words is an error to pyarrow."""
     wanted = [
         *((name, pa.string()) for name in ("run_id", "name", "note")),
-        *((name, pa.float64()) for name in ("_step", "whole", "val.acc", "config.lr")),
+        *((name, pa.float64()) for name in ("_step", "loss", "whole", "val.acc", "config.lr")),
         *((name, pa.list_(pa.int64())) for name in ("list", "config.net.dims")),
         ("ok", pa.bool_()),
     ]
@@ -114,6 +114,8 @@ def json_with_pyarrow(path: Path) -> pa.Table:
     )
 
 
+# What is null in JSON Lines.
+NO_NUMBERS = frozenset({"null", "nan", "infinite"})
 READERS = [
     Reader("parquet", "pyarrow", lambda path: rows_of(pq.read_table(path))),
     Reader(
@@ -154,17 +156,28 @@ READERS = [
         "duckdb",
         lambda path: rows_of_relation(duckdb.read_csv(str(path), allow_quoted_nulls=False)),
     ),
-    Reader("jsonl", "pyarrow", lambda path: rows_of(json_with_pyarrow(path)), is_whole=False),
+    Reader(
+        "jsonl",
+        "pyarrow",
+        lambda path: rows_of(json_with_pyarrow(path)),
+        NO_NUMBERS,
+        is_whole=False,
+    ),
     Reader(
         "jsonl",
         "pandas",
         lambda path: rows_of_frame(pd.read_json(path, lines=True, precise_float=True, dtype=False)),
-        frozenset({"null", "nan"}),
+        NO_NUMBERS,
     ),
     Reader(
-        "jsonl", "polars", lambda path: pl.read_ndjson(path, infer_schema_length=None).to_dicts()
+        "jsonl",
+        "polars",
+        lambda path: pl.read_ndjson(path, infer_schema_length=None).to_dicts(),
+        NO_NUMBERS,
     ),
-    Reader("jsonl", "duckdb", lambda path: rows_of_relation(duckdb.read_json(str(path)))),
+    Reader(
+        "jsonl", "duckdb", lambda path: rows_of_relation(duckdb.read_json(str(path))), NO_NUMBERS
+    ),
     Reader("delta", "deltalake", lambda path: rows_of(DeltaTable(path).to_pyarrow_table())),
     Reader("delta", "polars", lambda path: pl.read_delta(str(path)).to_dicts()),
 ]
@@ -256,4 +269,6 @@ def sort(value: Any) -> str:
         return "null"
     if isinstance(value, float) and math.isnan(value):
         return "nan"
+    if isinstance(value, float) and math.isinf(value):
+        return "infinite"
     return "empty" if value == "" else "value"

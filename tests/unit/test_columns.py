@@ -21,6 +21,9 @@ kinds = st.sampled_from(Kind)
         ([1, None, 3], Kind.INT, [1, None, 3]),
         ([1, 2.5], Kind.FLOAT, [1.0, 2.5]),
         ([1, 2**70], Kind.FLOAT, [1.0, float(2**70)]),
+        ([1, 10**400], Kind.JSON, ["1", str(10**400)]),
+        ([[1, 10**400]], Kind.JSON, [f"[1,{10**400}]"]),
+        ([2**70, "a"], Kind.JSON, [str(2**70), '"a"']),
         ([True, None], Kind.BOOL, [True, None]),
         (["a", "NaN"], Kind.TEXT, ["a", "NaN"]),
         ([1, "Infinity"], Kind.FLOAT, [1.0, math.inf]),
@@ -37,6 +40,11 @@ def test_values_decide_the_kind(values: list[Any], kind: Kind, stored: list[Any]
     found, array = to_column(values)
     assert found is kind
     assert array.to_pylist() == stored
+
+
+def test_words_beside_numbers_are_text_where_text_was_logged() -> None:
+    kind, array = to_column([1, "Infinity"], has_text=True)
+    assert (kind, array.to_pylist()) == (Kind.JSON, ["1", '"Infinity"'])
 
 
 def test_nan_and_null_are_told_apart() -> None:

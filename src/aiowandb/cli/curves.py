@@ -63,7 +63,12 @@ def painted(curves: Sequence[Curve], title: str, file: Path) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _extra_missing(error: ModuleNotFoundError) -> UsageError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import orjson
+import msgspec
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
@@ -57,8 +57,8 @@ def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[s
     if not value.lstrip().startswith("{"):
         return parse_expression(value)
     try:
-        parsed: dict[str, Any] = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
+        parsed: dict[str, Any] = msgspec.json.decode(value)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise click.BadParameter(f"{value!r} is not JSON: {error}", ctx, param) from None
     return parsed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import sys
@@ -63,7 +64,7 @@ def record_printer(
 def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
     """Print one record: a member a line for people, in one line for programs."""
     if format == "json":
-        text = orjson.dumps(_strict(record)).decode()
+        text = _json_line(_strict(record))
         escaped = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
         sys.stdout.buffer.write(escaped.encode() + b"\n")
         return
@@ -102,6 +103,16 @@ def _readable(value: object) -> object:
     if value is None:
         return ""
     return f"{value:,}" if type(value) is int else value
+
+
+def _json_line(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # A very large integer, or half a surrogate pair. What else there is, orjson can say.
+        return json.dumps(
+            value, separators=(",", ":"), default=lambda other: orjson.loads(orjson.dumps(other))
+        )
 
 
 def _strict(value: Any) -> Any:

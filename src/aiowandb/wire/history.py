@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-import orjson
 
 from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import HistoryKeys
 
@@ -130,7 +130,7 @@ def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias]:
 
 def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledData]:
     """At most `samples` of the rows that have all of `keys`."""
-    spec = orjson.dumps({"keys": list(keys), "samples": samples}).decode()
+    spec = lenient.dumps({"keys": list(keys), "samples": samples})
     return Operation(
         "RunSampledHistory", _SAMPLED_HISTORY, _of(ref) | {"specs": [spec]}, SampledData
     )
