@@ -68,6 +68,12 @@ def test_what_is_asked_for_comes(selection: Selection, steps: list[int], columns
     assert set(batch.schema.names) == columns
 
 
+def test_a_key_that_looks_like_a_glob_means_itself_where_it_is_there() -> None:
+    batch = Selection(keys=("x[1]",)).of_batch(rows_to_batch([{"_step": 0, "x[1]": 1, "x1": 2}]))
+    assert batch is not None
+    assert batch.schema.names == ["_step", "x[1]"]
+
+
 def test_a_nest_of_keys_can_be_one_column() -> None:
     rows: list[dict[str, Any]] = [
         {"_step": 0, "val": {"a": 1, "b": {"c": 2}}, "x": 1},

@@ -67,7 +67,7 @@ def names_meant(keys: Sequence[str], names: Collection[str]) -> list[list[str]]:
     known = frozenset(names)
     return [
         [name for name in names if is_meant(name, [key])]
-        if is_glob(key)
+        if is_glob(key) and key not in known
         else [*({key} & known), *below.get(key, ())]
         for key in keys
     ]

@@ -92,8 +92,11 @@ def rewritten(text: str | None, before: Any, after: Any) -> str:
         return lenient.dumps(after)
     if isinstance(after, dict) and isinstance(before, dict) and members(text) is not None:
         return changed_object(text, before, after)
-    items = elements(text) if isinstance(after, list) and isinstance(before, list) else None
-    return lenient.dumps(after) if items is None else _rewritten_list(items, after)
+    if isinstance(after, list) and isinstance(before, list):
+        items = elements(text)
+        if items is not None:
+            return _rewritten_list(items, after)
+    return lenient.dumps(after)
 
 
 def alike(one: Any, other: Any) -> bool:
