@@ -6,8 +6,8 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Generic, NoReturn, ParamSpec, TypeVar
 
 import anyio
@@ -54,25 +54,31 @@ class Portal:
 
     def iterate(
         self, function: Callable[P, Stream[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Iterator[T]:
+    ) -> Generator[T]:
         """The items that the function gives, one at a time."""
 
-        async def start() -> Stream[T]:
-            return function(*args, **kwargs)
+        started: list[Stream[T]] = []
+
+        async def start() -> None:
+            started.append(function(*args, **kwargs))
 
         async def advance() -> T | _End:
             try:
-                return await items.__anext__()
+                return await started[0].__anext__()
             except StopAsyncIteration:
                 return _End()
 
-        items = self._loop.run(start)
+        async def stop() -> None:
+            for items in started:
+                await items.aclose()
+
         try:
+            self._loop.run(start)  # which may read ahead from now on, also if this is interrupted
             while not isinstance(item := self._loop.run(advance), _End):
                 yield item
         finally:
             if self._loop.runs_here:  # else they have ended with it
-                self._loop.run(items.aclose)
+                self._loop.run(stop)
 
     def close(self) -> None:
         """Leave what was kept open and stop the loop."""
@@ -117,8 +123,14 @@ class _Loop:
         call = _Call(function)
         try:
             return portal.start_task_soon(call.run).result()
-        except (KeyboardInterrupt, SystemExit):
-            portal.start_task_soon(call.leave)
+        except BaseException:
+            # Ctrl-C, or what another signal handler raised. Whoever gets it may make the same
+            # call at once, or end the process: nothing of this one may still be under way then.
+            # A second Ctrl-C comes out of this wait and leaves the rest to the loop.
+            if not call.has_ended:
+                call.is_stopped = True
+                with suppress(RuntimeError):  # the loop is over, and the call with it
+                    portal.start_task_soon(call.stop).result()
             raise
 
     def stop(self) -> None:
@@ -148,23 +160,30 @@ class _Loop:
 
 
 class _Call(Generic[T]):
-    """A call that can be left at any moment, also before it is known to have begun."""
+    """A call that can be stopped at any moment, also before it is known to have begun."""
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
         self._function = function
-        self._scope: anyio.CancelScope | None = None
-        self._is_left = False
+        self._under_way: tuple[anyio.CancelScope, anyio.Event] | None = None
+        self.is_stopped = self.has_ended = False
 
     async def run(self) -> T:
-        with anyio.CancelScope() as self._scope:
-            if not self._is_left:
-                return await self._function()
-        raise UsageError("This call was left.")
+        scope, ended = self._under_way = anyio.CancelScope(), anyio.Event()
+        try:
+            with scope:
+                if not self.is_stopped:
+                    return await self._function()
+            raise UsageError("This call was stopped.")
+        finally:
+            self.has_ended = True
+            ended.set()
 
-    async def leave(self) -> None:
-        self._is_left = True
-        if self._scope:
-            self._scope.cancel()
+    async def stop(self) -> None:
+        """Cancel the call and wait until it has ended. If it has not begun, it will not."""
+        if self._under_way:
+            scope, ended = self._under_way
+            scope.cancel()
+            await ended.wait()
 
 
 class _End:

@@ -14,7 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +23,11 @@ from anyio.streams.memory import MemoryObjectSendStream
 T = TypeVar("T")
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    def aclose(self) -> Awaitable[object]: ...
 
 
 class Stream(Protocol[T_co]):
@@ -46,10 +51,15 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
-    """The items, whether they come with time or are there."""
+    """The items, whether they come with time or are there; what reads them ahead is stopped."""
     if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
+        iterator = aiter(items)
+        try:
+            async for item in iterator:
+                yield item
+        finally:
+            if isinstance(iterator, _Closable):
+                await iterator.aclose()
     else:
         for item in items:
             yield item
@@ -86,8 +96,9 @@ class ReadAhead(Generic[T]):
         # One item is always in the hand of the task, waiting to be sent.
         send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
         self._scope = anyio.CancelScope()
+        self._ended = anyio.Event()
         self._thread = threading.get_ident()
-        tasks.start_soon(_feed, items, send, self._scope)
+        tasks.start_soon(_feed, items, send, self._scope, self._ended)
 
     def __aiter__(self) -> Self:
         return self
@@ -102,8 +113,11 @@ class ReadAhead(Generic[T]):
         return item
 
     async def aclose(self) -> None:
-        """Stop what is under way."""
+        """Stop what is under way, and wait until it has stopped."""
         self.__del__()
+        # As a task group does, also for whoever is cancelled: the task is cancelled as well.
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
 
     def __del__(self) -> None:
         self._items.close()
@@ -141,16 +155,22 @@ class _Failure:
 
 
 async def _feed(
-    items: AsyncGenerator[T], send: MemoryObjectSendStream[T | _Failure], scope: anyio.CancelScope
+    items: AsyncGenerator[T],
+    send: MemoryObjectSendStream[T | _Failure],
+    scope: anyio.CancelScope,
+    ended: anyio.Event,
 ) -> None:
-    with scope:
-        async with send, aclosing(items):
-            with suppress(anyio.BrokenResourceError):  # nobody reads any more
-                try:
-                    async for item in items:
-                        await send.send(item)
-                except Exception as error:
-                    await send.send(_Failure(error))
+    try:
+        with scope:
+            async with send, aclosing(items):
+                with suppress(anyio.BrokenResourceError):  # nobody reads any more
+                    try:
+                        async for item in items:
+                            await send.send(item)
+                    except Exception as error:
+                        await send.send(_Failure(error))
+    finally:
+        ended.set()
 
 
 def _first(error: BaseException) -> BaseException:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import closing
 from typing import (
     Any,
     Concatenate,
@@ -146,8 +147,10 @@ def iterating(
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         originals: Any = map(_original, args)
         named: Any = {name: _original(argument) for name, argument in kwargs.items()}
-        for item in twin._portal.iterate(cast(Any, method), twin._async, *originals, **named):
-            yield wrap(item, twin._portal)
+        items = twin._portal.iterate(cast(Any, method), twin._async, *originals, **named)
+        with closing(items):  # at once, also where a traceback keeps this frame
+            for item in items:
+                yield wrap(item, twin._portal)
 
     return _like(method, call)
 
@@ -161,8 +164,9 @@ def paged(
         return cast(Items[T], method(*args, **kwargs)).pages
 
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        for page in twin._portal.iterate(pages, twin._async, *args, **kwargs):
-            yield from wrap(page, twin._portal)
+        with closing(twin._portal.iterate(pages, twin._async, *args, **kwargs)) as found:
+            for page in found:
+                yield from wrap(page, twin._portal)
 
     return _like(method, call)
 

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from aiowandb.tasks import Items, ReadAhead, task_group
+from aiowandb.tasks import Items, ReadAhead, each_of, gather, task_group
 
 pytestmark = pytest.mark.anyio
 
@@ -107,3 +107,47 @@ async def test_pages_are_read_item_by_item() -> None:
             yield page
 
     assert [item async for item in Items(pages())] == [1, 2, 3]
+
+
+async def test_what_is_closed_has_stopped_also_for_whoever_is_cancelled() -> None:
+    stopped = False
+
+    async def slow_to_stop() -> AsyncGenerator[int]:
+        nonlocal stopped
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+            stopped = True
+
+    async with task_group() as tasks:
+        for is_cancelled in (False, True):
+            stopped = False
+            ahead = ReadAhead(slow_to_stop(), tasks, max_ahead=2)
+            assert await anext(ahead) == 1
+            with anyio.CancelScope() as scope:
+                if is_cancelled:
+                    scope.cancel()
+                await ahead.aclose()
+            assert stopped
+
+
+@pytest.mark.parametrize("use", ["gather", "each_of"])
+async def test_what_is_read_ahead_for_a_group_of_tasks_stops_with_it(use: str) -> None:
+    numbers = Numbers()
+
+    async def refuse(number: int) -> None:
+        raise KeyError(number)
+
+    async with task_group() as tasks:
+        ahead = ReadAhead(numbers(), tasks)
+        if use == "gather":
+            with pytest.raises(KeyError):
+                await gather(ahead, refuse, 1)
+        else:
+            every = each_of(ahead)
+            await anext(every)
+            await every.aclose()
+        assert numbers.closed

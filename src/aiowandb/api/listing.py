@@ -45,7 +45,8 @@ class Listing(ABC, Generic[T]):
 
     async def to_list(self) -> list[T]:
         """All of them."""
-        return [item async for item in self]
+        async with aclosing(self.__aiter__()) as items:
+            return [item async for item in items]
 
     async def _item(self, index: int) -> T:
         place = index if index >= 0 else index + await self.count()

@@ -101,8 +101,9 @@ class Runs(Listing[Run]):
             per_page=max(self._query.per_page, _PER_LONG_PAGE),
         )
         table = RunsTable()
-        async for page in self._session.ahead(self._records(query, fresh=True)):
-            await run_sync(table.add, page)
+        async with aclosing(self._session.ahead(self._records(query, fresh=True))) as pages:
+            async for page in pages:
+                await run_sync(table.add, page)
         return await run_sync(table.table)
 
     async def to_pandas(self) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from aiowandb.api.listing import Listing
@@ -18,13 +19,15 @@ class Listed(Twin[L], Generic[L, W]):
     _kind: ClassVar[type[Twin[Any]]]
 
     def __iter__(self) -> Iterator[W]:
-        for page in self.pages():
-            yield from page
+        with closing(self.pages()) as pages:
+            for page in pages:
+                yield from page
 
-    def pages(self) -> Iterator[list[W]]:
+    def pages(self) -> Generator[list[W]]:
         """The same in lists, as they come from W&B, `per_page` at a time."""
-        for page in self._portal.iterate(self._async.pages):
-            yield self._twins(page)
+        with closing(self._portal.iterate(self._async.pages)) as pages:
+            for page in pages:
+                yield self._twins(page)
 
     def count(self) -> int:
         """How many there are."""
