@@ -16,7 +16,7 @@
          │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
          ├─ NotFoundError      (also a ValueError)
          ├─ LinkError          a link that W&B gave leads to no file
-         ├─ ConflictError      what is to be written was changed at W&B meanwhile
+         ├─ ConflictError      what is to be written or made is there, or was changed meanwhile
          ├─ RateLimitError
          ├─ ServerError        5xx, or an answer that is not what W&B says
          │   ├─ TooLargeError  more bytes came than may
@@ -180,7 +180,10 @@ class LinkError(CommError):
 
 
 class ConflictError(CommError):
-    """What is to be written was changed at W&B since it was read; nothing was written."""
+    """What is to be written was changed at W&B since it was read, or what is to be made exists.
+
+    Nothing that W&B has was overwritten, unless the message says that it may have been.
+    """
 
 
 class RateLimitError(CommError):

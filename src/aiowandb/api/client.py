@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from aiowandb.api.artifacts import Artifact, Artifacts
+from aiowandb.api.creating import make_project, make_run
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.histories import chosen, scan_many
 from aiowandb.api.projects import Project, Projects
@@ -23,14 +24,13 @@ from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
 from aiowandb.keys import discreet
 from aiowandb.net import Session, Traffic
-from aiowandb.paths import ArtifactRef, RunRef, new_run_id
+from aiowandb.paths import ArtifactRef
 from aiowandb.tasks import Stream
 from aiowandb.wire.artifacts import artifact_by_name
 from aiowandb.wire.projects import get_project
 from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
-from aiowandb.wire.writing import create_project, create_run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -167,8 +167,12 @@ class AsyncApi:
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         tags: Sequence[str] | None = None,
+        exist_ok: bool = False,
     ) -> Run:
         """Make a run, in a project that is made too if need be. It is `running` at first.
+
+        If there is a run with this id, nothing of it is changed: `ConflictError` says so, or
+        with `exist_ok` it is what you get, as it is.
 
         >>> run = await api.create_run(project="mnist", config={"lr": 0.1})
         >>> async with run.append(state="finished") as log:
@@ -176,15 +180,24 @@ class AsyncApi:
         """
         path = "/".join(part for part in (entity, project) if part) or None
         owner, where = await self._defaults.project(path)
-        ref = RunRef(owner, where, run_id or new_run_id())
-        saved = await self._session.ask(
-            create_run(ref, name=name, config=config or {}, tags=tags, state="running")
+        record = await make_run(
+            self._session,
+            owner,
+            where,
+            run_id,
+            name=name,
+            config=config,
+            tags=tags,
+            exist_ok=exist_ok,
         )
-        return Run.of(saved.upsert_bucket.bucket, self._session, owner, where)
+        return Run.of(record, self._session, owner, where)
 
-    async def create_project(self, name: str, entity: str | None = None) -> None:
-        """Make a project."""
-        await self._session.ask(create_project(entity or await self._defaults.entity(), name))
+    async def create_project(
+        self, name: str, entity: str | None = None, *, exist_ok: bool = False
+    ) -> None:
+        """Make a project. That it exists is a `ConflictError`, unless `exist_ok`."""
+        owner = entity or await self._defaults.entity()
+        await make_project(self._session, owner, name, exist_ok=exist_ok)
 
     def runs(
         self,

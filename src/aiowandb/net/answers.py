@@ -12,11 +12,15 @@ T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """An answer's data, how many bytes it came in, and how many seconds W&B took for it."""
+    """An answer's data, how many bytes it came in, and how many seconds W&B took for it.
+
+    Where more `tries` were made than one, W&B may have done more than once what it was told.
+    """
 
     data: Any
     size: int
     seconds: float = 0.0
+    tries: int = 1
 
 
 class Answers:

@@ -28,6 +28,7 @@ from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 from aiowandb.net.transfer import Piece, Transfers
 from aiowandb.tasks import ReadAhead, Stream
+from aiowandb.wire.features import FeaturesData
 from aiowandb.wire.graphql import MALFORMED, Operation
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -54,6 +55,8 @@ class Session:
     ) -> None:
         self.settings = settings
         self.traffic = Traffic()
+        # What the server can do, once it was asked; see `net/features.py`.
+        self.features: FeaturesData | None = None
         self._answers = Answers(_MAX_KEPT)
         self._tasks: TaskGroup | None = None
         retry = retry or RetryPolicy()
@@ -126,13 +129,16 @@ class Session:
         """
         self._require_key()
         question = operation.body()
+        tries = 0
 
         async def post(attempt: Attempt) -> Answer:
+            nonlocal tries
+            tries += 1
             started = anyio.current_time()
             response, body = await self._post(attempt, "/graphql", question)
             seconds = anyio.current_time() - started
             try:
-                return Answer(operation.read(200, body), len(body), seconds)
+                return Answer(operation.read(200, body), len(body), seconds, tries)
             except (ServerError, GraphQLError) as error:
                 self._secrets.tell(error, response, body)
                 if isinstance(error, ServerError) or error.may_pass:

@@ -23,13 +23,12 @@ mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $note
   }) { bucket { ...RunFields } }
 }""" + run_fields()
 
+# Nothing but the name: sent for a run that exists, this changes nothing of it.
 _CREATE_RUN = """
-mutation UpsertBucket($entity: String, $project: String, $name: String!, $displayName: String,
-                      $config: JSONString, $tags: [String!], $state: String) {
-  upsertBucket(input: {
-    entityName: $entity, modelName: $project, name: $name, displayName: $displayName,
-    config: $config, tags: $tags, state: $state
-  }) { bucket { ...RunFields } }
+mutation UpsertBucket($entity: String, $project: String, $name: String!) {
+  upsertBucket(input: { entityName: $entity, modelName: $project, name: $name }) {
+    bucket { ...RunFields } inserted
+  }
 }""" + run_fields()
 
 _DELETE_RUN = """
@@ -52,6 +51,7 @@ mutation CreateProject($input: UpsertModelInput!) {
 
 class Bucket(msgspec.Struct):
     bucket: RunRecord
+    inserted: bool | None = None
 
 
 class SavedRun(msgspec.Struct, rename="camel"):
@@ -74,29 +74,40 @@ class StateData(msgspec.Struct, rename="camel"):
     update_run_state: Success
 
 
+class UpsertedModel(msgspec.Struct):
+    inserted: bool | None = None
+
+
+class MadeProject(msgspec.Struct, rename="camel"):
+    upsert_model: UpsertedModel | None = None
+
+
 def save_run(changes: dict[str, Any]) -> Operation[SavedRun]:
     """Change a run; what is not named stays as it is."""
     return Operation("UpsertBucket", _SAVE_RUN, changes, SavedRun)
 
 
-def create_run(
-    ref: RunRef,
-    *,
-    name: str | None,
-    config: Mapping[str, Any],
-    tags: Sequence[str] | None,
-    state: str,
-) -> Operation[SavedRun]:
-    variables = {
-        "entity": ref.entity,
-        "project": ref.project,
-        "name": ref.run,
-        "displayName": name,
-        "config": lenient.dumps({key: {"value": value} for key, value in config.items()}),
-        "tags": tags,
-        "state": state,
-    }
+def create_run(ref: RunRef) -> Operation[SavedRun]:
+    """Make a run, unless it exists: the answer tells whether this made it."""
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
     return Operation("UpsertBucket", _CREATE_RUN, variables, SavedRun)
+
+
+def new_run_fields(
+    storage_id: str,
+    name: str | None,
+    config: Mapping[str, Any] | None,
+    tags: Sequence[str] | None,
+) -> Operation[SavedRun] | None:
+    """What a run that was made just now is given, if it is given anything."""
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["displayName"] = name
+    if config is not None:
+        changes["config"] = lenient.dumps({key: {"value": config[key]} for key in config})
+    if tags is not None:
+        changes["tags"] = tags
+    return save_run({"id": storage_id} | changes) if changes else None
 
 
 def delete_run(storage_id: str, *, delete_artifacts: bool) -> Operation[Done]:
@@ -113,6 +124,6 @@ def update_state(storage_id: str, state: str) -> Operation[StateData]:
     return Operation("UpdateRunState", _UPDATE_STATE, variables, StateData)
 
 
-def create_project(entity: str, name: str) -> Operation[Done]:
+def create_project(entity: str, name: str) -> Operation[MadeProject]:
     variables = {"input": {"entityName": entity, "name": name}}
-    return Operation("CreateProject", _CREATE_PROJECT, variables, Done)
+    return Operation("CreateProject", _CREATE_PROJECT, variables, MadeProject)
