@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb.errors import UsageError
+from aiowandb.local.store.appenders import Appender
 from aiowandb.local.store.lines import Stream
 from aiowandb.local.store.stream import Chunk, StreamUpdate
 
@@ -28,12 +29,20 @@ class _File(msgspec.Struct):
     offset: int = 0
 
 
+class _Appender(msgspec.Struct):
+    writer: str
+    first: int
+    lines: int
+
+
 class _Body(msgspec.Struct):
     files: dict[str, _File] | None = None
     uploaded: list[str] | None = None
     preempting: bool | None = None
     complete: bool | None = None
     exitcode: int | None = None
+    # Not W&B's: see `store/appenders.py`.
+    appender: _Appender | None = None
 
 
 _BODY = msgspec.json.Decoder(_Body)
@@ -61,7 +70,14 @@ def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
         exit_code=said.exitcode,
         writer=headers.get("x-wandb-async-client-id") or None,
         derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
+        appender=_appender(said.appender) if said.appender else None,
     )
+
+
+def _appender(said: _Appender) -> Appender:
+    if not (0 <= said.first < _MAX_OFFSET and 0 <= said.lines < _MAX_OFFSET):
+        raise UsageError(f"appender: {said.lines} lines from {said.first} on cannot be")
+    return Appender(said.writer, said.first, said.lines)
 
 
 def _text(line: object) -> str:

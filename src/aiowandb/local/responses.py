@@ -10,7 +10,7 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
-from aiowandb.errors import UsageError
+from aiowandb.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ async def blocking(work: Callable[[], Response]) -> Response:
         return await anyio.to_thread.run_sync(work)
     except UsageError as refusal:
         return error(400, str(refusal))
+    except ConflictError as conflict:
+        return error(409, str(conflict))
     except (sqlite3.OperationalError, OSError) as failure:
         return unavailable(failure)
 

@@ -8,7 +8,8 @@ import msgspec
 
 from aiowandb.wire.graphql import Operation
 
-Feature = Literal["MARK_RUN_FILES_UPLOADED"]
+# The first is the embedded W&B's own: it lets a writer ask that its rows go to the end or nowhere.
+Feature = Literal["AIOWANDB_EXCLUSIVE_APPEND", "MARK_RUN_FILES_UPLOADED"]
 
 _FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 resolvers = Resolvers()
 
 # Names that the SDK asks for before it uses a feature; only what is implemented is announced.
+# What begins with AIOWANDB is ours, and no W&B has it.
 FEATURES = (
+    "AIOWANDB_EXCLUSIVE_APPEND",
     "ARTIFACT_TAGS",
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import orjson
 
 from aiowandb.local.store import json_text
+from aiowandb.local.store.appenders import release
 from aiowandb.local.store.compaction import covered_numbers, has_live, segment_of
 from aiowandb.local.store.history_keys import KeyCounter, save
 from aiowandb.local.store.lines import (
@@ -222,6 +223,7 @@ class History:
                 """,
                 (run.id,),
             )
+            release(connection, run.id, count(connection, run.id, "history"), MAX_STEP)
             note_rewrite(connection, run.id)
 
     def _lines(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from aiowandb.errors import UsageError
+from aiowandb.local.store.appenders import release
 from aiowandb.local.store.records import Line
 from aiowandb.local.store.rows import step_of
 
@@ -52,6 +53,7 @@ def put(
             [(*place, text) for *place, _, text in good],
         )
         note_rewrite(connection, run_id)
+        release(connection, run_id, offset, offset + len(texts))
     connection.executemany(
         """
         INSERT INTO line VALUES (?, ?, ?, ?, ?)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aiowandb.local.store import json_text
-from aiowandb.local.store.lines import Stream, put
+from aiowandb.local.store.appenders import Appender, claim
+from aiowandb.local.store.lines import Stream, count, put
 from aiowandb.local.store.writers import placed
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class StreamUpdate:
 
     `writer` names one of several processes that write the run together, each with lines and a
     summary of its own. `derive_summary` leaves it to the store to make the summary of the rows.
+    An `appender` wants its history lines at the end, and nothing stored if that is not where
+    they would go. What `is_old` was stored before and says nothing of how the run is now.
     """
 
     chunks: Mapping[Stream, Chunk] = field(default_factory=dict)
@@ -40,6 +43,8 @@ class StreamUpdate:
     exit_code: int | None = None
     writer: str | None = None
     derive_summary: bool = False
+    appender: Appender | None = None
+    is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,15 @@ class RunStream:
     def apply(self, run: Run, update: StreamUpdate, *, at: float | None = None) -> StreamAnswer:
         """Store the update. A run that speaks is alive again, whatever it was before.
 
-        `at` is when it spoke, if not now.
+        `at` is when it spoke, if not now. ConflictError: somebody else has written where the
+        update's appender wanted to.
         """
         rejected = 0
         with self._database.write() as connection:
+            if update.appender:
+                update = _unstored(connection, run.id, update, update.appender)
+            if update.is_old:
+                return StreamAnswer(_stop_requested(connection, run.id), 0)
             for stream, chunk in update.chunks.items():
                 for offset, lines in _pieces(connection, run.id, stream, chunk, update.writer):
                     rejected += put(connection, run.id, stream, offset, lines)
@@ -82,13 +92,38 @@ class RunStream:
                     run.id,
                 ),
             )
-            (stop_requested,) = connection.execute(
-                "SELECT stop_requested FROM run WHERE id = ?", (run.id,)
-            ).fetchone()
-        return StreamAnswer(bool(stop_requested), rejected)
+            return StreamAnswer(_stop_requested(connection, run.id), rejected)
 
     def finish(self, run: Run, exit_code: int = 0) -> StreamAnswer:
         return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
+
+
+def _unstored(
+    connection: sqlite3.Connection, run_id: int, update: StreamUpdate, appender: Appender
+) -> StreamUpdate:
+    """What of an appender's update is not stored yet, if all of it may be."""
+    stored = count(connection, run_id, "history")
+    chunk = update.chunks.get("history")
+    if chunk is None:
+        claim(connection, run_id, appender, stored, appender.next, 0)
+        return update
+    known = claim(connection, run_id, appender, stored, chunk.offset, len(chunk.lines))
+    if known < len(chunk.lines):
+        rest = Chunk(chunk.offset + known, chunk.lines[known:])
+        return replace(update, chunks={**update.chunks, "history": rest})
+    # It was sent again, or comes late. The summary may be another's by now, who has gone on behind
+    # these rows, and the run may have ended.
+    others = dict(update.chunks)
+    del others["history"]
+    is_old = not (others or update.complete)
+    return replace(update, chunks=others, summary=None, is_old=is_old)
+
+
+def _stop_requested(connection: sqlite3.Connection, run_id: int) -> bool:
+    (requested,) = connection.execute(
+        "SELECT stop_requested FROM run WHERE id = ?", (run_id,)
+    ).fetchone()
+    return bool(requested)
 
 
 def _pieces(
