@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.api.append_guard import RowSender, row_sender
+from aiowandb.errors import CommError, ConflictError, NotFoundError, UsageError
 from aiowandb.net import Session
-from aiowandb.wire.appending import Appendix, StreamAnswer
+from aiowandb.wire.appending import Appendix
 from aiowandb.wire.runs import get_run
 
 if TYPE_CHECKING:
     from aiowandb.api.run import Run
 
 _STATES = ("finished", "failed", "running")
+# How long a block that is cancelled or interrupted may still take to say so to W&B.
+_CLOSING_S = 10.0
 
 
 class Append:
     """Rows on their way to a run. Call it with each of them, inside `async with`."""
 
-    def __init__(self, run: Run, session: Session, state: str | None) -> None:
+    def __init__(self, run: Run, session: Session, state: str | None, token: str | None) -> None:
         if state not in (None, *_STATES):
             raise UsageError(f"state must be one of {', '.join(_STATES)}, not {state!r}.")
         self._run = run
         self._session = session
         self._state = state
-        self._rows: Appendix | None = None
+        self._token = token
+        self._sender: RowSender | None = None
+        self._added = self._skipped = 0
+        # Why rows could not be sent. Whoever could not be reached is not waited for twice, and
+        # a run that another writer has is left to it.
+        self._failure: CommError | None = None
         # While rows are on their way, those of another task must not count as sent.
         self._sending = anyio.Lock()
+
+    @property
+    def added(self) -> int:
+        """How many of the rows W&B has acknowledged; after the block, all that were not skipped."""
+        return self._sender.rows.added if self._sender else self._added
+
+    @property
+    def skipped(self) -> int:
+        """How many of the rows were in the run already, added before with the same token."""
+        return self._sender.rows.skipped if self._sender else self._skipped
 
     async def __aenter__(self) -> Self:
         # Offsets and steps have to be those of this moment, not of when the run was read.
@@ -39,7 +58,9 @@ class Append:
             raise NotFoundError(f"Could not find run {self._run.ref}.")
         record = found.run
         record.entity, record.project = self._run.entity, self._run.project
-        self._rows = Appendix(record, state=self._state)
+        rows = Appendix(record, state=self._state, token=self._token)
+        self._failure = None
+        self._sender = await row_sender(self._session, self._run.ref, rows)
         return self
 
     async def __aexit__(
@@ -48,12 +69,13 @@ class Append:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What was logged before an error is worth keeping; a cancelled block sends no more.
         try:
-            if exc is None or isinstance(exc, Exception):
-                await self._send()
+            if exc is None:
+                await self._finish()
+            else:
+                await self._end_early(exc)
         finally:
-            self._rows = None
+            self._added, self._skipped, self._sender = self.added, self.skipped, None
             self._session.flush()
         if exc is None:
             await self._run.load()
@@ -64,15 +86,74 @@ class Append:
         Waits now and then, while the rows so far are sent.
         """
         async with self._sending:
-            if self._rows is None:
-                raise UsageError("Rows are added inside `async with run.append() as log`.")
-            self._rows.add(row, step)
-            if self._rows.is_full:
-                await self._send()
+            with self._noting_failures() as sender:
+                sender.rows.add(row, step)
+                if sender.rows.is_full:
+                    await sender.send()
 
-    async def _send(self) -> None:
-        if self._rows:
-            await self._session.post(
-                f"Rows for {self._run.ref}", self._rows.path, self._rows.body(), StreamAnswer
-            )
-            self._rows.sent()
+    async def _finish(self) -> None:
+        """Send the last rows, and the state that the run ends in."""
+        try:
+            async with self._sending:
+                with self._noting_failures() as sender:
+                    sender.rows.require_all()
+                    if not sender.rows.is_over:
+                        await sender.send(sender.rows.end_state(failed=False))
+        except BaseException as error:
+            await self._end_early(error)
+            raise
+
+    async def _end_early(self, error: BaseException) -> None:
+        """Send the rows that came before the error, and that the run has failed."""
+        if isinstance(self._failure, ConflictError):
+            return
+        if isinstance(error, Exception) and error is not self._failure:
+            try:
+                await self._send_failed(error)
+            except anyio.get_cancelled_exc_class():
+                await self._send_failed_soon(error)
+                raise
+        else:
+            await self._send_failed_soon(error)
+
+    async def _send_failed_soon(self, error: BaseException) -> None:
+        """The same, also for a task that is cancelled, but not for long."""
+        with anyio.move_on_after(_CLOSING_S, shield=True) as scope:
+            await self._send_failed(error)
+        if scope.cancelled_caught:
+            error.add_note(f"The last rows for {self._run.ref} could not be sent in time.")
+
+    async def _send_failed(self, error: BaseException) -> None:
+        async with self._sending:
+            try:
+                with self._noting_failures() as sender:
+                    rows = sender.rows
+                    if rows.is_over:
+                        return
+                    end = rows.end_state(failed=True)
+                    try:
+                        await sender.send(end)
+                    except CommError as refused:
+                        if refused.status is None or isinstance(refused, ConflictError):
+                            raise
+                        # W&B does not take the rows, but may take the state.
+                        lost = len(rows.waiting)
+                        rows.drop()
+                        await sender.send(end)
+                        error.add_note(f"The last {lost:,} rows were not added: {refused}")
+            except CommError as failure:
+                error.add_note(f"The last rows for {self._run.ref} were not sent: {failure}")
+            else:
+                self._run.state = end or self._run.state
+
+    @contextmanager
+    def _noting_failures(self) -> Iterator[RowSender]:
+        if self._sender is None:
+            raise UsageError("Rows are added inside `async with run.append() as log`.")
+        if isinstance(self._failure, ConflictError):
+            raise self._failure
+        try:
+            yield self._sender
+        except CommError as error:
+            self._failure = error
+            raise

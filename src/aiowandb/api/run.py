@@ -106,17 +106,26 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
                 return self.state
             await anyio.sleep(poll_interval)
 
-    def append(self, *, state: str | None = None) -> Append:
+    def append(self, *, state: str | None = None, token: str | None = None) -> Append:
         """Add rows to the end of the history, also of a run that has finished.
 
-        The run's state afterwards is what it was before, or `state`: finished, failed or
-        running. One writer at a time: W&B does not keep two apart.
+        While rows are added the run is `running`; afterwards it is what it was before, or
+        `state`: finished, failed or running. If the block ends with an exception, the rows
+        before it are kept, and a run that was to get a `state` is `failed`. A writer that is
+        killed leaves the run `running`, which W&B soon takes for `crashed`.
+
+        One writer at a time: if there is another one, `ConflictError` says so, and rows that
+        were not acknowledged are not added; `log.added` counts those that were.
+
+        A `token` names the rows, so that this can be repeated if it was cut off: give the same
+        rows with the same token again, and those that are in the run already are skipped. The
+        run keeps the last 16 tokens in its summary, as `_appended`.
 
         >>> async with run.append() as log:
         ...     await log({"loss": 0.1})
         ...     await log({"loss": 0.05}, step=100)
         """
-        return Append(self, self._session, state)
+        return Append(self, self._session, state, token)
 
     async def _current(self) -> RunRecord:
         project = (await self._session.ask(get_run(self.ref))).project

@@ -39,6 +39,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 class Append(Twin[api.Append]):
     """Rows on their way to a run; see `Run.append`."""
 
+    added = Shared[int]()
+    skipped = Shared[int]()
+
     def __enter__(self) -> Self:
         self._portal.call(self._async.__aenter__)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ import msgspec
 
 from aiowandb.errors import UsageError
 from aiowandb.wire import lenient
+from aiowandb.wire.append_tokens import SUMMARY_KEY, TokenProgress
 from aiowandb.wire.json_edit import changed_object
 from aiowandb.wire.record import RunRecord
 
@@ -29,6 +31,14 @@ class Chunk(msgspec.Struct):
     content: list[str]
 
 
+class Appender(msgspec.Struct):
+    """Which writer this is, and which lines of the history are its own so far."""
+
+    writer: str
+    first: int
+    lines: int
+
+
 class StreamAnswer(msgspec.Struct):
     """What W&B says to a file stream request."""
 
@@ -39,14 +49,24 @@ class Appendix:
     """Rows on their way to the end of a run's history. Knows offsets and steps, not sockets."""
 
     def __init__(
-        self, run: RunRecord, *, state: str | None, clock: Callable[[], float] = time.time
+        self,
+        run: RunRecord,
+        *,
+        state: str | None,
+        token: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = "/files/" + quote(f"{run.ref}") + "/file_stream"
         self.last_step = run.last_step
-        self._state = state or run.state or "finished"
+        self.added = 0
+        self._progress = TokenProgress(token, run) if token is not None else None
+        self._state = state
+        self._state_now = run.state
+        self._state_before = self._progress.state_before if self._progress else run.state
+        self._writer = secrets.token_hex(16)
         self._clock = clock
         self._started = clock()
-        self._offset = run.history_line_count or 0
+        self._first = run.history_line_count or 0
         # What the rows do not change of the summary goes back as the text that it was.
         self._stored_summary = run.summary_json or None
         self._read_summary = dict(run.summary)
@@ -56,8 +76,16 @@ class Appendix:
         self._lines: list[str] = []
         self._size = 0
 
+    @property
+    def skipped(self) -> int:
+        """How many of the rows were in the run already."""
+        return self._progress.skipped if self._progress else 0
+
     def add(self, row: Mapping[str, Any], step: int | None) -> None:
         """Take a row, at this step, its own or the next. It must lie behind the last one."""
+        if self._progress and self._progress.skip(row, step):
+            return
+        given_step = step
         if step is None:
             step = row.get("_step", self.last_step + 1)
         if type(step) is not int:
@@ -74,6 +102,8 @@ class Appendix:
             raise UsageError(
                 f"The row of step {step} has {len(line):,} bytes, and W&B takes 10 MB."
             )
+        if self._progress:
+            self._progress.take(row, given_step)
         self._lines.append(line)
         self._size += len(line)
         self.last_step = step
@@ -84,26 +114,70 @@ class Appendix:
     def is_full(self) -> bool:
         return len(self._lines) >= _BATCH_ROWS or self._size >= _BATCH_BYTES
 
-    def body(self) -> dict[str, Any]:
-        """The request that carries the waiting rows. Sent twice, it stores them once."""
+    @property
+    def waiting(self) -> list[str]:
+        """The lines that `body` carries."""
+        return self._lines
+
+    @property
+    def line_count(self) -> int:
+        """How many lines the history has with all rows that were acknowledged."""
+        return self._first + self.added
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to say: no rows came, and the state is as it shall be."""
+        is_same_state = self._state is None and self._state_now == self._state_before
+        return is_same_state and not self._lines and not self.added
+
+    def end_state(self, *, failed: bool) -> str:
+        """The run's state afterwards: the one asked for, or what it was before any row came."""
+        if self._state is None:
+            return self._state_before or "finished"
+        return "failed" if failed else self._state
+
+    def require_all(self) -> None:
+        """Raise if rows that were added before were not given again."""
+        if self._progress:
+            self._progress.require_all()
+
+    def body(self, *, end: str | None = None, exclusive: bool = False) -> dict[str, Any]:
+        """The request that carries the waiting rows. Sent twice, it stores them once.
+
+        `end` is the state that the run is to end in. Without it the run is `running`, and if
+        nothing more comes, W&B takes it for crashed: a writer that dies half-way must not leave
+        a run that looks finished. `exclusive` asks a server that can do so to store the rows at
+        the end of the history or not at all.
+        """
         files: dict[str, Chunk] = {}
         if self._lines:
-            files["wandb-history.jsonl"] = Chunk(self._offset, self._lines)
+            files["wandb-history.jsonl"] = Chunk(self.line_count, self._lines)
             files["wandb-summary.json"] = Chunk(0, [self._summary_text()])
         body: dict[str, Any] = {"files": files}
-        # Said each time: a writer that dies half-way leaves no run that seems to be running.
-        if self._state in _EXIT_CODES:
-            body |= {"complete": True, "exitcode": _EXIT_CODES[self._state]}
+        if exclusive:
+            body["appender"] = Appender(self._writer, self._first, self.added)
+        if end in _EXIT_CODES:
+            body |= {"complete": True, "exitcode": _EXIT_CODES[end]}
         return body
 
     def _summary_text(self) -> str:
-        return changed_object(self._stored_summary, self._read_summary, self._summary)
+        return changed_object(self._stored_summary, self._read_summary, self._summary_now())
 
     def sent(self) -> None:
         """The rows of `body` have been acknowledged."""
-        self._offset += len(self._lines)
+        self.added += len(self._lines)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget the rows that wait: they cannot be sent."""
         self._lines = []
         self._size = 0
+
+    def _summary_now(self) -> dict[str, Any]:
+        if self._progress is None:
+            return self._summary
+        lines = self.line_count + len(self._lines)
+        return self._summary | {SUMMARY_KEY: self._progress.summary_value(self.last_step, lines)}
 
 
 def _summary_modes(raw_config: Mapping[str, Any]) -> dict[str, frozenset[int]]:

@@ -1,0 +1,145 @@
+"""How a writer of rows learns that it is not the only one: W&B itself lets writers overwrite
+each other's rows.
+
+The embedded W&B can be asked to refuse rows that would not go to the end. Others are asked where
+the history ends before each batch and after the last one. Between such a question and the batch
+somebody else may still write; then the later question of one of the two finds it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import anyio
+
+from aiowandb.errors import CommError, ConflictError, NotFoundError, ServerError
+from aiowandb.net import Session
+from aiowandb.net.features import announces
+from aiowandb.paths import RunRef
+from aiowandb.wire.appending import Appendix, StreamAnswer
+from aiowandb.wire.history_end import HistoryEnd, history_end
+
+# W&B may need a moment to count what it has acknowledged.
+_LONGEST_LAG_S = 20.0
+_NOT_ADDED = "the rest was not added, and nothing of the other writer was overwritten."
+_MAY_BE_LOST = "some of them, or of the other writer's, may have been overwritten since."
+
+
+class RowSender(Protocol):
+    """Sends batches of rows, and raises ConflictError if another writer is at work."""
+
+    rows: Appendix
+
+    async def send(self, end: str | None = None) -> None:
+        """Send what waits, and with `end` that no rows follow and what the run's state is."""
+
+
+async def row_sender(session: Session, ref: RunRef, rows: Appendix) -> RowSender:
+    """The one that suits the server."""
+    if await announces(session, "AIOWANDB_EXCLUSIVE_APPEND"):
+        return ExclusiveSender(session, ref, rows)
+    sender = WatchingSender(session, ref, rows)
+    await sender.start()
+    return sender
+
+
+class ExclusiveSender:
+    """For a server that stores rows at the end of the history or not at all."""
+
+    def __init__(self, session: Session, ref: RunRef, rows: Appendix) -> None:
+        self.rows = rows
+        self._session = session
+        self._ref = ref
+
+    async def send(self, end: str | None = None) -> None:
+        try:
+            await _post(self._session, self._ref, self.rows, end, exclusive=True)
+        except CommError as error:
+            if error.status != 409:
+                raise
+            raise _conflict(self._ref, self.rows, _NOT_ADDED, error) from error
+
+
+class WatchingSender:
+    """For W&B itself: looks at the end of the history before each batch and after the last."""
+
+    def __init__(self, session: Session, ref: RunRef, rows: Appendix) -> None:
+        self.rows = rows
+        self._session = session
+        self._ref = ref
+        self._last: str | None = None
+        self._is_unsure = False
+
+    async def start(self) -> None:
+        """Look at the history as it is before the first row."""
+        end = await self._end()
+        if end.history_line_count == self.rows.line_count:
+            self._last = end.last_line()
+
+    async def send(self, end: str | None = None) -> None:
+        if self.rows.waiting:
+            await self._send_rows()
+        if end is not None:
+            await self._check_arrival()
+            await _post(self._session, self._ref, self.rows, end)
+
+    async def _send_rows(self) -> None:
+        waiting = self.rows.waiting
+        # Of a batch that failed nobody knows whether it was stored.
+        uncertain = waiting if self._is_unsure else ()
+        if (await self._end()).other_writer(self.rows.line_count, self._last, uncertain):
+            raise _conflict(self._ref, self.rows, _NOT_ADDED)
+        self._is_unsure = True
+        await _post(self._session, self._ref, self.rows)
+        self._is_unsure = False
+        self._last = waiting[-1]
+
+    async def _check_arrival(self) -> None:
+        rows = self.rows
+        pause, waited = 0.25, 0.0
+        while rows.added:
+            now = await self._end()
+            if now.other_writer(rows.line_count, self._last):
+                raise _conflict(self._ref, rows, _MAY_BE_LOST)
+            counted = now.history_line_count
+            if counted is None or counted >= rows.line_count:
+                return
+            if waited >= _LONGEST_LAG_S:
+                raise ServerError(
+                    f"Rows for {self._ref}: W&B acknowledged {rows.added:,} rows, but its history"
+                    f" has {counted:,} lines where it should have {rows.line_count:,}."
+                )
+            await anyio.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, 4.0)
+
+    async def _end(self) -> HistoryEnd:
+        model = (await self._session.ask(history_end(self._ref))).model
+        if model is None or model.bucket is None:
+            raise NotFoundError(f"Could not find run {self._ref}.")
+        return model.bucket
+
+
+async def _post(
+    session: Session,
+    ref: RunRef,
+    rows: Appendix,
+    end: str | None = None,
+    *,
+    exclusive: bool = False,
+) -> None:
+    body = rows.body(end=end, exclusive=exclusive)
+    await session.post(f"Rows for {ref}", rows.path, body, StreamAnswer)
+    rows.sent()
+
+
+def _conflict(
+    ref: RunRef, rows: Appendix, rest: str, error: CommError | None = None
+) -> ConflictError:
+    return ConflictError(
+        f"Another writer adds rows to run {ref} at the same time. Of the rows of this append"
+        f" {rows.added:,} were stored; {rest}",
+        error,
+        status=error.status if error else None,
+        operation=f"Rows for {ref}",
+    )

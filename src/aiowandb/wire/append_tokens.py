@@ -1,0 +1,124 @@
+"""How far the rows of a token have come, so that an append that was cut off can be repeated.
+
+A run keeps this in its summary, as JSON text under one key, and it travels in the same request as
+the rows that it counts: a writer that is killed has added both or neither. Whoever gives the same
+rows with the same token again has those skipped that are there, and a digest tells whether they
+are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from aiowandb.errors import ConflictError, UsageError
+from aiowandb.wire import lenient
+from aiowandb.wire.record import RunRecord
+
+SUMMARY_KEY = "_appended"
+
+# The tokens used last; each takes about 150 bytes of a summary that is sent with every batch.
+_MAX_TOKENS = 16
+# They differ each time that the same row is given.
+_CLOCKS = frozenset({"_timestamp", "_runtime"})
+
+# What a run had ended as, and what it is after an append to it was killed.
+_ENDED = frozenset({"finished", "failed"})
+_LEFT_BY_A_KILL = frozenset({"running", "crashed"})
+
+
+class Added(msgspec.Struct, frozen=True):
+    """The rows of one token that a run has, and the state of the run before the first of them."""
+
+    rows: int
+    digest: str
+    last_step: int
+    lines: int
+    state: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(dict[str, Added])
+
+
+class TokenProgress:
+    """Where the rows that are given with a token stand among those added with it before."""
+
+    def __init__(self, token: str, run: RunRecord) -> None:
+        if not token:
+            raise UsageError("An empty token names nothing: leave token= out, or name the rows.")
+        self._token = token
+        self._ref = run.ref
+        self._all = _read(run)
+        self._before = self._all.pop(token, None)
+        self._digest = hashlib.sha256()
+        self._given = 0
+        if self._before and (
+            self._before.last_step > run.last_step
+            or self._before.lines > (run.history_line_count or 0)
+        ):
+            raise ConflictError(
+                f"Run {run.ref} has lost rows that were added with token {token!r}, which ended"
+                f" at step {self._before.last_step}: it was rewound. Use another token."
+            )
+        self.state_before = run.state
+        if self._before and self._before.state in _ENDED and run.state in _LEFT_BY_A_KILL:
+            self.state_before = self._before.state
+
+    @property
+    def skipped(self) -> int:
+        """How many of the rows given so far were there before."""
+        return min(self._given, self._before.rows if self._before else 0)
+
+    def skip(self, row: Mapping[str, Any], step: int | None) -> bool:
+        """Whether this row, the next one, was added before."""
+        before = self._before
+        if before is None or self._given >= before.rows:
+            return False
+        self.take(row, step)
+        if self._given == before.rows and self._hexdigest() != before.digest:
+            raise ConflictError(
+                f"Run {self._ref}: the first {before.rows:,} rows are not those that were added"
+                f" with token {self._token!r} before. Nothing was added; other rows need another"
+                " token."
+            )
+        return True
+
+    def take(self, row: Mapping[str, Any], step: int | None) -> None:
+        """Count a row that is in the run, or on its way."""
+        fixed = {key: value for key, value in row.items() if key not in _CLOCKS}
+        text = lenient.dumps([step, fixed], sort_keys=True)
+        self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+        self._given += 1
+
+    def require_all(self) -> None:
+        """Raise if the rows ended before those that were added with this token do."""
+        if self._before and self._given < self._before.rows:
+            raise ConflictError(
+                f"Run {self._ref}: only {self._given:,} rows were given, but {self._before.rows:,}"
+                f" were added with token {self._token!r} before. Nothing was added."
+            )
+
+    def summary_value(self, last_step: int, lines: int) -> str:
+        """What the summary is to say once the run has all rows counted so far."""
+        now = Added(self._given, self._hexdigest(), last_step, lines, self.state_before)
+        latest = [*self._all.items(), (self._token, now)][-_MAX_TOKENS:]
+        return msgspec.json.encode(dict(latest)).decode()
+
+    def _hexdigest(self) -> str:
+        return self._digest.hexdigest()[:32]
+
+
+def _read(run: RunRecord) -> dict[str, Added]:
+    text = run.summary_metrics.get(SUMMARY_KEY)
+    if text is None:
+        return {}
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise ConflictError(
+            f"Run {run.ref}: its summary value {SUMMARY_KEY!r} is not what append(token=) keeps"
+            f" there ({error}): which rows were added before is not known."
+        ) from error

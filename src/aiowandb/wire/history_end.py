@@ -1,0 +1,85 @@
+"""Where a history ends, asked to see whether somebody else adds to it as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from aiowandb.errors import ServerError
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.graphql import Operation
+
+# What W&B's own client asks before it resumes a run.
+_HISTORY_END = """
+query RunResumeStatus($entity: String, $project: String, $name: String!) {
+  model(name: $project, entityName: $entity) {
+    bucket(name: $name, missingOk: true) { historyLineCount historyTail }
+  }
+}"""
+# Of two rows with one step, those of two writers are further apart than this.
+_SAME_MOMENT_S = 0.0005
+
+
+class HistoryEnd(msgspec.Struct, rename="camel"):
+    """How many lines a history has, and the last of them as JSON in a JSON list."""
+
+    history_line_count: int | None = None
+    history_tail: str | None = None
+
+    def other_writer(self, lines: int, last: str | None, waiting: Sequence[str] = ()) -> bool:
+        """Whether somebody else has added to a history of so many lines that ends with `last`.
+
+        `waiting` are lines that may be in it or not: nobody knows whether they arrived. Fewer
+        lines than expected say nothing: W&B may not have counted all yet.
+        """
+        more = (self.history_line_count or 0) - lines
+        if more < 0:
+            return False
+        if more > len(waiting):
+            return True
+        expected = waiting[more - 1] if more else last
+        return expected is not None and not self._ends_with(expected)
+
+    def last_line(self) -> str | None:
+        """The last line, if W&B tells it."""
+        try:
+            texts = lenient.loads(self.history_tail or "[]")
+        except ServerError:
+            return None
+        return texts[-1] if isinstance(texts, list) and texts and type(texts[-1]) is str else None
+
+    def _ends_with(self, line: str) -> bool:
+        last = self.last_line()
+        if last is None or last == line:
+            return True
+        ours, theirs = _decoded(line), _decoded(last)
+        our_moment, their_moment = ours.get("_timestamp"), theirs.get("_timestamp")
+        if not (isinstance(our_moment, int | float) and isinstance(their_moment, int | float)):
+            return ours == theirs
+        # W&B may write a row down in other words: these two say whose it is.
+        same_step = ours.get("_step") == theirs.get("_step")
+        return same_step and abs(our_moment - their_moment) < _SAME_MOMENT_S
+
+
+class HistoryEndModel(msgspec.Struct):
+    bucket: HistoryEnd | None
+
+
+class HistoryEndData(msgspec.Struct):
+    model: HistoryEndModel | None
+
+
+def history_end(ref: RunRef) -> Operation[HistoryEndData]:
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
+    return Operation("RunResumeStatus", _HISTORY_END, variables, HistoryEndData)
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    try:
+        row = lenient.loads(text)
+    except ServerError:
+        return {}
+    return row if isinstance(row, dict) else {}
