@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from aiowandb import Api, AsyncApi, ConflictError, Run
+from aiowandb.errors import ServerError
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
 from tests.road.plain import replayed
 
@@ -209,3 +210,23 @@ async def test_a_run_that_could_not_be_given_its_config_is_named(store: Store) -
     assert raised.value.__notes__ == [
         "Run local/p/r was made, but its name, config and tags were not set."
     ]
+
+
+async def test_a_server_that_calls_every_run_an_old_one_is_not_asked_for_ever(
+    store: Store,
+) -> None:
+    async def says_no(scope: Any, receive: Any, send: Any) -> None:
+        async def send_changed(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                body = message["body"].replace(b'"inserted":true', b'"inserted":false')
+                message = {**message, "body": body}
+            elif message["type"] == "http.response.start":
+                kept = [pair for pair in message["headers"] if pair[0] != b"content-length"]
+                message = {**message, "headers": kept}
+            await send(message)
+
+        await create_app(store)(scope, receive, send_changed)
+
+    async with api_of(store, says_no) as api:
+        with pytest.raises(ServerError, match="drawn by lot"):
+            await api.create_run(config={"a": 1})

@@ -134,7 +134,8 @@ class Append:
                     try:
                         await sender.send(end)
                     except CommError as refused:
-                        if refused.status is None or isinstance(refused, ConflictError):
+                        is_final = refused.status is not None and 400 <= refused.status < 500
+                        if not is_final or isinstance(refused, ConflictError):
                             raise
                         # W&B does not take the rows, but may take the state.
                         lost = len(rows.waiting)
@@ -144,7 +145,7 @@ class Append:
             except CommError as failure:
                 error.add_note(f"The last rows for {self._run.ref} were not sent: {failure}")
             else:
-                self._run.state = end or self._run.state
+                self._run.state = end
 
     @contextmanager
     def _noting_failures(self) -> Iterator[RowSender]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiowandb.errors import CommError, ConflictError
+from aiowandb.errors import CommError, ConflictError, ServerError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef, new_run_id
 from aiowandb.wire.projects import get_project
@@ -17,6 +17,8 @@ from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.writing import SavedRun, create_project, create_run, new_run_fields
 
+# One id in 2.8 million millions is drawn twice.
+_MAX_DRAWS = 3
 _AS_IT_IS = "Nothing of it was changed; exist_ok=True gives it as it is."
 
 
@@ -66,11 +68,14 @@ async def make_project(session: Session, entity: str, name: str, *, exist_ok: bo
 
 
 async def _make_nameless(session: Session, entity: str, project: str) -> RunRecord:
-    while True:
+    for _ in range(_MAX_DRAWS):
         made, tries = await _create(session, RunRef(entity, project, new_run_id()))
         # An id that was drawn twice belongs to somebody else; one that was sent twice does not.
         if made.upsert_bucket.inserted is not False or tries > 1:
             return made.upsert_bucket.bucket
+    raise ServerError(
+        f"W&B says that {entity}/{project} has runs with {_MAX_DRAWS} ids that were drawn by lot."
+    )
 
 
 async def _make_named(session: Session, ref: RunRef, *, exist_ok: bool) -> tuple[RunRecord, bool]:
