@@ -50,19 +50,22 @@ class RunBatches:
         return self
 
     async def __anext__(self) -> pa.RecordBatch:
-        try:
-            found = await self._batches.receive()
-        except anyio.EndOfStream:
-            if self._is_complete:
-                raise StopAsyncIteration from None
-            # The task that reads has failed, and its error stops us in a moment.
-            await anyio.sleep_forever()
+        found = await self._receive()
         if isinstance(found, CommError):
             raise found
         if isinstance(found, Reading):
             self.reading, self._is_complete = found, True
             raise StopAsyncIteration
         return found
+
+    async def _receive(self) -> pa.RecordBatch | Reading | CommError:
+        try:
+            return await self._batches.receive()
+        except anyio.EndOfStream:
+            if self._is_complete:
+                return self.reading
+        # The task that reads has failed, and its error stops us in a moment.
+        return await anyio.sleep_forever()
 
     def close(self) -> None:
         self._batches.close()
