@@ -65,7 +65,8 @@ class RunBatches:
             if self._is_complete:
                 return self.reading
         # The task that reads has failed, and its error stops us in a moment.
-        return await anyio.sleep_forever()
+        await anyio.sleep_forever()
+        raise AssertionError("nobody wakes us")
 
     def close(self) -> None:
         self._batches.close()
