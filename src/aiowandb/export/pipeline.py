@@ -157,15 +157,7 @@ class _FolderExport:
         ]
         for kind in ("files", "artifacts"):
             if kind in self._options.what:
-                failed = await fetch_belongings(
-                    self._session,
-                    kind,
-                    runs.heartbeats,
-                    self._folder,
-                    self._journal,
-                    self._reporter,
-                )
-                tables.append(_Table([self._folder.location(kind)], failed=failed))
+                tables.append(await self._fetch_files(kind, runs))
         return tables, deleted
 
     def _write_runs(
