@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,20 +28,22 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
 
 
 @contextmanager
-def filled(disk: Path, *, room: int = 0) -> Iterator[None]:
-    """No more room than that on the disk while the block runs."""
+def filled(disk: Path, *, room: int = 0) -> Iterator[Callable[[], None]]:
+    """No more room than that on the disk while the block runs, or until what is given is called."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
-        try:
+        with suppress(OSError):
             while file.write(bytes(_STEP)) == _STEP:
                 pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
         os.ftruncate(file.fileno(), max(0, file.tell() // _STEP * _STEP - room))
+
+    def make_room() -> None:
+        ballast.unlink(missing_ok=True)
+
     try:
-        yield
+        yield make_room
     finally:
-        ballast.unlink()
+        make_room()
 
 
 @contextmanager

@@ -7,12 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aiowandb import ExportError
+from aiowandb.api.runs import Runs
+from aiowandb.export import ExportEvent, FileFinished, Format
 from aiowandb.local import Store, create_app, serve_in_thread
 
 from .conftest import Project, contents, steps
+from .disks import filled, small_disk
 
 LIMIT = 50_000
 FULL = f"""
@@ -98,3 +103,32 @@ def test_a_folder_that_may_not_be_written_is_named(
     assert done.stderr.startswith(f"aiowandb: Cannot write {out}")
     assert done.stderr.endswith(": Permission denied.\n")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+async def test_a_disk_that_was_full_three_times_costs_nothing_once_there_is_room(
+    small_parts: None, project: Project, runs: Runs, tmp_path: Path, format: Format
+) -> None:
+    for number in range(300):  # a record of a hundred runs is longer than a page of the disk
+        project.log(f"run-{number:03}", steps(0, 1))
+    complaints = []
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        out = disk / "out"
+        for room in range(4096, 4096 * 30, 8192):
+            with filled(disk, room=room) as make_room:
+
+                def others_make_room(event: ExportEvent, then: Any = make_room) -> None:
+                    if isinstance(event, FileFinished):
+                        then()  # what follows a record that was torn follows it directly
+
+                try:
+                    await runs.export(out, format=format, on_event=others_make_room)
+                except ExportError as error:
+                    complaints.append(str(error))
+        await runs.export(out, format=format)
+        await runs.export(tmp_path / "undisturbed", format=format)
+        assert contents(out) == contents(tmp_path / "undisturbed")
+    assert len(complaints) >= 3
+    assert all(complaint.endswith("No space left on device.") for complaint in complaints)
+    assert any("journal" in complaint for complaint in complaints)
