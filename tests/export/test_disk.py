@@ -115,7 +115,7 @@ async def test_a_disk_that_was_full_three_times_costs_nothing_once_there_is_room
     complaints = []
     with small_disk(tmp_path / "disk", "1m") as disk:
         out = disk / "out"
-        for room in range(4096, 4096 * 30, 8192):
+        for room in range(4096, 4096 * 22, 4096):
             with filled(disk, room=room) as make_room:
 
                 def others_make_room(event: ExportEvent, then: Any = make_room) -> None:
