@@ -64,6 +64,16 @@ class Bucket:
             if info.type == fs.FileType.File and ".aiowandb-export" not in info.path
         }
 
+    def state(self) -> list[str]:
+        """The names of what exports keep for themselves."""
+        folder = "lake/wandb/.aiowandb-export"
+        selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
+        return sorted(
+            info.path.removeprefix(f"{folder}/")
+            for info in self.fs.get_file_info(selector)
+            if info.type == fs.FileType.File
+        )
+
     def has(self, name: str) -> bool:
         found = self.fs.get_file_info(f"lake/wandb/{name}")
         return bool(found.type == fs.FileType.File)

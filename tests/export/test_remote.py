@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
-import msgspec
 import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
-from aiowandb.export.folders.holder import Holder
 
 from .bucket import Bucket
 from .conftest import Project, Server, contents, steps
@@ -72,33 +68,10 @@ async def test_csv_goes_to_s3_too(project: Project, runs: Runs, bucket: Bucket) 
     assert bucket.contents().keys() == {"runs.csv", "history.csv"}
 
 
-async def test_a_lease_that_is_renewed_is_somebodys(
-    project: Project, runs: Runs, bucket: Bucket
-) -> None:
-    now = datetime.now(UTC)
-    other = Holder(1, "elsewhere", now, now)
-    bucket.write("lease", other.text)
-    with pytest.raises(ExportError, match="by process 1 on elsewhere since 20"):
-        await runs.export(bucket.url)
-    long_ago = msgspec.structs.replace(other, seen=now - timedelta(minutes=10))
-    bucket.write("lease", long_ago.text)
-    await runs.export(bucket.url)
-    with pytest.raises(FileNotFoundError):
-        bucket.read("lease")
-
-
-async def test_a_lease_of_a_process_that_was_killed_here_is_nobodys(
-    runs: Runs, bucket: Bucket
-) -> None:
-    now = datetime.now(UTC)
-    bucket.write("lease", Holder(2**22 + os.getpid(), socket.gethostname(), now, now).text)
-    await runs.export(bucket.url)
-
-
 async def test_a_store_of_google_that_does_not_answer_is_given_up(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiowandb.export.workplace._GOOGLE_PATIENCE_S", 1)
+    monkeypatch.setattr("aiowandb.export.folders.locate._GOOGLE_DEADLINE_S", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         where = f"endpoint_override=127.0.0.1:{unused.getsockname()[1]}&scheme=http"

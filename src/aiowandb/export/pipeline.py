@@ -21,6 +21,7 @@ from aiowandb.export.belongings import fetch_belongings
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.events import OnEvent, RowsWanted, RunsFound
 from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.formats import sink_for
 from aiowandb.export.journal import Journal, Source
 from aiowandb.export.listing import SelectedRuns, select_runs
@@ -34,7 +35,7 @@ from aiowandb.export.sinks import Sink
 from aiowandb.export.sources import RowSource, row_sources
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
-from aiowandb.export.workplace import folder_at, opened
+from aiowandb.export.workplace import opened
 from aiowandb.export.writer import RowsWriter
 from aiowandb.net import Session
 from aiowandb.threads import Inbox, feed_thread, held, nothing, run_sync

@@ -5,60 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-import pyarrow as pa
-from pyarrow.fs import FileSystem, LocalFileSystem
 
-from aiowandb.errors import ExportError, UsageError
+from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import STATE_DIR, Folder
-from aiowandb.export.folders.local import LocalFolder
-from aiowandb.export.folders.remote import RemoteFolder
 from aiowandb.export.journal import VERSION, Begun, Journal, Record, Source
 from aiowandb.export.options import ExportOptions
 
 _JOURNAL = f"{STATE_DIR}/journal.jsonl"
 _FILE = re.compile(r"(runs|history|system)\.(parquet|csv|jsonl|arrow)")
 _FILE_OF_DATASET = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
-# pyarrow would try for a quarter of an hour, also where nobody is logged in.
-_GOOGLE_PATIENCE_S = 60
 _ANEW = "Export into another folder, or with overwrite to start anew in this one."
-
-
-def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
-    """The folder of a path or URL, in a file system of pyarrow or fsspec if one is given."""
-    if target == "":
-        raise UsageError("The folder to export into has no name.")
-    if filesystem is not None:
-        return RemoteFolder(filesystem, str(target), str(target))
-    if isinstance(target, Path) or "://" not in target:
-        return LocalFolder(Path(target))
-    try:
-        found, path = FileSystem.from_uri(_in_finite_time(target))
-    except (pa.ArrowException, ImportError, OSError, ValueError) as error:
-        raise UsageError(f"{_named(target)} cannot be exported into: {error}") from error
-    if not path.strip("/"):
-        raise UsageError(f"{_named(target)} names no folder.")
-    if isinstance(found, LocalFileSystem):
-        return LocalFolder(Path(path))
-    return RemoteFolder(found, path, _named(target), target)
-
-
-def _in_finite_time(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("gs", "gcs") or "retry_limit_seconds" in parts.query:
-        return url
-    query = f"{parts.query}&retry_limit_seconds={_GOOGLE_PATIENCE_S}".removeprefix("&")
-    return urlunsplit(parts._replace(query=query))
-
-
-def _named(url: str) -> str:
-    """The URL without credentials, which may stand before an @ or behind a question mark."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
 @contextmanager
@@ -83,8 +41,9 @@ def opened(
 
         def begin() -> Journal:
             if overwrite:
-                for name in (*_exported(folder), _JOURNAL):
+                for name in _exported(folder):
                     folder.remove(name)
+                folder.log(_JOURNAL, fresh=True).close()
             journal = there or opened_journal()
             if not journal.records:
                 journal.append(begun)

@@ -7,6 +7,7 @@ write that did not go through is cut off again, so that the next one never conti
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,18 +82,25 @@ class AppendOnlyFile:
 class LocalLog:
     """See `Log`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, fresh: bool = False, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._path = path
+        self._check = check
         self._file = AppendOnlyFile(path)
         text = self._file.read()
         # What was being written when the power went.
         self._file.truncate(text.rfind(b"\n") + 1)
-        self.text = complete_lines(text, path)
+        self.text = b"" if fresh else complete_lines(text, path)
+        if fresh:
+            self.replace(b"")
 
     def append(self, line: bytes, *, durable: bool = True) -> None:
+        self._check()
         self._file.append(line + b"\n", sync=durable)
 
     def replace(self, text: bytes) -> None:
+        self._check()
         new = self._path.with_name(f"{self._path.name}.new")
         with plain_errors(self._path):
             new.unlink(missing_ok=True)  # of an export that was killed

@@ -101,7 +101,17 @@ class Folder(Protocol):
         """The file to be read, at any place in it."""
         ...
 
-    def log(self, name: str) -> Log: ...
+    def check(self) -> None:
+        """Raise if another export has taken the folder over, as it may one that slept.
+
+        `put`, `move`, `remove` and logs do so by themselves. Others who write into the folder
+        call it right before.
+        """
+        ...
+
+    def log(self, name: str, *, fresh: bool = False) -> Log:
+        """The log of this name; with `fresh`, an empty one, whatever was there."""
+        ...
 
     def grow(self, name: str) -> GrowingFile:
         """The file of this name to be written on where it ends, or a new one."""

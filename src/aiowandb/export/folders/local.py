@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog
 from aiowandb.export.folders.base import STATE_DIR, plain_errors
+from aiowandb.export.folders.lease import Lease
 from aiowandb.export.folders.lock import locked
 from aiowandb.whole import sync_folder
 
@@ -22,18 +23,26 @@ class LocalFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._drafts = root / STATE_DIR / "drafts"
+        self._lease: Lease | None = None
 
     def __str__(self) -> str:
         return str(self._root)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        with locked(self._root, self._root / STATE_DIR / "lock"):
+        with locked(self._root) as self._lease:
             with plain_errors(self._root):
                 # What a killed export was writing.
                 shutil.rmtree(self._drafts, ignore_errors=True)
                 self._drafts.mkdir(parents=True)
-            yield
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def check(self) -> None:
+        if self._lease:
+            self._lease.check()
 
     def draft(self, name: str) -> Path:
         return self._drafts / name.replace("/", "-")
@@ -42,21 +51,24 @@ class LocalFolder:
         with plain_errors(self._root / name):
             with draft.open("r+b") as file:
                 os.fsync(file.fileno())
+            self.check()
             self._rename(draft, self._root / name)
 
     def move(self, name: str, to: str) -> None:
         with plain_errors(self._root / to):
+            self.check()
             self._rename(self._root / name, self._root / to)
 
     def remove(self, name: str) -> None:
         with plain_errors(self._root / name):
+            self.check()
             (self._root / name).unlink(missing_ok=True)
 
     def open(self, name: str) -> pa.NativeFile:
         return pa.OSFile(str(self._root / name))
 
-    def log(self, name: str) -> LocalLog:
-        return LocalLog(self._root / name)
+    def log(self, name: str, *, fresh: bool = False) -> LocalLog:
+        return LocalLog(self._root / name, fresh=fresh, check=self.check)
 
     def grow(self, name: str) -> LocalGrowingFile:
         return LocalGrowingFile(self._root / name)

@@ -1,14 +1,19 @@
 """A folder in an object store, or in any other file system of pyarrow or fsspec.
 
 An object appears when its upload is complete. There is no rename but a copy within the
-store, and no lock but a lease that its holder renews.
+store, and no lock but a lease that its holder renews. Where objects can be made under the
+condition that there are none, nobody ever writes over what a later holder has written.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
+import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,39 +22,72 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from aiowandb.errors import ExportError
 from aiowandb.export.folders.appending import LocalGrowingFile
 from aiowandb.export.folders.base import STATE_DIR, plain_errors
-from aiowandb.export.folders.lease import leased
+from aiowandb.export.folders.exclusive import Exclusive
+from aiowandb.export.folders.lease import Lease, leased
+from aiowandb.export.folders.remote_log import RemoteLog
 
 _PIECE = 1 << 20
 _WITHOUT_FOLDERS = frozenset({"s3", "gcs", "abfs"})
+_UPLOADS = f"{STATE_DIR}/uploads"
+# What is put in one request, which a slow line must carry before it times out.
+_SMALL = 16 << 20
+# What a store copies in one request.
+_LARGEST_COPY = 5_000_000_000
+_logger = logging.getLogger(__name__)
 
 
 class RemoteFolder:
     """See `Folder`. `name` is what users call it, `url` where others can open it."""
 
-    def __init__(self, filesystem: Any, root: str, name: str, url: str | None = None) -> None:
+    def __init__(
+        self,
+        filesystem: Any,
+        root: str,
+        name: str,
+        url: str | None = None,
+        exclusive: Exclusive | None = None,
+        hint: str = "",
+    ) -> None:
+        self._is_fsspec = not isinstance(filesystem, fs.FileSystem)
+        self._fsspec = filesystem
         self._fs: fs.FileSystem = (
-            filesystem
-            if isinstance(filesystem, fs.FileSystem)
-            else fs.PyFileSystem(fs.FSSpecHandler(filesystem))
+            fs.PyFileSystem(fs.FSSpecHandler(filesystem)) if self._is_fsspec else filesystem
         )
         self._root = root.rstrip("/")
         self._name = name.rstrip("/")
         self._url = url
+        self._exclusive = exclusive
+        self._is_proven = False
+        self._hint = hint
         self._drafts = Path()
+        self._lease: Lease | None = None
+        self._numbers = itertools.count()
 
     def __str__(self) -> str:
         return self._name
 
     @contextmanager
     def lock(self) -> Iterator[None]:
+        if self._exclusive is None:
+            self._warn(self._hint)
         with (
-            leased(self, f"{STATE_DIR}/lease"),
+            leased(self) as self._lease,
             TemporaryDirectory(prefix="aiowandb-export-") as drafts,
         ):
             self._drafts = Path(drafts)
-            yield
+            for name in self.files(_UPLOADS):  # of exports that were killed
+                self.remove(f"{_UPLOADS}/{name}")
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def check(self) -> None:
+        if self._lease:
+            self._lease.check()
 
     def draft(self, name: str) -> Path:
         return self._drafts / name.replace("/", "-")
@@ -60,12 +98,37 @@ class RemoteFolder:
 
     def upload(self, draft: Path, name: str) -> None:
         """Let a copy of the draft appear under the name."""
-        with plain_errors(self.location(name)), draft.open("rb") as file:
+        with plain_errors(self.location(name)):
             self._make_folder(name)
-            # Not `with`: that would let half of it appear after an error.
-            stream = self._fs.open_output_stream(self._path(name))
-            shutil.copyfileobj(file, stream, _PIECE)
-            stream.close()
+            self.check()
+            size = draft.stat().st_size
+            if self._exclusive and size <= _SMALL and name.startswith(STATE_DIR):
+                self._put_exclusively(draft.read_bytes(), name, self._exclusive)
+                return
+            is_direct = size <= _SMALL or size > _LARGEST_COPY
+            if is_direct and self._upload_atomically(draft, name):
+                return
+            if size > _LARGEST_COPY and self._fs.type_name in _WITHOUT_FOLDERS:
+                self._stream(draft, name)
+                return
+            self._upload_and_move(draft, name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Make a file, unless there is one of that name; say whether it was made.
+
+        No two holders make a file with the same content.
+        """
+        with plain_errors(self.location(name)):
+            self._make_folder(name)
+            exclusive = self._exclusive
+            made = self._create(self._path(name), content, exclusive) if exclusive else None
+        if made is None:
+            if self.size(name) is not None:
+                return False
+            self.write(name, content)
+            return True
+        # A request whose answer got lost is sent again, and then finds what it has made.
+        return made or self.read(name) == content
 
     def write(self, name: str, content: bytes) -> None:
         """Let a file with this content appear."""
@@ -76,27 +139,44 @@ class RemoteFolder:
 
     def read(self, name: str) -> bytes:
         """The content of a file, nothing if there is none."""
-        if self.size(name) is None:
-            return b""
-        with plain_errors(self.location(name)), self.open(name) as file:
-            content: bytes = file.read()
-            return content
+        with plain_errors(self.location(name)):
+            try:
+                with self.open(name) as file:
+                    content: bytes = file.read()
+                    return content
+            except FileNotFoundError:
+                return b""
+
+    def age(self, name: str) -> float | None:
+        """How many seconds ago the file was written, by the clock of the store."""
+        clock = f"{STATE_DIR}/clock-{os.getpid()}-{time.monotonic_ns()}"
+        then = self._modified(name)
+        if then is None:
+            return None
+        self.write(clock, b"now")
+        try:
+            now = self._modified(clock)
+        finally:
+            self.remove(clock)
+        return None if now is None else now - then
 
     def move(self, name: str, to: str) -> None:
         with plain_errors(self.location(to)):
+            self.check()
             self._make_folder(to)
             self._fs.move(self._path(name), self._path(to))
 
     def remove(self, name: str) -> None:
         if self.size(name) is not None:
             with plain_errors(self.location(name)):
+                self.check()
                 self._fs.delete_file(self._path(name))
 
     def open(self, name: str) -> pa.NativeFile:
         return self._fs.open_input_file(self._path(name))
 
-    def log(self, name: str) -> RemoteLog:
-        return RemoteLog(self, name)
+    def log(self, name: str, *, fresh: bool = False) -> RemoteLog:
+        return RemoteLog(self, name, fresh=fresh)
 
     def grow(self, name: str) -> RemoteGrowingFile:
         return RemoteGrowingFile(self, name)
@@ -121,33 +201,111 @@ class RemoteFolder:
         parts = urlsplit(self._url)
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
+    def token(self) -> str:
+        """What no other holder of the folder has."""
+        return self._lease.token if self._lease else ""
+
+    def taken_over(self) -> ExportError:
+        """The error for one that has found something of a later holder."""
+        return self._lease.lost() if self._lease else ExportError(f"{self} is in use.")
+
+    def _create(self, path: str, content: bytes, exclusive: Exclusive) -> bool | None:
+        """Whether the file was made; None if files cannot be made so after all."""
+        try:
+            made = exclusive.create(path, content)
+            if made and not self._is_proven and exclusive.create(path, content):
+                self._without_conditions("it made one file twice")
+            self._is_proven = True
+        except OSError as error:
+            if self._is_proven:
+                raise
+            self._without_conditions(str(error))
+            return None
+        return made
+
+    def _without_conditions(self, reason: str) -> None:
+        self._exclusive = None
+        self._warn(f" ({reason})")
+
+    def _warn(self, why: str) -> None:
+        _logger.warning(
+            "%s: no files can be made there under the condition that there are none%s. So two"
+            " exports into it that start in the same moment may both go on, and one whose process"
+            " slept may write over a later one. Export into it from one place at a time.",
+            self,
+            why,
+        )
+
+    def _put_exclusively(self, content: bytes, name: str, exclusive: Exclusive) -> None:
+        """Let a file appear whose name only holders of the folder use."""
+        path = self._path(name)
+        if exclusive.create(path, content) or self.read(name) == content:
+            return
+        # It is of an export that was killed, or of one that was taken over; or of a later one.
+        if self._lease:
+            self._lease.renew()
+        self._fs.delete_file(path)
+        if not exclusive.create(path, content):
+            raise self.taken_over()
+
+    def _upload_and_move(self, draft: Path, name: str) -> None:
+        temporary = f"{_UPLOADS}/{self.token()}-{next(self._numbers)}"
+        self._make_folder(temporary)
+        try:
+            if not self._upload_atomically(draft, temporary):
+                self._stream(draft, temporary)
+            self.check()
+            self._fs.move(self._path(temporary), self._path(name))
+        except BaseException:
+            with suppress(OSError):
+                self._fs.delete_file(self._path(temporary))
+            raise
+
+    def _upload_atomically(self, draft: Path, name: str) -> bool:
+        return self._exclusive is not None and self._exclusive.upload(self._path(name), draft)
+
+    def _stream(self, draft: Path, name: str) -> None:
+        """Upload to where nobody looks: half of it appears there if the upload fails."""
+        with draft.open("rb") as file:
+            if self._is_fsspec:
+                self._stream_into_fsspec(file, name)
+                return
+            with self._fs.open_output_stream(self._path(name)) as stream:
+                shutil.copyfileobj(file, stream, _PIECE)
+
+    def _stream_into_fsspec(self, file: Any, name: str) -> None:
+        stream = self._fsspec.open(self._path(name), "wb")
+        try:
+            shutil.copyfileobj(file, stream, _PIECE)
+        except BaseException:
+            # Or it would be completed when it is collected as garbage, at any time.
+            with suppress(Exception):
+                stream.discard()
+            try:
+                stream.closed = True
+            except AttributeError:
+                with suppress(Exception):
+                    stream.close()
+            raise
+        stream.close()
+
+    def _modified(self, name: str) -> float | None:
+        """When the file was written, by the clock of the store; None if that is not known."""
+        with plain_errors(self.location(name)):
+            if self._is_fsspec:
+                try:
+                    return float(self._fsspec.modified(self._path(name)).timestamp())
+                except (AttributeError, KeyError, NotImplementedError, FileNotFoundError):
+                    return None
+            time_ns = self._fs.get_file_info(self._path(name)).mtime_ns
+            return None if time_ns is None else time_ns / 1e9
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
 
     def _make_folder(self, name: str) -> None:
         if self._fs.type_name not in _WITHOUT_FOLDERS:
             self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
-
-
-class RemoteLog:
-    """See `Log`. Objects cannot grow: each line costs an upload of all of them."""
-
-    def __init__(self, folder: RemoteFolder, name: str) -> None:
-        self._folder = folder
-        self._name = name
-        self.text = folder.read(name)
-
-    def append(self, line: bytes, *, durable: bool = True) -> None:
-        self.text += line + b"\n"
-        if durable:
-            self._folder.write(self._name, self.text)
-
-    def replace(self, text: bytes) -> None:
-        self.text = text
-        self._folder.write(self._name, self.text)
-
-    def close(self) -> None:
-        pass
 
 
 class RemoteGrowingFile(LocalGrowingFile):

@@ -1,0 +1,56 @@
+"""Which folder a path or a URL names, and how it is reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+from pyarrow.fs import FileSystem, LocalFileSystem
+
+from aiowandb.errors import UsageError
+from aiowandb.export.folders.base import Folder
+from aiowandb.export.folders.exclusive import exclusive_at, exclusive_in
+from aiowandb.export.folders.local import LocalFolder
+from aiowandb.export.folders.remote import RemoteFolder
+
+# pyarrow would try for a quarter of an hour, also where nobody is logged in.
+_GOOGLE_DEADLINE_S = 60
+_OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss")
+_HINT = " without the extra: pip install 'aiowandb[cloud]'"
+
+
+def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
+    """The folder of a path or URL, in a file system of pyarrow or fsspec if one is given."""
+    if target == "":
+        raise UsageError("The folder to export into has no name.")
+    if filesystem is not None:
+        name = str(target)
+        return RemoteFolder(filesystem, name, name, exclusive=exclusive_in(filesystem))
+    if isinstance(target, Path) or "://" not in target:
+        return LocalFolder(Path(target))
+    try:
+        found, path = FileSystem.from_uri(_in_finite_time(target))
+    except (pa.ArrowException, ImportError, OSError, ValueError) as error:
+        raise UsageError(f"{_named(target)} cannot be exported into: {error}") from error
+    if not path.strip("/"):
+        raise UsageError(f"{_named(target)} names no folder.")
+    if isinstance(found, LocalFileSystem):
+        return LocalFolder(Path(path))
+    hint = _HINT if urlsplit(target).scheme in _OBJECT_STORES else ""
+    return RemoteFolder(found, path, _named(target), target, exclusive_at(target, found), hint)
+
+
+def _in_finite_time(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("gs", "gcs") or "retry_limit_seconds" in parts.query:
+        return url
+    query = f"{parts.query}&retry_limit_seconds={_GOOGLE_DEADLINE_S}".removeprefix("&")
+    return urlunsplit(parts._replace(query=query))
+
+
+def _named(url: str) -> str:
+    """The URL without credentials, which may stand before an @ or behind a question mark."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
