@@ -202,7 +202,7 @@ def test_a_holder_that_was_taken_over_writes_nothing_more(
             later_holding.enter_context(later.lock())
             later_log = later.log("journal.jsonl")
             later_log.append(b'{"a":1}')
-            for write in (
+            writes: list[Callable[[], object]] = [
                 lambda: log.append(b'{"b":1}'),
                 lambda: log.replace(b""),
                 lambda: slept.put(draft, "history/x"),
@@ -210,7 +210,8 @@ def test_a_holder_that_was_taken_over_writes_nothing_more(
                 lambda: slept.move("x", "y"),
                 lambda: slept.remove("history/x"),
                 slept.check,
-            ):
+            ]
+            for write in writes:
                 later.draft("x").write_bytes(b"new")
                 later.put(later.draft("x"), "history/x")
                 with pytest.raises(ExportError, match=r"was taken over by process \d+ on"):
