@@ -18,6 +18,7 @@ import pytest
 
 from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
+from aiowandb.export.folders.base import warn_once
 from aiowandb.local import RunChanges, Store, create_app
 from aiowandb.local.store.stream import Chunk, StreamUpdate
 from aiowandb.net.retry import RetryPolicy
@@ -107,6 +108,12 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".aiowandb-export" not in path.parts
     }
+
+
+@pytest.fixture(autouse=True)
+def warned_anew() -> None:
+    """What is warned of once a process is warned of once a test."""
+    warn_once.cache_clear()
 
 
 @pytest.fixture

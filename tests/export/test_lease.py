@@ -331,7 +331,7 @@ def test_a_place_that_ignores_conditions_is_named(
 
     with RemoteFolder(memory, "/lake", "lake", exclusive=Ignoring()).lock():
         pass
-    assert "lake: no files can be made there under the condition" in caplog.text
+    assert "lake: no file can be made there only if there is none" in caplog.text
     assert "it made one file twice" in caplog.text
 
 

@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 it failed, 2 wrong use, 3 some runs failed, 130 interrupte
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 
@@ -20,7 +21,7 @@ from aiowandb.cli.export import export
 from aiowandb.cli.files import files
 from aiowandb.cli.history import history
 from aiowandb.cli.login import login
-from aiowandb.cli.output import complain
+from aiowandb.cli.output import Complaints, complain
 from aiowandb.cli.projects import projects
 from aiowandb.cli.run import run
 from aiowandb.cli.runs import runs
@@ -46,6 +47,7 @@ for command in (append, demo, export, files, history, login, projects, run, runs
 def main() -> None:
     """Run the command line; what goes wrong is one line on stderr and an exit code."""
     warnings.showwarning = lambda message, *_args, **_more: complain(f"warning: {message}")
+    logging.getLogger("aiowandb").addHandler(Complaints())
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
     except click.ClickException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import re
 import sys
@@ -91,6 +92,16 @@ def complain(message: str) -> None:
     """One line for a person, on stderr."""
     text = printable(" ".join(message.splitlines()))
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text("aiowandb: ") + text)
+
+
+class Complaints(logging.Handler):
+    """Warnings of the library, as lines for a person."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"warning: {record.getMessage()}")
 
 
 def _readable(value: object) -> object:

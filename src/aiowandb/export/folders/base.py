@@ -7,9 +7,11 @@ thread at a time unless they say otherwise.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,7 @@ import pyarrow as pa
 from aiowandb.errors import AiowandbError, ExportError
 
 STATE_DIR = ".aiowandb-export"
+_logger = logging.getLogger(__name__)
 
 
 class Log(Protocol):
@@ -132,6 +135,12 @@ class Folder(Protocol):
     def url(self, name: str) -> str | None:
         """The same for others who open it by themselves, credentials included, if they can."""
         ...
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log what is not guaranteed in a folder; once is enough, however often it is exported into."""
+    _logger.warning("%s", message)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ to do.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 import time
@@ -16,12 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from aiowandb.export.folders.base import STATE_DIR, plain_errors
+from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
 from aiowandb.export.folders.holder import Holder, in_use
 from aiowandb.export.folders.lease import Lease, leased
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
-_logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,11 +37,10 @@ def locked(folder: Path) -> Iterator[Lease | None]:
         with plain_errors(folder):
             is_ours = _lock(file)
         if is_ours is None:
-            _logger.warning(
-                "The file system of %s has no locks. A file stands for one: an export whose"
+            warn_once(
+                f"The file system of {folder} has no locks. A file stands for one: an export whose"
                 " process sleeps for more than two minutes can be taken for one that has ended."
-                " Do not export into this folder from two machines.",
-                folder,
+                " Do not export into this folder from two machines."
             )
             with leased(_SharedFiles(folder)) as lease:
                 yield lease

@@ -8,7 +8,6 @@ condition that there are none, nobody ever writes over what a later holder has w
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import shutil
 import time
@@ -24,7 +23,7 @@ from pyarrow import fs
 
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.appending import LocalGrowingFile
-from aiowandb.export.folders.base import STATE_DIR, plain_errors
+from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
 from aiowandb.export.folders.exclusive import Exclusive
 from aiowandb.export.folders.lease import Lease, leased
 from aiowandb.export.folders.remote_log import RemoteLog
@@ -36,7 +35,6 @@ _UPLOADS = f"{STATE_DIR}/uploads"
 _SMALL = 16 << 20
 # What a store copies in one request.
 _LARGEST_COPY = 5_000_000_000
-_logger = logging.getLogger(__name__)
 
 
 class RemoteFolder:
@@ -228,12 +226,10 @@ class RemoteFolder:
         self._warn(f" ({reason})")
 
     def _warn(self, why: str) -> None:
-        _logger.warning(
-            "%s: no files can be made there under the condition that there are none%s. So two"
+        warn_once(
+            f"{self}: no file can be made there only if there is none of its name{why}. So two"
             " exports into it that start in the same moment may both go on, and one whose process"
-            " slept may write over a later one. Export into it from one place at a time.",
-            self,
-            why,
+            " slept may write over a later one. Export into it from one place at a time."
         )
 
     def _put_exclusively(self, content: bytes, name: str, exclusive: Exclusive) -> None:

@@ -1,0 +1,138 @@
+"""Exporters in processes of their own that want the same bucket, also one that was asleep."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from aiowandb import AsyncApi, ExportError
+from aiowandb.api.runs import Runs
+from aiowandb.export.folders import lease
+from aiowandb.local import Store, create_app, serve_in_thread
+
+from .bucket import Bucket
+from .conftest import Project, contents, steps
+
+EXPORT = """
+import sys
+from aiowandb import AiowandbError, Api
+from aiowandb.export import update
+from aiowandb.export.folders import lease
+
+url, key, path, folder = sys.argv[1:]
+update.PART_ROWS = 300
+lease.RENEWED_EVERY_S, lease.TRUSTED_FOR_S, lease.OVER_AFTER_S = 0.2, 1, 4
+with Api(key, base_url=url) as api:
+    try:
+        api.runs(path, order="+created_at").export(folder)
+    except AiowandbError as error:
+        sys.exit(str(error))
+"""
+TAKEN_OVER = "was taken over by process"
+IN_USE = "is being exported into by process"
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them"),
+]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # the exporters are processes, and slow enough
+
+
+@pytest.fixture
+def url(store: Store, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr("aiowandb.export.update.PART_ROWS", 300)
+    for number in range(24):
+        project.log(f"run-{number:02}", steps(0, 120), finish=number % 5 > 0)
+    with serve_in_thread(create_app(store, latency=0.02)) as url:
+        yield url
+
+
+@pytest.fixture
+async def runs(store: Store, url: str) -> AsyncIterator[Runs]:
+    async with AsyncApi(store.local_key, base_url=url) as api:
+        yield api.runs(Project.path, order="+created_at")
+
+
+@pytest.fixture
+def start(store: Store, url: str, bucket: Bucket) -> Callable[[], subprocess.Popen[str]]:
+    """Starts an export into the bucket."""
+    command = [sys.executable, "-c", EXPORT, url, store.local_key, Project.path, bucket.url]
+    return lambda: subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the end, and give what it complained of."""
+    _, said = process.communicate(timeout=120)
+    return said
+
+
+async def test_of_exporters_that_start_at_once_each_is_alone_or_is_told_who_is_there(
+    start: Callable[[], subprocess.Popen[str]], bucket: Bucket, runs: Runs, out: Path
+) -> None:
+    said = [finish(process) for process in [start() for _ in range(3)]]
+    assert "" in said
+    assert all(IN_USE in complaint for complaint in said if complaint)
+    await runs.export(out)
+    assert bucket.contents() == contents(out)
+
+
+@pytest.mark.parametrize(
+    "records", [1, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2, 3, 6, 9))]
+)
+async def test_an_exporter_that_slept_does_not_touch_what_its_successor_has_written(
+    start: Callable[[], subprocess.Popen[str]],
+    bucket: Bucket,
+    runs: Runs,
+    out: Path,
+    records: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease, "OVER_AFTER_S", 4)
+
+    def has_come_so_far() -> bool:
+        state = bucket.state()
+        done = sum(name.startswith("journal/") for name in state)
+        return done >= records and any(name.startswith("lease") for name in state)
+
+    with start() as slept:
+        wait_until(has_come_so_far)
+        slept.send_signal(signal.SIGSTOP)
+        await export_as_soon_as_possible(runs, bucket)
+        done = bucket.contents()
+        slept.send_signal(signal.SIGCONT)
+        complaint = finish(slept)
+    # A request that was under way when it fell asleep may not survive that.
+    assert TAKEN_OVER in complaint or "AWS Error" in complaint
+    await runs.export(out)
+    assert bucket.contents() == done == contents(out)
+
+
+async def export_as_soon_as_possible(runs: Runs, bucket: Bucket) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            await runs.export(bucket.url)
+        except ExportError as error:
+            if IN_USE not in str(error) or time.monotonic() > deadline:
+                raise
+            await anyio.sleep(0.1)
+        else:
+            return
