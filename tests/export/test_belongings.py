@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from aiowandb import CommError, UsageError
 from aiowandb.api.runs import Runs
+from aiowandb.export import What
 
 from ..road.artifacts import log_artifact
 from .bucket import Bucket
@@ -105,6 +107,65 @@ async def test_files_go_into_an_object_store(
 ) -> None:
     await runs.export(bucket.url, what=["files"])
     assert bucket.contents()["files/a/media/x.txt"] == b"x"
+
+
+KINDS: list[What] = ["files", "artifacts"]
+LOG_OF_B, WEIGHTS_OF_B = "files/b/output.log", "artifacts/model-v1/weights.bin"
+
+
+async def test_files_in_an_object_store_travel_again_only_if_they_have_changed(
+    with_files: Project, runs: Runs, bucket: Bucket
+) -> None:
+    await runs.export(bucket.url, what=KINDS)
+    with_files.log_system("b", [{"_timestamp": 1.0}])  # a sign of life
+    assert (await runs.export(bucket.url, what=KINDS)).downloads == 1  # the manifest
+    with_files.store.files.add(with_files.run("b"), "output.log", b"more")
+    with_files.log_system("b", [{"_timestamp": 2.0}])
+    assert (await runs.export(bucket.url, what=KINDS)).downloads == 2
+    assert bucket.contents()[LOG_OF_B] == b"more"
+
+
+@pytest.mark.parametrize("lost", [LOG_OF_B, WEIGHTS_OF_B])
+async def test_a_file_that_was_deleted_in_the_folder_comes_back(
+    with_files: Project, runs: Runs, out: Path, lost: str
+) -> None:
+    await runs.export(out, what=KINDS)
+    before = contents(out)
+    (out / lost).unlink()
+    await runs.export(out, what=KINDS)
+    assert contents(out) == before
+    assert (await runs.export(out, what=KINDS)).requests == 1
+
+
+@pytest.mark.parametrize("lost", [LOG_OF_B, WEIGHTS_OF_B])
+async def test_a_file_that_was_deleted_or_spoilt_in_an_object_store_comes_back(
+    with_files: Project, runs: Runs, bucket: Bucket, lost: str
+) -> None:
+    await runs.export(bucket.url, what=KINDS)
+    before = bucket.contents()
+    bucket.fs.delete_file(f"lake/wandb/{lost}")
+    await runs.export(bucket.url, what=KINDS)
+    assert bucket.contents() == before
+    with bucket.fs.open_output_stream(f"lake/wandb/{lost}") as file:
+        file.write(b"something else")
+    await runs.export(bucket.url, what=KINDS)
+    assert bucket.contents() == before
+    assert (await runs.export(bucket.url, what=KINDS)).requests == 1
+
+
+async def test_an_export_of_an_earlier_version_asks_again_and_fetches_nothing_anew(
+    with_files: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, what=["files"])
+    journal = out / ".aiowandb-export" / "journal.jsonl"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    for record in records:
+        record.pop("files", None)
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    again = await runs.export(out, what=["files"])
+    assert (again.requests, again.downloads) == (3, 0)
+    (out / LOG_OF_B).unlink()
+    assert (await runs.export(out, what=["files"])).downloads == 1
 
 
 async def test_files_are_no_table_for_a_sink(runs: Runs) -> None:

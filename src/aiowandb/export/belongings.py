@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Literal
 from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.events import RunFailed, RunFinished, RunStarted
 from aiowandb.export.folders.base import Folder
-from aiowandb.export.journal import Fetched, Journal
+from aiowandb.export.journal import Fetched, FetchedFile, Journal
 from aiowandb.export.progress import Reporter
 from aiowandb.export.result import RunFailure
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.artifacts import download_artifact
+from aiowandb.files.fetch import IsThere, is_there
 from aiowandb.files.folder import inside
 from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
@@ -26,8 +27,6 @@ from aiowandb.tasks import gather
 from aiowandb.threads import run_sync
 
 Kind = Literal["files", "artifacts"]
-# Brings what one run has into a folder of this machine, and says where it is.
-Bring = Callable[[RunRef, Path], Awaitable[list[Path]]]
 
 _RUNS_AT_ONCE = 4
 
@@ -43,52 +42,98 @@ async def fetch_belongings(
     """Have the files or artifacts of the runs in the folder; give the runs that failed.
 
     Of files that are there, only those are fetched that W&B has otherwise. A run that has
-    given no sign of life since is not asked about again.
+    given no sign of life since, and whose files are all there, is not asked about again.
     """
-    known = {
-        record.run.run: record.run
-        for record in journal.records
-        if isinstance(record, Fetched) and record.kind == kind
-    }
-    bring = partial(_files if kind == "files" else _artifacts, session)
+    known = {run: record for (of, run), record in journal.state.fetched.items() if of == kind}
+    sizes = await run_sync(partial(folder.files, kind, recursive=True)) if known else {}
     failed: list[RunFailure] = []
 
     async def fetch(ref: RunRef) -> None:
         reporter.emit(RunStarted(kind, ref.run))
+        record = known.get(ref.run)
+        downloads = _Downloads(folder, kind, record.files if record else None, sizes)
         try:
-            count = await _into(folder, kind, partial(bring, ref))
+            files = await downloads.fetch(session, ref)
         except (CommError, DownloadError) as error:
             if isinstance(error, CommError) and await is_everybodys(session, error):
                 raise
             failed.append(RunFailure(ref.run, error))
             reporter.emit(RunFailed(kind, ref.run, str(error)))
         else:
-            await run_sync(journal.append, Fetched(kind, runs[ref]))
-            reporter.emit(RunFinished(kind, ref.run, count))
+            await run_sync(journal.append, Fetched(kind, runs[ref], files))
+            reporter.emit(RunFinished(kind, ref.run, len(files)))
 
-    news = [ref for ref, listed in runs.items() if known.get(ref.run) != listed]
+    news = [ref for ref, run in runs.items() if not _is_current(known.get(ref.run), run, sizes)]
     await gather(news, fetch, _RUNS_AT_ONCE)
     return failed
 
 
-async def _into(folder: Folder, name: str, bring: Callable[[Path], Awaitable[list[Path]]]) -> int:
-    """Bring files into a folder within the folder, wherever that is; say how many they are."""
-    place = folder.location(name)
-    if isinstance(place, Path):
-        return len(await bring(place))
-    drafts = folder.draft(name)
-    files = await bring(drafts)
-    for file in files:
-        await run_sync(folder.put, file, f"{name}/{file.relative_to(drafts).as_posix()}")
-    return len(files)
+def _is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int]) -> bool:
+    """Whether there is nothing new of the run, and all is there that was brought."""
+    if record is None or record.run != run or record.files is None:
+        return False
+    return all(sizes.get(file.name) == file.size for file in record.files)
 
 
-async def _files(session: Session, ref: RunRef, folder: Path) -> list[Path]:
+class _Downloads:
+    """The files or artifacts of one run, where they lie and as we know them.
+
+    In an object store, what W&B said of a file when it was brought has to stand for its
+    content, which on a disk can be looked at.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        kind: Kind,
+        known: Sequence[FetchedFile] | None,
+        sizes: Mapping[str, int],
+    ) -> None:
+        self._folder = folder
+        self._kind: Kind = kind
+        self._known = {file.name: file for file in known or ()}
+        self._sizes = sizes
+        location = folder.location(kind)
+        self._is_local = isinstance(location, Path)
+        self._root = location if isinstance(location, Path) else folder.draft(kind)
+        self._said: dict[str, str] = {}
+
+    async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
+        """Bring what is not there as it is at W&B; give all that is there then."""
+        bring = _files if self._kind == "files" else _artifacts
+        paths = await bring(session, ref, self._root, self._has)
+        return tuple([await run_sync(self._put, path) for path in paths])
+
+    def _has(self, path: Path, size: int | None, md5: bytes | None) -> bool:
+        name = self._name(path)
+        self._said[name] = md5.hex() if md5 else ""
+        if self._is_local:
+            return is_there(path, size, md5)
+        known = self._known.get(name)
+        if known is None or md5 is None:
+            return False
+        return known.md5 == md5.hex() and known.size == self._sizes.get(name)
+
+    def _put(self, path: Path) -> FetchedFile:
+        """Put the file in its place, if it was fetched and does not lie there yet."""
+        name = self._name(path)
+        if not self._is_local and not path.exists():
+            return self._known[name]
+        file = FetchedFile(name, path.stat().st_size, self._said.get(name, ""))
+        if not self._is_local:
+            self._folder.put(path, f"{self._kind}/{name}")
+        return file
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+
+async def _files(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
     place = await run_sync(inside, folder, ref.run)
-    return await update_files(session, RunFiles(session, ref), place)
+    return await update_files(session, RunFiles(session, ref), place, has)
 
 
-async def _artifacts(session: Session, ref: RunRef, folder: Path) -> list[Path]:
+async def _artifacts(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
     files: list[Path] = []
     async with aclosing(RunArtifacts(session, ref, "output").pages()) as pages:
         async for page in pages:
@@ -96,7 +141,7 @@ async def _artifacts(session: Session, ref: RunRef, folder: Path) -> list[Path]:
                 place = await run_sync(inside, folder, artifact.source.collection)
                 place = place.with_name(f"{place.name}-{artifact.source.version}")
                 found = await download_artifact(
-                    session, artifact, place, allow_missing_references=True
+                    session, artifact, place, allow_missing_references=True, has=has
                 )
                 files += found.files
     return files

@@ -114,11 +114,23 @@ class Restored(_Record, frozen=True):
     files: tuple[str, ...]
 
 
+class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
+    """A file as it was brought here, and its md5 in hex as far as W&B says it."""
+
+    name: str
+    size: int
+    md5: str = ""
+
+
 class Fetched(_Record, frozen=True):
-    """All files, or all artifacts, of a run are here, as they were when it was listed so."""
+    """All files, or all artifacts, of a run are here, as they were when it was listed so.
+
+    Exports of old versions did not note which files those are.
+    """
 
     kind: Literal["files", "artifacts"]
     run: RunSnapshot
+    files: tuple[FetchedFile, ...] | None = None
 
 
 class Deleted(_Record, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from aiowandb.errors import DownloadError, LinkError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
-from aiowandb.files.fetch import Remote, fetch, is_there
+from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
 from aiowandb.files.folder import inside
 from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
@@ -65,6 +65,7 @@ async def download_artifact(
     *,
     path_prefix: str = "",
     allow_missing_references: bool = False,
+    has: IsThere = is_there,
 ) -> ArtifactDownload:
     """Bring an artifact's files into the folder; one that is there and right stays."""
     chains = _Chains(session)
@@ -85,7 +86,7 @@ async def download_artifact(
         else:
             references[name] = held.entry.ref
     files = await run_sync(_placed, folder, held_files)
-    fetched = await _bring(session, files)
+    fetched = await _bring(session, files, has)
     return ArtifactDownload(
         folder=folder, files=tuple(files), fetched=fetched, references=references
     )
@@ -127,12 +128,12 @@ def _placed(folder: Path, files: Mapping[str, Held]) -> dict[Path, Held]:
     return {inside(folder, name): held for name, held in files.items()}
 
 
-async def _bring(session: Session, files: Mapping[Path, Held]) -> int:
+async def _bring(session: Session, files: Mapping[Path, Held], has: IsThere) -> int:
     """Fetch what is not there yet, and say how many files that were."""
 
     async def is_missing(item: tuple[Path, Held]) -> bool:
         path, held = item
-        return not await run_sync(is_there, path, held.entry.size, held.entry.md5)
+        return not await run_sync(has, path, held.entry.size, held.entry.md5)
 
     async def bring(item: tuple[Path, Held, str]) -> None:
         path, held, url = item

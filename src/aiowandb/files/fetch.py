@@ -23,6 +23,9 @@ from aiowandb.whole import whole_file
 
 _PIECE = 1 << 20
 
+# Whether there is a file at the path with this size and md5, as far as W&B says them. Blocks.
+IsThere = Callable[[Path, int | None, bytes | None], bool]
+
 
 class Remote(msgspec.Struct, frozen=True):
     """Where a file is, and what is known of its content."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aiowandb.errors import DownloadError
-from aiowandb.files.fetch import Remote, fetch, is_there
+from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
 from aiowandb.files.folder import inside
 from aiowandb.net import Session
 from aiowandb.tasks import gather
@@ -88,12 +88,14 @@ async def download_files(
         return await gather(files, download, FILES_AT_ONCE)
 
 
-async def update_files(session: Session, source: Source, folder: Path) -> list[Path]:
+async def update_files(
+    session: Session, source: Source, folder: Path, has: IsThere = is_there
+) -> list[Path]:
     """Bring what is not in the folder as it is at W&B, some at once, and say where all are."""
 
     async def update(file: FileRecord) -> Path:
         path = await run_sync(inside, folder, file.name)
-        if not await run_sync(is_there, path, file.size, md5_of(file.md5)):
+        if not await run_sync(has, path, file.size, md5_of(file.md5)):
             await _fetch(session, source, file, path)
         return path
 

@@ -124,8 +124,15 @@ class Folder(Protocol):
         """The size of a file, None if there is none."""
         ...
 
-    def files(self, folder: str) -> dict[str, int]:
-        """The files in a folder within this one and their sizes; none if it is not there."""
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder within this one with all that is in it, if there is one."""
+        ...
+
+    def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
+        """The files in a folder within this one and their sizes; none if it is not there.
+
+        Names are relative to that folder, with slashes if those of its folders are wanted too.
+        """
         ...
 
     def location(self, name: str) -> Path | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,13 +79,15 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
-    def files(self, folder: str) -> dict[str, int]:
-        try:
-            entries = os.scandir(self._root / folder)
-        except FileNotFoundError:
-            return {}
-        with entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    def remove_folder(self, folder: str) -> None:
+        with plain_errors(self._root / folder):
+            self.check()
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self._root / folder)
+
+    def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
+        with plain_errors(self._root / folder):
+            return dict(_files(self._root / folder, "", recursive))
 
     def location(self, name: str) -> Path:
         return self._root / name
@@ -97,3 +99,16 @@ class LocalFolder:
         to.parent.mkdir(parents=True, exist_ok=True)
         path.replace(to)
         sync_folder(to.parent)
+
+
+def _files(folder: Path, prefix: str, recursive: bool) -> Iterator[tuple[str, int]]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_file():
+                yield f"{prefix}{entry.name}", entry.stat().st_size
+            elif recursive and entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path), f"{prefix}{entry.name}/", recursive)

@@ -184,11 +184,21 @@ class RemoteFolder:
             found = self._fs.get_file_info(self._path(name))
             return int(found.size) if found.type == fs.FileType.File else None
 
-    def files(self, folder: str) -> dict[str, int]:
+    def remove_folder(self, folder: str) -> None:
         with plain_errors(self.location(folder)):
-            selector = fs.FileSelector(self._path(folder), allow_not_found=True)
-            found = self._fs.get_file_info(selector)
-            return {info.base_name: info.size for info in found if info.type == fs.FileType.File}
+            self.check()
+            with suppress(FileNotFoundError):
+                self._fs.delete_dir(self._path(folder))
+
+    def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
+        path = self._path(folder)
+        with plain_errors(self.location(folder)):
+            selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+            return {
+                info.path[len(path) :].lstrip("/") if recursive else info.base_name: info.size
+                for info in self._fs.get_file_info(selector)
+                if info.type == fs.FileType.File
+            }
 
     def location(self, name: str) -> str:
         return f"{self._name}/{name}"
