@@ -89,6 +89,17 @@ async def test_a_lease_is_somebodys_whatever_the_clock_of_its_holder_says(
     assert bucket.state() == [FIRST]
 
 
+def test_a_lease_is_somebodys_whatever_the_clock_here_says(
+    opened: Callable[[], RemoteFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened().lock():
+        later = datetime.now(UTC) + timedelta(seconds=180)
+        monkeypatch.setattr("time.time", later.timestamp)
+        monkeypatch.setattr("aiowandb.export.folders.holder._now", lambda: later)
+        with pytest.raises(ExportError, match="is being exported into"):
+            opened().lock().__enter__()
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(), timedelta(hours=1)])
 async def test_a_lease_without_signs_of_life_is_nobodys_whatever_its_clock_said(

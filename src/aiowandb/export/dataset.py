@@ -201,6 +201,7 @@ class Dataset:
                 self._staged.remove(staged)
         if self._table:
             if parts:
+                self.folder.check()
                 self._table.publish(self.schema, parts)
             return
         stale = self._state.files.difference(part.file for part in parts)

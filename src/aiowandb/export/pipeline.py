@@ -168,6 +168,7 @@ class _FolderExport:
         table.add_deleted(deleted, self._archive.table())
         clashes = table.clashes()
         if options.format == "delta":
+            folder.check()
             self._delta("runs").write(table.table())
         if options.format != "parquet":
             batches = inbox.checked(table.batches())

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 import msgspec
 
 from aiowandb.errors import ExportError
+from aiowandb.export.discard import discard_export, exported_names
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import VERSION, Begun, Journal, Record, Source
 from aiowandb.export.options import ExportOptions
 
-_JOURNAL = f"{STATE_DIR}/journal.jsonl"
-_FILE = re.compile(r"(runs|history|system)\.(parquet|csv|jsonl|arrow)")
-_FILE_OF_DATASET = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
+JOURNAL = f"{STATE_DIR}/journal.jsonl"
 _ANEW = "Export into another folder, or with overwrite to start anew in this one."
 
 
@@ -31,19 +30,20 @@ def opened(
     with folder.lock(), ExitStack() as journals:
 
         def opened_journal() -> Journal:
-            return journals.enter_context(closing(Journal(folder, _JOURNAL)))
+            return journals.enter_context(closing(Journal(folder, JOURNAL)))
 
         there = None if overwrite else opened_journal()
         before = there.state.begun if there else None
-        begun = Begun(VERSION, source, options.continuing(before.options if before else None))
+        # Whoever reads a Delta table may still know the names of the parts that it had before.
+        token = secrets.token_hex(4) if overwrite and options.format == "delta" else ""
+        continued = options.continuing(before.options if before else None)
+        begun = Begun(VERSION, source, continued, token)
         if there:
             _check(folder, there.records, begun)
 
         def begin() -> Journal:
             if overwrite:
-                for name in _exported(folder):
-                    folder.remove(name)
-                folder.log(_JOURNAL, fresh=True).close()
+                discard_export(folder, JOURNAL)
             journal = there or opened_journal()
             if not journal.records:
                 journal.append(begun)
@@ -59,18 +59,8 @@ def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:
         _check_free(folder)
 
 
-def _exported(folder: Folder) -> list[str]:
-    """The files that look as if an export had made them."""
-    names = [name for name in folder.files("") if _FILE.fullmatch(name)]
-    for place in ("history", "system", f"{STATE_DIR}/history", f"{STATE_DIR}/system"):
-        names += [
-            f"{place}/{name}" for name in folder.files(place) if _FILE_OF_DATASET.fullmatch(name)
-        ]
-    return names
-
-
 def _check_free(folder: Folder) -> None:
-    if taken := _exported(folder):
+    if taken := exported_names(folder):
         raise ExportError(
             f"{folder} has {taken[0]}, and no journal of the export that made it. {_ANEW}"
         )

@@ -63,6 +63,7 @@ class LocalFolder:
         with plain_errors(self._root / name):
             self.check()
             (self._root / name).unlink(missing_ok=True)
+            self._remove_if_empty((self._root / name).parent)
 
     def open(self, name: str) -> pa.NativeFile:
         return pa.OSFile(str(self._root / name))
@@ -94,6 +95,12 @@ class LocalFolder:
 
     def url(self, name: str) -> str:
         return str(self._root / name)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        with suppress(OSError):  # it is not empty, or not there
+            while folder != self._root:
+                folder.rmdir()
+                folder = folder.parent
 
     def _rename(self, path: Path, to: Path) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
