@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -362,6 +363,34 @@ def test_a_place_that_refuses_conditions_is_exported_into_all_the_same(
         folder.put(folder.draft("x"), "x")
     assert memory.cat("/lake/x") == b"rows"
     assert "(501 Not Implemented)" in caplog.text
+
+
+def test_listings_that_a_file_system_keeps_are_not_trusted(
+    memory: MemoryFileSystem, nothing_lasts: None
+) -> None:
+    class Keeping(MemoryFileSystem):  # type: ignore[misc]
+        """Lists anew only what it was told to forget, as s3fs does."""
+
+        cachable = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept: dict[str, list[Any]] = {}
+
+        def invalidate_cache(self, path: str | None = None) -> None:
+            self.kept.clear()
+
+        def find(self, path: str, **settings: Any) -> Any:
+            key = f"{path} {settings}"
+            if key not in self.kept:
+                self.kept[key] = super().find(path, **settings)
+            return self.kept[key]
+
+    slept, later = (remote(folder_at("/lake", Keeping())) for _ in range(2))
+    with slept.lock():
+        slept.check()
+        with later.lock(), pytest.raises(ExportError, match="was taken over"):
+            slept.check()
 
 
 def test_nothing_is_warned_of_where_conditions_are_kept(

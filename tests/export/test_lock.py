@@ -66,6 +66,21 @@ async def test_a_lock_that_fails_otherwise_is_said(
         await runs.export(out)
 
 
+def test_the_command_says_what_is_not_guaranteed_in_one_line(tmp_path: Path) -> None:
+    program = """
+from aiowandb.export.folders import lock
+lock._lock = lambda file: None
+from aiowandb.cli import main
+main()
+"""
+    out = tmp_path / "out"
+    (tmp_path / "wandb").mkdir()
+    command = ["export", "local/demo", str(out), "--local", str(tmp_path / "wandb")]
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True)
+    warning = f"aiowandb: warning: The file system of {out} has no locks."
+    assert [line for line in done.stderr.splitlines() if line.startswith(warning)]
+
+
 def test_the_second_is_told_who_is_there(without_locks: None, out: Path) -> None:
     with LocalFolder(out).lock(), pytest.raises(ExportError, match=f"by process {os.getpid()} on"):
         LocalFolder(out).lock().__enter__()

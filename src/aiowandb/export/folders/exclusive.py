@@ -130,10 +130,8 @@ def _store(parts: SplitResult, filesystem: fs.FileSystem) -> ObjectStore | None:
         if endpoint:
             config["endpoint"] = endpoint
         return S3Store(bucket, config=config, client_options=client, retry_config=_RETRY)
-    if parts.scheme in ("gs", "gcs"):
+    if parts.scheme in ("gs", "gcs") and parts.username != "anonymous":
         google: GCSConfig = {"base_url": endpoint} if endpoint else {}
-        if parts.username == "anonymous":
-            google["skip_signature"] = True
         return GCSStore(bucket, config=google, client_options=client, retry_config=_RETRY)
     if parts.scheme in ("abfs", "abfss") and parts.username and not parts.query:
         place = f"{parts.scheme}://{parts.netloc}"

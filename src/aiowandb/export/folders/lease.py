@@ -144,7 +144,7 @@ def leased(folder: Leasable) -> Iterator[Lease]:
 
 def _keep(lease: Lease, ended: threading.Event) -> None:
     while not ended.wait(RENEWED_EVERY_S):
-        with suppress(ExportError):  # whoever writes next makes sure, and fails if need be
+        with suppress(Exception):  # whoever writes next makes sure, and fails if need be
             lease.renew()
 
 

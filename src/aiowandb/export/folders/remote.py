@@ -181,18 +181,20 @@ class RemoteFolder:
 
     def size(self, name: str) -> int | None:
         with plain_errors(self.location(name)):
+            self._forget_listings(name)
             found = self._fs.get_file_info(self._path(name))
             return int(found.size) if found.type == fs.FileType.File else None
 
     def remove_folder(self, folder: str) -> None:
         with plain_errors(self.location(folder)):
             self.check()
-            with suppress(FileNotFoundError):
+            if self.files(folder, recursive=True):
                 self._fs.delete_dir(self._path(folder))
 
     def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
         path = self._path(folder)
         with plain_errors(self.location(folder)):
+            self._forget_listings(folder)
             selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
             return {
                 info.path[len(path) :].lstrip("/") if recursive else info.base_name: info.size
@@ -224,7 +226,7 @@ class RemoteFolder:
             if made and not self._is_proven and exclusive.create(path, content):
                 self._without_conditions("it made one file twice")
             self._is_proven = True
-        except OSError as error:
+        except Exception as error:
             if self._is_proven:
                 raise
             self._without_conditions(str(error))
@@ -298,6 +300,7 @@ class RemoteFolder:
     def _modified(self, name: str) -> float | None:
         """When the file was written, by the clock of the store; None if that is not known."""
         with plain_errors(self.location(name)):
+            self._forget_listings(name)
             if self._is_fsspec:
                 try:
                     return float(self._fsspec.modified(self._path(name)).timestamp())
@@ -305,6 +308,11 @@ class RemoteFolder:
                     return None
             time_ns = self._fs.get_file_info(self._path(name)).mtime_ns
             return None if time_ns is None else time_ns / 1e9
+
+    def _forget_listings(self, name: str) -> None:
+        """Many file systems of fsspec keep what they have listed, also when others write."""
+        if self._is_fsspec:
+            self._fsspec.invalidate_cache(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
