@@ -23,11 +23,11 @@ from .conftest import Project, contents, steps
 EXPORT = """
 import sys
 from aiowandb import AiowandbError, Api
-from aiowandb.export import update
+from aiowandb.export import pipeline
 from aiowandb.export.folders import lease
 
 url, key, path, folder = sys.argv[1:]
-update.PART_ROWS = 300
+pipeline.PART_ROWS = 300
 lease.RENEWED_EVERY_S, lease.TRUSTED_FOR_S, lease.OVER_AFTER_S = 0.2, 1, 4
 with Api(key, base_url=url) as api:
     try:
@@ -51,7 +51,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def url(store: Store, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("aiowandb.export.update.PART_ROWS", 300)
+    monkeypatch.setattr("aiowandb.export.pipeline.PART_ROWS", 300)
     for number in range(24):
         project.log(f"run-{number:02}", steps(0, 120), finish=number % 5 > 0)
     with serve_in_thread(create_app(store, latency=0.02)) as url:
