@@ -142,7 +142,7 @@ async def test_a_deleted_run_leaves_where_that_is_wanted(
 ) -> None:
     project.log("stays", steps(0, 10))
     project.log("goes", steps(0, 10))
-    await runs.export(out, on_deleted="drop")
+    await runs.export(out)
     project.delete("goes")
     again = await runs.export(out, on_deleted="drop")
     assert again.requests == 1

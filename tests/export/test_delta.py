@@ -89,6 +89,46 @@ async def test_a_transaction_that_was_not_made_is_made_by_the_next_export(
     assert len(rows(DeltaTable(out / "history"))) == 10
 
 
+async def test_a_table_that_is_started_over_has_the_new_rows_in_new_files(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 150))
+    await runs.export(out, format="delta")
+    before = set(DeltaTable(out / "history").file_uris())
+    project.delete("a")
+    project.log("b", steps(0, 140))
+    for _ in range(2):
+        await runs.export(out, format="delta", overwrite=True)
+        assert len(rows(DeltaTable(out / "history"))) == 140
+        await runs.export(out, format="delta")
+        table = DeltaTable(out / "history")
+        assert len(rows(table)) == 140
+        assert before.isdisjoint(table.file_uris())
+        before |= set(table.file_uris())
+
+
+async def test_a_table_whose_files_are_not_those_it_takes_them_for_is_healed(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    """As earlier versions left a table that was started over: old names for new files."""
+    project.log("a", steps(0, 150))
+    await runs.export(out, format="delta")
+    log = out / "history" / "_delta_log"
+    kept = {path.name: path.read_bytes() for path in log.iterdir()}
+    project.log("b", steps(0, 140))
+    await runs.export(out, format="delta", overwrite=True)
+    (made,) = (out / "history").glob("*.parquet")
+    made.rename(out / "history" / "part-00000.parquet")
+    journal = out / ".aiowandb-export" / "journal.jsonl"
+    journal.write_text(journal.read_text().replace(made.name, "part-00000.parquet"))
+    for path in log.iterdir():
+        path.unlink()
+    for name, content in kept.items():
+        (log / name).write_bytes(content)
+    await runs.export(out, format="delta")
+    assert len(rows(DeltaTable(out / "history"))) == 290
+
+
 async def test_a_table_can_lie_in_s3(project: Project, runs: Runs, bucket: Bucket) -> None:
     project.log("a", steps(0, 10), finish=False)
     await runs.export(bucket.url, format="delta")

@@ -16,6 +16,10 @@ OnDeleted = Literal["keep", "drop"]
 Nan = Literal["null", "text", "token"]
 
 
+# What may differ from one export into a folder to the next.
+MAY_CHANGE = frozenset({"on_deleted"})
+
+
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What of the runs is exported, and in which form; wrong values are refused at once.
 

@@ -12,7 +12,7 @@ from aiowandb.errors import ExportError
 from aiowandb.export.discard import discard_export, exported_names
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import VERSION, Begun, Journal, Record, Source
-from aiowandb.export.options import ExportOptions
+from aiowandb.export.options import MAY_CHANGE, ExportOptions
 
 JOURNAL = f"{STATE_DIR}/journal.jsonl"
 _ANEW = "Export into another folder, or with overwrite to start anew in this one."
@@ -74,7 +74,8 @@ def _check_same(folder: Folder, before: Record, now: Begun) -> None:
         f"{name} {getattr(old, name)!r} there, {getattr(new, name)!r} here"
         for old, new in ((before.source, now.source), (options, now.options))
         for name in old.__struct_fields__
-        if msgspec.to_builtins(getattr(old, name)) != msgspec.to_builtins(getattr(new, name))
+        if name not in MAY_CHANGE
+        and msgspec.to_builtins(getattr(old, name)) != msgspec.to_builtins(getattr(new, name))
     ]
     if differing:
         raise ExportError(f"{folder} has another export ({'; '.join(differing)}). {_ANEW}")
