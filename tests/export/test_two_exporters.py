@@ -119,8 +119,8 @@ async def test_an_exporter_that_slept_does_not_touch_what_its_successor_has_writ
         done = bucket.contents()
         slept.send_signal(signal.SIGCONT)
         complaint = finish(slept)
-    # A request that was under way when it fell asleep may not survive that.
-    assert TAKEN_OVER in complaint or "AWS Error" in complaint
+    # It may not have begun; and a request that was under way may not survive the sleep.
+    assert any(reason in complaint for reason in (TAKEN_OVER, IN_USE, "AWS Error"))
     await runs.export(out)
     assert bucket.contents() == done == contents(out)
 
