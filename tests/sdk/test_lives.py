@@ -162,3 +162,33 @@ def test_many_processes_write_to_one_project(sdk: Sdk) -> None:
          last=[[row["x"] for row in run.scan_history()][-1] for run in runs])
     """)
     assert told == {"count": 6, "n": [*range(6)], "last": [49 * n for n in range(6)]}
+
+
+def test_what_is_done_to_a_deleted_run_reaches_no_other(sdk: Sdk) -> None:
+    told = sdk.run("""
+    for name in "ab":
+        wandb.init(project="deleted", id=name, config={"of": name}).finish()
+    api = Api()
+    stale, again = api.run("local/deleted/b"), api.run("local/deleted/b")
+    api.run("local/deleted/b").delete()
+    for name in "cb":
+        wandb.init(project="deleted", id=name, config={"of": name}).finish()
+    stale.name, stale.config["of"] = "overwritten", "overwritten"
+    refused = []
+    try:
+        stale.update()
+    except Exception as error:
+        refused.append(type(error).__name__)
+    again.delete()
+    runs = Api().runs("local/deleted")
+    tell(names=sorted(run.id for run in runs), of=sorted(run.config["of"] for run in runs),
+         overwritten=[run.id for run in runs if run.name == "overwritten"], refused=len(refused),
+         reused=stale.storage_id in [run.storage_id for run in runs])
+    """)
+    assert told == {
+        "names": ["a", "b", "c"],
+        "of": ["a", "b", "c"],
+        "overwritten": [],
+        "refused": 1,
+        "reused": False,
+    }

@@ -56,7 +56,9 @@ class Content:
         def find() -> Path | None:
             run = self._run(request)
             file = self._store.files.get(run, request.path_params["name"]) if run else None
-            return self._store.files.path(file) if file else None
+            if file is None or not self._holds_for(request, file.id):
+                return None
+            return self._store.files.path(file)
 
         if refusal := await self._refused(request, request.path_params["entity"]):
             return refusal
@@ -70,7 +72,7 @@ class Content:
         def register(blob: Blob) -> Response:
             check_name(name)
             run = self._run(request)
-            if run is None:
+            if run is None or not self._holds_for(request, run.id):
                 self._store.blobs.discard(blob)
                 return error(404, f"run {request.path_params['run']!r} not found")
             self._store.files.register(run, name, blob)
@@ -130,6 +132,11 @@ class Content:
     def _signed(self, request: Request) -> bool:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         return self._links(request).allows(request.method, path, request.query_params)
+
+    def _holds_for(self, request: Request, row_id: int) -> bool:
+        """False if the request has a link to something else of the same name, deleted by now."""
+        bound = request.query_params.get("id", "") if self._signed(request) else ""
+        return bound in ("", str(row_id))
 
     async def _refused(self, request: Request, entity: str) -> Response | None:
         """What to answer if neither a link nor a key allows this."""

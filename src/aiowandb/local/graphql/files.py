@@ -12,6 +12,7 @@ from aiowandb.local.store.files import check_name
 
 if TYPE_CHECKING:
     from aiowandb.local.graphql.context import Context
+    from aiowandb.local.links import Links
     from aiowandb.local.store.artifact_records import Artifact
     from aiowandb.local.store.files import RunFile
     from aiowandb.local.store.records import Run
@@ -21,7 +22,11 @@ resolvers = Resolvers()
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """A file as it is shown. Its bytes are at `path` on this server, or at `reference`."""
+    """A file as it is shown. Its bytes are at `path` on this server, or at `reference`.
+
+    Links to a file of a run hold for this file (`file_id`) and for uploads to this run (`run_id`),
+    not for others that have the same name later.
+    """
 
     id: str
     name: str
@@ -33,6 +38,14 @@ class FileView:
     reference: str | None = None
     wants_upload: bool = True
     artifact: Artifact | None = None
+    file_id: int | None = None
+    run_id: int | None = None
+
+    def download_link(self, links: Links) -> str:
+        return links.download(self.path, self.file_id)
+
+    def upload_link(self, links: Links) -> str:
+        return links.upload(self.path, self.run_id)
 
 
 def run_file_path(run: Run, name: str) -> str:
@@ -68,7 +81,7 @@ def files(
 def url(file: FileView, context: Context, upload: bool | None = None) -> str:
     if file.reference is not None:
         return file.reference
-    return context.links.upload(file.path) if upload else context.links.download(file.path)
+    return file.upload_link(context.links) if upload else file.download_link(context.links)
 
 
 @resolvers("File", "directUrl")
@@ -76,12 +89,12 @@ def direct_url(file: FileView, context: Context) -> str:
     if file.reference is not None:
         return file.reference
     # The SDK takes a file whose two links are the same for a reference to somewhere else.
-    return context.links.download(file.path) + "&direct=true"
+    return file.download_link(context.links) + "&direct=true"
 
 
 @resolvers("File", "uploadUrl")
 def upload_url(file: FileView, context: Context) -> str | None:
-    return context.links.upload(file.path) if file.wants_upload else None
+    return file.upload_link(context.links) if file.wants_upload else None
 
 
 @resolvers.mutation("createRunFiles")
@@ -94,7 +107,9 @@ def create_run_files(context: Context, upload: dict[str, Any]) -> dict[str, Any]
     return {
         "runID": ids.encode("Run", run.id),
         "uploadHeaders": [],
-        "files": [FileView("", name, run_file_path(run, name)) for name in upload["files"]],
+        "files": [
+            FileView("", name, run_file_path(run, name), run_id=run.id) for name in upload["files"]
+        ],
     }
 
 
@@ -125,6 +140,8 @@ def _view(run: Run, file: RunFile) -> FileView:
         file.mimetype,
         file.md5,
         file.updated_at,
+        file_id=file.id,
+        run_id=run.id,
     )
 
 

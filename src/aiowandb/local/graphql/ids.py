@@ -16,7 +16,7 @@ def row_id(kind: str, text: str) -> int:
     """The row id in an id made by `encode(kind, row_id)`. Raises a 404."""
     try:
         found, _, number = base64.b64decode(text, validate=True).decode().rpartition(":")
-        if found == kind:
+        if found == kind and number.isascii() and number.isdecimal() and len(number) < 19:
             return int(number)
     except (binascii.Error, ValueError):
         pass

@@ -238,15 +238,26 @@ class Collections:
 
 
 def join(connection: sqlite3.Connection, collection_id: int, artifact_id: int, now: int) -> None:
-    """Make the version a member of the collection, under the next version number."""
+    """Make the version a member of the collection, under a number that no other has had there."""
+    known = connection.execute(
+        "SELECT 1 FROM membership WHERE collection_id = ? AND artifact_id = ?",
+        (collection_id, artifact_id),
+    ).fetchone()
+    if known:
+        return
+    (after,) = connection.execute(
+        """
+        INSERT INTO version_count VALUES (?, 1) ON CONFLICT DO UPDATE SET next = next + 1
+        RETURNING next
+        """,
+        (collection_id,),
+    ).fetchone()
     connection.execute(
         """
         INSERT INTO membership (collection_id, artifact_id, version, created_at)
-        SELECT :collection, :artifact, ifnull(max(version) + 1, 0), :now
-        FROM membership WHERE collection_id = :collection
-        ON CONFLICT (collection_id, artifact_id) DO NOTHING
+        VALUES (?, ?, ?, ?)
         """,
-        {"collection": collection_id, "artifact": artifact_id, "now": now},
+        (collection_id, artifact_id, after - 1, now),
     )
 
 

@@ -95,7 +95,7 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     migrations = _migrations()
-    with _transaction(connection, "BEGIN IMMEDIATE"):
+    with _without_foreign_keys(connection), _transaction(connection, "BEGIN IMMEDIATE"):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > len(migrations):
             raise StoreError(
@@ -106,6 +106,19 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+
+
+@contextmanager
+def _without_foreign_keys(connection: sqlite3.Connection) -> Iterator[None]:
+    """A table that is replaced by a new one must not take along the rows that refer to it.
+
+    SQLite ignores this setting inside a transaction.
+    """
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _migrations() -> list[str]:

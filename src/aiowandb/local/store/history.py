@@ -256,19 +256,14 @@ class History:
     def _early_part(self, run: Run) -> Exported:
         """The first half of the rows as a file, as if an export were on its way."""
         with self._database.read() as connection:
-            row = connection.execute(
-                "SELECT history_rewrites, history_lines FROM run WHERE id = ?", (run.id,)
-            ).fetchone()
             lines = list(self._compaction.merged(connection, run.id))
-        if row is None or not lines:
+        if not lines:
             return Exported([], None)
         cut = lines[len(lines) // 2].step
         early = [line for line in lines if line.step < cut]
         if not early:
             return Exported([], lines[0].step)
-        token = f"early-{run.id}-{row[0]}-{row[1]}"
-        self._files.write_prefix(token, early)
-        return Exported([token], cut)
+        return Exported([self._files.write_prefix(early)], cut)
 
     def _first_step(self, run_id: int) -> int | None:
         with self._database.read() as connection:

@@ -7,6 +7,7 @@ database names its token: what a crash leaves behind is swept at a later start.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -69,15 +70,21 @@ class SegmentFiles:
                 counter.add(_add_rows(builder, chunk))
         self._write_columns(self.columns_path(token), builder.tables())
 
-    def write_prefix(self, token: str, lines: Iterable[Line]) -> Path:
-        """Make a `columns` file alone, of rows that are stored elsewhere."""
-        path = self.columns_path(token)
-        if not path.exists():
+    def write_prefix(self, lines: Sequence[Line]) -> str:
+        """Make a `columns` file alone, of rows that are stored elsewhere; gives its token.
+
+        The token says what is inside, so that the file of other rows is never taken for this one.
+        """
+        digest = hashlib.sha256()
+        for line in lines:
+            digest.update(f"{line.step} {len(line.text)} {line.text}\n".encode())
+        token = f"early-{digest.hexdigest()[:32]}"
+        if not self.columns_path(token).exists():
             builder = ColumnBuilder()
             for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
                 _add_rows(builder, chunk)
-            self._write_columns(path, builder.tables())
-        return path
+            self._write_columns(self.columns_path(token), builder.tables())
+        return token
 
     def read(self, token: str, low: int, high: int) -> Iterator[Line]:
         """The lines with `low <= step < high`, in order."""
