@@ -119,7 +119,7 @@ def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: Run) -> 
 
 def test_a_line_without_a_step_stands_at_its_number(store: Store, run: Run) -> None:
     store.history.append(run, ['{"x":0}', '{"x":1,"_step":2.0}'])
-    assert store.history.window(run, 0, 1, 10) == ['{"x":0}']
+    assert store.history.window(run, 0, 1, 10) == ['{"x":0,"_step":0}']
     assert store.history.window(run, 2, 3, 10) == ['{"x":1,"_step":2.0}']
 
 

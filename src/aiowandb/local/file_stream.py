@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb.errors import UsageError
+from aiowandb.local.store import json_text
 from aiowandb.local.store.appenders import Appender
 from aiowandb.local.store.lines import Stream
 from aiowandb.local.store.stream import Chunk, StreamUpdate
@@ -21,7 +22,9 @@ _STREAMS: dict[str, Stream] = {
     "output.log": "console",
 }
 _SUMMARY = "wandb-summary.json"
-_MAX_OFFSET = 2**62
+# Counts of lines and exit codes are a GraphQL `Int` when they go out again.
+_MAX_OFFSET = 2**31 - 1
+_EXIT_CODES = range(-(2**31), 2**31)
 
 
 class _File(msgspec.Struct):
@@ -51,16 +54,18 @@ _BODY = msgspec.json.Decoder(_Body)
 def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
     """What a run says in this request. Raises UsageError if it cannot be understood."""
     try:
-        said = _BODY.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        said = json_text.decode_body(_BODY, body or b"{}")
+    except ValueError as error:
         raise UsageError(f"not a file stream request: {error}") from error
     files = said.files or {}
     chunks: dict[Stream, Chunk] = {}
     for name, stream in _STREAMS.items():
         if (file := files.get(name)) and file.content:
-            if not 0 <= file.offset < _MAX_OFFSET:
+            if not 0 <= file.offset <= _MAX_OFFSET - len(file.content):
                 raise UsageError(f"{name}: {file.offset} is no line number")
             chunks[stream] = Chunk(file.offset, [_text(line) for line in file.content])
+    if said.exitcode is not None and said.exitcode not in _EXIT_CODES:
+        raise UsageError(f"{said.exitcode} is no exit code")
     summary = files.get(_SUMMARY)
     return StreamUpdate(
         chunks=chunks,
@@ -82,4 +87,7 @@ def _appender(said: _Appender) -> Appender:
 
 def _text(line: object) -> str:
     # Old senders put the row itself where its text belongs.
-    return line if isinstance(line, str) else json.dumps(line)
+    try:
+        return line if isinstance(line, str) else json.dumps(line)
+    except RecursionError as error:
+        raise UsageError("a line is nested too deeply") from error

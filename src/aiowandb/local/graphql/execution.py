@@ -48,6 +48,7 @@ from aiowandb.local.graphql import (
 from aiowandb.local.graphql.context import Context, RefusedError
 from aiowandb.local.graphql.resolving import name_of_type, read_field
 from aiowandb.local.graphql.scalars import bind_scalars
+from aiowandb.local.store import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,8 +110,8 @@ def load_schema() -> GraphQLSchema:
 def answer(body: bytes, context: Context) -> Answer:
     """Execute a request. Runs in a worker thread; the store blocks."""
     try:
-        request = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        request = json_text.decode_body(_BODY, body)
+    except ValueError as error:
         return refused(f"not a GraphQL request: {error}")
     document = _document(request.query)
     if not isinstance(document, DocumentNode):

@@ -78,14 +78,18 @@ def parquet_history(
 def _request(spec: str) -> Sampled:
     try:
         wanted = _SPEC.decode(spec)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RefusedError(f"a spec of sampledHistory is not understood: {error}") from error
     return Sampled(
         tuple(dict.fromkeys(wanted.keys)),
         _samples(wanted.samples),
-        -MAX_STEP if wanted.min_step is None else wanted.min_step,
-        MAX_STEP if wanted.max_step is None else min(wanted.max_step + 1, MAX_STEP),
+        -MAX_STEP if wanted.min_step is None else _step(wanted.min_step),
+        MAX_STEP if wanted.max_step is None else _step(wanted.max_step + 1),
     )
+
+
+def _step(number: int) -> int:
+    return max(-MAX_STEP, min(number, MAX_STEP))
 
 
 def _samples(samples: int | None) -> int:

@@ -8,6 +8,7 @@ from aiowandb.local.graphql import ids
 from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.resolving import Resolvers
 from aiowandb.local.graphql.runs import require_run, run_by_id, run_by_storage_id
+from aiowandb.local.store.lines import MAX_STEP
 from aiowandb.local.store.records import RunChanges
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def rewind_run(context: Context, rewind: dict[str, Any]) -> dict[str, Any]:
     )
     if rewind["metricName"] != "_step":
         raise RefusedError(f"a run is rewound by _step, not by {rewind['metricName']!r}")
+    if not abs(rewind["metricValue"]) < MAX_STEP:
+        raise RefusedError(f"{rewind['metricValue']} is no step")
     context.store.history.rewind(run, int(rewind["metricValue"]))
     return {"rewoundRun": context.store.runs.by_id(run.id)}
 

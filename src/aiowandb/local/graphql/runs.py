@@ -11,6 +11,7 @@ from aiowandb.local.graphql import ids
 from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.projects import ensure_project, require_project
 from aiowandb.local.graphql.resolving import Resolvers, connection, page_size
+from aiowandb.local.graphql.scalars import int32
 from aiowandb.local.store import json_text
 from aiowandb.local.store.filters import fields_of
 from aiowandb.local.store.records import RunChanges
@@ -190,12 +191,12 @@ resolvers.fields(
     sweepName=lambda run: run.sweep,
     readOnly=lambda _: False,
     updatedAt=lambda run: run.heartbeat_at,
-    exitcode=lambda run: run.exit_code,
+    exitcode=lambda run: None if run.exit_code is None else int32(run.exit_code),
     running=lambda run: run.state == "running",
     failed=lambda run: run.state in ("failed", "crashed"),
     shouldStop=lambda run: run.stop_requested,
     stopped=lambda run: run.stop_requested,
-    historyLineCount=lambda run: run.history_lines,
-    eventsLineCount=lambda run: run.event_lines,
-    logLineCount=lambda run: run.console_lines,
+    historyLineCount=lambda run: int32(run.history_lines),
+    eventsLineCount=lambda run: int32(run.event_lines),
+    logLineCount=lambda run: int32(run.console_lines),
 )

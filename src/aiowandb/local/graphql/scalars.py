@@ -24,17 +24,28 @@ def _integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise GraphQLError(f"not an integer: {value!r}")
     try:
-        return int(value)
+        number = int(value)
     except (ValueError, OverflowError):
         raise GraphQLError(f"not an integer: {value!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise GraphQLError("an integer is larger than 64 bits")
+    return number
 
 
 def _json_string(value: Any) -> str:
     # Some clients put the object itself where its text belongs.
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return json_text.without_halves(text)
+
+
+def int32(number: int) -> int:
+    """A count as GraphQL's `Int`; one that it cannot hold must not spoil the whole answer."""
+    return max(-(2**31), min(number, 2**31 - 1))
 
 
 _OUT: dict[str, Callable[[Any], Any]] = {
+    # What was stored by earlier versions may still hold half surrogates.
+    "JSONString": _json_string,
     "JSON": json_text.strict,
     "DateTime": iso,
     "Int64": _integer,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from aiowandb.local.graphql import ids
 from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.projects import ensure_project, require_project
 from aiowandb.local.graphql.resolving import Resolvers, connection, page_size, whole_list
 from aiowandb.local.graphql.runs import parse_filters, run_connection
+from aiowandb.local.graphql.scalars import int32
 from aiowandb.local.store import json_text
+from aiowandb.local.store.fields import UnknownFieldError
 from aiowandb.local.store.search import parse_space
 from aiowandb.local.store.sweeps import SweepChanges
 
@@ -84,7 +84,7 @@ def agent_heartbeat(context: Context, beat: dict[str, Any]) -> dict[str, Any]:
     _visible(context, context.store.sweeps.by_id(agent.sweep_id))
     running = json_text.loads_object(beat.get("runState") or "{}") or {}
     commands = context.store.sweeps.heartbeat(agent, running)
-    return {"agent": agent, "commands": orjson.dumps(commands).decode()}
+    return {"agent": agent, "commands": json_text.dumps(commands)}
 
 
 @resolvers("Sweep", "runs")
@@ -122,9 +122,12 @@ def best_loss(sweep: Sweep, context: Context) -> float | None:
     if space.metric is None:
         return None
     order = f"{'-' if space.maximize else '+'}summary_metrics.{space.metric}"
-    best = context.store.runs.page(
-        _project(sweep, context), filters={"sweep": sweep.name}, order=order, first=1
-    )
+    try:
+        best = context.store.runs.page(
+            _project(sweep, context), filters={"sweep": sweep.name}, order=order, first=1
+        )
+    except UnknownFieldError:
+        return None  # a metric that nothing can be called, and nothing is
     summary = json_text.loads_object(best.items[0].summary) if best.items else None
     value = (summary or {}).get(space.metric)
     return value if isinstance(value, (int, float)) and value - value == 0 else None
@@ -174,6 +177,11 @@ def runs_of_agent(
     return run_connection(context, _project(sweep, context), selected, order, first, after)
 
 
+def _expected_runs(sweep: Sweep) -> int | None:
+    size = parse_space(sweep.config).size
+    return None if size is None else int32(size)
+
+
 def _sweep_by_id(context: Context, sweep_id: str) -> Sweep:
     return _visible(context, context.store.sweeps.by_id(ids.row_id("Sweep", sweep_id)))
 
@@ -195,7 +203,7 @@ resolvers.fields(
     "Sweep",
     id=lambda sweep: ids.encode("Sweep", sweep.id),
     method=lambda sweep: parse_space(sweep.config).method,
-    runCountExpected=lambda sweep: parse_space(sweep.config).size,
+    runCountExpected=_expected_runs,
     earlyStopJobRunning=lambda _: False,
     heartbeatAt=lambda sweep: sweep.updated_at,
 )

@@ -9,6 +9,7 @@ import orjson
 from aiowandb.errors import UsageError
 from aiowandb.local.store.artifact_records import Artifact, Membership, NewArtifact, Tag
 from aiowandb.local.store.collections import join, set_alias
+from aiowandb.local.store.ordering import number_of
 from aiowandb.local.store.records import Page
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Artifacts:
         after: str | None = None,
     ) -> Page[Membership]:
         """Versions in a collection, newest first unless `ascending`."""
-        start = int(after) if after and after.isdecimal() else None
+        start = number_of(after)
         sign, way = (">", "ASC") if ascending else ("<", "DESC")
         with self._database.read() as connection:
             rows = connection.execute(
@@ -175,7 +176,7 @@ class Artifacts:
         self, run_id: int, direction: str, *, first: int, after: str | None = None
     ) -> Page[Artifact]:
         """Versions that a run made (`output`) or used (`input`), in the order of their making."""
-        start = int(after) if after and after.isdecimal() else 0
+        start = number_of(after) or 0
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""

@@ -10,7 +10,7 @@ from aiowandb.local.store.artifact_records import Alias, ArtifactType, Collectio
 from aiowandb.local.store.conditions import Sql, every
 from aiowandb.local.store.fields import Field, column, fields_among, moment
 from aiowandb.local.store.filters import compile_filter
-from aiowandb.local.store.ordering import cursor_of, parse_order
+from aiowandb.local.store.ordering import cursor_of, number_of, parse_order
 from aiowandb.local.store.records import Page
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Collections:
                 LEFT JOIN alias ON alias.membership_id = membership.id AND alias.name = ?
                 WHERE membership.collection_id = ? AND (alias.id IS NOT NULL OR version = ?)
                 """,
-                (alias, collection_id, int(version[1]) if version else None),
+                (alias, collection_id, number_of(version[1]) if version else None),
             ).fetchone()
         return Membership(*row) if row else None
 

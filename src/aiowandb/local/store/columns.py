@@ -34,6 +34,8 @@ _TYPES = {
 _JSON = {"encoding": "json"}
 _NUMBERS = frozenset({"int", "float", "token"})
 _INT64 = range(-(2**63), 2**63)
+# Readers of Arrow schemas refuse types that are nested some sixty levels deep.
+_MAX_NESTED = 30
 
 
 class ColumnBuilder:
@@ -132,12 +134,19 @@ def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
     try:
         array = pa.array(values)
         # Parquet knows neither objects without members nor values of no type.
-        storable = not any(word in str(array.type) for word in ("null", "struct<>"))
+        storable = _depth(array.type) <= _MAX_NESTED and not any(
+            word in str(array.type) for word in ("null", "struct<>")
+        )
         if storable and _equal(array.to_pylist(), values):
             return f"nested {array.type}", array
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass
     return "json", pa.array([_json(value) for value in values], pa.string())
+
+
+def _depth(kind: pa.DataType) -> int:
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    return 1 + max((_depth(field.type) for field in fields), default=0)
 
 
 def _list_array(values: list[Any]) -> tuple[str, pa.Array]:

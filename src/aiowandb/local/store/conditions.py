@@ -17,6 +17,7 @@ class Sql:
         return Sql(f"({self.text} {operator} {other.text})", self.parameters + other.parameters)
 
 
+_TOGETHER = 50
 TRUE = Sql("1")
 FALSE = Sql("0")
 
@@ -41,5 +42,11 @@ def negated(condition: Sql) -> Sql:
 def _joined(operator: str, conditions: list[Sql], when_empty: Sql) -> Sql:
     if not conditions:
         return when_empty
+    while len(conditions) > _TOGETHER:
+        # SQLite allows expressions 1,000 deep, and a chain is as deep as it is long.
+        conditions = [
+            _joined(operator, conditions[start : start + _TOGETHER], when_empty)
+            for start in range(0, len(conditions), _TOGETHER)
+        ]
     text = operator.join(condition.text for condition in conditions)
     return Sql(f"({text})", tuple(p for condition in conditions for p in condition.parameters))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiowandb.local.store.lines import texts
+from aiowandb.local.store.ordering import number_of
 from aiowandb.local.store.records import Page
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Console:
 
     def page(self, run: Run, *, first: int, after: str | None = None) -> Page[ConsoleLine]:
         """Lines in order, from the start or after a cursor."""
-        start = int(after) + 1 if after and after.isdecimal() else 0
+        start = 0 if (last := number_of(after)) is None else last + 1
         return self._lines(run, start, start + first)
 
     def tail(self, run: Run, last: int) -> Page[ConsoleLine]:

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from aiowandb.errors import StoreError
+from aiowandb.errors import StoreError, UsageError
+from aiowandb.local.store.json_text import readable, without_halves
 from aiowandb.local.store.matching import matches_pattern
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT_S = 30.0
+# How SQLite says that a statement made from a client's filter or pattern is more than it takes.
+_TOO_COMPLEX = ("too large", "too complex", "too many SQL variables", "stack overflow")
 
 
 class Database:
@@ -74,6 +77,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     connection.create_function("regexp", 2, matches_pattern, deterministic=True)
+    connection.create_function("without_halves", 1, without_halves, deterministic=True)
+    connection.create_function("readable_json", 1, readable, deterministic=True)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -87,6 +92,14 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
+    except OverflowError as error:
+        raise UsageError("a number is larger than the 64 bits that can be stored") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"half a surrogate is no character: {error.object[:80]!r}") from error
+    except (sqlite3.OperationalError, sqlite3.DataError) as error:
+        if any(words in str(error) for words in _TOO_COMPLEX):
+            raise UsageError(f"a filter, a pattern or a value is too long: {error}") from error
+        raise
     finally:
         # A failed COMMIT (a full disk) leaves the transaction open, like an exception does.
         if connection.in_transaction:

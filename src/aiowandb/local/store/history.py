@@ -23,7 +23,7 @@ from aiowandb.local.store.lines import (
     put,
     texts,
 )
-from aiowandb.local.store.rows import decode_row, flatten
+from aiowandb.local.store.rows import decode_row, flatten, with_step
 from aiowandb.local.store.sampling import sample_positions
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class History:
     def window(self, run: Run, low: int, high: int, samples: int) -> list[str]:
         """Texts of the lines `low <= step < high` in step order, sampled down to `samples`."""
         with self._database.read() as connection:
-            return [line.text for line in self._lines(connection, run.id, low, high, samples)]
+            lines = self._lines(connection, run.id, low, high, samples)
+        return [with_step(line.text, line.step) for line in lines]
 
     def sampled(self, run: Run, request: Sampled) -> list[dict[str, Any]]:
         """Rows that have all the keys asked for, under dotted names."""
@@ -103,25 +104,28 @@ class History:
     def events(self, run: Run, samples: int) -> list[str]:
         with self._database.read() as connection:
             found = texts(connection, run.id, "events", 0, run.event_lines)
-        return [found[position][1] for position in sample_positions(len(found), samples)]
+        positions = sample_positions(len(found), samples)
+        return [json_text.without_halves(found[position][1]) for position in positions]
 
     def tail(self, run: Run, stream: Stream) -> str | None:
         """The last line of the stream."""
         with self._database.read() as connection:
             row = connection.execute(
                 """
-                SELECT text FROM line WHERE run_id = ? AND stream = ?
+                SELECT step, text FROM line WHERE run_id = ? AND stream = ?
                 ORDER BY number DESC LIMIT 1
                 """,
                 (run.id, stream),
             ).fetchone()
+            if row and row["step"] is None:
+                return json_text.without_halves(row["text"])
             if row:
-                return str(row["text"])
+                return with_step(row["text"], row["step"])
             segment = segment_of(connection, run.id) if stream == "history" else None
             if segment is None:
                 return None
             *_, last = self._files.read(segment.token, segment.last_step, segment.last_step + 1)
-        return last.text
+        return with_step(last.text, last.step)
 
     def keys(self, run_id: int) -> str:
         """`historyKeys` as JSON text."""
@@ -280,12 +284,12 @@ def _pick(row: dict[str, Any], step: int, keys: tuple[str, ...]) -> dict[str, An
     flat = flatten(row)
     picked: dict[str, Any] = {}
     for key in keys:
-        if key in flat:
+        if key == "_step":
+            value = step
+        elif key in flat:
             value = flat[key]
         elif key in row:
             value = row[key]
-        elif key == "_step":
-            value = step
         else:
             return None
         if value is None:

@@ -1,24 +1,50 @@
-"""JSON as the SDK writes it: with bare NaN and Infinity, which strict readers refuse."""
+"""JSON as the SDK writes it: with bare NaN and Infinity, which strict readers refuse.
+
+And as anybody may send it: with halves of surrogate pairs, which are no characters and cannot be
+encoded again (they become U+FFFD, as in W&B), and nested deeper than others could follow.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import orjson
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+# SQLite follows 1,000 levels, orjson writes 254, and Arrow's readers give up earlier still.
+MAX_DEPTH = 200
 # Integers are exact, also those beyond 64 bits.
 _decode = msgspec.json.Decoder().decode
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+_TURN = {"[": 1, "{": 1, "]": -1, "}": -1}
 
-def loads(text: str | bytes) -> Any:
-    """Decode JSON that may hold NaN, Infinity and control characters. Raises ValueError."""
+
+def loads(text: str) -> Any:
+    """Decode JSON that may hold NaN, Infinity and control characters. Raises ValueError.
+
+    The strings in it can all be encoded. What is nested deeper than `MAX_DEPTH` is refused.
+    """
+    if is_too_deep(text):
+        raise ValueError(f"the JSON is nested more than {MAX_DEPTH} levels deep")
     try:
         return _decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return json.loads(text, strict=False)
+    except (msgspec.MsgspecError, UnicodeError):
+        return json.loads(without_halves(text), strict=False)
 
 
 def loads_object(text: str) -> dict[str, Any] | None:
@@ -28,6 +54,49 @@ def loads_object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """What a request says, with U+FFFD for half surrogates. Raises ValueError."""
+    try:
+        try:
+            return decoder.decode(body)
+        except msgspec.DecodeError:
+            return decoder.decode(without_halves(body.decode()))
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+
+
+def without_halves(text: str) -> str:
+    r"""JSON text with U+FFFD for each `\ud83d` or `\ude00` that is not half of a pair."""
+    text = encodable(text)
+    if not _HALF.search(text):
+        return text
+    return _ESCAPE.sub(lambda escape: r"\ufffd" if escape["half"] else escape[0], text)
+
+
+def is_too_deep(text: str) -> bool:
+    """True if JSON text is nested more than `MAX_DEPTH` levels deep."""
+    return text.count("[") + text.count("{") > MAX_DEPTH and max(_depths(text)) > MAX_DEPTH
+
+
+def _depths(text: str) -> Iterator[int]:
+    depth = 0
+    yield depth
+    for token in _STRING_OR_BRACKET.finditer(text):
+        depth += _TURN.get(token[0], 0)
+        yield depth
+
+
+def encodable(text: str) -> str:
+    """The text with U+FFFD for half surrogates, and with characters for pairs of them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def dumps(value: Any) -> str:
@@ -55,8 +124,16 @@ def finite(text: str) -> str | None:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
-        return _finite_dumps(json.loads(text, strict=False))
+        return _finite_dumps(loads(text))
     return None
+
+
+def readable(text: str) -> str:
+    """What SQLite's JSON functions can read in place of any text."""
+    try:
+        return finite(without_halves(text)) or text
+    except (ValueError, RecursionError):
+        return "{}"
 
 
 def _finite_dumps(value: Any) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import orjson
 
 from aiowandb.errors import UsageError
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 # No names select all entries.
 _NAMED = "artifact_id = :id AND (:all_names OR name IN (SELECT value FROM json_each(:names)))"
+
+
+class _Facts(msgspec.Struct):
+    """What a manifest says of one file."""
+
+    digest: str
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    ref: str | None = None
 
 
 class Manifests:
@@ -227,7 +236,9 @@ def _entries(artifact_id: int, document: dict[str, Any]) -> dict[str, Entry]:
     entries = {}
     for name, facts in document["contents"].items():
         check_name(name)
-        entries[name] = Entry(
-            artifact_id, name, str(facts["digest"]), int(facts.get("size") or 0), facts.get("ref")
-        )
+        try:
+            known = msgspec.convert(facts, _Facts, strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{name!r} in the manifest is not understood: {error}") from error
+        entries[name] = Entry(artifact_id, name, known.digest, known.size or 0, known.ref)
     return entries

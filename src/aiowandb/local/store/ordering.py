@@ -10,17 +10,21 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from aiowandb.errors import UsageError
+from aiowandb.local.store import json_text
 from aiowandb.local.store.conditions import TRUE, Sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiowandb.local.store.fields import FieldOf
+
+
+# Numbers of so many digits may not fit into 64 bits.
+_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,21 @@ def parse_order(text: str, field: FieldOf, row_id: str) -> Order:
 
 
 def cursor_of(value: object, row_id: int) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([value, row_id])).decode()
+    return base64.urlsafe_b64encode(json_text.dumps([value, row_id]).encode()).decode()
+
+
+def number_of(cursor: str | None) -> int | None:
+    """The number in a cursor that is nothing else; None if there is none."""
+    is_number = cursor is not None and cursor.isascii() and cursor.isdecimal()
+    return int(cursor) if cursor is not None and is_number and len(cursor) < _DIGITS else None
 
 
 def _decode(cursor: str) -> tuple[Any, int]:
     try:
-        place: Sequence[Any] = orjson.loads(base64.urlsafe_b64decode(cursor))
+        place: Sequence[Any] = json_text.loads(base64.urlsafe_b64decode(cursor).decode())
         value, row_id = place
+        if type(row_id) is int and isinstance(value, (str, int, float, NoneType)):
+            return value, row_id
     except (binascii.Error, ValueError, TypeError):
-        raise UsageError(f"{cursor!r} is no cursor of this list") from None
-    return value, int(row_id)
+        pass
+    raise UsageError(f"{cursor!r} is no cursor of this list")

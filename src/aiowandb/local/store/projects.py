@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiowandb.errors import UsageError
+from aiowandb.local.store.ordering import number_of
 from aiowandb.local.store.records import Page, Project
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Projects:
                 {_PROJECT} WHERE entity.name = ? AND project.id < ?
                 ORDER BY project.id DESC LIMIT ?
                 """,
-                (entity, int(after) if after and after.isdigit() else 2**62, first + 1),
+                (entity, 2**62 if (before := number_of(after)) is None else before, first + 1),
             ).fetchall()
         projects = [Project(*row) for row in rows[:first]]
         return Page(projects, [str(project.id) for project in projects], len(rows) > first)

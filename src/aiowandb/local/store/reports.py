@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aiowandb.local.store.ordering import number_of
 from aiowandb.local.store.records import Page
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Reports:
         after: str | None = None,
     ) -> Page[Report]:
         """Newest first; `name` asks for the one of that title."""
-        before = int(after) if after and after.isdecimal() else 2**62
+        before = 2**62 if (start := number_of(after)) is None else start
         with self._database.read() as connection:
             rows = connection.execute(
                 """

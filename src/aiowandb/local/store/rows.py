@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +22,50 @@ class _Step(msgspec.Struct):
 
 
 _STEP = msgspec.json.Decoder(_Step)
+# Python reads no integers of more digits, here and at our clients.
+_ENDLESS_NUMBER = re.compile(r"\d{4300}")
 
 
 def step_of(text: str, number: int) -> int | None:
     """The step of a line, or its number if it names none; None if it is no JSON object."""
+    if json_text.is_too_deep(text) or (
+        _ENDLESS_NUMBER.search(text) and json_text.loads_object(text) is None
+    ):
+        return None
+    try:
+        step = _named_step(text)
+    except ValueError:
+        return None
+    return number if step is None else step
+
+
+def with_step(text: str, step: int) -> str:
+    """The text of a stored line as it is handed out: it can be encoded, and names its step."""
+    text = json_text.without_halves(text)
+    try:
+        named = _named_step(text)
+    except ValueError:
+        return text
+    if named == step:
+        return text
+    if (row := json_text.loads_object(text)) is not None and "_step" in row:
+        return json_text.dumps(row | {"_step": step})
+    before = text.rstrip()[:-1].rstrip()
+    return f'{before}{"" if before.endswith("{") else ","}"_step":{step}}}'
+
+
+def _named_step(text: str) -> int | None:
+    """The step that a line names, if that is one. Raises ValueError if it is no JSON object."""
     try:
         step = _STEP.decode(text).step
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         row = json_text.loads_object(text)
         if row is None:
-            return None
+            raise ValueError("this line is no JSON object") from None
         step = row.get("_step")
     if isinstance(step, float) and step.is_integer():
         step = int(step)
-    return step if isinstance(step, int) and abs(step) < 2**63 else number
+    return step if type(step) is int and abs(step) < 2**63 else None
 
 
 def decode_row(text: str) -> dict[str, Any]:

@@ -175,10 +175,10 @@ def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> 
             columns[_COLUMN_OF.get(field.name, field.name)] = value
     if changes.tags is not None:
         columns["tags"] = orjson.dumps(list(dict.fromkeys(changes.tags))).decode()
-    if changes.config is not None:
-        columns["finite_config"] = _finite_object("config", changes.config)
-    if changes.summary is not None:
-        columns["finite_summary"] = _finite_object("summary", changes.summary)
+    for what, text in (("config", changes.config), ("summary", changes.summary)):
+        if text is not None:
+            columns[what] = json_text.without_halves(text)
+            columns[f"finite_{what}"] = _finite_object(what, text)
     if changes.state is not None and changes.state not in _STATES:
         raise UsageError(f"{changes.state!r} is no state of a run: {', '.join(sorted(_STATES))}")
     if columns:
@@ -190,9 +190,13 @@ def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> 
 
 
 def _finite_object(what: str, text: str) -> str | None:
+    if json_text.is_too_deep(text):
+        raise UsageError(
+            f"the {what} of a run may be nested {json_text.MAX_DEPTH} levels deep, not more"
+        )
     if json_text.loads_object(text) is None:
         raise UsageError(f"the {what} of a run is a JSON object, not {text[:80]!r}")
-    return json_text.finite(text)
+    return json_text.finite(json_text.without_halves(text))
 
 
 def _run(row: sqlite3.Row) -> Run:

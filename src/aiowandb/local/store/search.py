@@ -6,6 +6,8 @@ runs so far; a `bayes` sweep is answered with random draws from the same space.
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import random
 from dataclasses import dataclass
@@ -14,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from aiowandb.errors import UsageError
+from aiowandb.local.store import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _BOUNDS = frozenset({"min", "max", "mu", "sigma", "q"})
 _METHODS = ("grid", "random", "bayes")
+_MAX_STEPS = 1_000_000
+_MAX_LENGTH = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +64,46 @@ class SearchSpace:
 
 def parse_space(config: str) -> SearchSpace:
     """The search space in a sweep's YAML. Raises UsageError."""
-    try:
-        settings = yaml.safe_load(config)
-    except yaml.YAMLError as error:
-        raise UsageError(f"the sweep's configuration is not YAML: {error}") from error
+    settings = _settings(config)
     if not isinstance(settings, dict):
         raise UsageError("a sweep's configuration is a mapping with `method` and `parameters`")
     method = settings.get("method")
     if method not in _METHODS:
         raise UsageError(f"method {method!r} is not known: {', '.join(_METHODS)}")
-    parameters = settings.get("parameters") or {}
+    for key, kind in (("parameters", dict), ("metric", dict), ("program", str), ("run_cap", int)):
+        if settings.get(key) and not isinstance(settings[key], kind):
+            raise UsageError(f"`{key}` of a sweep cannot be {settings[key]!r}")
     metric = settings.get("metric") or {}
     space = SearchSpace(
         method,
-        parameters,
+        settings.get("parameters") or {},
         settings.get("program"),
         settings.get("run_cap"),
-        metric.get("name"),
+        metric["name"] if isinstance(metric.get("name"), str) else None,
         metric.get("goal") == "maximize",
     )
-    space.draw(0, 0)  # finds parameters that cannot be drawn while somebody is there to read it
+    try:
+        # Finds parameters that cannot be drawn while somebody is there to read it.
+        space.draw(0, 0)
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"the sweep's parameters cannot be drawn: {error}") from error
     return space
+
+
+def _settings(config: str) -> Any:
+    """What the YAML says, as JSON could say it too: agents are told of parameters in JSON."""
+    try:
+        loaded = yaml.safe_load(config)
+        text = io.StringIO()
+        for piece in json.JSONEncoder(default=str).iterencode(loaded):
+            # A few references to references in YAML are an endless text.
+            if text.write(piece) and text.tell() > _MAX_LENGTH:
+                raise UsageError(f"the sweep's configuration is longer than {_MAX_LENGTH} bytes")
+        return json_text.loads(text.getvalue())
+    except yaml.YAMLError as error:
+        raise UsageError(f"the sweep's configuration is not YAML: {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"the sweep's configuration is not understood: {error}") from error
 
 
 def _leaves(
@@ -96,21 +120,24 @@ def _leaves(
     return found
 
 
-def _axes(parameters: Mapping[str, Any]) -> list[tuple[tuple[str, ...], list[Any]]]:
+def _axes(parameters: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Sequence[Any]]]:
     return [(path, _grid_values(path, parameter)) for path, parameter in _leaves(parameters)]
 
 
-def _grid_values(path: tuple[str, ...], parameter: Mapping[str, Any]) -> list[Any]:
+def _grid_values(path: tuple[str, ...], parameter: Mapping[str, Any]) -> Sequence[Any]:
     if "values" in parameter:
         return list(parameter["values"])
     if "value" in parameter:
         return [parameter["value"]]
     low, high = parameter.get("min"), parameter.get("max")
     if isinstance(low, int) and isinstance(high, int):
-        return list(range(low, high + 1))
+        return range(low, high + 1)
     step = parameter.get("q")
     if step and low is not None and high is not None:
-        return [low + index * step for index in range(int((high - low) / step + 1e-9) + 1)]
+        count = int((high - low) / step + 1e-9) + 1
+        if count > _MAX_STEPS:
+            raise UsageError(f"{'.'.join(path)}: a grid of {count} values is too large")
+        return [low + index * step for index in range(count)]
     raise UsageError(f"{'.'.join(path)}: a grid needs `values`, or whole numbers min and max")
 
 

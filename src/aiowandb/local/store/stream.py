@@ -139,7 +139,9 @@ def _summary(connection: sqlite3.Connection, run_id: int, update: StreamUpdate) 
     told = None if update.summary is None else json_text.loads_object(update.summary)
     rows = update.chunks.get("history") if update.derive_summary else None
     if rows is None and (told is None or update.writer is None):
-        return None if told is None else update.summary
+        if told is None or update.summary is None:
+            return None
+        return json_text.without_halves(update.summary)
     (before,) = connection.execute("SELECT summary FROM run WHERE id = ?", (run_id,)).fetchone()
     merged = (json_text.loads_object(before) or {}) | (told or {})
     for line in rows.lines if rows else ():

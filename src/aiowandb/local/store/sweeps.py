@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiowandb.errors import UsageError
 from aiowandb.local.store.fields import column, fields_among, moment
 from aiowandb.local.store.filters import compile_filter
+from aiowandb.local.store.ordering import number_of
 from aiowandb.local.store.records import Page
 from aiowandb.local.store.runs import new_run_name
 from aiowandb.local.store.search import parse_space
@@ -128,7 +129,7 @@ class Sweeps:
         self, project: Project, *, filters: object = None, first: int, after: str | None = None
     ) -> Page[Sweep]:
         """Newest first."""
-        before = int(after) if after and after.isdecimal() else 2**62
+        before = 2**62 if (start := number_of(after)) is None else start
         where = compile_filter(filters, _field)
         with self._database.read() as connection:
             rows = connection.execute(
