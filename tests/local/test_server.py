@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -73,6 +74,12 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}"):
             serve(create_app(store), port=port)
+
+
+def test_a_server_that_cannot_start_is_an_error_and_not_waited_for() -> None:
+    app: Any = "no_module_of_this_name:app"  # uvicorn imports what is given as text, and fails
+    with pytest.raises(SystemExit), serve_in_thread(app):
+        pytest.fail("it started")
 
 
 def acknowledged(url: str, key: str, name: str) -> int:

@@ -40,14 +40,28 @@ def serve(
 @contextmanager
 def serve_in_thread(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """Serve while the block runs; gives the URL."""
-    ready = threading.Event()
+    answered = threading.Event()
+    failures: list[BaseException] = []
     with _listening(host, port) as listener:
         url = _url(host, listener)
-        server = _Server(app, url, lambda _: ready.set())
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        server = _Server(app, url, lambda _: answered.set())
+
+        def run() -> None:
+            try:
+                server.run(sockets=[listener])
+            except BaseException as failure:
+                if answered.is_set():
+                    raise
+                failures.append(failure)
+            finally:
+                answered.set()  # nobody waits for a server that could not start
+
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            ready.wait()
+            answered.wait()
+            if failures:
+                raise failures[0]
             yield url
         finally:
             server.should_exit = True
@@ -67,6 +81,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
+                ws="none",  # not served, and importing what serves it warns in some versions
                 log_level="warning",
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_S,
