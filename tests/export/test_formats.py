@@ -21,6 +21,8 @@ from deltalake import DeltaTable
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
 from aiowandb.export import Format, Nan
+from aiowandb.export.formats import sink_for
+from aiowandb.export.options import ExportOptions
 
 from .conftest import Project, contents, history, steps
 
@@ -90,6 +92,36 @@ async def test_csv_is_read_back_by_everybody(logged: Project, runs: Runs, out: P
     assert pl.read_csv(out / "history.csv")["_step"].to_list() == STEPS
     found = duckdb.read_csv(str(out / "history.csv"), all_varchar=True).project("note")
     assert found.fetchall()[3] == ("=1+1",)
+
+
+def test_the_lines_of_a_csv_end_in_crlf_and_its_cells_are_left_as_they_are() -> None:
+    texts = ["a\nb", 'say "hi"\n', "\r\n", "", None, '"', '""\n"', "a,b", "ü\r"]
+    columns: dict[str, list[Any]] = {
+        'head "line"\nof two': texts,
+        "number": [1, -1, None, 2**62, 0, 3, 4, 5, 6],
+        "loss": [0.1, math.nan, math.inf, -math.inf, None, 1e300, -0.0, 1e-9, 3.0],
+        "ok": [True, False, None] * 3,
+        "bins": [[1, 2], None, [], [3], None, None, None, None, [4]],
+    }
+    table = pa.table(columns)
+    file = io.BytesIO()
+    sink = sink_for(ExportOptions(format="csv"))(file, table.schema)
+    for batch in table.to_batches(max_chunksize=2):
+        sink.write(batch)
+    sink.close()
+    cells = [b'"head ""line""\nof two"', b'"number"', b'"loss"', b'"ok"', b'"bins"']
+    lines = [
+        b'"a\nb",1,0.1,true,"[1,2]"',
+        b'"say ""hi""\n",-1,nan,false,',
+        b'"\r\n",,inf,,"[]"',
+        b'"",4611686018427387904,-inf,true,"[3]"',
+        b",0,,false,",
+        b'"""",3,1e+300,,',
+        b'"""""\n""",4,-0,true,',
+        b'"a,b",5,1e-9,false,',
+        b'"\xc3\xbc\r",6,3,,"[4]"',
+    ]
+    assert file.getvalue() == b"\r\n".join([b",".join(cells), *lines, b""])
 
 
 async def test_a_safe_csv_has_nothing_that_a_spreadsheet_would_run(

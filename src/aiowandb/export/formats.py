@@ -42,22 +42,26 @@ class CsvSink:
     """
 
     def __init__(self, file: Any, schema: pa.Schema, safe: bool = False) -> None:
+        self._file = file
         self._schema = schema
         self._safe = safe
         self._written = pa.schema(
             [(self._defused(pa.array([f.name]))[0].as_py(), _csv_type(f.type)) for f in schema]
         )
-        self._writer = pa_csv.CSVWriter(
-            file, self._written, write_options=pa_csv.WriteOptions(eol="\r\n")
-        )
+        self._put(self._written.empty_table(), header=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         _check(batch, self._schema)
         columns = [self._defused(_csv_column(column)) for column in batch.columns]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._written))
+        self._put(pa.RecordBatch.from_arrays(columns, schema=self._written), header=False)
 
     def close(self) -> None:
-        self._writer.close()
+        pass
+
+    def _put(self, rows: pa.RecordBatch | pa.Table, *, header: bool) -> None:
+        lines = pa.BufferOutputStream()
+        pa_csv.write_csv(rows, lines, pa_csv.WriteOptions(include_header=header))
+        self._file.write(_with_crlf(lines.getvalue().to_pybytes()))
 
     def _defused(self, column: pa.Array) -> pa.Array:
         if self._safe and pa.types.is_string(column.type):
@@ -137,6 +141,17 @@ def _csv_column(column: pa.Array) -> pa.Array:
     if pa.types.is_list(column.type):
         return pa.array([None if v is None else json_text(v) for v in column.to_pylist()])
     return column.cast(_plain(column.type))
+
+
+def _with_crlf(lines: bytes) -> bytes:
+    r"""Complete lines of CSV that end in \n, with \r\n at their ends and nowhere else.
+
+    Arrow writes other ends of lines only from version 26 on. It quotes all text, so what stands
+    between two quotes, or after an even number of them, is not in a cell.
+    """
+    pieces = lines.split(b'"')
+    pieces[::2] = [piece.replace(b"\n", b"\r\n") for piece in pieces[::2]]
+    return b'"'.join(pieces)
 
 
 def _json_values(field: pa.Field, column: pa.Array, spelled: Spelling) -> Sequence[Any]:

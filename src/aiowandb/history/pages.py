@@ -68,7 +68,7 @@ class JsonPage:
         self.ends = Ends.of(decoded, self._selection)
         wanted = [batch for one in decoded if (batch := self._selection.of_batch(one)) is not None]
         if len(wanted) > 1 and all(batch.schema.equals(wanted[0].schema) for batch in wanted):
-            return [pa.concat_batches(wanted)]
+            return pa.Table.from_batches(wanted).combine_chunks().to_batches()  # type: ignore[no-any-return]
         return wanted
 
 

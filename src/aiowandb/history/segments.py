@@ -122,6 +122,8 @@ class _Segment:
             raise ValueError("two of its columns have the same name")
         columns = _columns(self._selection, list(_leaves(parquet.schema_arrow)))
         groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
+        if not groups:
+            return iter(())  # older versions of pyarrow would ask the file for its row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
         # Many files are read side by side: threads for one would only get in the way.
         return parquet.iter_batches(  # type: ignore[no-any-return]
