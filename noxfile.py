@@ -7,6 +7,14 @@ import nox
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests"]
 PYTHONS = ["3.11", "3.12", "3.13"]
+LOWEST = [
+    "tests/history",
+    "tests/unit",
+    *(
+        f"tests/export/test_{name}.py"
+        for name in ("again", "columns", "delta", "formats", "stream")
+    ),
+]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
@@ -19,6 +27,15 @@ def tests(session: nox.Session) -> None:
     """The whole test suite, with branch coverage."""
     _install(session, "test")
     session.run("pytest", "--cov", *session.posargs)
+
+
+@nox.session(venv_backend="uv", python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The lowest versions that pyproject.toml allows: formats, histories, and the command."""
+    core = nox.project.dependency_groups(GROUPS, "test-core")
+    session.install("--resolution", "lowest-direct", "-e", ".[all]", *core)
+    session.run("aiowandb", "demo", session.create_tmp())
+    session.run("pytest", *(session.posargs or LOWEST))
 
 
 @nox.session

@@ -24,11 +24,22 @@ settings.load_profile("same")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "0123456789" * 4
+ROOT = Path(__file__).parent.parent
+CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes ten minutes by itself comes first, so that nobody waits for it in the end."""
     items.sort(key=lambda item: item.path.name != "test_soak.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leaves_the_work_tree_as_it_was() -> Iterator[None]:
+    """No test writes beside the code."""
+    before = set(os.listdir(ROOT))
+    yield
+    new = {name for name in os.listdir(ROOT) if name not in before and name not in CACHES}
+    assert not {name for name in new if not name.startswith(".coverage")}
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import aiowandb
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +25,14 @@ def test_imports_go_in_one_direction() -> None:
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_no_export_is_part_of_the_repository() -> None:
+    git = ["git", "ls-files", "--", ".aiowandb-export", "history", "*.parquet", "*journal.jsonl"]
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    tracked = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert tracked.stdout == ""
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
