@@ -133,6 +133,16 @@ class Collections:
             _check_name(name)
         now = int(self._clock())
         with self._database.write() as connection:
+            taken = connection.execute(
+                """
+                SELECT 1 FROM collection JOIN collection AS own ON own.id = ?
+                WHERE collection.project_id = own.project_id AND collection.name = ?
+                  AND collection.id <> own.id
+                """,
+                (collection_id, name),
+            ).fetchone()
+            if taken:
+                raise UsageError(f"there is another artifact collection {name!r} in this project")
             if type_name is not None:
                 connection.execute(
                     """

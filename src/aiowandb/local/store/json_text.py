@@ -130,8 +130,9 @@ def finite(text: str) -> str | None:
 
 def readable(text: str) -> str:
     """What SQLite's JSON functions can read in place of any text."""
+    text = without_halves(text)
     try:
-        return finite(without_halves(text)) or text
+        return finite(text) or text
     except (ValueError, RecursionError):
         return "{}"
 

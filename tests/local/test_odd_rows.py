@@ -1,0 +1,203 @@
+"""Rows and values that nobody should send: kept as something readable, or refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb.errors import UsageError
+from aiowandb.local import RunChanges, Store
+from aiowandb.local.store.json_text import MAX_DEPTH
+from aiowandb.local.store.records import Project, Run
+from aiowandb.local.store.search import parse_space
+from tests.local.conftest import Client
+
+pytestmark = pytest.mark.anyio
+
+LISTING = """query($order: String, $filters: JSONString) { project(name: "demo") {
+  runs(order: $order, filters: $filters) { edges { node {
+    name config summaryMetrics historyKeys historyTail history(samples: 100) systemMetrics
+    sampledHistory(specs: ["{\\"keys\\": [\\"_step\\"]}"]) parquetHistory { parquetUrls }
+  } } } } }"""
+
+
+async def runs_of(client: Client, **variables: Any) -> dict[str, Any]:
+    edges = (await client.ask(LISTING, **variables))["project"]["runs"]["edges"]
+    return {edge["node"]["name"]: edge["node"] for edge in edges}
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+async def test_half_a_surrogate_in_one_row_leaves_the_project_readable(
+    client: Client, store: Store, project: Project, run: Run, is_finished: bool
+) -> None:
+    store.runs.upsert(project, "other")
+    line = r'{"k\ud800": 1, "pair": "\ud83d\ude00", "half": "\udc00", "_step": 0}'
+    assert store.history.append(run, [line]) == 0
+    if is_finished:
+        store.finish(run)
+    found = await runs_of(client)
+    assert set(found) == {"r1", "other"}
+    assert set(found["r1"]["historyKeys"]["keys"]) == {"k\ufffd", "pair", "half", "_step"}
+    (text,) = found["r1"]["history"]
+    assert json.loads(text) == {"k\ufffd": 1, "pair": "😀", "half": "\ufffd", "_step": 0}
+    for url in found["r1"]["parquetHistory"]["parquetUrls"]:
+        (row,) = pq.read_table(io.BytesIO((await client.keyless.get(url)).content)).to_pylist()
+        assert row == {"k\ufffd": 1, "pair": "😀", "half": "\ufffd", "_step": 0}
+
+
+async def test_half_a_surrogate_in_a_request_is_kept_as_a_replacement(
+    client: Client, store: Store, run: Run
+) -> None:
+    body = rb"""{"files": {"output.log": {"offset": 0, "content": ["a\ud800b"]},
+        "wandb-summary.json": {"offset": 0, "content": ["{\"x\": \"\\ud800\"}"]}}}"""
+    answer = await client.http.post("/files/local/demo/r1/file_stream", content=body)
+    assert answer.status_code == 200
+    fresh = store.runs.by_id(run.id)
+    assert fresh is not None
+    (line,) = store.console.tail(fresh, 1).items
+    assert line.line == "a\ufffdb"
+    assert json.loads(fresh.summary) == {"x": "\ufffd"}
+
+
+async def test_config_with_half_a_surrogate_can_be_ordered_by(
+    client: Client, store: Store, project: Project
+) -> None:
+    store.runs.upsert(project, "odd", RunChanges(config=r'{"lr": {"value": "\ud800"}}'))
+    store.runs.upsert(project, "plain", RunChanges(config='{"lr": {"value": "a"}}'))
+    assert list(await runs_of(client, order="+config.lr")) == ["plain", "odd"]
+    await runs_of(client, filters='{"config.lr": {"$regex": "."}}')
+
+
+async def test_a_store_that_holds_such_rows_already_can_be_read(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        project, _ = store.projects.ensure("local", "demo")
+        store.runs.upsert(project, "r1")
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        connection.execute(
+            "UPDATE run SET config = ?, finite_config = ?, summary = ?",
+            (r'{"a": {"value": "\ud800"}}', r'{"a": {"value": "\ud800"}}', "[" * 2500),
+        )
+        connection.execute("PRAGMA user_version = 7")
+        connection.commit()
+    with Store.open(tmp_path) as store:
+        (found,) = store.runs.page(project, order="+config.a").items
+        assert json.loads(found.config) == {"a": {"value": "\ufffd"}}
+        assert store.runs.page(project, order="+summary_metrics.a").items
+
+
+async def test_what_is_nested_too_deeply_is_refused(client: Client, store: Store, run: Run) -> None:
+    def nested(depth: int) -> str:
+        return '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+
+    for depth, refused in ((MAX_DEPTH, 0), (MAX_DEPTH + 1, 1), (100_000, 1)):
+        assert store.history.append(run, [nested(depth)]) == refused
+        if refused:
+            with pytest.raises(UsageError, match="nested"):
+                store.runs.change(run.id, RunChanges(config=nested(depth)))
+        else:
+            store.runs.change(run.id, RunChanges(config=nested(depth)))
+    store.finish(run)
+    found = await runs_of(client, order="-config.a")
+    assert len(found["r1"]["history"]) == 1
+
+
+async def test_brackets_in_a_text_are_not_nested(store: Store, run: Run) -> None:
+    line = json.dumps({"_step": 0, "text": '["\\' * 10_000})
+    assert store.history.append(run, [line]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{}", '{"_step":0}'),
+        (' { "x" : 1 } ', ' { "x" : 1,"_step":0}'),
+        ('{"x":NaN}', '{"x":NaN,"_step":0}'),
+        ('{"_step":null,"x":1}', '{"_step":0,"x":1}'),
+        ('{"_step":"a","x":1}', '{"_step":0,"x":1}'),
+        ('{"_step":true,"x":1}', '{"_step":0,"x":1}'),
+        ('{"_step":1e400,"x":1}', '{"_step":0,"x":1}'),
+        ('{"x":{"_step":7}}', '{"x":{"_step":7},"_step":0}'),
+        ('{"x":"\\"_step\\":0"}', '{"x":"\\"_step\\":0","_step":0}'),
+        ('{"x":1, "_step": 0}', '{"x":1, "_step": 0}'),
+    ],
+)
+@pytest.mark.parametrize("is_finished", [False, True])
+async def test_what_goes_out_names_its_step(
+    client: Client, store: Store, run: Run, line: str, expected: str, is_finished: bool
+) -> None:
+    assert store.history.append(run, [line]) == 0
+    if is_finished:
+        store.finish(run)
+    found = (await runs_of(client))["r1"]
+    assert found["history"] == [expected]
+    assert json.loads(found["historyTail"]) == [expected]
+    assert found["sampledHistory"] == [[{"_step": 0}]]
+    for url in found["parquetHistory"]["parquetUrls"]:
+        content = (await client.keyless.get(url)).content
+        assert pq.read_table(io.BytesIO(content))["_step"].to_pylist() == [0]
+
+
+async def test_a_line_count_beyond_what_can_be_told_is_refused(client: Client, run: Run) -> None:
+    for offset in (2**31, 2**40):
+        body = {"files": {"output.log": {"offset": offset, "content": ["x"]}}}
+        assert (await client.stream("local/demo/r1", body)).status_code == 400
+    assert (await client.stream("local/demo/r1", {"exitcode": 2**31})).status_code == 400
+    await runs_of(client)
+
+
+def test_a_filter_may_name_thousands_and_a_longer_one_is_refused(
+    store: Store, project: Project, run: Run
+) -> None:
+    names = [f"r{number}" for number in range(5_000)]
+    assert store.runs.count(project, {"name": {"$in": names}}) == 1
+    with pytest.raises(UsageError, match="too long"):
+        store.runs.count(project, {"name": {"$in": [*names] * 60}})
+
+
+def test_pages_go_on_after_an_infinite_value(store: Store, project: Project) -> None:
+    for name, value in (("a", "1"), ("b", "Infinity"), ("c", "Infinity"), ("d", "null")):
+        store.runs.upsert(project, name, RunChanges(summary=f'{{"x": {value}}}'))
+    found: list[str] = []
+    after = None
+    for _ in range(4):
+        page = store.runs.page(project, order="+summary_metrics.x", first=1, after=after)
+        found += [run.name for run in page.items]
+        after = page.cursors[-1]
+    assert found == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{method: grid, parameters: {x: {values: 5}}}",
+        "{method: random, parameters: {x: {distribution: 5}}}",
+        "{method: random, parameters: [1]}",
+        "{method: random, metric: loss}",
+        "{method: random, run_cap: many}",
+        "{method: grid, parameters: {x: {min: 0.5, max: 1.0e+300, q: 1}}}",
+        "{? [a] : 1}",
+        "[" * 5_000,
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n"
+            for old, new in zip("abcdefghij", "bcdefghijk", strict=True)
+        ),
+    ],
+)
+def test_a_sweep_that_is_not_understood_is_refused(config: str) -> None:
+    with pytest.raises(UsageError):
+        parse_space(config)
+
+
+def test_parameters_of_a_sweep_are_what_json_can_say() -> None:
+    space = parse_space(r'{"method": "grid", "parameters": {"x": {"value": "\ud83d\ude00\ud800"}}}')
+    assert space.draw(0, 0) == {"x": "😀\ufffd"}
+    huge = parse_space("{method: grid, parameters: {x: {min: 0, max: 1000000000000}}}")
+    assert huge.draw(10**9, 0) == {"x": 10**9}
