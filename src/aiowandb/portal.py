@@ -28,6 +28,7 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop = _Loop()
+        self._is_entered = False
         weakref.finalize(self, self._loop.stop_soon).atexit = False
 
     def keep_open(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
@@ -80,6 +81,16 @@ class Portal:
             if self._loop.runs_here:  # else they have ended with it
                 self._loop.run(stop)
 
+    def enter(self) -> None:
+        """Note that a `with` block will close this."""
+        self._loop.require()
+        if self._is_entered:
+            raise UsageError(
+                "This API client was entered before: use the one of the outer `with`,"
+                " or make another one."
+            )
+        self._is_entered = True
+
     def close(self) -> None:
         """Leave what was kept open and stop the loop."""
         self._loop.stop()
@@ -116,10 +127,10 @@ class _Loop:
         return self._portal is not None and self._process == os.getpid()
 
     def keep_open(self, context: AbstractAsyncContextManager[T]) -> T:
-        return self._kept_open.enter_context(self._running().wrap_async_context_manager(context))
+        return self._kept_open.enter_context(self.require().wrap_async_context_manager(context))
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
-        portal = self._running()
+        portal = self.require()
         call = _Call(function)
         try:
             return portal.start_task_soon(call.run).result()
@@ -148,14 +159,14 @@ class _Loop:
         if self.runs_here:
             threading.Thread(target=self.stop, daemon=True).start()
 
-    def _running(self) -> anyio.from_thread.BlockingPortal:
+    def require(self) -> anyio.from_thread.BlockingPortal:
         if self._process != os.getpid():
             raise UsageError(
                 "This Api was made before the process forked, and its connections stayed"
                 " in the parent: make a new Api in the child."
             )
         if self._portal is None:
-            raise UsageError("This Api is closed.")
+            raise UsageError("This API client is closed: make a new one.")
         return self._portal
 
 

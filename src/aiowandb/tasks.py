@@ -1,8 +1,7 @@
-"""Task groups whose errors come out as themselves, and reading ahead that may be left any time."""
+"""Task groups whose errors come out as themselves, and items that come with time."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -13,12 +12,11 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, Self, TypeVar, runtime_checkable
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -85,50 +83,31 @@ async def gather(
     return [done[number] for number in sorted(done)]
 
 
-class ReadAhead(Generic[T]):
-    """The items of a generator, the next ones made in a task while this one is used.
+class AsyncOnly:
+    """Tells whoever forgets an `async` or an `await` what to write instead."""
 
-    The task belongs to the given group. It ends when the items do, and when this
-    iterator is closed or forgotten: a loop over it may be left with a plain `break`.
-    """
+    # Type checkers know it without this: to them nothing of it is there.
+    if not TYPE_CHECKING:
 
-    def __init__(self, items: AsyncGenerator[T], tasks: TaskGroup, max_ahead: int = 1) -> None:
-        # One item is always in the hand of the task, waiting to be sent.
-        send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
-        self._scope = anyio.CancelScope()
-        self._ended = anyio.Event()
-        self._thread = threading.get_ident()
-        tasks.start_soon(_feed, items, send, self._scope, self._ended)
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                f"{type(self).__name__} comes with time: write `async for` instead of `for`,"
+                f" `[x async for x in ...]` instead of `list(...)`{self._all_at_once}."
+            )
 
-    def __aiter__(self) -> Self:
-        return self
+        def __contains__(self, _: object) -> NoReturn:
+            iter(self)
 
-    async def __anext__(self) -> T:
-        try:
-            item = await self._items.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            raise StopAsyncIteration from None
-        if isinstance(item, _Failure):
-            raise item.error
-        return item
+        def __len__(self) -> NoReturn:
+            raise TypeError(
+                f"Nobody knows how many a {type(self).__name__} has, and whether any, before they"
+                f" are asked for: go through it with `async for`{self._all_at_once}."
+            )
 
-    async def aclose(self) -> None:
-        """Stop what is under way, and wait until it has stopped."""
-        self.__del__()
-        # As a task group does, also for whoever is cancelled: the task is cancelled as well.
-        with anyio.CancelScope(shield=True):
-            await self._ended.wait()
-
-    def __del__(self) -> None:
-        self._items.close()
-        # Garbage may be collected by any thread, and only its own may touch the loop.
-        # The task then ends where it next tries to send.
-        if self._thread == threading.get_ident():
-            with suppress(RuntimeError):  # the loop is over, and the task with it
-                self._scope.cancel()
+    _all_at_once = ""
 
 
-class Items(Generic[T]):
+class Items(AsyncOnly, Generic[T]):
     """The items of pages, one by one."""
 
     def __init__(self, pages: Stream[Sequence[T]]) -> None:
@@ -149,28 +128,21 @@ class Items(Generic[T]):
         await self.pages.aclose()
 
 
-class _Failure:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+class OnDemand(AsyncOnly, Generic[T]):
+    """The items of a generator, each one made when it is asked for."""
 
+    def __init__(self, items: AsyncGenerator[T]) -> None:
+        self._items = items
 
-async def _feed(
-    items: AsyncGenerator[T],
-    send: MemoryObjectSendStream[T | _Failure],
-    scope: anyio.CancelScope,
-    ended: anyio.Event,
-) -> None:
-    try:
-        with scope:
-            async with send, aclosing(items):
-                with suppress(anyio.BrokenResourceError):  # nobody reads any more
-                    try:
-                        async for item in items:
-                            await send.send(item)
-                    except Exception as error:
-                        await send.send(_Failure(error))
-    finally:
-        ended.set()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        return await self._items.__anext__()
+
+    async def aclose(self) -> None:
+        """Stop what is under way."""
+        await self._items.aclose()
 
 
 def _first(error: BaseException) -> BaseException:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from aiowandb.tasks import Items, ReadAhead, each_of, gather, task_group
+from aiowandb.background import BackgroundTasks
+from aiowandb.read_ahead import ReadAhead
+from aiowandb.tasks import Items, each_of, gather, task_group
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +58,7 @@ class Numbers:
 
 async def test_reading_ahead_stops_at_its_bound_and_closes_what_it_reads() -> None:
     numbers = Numbers()
-    async with task_group() as tasks:
+    async with aclosing(BackgroundTasks()) as tasks:
         ahead = ReadAhead(numbers(), tasks, max_ahead=2)
         assert await anext(ahead) == 1
         await anyio.wait_all_tasks_blocked()
@@ -66,11 +69,12 @@ async def test_reading_ahead_stops_at_its_bound_and_closes_what_it_reads() -> No
 
 async def test_a_loop_that_is_left_ends_the_reading() -> None:
     numbers = Numbers()
-    async with task_group() as tasks:
+    async with aclosing(BackgroundTasks()) as tasks:
         async for number in ReadAhead(numbers(), tasks):
             assert number == 1
             break
-    assert numbers.closed
+        await anyio.wait_all_tasks_blocked()
+        assert numbers.closed
 
 
 async def test_an_error_while_reading_ahead_reaches_the_reader_after_the_items() -> None:
@@ -78,7 +82,7 @@ async def test_an_error_while_reading_ahead_reaches_the_reader_after_the_items()
         yield 1
         raise KeyError("lost")
 
-    async with task_group() as tasks:
+    async with aclosing(BackgroundTasks()) as tasks:
         ahead = ReadAhead(broken(), tasks)
         assert await anext(ahead) == 1
         with pytest.raises(KeyError, match="lost"):
@@ -93,7 +97,7 @@ async def test_an_error_that_comes_when_nobody_reads_any_more_is_nobodys() -> No
         raise KeyError("lost")
         yield
 
-    async with task_group() as tasks:
+    async with aclosing(BackgroundTasks()) as tasks:
         held = [ReadAhead(broken(), tasks)]
         await anyio.wait_all_tasks_blocked()
         await anyio.to_thread.run_sync(held.clear)  # as the garbage of any thread
@@ -122,7 +126,7 @@ async def test_what_is_closed_has_stopped_also_for_whoever_is_cancelled() -> Non
                 await anyio.sleep(0.05)
             stopped = True
 
-    async with task_group() as tasks:
+    async with aclosing(BackgroundTasks()) as tasks:
         for is_cancelled in (False, True):
             stopped = False
             ahead = ReadAhead(slow_to_stop(), tasks, max_ahead=2)
@@ -141,7 +145,7 @@ async def test_what_is_read_ahead_for_a_group_of_tasks_stops_with_it(use: str) -
     async def refuse(number: int) -> None:
         raise KeyError(number)
 
-    async with task_group() as tasks:
+    async with aclosing(BackgroundTasks()) as tasks:
         ahead = ReadAhead(numbers(), tasks)
         if use == "gather":
             with pytest.raises(KeyError):

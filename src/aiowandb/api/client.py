@@ -123,9 +123,15 @@ class AsyncApi:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections. `async with` does it for you."""
-        with self._cleanup:
+        """Stop what is under way and close the connections. `async with` does it for you.
+
+        Any task of the event loop may do it, also another one than that which entered.
+        """
+        try:
             await self._session.aclose()
+        finally:
+            if self._session.is_closed:
+                self._cleanup.close()
 
     @property
     def settings(self) -> Settings:
@@ -147,6 +153,7 @@ class AsyncApi:
 
     def flush(self) -> None:
         """Forget what was read: the next look at the same thing asks W&B again."""
+        self._session.require_open()
         self._session.flush()
 
     async def run(self, path: str | Sequence[str]) -> Run:

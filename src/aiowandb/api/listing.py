@@ -8,15 +8,18 @@ from contextlib import aclosing
 from typing import Generic, TypeVar, overload
 
 from aiowandb.net import Session
-from aiowandb.tasks import Items, Stream
+from aiowandb.tasks import AsyncOnly, Items, Stream
 
 T = TypeVar("T")
 
 
-class Listing(ABC, Generic[T]):
+class Listing(AsyncOnly, ABC, Generic[T]):
     """What a query finds. Nothing is sent until it is used."""
 
+    _all_at_once = ", or take them all with `await ....to_list()`"
+
     def __init__(self, session: Session) -> None:
+        session.require_open()
         self._session = session
 
     @abstractmethod

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import msgspec
-from anyio.abc import TaskGroup
 
 from aiowandb.config import Settings
 from aiowandb.errors import ApiKeyError, GraphQLError, ServerError
@@ -20,6 +19,7 @@ from aiowandb.net.attempts import Attempt, Attempts, Transient
 from aiowandb.net.client import open_client
 from aiowandb.net.concurrency import Concurrency
 from aiowandb.net.credentials import Signing
+from aiowandb.net.lifetime import Lifetime
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
@@ -27,7 +27,8 @@ from aiowandb.net.secrets import Secrets
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic
 from aiowandb.net.transfer import Piece, Transfers
-from aiowandb.tasks import ReadAhead, Stream
+from aiowandb.read_ahead import ReadAhead
+from aiowandb.tasks import OnDemand, Stream
 from aiowandb.wire.features import FeaturesData
 from aiowandb.wire.graphql import MALFORMED, Operation
 
@@ -58,7 +59,6 @@ class Session:
         # What the server can do, once it was asked; see `net/features.py`.
         self.features: FeaturesData | None = None
         self._answers = Answers(_MAX_KEPT)
-        self._tasks: TaskGroup | None = None
         retry = retry or RetryPolicy()
         most = settings.max_concurrency
         requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
@@ -70,6 +70,7 @@ class Session:
             max_connections=2 * most,
             transport=transport,
         )
+        self._lifetime = Lifetime(self._http)
         # Signed URLs usually lead to an object store, which has limits of its own and no need
         # of a slow start.
         transfers = Limiter(Concurrency(most, most), Pace(), self.traffic)
@@ -83,11 +84,20 @@ class Session:
 
     @property
     def is_entered(self) -> bool:
-        """Whether there are tasks to work in, ahead of the users."""
-        return self._tasks is not None
+        """Whether there may be tasks that work ahead of the users."""
+        self.require_open()
+        return self._lifetime.is_entered
+
+    @property
+    def is_closed(self) -> bool:
+        return self._lifetime.is_closed
+
+    def require_open(self) -> None:
+        """An error where nothing can be asked any more."""
+        self._lifetime.require_open()
 
     async def __aenter__(self) -> Self:
-        self._tasks = await anyio.create_task_group().__aenter__()
+        self._lifetime.enter()
         return self
 
     async def __aexit__(
@@ -99,19 +109,15 @@ class Session:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop what is under way and close the connections."""
-        tasks, self._tasks = self._tasks, None
-        try:
-            if tasks:
-                tasks.cancel_scope.cancel()
-                await tasks.__aexit__(None, None, None)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._http.aclose()
+        """Stop what is under way and close the connections. Any task of the loop may do it."""
+        await self._lifetime.aclose()
 
     def ahead(self, items: AsyncGenerator[T]) -> Stream[T]:
         """The same items, the next one under way while this one is used, if that can be."""
-        return ReadAhead(items, self._tasks) if self._tasks else items
+        if not self.is_entered:
+            return OnDemand(items)
+        self._lifetime.require_loop()
+        return ReadAhead(items, self._lifetime.tasks)
 
     async def ask(self, operation: Operation[S]) -> S:
         """Send a GraphQL operation and give its data, or raise what the answer amounts to."""
@@ -127,6 +133,7 @@ class Session:
         Whoever has another way to ask is not `patient`: a failure of the server or a
         time-out is then raised the first time.
         """
+        self._lifetime.require_loop()
         self._require_key()
         question = operation.body()
         tries = 0
@@ -147,7 +154,8 @@ class Session:
 
         # Long questions are about many things, and take their time.
         kind = (operation.name, len(question).bit_length())
-        return await self._requests.persist(operation.name, post, kind, patient=patient)
+        with self._lifetime.call():
+            return await self._requests.persist(operation.name, post, kind, patient=patient)
 
     async def recall(self, operation: Operation[S]) -> S:
         """The answer to a question that was asked before, else `ask`. Do not change it."""
@@ -155,6 +163,7 @@ class Session:
         async def ask() -> Answer:
             return await self.answer(operation)
 
+        self._lifetime.require_loop()
         data: S = await self._answers.get(operation.body(), ask)
         return data
 
@@ -164,6 +173,7 @@ class Session:
 
     async def post(self, name: str, path: str, content: Any, answer: type[S]) -> S:
         """Send JSON to a path under the base URL."""
+        self._lifetime.require_loop()
         self._require_key()
         body = msgspec.json.encode(content)
 
@@ -178,7 +188,8 @@ class Session:
                 self._secrets.tell(malformed, response, found)
                 raise Transient(malformed, found) from error
 
-        return await self._requests.persist(name, post, (name, len(body).bit_length()))
+        with self._lifetime.call():
+            return await self._requests.persist(name, post, (name, len(body).bit_length()))
 
     async def download(
         self, url: str, into: IO[bytes] | Spool, *, max_bytes: int | None = None
@@ -187,14 +198,16 @@ class Session:
 
         It takes as long as it takes: the time-out is for silence.
         """
-        await self._transfers.download(url, into, max_bytes)
+        with self._lifetime.call():
+            await self._transfers.download(url, into, max_bytes)
 
     async def piece(self, url: str, wanted: str) -> Piece | None:
         """Some bytes of a file, as an HTTP range names them: `0-99`, or `-100` for the last ones.
 
         None if whoever has the file gives it whole only.
         """
-        return await self._transfers.piece(url, wanted)
+        with self._lifetime.call():
+            return await self._transfers.piece(url, wanted)
 
     async def upload(
         self,
@@ -204,7 +217,8 @@ class Session:
         headers: Mapping[str, str],
     ) -> None:
         """Put the content at the URL. Each try calls `content` for the bytes from their start."""
-        await self._transfers.upload(url, content, size, headers)
+        with self._lifetime.call():
+            await self._transfers.upload(url, content, size, headers)
 
     async def _post(
         self, attempt: Attempt, path: str, content: bytes

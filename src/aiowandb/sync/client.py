@@ -90,6 +90,7 @@ class Api(Twin[api.AsyncApi]):
         super().__init__(portal.keep_open(make), portal)
 
     def __enter__(self) -> Self:
+        self._portal.enter()
         return self
 
     def __exit__(

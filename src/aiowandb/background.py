@@ -1,0 +1,119 @@
+"""Which event loop this is, and tasks that belong to it and not to the task that started them.
+
+A task group of anyio has to be left by the task that has entered it. Fixtures, generators and
+applications often begin in one task and end in another: what they open may not hold one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from typing import Any, TypeVarTuple
+
+import anyio
+
+Args = TypeVarTuple("Args")
+
+
+def current_loop() -> Any | None:
+    """What stands for the event loop whose task this is: a trio token, or asyncio's loop."""
+    # Who has not imported trio is not run by it.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return trio.lowlevel.current_trio_token()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def call_soon(loop: Any, function: Callable[[], object]) -> None:
+    """Have the loop call the function, from any thread. A RuntimeError if the loop is over."""
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        loop.call_soon_threadsafe(function)
+    else:
+        loop.run_sync_soon(function)
+
+
+class BackgroundTask:
+    """A task of the event loop that can be stopped from any other one of it."""
+
+    def __init__(self, at_end: Callable[[], object]) -> None:
+        self._at_end = at_end
+        self._scope = anyio.CancelScope()
+        self._ended = anyio.Event()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    async def stop(self) -> None:
+        """Cancel it and wait until it has ended, also if the caller is cancelled."""
+        self.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
+
+    async def _run(self, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
+        with self._scope:
+            await work(*args)
+
+    def _end(self) -> None:
+        self._at_end()
+        self._ended.set()
+
+
+class BackgroundTasks:
+    """Tasks that run until they end, or until whoever owns them closes this."""
+
+    def __init__(self) -> None:
+        # asyncio itself keeps no task alive.
+        self._tasks: dict[BackgroundTask, object] = {}
+
+    def start(
+        self,
+        work: Callable[[*Args], Awaitable[object]],
+        *args: *Args,
+        at_end: Callable[[], object] = lambda: None,
+    ) -> BackgroundTask:
+        """Run `work` in a task. It has to see to its own errors: nobody waits for them here.
+
+        `at_end` is called in any case, also if the task is cancelled before it has begun.
+        """
+        loop = current_loop()
+        task = BackgroundTask(at_end)
+
+        def ended(_: object = None) -> None:
+            self._tasks.pop(task, None)
+            task._end()
+
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            native = loop.create_task(task._run(work, *args))
+            native.add_done_callback(ended)
+            self._tasks[task] = native
+        else:
+            _spawn_in_trio(task._run, ended, work, *args)
+            self._tasks[task] = None
+        return task
+
+    async def aclose(self) -> None:
+        """Cancel all of them and wait until they have ended."""
+        running = list(self._tasks)
+        for task in running:
+            task.cancel()
+        for task in running:
+            await task.stop()
+
+
+def _spawn_in_trio(
+    run: Callable[[*Args], Awaitable[object]], ended: Callable[[], object], *args: *Args
+) -> None:
+    from trio.lowlevel import spawn_system_task
+
+    async def run_to_end() -> None:
+        try:
+            await run(*args)
+        finally:
+            ended()
+
+    spawn_system_task(run_to_end, context=copy_context())

@@ -1,0 +1,133 @@
+"""From when to when a session may be used, in which event loop, and what ends with it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import anyio
+import httpx
+
+from aiowandb.background import BackgroundTasks, call_soon, current_loop
+from aiowandb.errors import UsageError
+
+_CLOSED = "This API client is closed: make a new one."
+
+
+class Lifetime:
+    """Open until it is closed, by any task of the event loop that has first used it.
+
+    The connections are closed in the end also where nobody does it: when the loop ends, or
+    when this is garbage.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.tasks = BackgroundTasks()
+        self.is_closed = self.is_entered = False
+        self._calls: set[anyio.CancelScope] = set()
+        self._loop: Any | None = None
+        self._http = http
+        self._closer: AsyncGenerator[None] | None = None
+        self._finalizer: weakref.finalize[..., Lifetime] | None = None
+
+    def enter(self) -> None:
+        self.require_loop()
+        if self.is_entered:
+            raise UsageError(
+                "This API client was entered before: use the one of the outer `async with`,"
+                " or make another one."
+            )
+        self.is_entered = True
+
+    def require_open(self) -> None:
+        """An error unless something may still be asked."""
+        if self.is_closed:
+            raise UsageError(_CLOSED)
+
+    def require_loop(self) -> None:
+        """The same, and an error unless this is a task of the loop that all tasks are of."""
+        self.require_open()
+        loop = current_loop()
+        if loop is None:
+            raise UsageError(
+                "An AsyncApi is used in a task of its event loop, not in another thread:"
+                " `Api` is for threads."
+            )
+        if self._loop is None:
+            self._bind(loop)
+        elif self._loop is not loop:
+            raise UsageError(
+                "This AsyncApi belongs to another event loop, the one that it was first used in:"
+                " make an AsyncApi for each loop, or use `Api`, which may be used anywhere."
+            )
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Something is asked in this block. If the session is closed meanwhile, it is stopped."""
+        self.require_loop()
+        with anyio.CancelScope() as scope:
+            self._calls.add(scope)
+            try:
+                yield
+            finally:
+                self._calls.discard(scope)
+        if scope.cancelled_caught:
+            raise UsageError("This API client was closed before W&B had answered.")
+
+    async def aclose(self) -> None:
+        if self.is_closed:
+            return
+        if self._loop:
+            self.require_loop()
+        self.is_closed = True
+        for scope in tuple(self._calls):
+            scope.cancel()
+        try:
+            await self.tasks.aclose()
+        finally:
+            if self._finalizer:
+                self._finalizer.detach()
+            with anyio.CancelScope(shield=True):
+                await self._http.aclose()
+                if self._closer:
+                    with suppress(RuntimeError):  # the loop ends, and is about it
+                        await self._closer.aclose()
+
+    def _bind(self, loop: Any) -> None:
+        self._loop = loop
+        # Event loops close the generators that are open when they end.
+        self._closer = closer = _closer(self._http)
+        with suppress(StopIteration):
+            closer.__anext__().send(None)
+        self._finalizer = weakref.finalize(self, _close_soon, loop, closer)
+        self._finalizer.atexit = False
+
+
+async def _closer(http: httpx.AsyncClient) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await http.aclose()
+
+
+# Of sessions that nobody has closed and that are garbage by now.
+_closing = BackgroundTasks()
+_left_to_the_loop: weakref.WeakKeyDictionary[Any, list[object]] = weakref.WeakKeyDictionary()
+
+
+def _close_soon(loop: Any, closer: AsyncGenerator[None]) -> None:
+    async def close() -> None:
+        with suppress(Exception):  # nobody is there to see it
+            await closer.aclose()
+
+    def start() -> None:
+        try:
+            _closing.start(close)
+        except RuntimeError:  # the loop ends, and closes it itself if it is still there
+            _left_to_the_loop.setdefault(loop, []).append(closer)
+
+    with suppress(RuntimeError):  # the loop is over, and has closed it
+        call_soon(loop, start)
