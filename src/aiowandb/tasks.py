@@ -91,20 +91,23 @@ class AsyncOnly:
 
         def __iter__(self) -> NoReturn:
             raise TypeError(
-                f"{type(self).__name__} comes with time: write `async for` instead of `for`,"
-                f" `[x async for x in ...]` instead of `list(...)`{self._all_at_once}."
+                f"{type(self).__name__} is asynchronous: write `async for` instead of `for`"
+                f" (in a comprehension too, instead of list() and the like){self._all_at_once}."
             )
 
         def __contains__(self, _: object) -> NoReturn:
             iter(self)
 
+        def __reversed__(self) -> NoReturn:
+            iter(self)
+
         def __len__(self) -> NoReturn:
             raise TypeError(
-                f"Nobody knows how many a {type(self).__name__} has, and whether any, before they"
-                f" are asked for: go through it with `async for`{self._all_at_once}."
+                f"{type(self).__name__} is asynchronous and has no len(), nor is it true or false:"
+                f" go through it with `async for`{self._all_at_once}{self._counted}."
             )
 
-    _all_at_once = ""
+    _all_at_once = _counted = ""
 
 
 class Items(AsyncOnly, Generic[T]):

@@ -16,7 +16,8 @@ T = TypeVar("T")
 class Listing(AsyncOnly, ABC, Generic[T]):
     """What a query finds. Nothing is sent until it is used."""
 
-    _all_at_once = ", or take them all with `await ....to_list()`"
+    _all_at_once = ", or take all items with `await ....to_list()`"
+    _counted = "; `await ....count()` counts them"
 
     def __init__(self, session: Session) -> None:
         session.require_open()
