@@ -12,6 +12,7 @@
      └─ CommError              W&B could not be asked, or answered with an error
          ├─ ConnectError       nobody answers at that address
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
+         │   └─ StalledError   a host sends nothing, whatever it is asked for
          ├─ AuthenticationError
          │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
          ├─ NotFoundError      (also a ValueError)
@@ -55,6 +56,7 @@ __all__ = [
     "RowError",
     "RunsFailedError",
     "ServerError",
+    "StalledError",
     "StoreError",
     "TimeoutError",
     "TooLargeError",
@@ -161,6 +163,10 @@ class ConnectError(CommError):
 
 class TimeoutError(CommError, builtins.TimeoutError):  # noqa: A001
     """The answer did not come in time, all retries included."""
+
+
+class StalledError(TimeoutError):
+    """A host that files come from sends nothing of any of them. It is named in the message."""
 
 
 class AuthenticationError(CommError):

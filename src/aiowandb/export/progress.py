@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from aiowandb.export.events import ExportEvent, OnEvent, Progress
-from aiowandb.net import Session, Traffic
+from aiowandb.net import Session, Traffic, part_of
 from aiowandb.tasks import task_group
 
 _SECONDS_BETWEEN = 0.25
@@ -22,15 +21,12 @@ class Reporter:
 
     def __init__(self, session: Session, on_event: OnEvent | None) -> None:
         self.rows = 0
+        # What the export has caused: other work may go on in the same session.
+        self.traffic = Traffic()
         self._session = session
-        self._before = copy.copy(session.traffic)
         self._started = time.monotonic()
         self._on_event = on_event
         self._events = deque[ExportEvent]()
-
-    @property
-    def traffic(self) -> Traffic:
-        return self._session.traffic.since(self._before)
 
     @property
     def seconds(self) -> float:
@@ -49,11 +45,12 @@ class Reporter:
     @asynccontextmanager
     async def reporting(self) -> AsyncIterator[None]:
         """Report the progress now and then while the block runs, also when nothing moves."""
-        async with task_group() as tasks:
-            if self._on_event:
-                tasks.start_soon(self._report_often)
-            yield
-            tasks.cancel_scope.cancel()
+        with part_of(self._session.traffic) as self.traffic:
+            async with task_group() as tasks:
+                if self._on_event:
+                    tasks.start_soon(self._report_often)
+                yield
+                tasks.cancel_scope.cancel()
         self.emit(self._progress())
         self.report()
 
@@ -72,5 +69,5 @@ class Reporter:
             requests=traffic.requests,
             downloads=traffic.downloads,
             refused=traffic.refused,
-            throttled_until=traffic.throttled_until,
+            throttled_until=self._session.traffic.throttled_until,
         )

@@ -24,7 +24,8 @@ class Clash(msgspec.Struct, frozen=True):
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is now, and what it cost. `requests` are those that W&B's limits count.
+    """What there is now, and what it cost. `requests` are those that W&B's limits count;
+    what else the session did meanwhile is not in the numbers.
 
     `deleted` are runs that are kept although W&B has them no more.
     """

@@ -6,7 +6,7 @@ May import `wire` and what everybody may use.
 from aiowandb.net.session import Session
 from aiowandb.net.spool import Spool
 from aiowandb.net.together import FATAL, BatchSize, ask_page, ask_together, is_everybodys
-from aiowandb.net.traffic import Traffic
+from aiowandb.net.traffic import Traffic, part_of
 from aiowandb.net.transfer import Piece
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "ask_page",
     "ask_together",
     "is_everybodys",
+    "part_of",
 ]

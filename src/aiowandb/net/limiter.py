@@ -11,7 +11,7 @@ import anyio
 
 from aiowandb.net.concurrency import Concurrency
 from aiowandb.net.pace import Pace, Quota
-from aiowandb.net.traffic import Traffic
+from aiowandb.net.traffic import Traffic, count
 
 
 class Place:
@@ -75,7 +75,7 @@ class Limiter:
     def refused(self, place: Place, pause: float) -> None:
         """The answer was 429: nobody sends anything for `pause` seconds."""
         now = anyio.current_time()
-        self._traffic.refused += 1
+        count(self._traffic, refused=1)
         self._pace.refused(now, place.started, pause)
         # The pace does most of it; fewer at once leave fewer to be refused the next time.
         self._concurrency.overloaded(now, place.started, keep=0.8)

@@ -25,7 +25,7 @@ from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.spool import Spool
-from aiowandb.net.traffic import Traffic
+from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Transfers
 from aiowandb.read_ahead import ReadAhead
 from aiowandb.tasks import OnDemand, Stream
@@ -223,12 +223,12 @@ class Session:
     async def _post(
         self, attempt: Attempt, path: str, content: bytes
     ) -> tuple[httpx.Response, bytes]:
-        self.traffic.requests += 1
+        count(self.traffic, requests=1)
         url = self.settings.base_url + path
         async with self._http.stream("POST", url, content=content, headers=_JSON) as response:
             await attempt.accept(response)
             body = await bodies.whole(response, _MAX_ANSWER)
-            self.traffic.received_bytes += len(body)
+            count(self.traffic, received_bytes=len(body))
             return response, body
 
     def _require_key(self) -> None:

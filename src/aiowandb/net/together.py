@@ -14,6 +14,7 @@ from aiowandb.errors import (
     GraphQLError,
     RateLimitError,
     ServerError,
+    StalledError,
     TimeoutError,
 )
 from aiowandb.net.session import Session
@@ -25,7 +26,7 @@ R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
 
 # With these nothing else will succeed either.
-FATAL = (AuthenticationError, ConnectError, RateLimitError)
+FATAL = (AuthenticationError, ConnectError, RateLimitError, StalledError)
 # An answer that came within so many seconds was no trouble to the server.
 _EASY = 2.0
 # Refusals that may be owed to how much was asked at once: too large, too complex.

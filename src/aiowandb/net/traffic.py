@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import msgspec
 
 
@@ -30,3 +34,36 @@ class Traffic(msgspec.Struct):
             throttled_until=self.throttled_until,
             rate_limit=self.rate_limit,
         )
+
+
+# What the work of this context has caused, by the session that it was sent through. Tasks
+# inherit it from whoever starts them.
+_parts: ContextVar[tuple[tuple[Traffic, Traffic], ...]] = ContextVar("_parts", default=())
+
+
+@contextmanager
+def part_of(traffic: Traffic) -> Iterator[Traffic]:
+    """Counts what the block and its tasks cause, whatever else the session does meanwhile."""
+    part = Traffic()
+    token = _parts.set((*_parts.get(), (traffic, part)))
+    try:
+        yield part
+    finally:
+        _parts.reset(token)
+
+
+def count(
+    traffic: Traffic,
+    *,
+    requests: int = 0,
+    downloads: int = 0,
+    received_bytes: int = 0,
+    refused: int = 0,
+) -> None:
+    """Add to what the session has sent and received, and to the parts that this is of."""
+    parts = [part for session, part in _parts.get() if session is traffic]
+    for one in (traffic, *parts):
+        one.requests += requests
+        one.downloads += downloads
+        one.received_bytes += received_bytes
+        one.refused += refused

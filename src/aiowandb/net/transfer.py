@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import httpx
 
-from aiowandb.errors import CommError, LinkError, TooLargeError
+from aiowandb.errors import CommError, LinkError, TimeoutError, TooLargeError
 from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.spool import Spool
-from aiowandb.net.traffic import Traffic
+from aiowandb.net.stalls import Stalls
+from aiowandb.net.traffic import Traffic, count
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Transfers:
         self._http = http
         self._attempts = attempts
         self._traffic = traffic
+        self._stalls = Stalls(attempts.timeout)
 
     async def download(self, url: str, into: IO[bytes] | Spool, max_bytes: int | None) -> None:
         """Write what lies at the URL into the file, from the file's start.
@@ -52,16 +54,16 @@ class Transfers:
         arrival = _Arrival(into, max_bytes)
 
         async def get(attempt: Attempt) -> None:
-            self._traffic.downloads += 1
+            count(self._traffic, downloads=1)
             async with self._followed(url, arrival.wish()) as response:
                 if response.status_code == 416:
                     arrival.forget()
                 await attempt.accept(response)
                 await arrival.begin(response)
                 try:
-                    await arrival.fill(response, attempt)
+                    await arrival.fill(response, attempt, self._stalls)
                 finally:
-                    self._traffic.received_bytes += response.num_bytes_downloaded
+                    count(self._traffic, received_bytes=response.num_bytes_downloaded)
 
         await self._persist(url, get)
 
@@ -69,7 +71,7 @@ class Transfers:
         """Some bytes of what lies at the URL; None if whoever has it gives no pieces."""
 
         async def get(attempt: Attempt) -> Piece | None:
-            self._traffic.downloads += 1
+            count(self._traffic, downloads=1)
             headers = {"Accept-Encoding": "identity", "Range": f"bytes={wanted}"}
             async with self._followed(url, headers) as response:
                 await attempt.accept(response)
@@ -77,7 +79,7 @@ class Transfers:
                 if response.status_code != 206 or version is None:
                     return None
                 content = await bodies.whole(response, version.length)
-                self._traffic.received_bytes += len(content)
+                count(self._traffic, received_bytes=len(content))
                 return Piece(content, version.length, version)
 
         return await self._persist(url, get)
@@ -107,6 +109,9 @@ class Transfers:
     async def _persist(self, url: str, get: Callable[[Attempt], Awaitable[T]]) -> T:
         try:
             return await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+        except TimeoutError as error:
+            self._stalls.timed_out(url, error)
+            raise
         except CommError as error:
             if error.status not in _STALE:
                 raise
@@ -126,7 +131,12 @@ class Transfers:
                 raise CommError(f"{_without_signature(url)} is no address to download from.")
             async with self._http.stream("GET", url, headers=headers) as response:
                 if not response.has_redirect_location:
+                    host = response.url.netloc.decode()
+                    # The head alone is not enough: a host may stall behind it.
+                    if not response.is_success:
+                        self._stalls.heard(host)
                     yield response
+                    self._stalls.heard(host)
                     return
                 url = str(response.url.join(response.headers["Location"]))
         raise CommError(f"{_without_signature(url)}: redirected more than {_MAX_REDIRECTS} times.")
@@ -212,7 +222,7 @@ class _Arrival:
             await anyio.to_thread.run_sync(self._file.seek, 0)
             await anyio.to_thread.run_sync(self._file.truncate)
 
-    async def fill(self, response: httpx.Response, attempt: Attempt) -> None:
+    async def fill(self, response: httpx.Response, attempt: Attempt, stalls: Stalls) -> None:
         """Write what comes."""
         is_packed = response.headers.get("Content-Encoding", "identity") != "identity"
         limit = _MAX_UNPACKED if is_packed else sys.maxsize
@@ -230,6 +240,7 @@ class _Arrival:
                         else:
                             await anyio.to_thread.run_sync(self._write, whole)
                         attempt.heard(is_new=self._size > self._most)
+                        stalls.heard(response.url.netloc.decode())
                         self._most = max(self._most, self._size)
         finally:
             # What came before a cut need not come again; it is too little to block for long.
