@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -289,6 +290,30 @@ async def test_a_reference_to_what_is_gone_is_an_error_unless_allowed(
     result = await artifact.download(out, allow_missing_references=True)
     assert there(out) == {"own.txt": b"top"}
     assert result.references == {"gone.bin": reference}
+    (left_out,) = result.left_out
+    assert (left_out.name, left_out.reference) == ("gone.bin", reference)
+    assert re.search("refers to nothing|no artifact|not found", left_out.reason)
+
+
+async def test_what_is_left_out_is_told_in_the_result_and_in_a_warning(
+    api: AsyncApi, made: Made, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.log("top", {"a.bin": "file:///data/a.bin", "b.bin": "s3://bucket/b.bin?signed=secret"})
+    result = await (await api.artifact("local/demo/top")).download(out)
+    assert [(one.name, one.reference) for one in result.left_out] == [
+        ("a.bin", "file:///data/a.bin"),
+        ("b.bin", "s3://bucket/b.bin?signed=secret"),
+    ]
+    assert "computer that logged it" in result.left_out[0].reason
+    assert "s3:// address" in result.left_out[1].reason
+    (warning,) = [one for one in caplog.records if one.name == "aiowandb.files"]
+    assert warning.levelname == "WARNING"
+    assert "local/demo/top:v0: 2 of its entries are left out, the first one is a.bin" in (
+        warning.getMessage()
+    )
+    caplog.clear()
+    assert (await (await api.artifact("local/demo/data")).download(out)).left_out == ()
+    assert not caplog.records
 
 
 async def test_references_in_circles_are_refused(api: AsyncApi, made: Made, out: Path) -> None:

@@ -66,7 +66,8 @@ class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
 
         Each appears whole and checked against the manifest, or not at all; one that is there
         and right stays as it is. References to other artifacts are followed; those that lead
-        elsewhere are told in the result and not fetched. With `path_prefix`, only files whose
+        elsewhere, as to `file://` and `s3://`, are not fetched: the result lists them in
+        `left_out`, and a warning is logged. With `path_prefix`, only files whose
         names begin with it.
         """
         return await download_artifact(

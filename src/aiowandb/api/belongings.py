@@ -33,13 +33,20 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
     """The part of `Run` that leads to other things."""
 
     def files(
-        self, names: Sequence[str] | None = None, pattern: str | None = None, per_page: int = 50
+        self,
+        names: Sequence[str] | None = None,
+        pattern: str | None = None,
+        per_page: int = 50,
+        *,
+        fresh: bool = False,
     ) -> Files:
         """The run's files: all, or those of these names, or those like the SQL pattern.
 
+        They are kept once they were read; with `fresh`, W&B is asked each time.
+
         >>> await run.files(pattern="media/%.png").download("pictures")
         """
-        source = RunFiles(self._session, self.ref, names or (), pattern, per_page)
+        source = RunFiles(self._session, self.ref, names or (), pattern, per_page, fresh=fresh)
         return Files(self._session, source)
 
     async def file(self, name: str) -> File:
@@ -59,13 +66,13 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         record = await source.upload(Path(path), name.as_posix())
         return File.of(record, self._session, source)
 
-    def logged_artifacts(self, per_page: int = 100) -> Artifacts:
-        """The artifacts that the run has made."""
-        return _artifacts(self._session, self.ref, "output", per_page)
+    def logged_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
+        """The artifacts that the run has made, kept once they were read unless with `fresh`."""
+        return _artifacts(self._session, self.ref, "output", per_page, fresh=fresh)
 
-    def used_artifacts(self, per_page: int = 100) -> Artifacts:
-        """The artifacts that the run has used."""
-        return _artifacts(self._session, self.ref, "input", per_page)
+    def used_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
+        """The artifacts that the run has used, kept once they were read unless with `fresh`."""
+        return _artifacts(self._session, self.ref, "input", per_page, fresh=fresh)
 
     async def sweep(self) -> Sweep | None:
         """The sweep that the run is part of, or None if it is of none."""
@@ -128,7 +135,9 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         return session
 
 
-def _artifacts(session: Session, ref: RunRef, direction: Direction, per_page: int) -> Artifacts:
+def _artifacts(
+    session: Session, ref: RunRef, direction: Direction, per_page: int, *, fresh: bool
+) -> Artifacts:
     from aiowandb.api.artifacts import Artifacts  # an artifact knows its runs, and they know it
 
-    return Artifacts(session, RunArtifacts(session, ref, direction, per_page))
+    return Artifacts(session, RunArtifacts(session, ref, direction, per_page, fresh=fresh))

@@ -48,7 +48,8 @@ class AsyncApi:
     W&B may be silent for `timeout` seconds, whatever is tried anew meanwhile;
     `max_concurrency` is how many requests, and how many transfers of files beside
     them, may be under way at once, `max_rate` how many requests go out a second.
-    Nothing is sent before the first call that needs an answer.
+    Nothing is sent before the first call that needs an answer. What was read is kept until
+    it is closed, the pages of lists too: `fresh=True` of a list or `flush()` ask anew.
 
     >>> async with AsyncApi() as api:
     ...     run = await api.run("entity/project/run_id")
@@ -213,6 +214,8 @@ class AsyncApi:
         order: str | None = "-created_at",
         per_page: int = 50,
         include: Collection[Part] = ALL_PARTS,
+        *,
+        fresh: bool = False,
     ) -> Runs:
         """The runs of a project, newest first; nothing is sent until they are used.
 
@@ -220,11 +223,16 @@ class AsyncApi:
         summary, system metrics and history keys come with each page; `include` names
         those that are wanted.
 
+        Pages that were read are kept for the life of the session: the same question gives the
+        same runs again. With `fresh`, W&B is asked each time. `flush()` forgets all that is kept.
+
         >>> runs = api.runs("entity/project", filters={"state": "finished"})
         >>> async for run in runs:
         ...     print(run.name, run.summary.get("loss"))
         """
-        return Runs(self._session, self._defaults, path, filters, order, per_page, include)
+        return Runs(
+            self._session, self._defaults, path, filters, order, per_page, include, fresh=fresh
+        )
 
     def scan_histories(
         self,
@@ -279,8 +287,12 @@ class AsyncApi:
         order: str | None = None,
         per_page: int = 50,
         tags: Sequence[str] = (),
+        *,
+        fresh: bool = False,
     ) -> Artifacts:
         """The versions of an artifact, those with all of the tags.
+
+        They are kept once they were read, as `runs()` says; with `fresh`, W&B is asked each time.
 
         >>> async for artifact in api.artifacts("model", "entity/project/name"):
         ...     print(artifact.version, artifact.aliases)
@@ -290,7 +302,7 @@ class AsyncApi:
             entity, project, wanted = await self._defaults.artifact(name)
             return ArtifactRef(entity, project, wanted.partition(":")[0], "")
 
-        source = Versions(self._session, where, type_name, order, tags, per_page)
+        source = Versions(self._session, where, type_name, order, tags, per_page, fresh=fresh)
         return Artifacts(self._session, source)
 
     async def sweep(self, path: str | Sequence[str]) -> Sweep:
@@ -305,13 +317,18 @@ class AsyncApi:
             raise NotFoundError(f"Could not find project {owner}/{where}.", operation="GetProject")
         return Project.of(record, self._session)
 
-    def projects(self, entity: str | None = None, per_page: int = 200) -> Projects:
-        """The projects of an entity, the default one if none is named."""
+    def projects(
+        self, entity: str | None = None, per_page: int = 200, *, fresh: bool = False
+    ) -> Projects:
+        """The projects of an entity, the default one if none is named.
+
+        They are kept once they were read, as `runs()` says; with `fresh`, W&B is asked each time.
+        """
 
         async def owner() -> str:
             return entity or await self._defaults.entity()
 
-        return Projects(self._session, owner, per_page)
+        return Projects(self._session, owner, per_page, fresh=fresh)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session.settings.base_url}>"

@@ -46,15 +46,19 @@ class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
         order: str | None = "-created_at",
         per_page: int = 50,
         include: Collection[Part] = ALL_PARTS,
+        *,
+        fresh: bool = False,
     ) -> Runs:
         """Its runs, as `api.runs()` gives them."""
         path = f"{self.entity}/{self.name}"
         session = self._session
-        return Runs(session, Defaults(session), path, filters, order, per_page, include)
+        return Runs(
+            session, Defaults(session), path, filters, order, per_page, include, fresh=fresh
+        )
 
-    def sweeps(self, per_page: int = 50) -> Sweeps:
-        """Its sweeps."""
-        return Sweeps(self._session, self.entity, self.name, per_page)
+    def sweeps(self, per_page: int = 50, *, fresh: bool = False) -> Sweeps:
+        """Its sweeps. They are kept once they were read, unless with `fresh`."""
+        return Sweeps(self._session, self.entity, self.name, per_page, fresh=fresh)
 
     @property
     def _session(self) -> Session:
@@ -70,11 +74,17 @@ class Projects(Listing[Project]):
     """
 
     def __init__(
-        self, session: Session, entity: Callable[[], Awaitable[str]], per_page: int
+        self,
+        session: Session,
+        entity: Callable[[], Awaitable[str]],
+        per_page: int,
+        *,
+        fresh: bool = False,
     ) -> None:
         super().__init__(session)
         self._entity = entity
         self._per_page = per_page
+        self._fresh = fresh
 
     async def count(self) -> int:
         """How many there are."""
@@ -86,7 +96,8 @@ class Projects(Listing[Project]):
         entity = await self._entity()
 
         async def page(cursor: str | None) -> Connection[ProjectRecord]:
-            found = await self._session.recall(list_projects(entity, self._per_page, cursor))
+            asked = list_projects(entity, self._per_page, cursor)
+            found = await self._session.recall(asked, fresh=self._fresh)
             return found.models or Connection()
 
         async with aclosing(pages_of(f"the projects of {entity}", page)) as pages:

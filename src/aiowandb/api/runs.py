@@ -54,6 +54,9 @@ _EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
 class Runs(Listing[Run]):
     """The runs that a query finds. Nothing is sent until they are used.
 
+    A page that was read is kept, and W&B is not asked for it again in the same session,
+    unless the list was made with `fresh=True`. Exports and tables always ask.
+
     >>> runs = api.runs("entity/project")
     >>> await runs.count()
     >>> first, some = await runs[0], await runs[10:20]
@@ -70,11 +73,14 @@ class Runs(Listing[Run]):
         order: str | None,
         per_page: int,
         include: Collection[Part],
+        *,
+        fresh: bool = False,
     ) -> None:
         if per_page < 1:
             raise UsageError(f"per_page must be at least 1, not {per_page}.")
         super().__init__(session)
         self._defaults = defaults
+        self._fresh = fresh
         self._path = path
         chosen = {} if filters is None else checked(filters)
         self._query = RunQuery(chosen, checked_order(order), per_page, frozenset(include))
@@ -83,7 +89,7 @@ class Runs(Listing[Run]):
         """How many there are."""
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
-        found = (await self._session.recall(query)).project
+        found = (await self._session.recall(query, fresh=self._fresh)).project
         if found is None:
             raise _no_project(entity, project)
         return found.run_count
@@ -245,7 +251,8 @@ class Runs(Listing[Run]):
                 least = min(_LEAST_PAGE, query.per_page)
                 data = await ask_page(self._session, of_size, size, least)
             else:
-                data = await self._session.recall(of_size(query.per_page))
+                asked = of_size(query.per_page)
+                data = await self._session.recall(asked, fresh=self._fresh)
             found = data.project
             if found is None:
                 raise _no_project(entity, project)

@@ -45,25 +45,32 @@ class Sweep(SweepRecord, frozen=True, kw_only=True, dict=True):
 
     @property
     def runs(self) -> Runs:
-        """The runs that it has made, the first one first."""
+        """The runs that it has made, the first one first.
+
+        They are kept once they were read; while the sweep goes on, ask
+        `api.runs(path, {"sweep": sweep.id}, fresh=True)`.
+        """
         return self._runs("+created_at", 50)
 
-    async def best_run(self, order: str | None = None) -> Run | None:
+    async def best_run(self, order: str | None = None, *, fresh: bool = False) -> Run | None:
         """The run that is best by the metric of the configuration, or by `order`.
 
         An order is `+name` where less is better and `-name` where more is; a name that is
         no column is a metric. Without either, it is the newest run; None if there is no run.
+        The answer is kept for the life of the session, unless with `fresh`.
         """
         wanted = self.order if order is None else order_key(order)
         try:
-            return await self._runs(wanted or "-created_at", 1)[0]
+            return await self._runs(wanted or "-created_at", 1, fresh=fresh)[0]
         except IndexError:
             return None
 
-    def _runs(self, order: str, per_page: int) -> Runs:
+    def _runs(self, order: str, per_page: int, *, fresh: bool = False) -> Runs:
         session: Session = vars(self)["_session"]
         path, filters = f"{self.entity}/{self.project}", {"sweep": self.id}
-        return Runs(session, Defaults(session), path, filters, order, per_page, ALL_PARTS)
+        return Runs(
+            session, Defaults(session), path, filters, order, per_page, ALL_PARTS, fresh=fresh
+        )
 
 
 class Sweeps(Listing[Sweep]):
@@ -73,11 +80,14 @@ class Sweeps(Listing[Sweep]):
     ...     print(sweep.name, sweep.state, sweep.run_count)
     """
 
-    def __init__(self, session: Session, entity: str, project: str, per_page: int) -> None:
+    def __init__(
+        self, session: Session, entity: str, project: str, per_page: int, *, fresh: bool = False
+    ) -> None:
         super().__init__(session)
         self._entity = entity
         self._project = project
         self._per_page = per_page
+        self._fresh = fresh
 
     async def count(self) -> int:
         """How many there are."""
@@ -97,7 +107,7 @@ class Sweeps(Listing[Sweep]):
 
     async def _ask(self, cursor: str | None) -> SweepsProject:
         asked = list_sweeps(self._entity, self._project, self._per_page, cursor)
-        project = (await self._session.recall(asked)).project
+        project = (await self._session.recall(asked, fresh=self._fresh)).project
         if project is None:
             raise NotFoundError(f"Could not find project {self._entity}/{self._project}.")
         return project

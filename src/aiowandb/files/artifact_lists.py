@@ -31,11 +31,18 @@ class RunArtifacts:
     """What a run has logged (its output) or used (its input)."""
 
     def __init__(
-        self, session: Session, ref: RunRef, direction: Direction, per_page: int = 100
+        self,
+        session: Session,
+        ref: RunRef,
+        direction: Direction,
+        per_page: int = 100,
+        *,
+        fresh: bool = False,
     ) -> None:
         self._session = session
         self._ref = ref
         self._direction: Direction = direction
+        self._fresh = fresh
         self._per_page = per_page
 
     def pages(self) -> AsyncGenerator[list[ArtifactRecord]]:
@@ -49,7 +56,7 @@ class RunArtifacts:
 
     async def _page(self, cursor: str | None) -> Connection[ArtifactNode]:
         asked = artifacts_of_run(self._ref, self._direction, self._per_page, cursor)
-        project = (await self._session.recall(asked)).project
+        project = (await self._session.recall(asked, fresh=self._fresh)).project
         if project is None or project.run is None:
             raise NotFoundError(f"Could not find run {self._ref}.", operation=asked.name)
         return project.run.artifacts
@@ -66,12 +73,15 @@ class Versions:
         order: str | None,
         tags: Sequence[str],
         per_page: int,
+        *,
+        fresh: bool = False,
     ) -> None:
         self._session = session
         self._where = where
         self._type_name = type_name
         self._order = order
         self._tags = frozenset(tags)
+        self._fresh = fresh
         self._per_page = per_page
 
     async def pages(self) -> AsyncGenerator[list[ArtifactRecord]]:
@@ -89,7 +99,7 @@ class Versions:
     async def _page(self, cursor: str | None) -> Connection[ArtifactRecord]:
         ref = await self._where()
         asked = versions(ref, self._type_name, self._order, self._per_page, cursor)
-        found = (await self._session.recall(asked)).records(ref)
+        found = (await self._session.recall(asked, fresh=self._fresh)).records(ref)
         if found is None:
             raise NotFoundError(
                 f"Could not find an artifact {ref.entity}/{ref.project}/{ref.collection}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import compress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,22 +25,33 @@ from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.artifacts import artifact_by_id
 from aiowandb.wire.manifest import Manifest, ManifestEntry
 
+log = logging.getLogger("aiowandb.files")
+
 # Links are good for a limited time: no more are asked for than are soon used.
 _LINKS_AT_ONCE = 500
 _LONGEST_CHAIN = 10
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """An entry of an artifact that was not fetched: what it refers to, and why it was not."""
+
+    name: str
+    reference: str
+    reason: str
 
 
 class ArtifactDownload(msgspec.Struct, frozen=True, kw_only=True):
     """What a download has brought; it may be used as the path of the folder.
 
     `fetched` is how many of the `files` had to travel. `references` are the entries that
-    lie outside of W&B and were not fetched, with where they lead.
+    were not fetched, with where they lead; `left_out` are the same with the reason.
     """
 
     folder: Path
     files: tuple[Path, ...]
     fetched: int
     references: Mapping[str, str]
+    left_out: tuple[LeftOut, ...] = ()
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -70,26 +83,53 @@ async def download_artifact(
     """Bring an artifact's files into the folder; one that is there and right stays."""
     chains = _Chains(session)
     held_files: dict[str, Held] = {}
-    references: dict[str, str] = {}
+    left_out: list[LeftOut] = []
     manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
     for name, entry in manifest.entries.items():
         if not name.startswith(path_prefix):
             continue
         try:
             held = await chains.end(Held(entry, artifact.ref, name))
-        except (LinkError, NotFoundError):
+        except (LinkError, NotFoundError) as error:
             if not allow_missing_references:
                 raise
-            held = Held(entry, artifact.ref, name)
+            left_out.append(LeftOut(name, entry.ref or "", str(error)))
+            continue
         if held.entry.ref is None:
             held_files[name] = held
         else:
-            references[name] = held.entry.ref
+            left_out.append(LeftOut(name, held.entry.ref, _outside(held.entry.ref)))
+    _warn_of(artifact.qualified_name, left_out)
     files = await run_sync(_placed, folder, held_files)
     fetched = await _bring(session, files, has)
     return ArtifactDownload(
-        folder=folder, files=tuple(files), fetched=fetched, references=references
+        folder=folder,
+        files=tuple(files),
+        fetched=fetched,
+        references={one.name: one.reference for one in left_out},
+        left_out=tuple(left_out),
     )
+
+
+def _outside(reference: str) -> str:
+    """Why what lies there is not fetched."""
+    scheme = urlsplit(reference).scheme
+    if scheme == "file":
+        return "it is a file of the computer that logged it, which W&B does not have"
+    return f"it lies outside of W&B, at a {scheme}:// address, and is not copied"
+
+
+def _warn_of(artifact: str, left_out: Sequence[LeftOut]) -> None:
+    if left_out:
+        first = left_out[0]
+        log.warning(
+            "%s: %d of its entries are left out, the first one is %s (%s): %s",
+            artifact,
+            len(left_out),
+            first.name,
+            first.reference.partition("?")[0],
+            first.reason,
+        )
 
 
 class _Chains:

@@ -38,6 +38,8 @@ class RunFiles:
         names: Sequence[str] = (),
         pattern: str | None = None,
         per_page: int = 50,
+        *,
+        fresh: bool = False,
     ) -> None:
         if isinstance(names, str):
             raise UsageError(f"names is a list of names, not {names!r}.")
@@ -48,6 +50,7 @@ class RunFiles:
         self._names = names
         self._pattern = pattern
         self._per_page = per_page
+        self._fresh = fresh
 
     def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
         async def page(cursor: str | None) -> Connection[FileRecord]:
@@ -103,9 +106,8 @@ class RunFiles:
     async def _ask(
         self, names: Sequence[str], pattern: str | None, cursor: str | None, fresh: bool
     ) -> FilesRun:
-        ask = self._session.ask if fresh else self._session.recall
         asked = list_files(self._ref, names, pattern, self._per_page, cursor)
-        project = (await ask(asked)).project
+        project = (await self._session.recall(asked, fresh=fresh or self._fresh)).project
         if project is None or project.run is None:
             raise self._gone()
         return project.run

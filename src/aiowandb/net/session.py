@@ -157,8 +157,13 @@ class Session:
         with self._lifetime.call():
             return await self._requests.persist(operation.name, post, kind, patient=patient)
 
-    async def recall(self, operation: Operation[S]) -> S:
-        """The answer to a question that was asked before, else `ask`. Do not change it."""
+    async def recall(self, operation: Operation[S], *, fresh: bool = False) -> S:
+        """The answer to a question that was asked before, else `ask`. Do not change it.
+
+        A `fresh` one is asked in any case.
+        """
+        if fresh:
+            return await self.ask(operation)
 
         async def ask() -> Answer:
             return await self.answer(operation)

@@ -42,7 +42,11 @@ class Sweep(Twin[api.Sweep]):
 
     @property
     def runs(self) -> Runs:
-        """The runs that it has made, the first one first."""
+        """The runs that it has made, the first one first.
+
+        They are kept once they were read; while the sweep goes on, ask
+        `api.runs(path, {"sweep": sweep.id}, fresh=True)`.
+        """
         return Runs(self._async.runs, self._portal)
 
 
