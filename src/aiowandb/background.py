@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVarTuple
 
 import anyio
 
 Args = TypeVarTuple("Args")
+
+# The background tasks that this is part of: none of them can wait for its own end.
+_inside: ContextVar[tuple[BackgroundTask, ...]] = ContextVar("_inside", default=())
 
 
 def current_loop() -> Any | None:
@@ -51,10 +54,13 @@ class BackgroundTask:
     async def stop(self) -> None:
         """Cancel it and wait until it has ended, also if the caller is cancelled."""
         self.cancel()
+        if self in _inside.get():
+            return
         with anyio.CancelScope(shield=True):
             await self._ended.wait()
 
     async def _run(self, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
+        _inside.set((*_inside.get(), self))
         with self._scope:
             await work(*args)
 

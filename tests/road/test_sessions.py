@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,20 @@ async def test_an_interrupt_in_the_runs_that_a_user_makes_reaches_that_user(
         with pytest.raises(Interrupt):
             await api.scan_histories(broken()).__anext__()
         assert await api.runs(sample.path).count() == RUNS
+
+
+async def test_a_session_may_be_closed_by_what_it_reads(sample: Sample) -> None:
+    async def closing(api: AsyncApi) -> AsyncIterator[Any]:
+        yield await api.runs(sample.path)[0]
+        await api.aclose()
+
+    async with AsyncApi.local(sample.folder) as api:
+        # Its one run may have been read to the end by then, or not.
+        with anyio.fail_after(60), suppress(UsageError):
+            async for _ in api.scan_histories(closing(api)):
+                pass
+        with pytest.raises(UsageError, match="closed"):
+            await api.viewer()
 
 
 async def test_who_is_cancelled_stops_waiting_and_the_session_goes_on(
