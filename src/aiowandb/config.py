@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from aiowandb.cloud import api_behind, names_of, pages_of
 from aiowandb.errors import UsageError
 from aiowandb.keys import Credentials, find_credentials
 from aiowandb.settings_files import read_settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import ssl
 
 DEFAULT_BASE_URL = "https://api.wandb.ai"
+_SECURE_NAMES = frozenset({*names_of("api.wandb.ai"), *names_of("api.qa.wandb.ai")})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +101,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def app_url(base_url: str) -> str:
     """Where the pages for people are, given where the API is."""
     scheme, _, rest = base_url.partition("://")
-    if rest == "api.wandb.ai":
-        return "https://wandb.ai"
+    if of_cloud := pages_of(rest):
+        return of_cloud
     return f"{scheme}://app.{rest[4:]}" if rest.startswith("api.") else base_url
 
 
@@ -117,7 +119,13 @@ def _checked_url(url: str) -> str:
         raise UsageError(f"The base URL {url!r} is not one: write it like {DEFAULT_BASE_URL}.")
     if f".{host}".endswith(".wandb.ai") and (scheme == "http" or "api." not in host):
         raise UsageError(f"{url} is no base URL of W&B's cloud: that is {DEFAULT_BASE_URL}.")
-    return url.rstrip("/")
+    try:
+        found = api_behind(url).rstrip("/")
+    except ValueError as right:
+        raise UsageError(f"{url} is no base URL of W&B's cloud: that is {right}.") from None
+    if scheme == "http" and host in _SECURE_NAMES:
+        raise UsageError(f"{url} is not secure, and carries the key: write https://{host}.")
+    return found
 
 
 def _checked_proxy(url: str) -> str:

@@ -15,16 +15,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from aiowandb.cloud import names_of
 from aiowandb.errors import AiowandbError, ApiKeyError, UsageError
 from aiowandb.netrc_file import netrc_password, netrc_path
 
 _SHORTEST_KEY = 40
-# W&B's cloud answers under two names, and the official tool logs in under either.
-_OTHER_NAME = {
-    "api.wandb.ai": "api.forge.coreweave.com",
-    "api.forge.coreweave.com": "api.wandb.ai",
-}
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,10 +121,12 @@ def find_credentials(
             Path(token).expanduser(),
             Path(cache or "~/.config/wandb/credentials.json").expanduser(),
         )
-    path, host = netrc_path(environ), urlsplit(base_url).netloc
-    for name in (host, _OTHER_NAME.get(host)):
-        if name and (value := netrc_password(path, name)):
+    path = netrc_path(environ)
+    names = names_of(urlsplit(base_url).netloc)
+    for name in names:
+        if value := netrc_password(path, name):
             return ApiKey(value, str(path))
-    if (value := settings.get("api_key")) and file_url == base_url:
+    is_of_file = file_url == base_url or (len(names) > 1 and urlsplit(file_url).netloc in names)
+    if is_of_file and (value := settings.get("api_key")):
         return ApiKey(value, "the settings file")
     return None

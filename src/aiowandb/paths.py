@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from aiowandb.cloud import is_cloud_page, page_path
 from aiowandb.errors import InvalidPathError
 
 _RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."
@@ -80,9 +81,15 @@ def parse_run_path(path: str | Sequence[str]) -> RunPath:
     RunPath(entity='me', project='mnist', run='abc123')
     """
     path = path if isinstance(path, str) else "/".join(path)
-    page = _TAB.sub(r"\1", _without_host(path))
+    below, is_page = _below_host(path)
+    page = _TAB.sub(r"\1", below)
     parts = page.replace("/runs/", "/").replace("/sweeps/", "/").strip("/ ")
     segments = parts.split("/")
+    if is_page and (len(segments) < 3 or segments[2] in _PAGES_OF_A_PROJECT):
+        raise InvalidPathError(
+            f"Invalid path: {path!r} is the page of no run: those end in"
+            " entity/project/runs/run_id."
+        )
     if ":" in segments[-1]:
         segments[-1:] = segments[-1].split(":", 1)
     segments = [segment.strip() for segment in segments]
@@ -100,10 +107,13 @@ def parse_artifact_path(path: str) -> ArtifactPath:
     ArtifactPath(entity='me', project='mnist', name='cnn:v3')
     """
     # An alias may hold a slash, and a name no colon.
-    above, colon, alias = _without_host(path).strip("/ ").partition(":")
+    below, is_page = _below_host(path)
+    above, colon, alias = below.strip("/ ").partition(":")
     segments = [segment.strip() for segment in above.split("/")]
     if len(segments) > 4 and segments[2] == "artifacts":
         segments[2:] = [":".join(segments[4:6])]
+    elif is_page:
+        segments = []
     if not 1 <= len(segments) <= 3 or not all(segments):
         raise InvalidPathError(f"Invalid path: {path!r} names no artifact. {_ARTIFACT_FORMS}")
     *_, entity, project, name = (None, None, *segments)
@@ -114,7 +124,10 @@ def parse_project_path(path: str | None) -> ProjectPath:
     """Read `entity/project`, `project`, nothing at all, or a URL of any page of a project."""
     if path is None:
         return ProjectPath(None, None)
-    segments = [segment.strip() for segment in _without_host(path).strip("/ ").split("/")]
+    below, is_page = _below_host(path)
+    segments = [segment.strip() for segment in below.strip("/ ").split("/")]
+    if is_page and len(segments) < 2:
+        raise InvalidPathError(f"Invalid path: {path!r} is the page of no project.")
     if len(segments) > 2 and segments[2] in _PAGES_OF_A_PROJECT:
         del segments[2:]
     if not 1 <= len(segments) <= 2 or not all(segments):
@@ -123,8 +136,20 @@ def parse_project_path(path: str | None) -> ProjectPath:
     return ProjectPath(entity, project)
 
 
-def _without_host(path: str) -> str:
-    if "://" not in path:
+def _below_host(path: str) -> tuple[str, bool]:
+    """The path below the host of a page, and whether there was one."""
+    pasted = path.strip()
+    host = pasted.partition("/")[0].lower()
+    if "://" not in pasted and is_cloud_page(host):
+        pasted = f"https://{pasted}"  # browsers leave it out of the address that they show
+    if "://" not in pasted:
         # No id holds a '?' or a '#', so what follows is left over from a browser's address bar.
-        return path.split("?", 1)[0].split("#", 1)[0]
-    return unquote(urlsplit(path).path)
+        return path.split("?", 1)[0].split("#", 1)[0], False
+    try:
+        parts = urlsplit(pasted)
+        below = page_path((parts.hostname or "").lower(), unquote(parts.path))
+    except ValueError:
+        below = None
+    if below is None:
+        raise InvalidPathError(f"Invalid path: {path!r} is not the address of a page of W&B.")
+    return below, True

@@ -13,6 +13,7 @@ from aiowandb.export.folders.base import plain_errors
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.journal import VERSION, Begun, Deleted, Journal, Source
 from aiowandb.export.options import ExportOptions
+from aiowandb.export.workplace import opened as claimed
 
 DELETED = Deleted(("a", "b"))
 BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
@@ -79,6 +80,17 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     again = opened(tmp_path)
     assert again.records == [BEGUN, DELETED]
     again.close()
+
+
+def test_an_export_goes_on_under_another_name_of_the_same_cloud(tmp_path: Path) -> None:
+    for host in ("api.wandb.ai", "api.forge.coreweave.com", "api.wandb.ai"):
+        source = Source(host, "me/mnist")
+        with claimed(LocalFolder(tmp_path), source, ExportOptions(), overwrite=False) as begin:
+            assert begin().records == [BEGUN]
+    elsewhere = Source("api.qa.wandb.ai", "me/mnist")
+    other = claimed(LocalFolder(tmp_path), elsewhere, ExportOptions(), overwrite=False)
+    with pytest.raises(ExportError, match="another export"), other:
+        pass
 
 
 @pytest.mark.parametrize("lost", range(1, 12))

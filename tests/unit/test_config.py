@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiowandb import UsageError
-from aiowandb.config import Settings
+from aiowandb.config import Settings, app_url
 from aiowandb.errors import ApiKeyError
 from aiowandb.keys import ApiKey, IdentityToken
 
@@ -55,9 +55,69 @@ def test_netrc_is_looked_up_by_host_and_port(home: Path) -> None:
     assert key_of(Settings.load(environ=environ)) == (KEY, str(home / ".netrc"))
 
 
-def test_the_clouds_key_is_found_under_its_other_name(home: Path) -> None:
-    netrc(home, f"machine api.forge.coreweave.com login user password {KEY}\n")
-    assert key_of(Settings.load(environ={})) == (KEY, str(home / ".netrc"))
+CLOUD = ["api.wandb.ai", "api.forge.coreweave.com", "forge.coreweave.com"]
+QA = ["api.qa.wandb.ai", "api.qa.forge.coreweave.com", "qa.forge.coreweave.com"]
+
+
+@pytest.mark.parametrize("names", [CLOUD, QA])
+def test_the_clouds_key_is_found_under_each_of_its_names(home: Path, names: list[str]) -> None:
+    others = QA if names is CLOUD else CLOUD
+    for written in names:
+        netrc(home, f"machine {written} login user password {KEY}\n")
+        for asked in names[:2]:
+            settings = Settings.load(base_url=f"https://{asked}", environ={})
+            assert key_of(settings) == (KEY, str(home / ".netrc"))
+        for asked in (*others[:2], "elsewhere"):
+            assert Settings.load(base_url=f"https://{asked}", environ={}).credentials is None
+
+
+def test_the_settings_files_key_serves_all_names_of_its_cloud(home: Path) -> None:
+    user = home / ".config" / "wandb" / "settings"
+    user.parent.mkdir(parents=True)
+    user.write_text(f"[default]\nbase_url = https://api.forge.coreweave.com\napi_key = {KEY}\n")
+    for asked in CLOUD[:2]:
+        settings = Settings.load(base_url=f"https://{asked}", environ={})
+        assert key_of(settings) == (KEY, "the settings file")
+    assert Settings.load(base_url=f"https://{QA[0]}", environ={}).credentials is None
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+@pytest.mark.parametrize("host", ["forge.coreweave.com", "qa.forge.coreweave.com"])
+def test_the_proxy_of_the_api_stands_for_the_api(host: str, ending: str) -> None:
+    url = f"https://{host}/api/wandb{ending}"
+    assert Settings.load(base_url=url, environ={}).base_url == f"https://api.{host}"
+    assert Settings.load(environ={"WANDB_BASE_URL": url}).base_url == f"https://api.{host}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://forge.coreweave.com",
+        "https://forge.coreweave.com/wandb",
+        "https://forge.coreweave.com/api/wandb/graphql",
+        "https://forge.coreweave.com:443/api/wandb",
+        "http://forge.coreweave.com/api/wandb",
+        "http://api.forge.coreweave.com",
+    ],
+)
+def test_another_address_of_the_clouds_new_host_is_refused_with_the_right_one(url: str) -> None:
+    with pytest.raises(UsageError, match=r"https://api\.forge\.coreweave\.com"):
+        Settings.load(base_url=url, environ={})
+
+
+@pytest.mark.parametrize(
+    ("api", "pages"),
+    [
+        ("https://api.wandb.ai", "https://wandb.ai"),
+        ("https://api.forge.coreweave.com", "https://forge.coreweave.com/wandb"),
+        ("https://api.qa.forge.coreweave.com", "https://qa.forge.coreweave.com/wandb"),
+        ("https://api.qa.wandb.ai", "https://qa.forge.coreweave.com/wandb"),
+        ("https://api.acme.example", "https://app.acme.example"),
+        ("http://localhost:8080", "http://localhost:8080"),
+    ],
+)
+def test_the_pages_of_a_server_are_found_from_its_api(api: str, pages: str) -> None:
+    assert app_url(api) == pages
 
 
 @pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")

@@ -32,6 +32,11 @@ segments = st.text(st.characters(categories=["L", "N"], include_characters="-_."
         ("https://wandb.ai/e/p/runs/r/files/media/images", RunPath("e", "p", "r")),
         ("https://wandb.ai/e/p/sweeps/s?nw=nwuser", RunPath("e", "p", "s")),
         ("http://localhost:8080/e/p/sweeps/s/overview", RunPath("e", "p", "s")),
+        ("https://forge.coreweave.com/wandb/e/p/runs/r", RunPath("e", "p", "r")),
+        ("https://forge.coreweave.com/wandb/e/p/runs/r/files?nw=x", RunPath("e", "p", "r")),
+        ("https://qa.forge.coreweave.com/wandb/wandb/p/sweeps/s", RunPath("wandb", "p", "s")),
+        ("forge.coreweave.com/wandb/e/p/runs/r", RunPath("e", "p", "r")),
+        ("wandb.ai/e/p/runs/r", RunPath("e", "p", "r")),
         (["e", "p", "r"], RunPath("e", "p", "r")),
         ("e/p/runs/r?nw=1", RunPath("e", "p", "r")),
     ],
@@ -40,7 +45,18 @@ def test_a_run_is_named_in_many_ways(path: str | list[str], meaning: RunPath) ->
     assert parse_run_path(path) == meaning
 
 
-@pytest.mark.parametrize("path", ["", "/", "a/b/c/d", "a//b", "https://wandb.ai/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/", "a/b/c/d", "a//b", "https://wandb.ai/", "https://[x/a/b/runs/c"),
+        *("https://wandb.ai/e/p", "wandb.ai/e/p/workspace", "https://wandb.ai/e/p/runs"),
+        *("https://forge.coreweave.com/wandb/acme/proj", "forge.coreweave.com/wandb"),
+        *(
+            "https://forge.coreweave.com/acme/proj/runs/r",
+            "https://forge.coreweave.com/wandbx/a/b/c",
+        ),
+    ],
+)
 def test_a_path_that_names_no_run_is_refused(path: str) -> None:
     with pytest.raises(InvalidPathError, match="Invalid path") as caught:
         parse_run_path(path)
@@ -57,6 +73,9 @@ def test_a_path_that_names_no_run_is_refused(path: str) -> None:
         ("https://wandb.ai/e/p", ProjectPath("e", "p")),
         ("https://wandb.ai/e/p/workspace?nw=1", ProjectPath("e", "p")),
         ("https://wandb.ai/e/p/sweeps/abc", ProjectPath("e", "p")),
+        ("https://forge.coreweave.com/wandb/e/p", ProjectPath("e", "p")),
+        ("qa.forge.coreweave.com/wandb/e/p/runs/r?nw=1", ProjectPath("e", "p")),
+        ("wandb.ai/e/p", ProjectPath("e", "p")),
         ("https://wandb.ai/e/p/groups/g/workspace", ProjectPath("e", "p")),
     ],
 )
@@ -64,7 +83,9 @@ def test_a_project_is_named_in_many_ways(path: str | None, meaning: ProjectPath)
     assert parse_project_path(path) == meaning
 
 
-@pytest.mark.parametrize("path", ["", "a/b/c", "a//b"])
+@pytest.mark.parametrize(
+    "path", ["", "a/b/c", "a//b", "https://wandb.ai/e", "https://forge.coreweave.com/wandb/e"]
+)
 def test_a_path_that_names_no_project_is_refused(path: str) -> None:
     with pytest.raises(InvalidPathError):
         parse_project_path(path)

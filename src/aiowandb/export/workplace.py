@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import msgspec
 
+from aiowandb.cloud import names_of
 from aiowandb.errors import ExportError
 from aiowandb.export.discard import discard_export, exported_names
 from aiowandb.export.folders.base import STATE_DIR, Folder
@@ -70,9 +71,12 @@ def _check_same(folder: Folder, before: Record, now: Begun) -> None:
     if not isinstance(before, Begun) or before.version != VERSION:
         raise ExportError(f"{folder} was exported by another version of aiowandb. {_ANEW}")
     options = before.options.continuing(before.options)
+    source = before.source
+    if now.source.host in names_of(source.host):  # another name of the same cloud
+        source = msgspec.structs.replace(source, host=now.source.host)
     differing = [
         f"{name} {getattr(old, name)!r} there, {getattr(new, name)!r} here"
-        for old, new in ((before.source, now.source), (options, now.options))
+        for old, new in ((source, now.source), (options, now.options))
         for name in old.__struct_fields__
         if name not in MAY_CHANGE
         and msgspec.to_builtins(getattr(old, name)) != msgspec.to_builtins(getattr(new, name))

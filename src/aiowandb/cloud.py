@@ -1,0 +1,72 @@
+"""The names of W&B's cloud: one deployment answers under several, and has pages under others."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+# The host of the pages, and the older name of the API behind them. The API's newer name is
+# `api.` and the host of the pages.
+_OLDER_API = {
+    "forge.coreweave.com": "api.wandb.ai",
+    "qa.forge.coreweave.com": "api.qa.wandb.ai",
+}
+_API_PATH = "/api/wandb"
+_PAGES_PATH = "/wandb"
+_OLDER_PAGES = frozenset({"wandb.ai", "www.wandb.ai", "app.wandb.ai"})
+
+
+def names_of(host: str) -> list[str]:
+    """The names under which the API at this host may be found, this one first.
+
+    >>> names_of("api.wandb.ai")
+    ['api.wandb.ai', 'api.forge.coreweave.com', 'forge.coreweave.com']
+    """
+    for pages, older in _OLDER_API.items():
+        names = [older, f"api.{pages}", pages]
+        if host in names:
+            return list(dict.fromkeys([host, *names]))
+    return [host]
+
+
+def api_behind(url: str) -> str:
+    """The API's own address, where the URL is that of its proxy; other URLs stay as they are.
+
+    Raises `ValueError`, with the right address, for what else is at the host of the pages.
+
+    >>> api_behind("https://forge.coreweave.com/api/wandb")
+    'https://api.forge.coreweave.com'
+    """
+    parts = urlsplit(url)
+    host = parts.hostname
+    if host not in _OLDER_API:
+        return url
+    if parts.scheme == "https" and parts.port is None and parts.path.rstrip("/") == _API_PATH:
+        return f"https://api.{host}"
+    raise ValueError(f"https://api.{host}")
+
+
+def pages_of(host: str) -> str | None:
+    """Where the pages for people are, if this is a host of the cloud's API."""
+    if host == "api.wandb.ai":
+        return "https://wandb.ai"
+    for pages, older in _OLDER_API.items():
+        if host in (older, f"api.{pages}"):
+            return f"https://{pages}{_PAGES_PATH}"
+    return None
+
+
+def is_cloud_page(host: str) -> bool:
+    """Whether the cloud has pages for people at this host."""
+    return host in _OLDER_PAGES or host in _OLDER_API
+
+
+def page_path(host: str, path: str) -> str | None:
+    """The path of a page below the root of all pages, or None if that host has no such page.
+
+    >>> page_path("forge.coreweave.com", "/wandb/me/mnist/runs/abc123")
+    '/me/mnist/runs/abc123'
+    """
+    if host not in _OLDER_API:
+        return path
+    below = path.removeprefix(_PAGES_PATH)
+    return below if below != path and below[:1] in ("", "/") else None
