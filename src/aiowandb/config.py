@@ -19,7 +19,7 @@ import msgspec
 
 from aiowandb.cloud import api_behind, names_of, pages_of
 from aiowandb.errors import UsageError
-from aiowandb.keys import Credentials, find_credentials
+from aiowandb.keys import ApiKey, Credentials, find_credentials
 from aiowandb.settings_files import read_settings
 
 if TYPE_CHECKING:
@@ -104,6 +104,19 @@ def app_url(base_url: str) -> str:
     if of_cloud := pages_of(rest):
         return of_cloud
     return f"{scheme}://app.{rest[4:]}" if rest.startswith("api.") else base_url
+
+
+def refused_credentials(credentials: Credentials | None, base_url: str, status: int) -> str:
+    """What to say where W&B does not accept the credentials: which they are, and what to do."""
+    if credentials is None:
+        return f"There was no API key: get one at {app_url(base_url)}/authorize."
+    if status == 403:
+        return f"This was asked with {credentials.hint}, which may not have this."
+    if isinstance(credentials, ApiKey):
+        page = f"{app_url(base_url)}/authorize"
+        host = urlsplit(base_url).netloc
+        return f"It is {credentials.hint}, and {host} does not know it: get a key at {page}."
+    return f"This was asked with {credentials.hint}."
 
 
 def _checked_url(url: str) -> str:

@@ -20,6 +20,8 @@ from aiowandb.errors import AiowandbError, ApiKeyError, UsageError
 from aiowandb.netrc_file import netrc_password, netrc_path
 
 _SHORTEST_KEY = 40
+# So many last characters tell keys apart, and give nothing away.
+_SHOWN = 4
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +58,12 @@ class ApiKey:
         """The key itself: for the header of a request to W&B and for nothing else."""
         return self._value
 
+    @property
+    def hint(self) -> str:
+        """Which key this is, for people who have several: its source and its last characters."""
+        source = "the argument api_key" if self.source == "argument" else self.source
+        return f"the API key from {source} that ends in {self._value[-_SHOWN:]}"
+
     def __repr__(self) -> str:
         return f"ApiKey(*** from {self.source})"
 
@@ -72,6 +80,11 @@ class IdentityToken(msgspec.Struct, frozen=True):
     @property
     def source(self) -> str:
         return str(self.file)
+
+    @property
+    def hint(self) -> str:
+        """Which token this is."""
+        return f"the identity token in {self.file}"
 
 
 Credentials = ApiKey | IdentityToken

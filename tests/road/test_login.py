@@ -77,6 +77,8 @@ def test_a_key_that_the_server_refuses_is_not_kept(url: str, home: Path) -> None
     done = aiowandb("login", "--host", url, stdin=WRONG_KEY)
     assert done.returncode == 1
     assert "401" in done.stderr
+    assert f"the API key from stdin that ends in {WRONG_KEY[-4:]}," in done.stderr
+    assert f"get a key at {url}/authorize" in done.stderr
     assert list(home.iterdir()) == []
     assert aiowandb("login", "--host", url, "--no-verify", stdin=WRONG_KEY).returncode == 0
     assert (home / ".netrc").exists()

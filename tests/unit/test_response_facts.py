@@ -73,6 +73,26 @@ async def test_an_error_says_what_was_asked_and_what_came(
     assert error.response.headers["content-type"] == "application/json"
 
 
+async def test_a_refused_key_is_named_by_its_source_and_its_end() -> None:
+    error = await error_of(httpx.Response(401, json={"error": f"wrong key {KEY}"}))
+    assert str(error) == (
+        "Ask: W&B answered 401: wrong key ***. It is the API key from the argument api_key that"
+        " ends in cret, and wandb.test does not know it: get a key at http://wandb.test/authorize."
+    )
+
+
+async def test_a_key_that_may_not_is_named_too() -> None:
+    error = await error_of(httpx.Response(403, json={"error": "not yours"}))
+    assert "asked with the API key from the argument api_key that ends in cret" in str(error)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_link_is_no_matter_of_the_key(status: int) -> None:
+    error = await error_of(httpx.Response(status, json={"error": "expired"}), is_download=True)
+    assert isinstance(error, LinkError)
+    assert "API key" not in str(error)
+
+
 async def test_without_an_answer_there_are_no_facts() -> None:
     settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aiowandb.config import refused_credentials
 from aiowandb.errors import AuthenticationError, UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef, parse_artifact_path, parse_project_path, parse_run_path
@@ -54,7 +55,9 @@ class Defaults:
         """The user that the credentials belong to."""
         user = (await self._session.recall(viewer())).viewer
         if user is None:
+            settings = self._session.settings
             raise AuthenticationError(
-                f"{self._session.settings.base_url} knows no account for this API key."
+                "Viewer: W&B names no user. "
+                + refused_credentials(settings.credentials, settings.base_url, 401)
             )
         return user

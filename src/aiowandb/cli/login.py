@@ -12,7 +12,8 @@ import anyio
 import click
 
 from aiowandb.cli.output import complain, console, printable
-from aiowandb.config import Settings, app_url
+from aiowandb.config import Settings, app_url, refused_credentials
+from aiowandb.errors import AuthenticationError
 from aiowandb.keys import ApiKey
 from aiowandb.netrc_file import netrc_path, with_entry
 from aiowandb.settings_files import global_settings_path, with_setting
@@ -73,7 +74,13 @@ async def _username(base_url: str, key: ApiKey | None) -> str | None:
     from aiowandb.api import AsyncApi
 
     async with AsyncApi(key.reveal() if key else None, base_url=base_url, timeout=10) as api:
-        return (await api.viewer()).username
+        try:
+            return (await api.viewer()).username
+        except AuthenticationError as error:
+            if key is None:
+                raise
+            advice = refused_credentials(key, base_url, error.status or 401)
+            raise AuthenticationError(f"W&B answered {error.status}. {advice}") from error
 
 
 def _edit(path: Path, edited: Callable[[str], str], mode: int) -> None:

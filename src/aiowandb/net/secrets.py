@@ -8,7 +8,8 @@ from urllib.parse import unquote_plus
 
 import httpx
 
-from aiowandb.errors import CommError, ResponseFacts
+from aiowandb.config import refused_credentials
+from aiowandb.errors import AuthenticationError, CommError, ResponseFacts
 from aiowandb.keys import ApiKey, Credentials
 
 _LONGEST_TEXT = 2_000
@@ -42,8 +43,10 @@ _TELLING = frozenset(
 class Secrets:
     """The credentials of a session; `token` is the access token of now."""
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(self, credentials: Credentials | None, base_url: str) -> None:
         self.token: str | None = None
+        self._credentials = credentials
+        self._base_url = base_url
         self._forms: list[str] = []
         if isinstance(credentials, ApiKey):
             key = credentials.reveal()
@@ -68,6 +71,9 @@ class Secrets:
         error.response = ResponseFacts(response.status_code, headers, text)
         error.url = str(url.copy_with(query=None, fragment=None))
         error.message = self.hide(error.message, url)
+        if isinstance(error, AuthenticationError) and str(url).startswith(f"{self._base_url}/"):
+            advice = refused_credentials(self._credentials, self._base_url, response.status_code)
+            error.message = f"{error.message.rstrip('.')}. {advice}"
         error.args = (error.message,)
 
 

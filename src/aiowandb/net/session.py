@@ -11,7 +11,7 @@ import anyio
 import httpx
 import msgspec
 
-from aiowandb.config import Settings
+from aiowandb.config import Settings, app_url
 from aiowandb.errors import ApiKeyError, GraphQLError, ServerError
 from aiowandb.net import bodies
 from aiowandb.net.answers import Answer, Answers
@@ -62,7 +62,7 @@ class Session:
         retry = retry or RetryPolicy()
         most = settings.max_concurrency
         requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
-        self._secrets = secrets = Secrets(settings.credentials)
+        self._secrets = secrets = Secrets(settings.credentials, settings.base_url)
         self._requests = Attempts(requests, retry, settings.timeout, secrets)
         self._http = open_client(
             settings,
@@ -241,4 +241,5 @@ class Session:
             raise ApiKeyError(
                 f"No API key for {self.host}: pass api_key=, set WANDB_API_KEY,"
                 f" or put one into netrc with `aiowandb login --host {self.settings.base_url}`."
+                f" Yours is at {app_url(self.settings.base_url)}/authorize."
             )
