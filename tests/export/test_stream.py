@@ -25,6 +25,7 @@ from aiowandb.export import (
     RunFinished,
     RunsFound,
     RunStarted,
+    Waiting,
 )
 from aiowandb.local import Store
 
@@ -177,7 +178,7 @@ async def test_events_tell_the_course_of_an_export(
     assert failed.run == "b"
     (file, again) = [event for event in events if isinstance(event, FileFinished)]
     assert (file.file, file.rows, again.rows) == ("history/part-00000.parquet", 3, 6)
-    told = [e for e in events if not isinstance(e, Progress | RunFailed | FileFinished)]
+    told = [e for e in events if not isinstance(e, Progress | RunFailed | FileFinished | Waiting)]
     assert told == [
         RunsFound(2),
         RowsWanted("history", 2, 6),
@@ -204,6 +205,10 @@ async def test_progress_tells_that_w_and_b_is_asked_too_often_and_until_when(
     assert [event.refused for event in (told[0], told[-1])] == [0, 1]
     assert any(event.throttled_until > began + 0.5 for event in told[:-1])  # while it waits
     assert told[-1].rows == 3
+    waits = [event for event in events if isinstance(event, Waiting)]
+    assert {wait.reason for wait in waits} <= {"it answered 429", "asks for a pause of 1 s"}
+    assert waits[0].next_try > began
+    assert json.loads(msgspec.json.encode(waits[0]))["event"] == "waiting"
 
 
 def test_an_event_is_json_that_says_what_it_is() -> None:

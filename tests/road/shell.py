@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -20,3 +21,13 @@ def aiowandb(
     )
     assert "Traceback" not in done.stderr
     return done
+
+
+# Lines that come every few seconds: whether there are some depends on the machine.
+_ON_THE_WAY = re.compile(r"listing runs, |\w+: [\d,]+ of [\d,]+ runs|waiting: ")
+
+
+def complaints(stderr: str) -> str:
+    """What was said on stderr of the result, and not of the way to it."""
+    lines = stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not _ON_THE_WAY.match(line))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from aiowandb.cli.serve import serve
 from aiowandb.local import RunChanges, Store
 
 from .conftest import ROWS, RUNS, Sample
+from .shell import complaints
 
 
 def aiowandb(*arguments: str | Path, cwd: Path | None = None) -> str:
@@ -29,7 +31,7 @@ def aiowandb(*arguments: str | Path, cwd: Path | None = None) -> str:
         cwd=cwd,
         env=os.environ | {"COLUMNS": "120"},
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
     return done.stdout
 
 
@@ -119,7 +121,10 @@ def test_projects_are_listed(with_files: Path) -> None:
 def test_the_demo_does_the_whole_road_twice(tmp_path: Path) -> None:
     for _ in range(2):
         out = aiowandb("demo", cwd=tmp_path)
-        *_, look = out.strip().splitlines()
+        *above, look = out.strip().splitlines()
+        assert "The project is local/sample. Try next:" in out
+        (listed,) = [line for line in above if line.startswith("  aiowandb runs ")]
+        assert len(aiowandb(*shlex.split(listed)[1:], cwd=tmp_path).splitlines()) > 5
         done = subprocess.run(look, shell=True, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0
         assert "'_step': 0" in done.stdout

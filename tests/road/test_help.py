@@ -17,6 +17,7 @@ from aiowandb.cli import cli
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
 
 from ..export.bucket import Bucket, served_s3
+from .shell import complaints
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -129,7 +130,8 @@ def test_an_example_does_what_it_says(shell: Shell, line: str) -> None:
             assert process.stdout
             assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
             process.terminate()
-        said, complaint = process.communicate(timeout=120)
+        said, complaint = process.communicate(timeout=600)
+        complaint = complaints(complaint)
     assert process.returncode == 0, complaint
     assert complaint == "" or "unset it to use the new key" in complaint
     quiet = ">" in line.partition("--filter")[0] or line.startswith(("export", "aiowandb serve"))

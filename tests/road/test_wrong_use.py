@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -32,6 +33,47 @@ def dead_url() -> Iterator[str]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """Where calls are taken and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("runs", "e/p"),
+        ("history", "e/p/r", "--all"),
+        ("append", "e/p/r"),
+        ("export", "e/p", "out"),
+        ("export", "e/p", "out", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_who_does_not_answer_is_told_meanwhile(
+    silent_url: str, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "aiowandb", *arguments, "--base-url", silent_url],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if "--json" in arguments else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if "--json" in arguments else subprocess.PIPE,
+        text=True,
+        env=os.environ | {"WANDB_API_KEY": KEY},
+        cwd=tmp_path,
+    ) as process:
+        told = process.stdout or process.stderr
+        assert told
+        line = next(line for line in told if "no answer yet" in line)
+        process.terminate()
+    assert silent_url.removeprefix("http://") in line
+    if "--json" in arguments:
+        assert {"event", "host", "since", "next_try", "until"} <= json.loads(line).keys()
+    else:
+        assert "giving up at" in line
 
 
 def test_no_key_says_where_to_put_one() -> None:

@@ -23,7 +23,7 @@ from aiowandb.config import Settings
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
 from aiowandb.keys import discreet
-from aiowandb.net import Session, Traffic
+from aiowandb.net import Session, Traffic, Waiting
 from aiowandb.paths import ArtifactRef
 from aiowandb.tasks import Stream
 from aiowandb.wire.artifacts import artifact_by_name
@@ -143,6 +143,14 @@ class AsyncApi:
     def traffic(self) -> Traffic:
         """What has been sent and received so far."""
         return self._session.traffic
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """Who keeps us waiting right now, since when and until when, or None if nobody does.
+
+        Each retry and each pause is also a line of the logger `aiowandb.net`, at level INFO.
+        """
+        return self._session.waits.current
 
     async def viewer(self) -> Viewer:
         """The user that the API key belongs to."""

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from aiowandb.cli.eta import Estimate
 from aiowandb.export import (
     ExportEvent,
     Progress,
@@ -14,6 +15,7 @@ from aiowandb.export import (
     RunFailed,
     RunFinished,
     RunsFound,
+    Waiting,
 )
 
 # A rate over so long follows changes and does not flicker.
@@ -31,6 +33,8 @@ class Course:
         self._rows_wanted = self._rows_before = 0
         self._now = Progress(0, 0, 0, 0, 0, 0, 0)
         self._recent: deque[Progress] = deque([self._now])
+        self._estimate = Estimate(0.0)
+        self._waiting: Waiting | None = None
 
     def add(self, event: ExportEvent) -> None:
         """Take note of what has happened."""
@@ -41,12 +45,18 @@ class Course:
                 self._table, self._runs, self._rows_wanted = table, runs, rows
                 self._finished = self._failed = 0
                 self._rows_before = self._now.rows
-            case RunFinished():
+                self._estimate = Estimate(self._now.seconds)
+            case RunFinished(table) if table == self._table:
                 self._finished += 1
-            case RunFailed():
+            case RunFailed(table) if table == self._table:
                 self._failed += 1
+            case Waiting():
+                self._waiting = event
             case Progress():
+                if event.received_bytes > self._now.received_bytes:
+                    self._waiting = None
                 self._now = event
+                self._estimate.add(event.seconds, self._done)
                 self._recent.append(event)
                 while event.seconds - self._recent[0].seconds > _SECONDS_OF_RATE:
                     self._recent.popleft()
@@ -54,13 +64,13 @@ class Course:
     @property
     def share(self) -> float:
         """How much of what is wanted has come, from 0 to 1."""
-        return min(1.0, self._came / self._rows_wanted) if self._rows_wanted else 0.0
+        return min(1.0, self._came / self._rows_wanted) if self._rows_wanted else self._runs_share
 
     @property
     def words(self) -> str:
         """Where it is, in one line."""
         if self._found is None:
-            return f"listing runs, {self._now.requests:,} requests"
+            return ", ".join([f"listing runs, {self._now.requests:,} requests", *self._wait])
         parts = [f"{self._table or 'runs'}: {self._finished:,} of {self._runs:,} runs"]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
@@ -70,14 +80,32 @@ class Course:
             f"{self._now.received_bytes / 1e6:,.1f} MB",
             f"{self._now.requests:,} requests",
         ]
-        wait = self._now.throttled_until - self._clock()
-        if wait > 0:
-            parts.append(f"W&B asks to wait {math.ceil(wait)} s")
-        elif self._now.refused:
+        parts += self._wait
+        if self._now.refused and not self._wait:
             parts.append(f"{self._now.refused:,} refused")
-        if self._rate and self._came < self._rows_wanted:
-            parts.append(f"about {_long((self._rows_wanted - self._came) / self._rate)} left")
+        if (left := self._estimate.left) is not None and self._done < 1 and not self._waiting:
+            parts.append(f"about {_long(max(1.0, left))} left")
         return ", ".join(parts)
+
+    @property
+    def _wait(self) -> list[str]:
+        """Who keeps us waiting, if somebody does."""
+        now = self._clock()
+        if self._waiting and self._waiting.until > now:
+            return [self._waiting.text(now)]
+        wait = self._now.throttled_until - now
+        return [f"W&B asks to wait {math.ceil(wait)} s"] if wait > 0 else []
+
+    @property
+    def _done(self) -> float:
+        """The share that is done. How many rows there will be is a guess, the runs are not."""
+        if not self._rows_wanted or self._runs < 2:
+            return self.share
+        return (self.share + self._runs_share) / 2
+
+    @property
+    def _runs_share(self) -> float:
+        return (self._finished + self._failed) / self._runs if self._runs else 0.0
 
     @property
     def _came(self) -> int:

@@ -56,9 +56,22 @@ async def _demo(folder: Path) -> None:
     console.print(table(rows))
     for file in files:
         console.print(printable(file))
+    console.print(printable(f"\nThe project is {project}. Try next:"))
+    for line in _next_commands(project, store):
+        console.print(printable(f"  {line}"), soft_wrap=True)
     console.print("\nLook at the rows:")
     # soft_wrap: a line broken by the console would not survive being pasted.
     console.print(printable(f"  {_look(folder / 'parquet' / 'history')}"), soft_wrap=True)
+
+
+def _next_commands(project: str, store: Path) -> list[str]:
+    """Commands that show more of the sample project, ready to be pasted."""
+    local = f"--local {shlex.quote(str(store))}"
+    return [
+        f"aiowandb runs {project} {local} --limit 5",
+        f"aiowandb export {project} {shlex.quote(str(store.parent / 'out'))} {local}",
+        f"aiowandb serve --data {shlex.quote(str(store))}",
+    ]
 
 
 def _look(history: Path) -> str:

@@ -107,7 +107,7 @@ def export(
     from aiowandb.cli.progress import as_json as json_lines
     from aiowandb.cli.progress import shown
 
-    api = connect(base_url, local)
+    api = connect(base_url, local, tells_waits=False)  # its own lines tell them
     is_stream = target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
     listening: AbstractContextManager[OnEvent | None] = nullcontext()
@@ -146,7 +146,8 @@ def export(
             " (--on-deleted drop removes them)"
         )
     if not quiet:
-        _wonder(result, run_ids, keys)
+        reads_rows = not options["what"] or not {"history", "system"}.isdisjoint(options["what"])
+        _wonder(result, run_ids, keys if reads_rows else ())
     for failure in result.failed:
         complain(f"run {failure.run}: {failure.error}")
     if result.failed:

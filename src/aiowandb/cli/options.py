@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from aiowandb.cli.watch import watch
+
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
     from aiowandb.sync import Api
@@ -75,20 +77,27 @@ def narrowed(
     return {"$and": found} if len(found) > 1 else found[0] if found else {}
 
 
-def connect(base_url: str | None, local: Path | None) -> AsyncApi:
-    """The client that the connection options ask for."""
+def connect(base_url: str | None, local: Path | None, *, tells_waits: bool = True) -> AsyncApi:
+    """The client that the connection options ask for; stderr tells for whom it waits."""
     from aiowandb.api import AsyncApi
 
-    folder = _local_folder(base_url, local)
-    return AsyncApi.local(folder) if folder else AsyncApi(base_url=base_url)
+    if folder := _local_folder(base_url, local):
+        return AsyncApi.local(folder)
+    api = AsyncApi(base_url=base_url)
+    if tells_waits:
+        watch(api)
+    return api
 
 
 def connect_blocking(base_url: str | None, local: Path | None) -> Api:
     """The same without `await`."""
     from aiowandb.sync import Api
 
-    folder = _local_folder(base_url, local)
-    return Api.local(folder) if folder else Api(base_url=base_url)
+    if folder := _local_folder(base_url, local):
+        return Api.local(folder)
+    api = Api(base_url=base_url)
+    watch(api)
+    return api
 
 
 def _local_folder(base_url: str | None, local: Path | None) -> Path | None:

@@ -13,6 +13,7 @@ from aiowandb.export.events import (
     RunFinished,
     RunsFound,
     RunStarted,
+    Waiting,
 )
 from aiowandb.export.journal import Source
 from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
@@ -41,6 +42,7 @@ __all__ = [
     "Sink",
     "Source",
     "Split",
+    "Waiting",
     "What",
     "export_runs",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from aiowandb.errors import CommError, DownloadError
-from aiowandb.export.events import RunFailed, RunFinished, RunStarted
+from aiowandb.export.events import RowsWanted, RunFailed, RunFinished, RunStarted
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import Fetched, FetchedFile, Journal
 from aiowandb.export.progress import Reporter
@@ -64,6 +64,7 @@ async def fetch_belongings(
             reporter.emit(RunFinished(kind, ref.run, len(files)))
 
     news = [ref for ref, run in runs.items() if not _is_current(known.get(ref.run), run, sizes)]
+    reporter.emit(RowsWanted(kind, len(news), 0))
     await gather(news, fetch, _RUNS_AT_ONCE)
     return failed
 

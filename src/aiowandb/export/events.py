@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from aiowandb.net import Waiting
+
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event"):
     """Something that has happened."""
@@ -18,7 +20,10 @@ class RunsFound(_Event, frozen=True, tag="runs_found"):
 
 
 class RowsWanted(_Event, frozen=True, tag="rows_wanted"):
-    """How many runs have rows that are not here yet, and about how many rows they have."""
+    """How many runs have rows that are not here yet, and about how many rows they have.
+
+    For the tables `files` and `artifacts`: how many runs have news; rows are not counted.
+    """
 
     table: str
     runs: int
@@ -72,7 +77,14 @@ class Progress(_Event, frozen=True, tag="progress"):
 
 
 ExportEvent = (
-    RunsFound | RowsWanted | RunStarted | RunFinished | RunFailed | FileFinished | Progress
+    RunsFound
+    | RowsWanted
+    | RunStarted
+    | RunFinished
+    | RunFailed
+    | FileFinished
+    | Progress
+    | Waiting
 )
 
 # Called in the thread of the event loop, which waits for it.

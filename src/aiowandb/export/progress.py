@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from aiowandb.export.events import ExportEvent, OnEvent, Progress
-from aiowandb.net import Session, Traffic, part_of
+from aiowandb.net import Session, Traffic, Waiting, part_of
 from aiowandb.tasks import task_group
 
 _SECONDS_BETWEEN = 0.25
@@ -45,7 +45,8 @@ class Reporter:
     @asynccontextmanager
     async def reporting(self) -> AsyncIterator[None]:
         """Report the progress now and then while the block runs, also when nothing moves."""
-        with part_of(self._session.traffic) as self.traffic:
+        waits = self._session.waits
+        with part_of(self._session.traffic) as self.traffic, waits.listening(self.emit):
             async with task_group() as tasks:
                 if self._on_event:
                     tasks.start_soon(self._report_often)
@@ -55,7 +56,13 @@ class Reporter:
         self.report()
 
     async def _report_often(self) -> None:
+        last: Waiting | None = None
         while True:
+            # Who is silent is no event of anybody's: it is seen by looking.
+            waiting = self._session.waits.current
+            if waiting and waiting.reason != (last and last.reason):
+                self.emit(waiting)
+            last = waiting
             self.emit(self._progress())
             self.report()
             await anyio.sleep(_SECONDS_BETWEEN)

@@ -8,6 +8,7 @@ from aiowandb.net.spool import Spool
 from aiowandb.net.together import FATAL, BatchSize, ask_page, ask_together, is_everybodys
 from aiowandb.net.traffic import Traffic, part_of
 from aiowandb.net.transfer import Piece
+from aiowandb.net.waits import Waiting
 
 __all__ = [
     "FATAL",
@@ -16,6 +17,7 @@ __all__ = [
     "Session",
     "Spool",
     "Traffic",
+    "Waiting",
     "ask_page",
     "ask_together",
     "is_everybodys",

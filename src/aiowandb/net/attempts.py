@@ -24,6 +24,7 @@ from aiowandb.net.limiter import Limiter, Place
 from aiowandb.net.pace import Quota
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
+from aiowandb.net.waits import Waits
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
@@ -53,9 +54,15 @@ class Attempts:
     """Tries until an answer is final, or until W&B has been silent for `timeout` seconds."""
 
     def __init__(
-        self, limiter: Limiter, policy: RetryPolicy, timeout: float, secrets: Secrets
+        self,
+        limiter: Limiter,
+        policy: RetryPolicy,
+        timeout: float,
+        secrets: Secrets,
+        waits: Waits,
     ) -> None:
         self.limiter = limiter
+        self.waits = waits
         self.policy = policy
         self.timeout = timeout
         self.was_answered = False
@@ -116,11 +123,15 @@ class Attempt:
         self._failures = 0
         self._alike = 0
         self._last: Transient | None = None
+        self._host = attempts.waits.host
+        self._started = 0.0
 
     async def accept(self, response: httpx.Response) -> None:
         """Learn from an answer's head, and raise what one that is no success amounts to."""
         self._all.was_answered = True
+        self._host = response.request.url.netloc.decode()
         if response.is_success:
+            self._all.waits.answered(self, self._host)
             quota = Quota.of(response.headers, time.time())
             self._all.limiter.answered(self._place, self._kind, quota)
         else:
@@ -130,6 +141,8 @@ class Attempt:
     def heard(self, *, is_new: bool = False) -> None:
         """The other side is alive, and may have got the work further than ever before."""
         self.patience.deadline = anyio.current_time() + self._all.timeout
+        if self._started:
+            self._all.waits.heard(self, self._all.timeout)
         if is_new:
             self._failures = 0
 
@@ -144,6 +157,8 @@ class Attempt:
     async def turn(self) -> None:
         """Wait until this may be sent."""
         limiter, timeout = self._all.limiter, self._all.timeout
+        if 0 < (pause := limiter.pause_left()) <= timeout:
+            self._all.waits.pausing(self._name, pause, timeout)
         if not await limiter.turn(self._place, timeout):
             pause = limiter.pause_left()
             raise RateLimitError(
@@ -156,11 +171,12 @@ class Attempt:
     async def make(self, once: Callable[[Attempt], Awaitable[T]]) -> T:
         """Try once. What may pass comes out as `Transient`."""
         name = self._name
-        started = time.monotonic()
+        self._started = started = time.monotonic()
+        self._all.waits.started(self, self._seconds_left)
         try:
             result = await once(self)
         except httpx.ConnectError as error:
-            host = error.request.url.netloc.decode()
+            self._host = host = error.request.url.netloc.decode()
             if refused := _refused_certificate(error):
                 raise ConnectError(
                     f"The certificate of {host} is not accepted: {refused}. One of your own"
@@ -172,7 +188,7 @@ class Attempt:
                 ConnectError(f"Nobody answers at {host}: {error}.", error, operation=name)
             ) from error
         except httpx.TimeoutException as error:
-            host = error.request.url.netloc.decode()
+            self._host = host = error.request.url.netloc.decode()
             raise Transient(
                 TimeoutError(f"{name}: {host} did not answer in time.", error, operation=name)
             ) from error
@@ -187,6 +203,8 @@ class Attempt:
                 # Whoever counts bytes does not know what they were for.
                 raise type(error)(f"{name}: {error}", error, operation=name) from error
             raise
+        finally:
+            self._all.waits.ended(self)
         log.debug("%s answered in %.0f ms", name, (time.monotonic() - started) * 1000)
         return result
 
@@ -204,11 +222,27 @@ class Attempt:
             limiter.overloaded(self._place, error.retry_after or 0.0)
         if self._is_hopeless(error):
             raise error
-        log.debug("%s: failed %d times, next in %.1f s", self._name, self._failures, seconds)
-        if anyio.current_time() + max(seconds, limiter.pause_left()) > self.patience.deadline:
+        wait = max(seconds, limiter.pause_left())
+        if anyio.current_time() + wait > self.patience.deadline:
             raise error
+        self._tell_retry(error, wait)
         await anyio.sleep(seconds)
         await self.turn()
+
+    @property
+    def _seconds_left(self) -> float:
+        """How long W&B may still be silent."""
+        return self.patience.deadline - anyio.current_time()
+
+    def _tell_retry(self, error: CommError, wait: float) -> None:
+        left = self._seconds_left
+        if isinstance(error, ConnectError) and not self._all.was_answered:
+            is_last = self._failures + 1 >= self._all.policy.first_contact
+            left = wait if is_last else left
+        lasted = time.monotonic() - self._started
+        self._all.waits.retrying(
+            self._name, self._host, _reason(error), lasted=lasted, wait=wait, left=left
+        )
 
     def _is_hopeless(self, error: CommError) -> bool:
         policy = self._all.policy
@@ -222,6 +256,17 @@ class Attempt:
         is_patient = self._patient or isinstance(error, ConnectError)
         most = policy.failures if is_patient else policy.same_failures
         return self._failures >= most and not isinstance(error, RateLimitError)
+
+
+def _reason(error: CommError) -> str:
+    """What happened, in so many words as a line of progress has room for."""
+    if isinstance(error, ConnectError):
+        return "nobody answers"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, GraphQLError):
+        return "it answered with an error that may pass"
+    return f"it answered {error.status}" if error.status else "the connection broke"
 
 
 def _refused_certificate(error: BaseException | None) -> str | None:

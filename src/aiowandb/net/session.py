@@ -27,6 +27,7 @@ from aiowandb.net.secrets import Secrets
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Transfers
+from aiowandb.net.waits import Waits
 from aiowandb.read_ahead import ReadAhead
 from aiowandb.tasks import OnDemand, Stream
 from aiowandb.wire.features import FeaturesData
@@ -63,7 +64,9 @@ class Session:
         most = settings.max_concurrency
         requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
         self._secrets = secrets = Secrets(settings.credentials, settings.base_url)
-        self._requests = Attempts(requests, retry, settings.timeout, secrets)
+        # Who keeps this session waiting, requests and transfers alike.
+        self.waits = Waits(self.host)
+        self._requests = Attempts(requests, retry, settings.timeout, secrets, self.waits)
         self._http = open_client(
             settings,
             auth=Signing(settings, secrets, self._requests.check),
@@ -75,7 +78,9 @@ class Session:
         # of a slow start.
         transfers = Limiter(Concurrency(most, most), Pace(), self.traffic)
         self._transfers = Transfers(
-            self._http, Attempts(transfers, retry, settings.timeout, secrets), self.traffic
+            self._http,
+            Attempts(transfers, retry, settings.timeout, secrets, self.waits),
+            self.traffic,
         )
 
     @property

@@ -14,7 +14,7 @@ import httpx
 from aiowandb import api
 from aiowandb.config import Settings
 from aiowandb.keys import discreet
-from aiowandb.net import Traffic
+from aiowandb.net import Traffic, Waiting
 from aiowandb.portal import Portal
 from aiowandb.sync.artifacts import Artifact, Artifacts
 from aiowandb.sync.projects import Project, Projects
@@ -107,6 +107,7 @@ class Api(Twin[api.AsyncApi]):
 
     settings = Shared[Settings]()
     traffic = Shared[Traffic]()
+    waiting = Shared[Waiting | None]()
     flush = making(api.AsyncApi.flush, as_it_is)
     viewer = Asked(api.AsyncApi.viewer)
     default_entity = Asked(api.AsyncApi.default_entity)
