@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         def found(name: str) -> str | None:
             return environ.get(f"WANDB_{name.upper()}") or files.get(name)
 
-        url = _checked_url(base_url or found("base_url") or DEFAULT_BASE_URL)
+        url = checked_url(base_url or found("base_url") or DEFAULT_BASE_URL)
         file_url = files.get("base_url", DEFAULT_BASE_URL).rstrip("/")
         defaults = cls()
         return cls(
@@ -119,7 +119,8 @@ def refused_credentials(credentials: Credentials | None, base_url: str, status: 
     return f"This was asked with {credentials.hint}."
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The base URL as requests are made with it; what cannot be one is a `UsageError`."""
     if "@" in url:
         # It may hold a password and is not shown.
         raise UsageError(f"The base URL holds no user: write it like {DEFAULT_BASE_URL}.")

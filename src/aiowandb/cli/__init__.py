@@ -21,6 +21,7 @@ from aiowandb.cli.export import export
 from aiowandb.cli.files import files
 from aiowandb.cli.history import history
 from aiowandb.cli.login import login
+from aiowandb.cli.mistakes import Group, in_one_line
 from aiowandb.cli.output import Complaints, complain
 from aiowandb.cli.projects import projects
 from aiowandb.cli.run import run
@@ -30,7 +31,7 @@ from aiowandb.cli.status import status
 from aiowandb.errors import AiowandbError, UsageError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="aiowandb %(version)s")
 def cli() -> None:
     """Get data out of Weights & Biases.
@@ -44,6 +45,11 @@ for command in (append, demo, export, files, history, login, projects, run, runs
     cli.add_command(command)
 
 
+def _asks_for_help(error: click.UsageError) -> bool:
+    """Whether nothing at all was asked for: the answer is what there is."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
 def main() -> None:
     """Run the command line; what goes wrong is one line on stderr and an exit code."""
     warnings.showwarning = lambda message, *_args, **_more: complain(f"warning: {message}")
@@ -51,7 +57,12 @@ def main() -> None:
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, click.UsageError) and not _asks_for_help(error):
+            complain(in_one_line(error))
+        elif isinstance(error, click.UsageError):
+            error.show()
+        else:
+            complain(error.format_message())
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import click
 
+from aiowandb.cli.options import BaseUrl
 from aiowandb.cli.output import complain, console, printable
 from aiowandb.config import Settings, app_url, refused_credentials
 from aiowandb.errors import AuthenticationError
@@ -21,7 +22,9 @@ from aiowandb.whole import whole_file
 
 
 @click.command()
-@click.option("--host", metavar="URL", help="A W&B server; commands then use it by default.")
+@click.option(
+    "--host", type=BaseUrl(), metavar="URL", help="A W&B server; commands then use it by default."
+)
 @click.option("--relogin", is_flag=True, help="Ask for a key even where there is one.")
 @click.option(
     "--verify/--no-verify", default=True, show_default=True, help="Try the key before keeping it."

@@ -11,12 +11,27 @@ import click
 import msgspec
 
 from aiowandb.cli.watch import watch
+from aiowandb.errors import UsageError
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
     from aiowandb.sync import Api
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class BaseUrl(click.ParamType):
+    """Where W&B's API is."""
+
+    name = "URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from aiowandb.config import checked_url
+
+        try:
+            return checked_url(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 def connection(command: F) -> F:
@@ -30,6 +45,7 @@ def connection(command: F) -> F:
     )(command)
     return click.option(
         "--base-url",
+        type=BaseUrl(),
         metavar="URL",
         help="Where W&B's API is; else WANDB_BASE_URL, the settings files, or the cloud.",
     )(command)

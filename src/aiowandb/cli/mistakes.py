@@ -1,0 +1,128 @@
+"""What is wrong with a command line, in one line: which option, what it may be, the right word."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from aiowandb.cli.suggest import did_you_mean, listed
+
+# Messages of click that say nothing of what would be right.
+_NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid (?:integer|float)(?: range)?\.$")
+_NO_RANGE = re.compile(r"^(?P<value>.*) is not in the range .*\.$")
+
+
+class Group(click.Group):
+    """A group of commands that says which one was probably meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            hint = did_you_mean(name, self.commands) or f". There are {', '.join(self.commands)}."
+            raise click.UsageError(f"No such command {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            name = ctx.invoked_subcommand
+            command = self.get_command(ctx, name) if name else None
+            if error.ctx is None and command:  # click's parser does not say where it was
+                error.ctx = click.Context(command, ctx, name)
+            raise
+
+
+def in_one_line(error: click.UsageError) -> str:
+    """What to say of wrong use."""
+    text = _text(error).rstrip()
+    if not text.endswith((".", "?", ")")):
+        text += "."
+    where = error.ctx.command_path if error.ctx else "aiowandb"
+    return f"{text} See {where} --help"
+
+
+def _text(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return f"No such option {error.option_name!r}{_nearest_option(error)}"
+    if isinstance(error, click.MissingParameter):
+        kind = error.param.param_type_name if error.param else "parameter"
+        hint = error.param_hint or (error.param and error.param.get_error_hint(error.ctx))
+        said = " / ".join(hint) if isinstance(hint, list | tuple) else hint or ""
+        return f"Missing {kind} {said}"
+    if isinstance(error, click.BadParameter):
+        return _bad_value(error)
+    if isinstance(error, click.BadOptionUsage):
+        return f"{error.message.rstrip('.')}{_argument_of(error)}"
+    if error.message.startswith("Got unexpected extra argument") and error.ctx:
+        takes = " ".join(error.ctx.command.collect_usage_pieces(error.ctx))
+        return f"{error.message.rstrip('.')}: it takes {takes}"
+    return error.message
+
+
+def _nearest_option(error: click.NoSuchOption) -> str:
+    if error.ctx is None:
+        return ""
+    options = _options(error.ctx)
+    return did_you_mean(error.option_name, options) or f". There are {', '.join(options)}"
+
+
+def _options(ctx: click.Context) -> list[str]:
+    params = ctx.command.get_params(ctx)
+    names = [name for param in params for name in (*param.opts, *param.secondary_opts)]
+    return [name for name in names if name.startswith("--")]
+
+
+def _bad_value(error: click.BadParameter) -> str:
+    param = error.param
+    if param is None:
+        return error.format_message()
+    name = param.get_error_hint(error.ctx).strip("'")
+    message = error.message
+    if isinstance(param.type, click.Choice) and (value := _quoted(message)) is not None:
+        words = [str(choice) for choice in param.type.choices]
+        return f"{name}: {value!r} is not one of {listed(words)}{did_you_mean(value, words)}"
+    for pattern in (_NO_NUMBER, _NO_RANGE):
+        if found := pattern.match(message):
+            return f"{name}: {found['value']} is not {expected(param)}"
+    if isinstance(param.type, click.DateTime):
+        return f"{name}: {_quoted(message)!r} is not {expected(param)}"
+    return f"{name}: {message}"
+
+
+def _argument_of(error: click.BadOptionUsage) -> str:
+    """What the option takes, if it lacks its value."""
+    if error.ctx is None or "requires an argument" not in error.message:
+        return ""
+    for param in error.ctx.command.get_params(error.ctx):
+        if error.option_name in param.opts:
+            return f": {expected(param)}"
+    return ""
+
+
+def expected(param: click.Parameter) -> str:
+    """What a parameter may be."""
+    kind = param.type
+    if isinstance(kind, click.Choice):
+        return f"one of {listed(str(choice) for choice in kind.choices)}"
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+        if kind.min is not None and kind.max is not None:
+            return f"{number} from {kind.min} to {kind.max}"
+        least = "above" if kind.min_open else "of at least"
+        return number if kind.min is None else f"{number} {least} {kind.min}"
+    if isinstance(kind, click.types.IntParamType):
+        return "a whole number"
+    if isinstance(kind, click.DateTime):
+        return "a date like 2026-01-31 or 2026-01-31T12:30:00"
+    return param.metavar or kind.name.upper()
+
+
+def _quoted(message: str) -> str | None:
+    """The value that the message begins with."""
+    found = re.match(r"'((?:[^'\\]|\\.)*)'", message) or re.match(r'"((?:[^"\\]|\\.)*)"', message)
+    return found[1] if found else None
