@@ -136,6 +136,19 @@ def parse_project_path(path: str | None) -> ProjectPath:
     return ProjectPath(entity, project)
 
 
+def names_more_than_a_project(path: str) -> bool:
+    """Whether the path, or the page, is of something in a project: a run, a sweep.
+
+    >>> names_more_than_a_project("me/mnist"), names_more_than_a_project("me/mnist/abc123")
+    (False, True)
+    """
+    below, is_page = _below_host(path)
+    segments = below.strip("/ ").split("/")
+    if len(segments) > 2 and segments[2] in _PAGES_OF_A_PROJECT:
+        return len(segments) > 3
+    return len(segments) > 2 or (not is_page and ":" in segments[-1])
+
+
 def _below_host(path: str) -> tuple[str, bool]:
     """The path below the host of a page, and whether there was one."""
     pasted = path.strip()

@@ -16,11 +16,15 @@ import click
 
 from aiowandb import __version__
 from aiowandb.cli.append import append
+from aiowandb.cli.artifacts import artifacts
+from aiowandb.cli.compare import compare
+from aiowandb.cli.delete import delete
 from aiowandb.cli.demo import demo
 from aiowandb.cli.export import export
 from aiowandb.cli.files import files
 from aiowandb.cli.history import history
 from aiowandb.cli.login import login
+from aiowandb.cli.logs import logs
 from aiowandb.cli.mistakes import Group, in_one_line
 from aiowandb.cli.output import Complaints, complain
 from aiowandb.cli.projects import projects
@@ -28,6 +32,8 @@ from aiowandb.cli.run import run
 from aiowandb.cli.runs import runs
 from aiowandb.cli.serve import serve
 from aiowandb.cli.status import status
+from aiowandb.cli.stop import stop
+from aiowandb.cli.sweeps import sweeps
 from aiowandb.errors import AiowandbError, UsageError
 
 
@@ -41,7 +47,10 @@ def cli() -> None:
     """
 
 
-for command in (append, demo, export, files, history, login, projects, run, runs, serve, status):
+for command in (
+    *(append, artifacts, compare, delete, demo, export, files, history, login, logs, projects),
+    *(run, runs, serve, status, stop, sweeps),
+):
     cli.add_command(command)
 
 

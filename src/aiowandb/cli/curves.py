@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import msgspec
 
-from aiowandb.cli.output import printable
+from aiowandb.cli.output import console, printable
 from aiowandb.errors import UsageError
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -44,6 +44,12 @@ def drawn(curves: Sequence[Curve], width: int, *, color: bool) -> str:
         width=width,
         height=_HEIGHT,
     )
+
+
+def print_curves(curves: Sequence[Curve]) -> None:
+    """Draw the curves in this terminal."""
+    width = min(console.width - 14, 100)  # the scale stands on the right
+    print(drawn(curves, width, color=console.is_terminal and not console.no_color))
 
 
 def painted(curves: Sequence[Curve], title: str, file: Path) -> None:

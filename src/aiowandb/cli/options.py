@@ -51,6 +51,12 @@ def connection(command: F) -> F:
     )(command)
 
 
+def table_format(command: F) -> F:
+    """How a list is printed: `--format`."""
+    kinds = click.Choice(["table", "json", "csv"])
+    return click.option("--format", type=kinds, default="table", show_default=True)(command)
+
+
 def selection(command: F) -> F:
     """Which runs: `--filter` and `--order`."""
     command = click.option(

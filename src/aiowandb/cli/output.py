@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import orjson
@@ -31,6 +32,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def printable(value: object) -> Text:
     """The value as text that does nothing to a terminal but appear."""
     return Text("" if value is None else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value)))
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """A time as the lists have it."""
+    return moment.isoformat(" ", "seconds") if moment else None
 
 
 def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> None:
