@@ -88,9 +88,7 @@ def download(
         complain(f"not fetched: {entry} lies outside of W&B, at {target}")
 
 
-async def _list(
-    api: AsyncApi, path: str, used: bool, kind: str | None
-) -> list[dict[str, Any]]:
+async def _list(api: AsyncApi, path: str, used: bool, kind: str | None) -> list[dict[str, Any]]:
     async with api:
         if kind:
             found = api.artifacts(kind, path, per_page=200)

@@ -30,7 +30,9 @@ _OWN = frozenset({"_wandb", "_runtime", "_timestamp", "_appended"})
     "--plot", "plots", multiple=True, metavar="KEY", help="Draw their curves; can be repeated."
 )
 @click.option(
-    "--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
     help="The curves as a picture (.png, .svg, .pdf), instead of here.",
 )
 @table_format
@@ -85,7 +87,7 @@ def _same(one: Any, other: Any) -> bool:
     """Whether nobody can tell them apart; a NaN is like another, and True is not 1."""
     if isinstance(one, bool) is not isinstance(other, bool):
         return False
-    return bool(one == other) or (one != one and other != other)  # noqa: PLR0124
+    return bool(one == other) or (one != one and other != other)
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:

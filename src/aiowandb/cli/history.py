@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from aiowandb.cli.following import followed, new_rows
 from aiowandb.cli.options import connect, connection
 from aiowandb.cli.output import (
     TableFormat,
@@ -17,14 +18,17 @@ from aiowandb.cli.output import (
     console,
     print_records,
     printable,
+    readable,
     record_printer,
 )
-from aiowandb.wire.dotted import names_meant
+from aiowandb.cli.suggest import did_you_mean
+from aiowandb.wire.dotted import is_meant, names_meant
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
     from aiowandb.cli.curves import Curve
 
+_OTHER_SEPARATOR = str.maketrans("./", "/.")
 _TERMINAL = "-"
 _COLUMN = 16  # characters that a column of a table needs at least
 
@@ -35,6 +39,9 @@ _COLUMN = 16  # characters that a column of a table needs at least
 @click.option("--keys", "-k", multiple=True, metavar="KEY", help="A key or glob; can be repeated.")
 @click.option("--samples", type=click.IntRange(1), help="At most so many rows.  [default: 500]")
 @click.option("--all", "everything", is_flag=True, help="Every row, not a sample.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Print new rows as they come, until the run has ended."
+)
 @click.option("--format", type=click.Choice(["table", "json", "csv"]), default="table")
 @click.option(
     "--plot",
@@ -50,18 +57,20 @@ def history(
     keys: tuple[str, ...],
     samples: int | None,
     everything: bool,
+    follow: bool,
     format: TableFormat,
     plot: str | None,
 ) -> None:
-    """Read the rows of a run: a sample of them, or all.
+    """Read the rows of a run: a sample of them, all, or those that are still to come.
 
     With several keys only rows that have all of them are given, as W&B does; curves
-    are drawn of each key by itself.
+    are drawn of each key by itself. With --follow, --all begins with the rows so far.
 
     \b
     Examples:
       aiowandb history me/mnist/a1b2c3d4 --keys loss --samples 20
       aiowandb history me/mnist/a1b2c3d4 --all --format json > rows.jsonl
+      aiowandb history me/mnist/a1b2c3d4 --all --follow -k loss
       aiowandb history me/mnist/a1b2c3d4 -k loss -k val/loss --plot
       aiowandb history me/mnist/a1b2c3d4 -k loss --plot loss.png
     """
@@ -69,9 +78,15 @@ def history(
         raise click.UsageError("--all and --samples exclude each other.")
     if plot and not keys:
         raise click.UsageError("--plot draws the curves of keys: name them with --keys.")
+    if follow and (samples or plot):
+        raise click.UsageError("--follow gives every new row: leave --samples and --plot out.")
+    if follow and format == "csv" and not keys:
+        raise click.UsageError("--follow cannot know the columns of a CSV: name --keys.")
     wanted = None if everything else samples or 500
     api = connect(base_url, local)
-    if plot:
+    if follow:
+        anyio.run(_follow, api, path, keys, everything, format)
+    elif plot:
         _draw(anyio.run(_curves, api, path, keys, wanted), path, plot)
     else:
         anyio.run(_print, api, path, keys, wanted, format)
@@ -83,8 +98,8 @@ async def _print(
     async with api:
         run = await api.run(path)
         rows = _rows(run, keys, samples)
-        if format == "json" or (format == "csv" and keys):
-            # Nothing has to be known beforehand: as many rows as there are.
+        # Columns that are known beforehand, or none, need not wait for the last row.
+        if format == "json" or (format == "csv" and keys and not _unknown(run, keys)):
             show = record_printer(format, ["_step", *_names(run, keys)])
             async with aclosing(rows):
                 async for row in rows:
@@ -94,7 +109,59 @@ async def _print(
     names = list(dict.fromkeys(name for row in found for name in row))
     if format == "table" and not keys:
         names = _most_telling(names)
+    if keys:
+        meant = [name for name in names if is_meant(name, keys) and name != "_step"]
+        _say_unknown(run, keys, meant)
+        names = ["_step", *(meant or keys)]
+        if format == "csv" and not found:
+            record_printer(format, names)  # no row, but the columns
     print_records([{name: row.get(name) for name in names} for row in found], format)
+
+
+async def _follow(
+    api: AsyncApi, path: str, keys: Sequence[str], everything: bool, format: TableFormat
+) -> None:
+    async with api:
+        run = await api.run(path)
+        after = -1 if everything or run.last_step is None else run.last_step
+        news = new_rows(run, list(keys) or None, after)
+        show = (
+            _print_row
+            if format == "table"
+            else record_printer(format, ["_step", *_names(run, keys)])
+        )
+        async with aclosing(followed(api, run, news)) as rows:
+            async for row in rows:
+                show(row)
+
+
+def _print_row(row: Mapping[str, Any]) -> None:
+    """A row in a line: the columns of rows that are still to come are not known."""
+    values = [f"{key}={readable(value)}" for key, value in row.items() if not key.startswith("_")]
+    console.print(printable("  ".join([f"{row['_step']:>8,}", *values])), soft_wrap=True)
+    console.file.flush()
+
+
+def _unknown(run: Run, keys: Sequence[str]) -> list[str]:
+    """The keys of which W&B has not said that the run has logged them."""
+    known = run.history_keys.keys if run.history_keys else {}
+    return [key for key, group in zip(keys, names_meant(keys, known), strict=True) if not group]
+
+
+def _say_unknown(run: Run, keys: Sequence[str], names: Sequence[str]) -> None:
+    """Say which keys nothing was found under."""
+    known = run.history_keys.keys if run.history_keys else {}
+    for key in _unknown(run, keys):
+        if not any(is_meant(name, [key]) for name in names):
+            complain(f"run {run.ref} has no key {key!r}{_hint(key, known)}")
+
+
+def _hint(key: str, known: Collection[str]) -> str:
+    """Which key was probably meant: W&B's own pages write nested keys with a slash."""
+    other = key.translate(_OTHER_SEPARATOR)
+    if any(is_meant(name, [other]) for name in known):
+        return f"; did you mean {other!r}?"
+    return did_you_mean(key, known) or "."
 
 
 def _names(run: Run, keys: Sequence[str]) -> list[str]:
@@ -144,11 +211,10 @@ async def _curves(
 
 
 def _draw(curves: Sequence[Curve], title: str, plot: str) -> None:
-    from aiowandb.cli.curves import drawn, painted
+    from aiowandb.cli.curves import painted, print_curves
 
     if plot == _TERMINAL:
-        width = min(console.width - 14, 100)  # the scale stands on the right
-        print(drawn(curves, width, color=console.is_terminal and not console.no_color))
+        print_curves(curves)
     else:
         painted(curves, title, Path(plot))
         console.print(printable(plot), soft_wrap=True)

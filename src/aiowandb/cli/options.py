@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class BaseUrl(click.ParamType):
+class BaseUrl(click.types.StringParamType):
     """Where W&B's API is."""
 
     name = "URL"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from aiowandb.config import checked_url
 
         try:
-            return checked_url(value)
+            return checked_url(super().convert(value, param, ctx))
         except UsageError as error:
             self.fail(str(error), param, ctx)
 

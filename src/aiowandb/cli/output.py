@@ -47,7 +47,9 @@ def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> Non
         else:
             complain("there are none.")
         return
-    show = record_printer(format, list(records[0]) if records else [])
+    if not records:
+        return
+    show = record_printer(format, list(records[0]))
     for record in records:
         show(record)
 
@@ -62,10 +64,18 @@ def record_printer(
     is_for_people = sys.stdout.isatty()
 
     def show(values: Iterable[object]) -> None:
-        writer.writerow(printable(value).plain if is_for_people else value for value in values)
+        cells = map(_cell, values)
+        writer.writerow(printable(cell).plain if is_for_people else cell for cell in cells)
 
     show(columns)
     return lambda record: show(map(record.get, columns))
+
+
+def _cell(value: object) -> object:
+    """What a CSV has for the value: JSON, where there is more to it than a text or a number."""
+    if isinstance(value, dict | list | tuple):
+        return _json_line(_strict(value))
+    return value
 
 
 def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
@@ -78,7 +88,7 @@ def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
     members = flattened(record)
     width = max(map(len, members))
     for name, value in members.items():
-        line = printable(f"{name:<{width}}  {_readable(value)}".rstrip())
+        line = printable(f"{name:<{width}}  {readable(value)}".rstrip())
         console.print(line, soft_wrap=True)
 
 
@@ -90,7 +100,7 @@ def table(records: Sequence[dict[str, Any]]) -> Table:
             printable(name), justify="right" if isinstance(value, int | float) else "left"
         )
     for record in records:
-        drawn.add_row(*(printable(_readable(value)) for value in record.values()))
+        drawn.add_row(*(printable(readable(value)) for value in record.values()))
     return drawn
 
 
@@ -110,7 +120,8 @@ class Complaints(logging.Handler):
         complain(f"warning: {record.getMessage()}")
 
 
-def _readable(value: object) -> object:
+def readable(value: object) -> object:
+    """The value as a person would write it."""
     if isinstance(value, dict) and "_type" in value:
         return f"<{value['_type']}>"
     if isinstance(value, list | tuple):

@@ -28,7 +28,7 @@ def run(path: str, base_url: str | None, local: Path | None, format: RecordForma
       aiowandb run https://wandb.ai/me/mnist/runs/a1b2c3d4 --format json
     """
     found = anyio.run(_read, connect(base_url, local), path)
-    print_record(_record(found), format)
+    print_record(full_record(found), format)
 
 
 async def _read(api: AsyncApi, path: str) -> Run:
@@ -36,7 +36,8 @@ async def _read(api: AsyncApi, path: str) -> Run:
         return await api.run(path)
 
 
-def _record(run: Run) -> dict[str, Any]:
+def full_record(run: Run) -> dict[str, Any]:
+    """All that there is to say of a run."""
     return {
         "path": str(run.ref),
         "name": run.name,

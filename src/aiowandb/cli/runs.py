@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,57 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from aiowandb.cli.options import connect, connection, selection
-from aiowandb.cli.output import TableFormat, print_records
+from aiowandb.cli.options import connect, connection, selection, table_format
+from aiowandb.cli.output import TableFormat, complain, print_records, time_text
+from aiowandb.cli.run import full_record
+from aiowandb.cli.suggest import did_you_mean
+from aiowandb.wire.dotted import find, flattened
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
+    from aiowandb.wire.record import Part
+
+_USUAL = ("id", "name", "state", "created", "last step", "tags")
+_FIELDS: Mapping[str, Callable[[Run], Any]] = {
+    "id": lambda run: run.id,
+    "name": lambda run: run.name,
+    "path": lambda run: str(run.ref),
+    "url": lambda run: run.url,
+    "state": lambda run: run.state,
+    "user": lambda run: run.username,
+    "created": lambda run: time_text(run.created_at),
+    "heartbeat": lambda run: time_text(run.heartbeat_at),
+    "rows": lambda run: run.history_line_count,
+    "last step": lambda run: run.last_step,
+    "tags": lambda run: run.tags,
+    "group": lambda run: run.group,
+    "job type": lambda run: run.job_type,
+    "sweep": lambda run: run.sweep_name,
+    "commit": lambda run: run.commit,
+    "notes": lambda run: run.notes,
+}
+_SECTIONS = ("config", "summary")
+
+
+def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The columns that are named, if there can be such."""
+    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if value is not None and not names:
+        raise click.BadParameter("names no column", ctx, param)
+    for name in names:
+        section, dot, key = name.partition(".")
+        if name not in (*_FIELDS, *_SECTIONS) and not (section in _SECTIONS and dot and key):
+            known = [*_FIELDS, "config.KEY", "summary.KEY"]
+            hint = did_you_mean(name, known)
+            there_are = f": there are {', '.join(known)}"
+            if dot and (right := did_you_mean(section, _SECTIONS)):
+                hint = right.replace("'?", f".{key}'?")
+            raise click.BadParameter(
+                f"no run has a column {name!r}{hint or there_are}",
+                ctx,
+                param,
+            )
+    return names
 
 
 @click.command()
@@ -22,7 +68,13 @@ if TYPE_CHECKING:
 @connection
 @selection
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
-@click.option("--format", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.option(
+    "--columns",
+    callback=_columns,
+    metavar="NAME,...",
+    help="What to show, like id,state,config.lr,summary.loss.  [default: all in JSON]",
+)
+@table_format
 def runs(
     project: str,
     base_url: str | None,
@@ -30,6 +82,7 @@ def runs(
     filters: Mapping[str, Any],
     order: str,
     limit: int,
+    columns: tuple[str, ...],
     format: TableFormat,
 ) -> None:
     """List the runs of a project.
@@ -38,19 +91,41 @@ def runs(
     Examples:
       aiowandb runs me/mnist
       aiowandb runs me/mnist --filter 'config.lr > 0.1 and state == "finished"'
-      aiowandb runs me/mnist --order -summary.accuracy
+      aiowandb runs me/mnist --order -summary.accuracy --columns name,summary.accuracy
+      aiowandb runs me/mnist --columns id,config.lr,summary.loss
       aiowandb runs me/mnist --limit 1000 --format csv > runs.csv
     """
     api = connect(base_url, local)
-    found = anyio.run(_first_runs, api, project, filters, order, limit)
-    print_records([_record(run) for run in found], format)
+    is_full = format == "json" and not columns
+    named = columns or _USUAL
+    parts = _parts((*_FIELDS, *_SECTIONS) if is_full else named)
+    found = anyio.run(_first_runs, api, project, filters, order, limit, parts)
+    if is_full:
+        print_records([{"id": run.id} | full_record(run) for run in found], format)
+        return
+    print_records([{name: _value(run, name) for name in named} for run in found], format)
+    _say_missing(found, columns)
+
+
+def _parts(columns: Sequence[str]) -> Collection[Part]:
+    """What has to be asked for, to know these columns."""
+    sections = {name.partition(".")[0] for name in columns}
+    parts: list[Part] = ["config", "summary"]
+    wanted = [part for part in parts if part in sections]
+    return [*wanted, "history_keys"] if "last step" in columns else wanted
 
 
 async def _first_runs(
-    api: AsyncApi, project: str, filters: Mapping[str, Any], order: str, limit: int
+    api: AsyncApi,
+    project: str,
+    filters: Mapping[str, Any],
+    order: str,
+    limit: int,
+    include: Collection[Part],
 ) -> list[Run]:
     found: list[Run] = []
-    async with api, aclosing(api.runs(project, filters, order, min(limit, 200)).pages()) as pages:
+    runs = api.runs(project, filters, order, min(limit, 200), include)
+    async with api, aclosing(runs.pages()) as pages:
         async for page in pages:
             found += page[: limit - len(found)]
             if len(found) == limit:
@@ -58,12 +133,26 @@ async def _first_runs(
     return found
 
 
-def _record(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "name": run.name,
-        "state": run.state,
-        "created": run.created_at.isoformat(" ", "seconds") if run.created_at else None,
-        "last step": run.last_step,
-        "tags": run.tags,
-    }
+def _value(run: Run, name: str) -> Any:
+    if name in _FIELDS:
+        return _FIELDS[name](run)
+    section, _, key = name.partition(".")
+    values = _section(run, section)
+    if not key:
+        return values
+    place = find(values, key)
+    return place and place[0][place[1]]
+
+
+def _section(run: Run, section: str) -> dict[str, Any]:
+    return run.config if section == "config" else dict(run.summary)
+
+
+def _say_missing(runs: Sequence[Run], columns: Sequence[str]) -> None:
+    """Say which columns no run has a value for, and what may have been meant."""
+    for name in columns:
+        section, _, key = name.partition(".")
+        if not key or not runs or any(find(_section(run, section), key) for run in runs):
+            continue
+        known = {f"{section}.{each}" for run in runs for each in flattened(_section(run, section))}
+        complain(f"no run has {name}{did_you_mean(name, sorted(known)) or '.'}")

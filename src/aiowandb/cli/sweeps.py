@@ -49,8 +49,10 @@ async def _list(api: AsyncApi, path: str) -> list[dict[str, Any]]:
 async def _one(api: AsyncApi, path: str) -> dict[str, Any]:
     async with api:
         sweep = await api.sweep(path)
-        return {"path": "/".join(sweep.path), "url": sweep.url} | _record(sweep) | _best(
-            await sweep.best_run(), sweep.order
+        return (
+            {"path": "/".join(sweep.path), "url": sweep.url}
+            | _record(sweep)
+            | _best(await sweep.best_run(), sweep.order)
         )
 
 

@@ -13,13 +13,13 @@ from aiowandb.export.events import (
     RunFinished,
     RunsFound,
     RunStarted,
-    Waiting,
 )
 from aiowandb.export.journal import Source
 from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.export.pipeline import export_runs
 from aiowandb.export.result import Clash, ExportResult, RunFailure
 from aiowandb.export.sinks import Sink
+from aiowandb.net import Waiting
 
 __all__ = [
     "Clash",
