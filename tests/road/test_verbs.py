@@ -44,9 +44,9 @@ class World:
         self.sweep = store.sweeps.create(project, SweepChanges(config=CONFIG)).name
         self.done = self._run("done", lr=0.1, loss=0.5)
         self.live = self._run("live", lr=0.2, loss=0.4)
-        store.finish(self.done)
         log_artifact(store, self.done, "digits", {"train/a.txt": b"aa", "b.txt": b"b"})
         self.log(self.done, 0, "one", "two \x1b[31m", "three")
+        store.finish(self.done)
 
     def _run(self, name: str, *, lr: float, loss: float) -> Run:
         project = self.store.projects.ensure("local", "demo")[0]
@@ -180,7 +180,8 @@ def test_following_is_ended_by_ctrl_c(world: World) -> None:
         assert process.stdout.readline() == "first\n"
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate()
-        assert (process.returncode, complaints(complaint)) == (130, "aiowandb: interrupted\n")
+        assert process.returncode == 130
+        assert complaints(complaint).strip() == "aiowandb: interrupted"
 
 
 def test_a_server_that_is_gone_is_told_to_whoever_follows(tmp_path: Path) -> None:
@@ -330,6 +331,6 @@ def test_the_new_commands_are_completed() -> None:
     done = aiowandb(
         _AIOWANDB_COMPLETE="bash_complete", COMP_WORDS="aiowandb artifacts ", COMP_CWORD="2"
     )
-    assert [line.partition(",")[2] for line in done.stdout.split()] == ["list", "download"]
+    assert [line.partition(",")[2] for line in done.stdout.split()] == ["download", "list"]
     verbs = {"sweeps", "artifacts", "logs", "stop", "delete", "compare"}
     assert verbs <= set(cli.commands)

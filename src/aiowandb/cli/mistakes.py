@@ -10,7 +10,7 @@ import click
 from aiowandb.cli.suggest import did_you_mean, listed
 
 # Messages of click that say nothing of what would be right.
-_NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid (?:integer|float)(?: range)?\.$")
+_NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid [^ ]+(?: range)?\.$")
 _NO_RANGE = re.compile(r"^(?P<value>.*) is not in the range .*\.$")
 
 

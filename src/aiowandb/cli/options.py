@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from aiowandb.cli.suggest import did_you_mean
 from aiowandb.cli.watch import watch
 from aiowandb.errors import UsageError
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
     from aiowandb.sync import Api
 
+# What runs can be ordered by, beside config.KEY and summary.KEY. W&B may know more.
+_COLUMNS = (
+    *("created_at", "createdAt", "heartbeat_at", "heartbeatAt", "updated_at", "updatedAt"),
+    *("state", "tags", "name", "display_name", "displayName", "group", "job_type", "jobType"),
+    *("sweep", "host", "program", "repo", "commit", "notes", "description", "username"),
+    *("exit_code", "history_line_count", "duration"),
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -60,7 +68,11 @@ def table_format(command: F) -> F:
 def selection(command: F) -> F:
     """Which runs: `--filter` and `--order`."""
     command = click.option(
-        "--order", default="-created_at", show_default=True, help="Order of the runs; - is down."
+        "--order",
+        callback=_order,
+        default="-created_at",
+        show_default=True,
+        help='Sort order; prefix with "-" for descending.',
     )(command)
     return click.option(
         "--filter",
@@ -73,18 +85,36 @@ def selection(command: F) -> F:
     )(command)
 
 
+def _order(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The order as it was given, if its column can be one."""
+    from aiowandb.wire.filters import checked_order
+
+    name = value.lstrip("+-")
+    hint = did_you_mean(name, _COLUMNS) if name not in _COLUMNS and "." not in name else ""
+    if hint:
+        raise click.BadParameter(f"runs have no column {name!r}{hint}", ctx, param)
+    try:
+        checked_order(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return value
+
+
 def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[str, Any]:
-    from aiowandb.wire.filters import parse_expression
+    from aiowandb.wire.filters import checked, parse_expression
 
     if not value.strip():
         return {}
-    if not value.lstrip().startswith("{"):
-        return parse_expression(value)
     try:
+        if not value.lstrip().startswith("{"):
+            return parse_expression(value)
         parsed: dict[str, Any] = msgspec.json.decode(value)
+        checked(parsed)
+        return parsed
+    except UsageError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise click.BadParameter(f"{value!r} is not JSON: {error}", ctx, param) from None
-    return parsed
 
 
 def narrowed(

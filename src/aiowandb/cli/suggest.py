@@ -15,6 +15,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     '--format'
     """
     by_folded = {each.casefold(): each for each in known}
+    for folded, each in by_folded.items():
+        if sorted(folded) == sorted(word.casefold()):
+            return each  # letters that have changed places
     close = difflib.get_close_matches(word.casefold(), by_folded, 1, 0.6)
     return by_folded[close[0]] if close else None
 
