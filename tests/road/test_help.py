@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ import pytest
 
 from aiowandb.cli import cli
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
+from aiowandb.local.store.stream import Chunk, StreamUpdate
+from aiowandb.local.store.sweeps import SweepChanges
 
 from ..export.bucket import Bucket, served_s3
+from .artifacts import log_artifact
 from .shell import complaints
 
 PROGRAMS = Path(sys.executable).parent
@@ -28,8 +31,15 @@ def examples(command: click.Command) -> list[str]:
     return [line.strip() for line in below.splitlines() if line.strip()]
 
 
+def every_command(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from every_command(command)
+
+
 def lines() -> list[Any]:
-    found = [line for command in cli.commands.values() for line in examples(command)]
+    found = dict.fromkeys(line for command in every_command(cli) for line in examples(command))
     marks = {"demo": pytest.mark.slow}  # it makes 128,000 rows
     return [pytest.param(line, marks=marks.get(line.split()[1], ()), id=line) for line in found]
 
@@ -50,6 +60,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             store.finish(run)
             for file in ("config.json", "media/images/a.png"):
                 store.files.add(run, file, b"{}")
+        first = store.runs.get(project, "a1b2c3d4")
+        assert first
+        log_artifact(store, first, "digits", {"train/a.txt": b"a", "b.txt": b"b"})
+        store.stream.apply(first, StreamUpdate({"console": Chunk(0, ["one", "two"])}))
+        store.finish(first)
+        for name in ("l1v2e3", "o1l2d3"):
+            store.runs.upsert(project, name, RunChanges())
         yield store
 
 
@@ -66,25 +83,38 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture(scope="module")
+def sweep(store: Store) -> str:
+    """A sweep of the project."""
+    project, _ = store.projects.ensure("me", "mnist")
+    text = "{method: random, parameters: {lr: {value: 1}}}"
+    return store.sweeps.create(project, SweepChanges(config=text)).name
+
+
 @pytest.fixture
-def shell(tmp_path: Path, store: Store, url: str, s3: str) -> Shell:
+def shell(tmp_path: Path, store: Store, url: str, s3: str, sweep: str) -> Shell:
+    project, _ = store.projects.ensure("me", "mnist")
+    live = store.runs.get(project, "l1v2e3")
+    assert live
+    store.stream.apply(live, StreamUpdate({}))  # a sign of life: it is to be stopped
     (tmp_path / "key-file").write_text(store.local_key)
     (tmp_path / "rows.jsonl").write_text('{"loss": 0.1}\n')
     (tmp_path / "aiowandb-data").mkdir()
     (tmp_path / "aiowandb-data" / "local-key").write_text(store.local_key)
-    return Shell(tmp_path, store.local_key, url, s3)
+    return Shell(tmp_path, store.local_key, url, s3, {"s1w2e3p4": sweep})
 
 
 class Shell:
     """Takes lines of a user who has set W&B and S3 up by the environment."""
 
-    def __init__(self, folder: Path, key: str, url: str, s3: str) -> None:
+    def __init__(self, folder: Path, key: str, url: str, s3: str, here: Mapping[str, str]) -> None:
         self._folder = folder
         self._here = {
             "https://wandb.example.com": url,
             "https://wandb.ai": url,
             "/tmp/try-it": str(folder / "try-it"),
             "aiowandb serve": "exec aiowandb serve --port 0",
+            **here,
         }
         if not shutil.which("jq"):
             self._here["jq .loss"] = "grep loss"
@@ -133,6 +163,11 @@ def test_an_example_does_what_it_says(shell: Shell, line: str) -> None:
         said, complaint = process.communicate(timeout=600)
         complaint = complaints(complaint)
     assert process.returncode == 0, complaint
-    assert complaint == "" or "unset it to use the new key" in complaint
-    quiet = ">" in line.partition("--filter")[0] or line.startswith(("export", "aiowandb serve"))
+    empty = "--used" in line  # the run has used nothing
+    assert complaint == "" or "unset it to use the new key" in complaint or empty
+    quiet = (
+        empty
+        or ">" in line.partition("--filter")[0]
+        or line.startswith(("export", "aiowandb serve"))
+    )
     assert quiet or said

@@ -121,6 +121,9 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         rows with the same token again, and those that are in the run already are skipped. The
         run keeps the last 16 tokens in its summary, as `_appended`.
 
+        The official `scan_history()` caches the Parquet files of a run by its name: where it
+        has read the run before, it shows the new rows with `use_cache=False` only.
+
         >>> async with run.append() as log:
         ...     await log({"loss": 0.1})
         ...     await log({"loss": 0.05}, step=100)
