@@ -67,3 +67,25 @@ def test_the_sdk_goes_on_after_them(sdk: Sdk, run_id: str) -> None:
         rows = [(row["_step"], row["late"]) for row in run.scan_history(keys=["late"])]
     assert rows == [(5, 0.25), (100, 0.5), (101, 0.75)]
     assert run.state == "finished"
+
+
+SCAN = """
+run = wandb.Api().run("local/late/ID")
+tell(cached=[row["_step"] for row in run.scan_history()],
+     fresh=[row["_step"] for row in run.scan_history(use_cache=False)])
+"""
+
+
+def test_the_official_cache_hides_added_rows_until_it_is_passed_by(sdk: Sdk) -> None:
+    """As the README says: the address of the file is new, but the cache asks for none."""
+    made = str(sdk.run(LOG)["id"])
+    before = sdk.run(SCAN.replace("ID", made))
+    assert before["cached"] == before["fresh"] == [0, 1, 2, 3, 4]
+    with (
+        Api(sdk.store.local_key, base_url=sdk.url) as api,
+        api.run(f"local/late/{made}").append() as log,
+    ):
+        log({"late": 0.25})
+    after = sdk.run(SCAN.replace("ID", made))
+    assert after["cached"] == [0, 1, 2, 3, 4]
+    assert after["fresh"] == [0, 1, 2, 3, 4, 5]
