@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiowandb.cli.suggest import did_you_mean, listed
+from aiowandb.errors import UsageError
 
 # Messages of click that say nothing of what would be right.
 _NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid [^ ]+(?: range)?\.$")
@@ -30,11 +31,27 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            name = ctx.invoked_subcommand
-            command = self.get_command(ctx, name) if name else None
-            if error.ctx is None and command:  # click's parser does not say where it was
-                error.ctx = click.Context(command, ctx, name)
+            if error.ctx is None and (command := self._invoked(ctx)):
+                # click's parser does not say where it was
+                error.ctx = click.Context(command, ctx, ctx.invoked_subcommand)
             raise
+        except UsageError as error:
+            if command := self._invoked(ctx):
+                error.args = (_with_options(str(error), command),)
+            raise
+
+    def _invoked(self, ctx: click.Context) -> click.Command | None:
+        name = ctx.invoked_subcommand
+        return self.get_command(ctx, name) if name else None
+
+
+def _with_options(text: str, command: click.Command) -> str:
+    """What the library says of its arguments, said of the options that they come from."""
+    for param in command.params:
+        option = next((name for name in param.opts if name.startswith("--")), None)
+        if option and param.name and "_" in param.name:
+            text = re.sub(rf"(?<![\w.-]){param.name}(?:=(?!\w)|\b)(?![(.])", option, text)
+    return text
 
 
 def in_one_line(error: click.UsageError) -> str:
