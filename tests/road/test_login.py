@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from aiowandb import Api
+from aiowandb import Api, AsyncApi, AuthenticationError
 
 from . import shell
 from .conftest import RUNS, Sample
@@ -124,3 +124,18 @@ def test_status_fails_where_nothing_could_be_read(
     assert done.returncode == code
     assert url in done.stdout
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.anyio
+async def test_both_faces_say_which_key_was_refused(url: str) -> None:
+    said = (
+        f"the API key from the argument api_key that ends in wwww, .*get a key at {url}/authorize"
+    )
+    async with AsyncApi(WRONG_KEY, base_url=url) as api:
+        with pytest.raises(AuthenticationError, match=said):
+            await api.viewer()
+    with (
+        Api(WRONG_KEY, base_url=url) as blocking,
+        pytest.raises(AuthenticationError, match=said),
+    ):
+        _ = blocking.viewer

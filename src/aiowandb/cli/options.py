@@ -137,7 +137,7 @@ def connect(base_url: str | None, local: Path | None, *, tells_waits: bool = Tru
         return AsyncApi.local(folder)
     api = AsyncApi(base_url=base_url)
     if tells_waits:
-        watch(api)
+        watch(lambda: api.waiting)
     return api
 
 
@@ -148,7 +148,7 @@ def connect_blocking(base_url: str | None, local: Path | None) -> Api:
     if folder := _local_folder(base_url, local):
         return Api.local(folder)
     api = Api(base_url=base_url)
-    watch(api)
+    watch(lambda: api.waiting)
     return api
 
 

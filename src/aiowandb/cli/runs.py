@@ -111,8 +111,10 @@ def _parts(columns: Sequence[str]) -> Collection[Part]:
     """What has to be asked for, to know these columns."""
     sections = {name.partition(".")[0] for name in columns}
     parts: list[Part] = ["config", "summary"]
-    wanted = [part for part in parts if part in sections]
-    return [*wanted, "history_keys"] if "last step" in columns else wanted
+    wanted: list[Part] = [part for part in parts if part in sections]
+    if "last step" in columns:
+        wanted.append("history_keys")
+    return wanted
 
 
 async def _first_runs(

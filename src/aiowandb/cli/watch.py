@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -19,19 +19,14 @@ _SECONDS_BETWEEN_LINES = 10.0
 _LOOK_S = 0.5
 
 
-class Waiter(Protocol):
-    @property
-    def waiting(self) -> Waiting | None: ...
-
-
-def watch(api: Waiter) -> None:
+def watch(waiting: Callable[[], Waiting | None]) -> None:
     """While the command runs, tell of waits that are longer than usual."""
     context = click.get_current_context(silent=True)
     if context is None:
         return
     stop = threading.Event()
     # A thread of its own: a command may block the event loop, or have none.
-    thread = threading.Thread(target=_look, args=(api, Lines(sys.stderr), stop), daemon=True)
+    thread = threading.Thread(target=_look, args=(waiting, Lines(sys.stderr), stop), daemon=True)
     thread.start()
 
     def end() -> None:
@@ -41,9 +36,9 @@ def watch(api: Waiter) -> None:
     context.call_on_close(end)
 
 
-def _look(api: Waiter, lines: Lines, stop: threading.Event) -> None:
+def _look(waiting: Callable[[], Waiting | None], lines: Lines, stop: threading.Event) -> None:
     while not stop.wait(_LOOK_S):
-        lines.add(api.waiting)
+        lines.add(waiting())
 
 
 class Lines:
