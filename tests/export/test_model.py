@@ -249,4 +249,4 @@ def test_after_each_export_the_folder_says_what_wandb_has() -> None:
 
 @pytest.mark.slow
 def test_after_each_of_many_exports_the_folder_says_what_wandb_has() -> None:
-    run_state_machine_as_test(Exports, settings=settings(max_examples=200, stateful_step_count=40))
+    run_state_machine_as_test(Exports, settings=settings(max_examples=100, stateful_step_count=30))

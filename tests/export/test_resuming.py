@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,10 +160,15 @@ def test_an_interrupted_export_reads_no_finished_run_again(
     check_resumed(exports, tmp_path, {}, "interrupt", 20)
 
 
+# Another moment for each way and each layout, so that together they are many.
+MOMENTS = [
+    pytest.param(options, stop, 2 + 7 * number % (RUNS - 4), id=f"{stop}-{options}")
+    for number, (options, stop) in enumerate(product(LAYOUTS, ("kill", "interrupt", "server")))
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("runs", range(4, RUNS, 9))
-@pytest.mark.parametrize("stop", ["kill", "interrupt", "server"])
-@pytest.mark.parametrize("options", LAYOUTS, ids=str)
+@pytest.mark.parametrize(("options", "stop", "runs"), MOMENTS)
 def test_an_export_that_stops_at_any_moment_reads_no_finished_run_again(
     exports: Exports, tmp_path: Path, options: Options, stop: Stop, runs: int
 ) -> None:
