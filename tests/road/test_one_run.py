@@ -221,7 +221,7 @@ def test_what_is_larger_than_other_readers_take_is_shown_as_it_is(tmp_path: Path
         with run.append(state="finished") as log:
             log({"id": 2**70, "loss": math.nan})
     [record] = records(said("run", "local/p/r", "--local", tmp_path, "--format", "json"))
-    assert record["config"] == {"id": 2**70, "half": "\ud800"}
+    assert record["config"] == {"id": 2**70, "half": "\ufffd"}
     for amount in ("--all", "--samples=5"):
         out = said("history", "local/p/r", "--local", tmp_path, amount, "--format", "json")
         [row] = records(out)
