@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiowandb.errors import (
     AiowandbError,
+    AiowandbWarning,
     ApiKeyError,
     AuthenticationError,
     CommError,
@@ -17,6 +18,7 @@ from aiowandb.errors import (
     IncompleteHistoryError,
     InvalidPathError,
     LinkError,
+    MissingExtraError,
     NotFoundError,
     RateLimitError,
     RowError,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AiowandbError",
+    "AiowandbWarning",
     "Api",
     "ApiKeyError",
     "AsyncApi",
@@ -49,6 +52,7 @@ __all__ = [
     "IncompleteHistoryError",
     "InvalidPathError",
     "LinkError",
+    "MissingExtraError",
     "NotFoundError",
     "RateLimitError",
     "RowError",

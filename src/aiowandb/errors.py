@@ -2,7 +2,8 @@
 
     AiowandbError
      ├─ UsageError             the call itself is wrong: nothing was sent
-     │   └─ InvalidPathError   (also a ValueError)
+     │   ├─ InvalidPathError   (also a ValueError)
+     │   └─ MissingExtraError  a package is not installed (also a ModuleNotFoundError)
      ├─ RowError               a row does not fit the type asked for (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
@@ -27,17 +28,22 @@
 A `CommError` keeps the original exception in `exc`, what was asked in `operation` and
 `url`, and what came back in `status` and `response`. No exception carries the API key or
 the signature of a link.
+
+What may be meant but looks like a slip, such as a key that no run has, is an
+`AiowandbWarning` of Python's `warnings`.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
     "AiowandbError",
+    "AiowandbWarning",
     "ApiKeyError",
     "AuthenticationError",
     "CommError",
@@ -50,6 +56,7 @@ __all__ = [
     "IncompleteHistoryError",
     "InvalidPathError",
     "LinkError",
+    "MissingExtraError",
     "NotFoundError",
     "RateLimitError",
     "ResponseFacts",
@@ -79,6 +86,14 @@ class UsageError(AiowandbError):
 
 class InvalidPathError(UsageError, ValueError):
     """A path that names no entity, project or run."""
+
+
+class MissingExtraError(UsageError, ModuleNotFoundError):
+    """A package that this needs is not installed. The message says which extra brings it."""
+
+
+class AiowandbWarning(UserWarning):
+    """Something that may be meant, but looks like a slip: a key or a column that nobody has."""
 
 
 class StoreError(AiowandbError):
@@ -220,6 +235,26 @@ class GraphQLError(CommError):
         super().__init__(message, **facts)
         self.data = data
         self.may_pass = may_pass
+
+
+@contextmanager
+def extra_needed(extra: str, what: str) -> Iterator[None]:
+    """Imports that need an extra: if a package is missing, the error says what to install.
+
+    >>> with extra_needed("polars", "to_polars()"):
+    ...     import polars
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if isinstance(error, MissingExtraError) or missing.partition(".")[0] == "aiowandb":
+            raise
+        raise MissingExtraError(
+            f"{what} needs the package {missing}, which is not installed:"
+            f" pip install 'aiowandb[{extra}]'",
+            name=missing,
+        ) from None
 
 
 def _restored(kind: type[AiowandbError], args: tuple[Any, ...]) -> AiowandbError:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from aiowandb.cloud import is_cloud_page, page_path
-from aiowandb.errors import InvalidPathError
+from aiowandb.errors import InvalidPathError, UsageError
 
 _RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."
 _ARTIFACT_FORMS = "Write it like entity/project/name:alias, project/name:v3 or name."
@@ -19,6 +19,10 @@ _PROJECT_FORMS = "Write it like entity/project or project."
 _PAGES_OF_A_PROJECT = frozenset(
     {"workspace", "table", "overview", "runs", "groups", "sweeps", "reports", "artifacts"}
 )
+# What W&B refuses in the names of what is new.
+_NOT_IN_RUN_IDS = dict.fromkeys(":;,#?/'").keys()
+_NOT_IN_PROJECTS = dict.fromkeys("/\\#?%:").keys()
+_LONGEST_PROJECT = 128
 # What follows a run in the address of its page: `/overview`, `/files/output.log`.
 _TAB = re.compile(r"^(/?[^/]+/[^/]+/(?:runs|sweeps)/[^/]+)/.*")
 
@@ -72,6 +76,24 @@ class ArtifactPath(msgspec.Struct, frozen=True):
 def new_run_id() -> str:
     """An id for a new run, of the form that W&B's own have."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise if W&B takes no new run with this id."""
+    if run_id != run_id.strip() or not _NOT_IN_RUN_IDS.isdisjoint(run_id):
+        raise UsageError(
+            f"run_id must have no blanks around it and none of {' '.join(_NOT_IN_RUN_IDS)},"
+            f" not {run_id!r}."
+        )
+
+
+def check_project_name(name: str) -> None:
+    """Raise if W&B takes no new project of this name."""
+    if len(name) > _LONGEST_PROJECT or not _NOT_IN_PROJECTS.isdisjoint(name):
+        raise UsageError(
+            f"name must have at most {_LONGEST_PROJECT} characters and none of"
+            f" {' '.join(_NOT_IN_PROJECTS)}, not {name!r}."
+        )
 
 
 def parse_run_path(path: str | Sequence[str]) -> RunPath:

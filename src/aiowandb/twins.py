@@ -12,7 +12,16 @@ made from those of the original and keep their signatures and docstrings:
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import operator
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import closing
 from typing import (
     Any,
@@ -27,6 +36,7 @@ from typing import (
     overload,
 )
 
+from aiowandb.arguments import FixedAttributes
 from aiowandb.portal import Portal
 from aiowandb.tasks import Items, Stream
 
@@ -41,7 +51,7 @@ W = TypeVar("W", bound="Twin[Any]")
 Wrap = Callable[[Any, Portal], R]
 
 
-class Twin(Generic[A]):
+class Twin(FixedAttributes, Generic[A]):
     """An async object and the portal that it is driven through."""
 
     def __init__(self, original: A, portal: Portal) -> None:
@@ -145,12 +155,11 @@ def iterating(
     """The method's items, each wrapped."""
 
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        originals: Any = map(_original, args)
+        originals: Any = list(map(_original, args))
         named: Any = {name: _original(argument) for name, argument in kwargs.items()}
+        _check(method, twin, *originals, **named)
         items = twin._portal.iterate(cast(Any, method), twin._async, *originals, **named)
-        with closing(items):  # at once, also where a traceback keeps this frame
-            for item in items:
-                yield wrap(item, twin._portal)
+        return _wrapped(items, lambda item: (wrap(item, twin._portal),))
 
     return _like(method, call)
 
@@ -164,11 +173,23 @@ def paged(
         return cast(Items[T], method(*args, **kwargs)).pages
 
     def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        with closing(twin._portal.iterate(pages, twin._async, *args, **kwargs)) as found:
-            for page in found:
-                yield from wrap(page, twin._portal)
+        _check(method, twin, *args, **kwargs)
+        found = twin._portal.iterate(pages, twin._async, *args, **kwargs)
+        return _wrapped(found, lambda page: wrap(page, twin._portal))
 
     return _like(method, call)
+
+
+def _wrapped(items: Generator[Any], wrap: Callable[[Any], Iterable[R]]) -> Iterator[R]:
+    with closing(items):  # at once, also where a traceback keeps this frame
+        for item in items:
+            yield from wrap(item)
+
+
+def _check(method: Any, twin: Twin[Any], *args: Any, **kwargs: Any) -> None:
+    """Raise at once for wrong arguments: the method itself is called with the first item."""
+    if check := getattr(method, "check_arguments", None):
+        check(twin._async, *args, **kwargs)
 
 
 def each(wrap: Wrap[R]) -> Wrap[list[R]]:
@@ -179,10 +200,13 @@ def each(wrap: Wrap[R]) -> Wrap[list[R]]:
 def _original(argument: Any) -> Any:
     if isinstance(argument, Twin):
         return argument._async
+    if isinstance(argument, str | bytes | Mapping) or not isinstance(argument, Iterable):
+        return argument
     # Whatever else twins come in is run through here: the thread of the portal may not.
-    if isinstance(argument, Iterable) and not isinstance(argument, str):
-        return [_original(item) for item in argument]
-    return argument
+    items = list(argument)
+    originals = [_original(item) for item in items]
+    is_same = all(map(operator.is_, items, originals))
+    return argument if isinstance(argument, Collection) and is_same else originals
 
 
 def if_any(wrap: Wrap[R]) -> Wrap[R | None]:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from aiowandb import Api, AsyncApi, CommError, ConflictError, Run, UsageError
+from aiowandb.choices import EndState
 from aiowandb.errors import ServerError
 from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
 
@@ -106,7 +107,7 @@ def batches_of(rows: int) -> Iterator[None]:
     ],
 )
 async def test_after_an_exception_the_rows_are_kept_and_the_run_is_not_finished(
-    store: Store, api: AsyncApi, before: str, asked: str | None, after: str
+    store: Store, api: AsyncApi, before: str, asked: EndState | None, after: str
 ) -> None:
     make_run(store, finish=before == "finished")
     run = await api.run("r")
@@ -124,7 +125,8 @@ async def test_an_exception_before_the_first_row_changes_a_state_only_if_one_was
 ) -> None:
     make_run(store, "r", finish=True)
     make_run(store, "s")
-    for name, asked in (("r", None), ("s", "finished")):
+    states: list[tuple[str, EndState | None]] = [("r", None), ("s", "finished")]
+    for name, asked in states:
         with pytest.raises(ZeroDivisionError):
             async with (await api.run(name)).append(state=asked):
                 raise ZeroDivisionError
@@ -154,7 +156,7 @@ async def test_while_rows_are_added_the_run_is_running(store: Store, api: AsyncA
 
 @pytest.mark.parametrize(("asked", "after"), [("finished", "failed"), (None, "finished")])
 async def test_a_cancelled_block_does_not_leave_the_run_looking_finished(
-    store: Store, api: AsyncApi, asked: str | None, after: str
+    store: Store, api: AsyncApi, asked: EndState | None, after: str
 ) -> None:
     make_run(store, finish=True)
     run = await api.run("r")
@@ -682,5 +684,5 @@ async def test_a_summary_value_that_is_no_record_of_tokens_is_named(
         await log({"_appended": 3})
     with pytest.raises(ConflictError, match="'_appended' is not what"):
         await add_with_token(run, ROWS)
-    with pytest.raises(UsageError, match="empty token"):
+    with pytest.raises(UsageError, match="token must be a name for the rows, or None, not ''"):
         await add_with_token(run, ROWS, token="")

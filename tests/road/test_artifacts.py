@@ -188,7 +188,7 @@ async def test_its_files_are_files(api: AsyncApi, out: Path) -> None:
     assert (await file.download(out)).read_bytes() == NEW["sub/b.bin"]
     with pytest.raises(UsageError, match="cannot be changed"):
         await file.delete()
-    with pytest.raises(UsageError, match="list of names"):
+    with pytest.raises(UsageError, match="names must be specified in a list"):
         artifact.files(names="a.txt")
 
 

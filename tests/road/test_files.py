@@ -63,7 +63,7 @@ async def test_files_are_chosen_by_names_or_by_a_pattern(run: Run) -> None:
     assert (await pictures[-1]).name == "media/images/b.png"
     with pytest.raises(UsageError, match="not by both"):
         run.files(names=["a"], pattern="%")
-    with pytest.raises(UsageError, match="list of names"):
+    with pytest.raises(UsageError, match="names must be specified in a list"):
         run.files(names="model.bin")
 
 

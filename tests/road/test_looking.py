@@ -100,7 +100,7 @@ async def test_samples_of_many_runs_come_together(api: AsyncApi, sample: Sample)
     assert isinstance(polars, pl.DataFrame)
     assert list(pandas.columns) == polars.columns == ["_step", "run_id", "train/loss"]
     assert len(pandas) == polars.height == len(rows)
-    with pytest.raises(UsageError, match="format must be default, pandas or polars, not 'csv'"):
+    with pytest.raises(UsageError, match="format must be one of default, .*not 'csv'"):
         await runs.histories(format="csv")  # type: ignore[arg-type]
     assert len(await api.runs(sample.path, {"name": "none"}).histories(format="polars")) == 0
 

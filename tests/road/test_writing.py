@@ -157,7 +157,7 @@ async def test_the_state_afterwards_is_the_callers_choice(run: Run) -> None:
         await log({"loss": 9})
     assert run.state == "failed"
     with pytest.raises(UsageError, match="state must be one of"):
-        run.append(state="paused")
+        run.append(state="paused")  # type: ignore[arg-type]
 
 
 async def test_only_what_changed_is_sent_and_wandbs_own_part_is_kept(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from aiowandb.api.append_guard import RowSender, row_sender
+from aiowandb.arguments import VALUES, FixedAttributes, checks, optional, whole
 from aiowandb.errors import CommError, ConflictError, NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire.appending import Appendix
@@ -18,17 +19,14 @@ from aiowandb.wire.runs import get_run
 if TYPE_CHECKING:
     from aiowandb.api.run import Run
 
-_STATES = ("finished", "failed", "running")
 # How long a block that is cancelled or interrupted may still take to say so to W&B.
 _CLOSING_S = 10.0
 
 
-class Append:
+class Append(FixedAttributes):
     """Rows on their way to a run. Call it with each of them, inside `async with`."""
 
     def __init__(self, run: Run, session: Session, state: str | None, token: str | None) -> None:
-        if state not in (None, *_STATES):
-            raise UsageError(f"state must be one of {', '.join(_STATES)}, not {state!r}.")
         self._run = run
         self._session = session
         self._state = state
@@ -80,6 +78,7 @@ class Append:
         if exc is None:
             await self._run.load()
 
+    @checks(row=VALUES, step=optional(whole(0)))
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
         """Add a row, at this step, at its own `_step`, or else at the one after the last.
 
@@ -145,7 +144,7 @@ class Append:
             except CommError as failure:
                 error.add_note(f"The last rows for {self._run.ref} were not sent: {failure}")
             else:
-                self._run.state = end
+                self._run._set_state(end)
 
     @contextmanager
     def _noting_failures(self) -> Iterator[RowSender]:

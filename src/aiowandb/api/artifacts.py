@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from aiowandb.api.files import Files
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
+from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
 from aiowandb.config import app_url
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.artifact_lists import ArtifactList
@@ -48,6 +49,7 @@ class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
         kind, name = quote(self.type, safe=""), quote(ref.collection, safe="")
         return f"{site}/{ref.entity}/{ref.project}/artifacts/{kind}/{name}/{ref.version}"
 
+    @checks(names=optional(ANY_NAMES), per_page=whole(1))
     def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> Files:
         """The files that it is made of: all, or those of these names."""
         return Files(self._session, ArtifactFiles(self._session, self.ref, names, per_page))
@@ -56,6 +58,11 @@ class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
         """What it is made of: names, digests, sizes, references."""
         return await read_manifest(self._session, self.id, self.qualified_name)
 
+    @checks(
+        root=optional(PATH),
+        allow_missing_references=FLAG,
+        path_prefix=optional(text("the beginning of names", empty=True)),
+    )
     async def download(
         self,
         root: str | PathLike[str] | None = None,

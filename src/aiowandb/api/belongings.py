@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anyio.to_thread import run_sync
 
 from aiowandb.api.files import File, Files
+from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
 from aiowandb.errors import NotFoundError, ServerError, UsageError
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles
@@ -32,6 +33,12 @@ _METADATA = "wandb-metadata.json"
 class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
     """The part of `Run` that leads to other things."""
 
+    @checks(
+        names=optional(ANY_NAMES),
+        pattern=optional(text("a pattern like '%.json'")),
+        per_page=whole(1),
+        fresh=FLAG,
+    )
     def files(
         self,
         names: Sequence[str] | None = None,
@@ -49,6 +56,7 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         source = RunFiles(self._session, self.ref, names or (), pattern, per_page, fresh=fresh)
         return Files(self._session, source)
 
+    @checks(name=text("the name of a file"))
     async def file(self, name: str) -> File:
         """The run's file of this name."""
         source = RunFiles(self._session, self.ref)
@@ -57,6 +65,7 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
             raise NotFoundError(f"Run {self.ref} has no file {name}.", operation="RunFiles")
         return File.of(record, self._session, source)
 
+    @checks(path=PATH, root=PATH)
     async def upload_file(self, path: str | PathLike[str], root: str | PathLike[str] = ".") -> File:
         """Make a file of this computer one of the run's files, under its path seen from `root`."""
         name = Path(await run_sync(os.path.relpath, path, root))
@@ -66,10 +75,12 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         record = await source.upload(Path(path), name.as_posix())
         return File.of(record, self._session, source)
 
+    @checks(per_page=whole(1), fresh=FLAG)
     def logged_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
         """The artifacts that the run has made, kept once they were read unless with `fresh`."""
         return _artifacts(self._session, self.ref, "output", per_page, fresh=fresh)
 
+    @checks(per_page=whole(1), fresh=FLAG)
     def used_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
         """The artifacts that the run has used, kept once they were read unless with `fresh`."""
         return _artifacts(self._session, self.ref, "input", per_page, fresh=fresh)
@@ -92,6 +103,7 @@ class Belongings(RunRecord, kw_only=True, dict=True, eq=False):
         content = await RunFiles(self._session, self.ref).read(_METADATA)
         return lenient.loads(content) if content else None
 
+    @checks(per_page=whole(1), last=optional(whole(1)))
     def console_logs(
         self, *, per_page: int = 1000, last: int | None = None
     ) -> Stream[ConsoleLogLine]:

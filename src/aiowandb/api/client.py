@@ -19,16 +19,36 @@ from aiowandb.api.projects import Project, Projects
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweep, find_sweep
+from aiowandb.arguments import (
+    ANY_NAMES,
+    FILTERS,
+    FLAG,
+    NAMES,
+    PATH,
+    POSITIVE,
+    RUN_PATH,
+    VALUES,
+    FixedAttributes,
+    checks,
+    choices,
+    either,
+    having,
+    many,
+    optional,
+    text,
+    whole,
+)
+from aiowandb.choices import Part
 from aiowandb.config import Settings
-from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.errors import NotFoundError, UsageError, extra_needed
 from aiowandb.files.artifact_lists import Versions
 from aiowandb.keys import discreet
 from aiowandb.net import Session, Traffic, Waiting
-from aiowandb.paths import ArtifactRef
+from aiowandb.paths import ArtifactRef, check_project_name, check_run_id, parse_artifact_path
 from aiowandb.tasks import Stream
 from aiowandb.wire.artifacts import artifact_by_name
 from aiowandb.wire.projects import get_project
-from aiowandb.wire.record import ALL_PARTS, Part, RunRecord
+from aiowandb.wire.record import ALL_PARTS, RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.viewer import Viewer
 
@@ -36,9 +56,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _IN_PROCESS_URL = "http://wandb.in-process"
+# Of these an empty string stands for none, as it does in the environment.
+_ENTITY = optional(text("the name of a user or team", empty=True))
+_PROJECT = optional(text("the name of a project", empty=True))
+_ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 
-class AsyncApi:
+class AsyncApi(FixedAttributes):
     """Everything that W&B knows, asked asynchronously.
 
     The key comes from the argument, `WANDB_API_KEY` or netrc; the other settings
@@ -58,6 +82,18 @@ class AsyncApi:
     """
 
     @discreet
+    @checks(
+        api_key=optional(text("a string", empty=True, is_secret=True)),
+        base_url=optional(text("a URL", empty=True)),
+        entity=_ENTITY,
+        project=_PROJECT,
+        timeout=optional(POSITIVE),
+        max_concurrency=optional(whole(1)),
+        max_rate=optional(POSITIVE),
+        proxy=optional(text("a URL", empty=True, is_secret=True)),
+        verify=optional(either(FLAG, having("an ssl.SSLContext", "verify_mode"))),
+        transport=optional(having("a transport of httpx", "handle_async_request")),
+    )
     def __init__(
         self,
         api_key: str | None = None,
@@ -88,6 +124,7 @@ class AsyncApi:
         self._cleanup = ExitStack()
 
     @classmethod
+    @checks(path=PATH, project=_PROJECT)
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
         """Use the embedded W&B whose data lies in this folder: no account, no port.
 
@@ -97,7 +134,8 @@ class AsyncApi:
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        from aiowandb.local import Store, create_app
+        with extra_needed("local", "The embedded W&B"):
+            from aiowandb.local import Store, create_app
 
         with ExitStack() as stack:
             store = stack.enter_context(Store.open(path))
@@ -165,6 +203,7 @@ class AsyncApi:
         self._session.require_open()
         self._session.flush()
 
+    @checks(path=RUN_PATH)
     async def run(self, path: str | Sequence[str]) -> Run:
         """One run, by `entity/project/run_id`, a shortened path, or its URL in the browser."""
         ref = await self._defaults.run(path)
@@ -174,6 +213,15 @@ class AsyncApi:
             raise NotFoundError(f"Could not find run {ref}.", operation="Run")
         return Run.of(record, self._session, ref.entity, ref.project)
 
+    @checks(
+        run_id=optional(text("the id of a run")),
+        project=_PROJECT,
+        entity=_ENTITY,
+        name=optional(text("a string", empty=True)),
+        config=optional(VALUES),
+        tags=optional(NAMES),
+        exist_ok=FLAG,
+    )
     async def create_run(
         self,
         run_id: str | None = None,
@@ -194,8 +242,11 @@ class AsyncApi:
         >>> async with run.append(state="finished") as log:
         ...     await log({"loss": 0.5})
         """
-        path = "/".join(part for part in (entity, project) if part) or None
+        if run_id is not None:
+            check_run_id(run_id)
+        path = f"{entity}/{project}" if entity and project else project or None
         owner, where = await self._defaults.project(path)
+        owner = entity or owner
         record = await make_run(
             self._session,
             owner,
@@ -203,18 +254,28 @@ class AsyncApi:
             run_id,
             name=name,
             config=config,
-            tags=tags,
+            tags=list(tags) if tags is not None else None,
             exist_ok=exist_ok,
         )
         return Run.of(record, self._session, owner, where)
 
+    @checks(name=text("the name of a project"), entity=_ENTITY, exist_ok=FLAG)
     async def create_project(
         self, name: str, entity: str | None = None, *, exist_ok: bool = False
     ) -> None:
         """Make a project. That it exists is a `ConflictError`, unless `exist_ok`."""
+        check_project_name(name)
         owner = entity or await self._defaults.entity()
         await make_project(self._session, owner, name, exist_ok=exist_ok)
 
+    @checks(
+        path=optional(text("a path like 'entity/project', or a URL")),
+        filters=optional(FILTERS),
+        order=optional(text("an order like '-created_at'", empty=True)),
+        per_page=whole(1),
+        include=choices(Part),
+        fresh=FLAG,
+    )
     def runs(
         self,
         path: str | None = None,
@@ -242,6 +303,15 @@ class AsyncApi:
             self._session, self._defaults, path, filters, order, per_page, include, fresh=fresh
         )
 
+    @checks(
+        runs=many("runs", Run),
+        keys=optional(NAMES),
+        min_step=optional(whole(0)),
+        max_step=optional(whole(0)),
+        any_key=FLAG,
+        exclude=ANY_NAMES,
+        ordered=FLAG,
+    )
     def scan_histories(
         self,
         runs: AsyncIterable[Run] | Iterable[Run],
@@ -271,6 +341,7 @@ class AsyncApi:
         )
         return self._session.ahead(scan_many(self._session, runs, wanted, ordered))
 
+    @checks(name=_ARTIFACT, type=optional(text("a type of artifacts")))
     async def artifact(self, name: str, type: str | None = None) -> Artifact:
         """One version of an artifact, by `entity/project/name:alias`, shortened, or its URL.
 
@@ -288,6 +359,14 @@ class AsyncApi:
             )
         return Artifact.of(record, self._session)
 
+    @checks(
+        type_name=text("a type of artifacts"),
+        name=_ARTIFACT,
+        order=optional(text("an order like '-createdAt'", empty=True)),
+        per_page=whole(1),
+        tags=ANY_NAMES,
+        fresh=FLAG,
+    )
     def artifacts(
         self,
         type_name: str,
@@ -305,6 +384,7 @@ class AsyncApi:
         >>> async for artifact in api.artifacts("model", "entity/project/name"):
         ...     print(artifact.version, artifact.aliases)
         """
+        parse_artifact_path(name)  # what is wrong with it shows here
 
         async def where() -> ArtifactRef:
             entity, project, wanted = await self._defaults.artifact(name)
@@ -313,10 +393,12 @@ class AsyncApi:
         source = Versions(self._session, where, type_name, order, tags, per_page, fresh=fresh)
         return Artifacts(self._session, source)
 
+    @checks(path=RUN_PATH)
     async def sweep(self, path: str | Sequence[str]) -> Sweep:
         """One sweep, by `entity/project/sweep_id`, a shortened path, or its URL in the browser."""
         return await find_sweep(self._session, await self._defaults.run(path))
 
+    @checks(name=text("the name of a project"), entity=_ENTITY)
     async def project(self, name: str, entity: str | None = None) -> Project:
         """One project, by its name or `entity/name`."""
         owner, where = await self._defaults.project(f"{entity}/{name}" if entity else name)
@@ -325,6 +407,7 @@ class AsyncApi:
             raise NotFoundError(f"Could not find project {owner}/{where}.", operation="GetProject")
         return Project.of(record, self._session)
 
+    @checks(entity=_ENTITY, per_page=whole(1), fresh=FLAG)
     def projects(
         self, entity: str | None = None, per_page: int = 200, *, fresh: bool = False
     ) -> Projects:

@@ -34,6 +34,7 @@ async def make_run(
     exist_ok: bool,
 ) -> RunRecord:
     """The run, made just now, or else found if that is allowed."""
+    new_run_fields("", name, config, tags)  # what cannot be sent shows before the run is made
     if run_id is None:
         record = await _make_nameless(session, entity, project)
     else:

@@ -11,6 +11,7 @@ from typing import Self
 from msgspec.structs import asdict
 
 from aiowandb.api.listing import Listing
+from aiowandb.arguments import FLAG, PATH, checks
 from aiowandb.files.source import Source, download_file, download_files
 from aiowandb.net import Session
 from aiowandb.wire.files import FileRecord
@@ -30,6 +31,7 @@ class File(FileRecord, frozen=True, kw_only=True, dict=True):
         vars(file).update(_session=session, _source=source)
         return file
 
+    @checks(root=PATH, replace=FLAG, exist_ok=FLAG)
     async def download(
         self, root: str | PathLike[str] = ".", replace: bool = False, exist_ok: bool = False
     ) -> Path:
@@ -66,6 +68,7 @@ class Files(Listing[File]):
         """How many there are."""
         return await self._source.count()
 
+    @checks(root=PATH, replace=FLAG, exist_ok=FLAG)
     async def download(
         self, root: str | PathLike[str] = ".", replace: bool = False, exist_ok: bool = False
     ) -> list[Path]:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiowandb.api.belongings import Belongings
-from aiowandb.api.rows import as_frame, as_structs
+from aiowandb.api.rows import RowType, as_frame, row_type
 from aiowandb.api.samples import sample_rows
+from aiowandb.arguments import (
+    ANY_NAMES,
+    FLAG,
+    NAMES,
+    Check,
+    check_steps,
+    checks,
+    choice,
+    no_such,
+    optional,
+    shown,
+    text,
+    warn,
+    whole,
+)
+from aiowandb.choices import EventStream, Nested
 from aiowandb.errors import UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.tasks import Items, Stream, each_of
 from aiowandb.wire import lenient
-from aiowandb.wire.history import EventStream, sampled_rows
+from aiowandb.wire.dotted import OWN_KEYS, unknown_keys
+from aiowandb.wire.history import sampled_rows
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.rows import flat_row
 
@@ -27,12 +42,32 @@ if TYPE_CHECKING:
     from aiowandb.history.pages import Page
 
 R = TypeVar("R", bound=RunRecord)
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S")
+
+_SCAN = {
+    "keys": optional(NAMES),
+    "page_size": whole(1),
+    "min_step": optional(whole(0)),
+    "max_step": optional(whole(0)),
+    "any_key": FLAG,
+    "exclude": ANY_NAMES,
+    "stream": choice(EventStream),
+}
+_ROW_TYPE = Check(
+    "a msgspec.Struct, dataclass, attrs class, TypedDict, NamedTuple or pydantic model", row_type
+)
 
 
 class Histories(Belongings, kw_only=True, dict=True, eq=False):
     """The part of `Run` that leads to its rows."""
 
+    @checks(
+        samples=whole(1),
+        keys=optional(NAMES),
+        x_axis=text("the name of a key"),
+        stream=choice(EventStream),
+        pandas=FLAG,
+    )
     async def history(
         self,
         samples: int = 500,
@@ -50,14 +85,21 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
 
         A row has the same values as in `scan_history()`.
         """
-        wanted = checked_keys(keys)
-        if not wanted:
+        if keys and stream == "default":
+            self._warn_of_unknown([*keys, x_axis])
+        rows = await self._sample(samples, keys, x_axis, stream)
+        return as_frame(rows) if pandas else rows
+
+    async def _sample(
+        self, samples: int, keys: Sequence[str] | None, x_axis: str, stream: EventStream
+    ) -> list[dict[str, Any]]:
+        if not keys:
             rows = await self._sampled_rows(samples, system=stream != "default")
         elif stream != "default":
             raise UsageError("keys= selects from the history; the system metrics come whole.")
         else:
-            rows = await sample_rows(self._session, self, wanted, x_axis, samples)
-        return as_frame(rows) if pandas else rows
+            rows = await sample_rows(self._session, self, keys, x_axis, samples)
+        return rows
 
     @overload
     def scan_history(
@@ -87,6 +129,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         type: type[S],
     ) -> Stream[S]: ...
 
+    @checks(**_SCAN, type=optional(_ROW_TYPE))
     def scan_history(
         self,
         keys: Sequence[str] | None = None,
@@ -97,15 +140,21 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         any_key: bool = False,
         exclude: Sequence[str] = (),
         stream: EventStream = "default",
-        type: type[msgspec.Struct] | None = None,
+        type: Any = None,
     ) -> Stream[Any]:
         """Every row in step order; with `keys`, every row that has all of these keys.
 
         `any_key` takes rows that have one of them. `exclude` names keys to leave out.
         Both take globs, like `val.*`, and a key that others are nested in, like `val`,
         stands for those. `min_step` is included, `max_step` is not. `stream="system"`
-        gives the system metrics, which have no steps. With `type`, each row is made into
-        that `msgspec.Struct`.
+        gives the system metrics, which have no steps. A key that the run does not have, as
+        far as is known, is an `AiowandbWarning`.
+
+        With `type`, each row is made into that `msgspec.Struct`, dataclass, attrs class,
+        TypedDict, NamedTuple or pydantic model. Keys that are no names of Python are
+        renamed there: `field(name="val.loss")` in a Struct, `Field(alias=...)` in pydantic.
+        A row that does not fit is a `RowError`: take only rows that have all fields with
+        `keys`, or give a default to those that some rows do not have.
 
         A row has what was logged in it, nested keys under dotted names, whether W&B sent
         JSON or Parquet. A number without a fraction is an int, as 1.0 is sent like 1; any
@@ -115,9 +164,10 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         >>> async for row in run.scan_history(keys=["loss"]):
         ...     print(row["_step"], row["loss"])
         """
-        wanted = chosen(keys, page_size, min_step, max_step, any_key, exclude, stream)
+        wanted = self._chosen(keys, page_size, min_step, max_step, any_key, exclude, stream)
         return Items(self._session.ahead(self._row_pages(wanted, stream, type)))
 
+    @checks(**_SCAN, nested=choice(Nested))
     def scan_history_batches(
         self,
         keys: Sequence[str] | None = None,
@@ -128,7 +178,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         any_key: bool = False,
         exclude: Sequence[str] = (),
         stream: EventStream = "default",
-        nested: Literal["dots", "json"] = "dots",
+        nested: Nested = "dots",
     ) -> Stream[pa.RecordBatch]:
         """The same rows as Arrow record batches: nested keys as dotted columns.
 
@@ -139,8 +189,31 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         >>> async for batch in run.scan_history_batches(keys=["train/*"]):
         ...     print(batch.num_rows, batch.schema.names)
         """
-        wanted = chosen(keys, page_size, min_step, max_step, any_key, exclude, stream)
+        wanted = self._chosen(keys, page_size, min_step, max_step, any_key, exclude, stream)
         return self._session.ahead(self._batches(wanted, stream, nested))
+
+    def _chosen(
+        self,
+        keys: Sequence[str] | None,
+        page_size: int,
+        min_step: int | None,
+        max_step: int | None,
+        any_key: bool,
+        exclude: Sequence[str],
+        stream: EventStream,
+    ) -> Selection:
+        if stream == "default":
+            self._warn_of_unknown(keys or ())
+            self._warn_of_unknown(exclude)
+        elif (min_step, max_step) != (None, None):
+            raise UsageError("The system metrics have no steps: leave min_step and max_step out.")
+        return chosen(keys, page_size, min_step, max_step, any_key, exclude)
+
+    def _warn_of_unknown(self, keys: Sequence[str]) -> None:
+        """Warn of keys that the run does not have, if its keys came with it."""
+        unknown = UnknownKeys(keys)
+        unknown.look_at(self)
+        unknown.warn(f"in run {self.ref}")
 
     async def _sampled_rows(self, samples: int, *, system: bool) -> list[dict[str, Any]]:
         found = await self._session.recall(sampled_rows(self.ref, samples, system=system))
@@ -150,15 +223,15 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
         return [flat_row(lenient.loads_object(text)) for text in texts]
 
     async def _row_pages(
-        self, wanted: Selection, stream: EventStream, kind: type[msgspec.Struct] | None
+        self, wanted: Selection, stream: EventStream, kind: RowType | None
     ) -> AsyncGenerator[list[Any]]:
         async with aclosing(self._pages(wanted, stream)) as pages:
             async for page in pages:
                 for rows in page.rows():
-                    yield rows if kind is None else as_structs(rows, kind, str(self.ref))
+                    yield rows if kind is None else kind.rows(rows, str(self.ref))
 
     async def _batches(
-        self, wanted: Selection, stream: EventStream, nested: Literal["dots", "json"]
+        self, wanted: Selection, stream: EventStream, nested: Nested
     ) -> AsyncGenerator[pa.RecordBatch]:
         from aiowandb.history.nesting import nested_as_json
 
@@ -176,6 +249,30 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
                 yield page
 
 
+class UnknownKeys:
+    """Keys that were asked for, and that none of the runs has so far."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = list(keys)
+        self._known: dict[str, None] = {}
+
+    def look_at(self, run: RunRecord) -> None:
+        """Strike out what this run has; without its keys, nothing can be said of any."""
+        if not self._keys:
+            return
+        if run.history_keys:
+            names = [*run.history_keys.keys, *OWN_KEYS]
+            self._keys = unknown_keys(self._keys, names)
+            self._known |= dict.fromkeys(names)
+        elif run.history_line_count != 0:
+            self._keys = []
+
+    def warn(self, place: str = "in any of the runs") -> None:
+        """Warn of those that are left, if there was any key at all."""
+        for key in self._keys if self._known else ():
+            warn(no_such("key", key, self._known, place))
+
+
 async def scan_many(
     session: Session, runs: AsyncIterable[R] | Iterable[R], wanted: Selection, ordered: bool
 ) -> AsyncGenerator[tuple[R, pa.RecordBatch]]:
@@ -183,12 +280,17 @@ async def scan_many(
     from aiowandb.history import scan_batches
 
     under_way: dict[RunRef, R] = {}
+    unknown = UnknownKeys([*(wanted.keys or ()), *wanted.exclude])
 
     async def refs() -> AsyncGenerator[RunRef]:
         async with aclosing(each_of(runs)) as every:
             async for run in every:
+                if not isinstance(run, RunRecord):
+                    raise UsageError(f"runs must be runs, and among them is {shown(run)}.")
+                unknown.look_at(run)
                 under_way[run.ref] = run
                 yield run.ref
+        unknown.warn()
 
     async with (
         aclosing(refs()) as own,
@@ -208,27 +310,16 @@ def chosen(
     max_step: int | None = None,
     any_key: bool = False,
     exclude: Sequence[str] = (),
-    stream: EventStream = "default",
 ) -> Selection:
-    """The rows that the arguments of a scan speak of, if they can."""
+    """The rows that the arguments of a scan speak of, if there can be any."""
     from aiowandb.history import Selection
 
-    if page_size < 1:
-        raise UsageError(f"page_size must be at least 1, not {page_size}.")
-    if stream != "default" and (min_step, max_step) != (None, None):
-        raise UsageError("The system metrics have no steps: leave min_step and max_step out.")
+    check_steps(min_step, max_step)
     return Selection(
-        keys=checked_keys(keys) or None,
+        keys=tuple(keys or ()) or None,
         any_key=any_key,
-        exclude=checked_keys(exclude),
+        exclude=tuple(exclude),
         min_step=min_step or 0,
         max_step=max_step,
         page_size=page_size,
     )
-
-
-def checked_keys(keys: Sequence[str] | None) -> tuple[str, ...]:
-    """The keys, if they are a list of them; none at all stand for every key."""
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys or ()):
-        raise UsageError(f"keys must be specified in a list of strings, not {keys!r}.")
-    return tuple(keys or ())

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
+from aiowandb.arguments import Check, FixedAttributes, Unfit
 from aiowandb.net import Session
 from aiowandb.tasks import AsyncOnly, Items, Stream
 
 T = TypeVar("T")
 
 
-class Listing(AsyncOnly, ABC, Generic[T]):
+def _place(value: Any) -> int | slice:
+    if isinstance(value, slice):
+        ends = (value.start, value.stop, value.step)
+        if value.step == 0 or not all(end is None or hasattr(end, "__index__") for end in ends):
+            raise Unfit
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise Unfit
+    return operator.index(value)
+
+
+_PLACE = Check("a whole number, or a slice like [10:20]", _place)
+
+
+class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
     """What a query finds. Nothing is sent until it is used."""
 
     _all_at_once = ", or take all items with `await ....to_list()`"
@@ -45,6 +61,7 @@ class Listing(AsyncOnly, ABC, Generic[T]):
     def __getitem__(self, index: slice) -> Awaitable[list[T]]: ...
 
     def __getitem__(self, index: int | slice) -> Awaitable[T] | Awaitable[list[T]]:
+        index = _PLACE("index", index)
         return self._slice(index) if isinstance(index, slice) else self._item(index)
 
     async def to_list(self) -> list[T]:

@@ -12,12 +12,14 @@ from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
 from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweeps
+from aiowandb.arguments import FILTERS, FLAG, checks, choices, optional, text, whole
+from aiowandb.choices import Part
 from aiowandb.config import app_url
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.projects import ProjectRecord, list_projects
-from aiowandb.wire.record import ALL_PARTS, Part
+from aiowandb.wire.record import ALL_PARTS
 
 
 class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
@@ -40,6 +42,13 @@ class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
         """The project's page for people."""
         return f"{app_url(self._session.settings.base_url)}/{self.entity}/{self.name}/workspace"
 
+    @checks(
+        filters=optional(FILTERS),
+        order=optional(text("an order like '-created_at'", empty=True)),
+        per_page=whole(1),
+        include=choices(Part),
+        fresh=FLAG,
+    )
     def runs(
         self,
         filters: Mapping[str, Any] | None = None,
@@ -56,6 +65,7 @@ class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
             session, Defaults(session), path, filters, order, per_page, include, fresh=fresh
         )
 
+    @checks(per_page=whole(1), fresh=FLAG)
     def sweeps(self, per_page: int = 50, *, fresh: bool = False) -> Sweeps:
         """Its sweeps. They are kept once they were read, unless with `fresh`."""
         return Sweeps(self._session, self.entity, self.name, per_page, fresh=fresh)

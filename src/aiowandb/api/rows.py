@@ -2,38 +2,131 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, cast, get_type_hints, is_typeddict
 
 import msgspec
 
-from aiowandb.errors import RowError, UsageError
+from aiowandb.arguments import Unfit
+from aiowandb.choices import RowsFormat
+from aiowandb.errors import RowError, extra_needed
 
-S = TypeVar("S", bound=msgspec.Struct)
-RowsFormat = Literal["default", "pandas", "polars"]
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_MISSING = re.compile(r"missing required field `(.*)`")
 
 
-def as_structs(rows: Sequence[dict[str, Any]], kind: type[S], run: str) -> list[S]:
-    """Each row as this struct, or a `RowError` that says which value does not fit."""
+class RowType:
+    """A class that rows are made into, and how."""
+
+    def __init__(self, kind: type, convert: Callable[[dict[str, Any]], Any]) -> None:
+        self._kind = kind
+        self._convert = convert
+
+    def rows(self, rows: Sequence[dict[str, Any]], run: str) -> list[Any]:
+        """Each row as this class, or a `RowError` that says which value does not fit."""
+        made = []
+        for row in rows:
+            try:
+                made.append(self._convert(row))
+            except ValueError as error:  # msgspec's and pydantic's
+                raise _row_error(row, error, self._kind, run) from error
+        return made
+
+
+def row_type(kind: Any) -> RowType:
+    """How rows are made into the class, if it is one that they can be made into."""
+    if not isinstance(kind, type):
+        known = _is_known(type(kind))
+        raise Unfit(f": write the class, {type(kind).__name__}" if known else "")
+    if not _is_known(kind):
+        raise Unfit
     try:
-        return [msgspec.convert(row, kind) for row in rows]
+        if _is_pydantic(kind):
+            return RowType(kind, _pydantic(kind))
+        convert = _named_tuple(kind) if _is_named_tuple(kind) else partial(_convert, kind)
+        convert({})
     except msgspec.ValidationError:
-        pass
-    for row in rows:
-        try:
-            msgspec.convert(row, kind)
-        except msgspec.ValidationError as error:
-            place = _PLACE.search(str(error))
-            key = place[1] if place else None
-            what = _PLACE.sub("", str(error))
-            step, value = row.get("_step"), row.get(key or "")
-            named = f"{key!r} is {value!r}: " if key else ""
-            raise RowError(
-                f"Run {run}, step {step}: {named}{what}.", step=step, key=key, value=value
-            ) from error
-    raise AssertionError("a row that did not fit fits now")
+        pass  # a row of nothing does not fit; but the fields are of types that are known
+    except (TypeError, NameError) as error:
+        raise Unfit(f": {error}") from None
+    return RowType(kind, convert)
+
+
+def _convert(kind: Any, row: dict[str, Any]) -> Any:
+    return msgspec.convert(row, kind)
+
+
+def _is_pydantic(kind: Any) -> bool:
+    return hasattr(kind, "__pydantic_validator__")
+
+
+def _is_known(kind: Any) -> bool:
+    return (
+        _is_pydantic(kind)
+        or issubclass(kind, msgspec.Struct)
+        or dataclasses.is_dataclass(kind)
+        or hasattr(kind, "__attrs_attrs__")
+        or _is_named_tuple(kind)
+        or is_typeddict(kind)
+        or (issubclass(kind, dict) and hasattr(kind, "__required_keys__"))  # typing_extensions'
+    )
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def _pydantic(kind: Any) -> Callable[[dict[str, Any]], Any]:
+    if hasattr(kind, "model_validate"):
+        validate = kind.model_validate
+    else:  # a dataclass of pydantic, which has been imported for that
+        validate = sys.modules["pydantic"].TypeAdapter(kind).validate_python
+    return cast(Callable[[dict[str, Any]], Any], validate)
+
+
+def _named_tuple(kind: Any) -> Callable[[dict[str, Any]], Any]:
+    """What makes a row into the named tuple; msgspec would make it out of an array."""
+    hints, defaults = get_type_hints(kind), kind._field_defaults
+    fields: list[Any] = [
+        (name, hints.get(name, Any), msgspec.field(default_factory=partial(defaults.get, name)))
+        if name in defaults
+        else (name, hints.get(name, Any))
+        for name in kind._fields
+    ]
+    struct = msgspec.defstruct(kind.__name__, fields)
+    return lambda row: kind._make(msgspec.structs.astuple(msgspec.convert(row, struct)))
+
+
+def _row_error(row: dict[str, Any], error: ValueError, kind: type, run: str) -> RowError:
+    """What is to be said of a row that does not fit: where, what, and what can be done."""
+    key, what, is_missing = _misfit(error)
+    step, value = row.get("_step"), row.get(key or "")
+    place = f"Run {run}, step {step}"
+    if is_missing:
+        said = (
+            f"{place} has no {key!r}, which {kind.__name__} requires: take only rows that have it"
+            f" with keys=[{key!r}], or give the field a default."
+        )
+    else:
+        said = f"{place}: {f'{key!r} is {value!r}: ' if key else ''}{what}."
+    return RowError(said, step=step, key=key, value=value)
+
+
+def _misfit(error: Any) -> tuple[str | None, str, bool]:
+    """The key of the value that does not fit, what is wrong, and whether there is none."""
+    if isinstance(error, msgspec.ValidationError):
+        found = _PLACE.search(str(error))
+        key, what = found[1] if found else None, _PLACE.sub("", str(error))
+        if missing := _MISSING.search(what):
+            return f"{key}.{missing[1]}" if key else missing[1], what, True
+        return key, what, False
+    first = error.errors()[0]  # pydantic's
+    key = ".".join(map(str, first["loc"])) or None
+    return key, first["msg"], first["type"] == "missing" and key is not None
 
 
 def as_frame(rows: list[dict[str, Any]]) -> Any:
@@ -46,17 +139,17 @@ def as_frame(rows: list[dict[str, Any]]) -> Any:
 
 
 def rows_format(format: RowsFormat) -> Callable[[list[dict[str, Any]]], Any]:
-    """What makes rows into this format, if it is one and its package is there."""
+    """What makes rows into this format, if its package is there."""
     if format == "default":
         return lambda rows: rows
     if format == "pandas":
-        import pandas as pd
+        with extra_needed("pandas", 'format="pandas"'):
+            import pandas as pd
 
         return lambda rows: pd.DataFrame.from_records(rows).sort_index(axis="columns")
-    if format == "polars":
+    with extra_needed("polars", 'format="polars"'):
         import polars as pl
 
-        from aiowandb.history.columns import rows_to_batch
+    from aiowandb.history.columns import rows_to_batch
 
-        return lambda rows: pl.DataFrame(rows_to_batch(rows, sorted({n for r in rows for n in r})))
-    raise UsageError(f"format must be default, pandas or polars, not {format!r}.")
+    return lambda rows: pl.DataFrame(rows_to_batch(rows, sorted({n for r in rows for n in r})))

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+from msgspec.structs import force_setattr
 
 from aiowandb.api.append import Append
 from aiowandb.api.histories import Histories
 from aiowandb.api.notebook import run_card
+from aiowandb.arguments import (
+    FLAG,
+    NAMES,
+    POSITIVE,
+    VALUES,
+    Check,
+    check_writable,
+    checks,
+    choice,
+    optional,
+    text,
+)
+from aiowandb.choices import EndState, SetState
 from aiowandb.config import app_url
 from aiowandb.errors import ConflictError
 from aiowandb.net import Session
+from aiowandb.wire import lenient
 from aiowandb.wire.changes import RunChanges
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run, run_state
@@ -20,6 +36,19 @@ from aiowandb.wire.summary import Summary
 from aiowandb.wire.writing import delete_run, save_run, stop_run, update_state
 
 _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
+_TEXT = optional(text("a string", empty=True))
+# What can be set of a run, and is sent by `update()`.
+_WRITABLE: Mapping[str, Check] = {
+    "name": _TEXT,
+    "display_name": _TEXT,
+    "notes": _TEXT,
+    "description": _TEXT,
+    "group": _TEXT,
+    "job_type": _TEXT,
+    "tags": NAMES,
+    "config": VALUES,
+    "summary": VALUES,
+}
 
 
 class Run(Histories, kw_only=True, dict=True, eq=False):
@@ -33,10 +62,28 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
     def of(cls, record: RunRecord, session: Session, entity: str, project: str) -> Self:
         """The run that this record describes."""
         run = cls(storage_id=record.storage_id, id=record.id)
-        run.entity, run.project = entity, project
+        force_setattr(run, "entity", entity)
+        force_setattr(run, "project", project)
         vars(run)["_session"] = session
         run._take(record)
         return run
+
+    def __post_init__(self) -> None:
+        pass  # the record that this run is made of has been through it
+
+    if not TYPE_CHECKING:  # type checkers know the attributes, and would take any name then
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_"):
+                check_writable(type(self), name, _WRITABLE)
+                value = _WRITABLE[name](name, value)
+                if name == "tags":
+                    value = list(value)
+                elif name == "config":
+                    value = dict(value)
+                elif name == "summary":
+                    value = Summary(dict(value), save=self.update)
+            super().__setattr__(name, value)
 
     @property
     def url(self) -> str:
@@ -47,6 +94,7 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
     def _repr_html_(self) -> str:
         return run_card(self, self.url)
 
+    @checks(merge=FLAG)
     async def update(self, *, merge: bool = False) -> None:
         """Send what was changed here: config, summary, name, tags, notes, group and the like.
 
@@ -61,6 +109,7 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         changes = RunChanges.of(self._read, self)
         if not changes:
             return
+        _check_changes(changes)
         current = await self._current()
         if not merge and (moved := changes.conflicts(self._read, current)):
             raise ConflictError(
@@ -70,22 +119,26 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         saved = await self._session.ask(save_run(changes.input(current)))
         self._take(saved.upsert_bucket.bucket)
 
+    @checks(merge=FLAG)
     async def save(self, *, merge: bool = False) -> None:
         """The same as `update()`."""
         await self.update(merge=merge)
 
+    @checks(force=FLAG)
     async def load(self, force: bool = True) -> None:
         """Read the run again, unless not forced; changes that were not sent are forgotten."""
         if force:
             self._take(await self._current())
 
-    async def update_state(self, state: Literal["pending", "failed"]) -> bool:
+    @checks(state=choice(SetState))
+    async def update_state(self, state: SetState) -> bool:
         """Change the state of a run that no script is attached to; says whether W&B did."""
         done = (await self._session.ask(update_state(self.storage_id, state))).update_run_state
         if done.success:
-            self.state = state
+            self._set_state(state)
         return done.success
 
+    @checks(delete_artifacts=FLAG)
     async def delete(self, delete_artifacts: bool = False) -> None:
         """Delete the run, with its artifacts if asked to."""
         await self._session.ask(delete_run(self.storage_id, delete_artifacts=delete_artifacts))
@@ -94,19 +147,22 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         """Ask the script of a live run to stop; says whether W&B passed that on."""
         return (await self._session.ask(stop_run(self.storage_id))).stop_run.success
 
+    @checks(poll_interval=POSITIVE)
     async def wait_until_finished(self, poll_interval: float = 5.0) -> str:
         """Wait until the run has ended, and give the state that it ended in."""
         while True:
             found = (await self._session.ask(run_state(self.ref))).project
             if found is None or found.run is None:
                 raise self._gone()
-            self.state = found.run.state
-            if self.state in _ENDED:
+            state = found.run.state
+            self._set_state(state)
+            if state in _ENDED:
                 await self.load()
-                return self.state
+                return self.state or state
             await anyio.sleep(poll_interval)
 
-    def append(self, *, state: str | None = None, token: str | None = None) -> Append:
+    @checks(state=optional(choice(EndState)), token=optional(text("a name for the rows")))
+    def append(self, *, state: EndState | None = None, token: str | None = None) -> Append:
         """Add rows to the end of the history, also of a run that has finished.
 
         While rows are added the run is `running`; afterwards it is what it was before, or
@@ -130,6 +186,9 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         """
         return Append(self, self._session, state, token)
 
+    def _set_state(self, state: str) -> None:
+        force_setattr(self, "state", state)
+
     async def _current(self) -> RunRecord:
         project = (await self._session.ask(get_run(self.ref))).project
         if project is None or project.run is None:
@@ -140,7 +199,7 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         """Be what the record says, and remember it as what was read."""
         for name in set(record.__struct_fields__) - {"entity", "project"}:
             value = getattr(record, name)
-            setattr(self, name, list(value) if isinstance(value, list) else value)
+            force_setattr(self, name, list(value) if isinstance(value, list) else value)
         for name in ("config", "summary", "system_metrics"):
             vars(self).pop(name, None)
         vars(self)["_read"] = record
@@ -157,3 +216,11 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
     def _read(self) -> RunRecord:
         record: RunRecord = vars(self)["_read"]
         return record
+
+
+def _check_changes(changes: RunChanges) -> None:
+    """Raise if something was changed to what cannot be sent."""
+    for name, value in changes.fields.items():
+        _WRITABLE[name](name, value)
+    for name, edit in (("config", changes.config), ("summary", changes.summary)):
+        lenient.dumps(VALUES(name, edit.after))

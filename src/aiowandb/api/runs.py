@@ -10,20 +10,48 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.histories import checked_keys
+from aiowandb.api.histories import UnknownKeys
 from aiowandb.api.listing import Listing
-from aiowandb.api.rows import RowsFormat, rows_format
+from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
-from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.arguments import (
+    ANY_NAMES,
+    FLAG,
+    FUNCTION,
+    NAMES,
+    PATH,
+    Check,
+    Unfit,
+    checks,
+    choice,
+    choices,
+    either,
+    having,
+    optional,
+    text,
+    whole,
+)
+from aiowandb.choices import (
+    EventStream,
+    Format,
+    Layout,
+    Nan,
+    OnDeleted,
+    Part,
+    RowsFormat,
+    Split,
+    What,
+)
+from aiowandb.errors import NotFoundError, UsageError, extra_needed
 from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
+from aiowandb.paths import parse_project_path
 from aiowandb.tasks import gather
 from aiowandb.threads import run_sync
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.history import EventStream
-from aiowandb.wire.record import Part, RunRecord
+from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery, RunsData, count_runs, list_runs
 
 if TYPE_CHECKING:
@@ -31,17 +59,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from aiowandb.export import (
-        ExportResult,
-        Format,
-        Layout,
-        Nan,
-        OnDeleted,
-        OnEvent,
-        Sink,
-        Split,
-        What,
-    )
+    from aiowandb.export import ExportOptions, ExportResult, OnEvent, Sink
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
@@ -49,6 +67,24 @@ _LEAST_PAGE = 25
 # Samples are small; how many really travel at once is for the session to say.
 _SAMPLES_AT_ONCE = 16
 _EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
+
+
+def _filesystem(value: Any) -> Any:
+    # A path can be opened, too.
+    is_one = hasattr(value, "get_file_info") or hasattr(value, "open")
+    if isinstance(value, str | Path) or not is_one:
+        raise Unfit
+    return value
+
+
+# A path without a name has an error of its own, as a URL may be one too.
+_TARGET = either(
+    text("a folder", empty=True),
+    PATH,
+    having("a sink", "write", "close"),
+    what="a folder, or a sink, which can write and close",
+)
+_FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
 
 
 class Runs(Listing[Run]):
@@ -76,11 +112,10 @@ class Runs(Listing[Run]):
         *,
         fresh: bool = False,
     ) -> None:
-        if per_page < 1:
-            raise UsageError(f"per_page must be at least 1, not {per_page}.")
         super().__init__(session)
         self._defaults = defaults
         self._fresh = fresh
+        parse_project_path(path)  # what is wrong with it shows here
         self._path = path
         chosen = {} if filters is None else checked(filters)
         self._query = RunQuery(chosen, checked_order(order), per_page, frozenset(include))
@@ -114,16 +149,27 @@ class Runs(Listing[Run]):
 
     async def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas DataFrame."""
+        with extra_needed("pandas", "to_pandas()"):
+            import pandas as pd  # noqa: F401 - pyarrow needs it
+
         return (await self.to_arrow()).to_pandas()
 
     async def to_polars(self) -> pl.DataFrame:
         """The table of `to_arrow` as a polars DataFrame."""
-        import polars as pl
+        with extra_needed("polars", "to_polars()"):
+            import polars as pl
 
         frame = pl.from_arrow(await self.to_arrow())
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is never a series
         return frame
 
+    @checks(
+        samples=whole(1),
+        keys=optional(NAMES),
+        x_axis=text("the name of a key"),
+        format=choice(RowsFormat),
+        stream=choice(EventStream),
+    )
     async def histories(
         self,
         samples: int = 500,
@@ -138,14 +184,39 @@ class Runs(Listing[Run]):
         `api.scan_histories(runs)`.
         """
         in_format = rows_format(format)
+        if keys and stream != "default":
+            raise UsageError("keys= selects from the history; the system metrics come whole.")
+
+        unknown = UnknownKeys([*keys, x_axis] if keys else ())
 
         async def sample(run: Run) -> list[dict[str, Any]]:
-            rows = await run.history(samples, keys, x_axis, stream, pandas=False)
+            unknown.look_at(run)
+            rows = await run._sample(samples, keys, x_axis, stream)
             return [row | {"run_id": run.id} for row in rows]
 
         found = await gather(self, sample, at_once=_SAMPLES_AT_ONCE)
+        unknown.warn()
         return in_format([row for rows in found for row in rows])
 
+    @checks(
+        target=_TARGET,
+        format=choice(Format),
+        what=optional(choices(What)),
+        layout=choice(Layout),
+        split=optional(choice(Split)),
+        keys=optional(NAMES),
+        any_key=FLAG,
+        exclude=ANY_NAMES,
+        min_step=optional(whole(0)),
+        max_step=optional(whole(0)),
+        samples=optional(whole(1)),
+        safe_csv=FLAG,
+        on_deleted=choice(OnDeleted),
+        nan=optional(choice(Nan)),
+        filesystem=optional(_FILESYSTEM),
+        overwrite=FLAG,
+        on_event=optional(FUNCTION),
+    )
     async def export(
         self,
         target: str | Path | Sink,
@@ -155,6 +226,7 @@ class Runs(Listing[Run]):
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,
+        any_key: bool = True,
         exclude: Sequence[str] = (),
         min_step: int | None = None,
         max_step: int | None = None,
@@ -179,10 +251,14 @@ class Runs(Listing[Run]):
         fail are named in the result, the others are there. Runs that W&B has no more stay,
         and `runs.<format>` says so in its column `deleted`, unless `on_deleted` is `"drop"`.
 
-        `keys`, names or globs, chooses the rows that have one of them; `exclude` leaves
-        columns out; `samples` takes a sample of each run instead of all. `layout="long"`
-        has a row a value, `split="run"` a file a run. `safe_csv` defuses cells that a
-        spreadsheet would run. `nan` is what JSON Lines have for NaN and the infinities:
+        `keys`, names or globs, are the columns of the history, and its rows are those that
+        have any of them; with `any_key=False`, those that have all, which is what
+        `scan_history` gives unless told otherwise. `exclude` leaves columns out. A key that
+        no run has is an `AiowandbWarning`, and in `result.unknown_keys`.
+
+        `samples` takes a sample of each run instead of all. `layout="long"` has a row a
+        value, `split="run"` a file a run. `safe_csv` defuses cells that a spreadsheet would
+        run. `nan` is what JSON Lines have for NaN and the infinities:
         `"null"`, which is the default, `"text"` like `"NaN"`, or the bare `"token"`.
         `on_event` is called with what happens meanwhile.
 
@@ -196,13 +272,16 @@ class Runs(Listing[Run]):
         from aiowandb.export import ExportOptions, Source, export_runs
 
         is_folder = isinstance(target, str | Path) and target != "-"
+        if filesystem is not None and not is_folder:
+            raise UsageError("filesystem goes with a folder in it, not with a stream of rows.")
         options = ExportOptions(
             format=format,
-            what=tuple(what or (("runs", "history") if is_folder else ("history",))),
+            what=tuple(what if what is not None else _usual_tables(is_folder=is_folder)),
             layout=layout,
             split=split,
-            keys=checked_keys(keys) or None,
-            exclude=checked_keys(exclude),
+            keys=tuple(keys or ()) or None,
+            any_key=any_key,
+            exclude=tuple(exclude),
             min_step=min_step,
             max_step=max_step,
             samples=samples,
@@ -210,6 +289,7 @@ class Runs(Listing[Run]):
             on_deleted=on_deleted,
             nan=nan,
         )
+        _check_history_options(options)
         entity, project = await self._defaults.project(self._path)
         source = Source(
             self._session.host,
@@ -270,3 +350,20 @@ class Runs(Listing[Run]):
 
 def _no_project(entity: str, project: str) -> NotFoundError:
     return NotFoundError(f"Could not find project {entity}/{project}.", operation="Runs")
+
+
+def _usual_tables(*, is_folder: bool) -> tuple[What, ...]:
+    return ("runs", "history") if is_folder else ("history",)
+
+
+def _check_history_options(options: ExportOptions) -> None:
+    """Raise if something is to be chosen of the history, which is not to be exported."""
+    if "history" in options.what:
+        return
+    given = ("keys", "exclude", "min_step", "max_step", "samples")
+    for name in given:
+        if getattr(options, name) not in (None, ()):
+            raise UsageError(
+                f"{name} chooses from the history, and what is {list(options.what)}:"
+                f' add "history" to it, or leave {name} out.'
+            )

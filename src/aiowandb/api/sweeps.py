@@ -12,6 +12,7 @@ from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
+from aiowandb.arguments import FLAG, checks, optional, text
 from aiowandb.config import app_url
 from aiowandb.errors import NotFoundError
 from aiowandb.net import Session
@@ -52,6 +53,7 @@ class Sweep(SweepRecord, frozen=True, kw_only=True, dict=True):
         """
         return self._runs("+created_at", 50)
 
+    @checks(order=optional(text("an order like '-accuracy'")), fresh=FLAG)
     async def best_run(self, order: str | None = None, *, fresh: bool = False) -> Run | None:
         """The run that is best by the metric of the configuration, or by `order`.
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import click
 
+from aiowandb.choices import EndState
 from aiowandb.cli.options import connect_blocking, connection
 from aiowandb.cli.output import complain, console, printable
 from aiowandb.errors import UsageError
@@ -37,7 +38,7 @@ def append(
     file: IO[bytes],
     base_url: str | None,
     local: Path | None,
-    state: str | None,
+    state: EndState | None,
     token: str | None,
 ) -> None:
     """Add rows to the end of a run's history, also of one that has finished.

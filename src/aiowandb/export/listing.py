@@ -11,6 +11,7 @@ from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.kinds import Kind
 from aiowandb.paths import RunRef
 from aiowandb.threads import run_sync
+from aiowandb.wire.dotted import OWN_KEYS
 from aiowandb.wire.record import HistoryKeys, RunRecord
 
 # The names that W&B gives to the types of history values. Numbers may turn out to
@@ -52,6 +53,12 @@ class SelectedRuns(msgspec.Struct):
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
     keys: set[tuple[str, Kind]] = set()
     unknown_keys: set[str] = set()
+
+    @property
+    def key_names(self) -> frozenset[str]:
+        """What can be named of the rows; nothing if W&B knows no key at all."""
+        names = frozenset(name for name, _ in self.keys) | self.unknown_keys
+        return names.union(OWN_KEYS) if names else names
 
     def add(self, page: Sequence[RunRecord]) -> None:
         """Add the runs of a page. This takes a while: a thread does it."""

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
+from aiowandb.arguments import no_such, warn
 from aiowandb.errors import UsageError
 from aiowandb.export.archive import Archive
 from aiowandb.export.arrivals import ARRIVALS_AHEAD, feed_rows
@@ -39,6 +40,7 @@ from aiowandb.export.workplace import opened
 from aiowandb.export.writer import RowsWriter
 from aiowandb.net import Session
 from aiowandb.threads import Inbox, feed_thread, held, nothing, run_sync
+from aiowandb.wire.dotted import unknown_keys
 from aiowandb.wire.record import RunRecord
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ async def export_runs(
         if isinstance(target, str | Path) and target != "-":
             folder = await run_sync(folder_at, target, filesystem)
             async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as begin:
-                runs = await _selected(pages, reporter)
+                runs, unknown = await _selected(pages, options, reporter)
                 journal = await run_sync(begin)
                 begun = journal.state.begun
                 options = options.continuing(begun.options if begun else None)
@@ -76,7 +78,7 @@ async def export_runs(
                 tables, deleted = await export.update(runs, source)
         else:
             make_sink = sink_at(target, options)
-            runs = await _selected(pages, reporter)
+            runs, unknown = await _selected(pages, options, reporter)
             tables = [await _stream(session, runs, options, make_sink, reporter)]
     files = [file for table in tables for file in table.files]
     return ExportResult(
@@ -91,13 +93,21 @@ async def export_runs(
         failed=tuple(failure for table in tables for failure in table.failed),
         clashes=tuple(clash for table in tables for clash in table.clashes),
         deleted=tuple(deleted),
+        unknown_keys=tuple(unknown),
     )
 
 
-async def _selected(pages: AsyncIterator[Sequence[RunRecord]], reporter: Reporter) -> SelectedRuns:
+async def _selected(
+    pages: AsyncIterator[Sequence[RunRecord]], options: ExportOptions, reporter: Reporter
+) -> tuple[SelectedRuns, list[str]]:
+    """The runs, and the keys that are named in the options and none of them has."""
     runs = await select_runs(pages)
     reporter.emit(RunsFound(len(runs.histories)))
-    return runs
+    known = runs.key_names
+    unknown = unknown_keys([*(options.keys or ()), *options.exclude], known) if known else []
+    for key in unknown:
+        warn(no_such("key", key, known, "in any of the runs"))
+    return runs, unknown
 
 
 class _Table(NamedTuple):

@@ -27,7 +27,8 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """What there is now, and what it cost. `requests` are those that W&B's limits count;
     what else the session did meanwhile is not in the numbers.
 
-    `deleted` are runs that are kept although W&B has them no more.
+    `deleted` are runs that are kept although W&B has them no more. `unknown_keys` are keys that
+    were named, and that none of the runs has.
     """
 
     runs: int
@@ -41,3 +42,4 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[RunFailure, ...] = ()
     clashes: tuple[Clash, ...] = ()
     deleted: tuple[str, ...] = ()
+    unknown_keys: tuple[str, ...] = ()

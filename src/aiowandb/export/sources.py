@@ -61,7 +61,7 @@ def row_sources(session: Session, runs: SelectedRuns, options: ExportOptions) ->
 def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> RowSource:
     selection = Selection(
         keys=options.keys,
-        any_key=True,
+        any_key=options.any_key,
         exclude=options.exclude,
         min_step=options.min_step or 0,
         max_step=options.max_step,

@@ -41,8 +41,6 @@ class RunFiles:
         *,
         fresh: bool = False,
     ) -> None:
-        if isinstance(names, str):
-            raise UsageError(f"names is a list of names, not {names!r}.")
         if names and pattern:
             raise UsageError("Files are chosen by names or by a pattern, not by both.")
         self._session = session

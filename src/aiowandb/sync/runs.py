@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-import msgspec
-
 from aiowandb import api
+from aiowandb.choices import EventStream
 from aiowandb.portal import Portal
 from aiowandb.sync.files import File, Files
 from aiowandb.sync.listing import Listed
@@ -25,7 +24,6 @@ from aiowandb.twins import (
     making,
     paged,
 )
-from aiowandb.wire.history import EventStream
 from aiowandb.wire.record import HistoryKeys, User
 from aiowandb.wire.summary import Summary
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from aiowandb.sync.artifacts import Artifacts
     from aiowandb.sync.sweeps import Sweep
 
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S")
 
 
 class Append(Twin[api.Append]):
@@ -170,6 +168,10 @@ class Run(Twin[api.Run]):
         Changes are sent by `update()`, or by `summary.update()`.
         """
         return Summary(self._async.summary_metrics, save=self.update)
+
+    @summary.setter
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._async.summary = values  # type: ignore[assignment] # which makes one of it
 
 
 class Runs(Listed[api.Runs, Run]):

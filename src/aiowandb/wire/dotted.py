@@ -11,6 +11,8 @@ from typing import Any
 # A dot that leads into a nest, and not one of a key itself.
 _DOT = re.compile(r"(?<!\\)\.")
 _GLOB = frozenset("*?[")
+# What rows have beside what was logged, whether W&B counts it among a run's keys or not.
+OWN_KEYS = ("_step", "_runtime", "_timestamp")
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -71,6 +73,16 @@ def names_meant(keys: Sequence[str], names: Collection[str]) -> list[list[str]]:
         else [*({key} & known), *below.get(key, ())]
         for key in keys
     ]
+
+
+def unknown_keys(keys: Sequence[str], names: Collection[str]) -> list[str]:
+    """Those of the keys and globs that mean none of the names.
+
+    >>> unknown_keys(["val", "l*", "los"], ["loss", "val.acc"])
+    ['los']
+    """
+    groups = zip(keys, names_meant(keys, names), strict=True)
+    return [key for key, meant in groups if not meant]
 
 
 def is_meant(name: str, keys: Sequence[str]) -> bool:

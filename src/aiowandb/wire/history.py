@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -11,9 +11,6 @@ from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import HistoryKeys
-
-# The rows that a script logs, and those of the machine that it runs on.
-EventStream = Literal["default", "system", "events"]
 
 _PLAN_FIELDS = """
 fragment PlanFields on Run {

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from aiowandb.choices import Part
 from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.times import aware
-
-# The parts of a run that can be left out where many are listed.
-Part = Literal["config", "summary", "system", "history_keys"]
 
 FIELDS_OF_PARTS: Mapping[Part, str] = {
     "config": "config",

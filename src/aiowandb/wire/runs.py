@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from aiowandb.choices import Part
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.record import ALL_PARTS, FIELDS_OF_PARTS, Part, RunRecord
+from aiowandb.wire.record import ALL_PARTS, FIELDS_OF_PARTS, RunRecord
 
 
 def run_fields(parts: Collection[Part] = ALL_PARTS) -> str:

@@ -1,0 +1,412 @@
+"""What the arguments of public functions may be, checked before anything is sent.
+
+    @checks(samples=whole(1), keys=optional(NAMES), stream=choice(EventStream))
+    async def history(self, samples=500, keys=None, stream="default"): ...
+
+Each parameter has a check; a function that forgets one cannot be imported. A check gives the
+value as the code behind it takes it, or raises a `UsageError` that names the argument, says what
+it may be, and which word comes nearest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import operator
+import os
+import warnings
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    KeysView,
+    Mapping,
+    Sequence,
+    Set,
+)
+from functools import wraps
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, get_args
+
+from aiowandb.errors import AiowandbWarning, UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LONGEST_VALUE = 80
+
+
+class Check:
+    """What an argument may be, in words, and what makes a given one into the value to be used.
+
+    `convert` raises `Unfit` for anything else. A secret value is not shown in the error.
+    """
+
+    def __init__(
+        self, what: str, convert: Callable[[Any], Any], *, is_secret: bool = False
+    ) -> None:
+        self.what = what
+        self._convert = convert
+        self._is_secret = is_secret
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The value to be used, or a `UsageError`."""
+        try:
+            return self._convert(value)
+        except Unfit as unfit:
+            given = f"a {type(value).__name__}" if self._is_secret else shown(value)
+            said = f"{name} must be {self.what}, not {given}{unfit.hint}"
+            raise UsageError(said if said.endswith("?") else f"{said}.") from None
+
+
+class Unfit(Exception):
+    """A value is not what it must be; the hint continues the sentence that says so."""
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(hint)
+        self.hint = hint
+
+
+def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check the arguments of a function, or of a coroutine function, each by its name."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        if unlike := by_name.keys() ^ (signature.parameters.keys() - {"self", "cls"}):
+            raise TypeError(f"{function.__qualname__}: parameters and checks differ in {unlike}")
+
+        def checked(args: Any, kwargs: Any) -> tuple[Any, Any]:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:
+                return args, kwargs  # the call itself says what is missing or too much
+            for name, value in bound.arguments.items():
+                if name in by_name:
+                    bound.arguments[name] = by_name[name](name, value)
+            return bound.args, bound.kwargs
+
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def checked_call(*args: Any, **kwargs: Any) -> Any:
+                args, kwargs = checked(args, kwargs)
+                return await cast(Awaitable[Any], function(*args, **kwargs))
+
+        else:
+
+            @wraps(function)
+            def checked_call(*args: Any, **kwargs: Any) -> Any:
+                args, kwargs = checked(args, kwargs)
+                return function(*args, **kwargs)
+
+        vars(checked_call).update(checks=by_name, check_arguments=lambda *a, **k: checked(a, k))
+        return cast(Callable[P, R], checked_call)
+
+    return decorate
+
+
+def optional(check: Check) -> Check:
+    """The same, or None."""
+    return Check(
+        f"{check.what}, or None",
+        lambda value: None if value is None else check._convert(value),
+        is_secret=check._is_secret,
+    )
+
+
+def either(*several: Check, what: str | None = None) -> Check:
+    """What one of them takes."""
+
+    def convert(value: Any) -> Any:
+        for check in several:
+            try:
+                return check._convert(value)
+            except Unfit:
+                pass
+        raise Unfit
+
+    return Check(what or " or ".join(check.what for check in several), convert)
+
+
+def whole(least: int) -> Check:
+    """A whole number, also one of numpy's."""
+
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise Unfit
+        number = operator.index(value)
+        if number < least:
+            raise Unfit
+        return number
+
+    return Check(f"a whole number and at least {least}", convert)
+
+
+def _more_than_zero(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
+        raise Unfit
+    return float(value)
+
+
+POSITIVE = Check("a number and more than zero", _more_than_zero)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's
+        raise Unfit
+    return bool(value)
+
+
+FLAG = Check("True or False", _flag)
+
+
+def text(what: str, *, empty: bool = False, is_secret: bool = False) -> Check:
+    """A string that is `what`, and not `empty` unless it may be."""
+
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or not (value or empty):
+            raise Unfit
+        return str(value)
+
+    return Check(what, convert, is_secret=is_secret)
+
+
+def choice(words: Any) -> Check:
+    """One of the words of a `Literal`."""
+    known = get_args(words)
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        raise Unfit(did_you_mean(value, known))
+
+    what = f"one of {', '.join(known)}" if len(known) > 1 else repr(known[0])
+    return Check(what, convert)
+
+
+def choices(words: Any) -> Check:
+    """Some of the words of a `Literal`, in any collection of them."""
+    known = get_args(words)
+
+    def convert(value: Any) -> tuple[str, ...]:
+        found = _items(value, known)
+        for word in found:
+            if word not in known:
+                raise Unfit(f": {shown(word)} is none of them{did_you_mean(word, known)}")
+        return found
+
+    return Check(f"a list of some of {', '.join(known)}", convert)
+
+
+def _items(value: Any, known: Collection[str] = ()) -> tuple[Any, ...]:
+    """The items of something that is a list for people: no text, and no mapping."""
+    if isinstance(value, str):
+        # A word alone is nearly right.
+        nearest = value if value in known or not known else _nearest(value, known)
+        raise Unfit(f": write [{nearest!r}]" if nearest else "")
+    if isinstance(value, bytes | bytearray | Mapping) or not isinstance(value, Iterable):
+        raise Unfit
+    return tuple(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    found = _items(value)
+    for name in found:
+        if not isinstance(name, str) or not name:
+            raise Unfit(f": {shown(name)} is no name")
+    return tuple(map(str, found))
+
+
+def _ordered_names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, Set) and not isinstance(value, KeysView):
+        raise Unfit(": a set has no order")
+    return _names(value)
+
+
+# Of names whose order shows, such as columns, a set is refused.
+NAMES = Check("specified in a list of strings", _ordered_names)
+ANY_NAMES = Check("specified in a list of strings", _names)
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise Unfit
+    return value
+
+
+def _named_values(value: Any) -> Mapping[str, Any]:
+    found = _mapping(value)
+    for name in found:
+        if not isinstance(name, str):
+            raise Unfit(f": {shown(name)} is no name")
+    return found
+
+
+FILTERS = Check(
+    'a filter like {"state": "finished"}, or one that is built with aiowandb.filters', _mapping
+)
+VALUES = Check("a mapping of names to values, like a dict", _named_values)
+
+
+def _path(value: Any) -> Path:
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(found, str) or "\0" in found:
+        raise Unfit
+    return value if isinstance(value, Path) else Path(found)
+
+
+def _run_path(value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
+        raise Unfit
+    return _names(value)
+
+
+PATH = Check("a path, as a string or a Path", _path)
+RUN_PATH = Check("a path like 'entity/project/run_id', a URL, or a list of these parts", _run_path)
+
+
+def having(what: str, *names: str) -> Check:
+    """Any object that has methods or attributes of all of these names."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, type) or not all(hasattr(value, name) for name in names):
+            raise Unfit
+        return value
+
+    return Check(what, convert)
+
+
+def _function(value: Any) -> Any:
+    if not callable(value):
+        raise Unfit
+    return value
+
+
+FUNCTION = Check("a function", _function)
+
+
+def many(what: str, kind: type) -> Check:
+    """Things of a kind, in a list, or as they come; those that come are for others to check."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, kind):
+            raise Unfit(": write a list of it")
+        if isinstance(value, AsyncIterable):
+            return value
+        if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
+            raise Unfit
+        if isinstance(value, Collection):
+            for item in value:
+                if not isinstance(item, kind):
+                    raise Unfit(f": {shown(item)} is none")
+        return value
+
+    return Check(what, convert)
+
+
+def check_steps(min_step: int | None, max_step: int | None) -> None:
+    """Raise if no step can lie between them."""
+    if max_step is not None and max_step <= (min_step or 0):
+        raise UsageError(
+            f"No step is at least {min_step or 0} and below {max_step}:"
+            " max_step is the first one that is left out."
+        )
+
+
+def shown(value: Any) -> str:
+    """The value as an error shows it, which is not much of a large one."""
+    try:
+        said = repr(value)
+    except Exception:
+        said = f"a {type(value).__name__}"
+    return said if len(said) <= _LONGEST_VALUE else f"{said[:_LONGEST_VALUE]}…"
+
+
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
+    """What continues a sentence about a wrong word with the nearest right one, if there is one.
+
+    >>> did_you_mean("losss", ["acc", "loss"])
+    "; did you mean 'loss'?"
+    """
+    nearest = _nearest(word, known)
+    return f"; did you mean {nearest!r}?" if nearest else ""
+
+
+def no_such(what: str, name: str, known: Collection[str], place: str = "") -> str:
+    """What to say of a name that nobody has.
+
+    >>> no_such("key", "losss", ["acc", "loss"], "in run e/p/r")
+    "No key named 'losss' in run e/p/r; did you mean 'loss'?"
+    """
+    said = f"No {what} named {name!r} {place}".rstrip()
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and all(part in known for part in parts):
+        return f"{said}; did you mean {parts!r}?"
+    return f"{said}{did_you_mean(name, known) or '.'}"
+
+
+def warn(message: str) -> None:
+    """Warn whoever calls aiowandb, at the line where that is done."""
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_back and _is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AiowandbWarning, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "aiowandb"
+
+
+class FixedAttributes:
+    """A class whose objects get no new attributes: a name that is mistyped is an error.
+
+    Names that begin with an underscore are not for users and are let through.
+    """
+
+    if not TYPE_CHECKING:  # type checkers know the attributes, and would take any name then
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_"):
+                check_writable(type(self), name)
+            super().__setattr__(name, value)
+
+
+def check_writable(kind: type, name: str, writable: Collection[str] | None = None) -> None:
+    """Raise if users cannot set this attribute of such an object.
+
+    What they can are those named, or else what has a setter.
+    """
+    known = [each for each in dir(kind) if not each.startswith("_")]
+    if writable is None:
+        writable = {each for each in known if _has_setter(inspect.getattr_static(kind, each))}
+    if name in writable:
+        return
+    if name in known:
+        can = f"what can be set is {', '.join(sorted(writable))}" if writable else "nothing can"
+        raise UsageError(f"{name} of {_a(kind)} cannot be set; {can}.")
+    hint = did_you_mean(name, writable) or did_you_mean(name, known)
+    raise UsageError(f"{_a(kind).capitalize()} has no attribute {name!r}{hint or '.'}")
+
+
+def _has_setter(member: Any) -> bool:
+    if isinstance(member, property):
+        return member.fset is not None
+    return hasattr(type(member), "__set__")
+
+
+def _a(kind: type) -> str:
+    name = kind.__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def _nearest(word: Any, known: Iterable[str]) -> str | None:
+    if not isinstance(word, str):
+        return None
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_lower, 1)
+    return by_lower[close[0]] if close else None

@@ -1,0 +1,25 @@
+"""The words that options may have: for types, for the checks of arguments, and for the shell."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+# What an export makes.
+Format: TypeAlias = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
+What: TypeAlias = Literal["runs", "history", "system", "files", "artifacts"]
+Layout: TypeAlias = Literal["wide", "long"]
+Split: TypeAlias = Literal["run"]
+OnDeleted: TypeAlias = Literal["keep", "drop"]
+Nan: TypeAlias = Literal["null", "text", "token"]
+
+# The rows that a script logs, and those of the machine that it runs on.
+EventStream: TypeAlias = Literal["default", "system", "events"]
+# How rows and batches are given.
+RowsFormat: TypeAlias = Literal["default", "pandas", "polars"]
+Nested: TypeAlias = Literal["dots", "json"]
+
+# The parts of a run that can be left out where many are listed.
+Part: TypeAlias = Literal["config", "summary", "system", "history_keys"]
+# The states that rows can leave a run in, and those that a run without a script can be given.
+EndState: TypeAlias = Literal["finished", "failed", "running"]
+SetState: TypeAlias = Literal["pending", "failed"]
