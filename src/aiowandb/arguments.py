@@ -37,6 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST_VALUE = 80
+# Anything is near to a word of fewer letters.
+_SHORTEST_WORD = 3
 
 
 class Check:
@@ -405,7 +407,7 @@ def _a(kind: type) -> str:
 
 
 def _nearest(word: Any, known: Iterable[str]) -> str | None:
-    if not isinstance(word, str):
+    if not isinstance(word, str) or len(word) < _SHORTEST_WORD:
         return None
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_lower, 1)

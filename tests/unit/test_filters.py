@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiowandb import UsageError
+from aiowandb import AiowandbWarning, UsageError
 from aiowandb.filters import Field, Filter, config, created_at, display_name, state, summary, tag
 from aiowandb.wire.filters import checked, checked_order, parse_expression
 from aiowandb.wire.filters.names import parse_name
@@ -297,15 +298,44 @@ def test_a_printed_filter_reads_back_as_itself(built: Filter) -> None:
 
 
 @given(st.text())
+@pytest.mark.filterwarnings("ignore::aiowandb.AiowandbWarning")
 def test_any_text_is_a_filter_or_a_clear_refusal(text: str) -> None:
     with suppress(UsageError):
         checked(parse_expression(text))
 
 
 @given(st.text())
+@pytest.mark.filterwarnings("ignore::aiowandb.AiowandbWarning")
 def test_any_text_is_a_name_or_a_clear_refusal(text: str) -> None:
     try:
         name = parse_name(text)
     except UsageError:
         return
     assert parse_name(str(name)).in_order == name.in_order
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: config(5), "key must be the name of a key, not 5"),  # type: ignore[arg-type]
+        (lambda: summary(""), "key must be the name of a key, not ''"),
+        (
+            lambda: tag.is_in("best"),
+            r"values must be a list of values, not 'best': write \['best'\]",
+        ),
+        (lambda: tag.is_in(5), r"values must be a list of values, not 5: write \[5\]"),  # type: ignore[arg-type]
+        (lambda: tag.matches(5), "pattern must be a regular expression, not 5"),  # type: ignore[arg-type]
+        (lambda: Filter("x"), "document must be a filter like"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_no_filter_is_built_of_is_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make()
+
+
+def test_a_column_that_is_nearly_known_is_a_warning_with_the_nearest_one() -> None:
+    with pytest.warns(AiowandbWarning, match="column 'sate'; did you mean 'state'"):
+        checked({"sate": "finished"})
+    with pytest.warns(AiowandbWarning, match="column 'sumary'; did you mean 'summary'"):
+        checked_order("-sumary.loss")
+    assert checked({"of_some_later_time": 1}) == {"of_some_later_time": 1}

@@ -26,10 +26,10 @@ from aiowandb.arguments import (
 )
 from aiowandb.choices import EndState, SetState
 from aiowandb.config import app_url
-from aiowandb.errors import ConflictError
+from aiowandb.errors import ConflictError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire import lenient
-from aiowandb.wire.changes import RunChanges
+from aiowandb.wire.changes import FIELDS, RunChanges
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run, run_state
 from aiowandb.wire.summary import Summary
@@ -106,10 +106,10 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         >>> run.tags.append("best")
         >>> await run.update()
         """
+        self._check_values()
         changes = RunChanges.of(self._read, self)
         if not changes:
             return
-        _check_changes(changes)
         current = await self._current()
         if not merge and (moved := changes.conflicts(self._read, current)):
             raise ConflictError(
@@ -186,6 +186,17 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
         """
         return Append(self, self._session, state, token)
 
+    def _check_values(self) -> None:
+        """Raise if something was changed in place to what cannot be sent."""
+        for name, check in _WRITABLE.items():
+            if name in FIELDS or name in vars(self):
+                check(name, getattr(self, name))
+        for name in {"config", "summary"} & vars(self).keys():
+            try:
+                lenient.dumps(dict(getattr(self, name)))
+            except UsageError as error:
+                raise UsageError(f"{name} of run {self.ref}: {error}") from None
+
     def _set_state(self, state: str) -> None:
         force_setattr(self, "state", state)
 
@@ -216,11 +227,3 @@ class Run(Histories, kw_only=True, dict=True, eq=False):
     def _read(self) -> RunRecord:
         record: RunRecord = vars(self)["_read"]
         return record
-
-
-def _check_changes(changes: RunChanges) -> None:
-    """Raise if something was changed to what cannot be sent."""
-    for name, value in changes.fields.items():
-        _WRITABLE[name](name, value)
-    for name, edit in (("config", changes.config), ("summary", changes.summary)):
-        lenient.dumps(VALUES(name, edit.after))

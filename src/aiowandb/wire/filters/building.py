@@ -12,10 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from aiowandb.arguments import FILTERS, Check, Unfit, checks, text
 from aiowandb.errors import UsageError
 from aiowandb.wire.filters.checking import checked
 from aiowandb.wire.filters.names import parse_name
 from aiowandb.wire.filters.printing import expression
+
+
+def _values(value: Any) -> Iterable[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise Unfit(f": write [{value!r}]" if isinstance(value, str | int | float) else "")
+    return value
+
+
+_VALUES = Check("a list of values", _values)
+_KEY = text("the name of a key")
 
 
 class Filter(Mapping[str, Any]):
@@ -25,6 +36,7 @@ class Filter(Mapping[str, Any]):
     config.lr > 0.1 and not tag == "old"
     """
 
+    @checks(document=FILTERS)
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = dict(document)
 
@@ -72,6 +84,7 @@ class Field:
     not have is equal to None, and neither above nor below anything.
     """
 
+    @checks(name=text("a name like 'state' or 'config.lr'"))
     def __init__(self, name: str) -> None:
         self._name = str(parse_name(name))
 
@@ -93,10 +106,12 @@ class Field:
     def __ge__(self, value: Any) -> Filter:
         return self._is("$gte", value)
 
+    @checks(values=_VALUES)
     def is_in(self, values: Iterable[Any]) -> Filter:
         """It equals one of these."""
         return self._is("$in", list(values))
 
+    @checks(pattern=text("a regular expression"))
     def matches(self, pattern: str) -> Filter:
         """Its text has a part that matches the regular expression, in RE2's syntax."""
         return self._is("$regex", pattern)
@@ -117,6 +132,7 @@ class Field:
         return f"<Field {self._name}>"
 
 
+@checks(key=_KEY)
 def config(key: str) -> Field:
     """A value of the config; nested ones behind dots, a key with a dot in double quotes.
 
@@ -126,6 +142,7 @@ def config(key: str) -> Field:
     return Field(f"config.{key}")
 
 
+@checks(key=_KEY)
 def summary(key: str) -> Field:
     """A value of the summary, like `summary("eval/loss")`."""
     return Field(f"summary.{key}")

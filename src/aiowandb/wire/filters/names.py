@@ -13,6 +13,7 @@ import re
 
 import msgspec
 
+from aiowandb.arguments import did_you_mean, warn
 from aiowandb.errors import UsageError
 
 _SENT_AS = {
@@ -27,6 +28,24 @@ _SNAKE = {
     "displayName": "display_name",
     "jobType": "job_type",
 }
+# The columns that W&B documents, and those that it is known to take. It may have others.
+_COLUMNS = (
+    *(
+        "state",
+        "name",
+        "display_name",
+        "displayName",
+        "group",
+        "job_type",
+        "jobType",
+        "tags",
+        "tag",
+    ),
+    *("username", "user", "host", "sweep", "duration", "commit", "notes", "description"),
+    *("created_at", "createdAt", "heartbeat_at", "heartbeatAt", "updated_at", "updatedAt"),
+    *("config", "summary_metrics", "summaryMetrics", "summary", "system_metrics"),
+    *("systemMetrics", "keys_info", "id", "project", "entity"),
+)
 _COLUMN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SEGMENT = re.compile(r'"([^"]+)"|([^."]+)')
 # What needs no quotes in an expression: anything that is not punctuation there.
@@ -92,4 +111,6 @@ def parse_name(text: str) -> Name:
             f"{text!r} names nothing of a run: {column!r} is no column. A key follows its"
             " column behind a dot, like config.lr or summary.eval/loss."
         )
+    if column not in _COLUMNS and (hint := did_you_mean(column, _COLUMNS)):
+        warn(f"{text!r}: runs are not known to have a column {column!r}{hint}")
     return Name(column, tuple(keys), is_quoted)
