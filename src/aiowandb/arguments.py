@@ -90,20 +90,17 @@ def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     bound.arguments[name] = by_name[name](name, value)
             return bound.args, bound.kwargs
 
-        if inspect.iscoroutinefunction(function):
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = checked(args, kwargs)
+            return function(*args, **kwargs)
 
-            @wraps(function)
-            async def checked_call(*args: Any, **kwargs: Any) -> Any:
-                args, kwargs = checked(args, kwargs)
-                return await cast(Awaitable[Any], function(*args, **kwargs))
+        @wraps(function)
+        async def awaited_call(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = checked(args, kwargs)
+            return await cast(Awaitable[Any], function(*args, **kwargs))
 
-        else:
-
-            @wraps(function)
-            def checked_call(*args: Any, **kwargs: Any) -> Any:
-                args, kwargs = checked(args, kwargs)
-                return function(*args, **kwargs)
-
+        checked_call = awaited_call if inspect.iscoroutinefunction(function) else call
         vars(checked_call).update(checks=by_name, check_arguments=lambda *a, **k: checked(a, k))
         return cast(Callable[P, R], checked_call)
 
@@ -185,8 +182,8 @@ def choice(words: Any) -> Check:
             return value
         raise Unfit(did_you_mean(value, known))
 
-    what = f"one of {', '.join(known)}" if len(known) > 1 else repr(known[0])
-    return Check(what, convert)
+    several = f"one of {', '.join(known)}"
+    return Check(several if len(known) > 1 else repr(*known), convert)
 
 
 def choices(words: Any) -> Check:

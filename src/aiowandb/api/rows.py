@@ -33,8 +33,23 @@ class RowType:
             try:
                 made.append(self._convert(row))
             except ValueError as error:  # msgspec's and pydantic's
-                raise _row_error(row, error, self._kind, run) from error
+                raise self._misfit(row, error, run) from error
         return made
+
+    def _misfit(self, row: dict[str, Any], error: ValueError, run: str) -> RowError:
+        """What is to be said of a row that does not fit: where, what, and what can be done."""
+        key, what, is_missing = _misfit(error)
+        step, value = row.get("_step"), row.get(key or "")
+        place = f"Run {run}, step {step}"
+        if is_missing:
+            needed = [name for name in _required(self._kind) if name != "_step"]
+            said = (
+                f"{place} has no {key!r}, which {self._kind.__name__} requires: take only rows"
+                f" that have what it requires with keys={needed!r}, or give the field a default."
+            )
+        else:
+            said = f"{place}: {f'{key!r} is {value!r}: ' if key else ''}{what}."
+        return RowError(said, step=step, key=key, value=value)
 
 
 def row_type(kind: Any) -> RowType:
@@ -44,10 +59,12 @@ def row_type(kind: Any) -> RowType:
         raise Unfit(f": write the class, {type(kind).__name__}" if known else "")
     if not _is_known(kind):
         raise Unfit
+    if _is_pydantic(kind):
+        return RowType(kind, _pydantic(kind))
+    convert: Callable[[dict[str, Any]], Any] = partial(_convert, kind)
     try:
-        if _is_pydantic(kind):
-            return RowType(kind, _pydantic(kind))
-        convert = _named_tuple(kind) if _is_named_tuple(kind) else partial(_convert, kind)
+        if _is_named_tuple(kind):
+            convert = _named_tuple(kind)
         convert({})
     except msgspec.ValidationError:
         pass  # a row of nothing does not fit; but the fields are of types that are known
@@ -101,19 +118,15 @@ def _named_tuple(kind: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda row: kind._make(msgspec.structs.astuple(msgspec.convert(row, struct)))
 
 
-def _row_error(row: dict[str, Any], error: ValueError, kind: type, run: str) -> RowError:
-    """What is to be said of a row that does not fit: where, what, and what can be done."""
-    key, what, is_missing = _misfit(error)
-    step, value = row.get("_step"), row.get(key or "")
-    place = f"Run {run}, step {step}"
-    if is_missing:
-        said = (
-            f"{place} has no {key!r}, which {kind.__name__} requires: take only rows that have it"
-            f" with keys=[{key!r}], or give the field a default."
-        )
-    else:
-        said = f"{place}: {f'{key!r} is {value!r}: ' if key else ''}{what}."
-    return RowError(said, step=step, key=key, value=value)
+def _required(kind: Any) -> list[str]:
+    """The keys of the fields that have no default."""
+    if _is_pydantic(kind):
+        fields = kind.__pydantic_fields__
+        return [field.alias or name for name, field in fields.items() if field.is_required()]
+    if _is_named_tuple(kind):
+        return [name for name in kind._fields if name not in kind._field_defaults]
+    info: Any = msgspec.inspect.type_info(kind)
+    return [field.encode_name for field in info.fields if field.required]
 
 
 def _misfit(error: Any) -> tuple[str | None, str, bool]:
