@@ -40,7 +40,7 @@ from aiowandb.arguments import (
 )
 from aiowandb.choices import Part
 from aiowandb.config import Settings
-from aiowandb.errors import NotFoundError, UsageError, extra_needed
+from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
 from aiowandb.keys import discreet
 from aiowandb.net import Session, Traffic, Waiting
@@ -134,8 +134,7 @@ class AsyncApi(FixedAttributes):
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        with extra_needed("local", "The embedded W&B"):
-            from aiowandb.local import Store, create_app
+        from aiowandb.local import Store, create_app
 
         with ExitStack() as stack:
             store = stack.enter_context(Store.open(path))

@@ -290,6 +290,8 @@ class Runs(Listing[Run]):
             nan=nan,
         )
         _check_history_options(options)
+        if format == "delta":
+            import aiowandb.export.delta as _  # what is not installed shows before anything is sent
         entity, project = await self._defaults.project(self._path)
         source = Source(
             self._session.host,

@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from aiowandb.cli.output import console, printable
-from aiowandb.errors import UsageError
+from aiowandb.errors import UsageError, extra_needed
 
 _PICTURES = (".png", ".svg", ".pdf")
 _HEIGHT = 16
@@ -31,10 +31,9 @@ class Curve(msgspec.Struct, frozen=True):
 
 def drawn(curves: Sequence[Curve], width: int, *, color: bool) -> str:
     """The curves in characters."""
-    try:
+    with extra_needed("plot", "A curve"):
         from uniplot import plot_to_string
-    except ModuleNotFoundError as error:
-        raise _extra_missing(error) from None
+
     return plot_to_string(
         [curve.values for curve in curves],
         [curve.steps for curve in curves],
@@ -56,10 +55,9 @@ def painted(curves: Sequence[Curve], title: str, file: Path) -> None:
     """Write the curves as a picture whose kind the file's name says."""
     if file.suffix.lower() not in _PICTURES:
         raise UsageError(f"A picture's name ends in {', '.join(_PICTURES)}; {file} does not.")
-    try:
+    with extra_needed("plot", "A picture"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise _extra_missing(error) from None
+
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="_step")
     for curve in curves:
@@ -75,9 +73,3 @@ def _is_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond all floats
         return False
-
-
-def _extra_missing(error: ModuleNotFoundError) -> UsageError:
-    return UsageError(
-        f"Curves need their extra ({error.name} is missing): pip install 'aiowandb[plot]'"
-    )

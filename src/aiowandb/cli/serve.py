@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiowandb.errors import UsageError
-
 if TYPE_CHECKING:
     from aiowandb.local.store.history import HistoryMode
 
@@ -75,15 +73,10 @@ def serve(
       aiowandb serve --data my-wandb --port 0
       export WANDB_BASE_URL=http://127.0.0.1:8080 WANDB_API_KEY=$(cat aiowandb-data/local-key)
     """
-    try:
-        from aiowandb.local import Store, create_app
-        from aiowandb.local.server import is_loopback
-        from aiowandb.local.server import serve as run
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"The embedded W&B needs its extra ({error.name} is missing):"
-            " pip install 'aiowandb[local]'"
-        ) from None
+    from aiowandb.local import Store, create_app
+    from aiowandb.local.server import is_loopback
+    from aiowandb.local.server import serve as run
+
     if open_access and not is_loopback(host):
         raise click.UsageError("--open lets everybody in and goes with a loopback --host only.")
     with Store.open(data) as store:

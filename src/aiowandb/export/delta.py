@@ -14,18 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pyarrow as pa
 
-from aiowandb.errors import ExportError, UsageError
+from aiowandb.errors import ExportError, extra_needed
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.stored import Part
 
-try:
+with extra_needed("delta", "Delta Lake"):
     from deltalake import DeltaTable, Schema, write_deltalake
     from deltalake.exceptions import DeltaError
     from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
-except ModuleNotFoundError as error:
-    raise UsageError(
-        f"Delta Lake needs its extra ({error.name} is missing): pip install 'aiowandb[delta]'"
-    ) from None
 
 
 class Delta:

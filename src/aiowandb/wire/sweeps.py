@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from aiowandb.errors import ServerError, UsageError
+from aiowandb.errors import ServerError, extra_needed
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
@@ -68,13 +68,8 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration, decoded. Needs PyYAML: `pip install 'aiowandb[sweeps]'`."""
-        try:
+        with extra_needed("sweeps", "config of a sweep, which is YAML as in config_text,"):
             yaml = importlib.import_module("yaml")
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                "The configuration of a sweep is YAML: pip install 'aiowandb[sweeps]',"
-                " or read config_text."
-            ) from error
         try:
             found = yaml.safe_load(self.config_text)
         except yaml.YAMLError as error:
