@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,7 +292,8 @@ class Runs(Listing[Run]):
         )
         _check_history_options(options)
         if format == "delta":
-            import aiowandb.export.delta as _  # what is not installed shows before anything is sent
+            # What is not installed shows before anything is sent.
+            import_module("aiowandb.export.delta")
         entity, project = await self._defaults.project(self._path)
         source = Source(
             self._session.host,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import msgspec
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow as pa
 from aiowandb.errors import ExportError, extra_needed
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.stored import Part
+from aiowandb.redaction import hide_secrets, redacted
 
 with extra_needed("delta", "Delta Lake"):
     from deltalake import DeltaTable, Schema, write_deltalake
@@ -28,6 +29,7 @@ class Delta:
     """A table in a folder, named by its path or URL."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._uri, self._options = _parsed(url)
 
     def sizes(self) -> dict[str, int]:
@@ -83,7 +85,10 @@ class Delta:
         try:
             yield
         except (DeltaError, OSError) as error:
-            raise ExportError(f"Cannot write the Delta table {self._uri}: {error}") from error
+            said = hide_secrets(str(error), self._url)
+            raise ExportError(
+                f"Cannot write the Delta table {redacted(self._uri)}: {said}"
+            ) from None
 
 
 def _add(part: Part) -> AddAction:
@@ -123,6 +128,8 @@ def _type(kind: pa.DataType) -> pa.DataType:
 def _parsed(url: str) -> tuple[str, dict[str, str] | None]:
     """The URL as Delta takes it, and what stands in it beside the place as its options."""
     parts = urlsplit(url)
+    if parts.scheme in ("abfs", "abfss") and parts.password:
+        return _parsed_azure(parts)
     if parts.scheme != "s3":
         return url, None
     said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -138,3 +145,18 @@ def _parsed(url: str) -> tuple[str, dict[str, str] | None]:
     }
     place = f"s3://{parts.hostname}{parts.path}"
     return place, {name: value for name, value in options.items() if value}
+
+
+def _parsed_azure(parts: SplitResult) -> tuple[str, dict[str, str]]:
+    """The same for Azure, in the forms that pyarrow takes: the password is the account's key."""
+    key = unquote(parts.password or "")
+    host, path = parts.hostname or "", parts.path
+    account, _, service = host.partition(".")
+    if service.startswith("dfs."):  # container:key@account.dfs.core.windows.net/path
+        container = parts.username or ""
+    elif service.startswith("blob."):  # :key@account.blob.core.windows.net/container/path
+        container, _, path = path.lstrip("/").partition("/")
+    else:  # account:key@container/path
+        account, container = parts.username or "", host
+    options = {"AZURE_STORAGE_ACCOUNT_NAME": account, "AZURE_STORAGE_ACCOUNT_KEY": key}
+    return f"{parts.scheme}://{container}/{path.lstrip('/')}", options

@@ -18,6 +18,7 @@ from aiowandb.errors import (
     TooLargeError,
 )
 from aiowandb.net import Session
+from aiowandb.redaction import WithLinks
 from aiowandb.threads import run_sync
 from aiowandb.whole import whole_file
 
@@ -27,7 +28,7 @@ _PIECE = 1 << 20
 IsThere = Callable[[Path, int | None, bytes | None], bool]
 
 
-class Remote(msgspec.Struct, frozen=True):
+class Remote(WithLinks, msgspec.Struct, frozen=True):
     """Where a file is, and what is known of its content."""
 
     name: str

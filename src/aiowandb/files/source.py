@@ -11,6 +11,7 @@ from aiowandb.errors import DownloadError
 from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
 from aiowandb.files.folder import inside
 from aiowandb.net import Session
+from aiowandb.redaction import redacted
 from aiowandb.tasks import gather
 from aiowandb.threads import run_sync
 from aiowandb.wire.files import FileRecord, md5_of
@@ -122,7 +123,8 @@ def _remote(source: Source, file: FileRecord) -> Remote:
     url = source.link(file)
     if url is None:
         raise DownloadError(
-            f"{file.name} is a reference to {file.url}, which is not at W&B.", name=file.name
+            f"{file.name} is a reference to {redacted(file.url or '')}, which is not at W&B.",
+            name=file.name,
         )
     md5 = md5_of(file.md5)
     # Of a file that is just being uploaded W&B knows neither yet.

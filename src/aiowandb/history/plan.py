@@ -9,6 +9,7 @@ import msgspec
 from aiowandb.errors import CommError, NotFoundError
 from aiowandb.net import BatchSize, Session, ask_together
 from aiowandb.paths import RunRef
+from aiowandb.redaction import WithLinks
 from aiowandb.wire.history import HistorySource, PlansData, alias, history_plans
 
 # Runs of more rows hold more while they are read, and keep everybody busy by themselves.
@@ -17,7 +18,7 @@ _LARGE = 50_000
 _STEPS = range(2**63 - 1)
 
 
-class HistoryPlan(msgspec.Struct, frozen=True):
+class HistoryPlan(WithLinks, msgspec.Struct, frozen=True):
     """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
 
     `rows` is how many rows W&B has counted, files and all, or None if it did not say;

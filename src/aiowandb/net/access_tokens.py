@@ -32,10 +32,16 @@ class _Token(msgspec.Struct):
     value: str
     expires_at: datetime
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} *** until {self.expires_at}>"
+
 
 class _Grant(msgspec.Struct):
     access_token: str
     expires_in: float
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} *** for {self.expires_in} s>"
 
 
 class AccessTokens:

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from aiowandb.paths import RunRef
+from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.times import aware
@@ -102,7 +103,7 @@ class ProjectIdData(msgspec.Struct):
     project: ProjectId | None
 
 
-class UploadTarget(msgspec.Struct, rename="camel"):
+class UploadTarget(WithLinks, msgspec.Struct, rename="camel"):
     name: str
     upload_url: str | None = None
 
@@ -111,6 +112,9 @@ class CreatedFiles(msgspec.Struct, rename="camel"):
     run_id: str | None = msgspec.field(name="runID", default=None)
     upload_headers: list[str] = []
     files: list[UploadTarget] = []
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.files!r}>"  # the headers may permit the upload
 
     def headers(self) -> dict[str, str]:
         """The headers that go with the bytes."""

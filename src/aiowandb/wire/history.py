@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from aiowandb.paths import RunRef
+from aiowandb.redaction import WithLinks
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import HistoryKeys
@@ -43,7 +44,7 @@ class LiveRow(msgspec.Struct):
     step: int | float = msgspec.field(name="_step")
 
 
-class ParquetHistory(msgspec.Struct, rename="camel"):
+class ParquetHistory(WithLinks, msgspec.Struct, rename="camel"):
     parquet_urls: list[str] | None = None
     live_data: list[LiveRow] | None = None
 

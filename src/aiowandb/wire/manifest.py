@@ -10,6 +10,7 @@ import msgspec
 
 from aiowandb.errors import ServerError
 from aiowandb.paths import ArtifactRef
+from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord, md5_of
 from aiowandb.wire.graphql import MALFORMED, Operation
@@ -89,7 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
             raise ServerError(f"The manifest of {name} cannot be read: {error}.", error) from error
 
 
-class ManifestFile(msgspec.Struct, rename="camel"):
+class ManifestFile(WithLinks, msgspec.Struct, rename="camel"):
     direct_url: str
 
 

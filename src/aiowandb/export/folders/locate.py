@@ -14,6 +14,7 @@ from aiowandb.export.folders.base import Folder
 from aiowandb.export.folders.exclusive import exclusive_at, exclusive_in
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.folders.remote import RemoteFolder
+from aiowandb.redaction import hide_secrets, redacted
 
 # pyarrow would try for a quarter of an hour, also where nobody is logged in.
 _GOOGLE_DEADLINE_S = 60
@@ -33,13 +34,15 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     try:
         found, path = FileSystem.from_uri(_in_finite_time(target))
     except (pa.ArrowException, ImportError, OSError, ValueError) as error:
-        raise UsageError(f"{_named(target)} cannot be exported into: {error}") from error
+        said = hide_secrets(str(error), target)
+        # Not `from error`, whose text may be the URL with all that is in it.
+        raise UsageError(f"{redacted(target)} cannot be exported into: {said}") from None
     if not path.strip("/"):
-        raise UsageError(f"{_named(target)} names no folder.")
+        raise UsageError(f"{redacted(target)} names no folder.")
     if isinstance(found, LocalFileSystem):
         return LocalFolder(Path(path))
     hint = _HINT if urlsplit(target).scheme in _OBJECT_STORES else ""
-    return RemoteFolder(found, path, _named(target), target, exclusive_at(target, found), hint)
+    return RemoteFolder(found, path, redacted(target), target, exclusive_at(target, found), hint)
 
 
 def _in_finite_time(url: str) -> str:
@@ -48,9 +51,3 @@ def _in_finite_time(url: str) -> str:
         return url
     query = f"{parts.query}&retry_limit_seconds={_GOOGLE_DEADLINE_S}".removeprefix("&")
     return urlunsplit(parts._replace(query=query))
-
-
-def _named(url: str) -> str:
-    """The URL without credentials, which may stand before an @ or behind a question mark."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"

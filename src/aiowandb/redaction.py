@@ -1,0 +1,83 @@
+"""URLs that may be shown: without users, keys and signatures.
+
+Whoever has a signed link has the file, and a URL of an object store may hold the key to all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+_HIDDEN = "***"
+# Shorter values, like those of `scheme=https`, may stand in any text.
+_SHORTEST_SECRET = 6
+
+
+class WithLinks:
+    """For structs whose links are to be shown without what permits to use them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        names: tuple[str, ...] = getattr(self, "__struct_fields__", ())
+        shown = [f"{name}={_shown(getattr(self, name))}" for name in names]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def redacted(url: str) -> str:
+    """The URL without user, password, query and fragment.
+
+    >>> redacted("s3://KEY:SECRET@bucket/folder?region=eu"), redacted("folder/file")
+    ('s3://bucket/folder', 'folder/file')
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return url
+    _, host, path = _split(url)
+    return f"{scheme}://{host}{path}"
+
+
+def hide_secrets(text: str, url: str) -> str:
+    """The text without what is secret in the URL, however it came in."""
+    text = text.replace(url, redacted(url))
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str) and "://" in value:
+        return repr(redacted(value))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value)
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """The user with the password, the host with the port, and the path."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    path = parts.path
+    if not user and "@" in path and not _has_port(host):
+        # A key with a slash in it, which should have been written %2F.
+        rest, _, path = f"{host}{path}".rpartition("@")
+        user, (host, slash, path) = rest, path.partition("/")
+        path = slash + path
+    return user, host, path
+
+
+def _has_port(host: str) -> bool:
+    name, colon, port = host.rpartition(":")
+    return not colon or port.isdigit() or name.startswith("[")
+
+
+def _secrets(url: str) -> Iterator[str]:
+    user, _, _ = _split(url)
+    parts = urlsplit(url)
+    password = user.partition(":")[2]
+    for found in (password, parts.query, *(p.partition("=")[2] for p in parts.query.split("&"))):
+        yield found
+        yield unquote_plus(found)
+        yield found.replace("%2F", "/")
