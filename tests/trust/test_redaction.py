@@ -27,7 +27,7 @@ TELLING = ("url", "segment", "token", "header", "link", "proxies", "address", "u
 HARMLESS = {"Begun"}
 
 
-def structs(kind: type = msgspec.Struct) -> Iterator[Any]:
+def structs(kind: Any = msgspec.Struct) -> Iterator[Any]:
     for each in kind.__subclasses__():
         if each.__module__.startswith("aiowandb.") and ".local" not in each.__module__:
             yield each
