@@ -109,18 +109,43 @@ def test_runs_that_fail_are_named_and_the_exit_code_is_three(command: Command, o
 
 
 def test_keys_that_nobody_has_logged_are_wondered_about(command: Command, out: Path) -> None:
-    done = command.run(out, *WHOLE, "--key", "lsos", "--key", "acc*")
+    done = command.run(out, *WHOLE, "--keys", "lsos,acc*")
     assert (done.returncode, complaints(done.stderr)) == (
         0,
-        "aiowandb: no run has a row with lsos or acc*\n",
+        "aiowandb: warning: No key named 'lsos' in any of the runs; did you mean 'loss'?\n"
+        "aiowandb: warning: No key named 'acc*' in any of the runs.\n",
     )
+    done = command.run(out, *WHOLE, "--keys", "lsos,acc*", "--quiet")
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "keys", [("--keys", "loss,acc"), ("--keys", "loss", "--keys", "acc"), ("--key", "loss, acc")]
+)
+def test_keys_are_repeated_or_have_commas_between_them(
+    command: Command, project: Project, out: Path, keys: tuple[str, ...]
+) -> None:
+    project.log("both", [{"_step": 0, "loss": 1, "acc": 2}, {"_step": 1, "acc": 3}])
+    done = command.run(out, "--run", "both", *keys)
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
+    assert history(out)["acc"].to_pylist() == [2, 3]
+    done = command.run(out, "--run", "both", *keys, "--all-keys", "--overwrite")
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
+    assert history(out)["acc"].to_pylist() == [2]
+
+
+def test_the_old_spelling_of_keys_is_not_offered(command: Command, out: Path) -> None:
+    said = command.run("--help").stdout
+    assert "--keys KEY" in said
+    assert "--key " not in said
+    assert "--key," not in said
 
 
 @pytest.mark.parametrize("what", ["runs", "files"])
 def test_keys_of_rows_that_are_not_exported_are_no_slip(
     command: Command, out: Path, what: str
 ) -> None:
-    done = command.run(out, *WHOLE, "--what", what, "--key", "loss")
+    done = command.run(out, *WHOLE, "--what", what, "--keys", "loss")
     assert (done.returncode, complaints(done.stderr)) == (0, "")
 
 
@@ -138,7 +163,7 @@ def test_json_tells_each_event_in_a_line(command: Command, out: Path) -> None:
 
 
 def test_the_standard_output_is_for_pipes(command: Command) -> None:
-    done = command.run("-", "--format", "csv", "--key", "loss", *WHOLE)
+    done = command.run("-", "--format", "csv", "--keys", "loss", *WHOLE)
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     assert done.stdout.splitlines()[0] == '"run_id","_step","loss"'
     assert len(done.stdout.splitlines()) == 101

@@ -174,17 +174,6 @@ async def test_keys_may_be_all_or_any_of_them_in_a_scan_and_in_an_export(
         assert (await runs.export(tmp_path / "True", keys=["a", "b"])).rows == 3
 
 
-@pytest.mark.parametrize(
-    "options", [{"keys": ["loss"]}, {"exclude": ["loss"]}, {"samples": 3}, {"min_step": 3}]
-)
-async def test_what_chooses_from_no_history_is_refused(
-    api: AsyncApi, sample: Sample, tmp_path: Path, options: dict[str, Any]
-) -> None:
-    with pytest.raises(UsageError, match=f"{next(iter(options))} chooses from the history"):
-        await api.runs(sample.path).export(tmp_path, what=["runs"], **options)
-    assert api.traffic.requests == 0
-
-
 async def test_steps_between_which_there_are_none_are_refused(run: Run) -> None:
     with pytest.raises(UsageError, match="No step is at least 5 and below 5"):
         run.scan_history(min_step=5, max_step=5)

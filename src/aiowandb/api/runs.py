@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from aiowandb.export import ExportOptions, ExportResult, OnEvent, Sink
+    from aiowandb.export import ExportResult, OnEvent, Sink
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
@@ -290,7 +290,6 @@ class Runs(Listing[Run]):
             on_deleted=on_deleted,
             nan=nan,
         )
-        _check_history_options(options)
         if format == "delta":
             # What is not installed shows before anything is sent.
             import_module("aiowandb.export.delta")
@@ -358,16 +357,3 @@ def _no_project(entity: str, project: str) -> NotFoundError:
 
 def _usual_tables(*, is_folder: bool) -> tuple[What, ...]:
     return ("runs", "history") if is_folder else ("history",)
-
-
-def _check_history_options(options: ExportOptions) -> None:
-    """Raise if something is to be chosen of the history, which is not to be exported."""
-    if "history" in options.what:
-        return
-    given = ("keys", "exclude", "min_step", "max_step", "samples")
-    for name in given:
-        if getattr(options, name) not in (None, ()):
-            raise UsageError(
-                f"{name} chooses from the history, and what is {list(options.what)}:"
-                f' add "history" to it, or leave {name} out.'
-            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -14,8 +15,9 @@ import anyio
 import click
 import msgspec
 
-from aiowandb.cli.options import connect, connection, narrowed, selection
+from aiowandb.cli.options import KeysOption, connect, connection, narrowed, selection
 from aiowandb.cli.output import complain, console, printable, table
+from aiowandb.errors import AiowandbWarning
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
@@ -43,7 +45,14 @@ _SOME_FAILED = 3
 )
 @click.option("--run", "run_ids", multiple=True, metavar="ID", help="A run; can be repeated.")
 @click.option("--since", type=click.DateTime(), help="Only runs created since then, in UTC.")
-@click.option("--key", "keys", multiple=True, help="A key or glob; can be repeated. Else all keys.")
+@click.option(
+    "--keys",
+    "--key",
+    "keys",
+    cls=KeysOption,
+    help="Keys or globs: the columns, and rows that have any of them. Like a,b or repeated.",
+)
+@click.option("--all-keys", is_flag=True, help="Only rows that have all of --keys.")
 @click.option("--exclude", multiple=True, help="A key or glob to leave out; can be repeated.")
 @click.option("--min-step", type=int, help="Only rows from this step on.")
 @click.option("--max-step", type=int, help="Only rows before this step.")
@@ -100,13 +109,15 @@ def export(
     Examples:
       aiowandb export me/mnist out
       aiowandb export me/mnist out --format csv --filter 'tag == "best"'
-      aiowandb export me/mnist out --key loss --key 'val/*' --since 2026-01-01
+      aiowandb export me/mnist out --keys 'loss,val/*' --since 2026-01-01
       aiowandb export me/mnist s3://lake/mnist --format delta
       aiowandb export me/mnist - --format jsonl | jq .loss
     """
     from aiowandb.cli.progress import as_json as json_lines
     from aiowandb.cli.progress import shown
 
+    if quiet:
+        warnings.simplefilter("ignore", AiowandbWarning)
     api = connect(base_url, local, tells_waits=False)  # its own lines tell them
     is_stream = target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
@@ -116,6 +127,7 @@ def export(
     elif not (quiet or (is_stream and sys.stdout.isatty())):  # the rows would run into it
         listening = shown()
     options |= {"what": options["what"] or None, "keys": keys or None}
+    options["any_key"] = not options.pop("all_keys")
     try:
         with listening as on_event:
             options["on_event"] = on_event
@@ -158,7 +170,7 @@ def _wonder(result: ExportResult, run_ids: Sequence[str], keys: Sequence[str]) -
     """Say what looks like a slip of the pen."""
     if result.runs < len(set(run_ids)):
         complain(f"of the {len(set(run_ids)):,} runs that were named {result.runs:,} were found")
-    elif keys and result.runs and not result.rows:
+    elif keys and result.runs and not result.rows and not result.unknown_keys:
         complain(f"no run has a row with {' or '.join(keys)}")
 
 

@@ -11,7 +11,7 @@ import anyio
 import click
 
 from aiowandb.cli.following import followed, new_rows
-from aiowandb.cli.options import connect, connection
+from aiowandb.cli.options import KeysOption, connect, connection
 from aiowandb.cli.output import (
     TableFormat,
     complain,
@@ -36,7 +36,7 @@ _COLUMN = 16  # characters that a column of a table needs at least
 @click.command()
 @click.argument("path", metavar="ENTITY/PROJECT/RUN")
 @connection
-@click.option("--keys", "-k", multiple=True, metavar="KEY", help="A key or glob; can be repeated.")
+@click.option("--keys", "-k", cls=KeysOption, help="Keys or globs, like a,b or repeated.")
 @click.option("--samples", type=click.IntRange(1), help="At most so many rows.  [default: 500]")
 @click.option("--all", "everything", is_flag=True, help="Every row, not a sample.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,31 @@ class BaseUrl(click.types.StringParamType):
             return checked_url(super().convert(value, param, ctx))
         except UsageError as error:
             self.fail(str(error), param, ctx)
+
+
+class KeysOption(click.Option):
+    """`--keys`, repeated or with commas between them. The old `--key` works and is not shown."""
+
+    def __init__(self, names: Sequence[str], **attributes: Any) -> None:
+        attributes |= {"multiple": True, "metavar": "KEY", "callback": _split_keys}
+        super().__init__(names, **attributes)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        opts, self.opts = self.opts, [opt for opt in self.opts if opt != "--key"]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = opts
+
+
+def _split_keys(
+    ctx: click.Context,  # noqa: ARG001
+    param: click.Parameter,  # noqa: ARG001
+    given: tuple[str, ...],
+) -> tuple[str, ...]:
+    r"""The keys; one with a comma of its own has `\,` for it."""
+    parts = [part for each in given for part in re.split(r"(?<!\\),", each)]
+    return tuple(part.replace(r"\,", ",") for part in map(str.strip, parts) if part)
 
 
 def connection(command: F) -> F:

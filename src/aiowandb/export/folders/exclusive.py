@@ -21,6 +21,8 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pyarrow import fs
 
+from aiowandb.redaction import hide_secrets
+
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, GCSConfig, ObjectStore, RetryConfig, S3Config
 
@@ -111,7 +113,12 @@ def exclusive_at(url: str, filesystem: fs.FileSystem) -> Exclusive | None:
         return None
     except Exception as error:
         # It is an extra: what pyarrow can reach is exported into in any case.
-        _logger.debug("obstore does not open %s://%s: %s", parts.scheme, parts.hostname, error)
+        _logger.debug(
+            "obstore does not open %s://%s: %s",
+            parts.scheme,
+            parts.hostname,
+            hide_secrets(str(error), url),
+        )
         return None
     return ObstoreExclusive(store) if store else None
 
