@@ -17,7 +17,10 @@ from aiowandb.local import create_app
 
 from .conftest import PROJECT, Mode, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore:No key named 'nothing'"),
+]
 
 ROWS: list[dict[str, Any]] = [
     {"_step": 0, "loss": 1.5, "nest": {"a": 1, "b": {"c": 2}}, "nested": "no"},

@@ -45,6 +45,7 @@ WRONG: Mapping[str, list[Any]] = {
     "filesystem": ["s3", 5],
     "filters": [5, "state", [{"state": "finished"}]],
     "force": FLAG,
+    "fresh": FLAG,
     "format": ["parket", "", 5, None, ["csv"]],
     "include": ["config", ["confg"], 5, [5], {"config": 1}],
     "index": ["a", 1.5, None, slice("a"), slice(0, 4, 0), True],
