@@ -5,7 +5,7 @@ Whoever has a signed link has the file, and a URL of an object store may hold th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
@@ -50,6 +50,8 @@ def hide_secrets(text: str, url: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, str) and "://" in value:
         return repr(redacted(value))
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_shown(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_shown, value))}]"
     return repr(value)

@@ -22,9 +22,11 @@ from aiowandb.redaction import hide_secrets, redacted
 SECRET = "AbCdEf123456"
 LINK = f"https://storage.example/file?X-Signature={SECRET}"
 # What may hold a link or a credential, by a part of its name.
-TELLING = ("url", "segment", "token", "header", "link", "proxies", "address", "uri")
-# The mark of an export in its own journal, which permits nothing.
-HARMLESS = {"Begun"}
+TELLING = ("url", "segment", "token", "header", "link", "reference", "proxies", "address", "uri")
+# Marks of exports in their own folders, which permit nothing.
+# What leads to wherever its user has put something.
+REFERENCES = {"ManifestEntry": ["ref"]}
+HARMLESS = {"Begun", "Holder", "_Object"}
 
 
 def structs(kind: Any = msgspec.Struct) -> Iterator[Any]:
@@ -46,18 +48,15 @@ def holders() -> list[Any]:
 
 
 def telling(kind: Any) -> list[str]:
-    return [
-        name
-        for name in kind.__struct_fields__
-        if any(part in name for part in TELLING) and name != "base_url"
-    ]
+    names = [name for name in kind.__struct_fields__ if any(part in name for part in TELLING)]
+    return [name for name in names if name != "base_url"] + REFERENCES.get(kind.__name__, [])
 
 
 def secret_of(hint: Any) -> Any:
     """A value of this type that holds the secret."""
     text = str(hint)
     if "Mapping" in text or "dict" in text:
-        return {"https://": f"http://user:{SECRET}@proxy"}
+        return {"https://": f"http://user:{SECRET}@proxy", "link": LINK}
     if "list" in text:
         return [LINK]
     return (LINK,) if "tuple" in text else LINK

@@ -19,6 +19,7 @@ from aiowandb.files.folder import inside
 from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef
+from aiowandb.redaction import WithLinks, redacted
 from aiowandb.tasks import gather
 from aiowandb.threads import run_sync
 from aiowandb.wire.artifact_record import ArtifactRecord
@@ -32,7 +33,7 @@ _LINKS_AT_ONCE = 500
 _LONGEST_CHAIN = 10
 
 
-class LeftOut(msgspec.Struct, frozen=True):
+class LeftOut(WithLinks, msgspec.Struct, frozen=True):
     """An entry of an artifact that was not fetched: what it refers to, and why it was not."""
 
     name: str
@@ -40,7 +41,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ArtifactDownload(msgspec.Struct, frozen=True, kw_only=True):
+class ArtifactDownload(WithLinks, msgspec.Struct, frozen=True, kw_only=True):
     """What a download has brought; it may be used as the path of the folder.
 
     `fetched` is how many of the `files` had to travel. `references` are the entries that
@@ -127,7 +128,7 @@ def _warn_of(artifact: str, left_out: Sequence[LeftOut]) -> None:
             artifact,
             len(left_out),
             first.name,
-            first.reference.partition("?")[0],
+            redacted(first.reference),
             first.reason,
         )
 

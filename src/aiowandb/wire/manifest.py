@@ -46,7 +46,7 @@ class ArtifactFileRef(msgspec.Struct, frozen=True):
     name: str
 
 
-class ManifestEntry(msgspec.Struct, frozen=True, rename="camel"):
+class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
     """A file of an artifact, or with `ref` something that lies elsewhere."""
 
     digest: str
