@@ -47,7 +47,12 @@ except UsageError as error:
 """
 # Those that the package cannot do without are in none, and an extra has its own files.
 REQUIRED = {"aiofiles", "anyio", "httpx", "msgspec", "orjson", "pyarrow", "aiowandb"}
-HOMES = {"cli": {"click", "rich"}, "local": {"starlette", "graphql", "yaml", "uvicorn"}}
+# `trio` is only asked for where its loop is running.
+HOMES = {
+    "background.py": {"trio"},
+    "cli": {"click", "rich"},
+    "local": {"starlette", "graphql", "yaml", "uvicorn"},
+}
 
 
 @pytest.mark.parametrize(("call", "package", "extra"), CALLS)

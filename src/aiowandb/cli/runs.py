@@ -18,7 +18,7 @@ from aiowandb.wire.dotted import find, flattened
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
-    from aiowandb.wire.record import Part
+    from aiowandb.choices import Part
 
 _USUAL = ("id", "name", "state", "created", "last step", "tags")
 _FIELDS: Mapping[str, Callable[[Run], Any]] = {
