@@ -47,10 +47,11 @@ except UsageError as error:
 """
 # Those that the package cannot do without are in none, and an extra has its own files.
 REQUIRED = {"aiofiles", "anyio", "httpx", "msgspec", "orjson", "pyarrow", "aiowandb"}
-# `trio` is only asked for where its loop is running.
+# `trio` is only asked for where its loop is running, and who asks for `obstore` does without.
 HOMES = {
     "background.py": {"trio"},
     "cli": {"click", "rich"},
+    "export": {"obstore"},
     "local": {"starlette", "graphql", "yaml", "uvicorn"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from aiowandb.cli.options import connect, connection, table_format
 from aiowandb.cli.output import TableFormat, complain, console, print_records, printable
 from aiowandb.cli.suggest import did_you_mean
+from aiowandb.errors import AiowandbWarning
 from aiowandb.wire.dotted import flattened
 
 if TYPE_CHECKING:
@@ -116,6 +118,8 @@ async def _runs(api: AsyncApi, paths: Sequence[str]) -> list[Run]:
 async def _curves(api: AsyncApi, paths: Sequence[str], keys: Sequence[str]) -> list[Curve]:
     from aiowandb.cli.curves import Curve
 
+    # The error for a curve without values says it.
+    warnings.simplefilter("ignore", AiowandbWarning)
     curves = []
     async with api:
         runs = [await api.run(path) for path in paths]

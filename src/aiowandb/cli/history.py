@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -22,6 +23,7 @@ from aiowandb.cli.output import (
     record_printer,
 )
 from aiowandb.cli.suggest import did_you_mean
+from aiowandb.errors import AiowandbWarning
 from aiowandb.wire.dotted import is_meant, names_meant
 
 if TYPE_CHECKING:
@@ -198,6 +200,8 @@ async def _curves(
 ) -> list[Curve]:
     from aiowandb.cli.curves import Curve
 
+    # The error for a curve without values says it.
+    warnings.simplefilter("ignore", AiowandbWarning)
     async with api:
         run = await api.run(path)
         curves = [
@@ -206,7 +210,9 @@ async def _curves(
         ]
     for curve in curves:
         if not curve.values:
-            raise click.ClickException(f"Run {run.ref} has no numbers under {curve.key!r}.")
+            known = run.history_keys.keys if run.history_keys else {}
+            hint = did_you_mean(curve.key, known) or "."
+            raise click.ClickException(f"Run {run.ref} has no numbers under {curve.key!r}{hint}")
     return curves
 
 
