@@ -26,7 +26,7 @@ from tests.sdk.odd_runs import KEYS, OddRun, odd_runs, write
 from tests.sdk.reading import Told, read_project
 from tests.sdk.test_histories import LOG
 
-pytestmark = pytest.mark.sdk
+pytestmark = [pytest.mark.sdk, pytest.mark.filterwarnings("ignore::aiowandb.AiowandbWarning")]
 
 
 class Both:

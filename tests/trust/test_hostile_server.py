@@ -100,7 +100,7 @@ async def test_values_nested_without_end_are_an_error_or_read(
                 "config": f'{{"a": {{"value": {deep}}}}}',
                 "summaryMetrics": f'{{"a": {deep}}}',
             }
-        for member in data["project"].values():
+        for member in (data.get("project") or {}).values():
             if isinstance(member, dict) and "history" in member:
                 member["history"] = [f'{{"_step": 0, "a": {deep}}}']
 
