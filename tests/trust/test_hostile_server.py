@@ -95,7 +95,7 @@ async def test_values_nested_without_end_are_an_error_or_read(
     make_run(store, "r", "{}")
 
     def nested(data: Any) -> None:
-        for edge in data["project"].get("runs", {}).get("edges", []):
+        for edge in (data.get("project") or {}).get("runs", {}).get("edges", []):
             edge["node"] |= {
                 "config": f'{{"a": {{"value": {deep}}}}}',
                 "summaryMetrics": f'{{"a": {deep}}}',
