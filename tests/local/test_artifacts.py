@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aiowandb.local import Store
+from aiowandb.local.graphql import ids
 from aiowandb.local.store.records import Run
 from tests.local.conftest import Client
 
@@ -335,3 +336,25 @@ async def test_a_collection_is_of_one_type(client: Client, run: Run) -> None:
     )
     assert response.status_code == 400
     assert "of type 'dataset', not a sequence of type 'model'" in response.text
+
+
+async def test_a_deleted_collection_is_told_of_once_more(
+    client: Client, store: Store, run: Run
+) -> None:
+    project = store.projects.get("local", "demo")
+    assert project is not None
+    collection = store.collections.ensure(project, "data", "dataset")
+    data = await client.ask(
+        """
+        mutation($id: ID!) { deleteArtifactSequence(input: {artifactSequenceID: $id}) {
+          artifactCollection { __typename id name state } } }
+        """,
+        id=ids.encode("ArtifactCollection", collection.id),
+    )
+    assert data["deleteArtifactSequence"]["artifactCollection"] == {
+        "__typename": "ArtifactSequence",
+        "id": ids.encode("ArtifactCollection", collection.id),
+        "name": "data",
+        "state": "DELETED",
+    }
+    assert store.collections.by_id(collection.id) is None

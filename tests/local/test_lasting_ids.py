@@ -144,6 +144,19 @@ def test_the_number_of_a_deleted_version_is_not_given_out_again(
     assert version_of(store, project, "d") == 3, "a version that is committed again stays itself"
 
 
+@pytest.mark.anyio
+async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
+    client: Client, store: Store, project: Project
+) -> None:
+    data = store.collections.ensure(project, "data", "dataset")
+    deleted = store.artifacts.create(data, NewArtifact(digest="1", client_id="mine"))
+    store.artifacts.delete(deleted, with_aliases=True)
+    newer = store.artifacts.create(data, NewArtifact(digest="2", client_id="mine"))
+    assert newer.id != deleted.id
+    found = await client.ask('{clientIDMapping(clientID: "mine"){serverID}}')
+    assert found["clientIDMapping"]["serverID"] == ids.encode("Artifact", newer.id)
+
+
 def test_the_number_of_a_removed_link_is_not_given_out_again(
     store: Store, project: Project
 ) -> None:

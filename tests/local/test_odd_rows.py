@@ -17,6 +17,7 @@ from aiowandb.local import RunChanges, Store
 from aiowandb.local.store.json_text import MAX_DEPTH
 from aiowandb.local.store.records import Project, Run
 from aiowandb.local.store.search import parse_space
+from aiowandb.local.store.sweeps import SweepChanges
 from tests.local.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -92,12 +93,14 @@ async def test_a_store_that_holds_such_rows_already_can_be_read(tmp_path: Path) 
         assert store.runs.page(project, order="+summary_metrics.a").items
 
 
-async def test_what_is_nested_too_deeply_is_refused(client: Client, store: Store, run: Run) -> None:
+async def test_what_is_nested_too_deeply_is_text_in_a_row_and_refused_elsewhere(
+    client: Client, store: Store, run: Run
+) -> None:
     def nested(depth: int) -> str:
         return '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
 
     for depth, refused in ((MAX_DEPTH, 0), (MAX_DEPTH + 1, 1), (100_000, 1)):
-        assert store.history.append(run, [nested(depth)]) == refused
+        assert store.history.append(run, [nested(depth)]) == 0
         if refused:
             with pytest.raises(UsageError, match="nested"):
                 store.runs.change(run.id, RunChanges(config=nested(depth)))
@@ -105,7 +108,14 @@ async def test_what_is_nested_too_deeply_is_refused(client: Client, store: Store
             store.runs.change(run.id, RunChanges(config=nested(depth)))
     store.finish(run)
     found = await runs_of(client, order="-config.a")
-    assert len(found["r1"]["history"]) == 1
+    rows = [json.loads(text) for text in found["r1"]["history"]]
+    assert [row["_step"] for row in rows] == [0, 1, 2]
+    for row in rows:
+        value, depth = row["a"], 1
+        while isinstance(value, list) and value:
+            (value,), depth = value, depth + 1
+        assert depth <= MAX_DEPTH
+        assert not isinstance(value, str) or set(value) == {"[", "]"}
 
 
 async def test_brackets_in_a_text_are_not_nested(store: Store, run: Run) -> None:
@@ -148,8 +158,91 @@ async def test_a_line_count_beyond_what_can_be_told_is_refused(client: Client, r
     for offset in (2**31, 2**40):
         body = {"files": {"output.log": {"offset": offset, "content": ["x"]}}}
         assert (await client.stream("local/demo/r1", body)).status_code == 400
-    assert (await client.stream("local/demo/r1", {"exitcode": 2**31})).status_code == 400
+    assert (await client.stream("local/demo/r1", {"exitcode": 2**32})).status_code == 400
     await runs_of(client)
+
+
+async def test_the_exit_code_of_a_crash_on_windows_is_kept(
+    client: Client, store: Store, run: Run
+) -> None:
+    body = {"complete": True, "exitcode": 0xC0000005}
+    assert (await client.stream("local/demo/r1", body)).status_code == 200
+    ended = store.runs.by_id(run.id)
+    assert ended is not None
+    assert (ended.exit_code, ended.state) == (0xC0000005 - 2**32, "failed")
+    await client.ask('{project(name: "demo"){runs{edges{node{exitcode}}}}}')
+
+
+async def test_bytes_that_are_no_utf_8_do_not_end_a_run(
+    client: Client, store: Store, run: Run
+) -> None:
+    body = b'{"files": {"output.log": {"offset": 0, "content": ["a\xffb"]}}}'
+    answer = await client.http.post("/files/local/demo/r1/file_stream", content=body)
+    assert answer.status_code == 200
+    spoken = store.runs.by_id(run.id)
+    assert spoken is not None
+    assert store.console.tail(spoken, 1).items[0].line == "a\ufffdb"
+
+
+def test_a_number_without_end_is_text_in_its_row(store: Store, run: Run) -> None:
+    digits = "9" * 5_000
+    assert store.history.append(run, [f'{{"_step": 0, "x": -{digits}, "y": 1}}']) == 0
+    store.finish(run)
+    (text,) = store.history.window(run, 0, 9, 9)
+    assert json.loads(text) == {"_step": 0, "x": f"-{digits}", "y": 1}
+
+
+async def test_a_history_that_cannot_become_columns_goes_out_as_it_is(
+    client: Client, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run_id: int) -> None:
+        raise ArithmeticError("nobody knows why")
+
+    store.history.append(run, ['{"_step": 0, "x": 1}'])
+    store.stream.finish(run)
+    monkeypatch.setattr(store.compaction, "compact", fail)
+    found = await client.ask(
+        '{project(name: "demo"){run(name: "r1"){history(samples: 9)'
+        ' parquetHistory(liveKeys: ["_step"]){parquetUrls liveData}}}}'
+    )
+    assert found["project"]["run"] == {
+        "history": ['{"_step": 0, "x": 1}'],
+        "parquetHistory": {"parquetUrls": [], "liveData": [{"_step": 0}]},
+    }
+
+
+SWEEPS = """{ project(name: "demo") { sweeps { edges { node {
+  name method runCountExpected bestLoss priorRuns { totalCount edges { node { name } } }
+} } } } }"""
+
+
+@pytest.mark.parametrize("prior", [None, "{", '{"nothing.such": 1}'])
+async def test_a_sweep_of_before_that_is_not_understood_spoils_no_list(
+    client: Client, store: Store, project: Project, prior: str | None
+) -> None:
+    config = "method: grid\nparameters: {x: {values: [1, 2]}}"
+    old = store.sweeps.create(project, SweepChanges(config=config))
+    store.sweeps.create(project, SweepChanges(config=config))
+    with store._database.write() as connection:
+        connection.execute(
+            "UPDATE sweep SET config = 'method: [', prior_runs = ? WHERE id = ?", (prior, old.id)
+        )
+    edges = (await client.ask(SWEEPS))["project"]["sweeps"]["edges"]
+    assert [edge["node"]["method"] for edge in edges] == ["grid", None]
+    assert [edge["node"]["runCountExpected"] for edge in edges] == [2, None]
+    assert {edge["node"]["priorRuns"]["totalCount"] for edge in edges} == {0}
+
+
+async def test_prior_runs_that_nobody_can_look_for_are_refused(client: Client, run: Run) -> None:
+    status, _ = await client.refusal(
+        "mutation($input: UpsertSweepInput!){upsertSweep(input: $input){sweep{id}}}",
+        input={
+            "projectName": "demo",
+            "config": "method: grid\nparameters: {x: {values: [1]}}",
+            "priorRunsFilters": "{",
+        },
+    )
+    assert status == 400
 
 
 def test_a_filter_may_name_thousands_and_a_longer_one_is_refused(

@@ -64,19 +64,26 @@ def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
             if not 0 <= file.offset <= _MAX_OFFSET - len(file.content):
                 raise UsageError(f"{name}: {file.offset} is no line number")
             chunks[stream] = Chunk(file.offset, [_text(line) for line in file.content])
-    if said.exitcode is not None and said.exitcode not in _EXIT_CODES:
-        raise UsageError(f"{said.exitcode} is no exit code")
     summary = files.get(_SUMMARY)
     return StreamUpdate(
         chunks=chunks,
         summary=_text(summary.content[-1]) if summary and summary.content else None,
         preempting=bool(said.preempting),
         complete=bool(said.complete),
-        exit_code=said.exitcode,
+        exit_code=_exit_code(said.exitcode),
         writer=headers.get("x-wandb-async-client-id") or None,
         derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
         appender=_appender(said.appender) if said.appender else None,
     )
+
+
+def _exit_code(said: int | None) -> int | None:
+    """The exit code in 32 bits with a sign; Windows has those of crashes without."""
+    if said is None or said in _EXIT_CODES:
+        return said
+    if 2**31 <= said < 2**32:
+        return said - 2**32
+    raise UsageError(f"{said} is no exit code")
 
 
 def _appender(said: _Appender) -> Appender:

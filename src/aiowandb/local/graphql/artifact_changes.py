@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb.local.graphql import ids
@@ -16,19 +16,19 @@ from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.projects import ensure_project, require_project
 from aiowandb.local.graphql.resolving import Resolvers
 from aiowandb.local.graphql.runs import require_run
+from aiowandb.local.store.artifact_records import Collection
 
 if TYPE_CHECKING:
     from aiowandb.local.graphql.context import Context
-    from aiowandb.local.store.artifact_records import Artifact, Collection
+    from aiowandb.local.store.artifact_records import Artifact
 
 resolvers = Resolvers()
 
 
 @dataclass(frozen=True, slots=True)
-class _Deleted:
+class _Deleted(Collection):
     """What is left to say of a collection that has just been deleted."""
 
-    kind: str
     state: str = "DELETED"
 
 
@@ -188,4 +188,4 @@ def _change_collection(
 def _delete_collection(context: Context, collection_id: str) -> dict[str, Any]:
     collection = require_collection(context, collection_id)
     context.store.collections.delete(collection.id)
-    return {"artifactCollection": _Deleted(collection.kind)}
+    return {"artifactCollection": _Deleted(*astuple(collection))}

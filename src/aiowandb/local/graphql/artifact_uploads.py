@@ -96,7 +96,7 @@ def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str,
                 artifact=artifact,
             )
         )
-    return {"files": whole_list(views) | {"totalCount": len(views)}}
+    return {"files": whole_list(views)}
 
 
 @resolvers.mutation("completeMultipartUploadArtifact")

@@ -99,7 +99,8 @@ def connection(
 
 def whole_list(items: list[Any]) -> dict[str, Any]:
     """A list that is never cut into pages."""
-    return connection(items, [str(index) for index in range(len(items))], has_next=False)
+    cursors = [str(index) for index in range(len(items))]
+    return connection(items, cursors, has_next=False, totalCount=len(items))
 
 
 def _adapted(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiowandb.errors import UsageError
 from aiowandb.local.graphql import ids
 from aiowandb.local.graphql.context import RefusedError
 from aiowandb.local.graphql.projects import ensure_project, require_project
@@ -12,7 +13,7 @@ from aiowandb.local.graphql.runs import parse_filters, run_connection
 from aiowandb.local.graphql.scalars import int32
 from aiowandb.local.store import json_text
 from aiowandb.local.store.fields import UnknownFieldError
-from aiowandb.local.store.search import parse_space
+from aiowandb.local.store.search import SearchSpace, parse_space
 from aiowandb.local.store.sweeps import SweepChanges
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def sweep(project: Project, context: Context, sweep_name: str) -> Sweep | None:
 
 @resolvers.mutation("upsertSweep")
 def upsert_sweep(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
+    parse_filters(wanted.get("priorRunsFilters"))
     changes = SweepChanges(
         display_name=wanted.get("displayName"),
         description=wanted.get("description"),
@@ -107,8 +109,11 @@ def prior_runs(
 ) -> Any:
     if not sweep.prior_runs:
         return whole_list([])
-    selected = parse_filters(sweep.prior_runs)
-    return run_connection(context, _project(sweep, context), selected, None, first, after)
+    try:
+        selected = parse_filters(sweep.prior_runs)
+        return run_connection(context, _project(sweep, context), selected, None, first, after)
+    except (RefusedError, UsageError):
+        return whole_list([])  # what was stored selects nothing, and spoils no list of sweeps
 
 
 @resolvers("Sweep", "runCount")
@@ -118,8 +123,8 @@ def run_count(sweep: Sweep, context: Context) -> int:
 
 @resolvers("Sweep", "bestLoss")
 def best_loss(sweep: Sweep, context: Context) -> float | None:
-    space = parse_space(sweep.config)
-    if space.metric is None:
+    space = _space(sweep)
+    if space is None or space.metric is None:
         return None
     order = f"{'-' if space.maximize else '+'}summary_metrics.{space.metric}"
     try:
@@ -177,9 +182,22 @@ def runs_of_agent(
     return run_connection(context, _project(sweep, context), selected, order, first, after)
 
 
+def _space(sweep: Sweep) -> SearchSpace | None:
+    """What the sweep searches; None if that is not understood any more, which spoils no list."""
+    try:
+        return parse_space(sweep.config)
+    except UsageError:
+        return None
+
+
+def _method(sweep: Sweep) -> str | None:
+    space = _space(sweep)
+    return space.method if space else None
+
+
 def _expected_runs(sweep: Sweep) -> int | None:
-    size = parse_space(sweep.config).size
-    return None if size is None else int32(size)
+    space = _space(sweep)
+    return None if space is None or space.size is None else int32(space.size)
 
 
 def _sweep_by_id(context: Context, sweep_id: str) -> Sweep:
@@ -202,7 +220,7 @@ def _project(sweep: Sweep, context: Context) -> Project:
 resolvers.fields(
     "Sweep",
     id=lambda sweep: ids.encode("Sweep", sweep.id),
-    method=lambda sweep: parse_space(sweep.config).method,
+    method=_method,
     runCountExpected=_expected_runs,
     earlyStopJobRunning=lambda _: False,
     heartbeatAt=lambda sweep: sweep.updated_at,

@@ -39,6 +39,10 @@ class Artifacts:
         with self._database.write() as connection:
             known = _announced(connection, collection, new)
             if known is None:
+                # One that was deleted keeps its row, but no claim to what its client calls it.
+                connection.execute(
+                    "UPDATE artifact SET client_id = NULL WHERE client_id = ?", (new.client_id,)
+                )
                 (artifact_id,) = connection.execute(
                     """
                     INSERT INTO artifact (collection_id, client_id, distributed_id, state, digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from aiowandb.local.store.segments import SegmentFiles
 
 HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
+logger = logging.getLogger("aiowandb.local")
 _AT_REST = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
 
@@ -189,7 +191,11 @@ class History:
         if mode == "mixed":
             return self._early_part(run)
         if run.state in _AT_REST:
-            self._compaction.compact(run.id)
+            try:
+                self._compaction.compact(run.id)
+            except Exception:
+                # Nothing is lost: the rows go out from SQLite, and the next reader tries again.
+                logger.exception("compacting the history of %s failed", run.name)
         with self._database.read() as connection:
             segment = segment_of(connection, run.id)
             all_in_segment = segment is not None and not has_live(connection, run.id)

@@ -32,6 +32,10 @@ _ESCAPE = re.compile(
 )
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _TURN = {"[": 1, "{": 1, "]": -1, "}": -1}
+# Python reads and writes no integers of more digits than this.
+_MAX_DIGITS = 4300
+_ENDLESS_NUMBER = re.compile(rf"\d{{{_MAX_DIGITS}}}")
+_TOKEN = re.compile(rf"{_STRING_OR_BRACKET.pattern}|-?\d[\d.eE+-]*", re.DOTALL)
 
 
 def loads(text: str) -> Any:
@@ -57,12 +61,12 @@ def loads_object(text: str) -> dict[str, Any] | None:
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """What a request says, with U+FFFD for half surrogates. Raises ValueError."""
+    """What a request says, with U+FFFD for what is no character. Raises ValueError."""
     try:
         try:
             return decoder.decode(body)
-        except msgspec.DecodeError:
-            return decoder.decode(without_halves(body.decode()))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return decoder.decode(without_halves(body.decode("utf-8", "replace")))
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:
@@ -88,6 +92,29 @@ def _depths(text: str) -> Iterator[int]:
     for token in _STRING_OR_BRACKET.finditer(text):
         depth += _TURN.get(token[0], 0)
         yield depth
+
+
+def without_excess(text: str) -> str:
+    """JSON text with strings in place of what nobody could read: values that are nested deeper than
+    `MAX_DEPTH`, and endless numbers. The strings are what stood there."""
+    if not is_too_deep(text) and not _ENDLESS_NUMBER.search(text):
+        return text
+    pieces: list[str] = []
+    copied = depth = start = 0
+    for token in _TOKEN.finditer(text):
+        turn = _TURN.get(token[0], 0)
+        depth += turn
+        excess = None
+        if turn > 0 and depth == MAX_DEPTH + 1:
+            start = token.start()
+        elif turn < 0 and depth == MAX_DEPTH:
+            excess = text[start : token.end()]
+        elif token[0][0] in "-0123456789" and len(token[0]) >= _MAX_DIGITS and depth <= MAX_DEPTH:
+            start, excess = token.start(), token[0]
+        if excess is not None:
+            pieces += text[copied:start], json.dumps(excess)
+            copied = token.end()
+    return "".join([*pieces, text[copied:]])
 
 
 def encodable(text: str) -> str:

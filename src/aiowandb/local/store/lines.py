@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiowandb.errors import UsageError
 from aiowandb.local.store.appenders import release
+from aiowandb.local.store.json_text import without_excess
 from aiowandb.local.store.records import Line
 from aiowandb.local.store.rows import step_of
 
@@ -38,6 +39,8 @@ def put(
     stored = count(connection, run_id, stream)
     good: list[tuple[int, str, int, int | None, str]] = []
     rejected: list[tuple[int, str, int, str]] = []
+    if stream != "console":
+        texts = [without_excess(text) for text in texts]
     for number, text in enumerate(texts, start=offset):
         step = None if stream == "console" else step_of(text, number)
         if step is None and stream != "console":
