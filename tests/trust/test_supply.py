@@ -62,7 +62,7 @@ def installed() -> dict[str, str]:
 def lowest() -> dict[str, str]:
     """The oldest versions that aiowandb's own requirements allow."""
     found: dict[str, str] = {}
-    for requirement in needed("aiowandb", frozenset({"cli", "local", "all"})):
+    for requirement in needed("aiowandb", frozenset({"all"})):
         for bound in requirement.specifier:
             if bound.operator == ">=":
                 found[canonicalize_name(requirement.name)] = bound.version
@@ -78,3 +78,11 @@ def test_no_version_in_use_or_allowed_is_known_to_be_vulnerable(advisory: Adviso
     allowed = lowest()
     if advisory.package in allowed and not advisory.harmless:
         assert not advisory.is_in(allowed[advisory.package]), allowed[advisory.package]
+
+
+@pytest.mark.lowest
+def test_the_oldest_versions_that_are_allowed_are_those_under_test() -> None:
+    here, allowed = installed(), lowest()
+    assert {name: Version(here[name]) for name in allowed} == {
+        name: Version(number) for name, number in allowed.items()
+    }
