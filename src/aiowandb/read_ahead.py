@@ -45,6 +45,7 @@ class ReadAhead(AsyncOnly, Generic[T]):
         try:
             item = await self._items.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._items.close()
             if self._is_closed or self._end.is_reached:
                 raise StopAsyncIteration from None
             # To end here as if these were all would be a lie.
@@ -53,6 +54,8 @@ class ReadAhead(AsyncOnly, Generic[T]):
                 " `async with` block."
             ) from None
         if isinstance(item, _Failure):
+            # Now: as part of a cycle, which errors make, the stream may be collected before us.
+            self._items.close()
             raise item.error
         return item
 

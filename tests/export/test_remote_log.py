@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 import fsspec
 import pytest
@@ -224,9 +225,13 @@ def test_objects_that_go_while_they_are_read_are_in_the_snapshot(
     log = written(folder.log(NAME))
     read = RemoteFolder.read
 
+    replacing = Lock()  # the objects are read side by side
+
     def late(self: RemoteFolder, name: str) -> bytes:
-        monkeypatch.setattr(RemoteFolder, "read", read)
-        log.replace(text(7))
+        with replacing:
+            if RemoteFolder.read is late:
+                monkeypatch.setattr(RemoteFolder, "read", read)
+                log.replace(text(7))
         return read(self, name)
 
     monkeypatch.setattr(RemoteFolder, "read", late)
