@@ -11,7 +11,11 @@ LOWEST = [
     # Old versions of starlette close the files that they send late, and S3 needs a server.
     "-k=not leaving_early and not s3",
     "tests/history",
-    "tests/unit",
+    "tests/concurrency",
+    "tests/config",
+    "tests/files",
+    "tests/net",
+    "tests/wire",
     *(
         f"tests/export/test_{name}.py"
         for name in ("again", "columns", "delta", "formats", "stream")
@@ -38,7 +42,7 @@ def lowest(session: nox.Session) -> None:
     session.install("--resolution", "lowest-direct", "-e", ".[all]", *core)
     session.run("aiowandb", "demo", session.create_tmp())
     # Something among the tools may have wanted newer versions: then nothing would be tested here.
-    session.run("pytest", "-n0", "-m=lowest", "tests/trust/test_supply.py")
+    session.run("pytest", "-n0", "-m=lowest", "tests/security/test_supply.py")
     session.run("pytest", *(session.posargs or LOWEST))
 
 
@@ -70,7 +74,7 @@ def audit(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run every example against an embedded W&B."""
     _install(session, "test")
-    session.run("pytest", "tests/road/test_examples.py", *session.posargs)
+    session.run("pytest", "tests/docs/test_examples.py", *session.posargs)
 
 
 @nox.session

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from aiowandb import AsyncApi
+from aiowandb_server import Store, build_sample, create_app, serve_in_thread
+from tests.support.sample import ROWS, RUNS, Sample
 
 # Time says nothing about the code where others use the machine too. The same examples each
 # time: a change is judged by what it changes. `--hypothesis-profile=search` looks for new ones.
@@ -64,3 +68,25 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def home() -> Path:
     """The empty home folder of this test."""
     return Path(os.environ["HOME"])
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """An embedded W&B with a small sample project, made once."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with Store.open(folder) as store:
+        return Sample(folder, build_sample(store, runs=RUNS, rows=ROWS), store.local_key)
+
+
+@pytest.fixture(scope="session")
+def url(sample: Sample) -> Iterator[str]:
+    """The same W&B on a port."""
+    with Store.open(sample.folder) as store, serve_in_thread(create_app(store)) as url:
+        yield url
+
+
+@pytest.fixture
+async def api(sample: Sample) -> AsyncIterator[AsyncApi]:
+    """A client of the sample project."""
+    async with AsyncApi.local(sample.folder) as api:
+        yield api

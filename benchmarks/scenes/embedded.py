@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
-from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
+from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from benchmarks.figures import Effort, Figure, Findings
 
 _ROWS_A_POST = 1000

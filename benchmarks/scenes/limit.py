@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from aiowandb import AsyncApi
-from aiowandb.local import Store, create_app, serve_in_thread
+from aiowandb_server import Store, create_app, serve_in_thread
 from benchmarks.figures import Effort, Figure, Findings
 
 _RATE = 20

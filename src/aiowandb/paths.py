@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from aiowandb.cloud import is_cloud_page, page_path
+from aiowandb.config.hosts import is_cloud_page, page_path
 from aiowandb.errors import InvalidPathError, UsageError
 
 _RUN_FORMS = "Write it like entity/project/run_id, project/run_id or run_id."

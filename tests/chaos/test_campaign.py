@@ -27,10 +27,9 @@ import trio
 from aiowandb import AiowandbError, AsyncApi
 from aiowandb.export import ExportResult
 from aiowandb.net.retry import RetryPolicy
-
-from .faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
-from .proxy import Fate, What, Where
-from .world import PATH, World, leftovers, opened_world, rows
+from tests.chaos.faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
+from tests.chaos.world import PATH, World, leftovers, opened_world, rows
+from tests.support.proxy import Fate, What, Where
 
 _QUICK, _ALL = 20, 320
 _DEADLINE_S = 200

@@ -11,10 +11,9 @@ import orjson
 import pytest
 
 from aiowandb import AsyncApi
-from aiowandb.local import RunChanges, Store, create_app
-
-from .faults import FaultLayer, Message, Receive, Send, Weather
-from .world import rows
+from aiowandb_server import RunChanges, Store, create_app
+from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
+from tests.chaos.world import rows
 
 pytestmark = pytest.mark.anyio
 _RUNS, _ROWS = 24, 40

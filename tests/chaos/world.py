@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 import orjson
 import pyarrow.parquet as pq
 
-from aiowandb.local import RunChanges, Store, build_sample, create_app, serve_in_thread
-
-from .faults import FaultLayer, Weather
-from .proxy import Proxy, proxy_to
+from aiowandb_server import RunChanges, Store, build_sample, create_app, serve_in_thread
+from tests.chaos.faults import FaultLayer, Weather
+from tests.support.proxy import Proxy, proxy_to
 
 PATH = "local/sample"
 Rows = dict[str, list[str]]

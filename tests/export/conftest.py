@@ -19,11 +19,10 @@ import pytest
 from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders.base import warn_once
-from aiowandb.local import RunChanges, Store, create_app
-from aiowandb.local.store.stream import Chunk, StreamUpdate
 from aiowandb.net.retry import RetryPolicy
-
-from .bucket import Bucket, served_s3
+from aiowandb_server import RunChanges, Store, create_app
+from aiowandb_server.store.stream import Chunk, StreamUpdate
+from tests.export.bucket import Bucket, served_s3
 
 Row = Mapping[str, Any]
 

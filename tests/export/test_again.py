@@ -13,8 +13,7 @@ from deltalake import DeltaTable
 from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.export import Format, Split
-
-from .conftest import Project, contents, history, places, steps
+from tests.export.conftest import Project, contents, history, places, steps
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,7 @@ import pytest
 
 from aiowandb import ExportError
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog
-
-from .disks import file_limit, filled, small_disk
+from tests.export.disks import file_limit, filled, small_disk
 
 not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="limits as POSIX has them")
 

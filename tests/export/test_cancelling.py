@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from aiowandb import AsyncApi
-from aiowandb.local import Store, build_sample
+from aiowandb_server import Store, build_sample
 
 
 def test_a_time_out_of_asyncio_at_any_moment_leaves_a_folder_to_go_on_with(tmp_path: Path) -> None:

@@ -12,10 +12,8 @@ import pytest
 from aiowandb.api.runs import Runs
 from aiowandb.export import Clash, Format
 from aiowandb.export.schema import RowSchema, SchemaSurprise
-from aiowandb.history.columns import rows_to_batch
-from aiowandb.history.kinds import Kind
-
-from .conftest import Project, Server, history, steps
+from aiowandb.history.columns import Kind, rows_to_batch
+from tests.export.conftest import Project, Server, history, steps
 
 pytestmark = pytest.mark.anyio
 

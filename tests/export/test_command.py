@@ -26,10 +26,9 @@ from aiowandb.cli.course import Course
 from aiowandb.cli.eta import Estimate
 from aiowandb.cli.progress import Lines
 from aiowandb.export import Progress, RowsWanted, RunFailed, RunFinished, RunsFound, Waiting
-from aiowandb.local import Store, create_app, serve_in_thread
-
-from ..road.shell import complaints
-from .conftest import Project, history, steps
+from aiowandb_server import Store, create_app, serve_in_thread
+from tests.export.conftest import Project, history, steps
+from tests.support.shell import complaints
 
 
 class Poison:

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import AsyncApi, IncompleteHistoryError
-from aiowandb.local import Store, create_app
-
-from .conftest import Project, contents, places, steps
+from aiowandb_server import Store, create_app
+from tests.export.conftest import Project, contents, places, steps
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,8 @@ from deltalake import DeltaTable
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
-
-from .bucket import Bucket
-from .conftest import Project, history, steps
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, history, steps
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,9 @@ import pytest
 from aiowandb import ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export import ExportEvent, FileFinished, Format
-from aiowandb.local import Store, create_app, serve_in_thread
-
-from .conftest import Project, contents, steps
-from .disks import filled, small_disk
+from aiowandb_server import Store, create_app, serve_in_thread
+from tests.export.conftest import Project, contents, steps
+from tests.export.disks import filled, small_disk
 
 LIMIT = 50_000
 FULL = f"""

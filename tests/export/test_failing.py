@@ -12,8 +12,7 @@ import pytest
 from aiowandb import AsyncApi, CommError, ConnectError, ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders.local import LocalFolder
-
-from .conftest import Project, Server, contents, places, steps
+from tests.export.conftest import Project, Server, contents, places, steps
 
 pytestmark = pytest.mark.anyio
 

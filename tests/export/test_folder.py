@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from aiowandb import ExportError, TimeoutError
+from aiowandb.export.claim import opened as claimed
 from aiowandb.export.folders.base import plain_errors
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.journal import VERSION, Begun, Deleted, Journal, Source
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.workplace import opened as claimed
 
 DELETED = Deleted(("a", "b"))
 BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())

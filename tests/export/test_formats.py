@@ -23,8 +23,7 @@ from aiowandb.api.runs import Runs
 from aiowandb.export import Format, Nan
 from aiowandb.export.formats import sink_for
 from aiowandb.export.options import ExportOptions
-
-from .conftest import Project, contents, history, steps
+from tests.export.conftest import Project, contents, history, steps
 
 pytestmark = pytest.mark.anyio
 

@@ -30,10 +30,9 @@ from aiowandb.export.journal import (
 )
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.stored import Part, RunSnapshot, StagedRun, StoredRun
-from aiowandb.history.kinds import Kind
+from aiowandb.history.columns import Kind
 from aiowandb.history.reading import RowMark
-
-from .conftest import Project, contents, places, steps
+from tests.export.conftest import Project, contents, places, steps
 
 BEGUN = Begun(1, Source("api.wandb.ai", "me/mnist"), ExportOptions())
 NAMES, NUMBERS = st.sampled_from("abc"), st.integers(0, 5)

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from aiowandb.local import Store, create_app, serve_in_thread
-
-from .conftest import Project, contents, steps
+from aiowandb_server import Store, create_app, serve_in_thread
+from tests.export.conftest import Project, contents, steps
 
 EXPORT = """
 import sys

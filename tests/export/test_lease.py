@@ -23,12 +23,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from aiowandb import ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders import lease
-from aiowandb.export.folders.holder import Holder
+from aiowandb.export.folders.lease import Holder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.folders.remote import RemoteFolder
-
-from .bucket import Bucket
-from .conftest import Project, steps
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, steps
 
 FIRST = "lease-00000001.json"
 STAGED = ".aiowandb-export/staged/history-0.parquet"
@@ -96,7 +95,7 @@ def test_a_lease_is_somebodys_whatever_the_clock_here_says(
     with opened().lock():
         later = datetime.now(UTC) + timedelta(seconds=180)
         monkeypatch.setattr("time.time", later.timestamp)
-        monkeypatch.setattr("aiowandb.export.folders.holder._now", lambda: later)
+        monkeypatch.setattr("aiowandb.export.folders.lock._now", lambda: later)
         with pytest.raises(ExportError, match="is being exported into"):
             opened().lock().__enter__()
 

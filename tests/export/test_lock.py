@@ -15,11 +15,10 @@ import pytest
 from aiowandb import ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders import lease
-from aiowandb.export.folders.holder import Holder
+from aiowandb.export.folders.lease import Holder
 from aiowandb.export.folders.local import LocalFolder
-
-from .conftest import Project, contents, steps
-from .disks import filled, small_disk
+from tests.export.conftest import Project, contents, steps
+from tests.export.disks import filled, small_disk
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks as POSIX has them")
 

@@ -26,10 +26,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from aiowandb import AsyncApi, CommError
 from aiowandb.export import ExportResult
-from aiowandb.local import Store, create_app
 from aiowandb.net.retry import RetryPolicy
-
-from .conftest import Project
+from aiowandb_server import Store, create_app
+from tests.export.conftest import Project
 
 Layout = dict[str, Any]
 LAYOUTS: dict[str, Layout] = {

@@ -10,10 +10,9 @@ import pytest
 from aiowandb.api.runs import Runs
 from aiowandb.export import What
 from aiowandb.export.folders.local import LocalFolder
-
-from ..road.artifacts import log_artifact
-from .bucket import Bucket
-from .conftest import Project, contents, steps
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, contents, steps
+from tests.support.artifacts import log_artifact
 
 pytestmark = pytest.mark.anyio
 

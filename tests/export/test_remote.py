@@ -11,9 +11,8 @@ import pytest
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
-
-from .bucket import Bucket
-from .conftest import Project, Server, contents, steps
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, Server, contents, steps
 
 pytestmark = pytest.mark.anyio
 

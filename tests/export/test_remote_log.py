@@ -17,9 +17,8 @@ from aiowandb.export.folders import remote_log
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.folders.remote import RemoteFolder
 from aiowandb.export.folders.remote_log import RemoteLog
-
-from .bucket import Bucket
-from .conftest import Project, contents, steps
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, contents, steps
 
 NAME = ".aiowandb-export/journal.jsonl"
 OBJECTS = "/lake/.aiowandb-export/journal"

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from aiowandb.local import Store, create_app, serve_in_thread
-
-from .conftest import Project, contents, steps
+from aiowandb_server import Store, create_app, serve_in_thread
+from tests.export.conftest import Project, contents, steps
 
 RUNS, ROWS = 48, 150
 EXPORT = """

@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from aiowandb import AsyncApi, StalledError
-from aiowandb.local import Store, create_app
-
-from .conftest import Project, history, steps
+from aiowandb_server import Store, create_app
+from tests.export.conftest import Project, history, steps
 
 pytestmark = pytest.mark.anyio
 

@@ -27,9 +27,8 @@ from aiowandb.export import (
     RunStarted,
     Waiting,
 )
-from aiowandb.local import Store
-
-from .conftest import Project, Server, steps
+from aiowandb_server import Store
+from tests.export.conftest import Project, Server, steps
 
 pytestmark = pytest.mark.anyio
 

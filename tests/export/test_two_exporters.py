@@ -15,10 +15,9 @@ import pytest
 from aiowandb import AsyncApi, ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders import lease
-from aiowandb.local import Store, create_app, serve_in_thread
-
-from .bucket import Bucket
-from .conftest import Project, contents, steps
+from aiowandb_server import Store, create_app, serve_in_thread
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, contents, steps
 
 EXPORT = """
 import sys

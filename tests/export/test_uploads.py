@@ -18,8 +18,7 @@ from aiowandb import ExportError
 from aiowandb.export.folders import remote
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.folders.remote import RemoteFolder
-
-from .bucket import Bucket
+from tests.export.bucket import Bucket
 
 ROWS = bytes(range(256)) * 40_000
 

@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from aiowandb import AsyncApi
-from aiowandb.local import RunChanges, Store, create_app
 from aiowandb.wire import lenient
+from aiowandb_server import RunChanges, Store, create_app
 
 PROJECT = "local/demo"
 Mode = Literal["parquet", "json", "mixed"]

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import Api, AsyncApi
-from aiowandb.local import create_app
-
-from .conftest import PROJECT, Mode, World
+from aiowandb_server import create_app
+from tests.history.conftest import PROJECT, Mode, World
 
 pytestmark = [
     pytest.mark.anyio,

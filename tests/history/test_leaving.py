@@ -15,9 +15,8 @@ import pytest
 
 from aiowandb import AsyncApi
 from aiowandb.history import segments
-from aiowandb.local import Store, create_app, serve_in_thread
-
-from .conftest import PROJECT, World
+from aiowandb_server import Store, create_app, serve_in_thread
+from tests.history.conftest import PROJECT, World
 
 pytestmark = pytest.mark.anyio
 Scan = Callable[[AsyncApi], Any]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb.config import Settings
+from aiowandb.config.settings import Settings
 from aiowandb.errors import LinkError
 from aiowandb.history import Selection, scan_run
 from aiowandb.net import Session

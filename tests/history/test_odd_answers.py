@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from aiowandb.config import Settings
+from aiowandb.config.settings import Settings
 from aiowandb.errors import ServerError
 from aiowandb.history import Selection, scan_run, scan_system
 from aiowandb.net import Session

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb.config import Settings
+from aiowandb.config.settings import Settings
 from aiowandb.errors import LinkError, ServerError
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection

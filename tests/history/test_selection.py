@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb.history.columns import rows_to_batch
-from aiowandb.history.nesting import nested_as_json
-from aiowandb.history.pages import ParquetPage
+from aiowandb.history.pages import ParquetPage, nested_as_json
 from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.rows import flat_row

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aiowandb.local import Store, create_app, serve_in_thread
+from aiowandb_server import Store, create_app, serve_in_thread
 
 # Scripts say what they found by calling `tell`.
 PRELUDE = """

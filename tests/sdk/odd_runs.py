@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from aiowandb.local import RunChanges, Store
 from aiowandb.wire import lenient
+from aiowandb_server import RunChanges, Store
 
 Row = dict[str, Any]
 KEYS = ["train/loss", "val.acc"]

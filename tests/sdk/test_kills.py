@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aiowandb.local import Store
+from aiowandb_server import Store
 from tests.sdk.conftest import Sdk
 
 pytestmark = [pytest.mark.sdk, pytest.mark.slow]
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 KILLS = 10
 SERVE = """
 import sys
-from aiowandb.local import Store, create_app, serve
+from aiowandb_server import Store, create_app, serve
 with Store.open(sys.argv[1]) as store:
     serve(create_app(store), port=int(sys.argv[2]))
 """

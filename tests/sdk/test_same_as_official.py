@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiowandb import Api
-from aiowandb.local import build_sample
 from aiowandb.wire.dotted import flattened
+from aiowandb_server import build_sample
 from tests.sdk.conftest import Sdk, served
 from tests.sdk.odd_runs import KEYS, OddRun, odd_runs, write
 from tests.sdk.reading import Told, read_project

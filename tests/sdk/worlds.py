@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
-from aiowandb.local.store.history import HistoryMode
-from aiowandb.local.store.records import Run
-from aiowandb.local.store.stream import Chunk, StreamUpdate
-from aiowandb.local.store.sweeps import SweepChanges
-from tests.road.artifacts import log_artifact
+from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from aiowandb_server.store.history import HistoryMode
+from aiowandb_server.store.records import Run
+from aiowandb_server.store.stream import Chunk, StreamUpdate
+from aiowandb_server.store.sweeps import SweepChanges
 from tests.sdk.conftest import Sdk
+from tests.support.artifacts import log_artifact
 
 START = 1_704_067_200  # the first day of 2024
 DAY = 24 * 3600

@@ -14,7 +14,7 @@ import anyio
 
 from aiowandb.errors import CommError, ConflictError, NotFoundError, ServerError
 from aiowandb.net import Session
-from aiowandb.net.features import announces
+from aiowandb.net.session import announces
 from aiowandb.paths import RunRef
 from aiowandb.wire.appending import Appendix, StreamAnswer
 from aiowandb.wire.history_end import HistoryEnd, history_end

@@ -16,7 +16,7 @@ from aiowandb.api.files import Files
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
-from aiowandb.config import app_url
+from aiowandb.config.settings import app_url
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.artifact_lists import ArtifactList
 from aiowandb.files.artifacts import ArtifactDownload, download_artifact

@@ -12,12 +12,12 @@ from anyio.to_thread import run_sync
 
 from aiowandb.api.files import File, Files
 from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
+from aiowandb.concurrency.tasks import Items, Stream
 from aiowandb.errors import NotFoundError, ServerError, UsageError
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.tasks import Items, Stream
 from aiowandb.wire import lenient
 from aiowandb.wire.artifacts import Direction
 from aiowandb.wire.console import ConsoleLogLine, ConsoleRun, console_page, console_tail

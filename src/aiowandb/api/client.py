@@ -39,18 +39,18 @@ from aiowandb.arguments import (
     whole,
 )
 from aiowandb.choices import Part
-from aiowandb.config import Settings
+from aiowandb.concurrency.tasks import Stream
+from aiowandb.config.credentials import discreet
+from aiowandb.config.settings import Settings
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_lists import Versions
-from aiowandb.keys import discreet
 from aiowandb.net import Session, Traffic, Waiting
 from aiowandb.paths import ArtifactRef, check_project_name, check_run_id, parse_artifact_path
-from aiowandb.tasks import Stream
 from aiowandb.wire.artifacts import artifact_by_name
 from aiowandb.wire.projects import get_project
 from aiowandb.wire.record import ALL_PARTS, RunRecord
 from aiowandb.wire.runs import get_run
-from aiowandb.wire.viewer import Viewer
+from aiowandb.wire.server import Viewer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,16 +134,16 @@ class AsyncApi(FixedAttributes):
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        from aiowandb.local import Store, create_app
+        from aiowandb.embedded import build_app, open_store
 
         with ExitStack() as stack:
-            store = stack.enter_context(Store.open(path))
+            store = stack.enter_context(open_store(path))
             api = cls(
                 store.local_key,
                 base_url=_IN_PROCESS_URL,
                 entity="local",
                 project=project,
-                transport=httpx.ASGITransport(create_app(store)),
+                transport=httpx.ASGITransport(build_app(store)),
             )
             api._cleanup = stack.pop_all()
         return api

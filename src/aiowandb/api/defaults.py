@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiowandb.config import refused_credentials
+from aiowandb.config.settings import refused_credentials
 from aiowandb.errors import AuthenticationError, UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef, parse_artifact_path, parse_project_path, parse_run_path
-from aiowandb.wire.viewer import Viewer, viewer
+from aiowandb.wire.server import Viewer, viewer
 
 DEFAULT_PROJECT = "uncategorized"
 

@@ -25,10 +25,10 @@ from aiowandb.arguments import (
     whole,
 )
 from aiowandb.choices import EventStream, Nested
+from aiowandb.concurrency.tasks import Items, Stream, each_of
 from aiowandb.errors import UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.tasks import Items, Stream, each_of
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import OWN_KEYS, unknown_keys
 from aiowandb.wire.history import sampled_rows
@@ -233,7 +233,7 @@ class Histories(Belongings, kw_only=True, dict=True, eq=False):
     async def _batches(
         self, wanted: Selection, stream: EventStream, nested: Nested
     ) -> AsyncGenerator[pa.RecordBatch]:
-        from aiowandb.history.nesting import nested_as_json
+        from aiowandb.history.pages import nested_as_json
 
         async with aclosing(self._pages(wanted, stream)) as pages:
             async for page in pages:

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from typing import Any, Generic, TypeVar, overload
 
 from aiowandb.arguments import Check, FixedAttributes, Unfit
+from aiowandb.concurrency.tasks import AsyncOnly, Items, Stream
 from aiowandb.net import Session
-from aiowandb.tasks import AsyncOnly, Items, Stream
 
 T = TypeVar("T")
 

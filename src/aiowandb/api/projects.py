@@ -14,7 +14,7 @@ from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweeps
 from aiowandb.arguments import FILTERS, FLAG, checks, choices, optional, text, whole
 from aiowandb.choices import Part
-from aiowandb.config import app_url
+from aiowandb.config.settings import app_url
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection

@@ -25,7 +25,7 @@ from aiowandb.arguments import (
     text,
 )
 from aiowandb.choices import EndState, SetState
-from aiowandb.config import app_url
+from aiowandb.config.settings import app_url
 from aiowandb.errors import ConflictError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire import lenient

@@ -43,12 +43,12 @@ from aiowandb.choices import (
     Split,
     What,
 )
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError, UsageError, extra_needed
 from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
 from aiowandb.paths import parse_project_path
-from aiowandb.tasks import gather
-from aiowandb.threads import run_sync
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.graphql import Operation

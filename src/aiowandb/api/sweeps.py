@@ -13,7 +13,7 @@ from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 from aiowandb.arguments import FLAG, checks, optional, text
-from aiowandb.config import app_url
+from aiowandb.config.settings import app_url
 from aiowandb.errors import NotFoundError
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of

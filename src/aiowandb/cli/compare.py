@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from aiowandb.cli.mistakes import did_you_mean
 from aiowandb.cli.options import connect, connection, table_format
 from aiowandb.cli.output import TableFormat, complain, console, print_records, printable
-from aiowandb.cli.suggest import did_you_mean
 from aiowandb.errors import AiowandbWarning
 from aiowandb.wire.dotted import flattened
 

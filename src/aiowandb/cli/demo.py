@@ -41,10 +41,11 @@ def demo(folder: Path) -> None:
 
 async def _demo(folder: Path) -> None:
     from aiowandb.api import AsyncApi
+    from aiowandb.embedded import build_sample
 
     store = folder / "wandb"
     console.print(printable(f"Sample project in an embedded W&B in {store} ..."))
-    project = await anyio.to_thread.run_sync(_make_sample, store)
+    project = await anyio.to_thread.run_sync(build_sample, store)
     rows: list[dict[str, Any]] = []
     files: list[Path | str] = []
     async with AsyncApi.local(store) as api:
@@ -81,11 +82,3 @@ def _look(history: Path) -> str:
         python = python.relative_to(Path.cwd())
     code = _LOOK.format(folder=orjson.dumps(str(history)).decode())
     return f"{shlex.quote(str(python))} -c {shlex.quote(code)}"
-
-
-def _make_sample(path: Path) -> str:
-    from aiowandb.local import Store, build_sample
-
-    with Store.open(path) as store:
-        sample = build_sample(store)
-        return f"{sample.entity}/{sample.project}"

@@ -12,6 +12,7 @@ import anyio
 import click
 
 from aiowandb.cli.following import followed, new_rows
+from aiowandb.cli.mistakes import did_you_mean
 from aiowandb.cli.options import KeysOption, connect, connection
 from aiowandb.cli.output import (
     TableFormat,
@@ -22,7 +23,6 @@ from aiowandb.cli.output import (
     readable,
     record_printer,
 )
-from aiowandb.cli.suggest import did_you_mean
 from aiowandb.errors import AiowandbWarning
 from aiowandb.wire.dotted import is_meant, names_meant
 

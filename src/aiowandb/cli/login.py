@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import anyio
 import click
 
+from aiowandb.atomic import whole_file
 from aiowandb.cli.options import BaseUrl
 from aiowandb.cli.output import complain, console, printable
-from aiowandb.config import Settings, app_url, refused_credentials
+from aiowandb.config.credentials import ApiKey
+from aiowandb.config.ini import global_settings_path, with_setting
+from aiowandb.config.netrc import netrc_path, with_entry
+from aiowandb.config.settings import Settings, app_url, refused_credentials
 from aiowandb.errors import AuthenticationError
-from aiowandb.keys import ApiKey
-from aiowandb.netrc_file import netrc_path, with_entry
-from aiowandb.settings_files import global_settings_path, with_setting
-from aiowandb.whole import whole_file
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from aiowandb.cli.suggest import did_you_mean
+from aiowandb.cli.mistakes import did_you_mean
 from aiowandb.cli.watch import watch
 from aiowandb.errors import UsageError
 
@@ -35,7 +35,7 @@ class BaseUrl(click.types.StringParamType):
     name = "URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from aiowandb.config import checked_url
+        from aiowandb.config.settings import checked_url
 
         try:
             return checked_url(super().convert(value, param, ctx))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from aiowandb.local.store.history import HistoryMode
+    from aiowandb.embedded import HistoryMode
 
 
 class _Rate(click.FloatRange):
@@ -73,22 +73,19 @@ def serve(
       aiowandb serve --data my-wandb --port 0
       export WANDB_BASE_URL=http://127.0.0.1:8080 WANDB_API_KEY=$(cat aiowandb-data/local-key)
     """
-    from aiowandb.local import Store, create_app
-    from aiowandb.local.server import is_loopback
-    from aiowandb.local.server import serve as run
+    from aiowandb.embedded import serve
 
-    if open_access and not is_loopback(host):
-        raise click.UsageError("--open lets everybody in and goes with a loopback --host only.")
-    with Store.open(data) as store:
-        app = create_app(
-            store,
-            keys=keys,
-            open_access=open_access,
-            history=history,
-            rate_limit=rate_limit,
-            latency=latency / 1000,
-        )
-        run(app, host=host, port=port, on_ready=_say_ready)
+    serve(
+        data,
+        host=host,
+        port=port,
+        on_ready=_say_ready,
+        keys=keys,
+        open_access=open_access,
+        history=history,
+        rate_limit=rate_limit,
+        latency=latency / 1000,
+    )
 
 
 def _say_ready(url: str) -> None:

@@ -3,22 +3,24 @@
 May import `history`, `net` and `wire`. Start reading at `pipeline`.
 """
 
-from aiowandb.export.events import (
+from aiowandb.export.formats import Sink
+from aiowandb.export.journal import Source
+from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.export.pipeline import export_runs
+from aiowandb.export.progress import (
+    Clash,
     ExportEvent,
+    ExportResult,
     FileFinished,
     OnEvent,
     Progress,
     RowsWanted,
     RunFailed,
+    RunFailure,
     RunFinished,
     RunsFound,
     RunStarted,
 )
-from aiowandb.export.journal import Source
-from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
-from aiowandb.export.pipeline import export_runs
-from aiowandb.export.result import Clash, ExportResult, RunFailure
-from aiowandb.export.sinks import Sink
 from aiowandb.net import Waiting
 
 __all__ = [

@@ -29,7 +29,7 @@ from aiowandb.export.journal import (
 )
 from aiowandb.export.parquet import count_values, opened_parquet
 from aiowandb.export.plan import NewPart, Plan, part_name
-from aiowandb.export.result import Clash
+from aiowandb.export.progress import Clash
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.staging import STAGED, StagingFile, intact_runs
 from aiowandb.export.stored import Part, StagedRun, StoredRun, locate_runs

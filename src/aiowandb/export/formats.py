@@ -1,11 +1,13 @@
-"""A sink for each format of file but Parquet, which has a module of its own."""
+"""A sink for each file format but Parquet. Sinks block: worker threads call them, one at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 import pyarrow as pa
@@ -13,12 +15,54 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aiowandb.errors import ExportError, UsageError
+from aiowandb.export.folders.base import plain_errors
 from aiowandb.export.options import ExportOptions, Format, Nan
 from aiowandb.export.parquet import ParquetSink
-from aiowandb.export.sinks import OpenSink
-from aiowandb.history.columns import json_text
-from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.columns import Kind, json_text, kind_of
 from aiowandb.wire import lenient
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes record batches of one schema, in order."""
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+# Makes the sink that writes one format into a file.
+OpenSink = Callable[[Any, pa.Schema], Sink]
+
+
+class SinkFile:
+    """A file under way, written by a sink."""
+
+    def __init__(self, path: Path, open_sink: OpenSink, schema: pa.Schema) -> None:
+        self.path = path
+        with plain_errors(path):
+            self._file = pa.output_stream(str(path), buffer_size=1 << 20)
+            self._sink = open_sink(self._file, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        with plain_errors(self.path):
+            self._sink.write(batch)
+
+    def finish(self) -> None:
+        """Complete the file."""
+        with plain_errors(self.path):
+            try:
+                self._sink.close()
+            finally:
+                self._file.close()
+
+    def close(self) -> None:
+        """Leave nothing of it that was not moved elsewhere."""
+        if not self._file.closed:
+            with suppress(ExportError):
+                self.finish()
+        self.path.unlink(missing_ok=True)
+
 
 # What makes a spreadsheet take the text of a cell for a formula.
 _FORMULA = r"^([=+\-@\t\r\n])"

@@ -17,7 +17,7 @@ from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.stored import Part, RunSnapshot, StagedRun
-from aiowandb.history.kinds import Kind
+from aiowandb.history.columns import Kind
 
 VERSION = 1
 # A log of this size is read and written in no time.

@@ -15,31 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
 from aiowandb.arguments import no_such, warn
+from aiowandb.concurrency.threads import Inbox, feed_thread, held, nothing, run_sync
 from aiowandb.errors import UsageError
-from aiowandb.export.archive import Archive
-from aiowandb.export.arrivals import ARRIVALS_AHEAD, feed_rows
-from aiowandb.export.belongings import fetch_belongings
+from aiowandb.export.claim import opened
 from aiowandb.export.dataset import Dataset
-from aiowandb.export.events import OnEvent, RowsWanted, RunsFound
+from aiowandb.export.downloads import fetch_belongings
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.folders.locate import folder_at
-from aiowandb.export.formats import sink_for
+from aiowandb.export.formats import Sink, sink_for
 from aiowandb.export.journal import Journal, Source
-from aiowandb.export.listing import SelectedRuns, select_runs
+from aiowandb.export.listing import Archive, SelectedRuns, select_runs
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
-from aiowandb.export.progress import Reporter
-from aiowandb.export.render import render, write_file
-from aiowandb.export.result import Clash, ExportResult, RunFailure
-from aiowandb.export.sinks import Sink
+from aiowandb.export.progress import (
+    Clash,
+    ExportResult,
+    OnEvent,
+    Reporter,
+    RowsWanted,
+    RunFailure,
+    RunsFound,
+)
+from aiowandb.export.runs_table import render, write_file
 from aiowandb.export.sources import RowSource, row_sources
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
-from aiowandb.export.workplace import opened
-from aiowandb.export.writer import RowsWriter
+from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
-from aiowandb.threads import Inbox, feed_thread, held, nothing, run_sync
 from aiowandb.wire.dotted import unknown_keys
 from aiowandb.wire.record import RunRecord
 

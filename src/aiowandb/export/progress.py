@@ -1,17 +1,138 @@
-"""What an export has done so far, counted, and reported to whoever listens."""
+"""What an export has done so far and in the end: events, counts and the result."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
+import msgspec
 
-from aiowandb.export.events import ExportEvent, OnEvent, Progress
+from aiowandb.concurrency.tasks import task_group
+from aiowandb.errors import AiowandbError
 from aiowandb.net import Session, Traffic, Waiting, part_of
-from aiowandb.tasks import task_group
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="event"):
+    """Something that has happened."""
+
+
+class RunsFound(_Event, frozen=True, tag="runs_found"):
+    """The list of runs is complete."""
+
+    runs: int
+
+
+class RowsWanted(_Event, frozen=True, tag="rows_wanted"):
+    """How many runs have rows that are not here yet, and about how many rows they have.
+
+    For the tables `files` and `artifacts`: how many runs have news; rows are not counted.
+    """
+
+    table: str
+    runs: int
+    rows: int
+
+
+class RunStarted(_Event, frozen=True, tag="run_started"):
+    """The rows of a run are being written."""
+
+    table: str
+    run: str
+
+
+class RunFinished(_Event, frozen=True, tag="run_finished"):
+    """All rows of a run are written; so many with those that were here before."""
+
+    table: str
+    run: str
+    rows: int
+
+
+class RunFailed(_Event, frozen=True, tag="run_failed"):
+    """The rows of a run could not be had this time."""
+
+    table: str
+    run: str
+    error: str
+
+
+class FileFinished(_Event, frozen=True, tag="file_finished"):
+    """A file is whole. It is shown when those that it replaces can go."""
+
+    file: str
+    rows: int
+    bytes: int
+
+
+class Progress(_Event, frozen=True, tag="progress"):
+    """Rows that came, and what they cost, since the export began; told several times a second.
+
+    W&B is not asked again before `throttled_until`, as `time.time()`.
+    """
+
+    seconds: float
+    rows: int
+    received_bytes: int
+    requests: int
+    downloads: int
+    refused: int
+    throttled_until: float
+
+
+ExportEvent = (
+    RunsFound
+    | RowsWanted
+    | RunStarted
+    | RunFinished
+    | RunFailed
+    | FileFinished
+    | Progress
+    | Waiting
+)
+
+# Called in the thread of the event loop, which waits for it.
+OnEvent = Callable[[ExportEvent], None]
+
+
+class RunFailure(msgspec.Struct, frozen=True):
+    """A run of which something could not be had. The next export tries it again."""
+
+    run: str
+    error: AiowandbError
+
+
+class Clash(msgspec.Struct, frozen=True):
+    """A column whose values have no kind in common, and are JSON texts therefore."""
+
+    column: str
+    values: int
+
+
+class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is now, and what it cost. `requests` are those that W&B's limits count;
+    what else the session did meanwhile is not in the numbers.
+
+    `deleted` are runs that are kept although W&B has them no more. `unknown_keys` are keys that
+    were named, and that none of the runs has.
+    """
+
+    runs: int
+    rows: int
+    requests: int
+    downloads: int
+    received_bytes: int
+    written_bytes: int
+    seconds: float
+    files: tuple[Path | str, ...]
+    failed: tuple[RunFailure, ...] = ()
+    clashes: tuple[Clash, ...] = ()
+    deleted: tuple[str, ...] = ()
+    unknown_keys: tuple[str, ...] = ()
+
 
 _SECONDS_BETWEEN = 0.25
 

@@ -10,18 +10,16 @@ import msgspec
 
 from aiowandb.errors import NotFoundError
 from aiowandb.export.listing import SelectedRuns
-from aiowandb.export.long import LongSchema
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.schema import RowSchema, SystemSchema
+from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
+from aiowandb.history.columns import Kind
+from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.kinds import Kind
-from aiowandb.history.many import scan_each, scan_runs
 from aiowandb.history.pages import JsonPage, Page
-from aiowandb.history.reader import RunBatches
 from aiowandb.history.reading import Start
+from aiowandb.history.scan import scan_system
 from aiowandb.history.selection import Selection
-from aiowandb.history.system import scan_system
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import sampled_rows

@@ -12,20 +12,25 @@ from typing import Never
 
 import pyarrow as pa
 
+from aiowandb.concurrency.threads import Inbox, feed_thread, nothing
 from aiowandb.errors import CommError, UsageError
-from aiowandb.export.arrivals import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
-from aiowandb.export.events import RowsWanted, RunFailed, RunFinished, RunStarted
-from aiowandb.export.formats import ArrowSink, sink_for
+from aiowandb.export.formats import ArrowSink, Sink, sink_for
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.progress import Reporter
-from aiowandb.export.result import Clash, RunFailure
+from aiowandb.export.progress import (
+    Clash,
+    Reporter,
+    RowsWanted,
+    RunFailed,
+    RunFailure,
+    RunFinished,
+    RunStarted,
+)
 from aiowandb.export.runs_table import RunsTable
 from aiowandb.export.schema import RowSchema
-from aiowandb.export.sinks import Sink
 from aiowandb.export.sources import RowSource
-from aiowandb.history.kinds import Kind
+from aiowandb.export.writer import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
+from aiowandb.history.columns import Kind
 from aiowandb.history.reading import Start
-from aiowandb.threads import Inbox, feed_thread, nothing
 
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]

@@ -5,28 +5,166 @@ It is plain blocking code. What W&B sends comes through an inbox that the event 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
+from typing import TypeAlias
 
+import anyio
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from aiowandb.concurrency.threads import Inbox
 from aiowandb.errors import CommError, ExportError, IncompleteHistoryError
-from aiowandb.export.arrivals import Arrival, IncomingRun, incoming_runs
 from aiowandb.export.dataset import Dataset
-from aiowandb.export.events import FileFinished, RunFailed, RunFinished, RunStarted
-from aiowandb.export.parquet import OldRows
-from aiowandb.export.part import PartWriter
+from aiowandb.export.formats import SinkFile
+from aiowandb.export.parquet import OldRows, ParquetSink
 from aiowandb.export.plan import Kept, NewPart, Plan, RunTask
-from aiowandb.export.progress import Reporter
-from aiowandb.export.result import RunFailure
+from aiowandb.export.progress import (
+    FileFinished,
+    Reporter,
+    RunFailed,
+    RunFailure,
+    RunFinished,
+    RunStarted,
+)
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.staging import StagingFile, staged_batches
 from aiowandb.export.stored import RowRange, StoredRun
 from aiowandb.history.columns import STEP
+from aiowandb.history.concurrent import RunBatches
 from aiowandb.history.reading import Reading
-from aiowandb.threads import Inbox
+from aiowandb.paths import RunRef
+
+# What comes of a run, in this order: its name, its rows, and how the reading ended.
+Arrival: TypeAlias = RunRef | pa.RecordBatch | Reading | CommError
+
+# While the thread writes one batch the next ones arrive; each run has more in its own stream.
+ARRIVALS_AHEAD = 8
+
+
+async def feed_rows(
+    runs: AsyncIterator[RunBatches], count: int, reporter: Reporter, inbox: Inbox[Arrival]
+) -> None:
+    """Hand over the rows of so many runs, one run after another."""
+    async for run in runs:
+        count -= 1
+        async with run:
+            await inbox.put(run.ref)
+            try:
+                async for batch in run:
+                    await inbox.put(batch)
+                    reporter.report()
+                await inbox.put(run.reading)
+            except CommError as error:
+                await inbox.put(error)
+        reporter.report()
+    if count > 0:
+        # The task that reads has failed, and its error stops us in a moment.
+        await anyio.sleep_forever()
+
+
+def incoming_runs(inbox: Inbox[Arrival]) -> Iterator[IncomingRun]:
+    """In the thread: the runs, each to be read to its end before the next one."""
+    for ref in inbox:
+        if not isinstance(ref, RunRef):
+            raise ExportError(f"Rows arrived that belong to no run: {type(ref).__name__}.")
+        yield IncomingRun(ref, inbox)
+
+
+class IncomingRun:
+    """The rows of a run, as they arrive. Behind the last one, `reading` says what was read."""
+
+    def __init__(self, ref: RunRef, inbox: Inbox[Arrival]) -> None:
+        self.ref = ref
+        self.reading = Reading()
+        self._inbox = inbox
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for arrival in self._inbox:
+            match arrival:
+                case pa.RecordBatch():
+                    yield arrival
+                case CommError():
+                    raise arrival
+                case Reading():
+                    self.reading = arrival
+                    return
+                case _:
+                    break
+        raise ExportError(f"The rows of run {self.ref} came without an end.")
+
+
+class PartWriter:
+    """Rows on their way into one Parquet file. All calls block.
+
+    The last rows can be taken back, and the schema may widen half-way: then the file
+    is made of what was written, at the end.
+    """
+
+    def __init__(self, path: Path, schema: RowSchema) -> None:
+        self._path = path
+        self.rows = 0
+        self._rolled_back: list[range] = []
+        self._schema = schema
+        self._pieces: list[SinkFile] = []
+        self._open(schema)
+
+    def write(self, batch: pa.RecordBatch, schema: RowSchema) -> None:
+        """Add rows that fit the schema, which is the one of the last call or a wider one."""
+        if schema is not self._schema:
+            self._pieces[-1].finish()
+            if not self.rows:
+                self._pieces.pop().close()
+            self._open(schema)
+        self._pieces[-1].write(batch)
+        self.rows += batch.num_rows
+
+    def rollback_to(self, start: int) -> None:
+        """Have none of the rows from this one on."""
+        if start < self.rows:
+            self._rolled_back.append(range(start, self.rows))
+
+    def finish(self) -> Path:
+        """The complete file."""
+        self._pieces[-1].finish()
+        if len(self._pieces) > 1 or self._rolled_back:
+            pieces = list(self._pieces)
+            self._open(self._schema)
+            for batch in self._kept(pieces):
+                self._pieces[-1].write(self._schema.recast(batch))
+            self._pieces[-1].finish()
+        return self._pieces[-1].path
+
+    def close(self) -> None:
+        """Leave nothing that was not moved elsewhere."""
+        for piece in self._pieces:
+            piece.close()
+
+    def _open(self, schema: RowSchema) -> None:
+        self._schema = schema
+        path = self._path.with_suffix(f".{len(self._pieces)}")
+        self._pieces.append(SinkFile(path, ParquetSink, schema.arrow))
+
+    def _kept(self, pieces: list[SinkFile]) -> Iterator[pa.RecordBatch]:
+        row = 0
+        for piece in pieces:
+            with pq.ParquetFile(piece.path) as file:
+                for batch in file.iter_batches():
+                    yield from self._without_rolled_back(batch, row)
+                    row += batch.num_rows
+
+    def _without_rolled_back(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
+        start, end = row, row + batch.num_rows
+        for gone in self._rolled_back:
+            if start < gone.start < end:
+                yield batch.slice(start - row, gone.start - start)
+            if gone.start < end:
+                start = max(start, gone.stop)
+        if start < end:
+            yield batch.slice(start - row)
 
 
 class RowsWriter:

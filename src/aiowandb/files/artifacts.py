@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError, LinkError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
@@ -20,8 +22,6 @@ from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef
 from aiowandb.redaction import WithLinks, redacted
-from aiowandb.tasks import gather
-from aiowandb.threads import run_sync
 from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.artifacts import artifact_by_id
 from aiowandb.wire.manifest import Manifest, ManifestEntry

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from aiowandb.atomic import whole_file
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import (
     AiowandbError,
     ContentError,
@@ -19,8 +21,6 @@ from aiowandb.errors import (
 )
 from aiowandb.net import Session
 from aiowandb.redaction import WithLinks
-from aiowandb.threads import run_sync
-from aiowandb.whole import whole_file
 
 _PIECE = 1 << 20
 

@@ -11,8 +11,8 @@ import anyio
 
 from aiowandb.errors import CommError, NotFoundError, UsageError
 from aiowandb.net import Session
-from aiowandb.net.features import announces
 from aiowandb.net.paging import pages_of
+from aiowandb.net.session import announces
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import (

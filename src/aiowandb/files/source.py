@@ -7,13 +7,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError
 from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
 from aiowandb.files.folder import inside
 from aiowandb.net import Session
 from aiowandb.redaction import redacted
-from aiowandb.tasks import gather
-from aiowandb.threads import run_sync
 from aiowandb.wire.files import FileRecord, md5_of
 
 # While half of them are on the wire, the others are compared, named and synced.

@@ -4,9 +4,8 @@ May import `net` and `wire`. Everything here that touches columns imports pyarro
 which is why the layers above import this one only when it is used.
 """
 
-from aiowandb.history.many import scan_batches, scan_runs
-from aiowandb.history.scan import scan_run
+from aiowandb.history.concurrent import scan_batches, scan_runs
+from aiowandb.history.scan import scan_run, scan_system
 from aiowandb.history.selection import Selection
-from aiowandb.history.system import scan_system
 
 __all__ = ["Selection", "scan_batches", "scan_run", "scan_runs", "scan_system"]

@@ -1,4 +1,7 @@
-"""A page of history as it came: JSON rows or Parquet columns, each given as the other on demand."""
+"""A page of history as it came: JSON rows or Parquet columns, each given as the other on demand.
+
+Nested keys are dotted columns, or on demand one column of JSON text each.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio.to_thread import run_sync
 
-from aiowandb.history.columns import with_strict_json
+from aiowandb.history.columns import Kind, json_text, kind_of, with_strict_json
 from aiowandb.history.decode import RowDecoder, decode_rows
-from aiowandb.history.kinds import Kind, kind_of
 from aiowandb.history.reading import Ends
 from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
+from aiowandb.wire.dotted import nests_of, split_name
 from aiowandb.wire.rows import flat_row, plain_value
 
 _ROWS_AT_ONCE = 1_000
@@ -118,3 +121,50 @@ def _has_fractions_only(column: pa.Array) -> bool:
     if not pa.types.is_floating(column.type):
         return False
     return pc.any(pc.equal(pc.floor(column), column)).as_py() is not True
+
+
+def nested_as_json(batch: pa.RecordBatch) -> pa.RecordBatch:
+    r"""The batch with the columns `val.loss`, `val.acc` as one column `val` of JSON text.
+
+    A literal key with a dot, `val\.loss`, is no nest and stays a column by that name.
+    """
+    heads: dict[str, list[str]] = {}
+    for name in batch.schema.names:
+        heads.setdefault(next(iter(nests_of(name)), name), []).append(name)
+    fields, arrays = [], []
+    for head, names in heads.items():
+        if names == [head]:
+            fields.append(batch.schema.field(head))
+            arrays.append(batch.column(head))
+        else:
+            fields.append(Kind.JSON.field(head))
+            arrays.append(_objects(names, batch))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _objects(names: list[str], batch: pa.RecordBatch) -> pa.Array:
+    columns = [column_values(batch, name) for name in names]
+    paths = list(map(split_name, names))
+    head = paths[0][0]
+    texts = []
+    for values in zip(*columns, strict=True):
+        found: dict[str, Any] = {}
+        for path, value in zip(paths, values, strict=True):
+            if value is not None:
+                _put(found, path, value)
+        texts.append(json_text(found[head]) if found else None)
+    return pa.array(texts, pa.string())
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        below = values.setdefault(key, {})
+        if not isinstance(below, dict):
+            # A key that has both a value and keys below it: the value goes under no name.
+            below = values[key] = {"": below}
+        values = below
+    below = values.get(path[-1])
+    if isinstance(below, dict):
+        below[""] = value
+    else:
+        values[path[-1]] = value

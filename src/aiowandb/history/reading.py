@@ -14,8 +14,7 @@ from itertools import islice
 import msgspec
 import pyarrow as pa
 
-from aiowandb.history.columns import STEP, TIME
-from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.columns import STEP, TIME, Kind, kind_of
 from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
 

@@ -9,9 +9,9 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import LinkError
 from aiowandb.net import Piece, Session
-from aiowandb.tasks import gather
 
 _TAIL = 1 << 17
 _HEAD = 1 << 23

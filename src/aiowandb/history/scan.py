@@ -1,25 +1,31 @@
-"""All rows of a run, page by page: first the Parquet segments, then the live tail."""
+"""All rows of a run, page by page: first the Parquet segments, then the live tail.
+
+System metrics are rows without steps, in the order of time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
+import pyarrow as pa
 
-from aiowandb.errors import IncompleteHistoryError, LinkError
-from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, Texts, read_windows
+from aiowandb.concurrency.tasks import gather
+from aiowandb.errors import IncompleteHistoryError, LinkError, NotFoundError
+from aiowandb.history.columns import rows_to_batch
+from aiowandb.history.decode import RowDecoder, decode_rows
+from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, Texts, cut, read_windows
 from aiowandb.history.pages import JsonPage, Page
 from aiowandb.history.plan import HistoryPlan, plan_history
-from aiowandb.history.reading import Start
+from aiowandb.history.reading import Ends, Start
 from aiowandb.history.segments import SegmentRows, read_segment
 from aiowandb.history.selection import Selection
-from aiowandb.history.windows import cut
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
-from aiowandb.tasks import gather
-from aiowandb.wire.history import Window
+from aiowandb.wire.history import Window, sampled_rows
+from aiowandb.wire.rows import flat_row
 
 _REQUESTS_AT_ONCE = 2
 
@@ -154,3 +160,35 @@ def live_windows(
     start = max(plan.live_from, next_step)
     stop = plan.end if selection.max_step is None else min(plan.end, selection.max_step)
     return cut(plan.ref, start, stop, rows, selection.page_size)
+
+
+# They come every few seconds: more of them than this take years.
+_ALL = 10_000_000
+
+
+class SystemPage:
+    """Some system metrics as they came."""
+
+    def __init__(self, texts: Sequence[str], selection: Selection) -> None:
+        self.count = len(texts)
+        self.ends = Ends()  # they have no steps
+        self._rows = decode_rows(texts)
+        self._selection = selection
+
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
+        yield list(self._selection.of_rows([flat_row(row) for row in self._rows]))
+
+    async def batches(self) -> list[pa.RecordBatch]:
+        batch = self._selection.of_batch(rows_to_batch(self._rows, first=()))
+        return [] if batch is None else [batch]
+
+
+async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
+    """All of them. W&B has no windows over them, so they come in one answer."""
+    found = (await session.ask(sampled_rows(ref, _ALL, system=True))).project
+    if found is None or found.run is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="RunSystemHistory")
+    texts = found.run.history or []
+    selection = msgspec.structs.replace(selection, own=())
+    for first in range(0, len(texts), selection.page_size):
+        yield SystemPage(texts[first : first + selection.page_size], selection)

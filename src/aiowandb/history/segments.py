@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.errors import ServerError
-from aiowandb.history.columns import STEP, TIME, json_text
-from aiowandb.history.kinds import Kind, kind_of
+from aiowandb.history.columns import STEP, TIME, Kind, json_text, kind_of
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile

@@ -3,9 +3,9 @@
 May import `wire` and what everybody may use.
 """
 
+from aiowandb.net.batching import FATAL, BatchSize, ask_page, ask_together, is_everybodys
 from aiowandb.net.session import Session
 from aiowandb.net.spool import Spool
-from aiowandb.net.together import FATAL, BatchSize, ask_page, ask_together, is_everybodys
 from aiowandb.net.traffic import Traffic, part_of
 from aiowandb.net.transfer import Piece
 from aiowandb.net.waits import Waiting

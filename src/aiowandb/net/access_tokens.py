@@ -16,9 +16,9 @@ import httpx
 import msgspec
 import orjson
 
+from aiowandb.atomic import whole_file
+from aiowandb.config.credentials import IdentityToken
 from aiowandb.errors import ServerError, UsageError
-from aiowandb.keys import IdentityToken
-from aiowandb.whole import whole_file
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TIME = "%Y-%m-%d %H:%M:%S"

@@ -20,8 +20,8 @@ from aiowandb.errors import (
     TimeoutError,
 )
 from aiowandb.net import bodies
+from aiowandb.net.adaptive import Quota
 from aiowandb.net.limiter import Limiter, Place
-from aiowandb.net.pace import Quota
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.waits import Waits

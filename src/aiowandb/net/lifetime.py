@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import httpx
 
-from aiowandb.background import BackgroundTasks, call_soon, current_loop
+from aiowandb.concurrency.background import BackgroundTasks, call_soon, current_loop
 from aiowandb.errors import UsageError
 
 _CLOSED = "This API client is closed: make a new one."

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from aiowandb.net.concurrency import Concurrency
-from aiowandb.net.pace import Pace, Quota
+from aiowandb.net.adaptive import Concurrency, Pace, Quota
 from aiowandb.net.traffic import Traffic, count
 
 

@@ -8,9 +8,9 @@ from urllib.parse import unquote_plus
 
 import httpx
 
-from aiowandb.config import refused_credentials
+from aiowandb.config.credentials import ApiKey, Credentials
+from aiowandb.config.settings import refused_credentials
 from aiowandb.errors import AuthenticationError, CommError, ResponseFacts
-from aiowandb.keys import ApiKey, Credentials
 
 _LONGEST_TEXT = 2_000
 _LONGEST_HEADER = 200

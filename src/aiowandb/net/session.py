@@ -11,27 +11,26 @@ import anyio
 import httpx
 import msgspec
 
-from aiowandb.config import Settings, app_url
-from aiowandb.errors import ApiKeyError, GraphQLError, ServerError
+from aiowandb.concurrency.read_ahead import ReadAhead
+from aiowandb.concurrency.tasks import OnDemand, Stream
+from aiowandb.config.settings import Settings, app_url
+from aiowandb.errors import ApiKeyError, CommError, GraphQLError, ServerError
 from aiowandb.net import bodies
-from aiowandb.net.answers import Answer, Answers
+from aiowandb.net.adaptive import Concurrency, Pace
 from aiowandb.net.attempts import Attempt, Attempts, Transient
-from aiowandb.net.client import open_client
-from aiowandb.net.concurrency import Concurrency
-from aiowandb.net.credentials import Signing
+from aiowandb.net.auth import Signing
+from aiowandb.net.cache import Answer, Answers
 from aiowandb.net.lifetime import Lifetime
 from aiowandb.net.limiter import Limiter
-from aiowandb.net.pace import Pace
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Transfers
+from aiowandb.net.transports import open_client
 from aiowandb.net.waits import Waits
-from aiowandb.read_ahead import ReadAhead
-from aiowandb.tasks import OnDemand, Stream
-from aiowandb.wire.features import FeaturesData
 from aiowandb.wire.graphql import MALFORMED, Operation
+from aiowandb.wire.server import Feature, FeaturesData, server_features
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -248,3 +247,15 @@ class Session:
                 f" or put one into netrc with `aiowandb login --host {self.settings.base_url}`."
                 f" Yours is at {app_url(self.settings.base_url)}/authorize."
             )
+
+
+async def announces(session: Session, feature: Feature) -> bool:
+    """Whether the server says that it has this feature. It is asked once in a session."""
+    if session.features is None:
+        try:
+            session.features = await session.ask(server_features())
+        except CommError as error:
+            if error.status in (200, 400):  # it is older than the question
+                return False
+            raise
+    return session.features.has(feature)

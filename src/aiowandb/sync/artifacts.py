@@ -10,7 +10,7 @@ from aiowandb.paths import ArtifactRef
 from aiowandb.sync.files import Files
 from aiowandb.sync.listing import Listed
 from aiowandb.sync.runs import Run
-from aiowandb.twins import (
+from aiowandb.sync.wrapping import (
     Asked,
     Shared,
     Twin,

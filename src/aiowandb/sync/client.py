@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from aiowandb import api
-from aiowandb.config import Settings
-from aiowandb.keys import discreet
+from aiowandb.config.credentials import discreet
+from aiowandb.config.settings import Settings
 from aiowandb.net import Traffic, Waiting
-from aiowandb.portal import Portal
 from aiowandb.sync.artifacts import Artifact, Artifacts
+from aiowandb.sync.portal import Portal
 from aiowandb.sync.projects import Project, Projects
 from aiowandb.sync.runs import Run, Runs
 from aiowandb.sync.sweeps import Sweep
-from aiowandb.twins import Asked, Shared, Twin, as_it_is, blocking, giving, iterating, making
+from aiowandb.sync.wrapping import (
+    Asked,
+    Shared,
+    Twin,
+    as_it_is,
+    blocking,
+    giving,
+    iterating,
+    making,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from aiowandb import api
 from aiowandb.sync.listing import Listed
-from aiowandb.twins import Shared, Twin, blocking
+from aiowandb.sync.wrapping import Shared, Twin, blocking
 
 
 class File(Twin[api.File]):

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from aiowandb.api.listing import Listing
-from aiowandb.twins import Twin, each
+from aiowandb.sync.wrapping import Twin, each
 
 L = TypeVar("L", bound=Listing[Any])
 W = TypeVar("W", bound=Twin[Any])

@@ -8,7 +8,7 @@ from aiowandb import api
 from aiowandb.sync.listing import Listed
 from aiowandb.sync.runs import Runs
 from aiowandb.sync.sweeps import Sweeps
-from aiowandb.twins import Shared, Twin, making
+from aiowandb.sync.wrapping import Shared, Twin, making
 
 
 class Project(Twin[api.Project]):

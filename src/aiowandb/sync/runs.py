@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from aiowandb import api
 from aiowandb.choices import EventStream
-from aiowandb.portal import Portal
 from aiowandb.sync.files import File, Files
 from aiowandb.sync.listing import Listed
-from aiowandb.twins import (
+from aiowandb.sync.portal import Portal
+from aiowandb.sync.wrapping import (
     Asked,
     Shared,
     Twin,

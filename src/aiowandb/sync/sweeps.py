@@ -8,7 +8,7 @@ from typing import Any
 from aiowandb import api
 from aiowandb.sync.listing import Listed
 from aiowandb.sync.runs import Run, Runs
-from aiowandb.twins import Shared, Twin, giving, if_any
+from aiowandb.sync.wrapping import Shared, Twin, giving, if_any
 
 
 class Sweep(Twin[api.Sweep]):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from aiowandb.atomic import sync_folder
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog
 from aiowandb.export.folders.base import STATE_DIR, plain_errors
 from aiowandb.export.folders.lease import Lease
 from aiowandb.export.folders.lock import locked
-from aiowandb.whole import sync_folder
 
 
 class LocalFolder:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
-from aiowandb.export.folders.holder import Holder, in_use
-from aiowandb.export.folders.lease import Lease, leased
+from aiowandb.export.folders.lease import Holder, Lease, in_use, leased
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 

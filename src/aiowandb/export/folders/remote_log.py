@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folders.torn import complete_lines
+from aiowandb.export.folders.appending import complete_lines
 
 T = TypeVar("T")
 

@@ -1,0 +1,60 @@
+"""How a file appears: whole, under its name, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from aiowandb.concurrency.threads import held, run_sync
+
+UNFINISHED = ".unfinished"
+
+
+@asynccontextmanager
+async def whole_file(
+    path: Path, temporary: Path | None = None, mode: int = 0o666
+) -> AsyncIterator[BinaryIO]:
+    """A file to write and read that takes the name `path` when the block ends without an error.
+
+    Its folders are made. After an error or a cancellation nothing of it is left. Until
+    it is whole its name is `temporary`, or one that no other writer has. `mode` is who may
+    read it, before the umask.
+    """
+    temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
+    create = partial(_create, temporary, mode)
+    async with held(create, partial(_discard, temporary)) as file:
+        yield file
+        await run_sync(_commit, file, temporary, path)
+
+
+def _create(temporary: Path, mode: int) -> BinaryIO:
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    return open(temporary, "w+b", opener=lambda path, flags: os.open(path, flags, mode))
+
+
+def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def _discard(temporary: Path, file: BinaryIO) -> None:
+    file.close()
+    temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in the folder survive a power cut. Windows has no such call."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

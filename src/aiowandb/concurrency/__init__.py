@@ -1,0 +1,1 @@
+"""Structured concurrency on anyio: task groups, reading ahead, and work in threads."""

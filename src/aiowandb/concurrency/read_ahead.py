@@ -1,0 +1,126 @@
+"""Reading ahead: the next item is made while this one is used, and all may be left any time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Generic, Self, TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from aiowandb.concurrency.background import BackgroundTask, BackgroundTasks, call_soon, current_loop
+from aiowandb.concurrency.tasks import AsyncOnly
+from aiowandb.errors import UsageError
+
+T = TypeVar("T")
+
+
+class ReadAhead(AsyncOnly, Generic[T]):
+    """The items of a generator, the next ones made in a task while this one is used.
+
+    The task is one of the given ones. It ends when the items do, and when this
+    iterator is closed or forgotten: a loop over it may be left with a plain `break`.
+    """
+
+    _is_closed = True  # until there is something to close
+
+    def __init__(
+        self, items: AsyncGenerator[T], tasks: BackgroundTasks, max_ahead: int = 1
+    ) -> None:
+        self._loop = current_loop()
+        if self._loop is None:
+            raise UsageError("Reading ahead needs a task of an event loop, and this is none.")
+        # One item is always in the hand of the task, waiting to be sent.
+        send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
+        self._end = _End()
+        self._task = tasks.start(_feed, items, send, self._end, at_end=send.close)
+        self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        self._require_own_loop()
+        try:
+            item = await self._items.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._items.close()
+            if self._is_closed or self._end.is_reached:
+                raise StopAsyncIteration from None
+            # To end here as if these were all would be a lie.
+            raise UsageError(
+                "The API client was closed before this was read to its end: read inside of its"
+                " `async with` block."
+            ) from None
+        if isinstance(item, _Failure):
+            # Now: as part of a cycle, which errors make, the stream may be collected before us.
+            self._items.close()
+            raise item.error
+        return item
+
+    async def aclose(self) -> None:
+        """Stop what is under way, and wait until it has stopped."""
+        if not self._is_closed:
+            self._require_own_loop()
+            self._is_closed = True
+            self._items.close()
+            await self._task.stop()
+
+    def __del__(self) -> None:
+        if self._is_closed:
+            return
+        if current_loop() is self._loop:
+            _forget(self._items, self._task)
+            return
+        # Garbage may be collected by any thread, and only its own may touch the loop.
+        items, task = self._items, self._task
+        try:
+            call_soon(self._loop, lambda: _forget(items, task))
+        except RuntimeError:  # the loop is over, and the task with it
+            items.close()
+
+    def _require_own_loop(self) -> None:
+        if current_loop() is not self._loop:
+            raise UsageError(
+                "This is being read in one event loop and was asked from another, or from another"
+                " thread: read it where it was made."
+            )
+
+
+class _Failure:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _End:
+    """Whether the items have ended by themselves, be it with an error."""
+
+    is_reached = False
+
+
+def _forget(items: MemoryObjectReceiveStream[T], task: BackgroundTask) -> None:
+    items.close()
+    task.cancel()
+
+
+async def _feed(
+    items: AsyncGenerator[T], send: MemoryObjectSendStream[T | _Failure], end: _End
+) -> None:
+    async with send, aclosing(items):
+        try:
+            with suppress(anyio.BrokenResourceError):  # nobody reads any more
+                async for item in items:
+                    await send.send(item)
+            end.is_reached = True
+        except (GeneratorExit, anyio.get_cancelled_exc_class()):
+            raise
+        except BaseException as error:
+            # It belongs to the reader, also if it is an interrupt: out of here it would end
+            # the event loop.
+            end.is_reached = True
+            try:
+                await send.send(_Failure(error))
+            except anyio.BrokenResourceError:
+                if not isinstance(error, Exception):
+                    raise error from None

@@ -1,0 +1,156 @@
+"""Blocking calls in worker threads, and threads that the event loop feeds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
+from threading import Condition
+from typing import Generic, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from aiowandb.concurrency.tasks import task_group
+
+T = TypeVar("T")
+R = TypeVar("R")
+Args = TypeVarTuple("Args")
+
+
+async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
+    """What the function gives in a worker thread. It is waited for in any case.
+
+    anyio's own is not where asyncio cancels a task without anyio's knowledge, as
+    `asyncio.wait_for` does: then a file would be closed while the thread still writes it.
+    """
+    results: list[T] = []
+
+    async def run() -> None:
+        results.append(await anyio.to_thread.run_sync(function, *args))
+
+    async with task_group() as tasks:
+        tasks.start_soon(run)
+    return results[0]
+
+
+@asynccontextmanager
+async def held(make: Callable[[], T], drop: Callable[[T], object]) -> AsyncIterator[T]:
+    """What `make` makes in a thread and `drop` does away with in one, however the block ends."""
+    made: list[T] = []
+    try:
+        await run_sync(lambda: made.append(make()))
+        yield made[0]
+    finally:
+        with anyio.CancelScope(shield=True):
+            for one in made:
+                await run_sync(drop, one)
+
+
+class Aborted(Exception):
+    """Nobody wants any more what the thread is about."""
+
+
+class Inbox(Generic[T]):
+    """Items for a worker thread: it waits for items, and the event loop waits for room."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items = deque[T]()
+        self._changed = Condition()
+        self._has_room: anyio.Event | None = None
+        self._is_closed = self._is_aborted = False
+
+    async def put(self, item: T) -> None:
+        """Hand an item over, as soon as there is room."""
+        while True:
+            with self._changed:
+                if self._is_aborted:
+                    raise Aborted
+                if len(self._items) < self._size:
+                    self._items.append(item)
+                    self._changed.notify()
+                    return
+                has_room = self._has_room = anyio.Event()
+            await has_room.wait()
+
+    def close(self) -> None:
+        """There are no more items."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def abort(self) -> None:
+        """In the event loop: have the thread stop where it next looks, and take no more."""
+        with self._changed:
+            self._is_aborted = True
+            self._changed.notify()
+        if self._has_room:
+            self._has_room.set()
+
+    def checked(self, items: Iterable[R]) -> Iterator[R]:
+        """In the thread: the items, unless it is to stop."""
+        for item in items:
+            if self._is_aborted:
+                raise Aborted
+            yield item
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        """In the thread: the next item."""
+        with self._changed:
+            while not (self._items or self._is_closed or self._is_aborted):
+                self._changed.wait()
+            if self._is_aborted:
+                raise Aborted
+            if not self._items:
+                raise StopIteration
+            item = self._items.popleft()
+            # Not for each item: to wake the event loop takes a while.
+            has_room = self._has_room if len(self._items) <= self._size // 2 else None
+            if has_room:
+                self._has_room = None
+        if has_room:
+            anyio.from_thread.run_sync(has_room.set)
+        return item
+
+
+async def feed_thread(
+    work: Callable[[Inbox[T]], R], feed: Callable[[Inbox[T]], Awaitable[object]], size: int
+) -> R:
+    """What `work` gives in a worker thread, whose inbox `feed` fills meanwhile.
+
+    If one of them fails, or all is cancelled, the other one is stopped and waited for.
+    """
+    inbox = Inbox[T](size)
+    results: list[R] = []
+    # The thread waits for what other threads make: it must not take their place.
+    own_thread = anyio.CapacityLimiter(1)
+    ended = anyio.Event()
+
+    async def run() -> None:
+        try:
+            # The inbox tells the thread when to stop.
+            with anyio.CancelScope(shield=True), suppress(Aborted):
+                results.append(await anyio.to_thread.run_sync(work, inbox, limiter=own_thread))
+        finally:
+            inbox.abort()
+            ended.set()
+
+    async with task_group() as tasks:
+        tasks.start_soon(run)
+        try:
+            with suppress(Aborted):
+                await feed(inbox)
+            inbox.close()
+            await ended.wait()
+        finally:
+            inbox.abort()
+    return results[0]
+
+
+async def nothing(_: Inbox[T]) -> None:
+    """Feeds a thread that needs nothing but itself."""

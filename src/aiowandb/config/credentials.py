@@ -1,0 +1,145 @@
+"""Who asks W&B: API keys and identity tokens, what they look like and where they are found.
+
+The first of these that there is: the argument, WANDB_API_KEY or
+WANDB_IDENTITY_TOKEN_FILE, netrc (by host and port), the settings files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from aiowandb.config.hosts import names_of
+from aiowandb.config.netrc import netrc_password, netrc_path
+from aiowandb.errors import AiowandbError, ApiKeyError, UsageError
+
+_SHORTEST_KEY = 40
+# So many last characters tell keys apart, and give nothing away.
+_SHOWN = 4
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def discreet(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, whose errors do not keep the calls below it.
+
+    Reports may show the variables of all calls, and the key is one of them.
+    """
+
+    @wraps(function)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except AiowandbError as error:
+            del args, kwargs
+            error.__context__ = None
+            raise error.with_traceback(None) from error.__cause__
+
+    return quiet
+
+
+class ApiKey:
+    """An API key that knows where it came from and never shows itself."""
+
+    __slots__ = ("_value", "source")
+
+    def __init__(self, value: str, source: str = "argument") -> None:
+        self._value = checked_key(value, source)
+        self.source = source
+
+    def reveal(self) -> str:
+        """The key itself: for the header of a request to W&B and for nothing else."""
+        return self._value
+
+    @property
+    def hint(self) -> str:
+        """Which key this is, for people who have several: its source and its last characters."""
+        source = "the argument api_key" if self.source == "argument" else self.source
+        return f"the API key from {source} that ends in {self._value[-_SHOWN:]}"
+
+    def __repr__(self) -> str:
+        return f"ApiKey(*** from {self.source})"
+
+
+class IdentityToken(msgspec.Struct, frozen=True):
+    """A token of another identity provider, in a file, that W&B gives access tokens for.
+
+    The access tokens are kept in the file `cache` until they run out.
+    """
+
+    file: Path
+    cache: Path
+
+    @property
+    def source(self) -> str:
+        return str(self.file)
+
+    @property
+    def hint(self) -> str:
+        """Which token this is."""
+        return f"the identity token in {self.file}"
+
+
+Credentials = ApiKey | IdentityToken
+
+
+def checked_key(value: str, source: str) -> str:
+    """The key as it goes on the wire; a malformed one is refused before any request."""
+    if not value:
+        raise ApiKeyError(f"The API key from {source} is empty.")
+    if re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", value, re.ASCII):
+        return value  # a JWT carries its own structure
+    secret = value.split("-", 1)[1] if "-" in value else value
+    if not re.fullmatch(r"[\w-]*", secret, re.ASCII):
+        raise ApiKeyError(
+            f"The API key from {source} has characters other than letters, digits, '-' and '_'."
+        )
+    if len(secret) < _SHORTEST_KEY:
+        raise ApiKeyError(
+            f"The API key from {source} has {len(secret)} characters,"
+            f" and W&B's have at least {_SHORTEST_KEY}."
+        )
+    return value
+
+
+def find_credentials(
+    argument: str | None,
+    base_url: str,
+    settings: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    file_url: str,
+) -> Credentials | None:
+    """The credentials for W&B at `base_url`; a key in settings files is for `file_url` only."""
+    if argument is not None:
+        return ApiKey(argument)
+    key, token = environ.get("WANDB_API_KEY"), environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    if key and token:
+        raise UsageError(
+            "WANDB_API_KEY and WANDB_IDENTITY_TOKEN_FILE are both set: unset the one that"
+            " is not meant."
+        )
+    if key:
+        return ApiKey(key, "WANDB_API_KEY")
+    if token:
+        cache = environ.get("WANDB_CREDENTIALS_FILE") or settings.get("credentials_file")
+        return IdentityToken(
+            Path(token).expanduser(),
+            Path(cache or "~/.config/wandb/credentials.json").expanduser(),
+        )
+    path = netrc_path(environ)
+    names = names_of(urlsplit(base_url).netloc)
+    for name in names:
+        if value := netrc_password(path, name):
+            return ApiKey(value, str(path))
+    is_of_file = file_url == base_url or (len(names) > 1 and urlsplit(file_url).netloc in names)
+    if is_of_file and (value := settings.get("api_key")):
+        return ApiKey(value, "the settings file")
+    return None

@@ -1,0 +1,174 @@
+"""Where settings come from: arguments, then the environment, then files.
+
+The precedence is the one that W&B users know. A value is taken from the first
+place that has it: the argument, WANDB_*, the settings file of the working folder,
+that of the user. Credentials have an order of their own, see `keys`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from aiowandb.config.credentials import ApiKey, Credentials, find_credentials
+from aiowandb.config.hosts import api_behind, names_of, pages_of
+from aiowandb.config.ini import read_settings
+from aiowandb.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
+
+DEFAULT_BASE_URL = "https://api.wandb.ai"
+_SECURE_NAMES = frozenset({*names_of("api.wandb.ai"), *names_of("api.qa.wandb.ai")})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session needs to know, gathered once.
+
+    `timeout` is for how many seconds one request may remain without a result, retries
+    included and its place in our own line not; `http_timeout` is how long one try may be
+    silent. `max_rate` is how many requests may start in a second. `proxies` are by scheme.
+    """
+
+    base_url: str = DEFAULT_BASE_URL
+    credentials: Credentials | None = None
+    entity: str | None = None
+    project: str | None = None
+    timeout: float = 120.0
+    http_timeout: float = 30.0
+    max_concurrency: int = 16
+    max_rate: float | None = None
+    proxies: Mapping[str, str] = {}
+    verify: ssl.SSLContext | bool = True
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        entity: str | None = None,
+        project: str | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | None = None,
+        max_rate: float | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Settings:
+        """Gather the settings from the arguments, the environment and the files."""
+        files = read_settings(environ)
+
+        def found(name: str) -> str | None:
+            return environ.get(f"WANDB_{name.upper()}") or files.get(name)
+
+        url = checked_url(base_url or found("base_url") or DEFAULT_BASE_URL)
+        file_url = files.get("base_url", DEFAULT_BASE_URL).rstrip("/")
+        defaults = cls()
+        return cls(
+            base_url=url,
+            credentials=find_credentials(api_key, url, files, environ, file_url=file_url),
+            entity=entity or found("entity"),
+            project=project or found("project"),
+            timeout=_positive("timeout", timeout, defaults.timeout),
+            http_timeout=_positive(
+                "WANDB_HTTP_TIMEOUT", found("http_timeout"), defaults.http_timeout
+            ),
+            max_concurrency=math.ceil(
+                _positive("max_concurrency", max_concurrency, defaults.max_concurrency)
+            ),
+            max_rate=None if max_rate is None else _positive("max_rate", max_rate, 0.0),
+            proxies={
+                f"{scheme}://": _checked_proxy(address)
+                for scheme in ("http", "https")
+                if (address := proxy or found(f"{scheme}_proxy"))
+            },
+            verify=_verification(verify, found("insecure_disable_ssl")),
+        )
+
+    def __repr__(self) -> str:
+        # A proxy's address may hold a password.
+        return f"<Settings {self.base_url} {self.credentials!r}>"
+
+
+def app_url(base_url: str) -> str:
+    """Where the pages for people are, given where the API is."""
+    scheme, _, rest = base_url.partition("://")
+    if of_cloud := pages_of(rest):
+        return of_cloud
+    return f"{scheme}://app.{rest[4:]}" if rest.startswith("api.") else base_url
+
+
+def refused_credentials(credentials: Credentials | None, base_url: str, status: int) -> str:
+    """What to say where W&B does not accept the credentials: which they are, and what to do."""
+    if credentials is None:
+        return f"There was no API key: get one at {app_url(base_url)}/authorize."
+    if status == 403:
+        return f"This was asked with {credentials.hint}, which may not have this."
+    if isinstance(credentials, ApiKey):
+        page = f"{app_url(base_url)}/authorize"
+        host = urlsplit(base_url).netloc
+        return f"It is {credentials.hint}, and {host} does not know it: get a key at {page}."
+    return f"This was asked with {credentials.hint}."
+
+
+def checked_url(url: str) -> str:
+    """The base URL as requests are made with it; what cannot be one is a `UsageError`."""
+    if "@" in url:
+        # It may hold a password and is not shown.
+        raise UsageError(f"The base URL holds no user: write it like {DEFAULT_BASE_URL}.")
+    scheme, host = "", ""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.port != 0:
+            scheme, host = parts.scheme, parts.hostname or ""
+    if scheme not in ("http", "https") or not host or " " in url:
+        raise UsageError(f"The base URL {url!r} is not one: write it like {DEFAULT_BASE_URL}.")
+    if f".{host}".endswith(".wandb.ai") and (scheme == "http" or "api." not in host):
+        raise UsageError(f"{url} is no base URL of W&B's cloud: that is {DEFAULT_BASE_URL}.")
+    try:
+        found = api_behind(url).rstrip("/")
+    except ValueError as right:
+        raise UsageError(f"{url} is no base URL of W&B's cloud: that is {right}.") from None
+    if scheme == "http" and host in _SECURE_NAMES:
+        raise UsageError(f"{url} is not secure, and carries the key: write https://{host}.")
+    return found
+
+
+def _checked_proxy(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
+        # The URL may hold a password and is not shown.
+        raise UsageError("The proxy is no URL: write it like http://proxy.example:3128.")
+    return url
+
+
+def _positive(name: str, value: str | float | None, default: float) -> float:
+    try:
+        number = float(default if value is None else value)
+    except ValueError:
+        number = -1.0
+    if not number > 0:
+        raise UsageError(f"{name} must be more than zero, not {value}.")
+    return number
+
+
+def _verification(
+    verify: ssl.SSLContext | bool | None, disabled: str | None
+) -> ssl.SSLContext | bool:
+    if verify is None:
+        verify = (disabled or "").lower() not in ("1", "true", "yes", "on")
+    if not getattr(verify, "verify_mode", verify):  # a context says CERT_NONE, which is zero
+        warnings.warn(
+            "Certificates are not verified, as verify= or WANDB_INSECURE_DISABLE_SSL wants it:"
+            " whoever is in the way can pose as W&B and read the API key.",
+            stacklevel=4,
+        )
+    return verify

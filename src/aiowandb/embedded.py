@@ -1,0 +1,79 @@
+"""The embedded W&B as the client starts it. Nothing else here imports `aiowandb_server`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from aiowandb.errors import StoreError, UsageError, extra_needed
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from aiowandb_server import Store
+
+# How an embedded W&B hands out the histories of finished runs.
+HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
+
+
+@contextmanager
+def open_store(path: str | Path) -> Iterator[Store]:
+    """The embedded W&B's data in this folder, which is made on first use."""
+    with extra_needed("local", "The embedded W&B"):
+        import aiowandb_server
+    try:
+        store = aiowandb_server.Store.open(path)
+    except aiowandb_server.StoreError as error:
+        raise StoreError(str(error)) from error
+    with store:
+        yield store
+
+
+def build_app(store: Store) -> ASGIApp:
+    """The ASGI application over a store, to be used in this process."""
+    from aiowandb_server import create_app
+
+    return create_app(store)
+
+
+def build_sample(path: Path) -> str:
+    """Make the sample project in this folder, unless it is there, and give its path."""
+    with open_store(path) as store:
+        from aiowandb_server import build_sample
+
+        sample = build_sample(store)
+        return f"{sample.entity}/{sample.project}"
+
+
+def serve(
+    path: Path,
+    *,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    keys: Sequence[str] = (),
+    open_access: bool = False,
+    history: HistoryMode = "parquet",
+    rate_limit: float | None = None,
+    latency: float = 0.0,
+) -> None:
+    """Serve the embedded W&B in this folder until SIGINT or SIGTERM."""
+    with open_store(path) as store:
+        import aiowandb_server
+
+        if open_access and not aiowandb_server.is_loopback(host):
+            raise UsageError("--open lets everybody in and goes with a loopback --host only.")
+        app = aiowandb_server.create_app(
+            store,
+            keys=keys,
+            open_access=open_access,
+            history=history,
+            rate_limit=rate_limit,
+            latency=latency,
+        )
+        try:
+            aiowandb_server.serve(app, host=host, port=port, on_ready=on_ready)
+        except OSError as error:
+            raise UsageError(error.strerror or str(error)) from error

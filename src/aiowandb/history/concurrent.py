@@ -1,0 +1,360 @@
+"""The histories of many runs at once, in few requests and bounded memory.
+
+Each run has a task of its own that fills a stream of batches; they are read side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+import pyarrow as pa
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from aiowandb.concurrency.tasks import each_of, task_group
+from aiowandb.errors import CommError, RunsFailedError
+from aiowandb.history.decode import RowDecoder
+from aiowandb.history.live import Bundle, bundles
+from aiowandb.history.pages import Page
+from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.reading import Reading, Start
+from aiowandb.history.scan import Scan, from_step, live_windows
+from aiowandb.history.selection import Selection
+from aiowandb.net import FATAL, BatchSize, Session, is_everybodys
+from aiowandb.paths import RunRef
+from aiowandb.wire.history import Window
+
+_BATCHES_AHEAD = 1
+_LARGE_RUNS_AHEAD = 4
+
+
+class RunBatches:
+    """The batches of one run, to be closed. Behind the last one, `reading` says what was read."""
+
+    def __init__(
+        self, ref: RunRef, batches: MemoryObjectReceiveStream[pa.RecordBatch | Reading | CommError]
+    ) -> None:
+        self.ref = ref
+        self.reading = Reading()
+        self._is_complete = False
+        self._batches = batches
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> pa.RecordBatch:
+        found = await self._receive()
+        if isinstance(found, CommError):
+            raise found
+        if isinstance(found, Reading):
+            self.reading, self._is_complete = found, True
+            raise StopAsyncIteration
+        return found
+
+    async def _receive(self) -> pa.RecordBatch | Reading | CommError:
+        try:
+            return await self._batches.receive()
+        except anyio.EndOfStream:
+            if self._is_complete:
+                return self.reading
+        # The task that reads has failed, and its error stops us in a moment.
+        await anyio.sleep_forever()
+        raise AssertionError("nobody wakes us")
+
+    def close(self) -> None:
+        self._batches.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class HistoryReader:
+    """Plans many runs at once, then reads each in a task, from its start on."""
+
+    def __init__(
+        self, session: Session, selection: Selection, starts: Mapping[RunRef, Start]
+    ) -> None:
+        self._session = session
+        self._selection = selection
+        self._starts = starts
+        self._decoder = RowDecoder()
+        self._plan_size = BatchSize(50, 200)
+        self._page_size = BatchSize(50, 100)
+        self._large = anyio.Semaphore(_LARGE_RUNS_AHEAD)
+
+    async def open_runs(
+        self,
+        refs: AsyncIterable[RunRef] | Iterable[RunRef],
+        opened: MemoryObjectSendStream[RunBatches],
+    ) -> None:
+        """Send the batches of each run, in the order of the runs."""
+        groups = _of_one_project(refs, self._plan_size)
+        async with opened, aclosing(groups), task_group() as tasks:
+            async for some in groups:
+                plans = await plan_histories(self._session, some, self._plan_size)
+                planned = zip(some, plans, map(self._only_window, plans), strict=True)
+                for bundle in bundles(planned):
+                    tasks.start_soon(bundle.fetch, self._session, self._page_size)
+                    for ref, plan, _ in bundle.planned:
+                        is_large = not isinstance(plan, CommError) and plan.is_large
+                        if is_large:
+                            # Here and not in the task: the run that is wanted first must have
+                            # its turn first.
+                            await self._large.acquire()
+                        pages = self._pages(plan, bundle, is_large=is_large)
+                        await _open_run(ref, pages, opened, tasks, self._session)
+
+    def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
+        """The one window that the run's live rows fit in, if they do."""
+        if isinstance(plan, CommError):
+            return None
+        selection = from_step(self._selection, self._start(plan.ref).step)
+        windows = live_windows(plan, selection, selection.min_step, plan.rows)
+        return windows[0] if len(windows) == 1 else None
+
+    def _start(self, ref: RunRef) -> Start:
+        return self._starts.get(ref, Start())
+
+    async def _pages(
+        self, plan: HistoryPlan | CommError, bundle: Bundle, *, is_large: bool
+    ) -> AsyncGenerator[Page]:
+        try:
+            if isinstance(plan, CommError):
+                raise plan
+            scan = Scan(
+                self._session,
+                plan,
+                self._selection,
+                self._decoder,
+                self._page_size,
+                self._start(plan.ref),
+            )
+            async with aclosing(scan.pages(await bundle.answer(plan.ref))) as pages:
+                async for page in pages:
+                    yield page
+        finally:
+            if is_large:
+                self._large.release()
+
+
+async def open_each(
+    session: Session,
+    refs: Iterable[RunRef],
+    pages: Callable[[RunRef], AsyncGenerator[Page]],
+    opened: MemoryObjectSendStream[RunBatches],
+) -> None:
+    """The same for runs that each are read by themselves."""
+    async with opened, task_group() as tasks:
+        for ref in refs:
+            await _open_run(ref, pages(ref), opened, tasks, session)
+
+
+async def _open_run(
+    ref: RunRef,
+    pages: AsyncGenerator[Page],
+    opened: MemoryObjectSendStream[RunBatches],
+    tasks: TaskGroup,
+    session: Session,
+) -> None:
+    send, batches = anyio.create_memory_object_stream[pa.RecordBatch | Reading | CommError](
+        _BATCHES_AHEAD
+    )
+    tasks.start_soon(_fill, pages, send, session)
+    try:
+        await opened.send(RunBatches(ref, batches))
+    except BaseException:
+        batches.close()
+        raise
+
+
+async def _fill(
+    pages: AsyncGenerator[Page],
+    batches: MemoryObjectSendStream[pa.RecordBatch | Reading | CommError],
+    session: Session,
+) -> None:
+    """Send the batches, or what fails for the run alone, unless nobody takes them any more."""
+    reading = Reading()
+    async with batches:
+        with suppress(anyio.BrokenResourceError):
+            try:
+                async with aclosing(pages):
+                    async for page in pages:
+                        for batch in await page.batches():
+                            await batches.send(batch)
+                        reading.add(page.count, page.ends)
+                await batches.send(reading)
+            except FATAL:
+                raise
+            except CommError as error:
+                if await is_everybodys(session, error):
+                    raise
+                await batches.send(error)
+
+
+async def _of_one_project(
+    refs: AsyncIterable[RunRef] | Iterable[RunRef], size: BatchSize
+) -> AsyncGenerator[list[RunRef]]:
+    """The runs in their order, so many at a time, those of one project together."""
+    some: list[RunRef] = []
+    seen: set[RunRef] = set()
+    async with aclosing(each_of(refs)) as every:
+        async for ref in every:
+            # Runs that are added while others are listed push some onto a second page.
+            if ref in seen:
+                continue
+            seen.add(ref)
+            other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
+            if other or len(some) >= size.now:
+                yield some
+                some = []
+            some.append(ref)
+        if some:
+            yield some
+
+
+# Enough runs under way to keep the connections and the writer busy; what waits in memory
+# is a few batches of each.
+_RUNS_AHEAD = 16
+
+
+@asynccontextmanager
+async def scan_runs(
+    session: Session,
+    refs: AsyncIterable[RunRef] | Iterable[RunRef],
+    selection: Selection,
+    starts: Mapping[RunRef, Start] | None = None,
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    """Read ahead in the given runs; give the batches of one after another, in their order.
+
+    Runs in `starts` are read from there on. A run that fails by itself raises its error among
+    its own batches. Leaving the block stops whatever is under way.
+    """
+    reader = HistoryReader(session, selection, starts or {})
+    async with _read_ahead(partial(reader.open_runs, refs)) as runs:
+        yield runs
+
+
+@asynccontextmanager
+async def scan_each(
+    session: Session, refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    """The same for what W&B hands out a run at a time: `pages` reads one."""
+    async with _read_ahead(partial(open_each, session, refs, pages)) as runs:
+        yield runs
+
+
+async def scan_batches(
+    session: Session,
+    refs: AsyncIterable[RunRef] | Iterable[RunRef],
+    selection: Selection,
+    *,
+    ordered: bool,
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    """The batches of many runs, run by run or as they come; None after a run's last one.
+
+    Runs that failed by themselves are told of at the end, when the others are through.
+    """
+    failed: dict[RunRef, CommError] = {}
+    async with scan_runs(session, refs, selection) as runs:
+        merged = _one_by_one(runs, failed) if ordered else _interleaved(runs, failed)
+        async with aclosing(merged) as batches:
+            async for batch in batches:
+                yield batch
+    if failed:
+        raise RunsFailedError(failed)
+
+
+async def _one_by_one(
+    runs: AsyncIterator[RunBatches], failed: dict[RunRef, CommError]
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    async for run in runs:
+        async with aclosing(_batches_of(run, failed)) as batches:
+            async for batch in batches:
+                yield batch
+
+
+async def _batches_of(
+    run: RunBatches, failed: dict[RunRef, CommError]
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    async with run:
+        try:
+            async for batch in run:
+                yield run.ref, batch
+        except CommError as error:
+            failed[run.ref] = error
+    yield run.ref, None
+
+
+async def _interleaved(
+    runs: AsyncIterator[RunBatches], failed: dict[RunRef, CommError]
+) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
+    send, merged = anyio.create_memory_object_stream[tuple[RunRef, pa.RecordBatch | None]]()
+    places = anyio.Semaphore(_RUNS_AHEAD)
+
+    async def forward(
+        run: RunBatches, own: MemoryObjectSendStream[tuple[RunRef, pa.RecordBatch | None]]
+    ) -> None:
+        with own:
+            async with aclosing(_batches_of(run, failed)) as batches:
+                async for batch in batches:
+                    await own.send(batch)
+        places.release()
+
+    async def forward_all() -> None:
+        with send:
+            await places.acquire()
+            async for run in runs:
+                # Cloned here: when the task begins, all may be over and `send` be closed.
+                tasks.start_soon(forward, run, send.clone())
+                await places.acquire()
+
+    with merged:
+        async with task_group() as tasks:
+            tasks.start_soon(forward_all)
+            async for batch in merged:
+                yield batch
+
+
+@asynccontextmanager
+async def _read_ahead(
+    open_all: Callable[[MemoryObjectSendStream[RunBatches]], Coroutine[Any, Any, None]],
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    send, runs = anyio.create_memory_object_stream[RunBatches](_RUNS_AHEAD)
+    with runs:
+        try:
+            async with task_group() as tasks:
+                tasks.start_soon(open_all, send)
+                yield runs
+                tasks.cancel_scope.cancel()
+        finally:
+            _close_untaken(runs)
+
+
+def _close_untaken(runs: MemoryObjectReceiveStream[RunBatches]) -> None:
+    while True:
+        try:
+            runs.receive_nowait().close()
+        except (anyio.WouldBlock, anyio.EndOfStream):
+            return

@@ -1,0 +1,116 @@
+"""Credentials on their way: to the host they belong to, and to no other."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+import anyio
+import httpx
+
+from aiowandb.config.credentials import ApiKey, IdentityToken
+from aiowandb.config.settings import Settings
+from aiowandb.errors import AuthenticationError
+from aiowandb.net.access_tokens import AccessTokens
+from aiowandb.net.attempts import Transient
+from aiowandb.net.secrets import Secrets
+
+
+class SignedUrl(httpx.URL):
+    """A URL whose query may be a permission, which httpx would write to its log."""
+
+
+def _hide_signatures(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            httpx.URL(arg).copy_with(query=None) if isinstance(arg, SignedUrl) else arg
+            for arg in record.args
+        )
+    return True
+
+
+logging.getLogger("httpx").addFilter(_hide_signatures)
+
+
+class Signing(httpx.Auth):
+    """Signs requests under the base URL; every other URL carries its own permission.
+
+    `check` raises what an answer that is no success amounts to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        check: Callable[[httpx.Response, bytes, str], None],
+    ) -> None:
+        self._base = httpx.URL(settings.base_url)
+        self._credentials = settings.credentials
+        self._secrets = secrets
+        self._check = check
+        self._exchanging = anyio.Lock()
+        self._tokens: AccessTokens | None = None
+        if isinstance(settings.credentials, IdentityToken):
+            self._tokens = AccessTokens(settings.base_url, settings.credentials)
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        bearer: str | None = None
+        request.url = SignedUrl(request.url)
+        if self._is_ours(request.url):
+            if isinstance(self._credentials, ApiKey):
+                token = base64.b64encode(f"api:{self._credentials.reveal()}".encode()).decode()
+                request.headers["Authorization"] = f"Basic {token}"
+            elif self._tokens:
+                async with self._exchanging:
+                    while (bearer := await self._tokens.current()) is None:
+                        response = yield await self._tokens.exchange()
+                        await self._tokens.keep(await self._granted(response))
+                self._secrets.token = bearer
+                request.headers["Authorization"] = f"Bearer {bearer}"
+        try:
+            response = yield request
+        finally:
+            # httpx's exceptions hold the request, and may end up in a report or a pickle.
+            request.headers.pop("Authorization", None)
+        if self._tokens and bearer:
+            self._learn(self._tokens, bearer, response)
+
+    def _learn(self, tokens: AccessTokens, bearer: str, response: httpx.Response) -> None:
+        if response.status_code != 401:
+            tokens.accepted(bearer)
+        elif tokens.refused(bearer):
+            raise Transient(self._refusal("does not accept the access token any more.", response))
+        else:
+            raise self._refusal(
+                "does not accept the access token that it has just given.", response
+            )
+
+    async def _granted(self, response: httpx.Response) -> bytes:
+        body = await response.aread()
+        if 400 <= response.status_code < 500 and response.status_code != 429:
+            raise self._refusal(
+                "gives no access token for the identity token: it answered"
+                f" {response.status_code}. Is the token of the right audience, and still valid?",
+                response,
+            )
+        self._check(response, body, "Token exchange")
+        return body
+
+    def _refusal(self, what: str, response: httpx.Response) -> AuthenticationError:
+        error = AuthenticationError(
+            f"{self._base} {what}", status=response.status_code, operation="Token exchange"
+        )
+        # Without the server's own words: they may repeat the token.
+        self._secrets.tell(error, response, b"")
+        return error
+
+    def _is_ours(self, url: httpx.URL) -> bool:
+        base = self._base
+        same_origin = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
+        return same_origin and url.path.startswith(base.path.rstrip("/") + "/")
+
+    def __repr__(self) -> str:
+        return f"Signing({self._base}, {self._credentials!r})"

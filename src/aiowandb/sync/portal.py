@@ -1,0 +1,201 @@
+"""An event loop in a thread of its own, for code that has none or may not use its own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from typing import Generic, NoReturn, ParamSpec, TypeVar
+
+import anyio
+import anyio.from_thread
+
+from aiowandb.concurrency.tasks import Stream
+from aiowandb.errors import UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Portal:
+    """Runs async functions for a thread that waits for them.
+
+    The loop ends when the portal is closed or forgotten, and with the interpreter.
+    """
+
+    def __init__(self) -> None:
+        self._loop = _Loop()
+        self._is_entered = False
+        weakref.finalize(self, self._loop.stop_soon).atexit = False
+
+    def keep_open(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        """Make the context on the loop, enter it, and leave it when the portal is closed."""
+
+        @asynccontextmanager
+        async def kept_open() -> AsyncIterator[T]:
+            async with make() as context:
+                yield context
+
+        try:
+            return self._loop.keep_open(kept_open())
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the function on the loop and wait for what it gives."""
+
+        async def call() -> T:
+            return await function(*args, **kwargs)
+
+        return self._loop.run(call)
+
+    def iterate(
+        self, function: Callable[P, Stream[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[T]:
+        """The items that the function gives, one at a time."""
+
+        started: list[Stream[T]] = []
+
+        async def start() -> None:
+            started.append(function(*args, **kwargs))
+
+        async def advance() -> T | _End:
+            try:
+                return await started[0].__anext__()
+            except StopAsyncIteration:
+                return _End()
+
+        async def stop() -> None:
+            for items in started:
+                await items.aclose()
+
+        try:
+            self._loop.run(start)  # which may read ahead from now on, also if this is interrupted
+            while not isinstance(item := self._loop.run(advance), _End):
+                yield item
+        finally:
+            if self._loop.runs_here:  # else they have ended with it
+                self._loop.run(stop)
+
+    def enter(self) -> None:
+        """Note that a `with` block will close this."""
+        self._loop.require()
+        if self._is_entered:
+            raise UsageError(
+                "This API client was entered before: use the one of the outer `with`,"
+                " or make another one."
+            )
+        self._is_entered = True
+
+    def close(self) -> None:
+        """Leave what was kept open and stop the loop."""
+        self._loop.stop()
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("An Api stays in its process: make a new one in the other.")
+
+
+class _Loop:
+    """The loop and its thread, which know nothing of who uses them.
+
+    The thread is a daemon: a script that forgets to close its portal still ends.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._ready = threading.Event()
+        self._portal: anyio.from_thread.BlockingPortal | None = None
+        self._kept_open = ExitStack()
+        self._thread = threading.Thread(
+            target=anyio.run, args=(self._live,), daemon=True, name="aiowandb-portal"
+        )
+        self._thread.start()
+        self._ready.wait()
+        atexit.register(self.stop)
+
+    async def _live(self) -> None:
+        async with anyio.from_thread.BlockingPortal() as self._portal:
+            self._ready.set()
+            await self._portal.sleep_until_stopped()
+
+    @property
+    def runs_here(self) -> bool:
+        return self._portal is not None and self._process == os.getpid()
+
+    def keep_open(self, context: AbstractAsyncContextManager[T]) -> T:
+        return self._kept_open.enter_context(self.require().wrap_async_context_manager(context))
+
+    def run(self, function: Callable[[], Awaitable[T]]) -> T:
+        portal = self.require()
+        call = _Call(function)
+        try:
+            return portal.start_task_soon(call.run).result()
+        except BaseException:
+            # Ctrl-C, or what another signal handler raised. Whoever gets it may make the same
+            # call at once, or end the process: nothing of this one may still be under way then.
+            # A second Ctrl-C comes out of this wait and leaves the rest to the loop.
+            if not call.has_ended:
+                call.is_stopped = True
+                with suppress(RuntimeError):  # the loop is over, and the call with it
+                    portal.start_task_soon(call.stop).result()
+            raise
+
+    def stop(self) -> None:
+        atexit.unregister(self.stop)
+        if self._portal and self.runs_here:
+            try:
+                self._kept_open.close()
+            finally:
+                portal, self._portal = self._portal, None
+                portal.call(portal.stop, True)
+                self._thread.join()
+
+    def stop_soon(self) -> None:
+        # Garbage may be collected by any thread, also by the loop's own, and none may wait here.
+        if self.runs_here:
+            threading.Thread(target=self.stop, daemon=True).start()
+
+    def require(self) -> anyio.from_thread.BlockingPortal:
+        if self._process != os.getpid():
+            raise UsageError(
+                "This Api was made before the process forked, and its connections stayed"
+                " in the parent: make a new Api in the child."
+            )
+        if self._portal is None:
+            raise UsageError("This API client is closed: make a new one.")
+        return self._portal
+
+
+class _Call(Generic[T]):
+    """A call that can be stopped at any moment, also before it is known to have begun."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._under_way: tuple[anyio.CancelScope, anyio.Event] | None = None
+        self.is_stopped = self.has_ended = False
+
+    async def run(self) -> T:
+        scope, ended = self._under_way = anyio.CancelScope(), anyio.Event()
+        try:
+            with scope:
+                if not self.is_stopped:
+                    return await self._function()
+            raise UsageError("This call was stopped.")
+        finally:
+            self.has_ended = True
+            ended.set()
+
+    async def stop(self) -> None:
+        """Cancel the call and wait until it has ended. If it has not begun, it will not."""
+        if self._under_way:
+            scope, ended = self._under_way
+            scope.cancel()
+            await ended.wait()
+
+
+class _End:
+    """What comes after the last item."""

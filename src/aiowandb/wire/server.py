@@ -1,0 +1,55 @@
+"""Who is asking, and what the server can do beyond what all servers can."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from aiowandb.wire.graphql import Operation
+
+_VIEWER = "query Viewer { viewer { id entity username email } }"
+
+
+class Viewer(msgspec.Struct, frozen=True):
+    """The user that the credentials belong to."""
+
+    id: str
+    username: str | None = None
+    entity: str | None = None
+    email: str | None = None
+
+
+class ViewerData(msgspec.Struct):
+    viewer: Viewer | None
+
+
+def viewer() -> Operation[ViewerData]:
+    return Operation("Viewer", _VIEWER, {}, ViewerData)
+
+
+# The first is the embedded W&B's own: it lets a writer ask that its rows go to the end or nowhere.
+Feature = Literal["AIOWANDB_EXCLUSIVE_APPEND", "MARK_RUN_FILES_UPLOADED"]
+
+_FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
+
+
+class ServerFeature(msgspec.Struct, rename="camel"):
+    name: str
+    is_enabled: bool = False
+
+
+class ServerInfo(msgspec.Struct):
+    features: list[ServerFeature | None] | None = None
+
+
+class FeaturesData(msgspec.Struct, rename="camel"):
+    server_info: ServerInfo | None = None
+
+    def has(self, feature: Feature) -> bool:
+        known = (self.server_info and self.server_info.features) or []
+        return any(item and item.name == feature and item.is_enabled for item in known)
+
+
+def server_features() -> Operation[FeaturesData]:
+    return Operation("ServerFeaturesQuery", _FEATURES, {}, FeaturesData)

@@ -1,0 +1,27 @@
+"""The embedded W&B: a data folder and an ASGI application that speaks W&B's protocol over it.
+
+Imports nothing of the client, so that neither can hide a mistake of the other: what holds them
+together is the real SDK, which the tests put against both.
+"""
+
+from aiowandb_server.app import create_app
+from aiowandb_server.errors import RequestError, StoreError
+from aiowandb_server.sample import SampleProject, build_sample
+from aiowandb_server.server import is_loopback, serve, serve_in_thread
+from aiowandb_server.store.history import HistoryMode
+from aiowandb_server.store.records import RunChanges
+from aiowandb_server.store.store import Store
+
+__all__ = [
+    "HistoryMode",
+    "RequestError",
+    "RunChanges",
+    "SampleProject",
+    "Store",
+    "StoreError",
+    "build_sample",
+    "create_app",
+    "is_loopback",
+    "serve",
+    "serve_in_thread",
+]

@@ -1,0 +1,150 @@
+"""The embedded W&B as an ASGI application: which path is answered by what.
+
+Works without lifespan events, on asyncio and on trio. The store blocks, so a request is handled
+in a worker thread; only reading and sending bytes happens in the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.routing import Route
+
+from aiowandb_server.access import Access
+from aiowandb_server.content import Content
+from aiowandb_server.file_stream import parse_update
+from aiowandb_server.graphql.context import Context
+from aiowandb_server.graphql.execution import answer, refused
+from aiowandb_server.links import Links
+from aiowandb_server.responses import JSON, blocking, error
+from aiowandb_server.traffic import DEFAULT_MAX_BODY, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.requests import Request
+
+    from aiowandb_server.store.history import HistoryMode
+    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.store import Store
+
+logger = logging.getLogger("aiowandb_server")
+
+
+def create_app(
+    store: Store,
+    *,
+    keys: Iterable[str] = (),
+    open_access: bool = False,
+    history: HistoryMode = "parquet",
+    rate_limit: float | None = None,
+    latency: float = 0.0,
+    max_body: int = DEFAULT_MAX_BODY,
+) -> Traffic:
+    """The application over a store.
+
+    `keys` are accepted as the user `local`, beside the store's own key. `open_access` accepts any
+    key as a user of that name: for development on this machine only. `history` is how finished
+    history is handed out: as Parquet, as JSON, or half and half. `rate_limit` (requests a second)
+    and `latency` (seconds) make the server behave like a busy one.
+    """
+    access = Access(store, keys=keys, open_access=open_access)
+    api = _Api(store, access, history)
+    content = Content(store, access, api.links)
+    run = "/files/{entity}/{project}/{run}"
+    stored = "/wandb_artifacts/{entity}/{md5}"
+    manifest = "/manifests/{manifest:int}/wandb_manifest.json"
+    routes = [
+        Route("/graphql", api.graphql, methods=["POST"]),
+        Route(f"{run}/file_stream", api.file_stream, methods=["POST"]),
+        Route(f"{run}/{{name:path}}", content.get_run_file, methods=["GET", "HEAD"]),
+        Route(f"{run}/{{name:path}}", content.put_run_file, methods=["PUT"]),
+        Route("/exports/{token}.parquet", content.export, methods=["GET", "HEAD"]),
+        Route(stored, content.get_artifact_file, methods=["GET", "HEAD"]),
+        Route(stored, content.put_artifact_file, methods=["PUT"]),
+        # Where the SDK looks for a file of which it has no link.
+        Route("/artifacts/{entity}/{md5}", content.get_artifact_file, methods=["GET", "HEAD"]),
+        Route(
+            "/artifactsV2/{region}/{entity}/{place:path}/{md5}/{name}",
+            content.get_artifact_file,
+            methods=["GET", "HEAD"],
+        ),
+        Route(manifest, content.get_manifest, methods=["GET", "HEAD"]),
+        Route(manifest, content.put_manifest, methods=["PUT"]),
+        Route("/healthz", _healthy, methods=["GET"]),
+    ]
+    return Traffic(
+        Starlette(routes=routes), rate_limit=rate_limit, latency=latency, max_body=max_body
+    )
+
+
+class _Api:
+    """The two endpoints that are W&B's API: GraphQL and the file stream."""
+
+    def __init__(self, store: Store, access: Access, history: HistoryMode) -> None:
+        self._store = store
+        self._access = access
+        self._history: HistoryMode = history
+
+    async def graphql(self, request: Request) -> Response:
+        body = await request.body()
+        links = self.links(request)
+        authorization = request.headers.get("authorization")
+
+        def execute() -> Response:
+            viewer = self._access.user(authorization)
+            if viewer is None:
+                found = refused("user is not logged in", 401)
+            else:
+                context = Context(self._store, viewer, self._access, links, self._history)
+                found = answer(body, context)
+            return Response(found.body, found.status, media_type=JSON)
+
+        return await blocking(execute)
+
+    async def file_stream(self, request: Request) -> Response:
+        body = await request.body()
+        authorization = request.headers.get("authorization")
+        place = request.path_params
+
+        def apply() -> Response:
+            viewer = self._access.user(authorization)
+            if viewer is None:
+                return error(401, "user is not logged in")
+            if not self._access.may_use(viewer, place["entity"]):
+                return error(403, f"permission denied: you are no member of {place['entity']!r}")
+            project = self._store.projects.get(place["entity"], place["project"])
+            run = self._store.runs.get(project, place["run"]) if project else None
+            if run is None:
+                return error(404, f"run {'/'.join(place.values())} not found")
+            update = parse_update(body, request.headers)
+            said = self._store.stream.apply(run, update)
+            content: dict[str, object] = {
+                "exitcode": update.exit_code,
+                "limits": {},
+                "stopped": said.stop_requested,
+            }
+            done = BackgroundTask(self._compact, run) if update.complete else None
+            return Response(orjson.dumps(content), media_type=JSON, background=done)
+
+        return await blocking(apply)
+
+    def _compact(self, run: Run) -> None:
+        try:
+            self._store.compaction.compact(run.id)
+        except Exception:
+            # Nothing is lost: the rows stay in SQLite, and the next reader tries again.
+            logger.exception("compacting %s/%s/%s failed", run.entity, run.project, run.name)
+
+    def links(self, request: Request) -> Links:
+        base = str(request.base_url).rstrip("/")
+        return Links(self._store.link_secret, base, self._store.clock)
+
+
+async def _healthy(_: Request) -> Response:
+    return Response("ok")

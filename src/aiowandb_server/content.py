@@ -1,0 +1,202 @@
+"""Bytes going up and down: run files, artifact files, manifests, Parquet exports.
+
+Each is reached by a signed link, or with the API key of somebody who may see the entity.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from contextlib import closing
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, Response
+
+from aiowandb_server.responses import blocking, error, unavailable
+from aiowandb_server.store.files import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from aiowandb_server.access import Access
+    from aiowandb_server.links import Links
+    from aiowandb_server.store.blobs import Blob
+    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.store import Store
+
+# An upload is handed to a worker thread in pieces of this size; the hop costs more than small ones.
+_PIECE = 1 << 20
+
+
+class Content:
+    """Endpoints for bytes."""
+
+    def __init__(self, store: Store, access: Access, links: Callable[[Request], Links]) -> None:
+        self._store = store
+        self._access = access
+        self._links = links
+
+    async def export(self, request: Request) -> Response:
+        """A segment's columns."""
+        if not self._signed(request):
+            return error(403, "this link has expired or is not genuine")
+        path = self._store.history.columns_path(request.path_params["token"])
+        response = await _sent(path, "application/vnd.apache.parquet")
+        if isinstance(response, FileResponse):
+            response.headers["Content-MD5"] = await anyio.to_thread.run_sync(_md5, path)
+        return response
+
+    async def get_run_file(self, request: Request) -> Response:
+        def find() -> Path | None:
+            run = self._run(request)
+            file = self._store.files.get(run, request.path_params["name"]) if run else None
+            if file is None or not self._holds_for(request, file.id):
+                return None
+            return self._store.files.path(file)
+
+        if refusal := await self._refused(request, request.path_params["entity"]):
+            return refusal
+        return await _sent(await anyio.to_thread.run_sync(find))
+
+    async def put_run_file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if refusal := await self._refused(request, request.path_params["entity"]):
+            return refusal
+
+        def register(blob: Blob) -> Response:
+            check_name(name)
+            run = self._run(request)
+            if run is None or not self._holds_for(request, run.id):
+                self._store.blobs.discard(blob)
+                return error(404, f"run {request.path_params['run']!r} not found")
+            self._store.files.register(run, name, blob)
+            return _stored(blob)
+
+        return await self._receive(request, register)
+
+    async def get_artifact_file(self, request: Request) -> Response:
+        md5 = _base64(request.path_params["md5"])
+
+        def find() -> Path | None:
+            entity = self._store.accounts.entity(request.path_params["entity"])
+            return self._store.manifests.content(entity.id, md5) if entity else None
+
+        if refusal := await self._refused(request, request.path_params["entity"]):
+            return refusal
+        return await _sent(await anyio.to_thread.run_sync(find))
+
+    async def put_artifact_file(self, request: Request) -> Response:
+        md5 = _base64(request.path_params["md5"])
+        if refusal := await self._refused(request, request.path_params["entity"]):
+            return refusal
+
+        def register(blob: Blob) -> Response:
+            entity = self._store.accounts.entity(request.path_params["entity"])
+            if entity is None:
+                self._store.blobs.discard(blob)
+                return error(404, "the entity of this artifact has been deleted")
+            self._store.manifests.add_content(entity.id, md5, blob)
+            return _stored(blob)
+
+        return await self._receive(request, register)
+
+    async def get_manifest(self, request: Request) -> Response:
+        def find() -> Path | None:
+            manifest = self._store.manifests.get(request.path_params["manifest"])
+            return self._store.manifests.path(manifest) if manifest else None
+
+        if not self._signed(request):
+            return error(403, "this link has expired or is not genuine")
+        return await _sent(await anyio.to_thread.run_sync(find), "application/json")
+
+    async def put_manifest(self, request: Request) -> Response:
+        if not self._signed(request):
+            return error(403, "this link has expired or is not genuine")
+
+        def register(blob: Blob) -> Response:
+            manifest = self._store.manifests.get(request.path_params["manifest"])
+            if manifest is None:
+                self._store.blobs.discard(blob)
+                return error(404, "the artifact of this manifest has been deleted")
+            self._store.manifests.upload(manifest, blob)
+            return _stored(blob)
+
+        return await self._receive(request, register)
+
+    def _signed(self, request: Request) -> bool:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        return self._links(request).allows(request.method, path, request.query_params)
+
+    def _holds_for(self, request: Request, row_id: int) -> bool:
+        """False if the request has a link to something else of the same name, deleted by now."""
+        bound = request.query_params.get("id", "") if self._signed(request) else ""
+        return bound in ("", str(row_id))
+
+    async def _refused(self, request: Request, entity: str) -> Response | None:
+        """What to answer if neither a link nor a key allows this."""
+        if self._signed(request):
+            return None
+        authorization = request.headers.get("authorization")
+
+        def check() -> Response | None:
+            viewer = self._access.user(authorization)
+            if viewer is None:
+                return error(401, "user is not logged in, and this link is not genuine or expired")
+            if not self._access.may_use(viewer, entity):
+                return error(403, f"permission denied: you are no member of {entity!r}")
+            return None
+
+        return await anyio.to_thread.run_sync(check)
+
+    async def _receive(self, request: Request, register: Callable[[Blob], Response]) -> Response:
+        """Write the body to disk, then have it registered: an upload is there whole or not."""
+        try:
+            with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
+                piece = bytearray()
+                async for data in request.stream():
+                    piece += data
+                    if len(piece) >= _PIECE:
+                        await anyio.to_thread.run_sync(writer.write, bytes(piece))
+                        piece.clear()
+                await anyio.to_thread.run_sync(writer.write, bytes(piece))
+                return await blocking(lambda: register(writer.commit()))
+        except OSError as failure:
+            return unavailable(failure)
+        except ClientDisconnect:
+            return error(400, "the upload broke off")
+
+    def _run(self, request: Request) -> Run | None:
+        place = request.path_params
+        project = self._store.projects.get(place["entity"], place["project"])
+        return self._store.runs.get(project, place["run"]) if project else None
+
+
+async def _sent(path: Path | None, media_type: str = "application/octet-stream") -> Response:
+    if path is None or not await anyio.Path(path).exists():
+        return error(404, "there is no such file, or a newer one has replaced it")
+    return FileResponse(path, media_type=media_type)
+
+
+def _stored(blob: Blob) -> Response:
+    return Response(headers={"ETag": f'"{base64.b64decode(blob.md5).hex()}"'})
+
+
+@lru_cache(1024)
+def _md5(segment: Path) -> str:
+    # A segment is never written again under its name.
+    with segment.open("rb") as file:
+        digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+    return base64.b64encode(digest.digest()).decode()
+
+
+def _base64(hex_md5: str) -> str:
+    try:
+        return base64.b64encode(bytes.fromhex(hex_md5)).decode()
+    except ValueError:
+        return ""

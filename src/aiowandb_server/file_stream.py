@@ -1,0 +1,100 @@
+"""The body of a file stream request, and what it means for the store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store import json_text
+from aiowandb_server.store.appenders import Appender
+from aiowandb_server.store.lines import Stream
+from aiowandb_server.store.stream import Chunk, StreamUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_STREAMS: dict[str, Stream] = {
+    "wandb-history.jsonl": "history",
+    "wandb-events.jsonl": "events",
+    "output.log": "console",
+}
+_SUMMARY = "wandb-summary.json"
+# Counts of lines and exit codes are a GraphQL `Int` when they go out again.
+_MAX_OFFSET = 2**31 - 1
+_EXIT_CODES = range(-(2**31), 2**31)
+
+
+class _File(msgspec.Struct):
+    content: list[Any] = []
+    offset: int = 0
+
+
+class _Appender(msgspec.Struct):
+    writer: str
+    first: int
+    lines: int
+
+
+class _Body(msgspec.Struct):
+    files: dict[str, _File] | None = None
+    uploaded: list[str] | None = None
+    preempting: bool | None = None
+    complete: bool | None = None
+    exitcode: int | None = None
+    # Not W&B's: see `store/appenders.py`.
+    appender: _Appender | None = None
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
+    """What a run says in this request. Raises RequestError if it cannot be understood."""
+    try:
+        said = json_text.decode_body(_BODY, body or b"{}")
+    except ValueError as error:
+        raise RequestError(f"not a file stream request: {error}") from error
+    files = said.files or {}
+    chunks: dict[Stream, Chunk] = {}
+    for name, stream in _STREAMS.items():
+        if (file := files.get(name)) and file.content:
+            if not 0 <= file.offset <= _MAX_OFFSET - len(file.content):
+                raise RequestError(f"{name}: {file.offset} is no line number")
+            chunks[stream] = Chunk(file.offset, [_text(line) for line in file.content])
+    summary = files.get(_SUMMARY)
+    return StreamUpdate(
+        chunks=chunks,
+        summary=_text(summary.content[-1]) if summary and summary.content else None,
+        preempting=bool(said.preempting),
+        complete=bool(said.complete),
+        exit_code=_exit_code(said.exitcode),
+        writer=headers.get("x-wandb-async-client-id") or None,
+        derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
+        appender=_appender(said.appender) if said.appender else None,
+    )
+
+
+def _exit_code(said: int | None) -> int | None:
+    """The exit code in 32 bits with a sign; Windows has those of crashes without."""
+    if said is None or said in _EXIT_CODES:
+        return said
+    if 2**31 <= said < 2**32:
+        return said - 2**32
+    raise RequestError(f"{said} is no exit code")
+
+
+def _appender(said: _Appender) -> Appender:
+    if not (0 <= said.first < _MAX_OFFSET and 0 <= said.lines < _MAX_OFFSET):
+        raise RequestError(f"appender: {said.lines} lines from {said.first} on cannot be")
+    return Appender(said.writer, said.first, said.lines)
+
+
+def _text(line: object) -> str:
+    # Old senders put the row itself where its text belongs.
+    try:
+        return line if isinstance(line, str) else json.dumps(line)
+    except RecursionError as error:
+        raise RequestError("a line is nested too deeply") from error

@@ -1,0 +1,100 @@
+"""Changes to users, teams and keys."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.resolving import Resolvers
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.records import Entity
+
+resolvers = Resolvers()
+
+
+@resolvers.mutation("createTeam")
+def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
+    accounts = context.store.accounts
+    if accounts.entity(team["teamName"]):
+        raise RefusedError(f"there is an entity {team['teamName']!r} already", 409)
+    leader = context.viewer
+    if name := team.get("teamAdminUserName"):
+        leader = accounts.user(name) or leader
+    entity = accounts.ensure_entity(team["teamName"], is_team=True)
+    accounts.add_member(entity.id, leader.id, is_admin=True)
+    return {"entity": entity}
+
+
+@resolvers.mutation("createInvite")
+def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
+    entity = _team(context, invite["entityName"])
+    wanted = invite.get("username") or invite.get("email") or ""
+    found = context.store.accounts.search_users(wanted)
+    if not found:
+        raise RefusedError(f"no user {wanted!r}", 404)
+    context.store.accounts.add_member(entity.id, found[0].id, is_admin=bool(invite.get("admin")))
+    return {
+        "invite": {
+            "id": ids.encode("User", found[0].id),
+            "name": found[0].name,
+            "email": found[0].email,
+            "createdAt": found[0].created_at,
+            "toUser": found[0],
+        }
+    }
+
+
+@resolvers.mutation("deleteInvite")
+def delete_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
+    entity = _team(context, invite.get("entityName") or "")
+    member = ids.row_id("User", invite.get("id") or "")
+    return {"success": context.store.accounts.remove_member(entity.id, member)}
+
+
+@resolvers.mutation("createServiceAccount")
+def create_service_account(context: Context, account: dict[str, Any]) -> dict[str, Any]:
+    entity = _team(context, account["entityName"])
+    name = f"service-{secrets.token_hex(4)}"
+    user = context.store.accounts.ensure_user(name)
+    context.store.accounts.add_member(entity.id, user.id)
+    context.store.accounts.add_key(user.id, description=account.get("description"))
+    return {"user": user}
+
+
+@resolvers.mutation("createUser")
+def create_user(context: Context, user: dict[str, Any]) -> dict[str, Any]:
+    if not context.viewer.is_admin:
+        raise RefusedError("permission denied: only an administrator makes users", 403)
+    name = user["email"].partition("@")[0]
+    made = context.store.accounts.ensure_user(
+        name, email=user["email"], is_admin=bool(user.get("admin"))
+    )
+    return {"user": made}
+
+
+@resolvers.mutation("generateApiKey")
+def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
+    accounts = context.store.accounts
+    key = accounts.add_key(context.viewer.id, description=wanted.get("description"))
+    newest = accounts.keys(context.viewer.id)[-1]
+    # The only time that the whole key is told.
+    return {"apiKey": replace(newest, hint=key)}
+
+
+@resolvers.mutation("deleteApiKey")
+def delete_api_key(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
+    key_id = ids.row_id("ApiKey", deletion["id"])
+    return {"success": context.store.accounts.delete_key(context.viewer.id, key_id)}
+
+
+def _team(context: Context, name: str) -> Entity:
+    context.require(name)
+    entity = context.store.accounts.entity(name)
+    if entity is None:
+        raise RefusedError(f"no entity {name!r}", 404)
+    return entity

@@ -1,0 +1,128 @@
+"""Artifact versions made: announced, their files and manifests taken, committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.artifacts import content_path, project_of_version, require_artifact
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.files import FileView
+from aiowandb_server.graphql.projects import ensure_project
+from aiowandb_server.graphql.resolving import Resolvers, whole_list
+from aiowandb_server.store.artifact_records import NewArtifact
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.artifact_records import Manifest
+
+resolvers = Resolvers()
+
+# The one that W&B's own local server has.
+_REGION = "minio-local"
+
+
+@resolvers.mutation("createArtifact")
+def create_artifact(context: Context, new: dict[str, Any]) -> dict[str, Any]:
+    region = new.get("storageRegion") or _REGION
+    if region not in (_REGION, "default"):
+        raise RefusedError(f"invalid storageRegion {region!r}: there is one here, {_REGION!r}")
+    project, _ = ensure_project(context, new["projectName"], new["entityName"])
+    run = context.store.runs.get(project, new["runName"]) if new.get("runName") else None
+    names = [new.get("artifactCollectionName"), *(new.get("artifactCollectionNames") or ())]
+    name = next((name for name in names if name), None)
+    if name is None:
+        raise RefusedError("an artifact belongs to a collection: its name is missing")
+    collection = context.store.collections.ensure(project, name, new["artifactTypeName"])
+    announced = NewArtifact(
+        digest=new["digest"],
+        client_id=new.get("clientID"),
+        distributed_id=new.get("distributedID") or None,
+        description=new.get("description"),
+        metadata=new.get("metadata"),
+        ttl_seconds=new.get("ttlDurationSeconds"),
+        history_step=new.get("historyStep"),
+        aliases=alias_names(new),
+        tags=tuple(tag["tagName"] for tag in new.get("tags") or ()),
+        run_id=run.id if run else None,
+        user_id=context.viewer.id,
+        reuse_same_digest=bool(new.get("enableDigestDeduplication")),
+    )
+    return {"artifact": context.store.artifacts.create(collection, announced)}
+
+
+@resolvers.mutation("createArtifactManifest")
+def create_manifest(context: Context, new: dict[str, Any]) -> dict[str, Any]:
+    artifact = require_artifact(context, new["artifactID"])
+    base = new.get("baseArtifactID")
+    manifest = context.store.manifests.announce(
+        artifact.id,
+        kind=new.get("type") or "FULL",
+        name=new["name"],
+        digest=new["digest"],
+        base_id=ids.row_id("Artifact", base) if base else None,
+    )
+    return {"artifactManifest": manifest}
+
+
+@resolvers.mutation("updateArtifactManifest")
+def update_manifest(context: Context, change: dict[str, Any]) -> dict[str, Any]:
+    manifest = _require_manifest(context, change["artifactManifestID"])
+    base = change.get("baseArtifactID")
+    context.store.manifests.change(
+        manifest.id,
+        digest=change.get("digest"),
+        base_id=ids.row_id("Artifact", base) if base else None,
+    )
+    return {"artifactManifest": context.store.manifests.get(manifest.id)}
+
+
+@resolvers.mutation("createArtifactFiles")
+def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str, Any]:
+    views = []
+    for spec in upload["artifactFiles"]:
+        artifact = require_artifact(context, spec["artifactID"])
+        entity = project_of_version(context, artifact).entity
+        owner = context.store.accounts.entity(entity)
+        known = owner is not None and context.store.manifests.has_content(owner.id, spec["md5"])
+        views.append(
+            FileView(
+                ids.encode("ArtifactFile", artifact.id, spec["name"]),
+                spec["name"],
+                content_path(entity, spec["md5"]),
+                md5=spec["md5"],
+                mimetype=spec.get("mimetype"),
+                wants_upload=not known,
+                artifact=artifact,
+            )
+        )
+    return {"files": whole_list(views)}
+
+
+@resolvers.mutation("completeMultipartUploadArtifact")
+def complete_multipart(_context: Context, _completion: dict[str, Any]) -> dict[str, Any]:
+    raise RefusedError("no upload in several parts was begun here", 404)
+
+
+@resolvers.mutation("commitArtifact")
+def commit_artifact(context: Context, commit: dict[str, Any]) -> dict[str, Any]:
+    artifact = require_artifact(context, commit["artifactID"])
+    if artifact.state == "PENDING":
+        entity = context.store.accounts.entity(project_of_version(context, artifact).entity)
+        if entity is None:
+            raise RefusedError("the entity of this artifact has been deleted", 404)
+        size, count = context.store.manifests.settle(artifact, entity.id)
+        artifact = context.store.artifacts.commit(artifact.id, size=size, file_count=count)
+    return {"artifact": artifact}
+
+
+def alias_names(change: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(alias["alias"] for alias in change.get("aliases") or ())
+
+
+def _require_manifest(context: Context, manifest_id: str) -> Manifest:
+    manifest = context.store.manifests.get(ids.row_id("Manifest", manifest_id))
+    if manifest is None:
+        raise RefusedError("manifest not found", 404)
+    require_artifact(context, ids.encode("Artifact", manifest.artifact_id))
+    return manifest

@@ -1,0 +1,231 @@
+"""Artifact versions and their files, to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.collections import aliases_of_member, default_type, find_member
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.files import FileView
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, whole_list
+from aiowandb_server.store.manifests import hex_md5
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.artifact_records import (
+        Alias,
+        Artifact,
+        ArtifactType,
+        Collection,
+        Entry,
+        Manifest,
+        Membership,
+    )
+    from aiowandb_server.store.records import Project, Run, User
+
+resolvers = Resolvers()
+
+_FILES_A_PAGE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIdMapping:
+    server_id: str
+
+
+def find_artifact(context: Context, artifact_id: str) -> Artifact | None:
+    """The version of that id, or None if there is none that the viewer may see."""
+    artifact = context.store.artifacts.by_id(ids.row_id("Artifact", artifact_id))
+    if artifact is None or not context.may_see(project_of_version(context, artifact).entity):
+        return None
+    return artifact
+
+
+def require_artifact(context: Context, artifact_id: str) -> Artifact:
+    artifact = find_artifact(context, artifact_id)
+    if artifact is None:
+        raise RefusedError(f"artifact {artifact_id!r} not found", 404)
+    return artifact
+
+
+def sequence_of(context: Context, artifact: Artifact) -> Collection:
+    collection = context.store.collections.by_id(artifact.collection_id)
+    if collection is None:
+        raise RefusedError("the collection of this artifact has been deleted", 404)
+    return collection
+
+
+def project_of_version(context: Context, artifact: Artifact) -> Project:
+    project = context.store.projects.by_id(sequence_of(context, artifact).project_id)
+    if project is None:
+        raise RefusedError("the project of this artifact has been deleted", 404)
+    return project
+
+
+@resolvers("Query", "artifact")
+def artifact(_: None, context: Context, id: str) -> Artifact | None:
+    return find_artifact(context, id)
+
+
+@resolvers("Query", "clientIDMapping")
+def client_id_mapping(_: None, context: Context, client_id: str) -> ClientIdMapping | None:
+    found = context.store.artifacts.by_client_id(client_id)
+    return ClientIdMapping(ids.encode("Artifact", found.id)) if found else None
+
+
+@resolvers("Project", "artifact")
+def artifact_by_name(project: Project, context: Context, name: str) -> Artifact | None:
+    member = find_member(context, project, name)
+    return context.store.artifacts.by_id(member.artifact_id) if member else None
+
+
+@resolvers("Run", "outputArtifacts")
+def output_artifacts(
+    run: Run, context: Context, after: str | None = None, first: int | None = None
+) -> Any:
+    return _of_run(context, run, "output", first, after)
+
+
+@resolvers("Run", "inputArtifacts")
+def input_artifacts(
+    run: Run, context: Context, after: str | None = None, first: int | None = None
+) -> Any:
+    return _of_run(context, run, "input", first, after)
+
+
+def _of_run(
+    context: Context, run: Run, direction: str, first: int | None, after: str | None
+) -> Any:
+    page = context.store.artifacts.of_run(run.id, direction, first=page_size(first), after=after)
+    return connection(
+        page.items,
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: context.store.artifacts.count_of_run(run.id, direction),
+    )
+
+
+@resolvers("ArtifactCollectionMembership", "files")
+def files_of_member(
+    member: Membership,
+    context: Context,
+    names: list[str] | None = None,
+    after: str | None = None,
+    first: int | None = None,
+) -> Any:
+    found = context.store.artifacts.by_id(member.artifact_id)
+    return files_of_version(found, context, names, after, first) if found else None
+
+
+@resolvers("Artifact", "artifactSequence")
+def artifact_sequence(artifact: Artifact, context: Context) -> Collection:
+    return sequence_of(context, artifact)
+
+
+@resolvers("Artifact", "artifactType")
+def type_of_version(artifact: Artifact, context: Context) -> ArtifactType | None:
+    return default_type(sequence_of(context, artifact), context)
+
+
+@resolvers("Artifact", "tags")
+def tags_of_version(artifact: Artifact, context: Context) -> Any:
+    return context.store.artifacts.tags(artifact.id)
+
+
+@resolvers("Artifact", "aliases")
+def aliases_of_version(artifact: Artifact, context: Context) -> list[Alias]:
+    members = context.store.artifacts.memberships(artifact.id)
+    return [alias for member in members for alias in aliases_of_member(member, context)]
+
+
+@resolvers("Artifact", "currentManifest")
+def current_manifest(artifact: Artifact, context: Context) -> Manifest | None:
+    return context.store.manifests.current(artifact.id)
+
+
+@resolvers("Artifact", "createdBy")
+def created_by(artifact: Artifact, context: Context) -> Run | User | None:
+    if artifact.run_id is not None:
+        return context.store.runs.by_id(artifact.run_id)
+    return context.user(artifact.user_id)
+
+
+@resolvers("Artifact", "usedBy")
+def used_by(artifact: Artifact, context: Context) -> Any:
+    runs = (context.store.runs.by_id(run) for run in context.store.artifacts.users_of(artifact.id))
+    return whole_list([run for run in runs if run is not None])
+
+
+@resolvers("Artifact", "artifactMemberships")
+def artifact_memberships(artifact: Artifact, context: Context) -> Any:
+    return whole_list(context.store.artifacts.memberships(artifact.id))
+
+
+@resolvers("Artifact", "files")
+def files_of_version(
+    artifact: Artifact,
+    context: Context,
+    names: list[str] | None = None,
+    after: str | None = None,
+    first: int | None = None,
+) -> Any:
+    size = page_size(first, limit=_FILES_A_PAGE)
+    page = context.store.manifests.entries(artifact.id, names=names or (), first=size, after=after)
+    entity = project_of_version(context, artifact).entity
+    return connection(
+        [entry_view(entity, artifact, entry) for entry in page.items],
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: context.store.manifests.count_entries(artifact.id, names or ()),
+    )
+
+
+@resolvers("Artifact", "filesByManifestEntries")
+def files_by_entries(
+    artifact: Artifact, context: Context, entries: list[dict[str, Any]] | None = None, **_: Any
+) -> Any:
+    names = [entry["name"] for entry in entries or () if entry.get("name")]
+    page = context.store.manifests.entries(artifact.id, names=names, first=_FILES_A_PAGE)
+    entity = project_of_version(context, artifact).entity
+    return whole_list([entry_view(entity, artifact, entry) for entry in page.items])
+
+
+@resolvers("ArtifactManifest", "file")
+def manifest_file(manifest: Manifest, _context: Context) -> FileView:
+    return FileView(ids.encode("Manifest", manifest.id), manifest.name, manifest_path(manifest))
+
+
+def entry_view(entity: str, artifact: Artifact, entry: Entry) -> FileView:
+    return FileView(
+        ids.encode("Entry", artifact.id, entry.name),
+        entry.name,
+        "" if entry.reference else content_path(entity, entry.digest),
+        entry.size,
+        None,
+        entry.digest,
+        artifact.updated_at,
+        entry.reference,
+        artifact=artifact,
+    )
+
+
+def content_path(entity: str, md5: str) -> str:
+    """Where the bytes with this base64 md5 are."""
+    return f"/wandb_artifacts/{entity}/{hex_md5(md5)}"
+
+
+def manifest_path(manifest: Manifest) -> str:
+    return f"/manifests/{manifest.id}/wandb_manifest.json"
+
+
+resolvers.fields("ArtifactManifest", id=lambda manifest: ids.encode("Manifest", manifest.id))
+resolvers.fields(
+    "Artifact",
+    id=lambda artifact: ids.encode("Artifact", artifact.id),
+    versionIndex=lambda artifact: artifact.version,
+    digestAlgorithm=lambda _: "MANIFEST_MD5",
+    ttlDurationSeconds=lambda artifact: artifact.ttl_seconds,
+    ttlIsInherited=lambda artifact: artifact.ttl_seconds == -2,
+)

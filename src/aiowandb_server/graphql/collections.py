@@ -1,0 +1,227 @@
+"""Artifact types and collections, to be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, whole_list
+from aiowandb_server.graphql.runs import parse_filters
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.artifact_records import (
+        Alias,
+        Artifact,
+        ArtifactType,
+        Collection,
+        Membership,
+    )
+    from aiowandb_server.store.records import Project
+
+resolvers = Resolvers()
+
+# The two kinds of collection have the same fields.
+_COLLECTION = ("ArtifactSequence", "ArtifactPortfolio")
+
+
+def find_member(context: Context, project: Project, name: str) -> Membership | None:
+    """The version that `collection:alias` names; without an alias the latest one."""
+    collection_name, _, alias = name.partition(":")
+    collection = context.store.collections.get(project.id, collection_name)
+    if collection is None:
+        return None
+    return context.store.collections.membership(collection.id, alias or "latest")
+
+
+@resolvers("Query", "artifactCollection")
+def collection_by_id(
+    _: None,
+    context: Context,
+    id: str,
+) -> Collection | None:
+    return find_collection(context, id)
+
+
+def find_collection(context: Context, collection_id: str) -> Collection | None:
+    """The collection of that id, or None if there is none that the viewer may see."""
+    found = context.store.collections.by_id(ids.row_id("ArtifactCollection", collection_id))
+    project = context.store.projects.by_id(found.project_id) if found else None
+    return found if project and context.may_see(project.entity) else None
+
+
+@resolvers("Project", "artifactCollectionMembership")
+def member_by_name(project: Project, context: Context, name: str) -> Membership | None:
+    return find_member(context, project, name)
+
+
+@resolvers("Project", "artifactCollection")
+def collection_by_name(project: Project, context: Context, name: str) -> Collection | None:
+    return context.store.collections.get(project.id, name)
+
+
+@resolvers("Project", "artifactTypes")
+def artifact_types(project: Project, context: Context, **_: Any) -> Any:
+    return whole_list(context.store.collections.types(project.id))
+
+
+@resolvers("Project", "artifactType")
+def artifact_type(project: Project, context: Context, name: str) -> ArtifactType | None:
+    types = context.store.collections.types(project.id)
+    return next((found for found in types if found.name == name), None)
+
+
+@resolvers("Project", "artifactCollections")
+def collections_of_project(project: Project, context: Context, **page: Any) -> Any:
+    return _collections(context, project.id, None, **page)
+
+
+@resolvers("ArtifactType", "artifactCollections")
+def collections_of_type(kind: ArtifactType, context: Context, **page: Any) -> Any:
+    return _collections(context, kind.project_id, kind.id, **page)
+
+
+@resolvers("ArtifactType", "artifactCollection")
+def collection_of_type(kind: ArtifactType, context: Context, name: str) -> Collection | None:
+    found = context.store.collections.get(kind.project_id, name)
+    return found if found and found.type_id == kind.id else None
+
+
+@resolvers(_COLLECTION, "project")
+def project_of(collection: Collection, context: Context) -> Project | None:
+    return context.store.projects.by_id(collection.project_id)
+
+
+@resolvers(_COLLECTION, "defaultArtifactType")
+def default_type(collection: Collection, context: Context) -> ArtifactType | None:
+    types = context.store.collections.types(collection.project_id)
+    return next((found for found in types if found.id == collection.type_id), None)
+
+
+@resolvers(_COLLECTION, "tags")
+def tags_of_collection(collection: Collection, context: Context) -> Any:
+    return whole_list(context.store.collections.tags(collection.id))
+
+
+@resolvers(_COLLECTION, "aliases")
+def aliases_of_collection(collection: Collection, context: Context, **_: Any) -> Any:
+    return whole_list(context.store.collections.aliases(collection.id))
+
+
+@resolvers(_COLLECTION, "artifactMembership")
+def member(collection: Collection, context: Context, alias_name: str) -> Membership | None:
+    return context.store.collections.membership(collection.id, alias_name)
+
+
+@resolvers(_COLLECTION, "artifacts")
+def versions(
+    collection: Collection,
+    context: Context,
+    after: str | None = None,
+    first: int | None = None,
+    order: str | None = None,
+    filters: str | None = None,
+) -> Any:
+    state = (parse_filters(filters) or {}).get("state")
+    artifacts = context.store.artifacts
+    page = artifacts.members(
+        collection.id,
+        state=state if isinstance(state, str) else None,
+        ascending=(order or "").startswith("+"),
+        first=page_size(first),
+        after=after,
+    )
+    edges = [
+        {
+            "version": f"v{found.version}",
+            "node": artifacts.by_id(found.artifact_id),
+            "cursor": cursor,
+        }
+        for found, cursor in zip(page.items, page.cursors, strict=True)
+    ]
+    end = page.cursors[-1] if page.cursors else None
+    return {
+        "edges": edges,
+        "pageInfo": {"endCursor": end, "hasNextPage": page.has_next},
+        "totalCount": lambda: artifacts.count_members(collection.id, state),
+    }
+
+
+@resolvers("ArtifactSequence", "latestArtifact")
+def latest_artifact(collection: Collection, context: Context) -> Artifact | None:
+    return context.store.artifacts.latest(collection.id)
+
+
+@resolvers("ArtifactAlias", "artifactCollection")
+def collection_of_alias(alias: Alias, context: Context) -> Collection | None:
+    return context.store.collections.by_id(alias.collection_id)
+
+
+@resolvers("ArtifactCollectionMembership", "aliases")
+def aliases_of_member(member: Membership, context: Context) -> list[Alias]:
+    return context.store.collections.aliases(member.collection_id, member.id)
+
+
+@resolvers("ArtifactCollectionMembership", "artifactCollection")
+def collection_of_member(member: Membership, context: Context) -> Collection | None:
+    return context.store.collections.by_id(member.collection_id)
+
+
+@resolvers("ArtifactCollectionMembership", "artifact")
+def artifact_of_member(member: Membership, context: Context) -> Artifact | None:
+    return context.store.artifacts.by_id(member.artifact_id)
+
+
+def _collections(
+    context: Context,
+    project_id: int,
+    type_id: int | None,
+    *,
+    filters: str | None = None,
+    order: str | None = None,
+    first: int | None = None,
+    after: str | None = None,
+) -> Any:
+    store = context.store.collections
+    selected = parse_filters(filters)
+    page = store.page(
+        project_id, type_id, filters=selected, order=order, first=page_size(first), after=after
+    )
+    return connection(
+        page.items,
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: store.count(project_id, type_id, selected),
+    )
+
+
+def require_collection(context: Context, collection_id: str) -> Collection:
+    """The collection of that id; a 404 if there is none that the viewer may see."""
+    collection = find_collection(context, collection_id)
+    if collection is None:
+        raise RefusedError("artifact collection not found", 404)
+    return collection
+
+
+resolvers.fields(
+    "ArtifactType", id=lambda artifact_type: ids.encode("ArtifactType", artifact_type.id)
+)
+for _kind in _COLLECTION:
+    resolvers.fields(
+        _kind,
+        id=lambda collection: ids.encode("ArtifactCollection", collection.id),
+        state=lambda collection: getattr(collection, "state", "READY"),
+    )
+resolvers.fields("ArtifactSequence", digestAlgorithm=lambda _: "MANIFEST_MD5")
+resolvers.fields(
+    "ArtifactAlias",
+    id=lambda alias: ids.encode("ArtifactAlias", alias.id),
+    alias=lambda alias: alias.name,
+)
+resolvers.fields("Tag", id=lambda tag: ids.encode("Tag", tag.id))
+resolvers.fields(
+    "ArtifactCollectionMembership",
+    id=lambda member: ids.encode("ArtifactCollectionMembership", member.id),
+    versionIndex=lambda member: member.version,
+)

@@ -1,0 +1,50 @@
+"""What every resolver may use: who asks, the store, links, and how this server is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiowandb_server.access import Access
+    from aiowandb_server.links import Links
+    from aiowandb_server.store.history import HistoryMode
+    from aiowandb_server.store.records import User
+    from aiowandb_server.store.store import Store
+
+
+class RefusedError(Exception):
+    """A request that cannot be answered; `status` becomes the status of the HTTP answer."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    store: Store
+    viewer: User
+    access: Access
+    links: Links
+    history: HistoryMode
+    _users: dict[int, User | None] = field(default_factory=dict)
+
+    def entity_name(self, name: str | None) -> str:
+        """The entity meant by an argument: the viewer's own one if it is missing or empty."""
+        return name or self.viewer.entity
+
+    def may_see(self, entity: str) -> bool:
+        return self.access.may_use(self.viewer, entity)
+
+    def require(self, entity: str) -> None:
+        if not self.may_see(entity):
+            raise RefusedError(f"permission denied: you are no member of {entity!r}", 403)
+
+    def user(self, user_id: int | None) -> User | None:
+        """A user by row id, read once a request: lists of runs ask for the same few again."""
+        if user_id is None:
+            return None
+        if user_id not in self._users:
+            self._users[user_id] = self.store.accounts.user_by_id(user_id)
+        return self._users[user_id]

@@ -1,0 +1,154 @@
+"""Files of runs: listed, uploaded to, deleted; and `File`, which artifacts share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
+from aiowandb_server.graphql.runs import require_run, run_by_id
+from aiowandb_server.store.files import check_name
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.links import Links
+    from aiowandb_server.store.artifact_records import Artifact
+    from aiowandb_server.store.files import RunFile
+    from aiowandb_server.store.records import Run
+
+resolvers = Resolvers()
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A file as it is shown. Its bytes are at `path` on this server, or at `reference`.
+
+    Links to a file of a run hold for this file (`file_id`) and for uploads to this run (`run_id`),
+    not for others that have the same name later.
+    """
+
+    id: str
+    name: str
+    path: str
+    size_bytes: int = 0
+    mimetype: str | None = None
+    md5: str | None = None
+    updated_at: int | None = None
+    reference: str | None = None
+    wants_upload: bool = True
+    artifact: Artifact | None = None
+    file_id: int | None = None
+    run_id: int | None = None
+
+    def download_link(self, links: Links) -> str:
+        return links.download(self.path, self.file_id)
+
+    def upload_link(self, links: Links) -> str:
+        return links.upload(self.path, self.run_id)
+
+
+def run_file_path(run: Run, name: str) -> str:
+    return f"/files/{run.entity}/{run.project}/{run.name}/{name}"
+
+
+@resolvers("Run", "fileCount")
+def file_count(run: Run, context: Context) -> int:
+    return context.store.files.count(run)
+
+
+@resolvers("Run", "files")
+def files(
+    run: Run,
+    context: Context,
+    names: list[str] | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    pattern: str | None = None,
+) -> Any:
+    page = context.store.files.page(
+        run, names=names or (), pattern=pattern, first=page_size(first), after=after
+    )
+    return connection(
+        [_view(run, file) for file in page.items],
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: context.store.files.count(run),
+    )
+
+
+@resolvers("File", "url")
+def url(file: FileView, context: Context, upload: bool | None = None) -> str:
+    if file.reference is not None:
+        return file.reference
+    return file.upload_link(context.links) if upload else file.download_link(context.links)
+
+
+@resolvers("File", "directUrl")
+def direct_url(file: FileView, context: Context) -> str:
+    if file.reference is not None:
+        return file.reference
+    # The SDK takes a file whose two links are the same for a reference to somewhere else.
+    return file.download_link(context.links) + "&direct=true"
+
+
+@resolvers("File", "uploadUrl")
+def upload_url(file: FileView, context: Context) -> str | None:
+    return file.upload_link(context.links) if file.wants_upload else None
+
+
+@resolvers.mutation("createRunFiles")
+def create_run_files(context: Context, upload: dict[str, Any]) -> dict[str, Any]:
+    run = require_run(
+        context, upload["runName"], upload.get("projectName"), upload.get("entityName")
+    )
+    for name in upload["files"]:
+        check_name(name)
+    return {
+        "runID": ids.encode("Run", run.id),
+        "uploadHeaders": [],
+        "files": [
+            FileView("", name, run_file_path(run, name), run_id=run.id) for name in upload["files"]
+        ],
+    }
+
+
+@resolvers.mutation("markRunFilesUploaded")
+def mark_run_files_uploaded(context: Context, upload: dict[str, Any]) -> dict[str, Any]:
+    run = require_run(
+        context, upload["runName"], upload.get("projectName"), upload.get("entityName")
+    )
+    return {"success": all(context.store.files.get(run, name) for name in upload["files"])}
+
+
+@resolvers.mutation("deleteFiles")
+def delete_files(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
+    file_ids = [ids.row_id("File", file) for file in deletion["files"]]
+    for file_id in file_ids:
+        if file := context.store.files.by_id(file_id):
+            run_by_id(context, file.run_id)
+    context.store.files.delete(file_ids)
+    return {"success": True}
+
+
+def _view(run: Run, file: RunFile) -> FileView:
+    return FileView(
+        ids.encode("File", file.id),
+        file.name,
+        run_file_path(run, file.name),
+        file.size,
+        file.mimetype,
+        file.md5,
+        file.updated_at,
+        file_id=file.id,
+        run_id=run.id,
+    )
+
+
+resolvers.fields(
+    "File",
+    displayName=lambda file: file.name,
+    digest=lambda file: file.md5,
+    storagePath=lambda file: file.path.removeprefix("/"),
+    uploadHeaders=lambda _: [],
+)

@@ -1,0 +1,124 @@
+"""How resolvers are declared: `@resolvers("Project", "runs")` above a plain function."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from graphql import GraphQLInterfaceType, GraphQLObjectType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from graphql import GraphQLSchema
+
+    from aiowandb_server.graphql.context import Context
+
+F = TypeVar("F", bound="Callable[..., Any]")
+DEFAULT_PAGE = 50
+MAX_PAGE = 1000
+
+
+class Resolvers:
+    """Resolvers of one subject.
+
+    Those declared by decoration are called as `resolver(source, context, **arguments)`; `fields`
+    declares those that need the source alone. A field without any is read from the attribute of
+    that name (`displayName` from `display_name`) or from the member of a dict.
+    """
+
+    def __init__(self) -> None:
+        self._functions: dict[tuple[str, str], Callable[..., Any]] = {}
+
+    def __call__(self, type_names: str | tuple[str, ...], field_name: str) -> Callable[[F], F]:
+        names = (type_names,) if isinstance(type_names, str) else type_names
+
+        def declare(function: F) -> F:
+            for name in names:
+                self._functions[name, field_name] = function
+            return function
+
+        return declare
+
+    def mutation(self, field_name: str) -> Callable[[F], F]:
+        """Declare a mutation: called as `mutation(context, input)`."""
+
+        def declare(function: F) -> F:
+            def resolve(_: None, context: Context, **arguments: Any) -> Any:
+                return function(context, arguments["input"])
+
+            self._functions["Mutation", field_name] = resolve
+            return function
+
+        return declare
+
+    def fields(self, type_name: str, **functions: Callable[[Any], Any]) -> None:
+        for field_name, function in functions.items():
+            self._functions[type_name, field_name] = _of_source(function)
+
+    def bind(self, schema: GraphQLSchema) -> None:
+        for (type_name, field_name), function in self._functions.items():
+            owner = schema.type_map[type_name]
+            assert isinstance(owner, (GraphQLObjectType, GraphQLInterfaceType))  # noqa: S101
+            owner.fields[field_name].resolve = _adapted(function)
+
+
+def read_field(source: Any, info: Any, **_: Any) -> Any:
+    """Resolve a field without a function; a dict may hold what is costly as a function."""
+    if isinstance(source, dict):
+        member = source.get(info.field_name)
+        return member() if callable(member) else member
+    return getattr(source, _snake_case(info.field_name), None)
+
+
+def name_of_type(value: Any, info: Any, abstract_type: Any) -> str:  # noqa: ARG001
+    """Which member of an interface or a union a value is."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind is not None:
+        return "ArtifactSequence" if kind == "SEQUENCE" else "ArtifactPortfolio"
+    return type(value).__name__
+
+
+def page_size(first: int | None, default: int = DEFAULT_PAGE, limit: int = MAX_PAGE) -> int:
+    return default if first is None else max(1, min(first, limit))
+
+
+def connection(
+    items: list[Any], cursors: list[str], *, has_next: bool, **more: Any
+) -> dict[str, Any]:
+    """A page of a list in the form that GraphQL connections have."""
+    return {
+        "edges": [
+            {"node": item, "cursor": cursor} for item, cursor in zip(items, cursors, strict=True)
+        ],
+        "pageInfo": {"endCursor": cursors[-1] if cursors else None, "hasNextPage": has_next},
+        **more,
+    }
+
+
+def whole_list(items: list[Any]) -> dict[str, Any]:
+    """A list that is never cut into pages."""
+    cursors = [str(index) for index in range(len(items))]
+    return connection(items, cursors, has_next=False, totalCount=len(items))
+
+
+def _adapted(function: Callable[..., Any]) -> Callable[..., Any]:
+    def resolve(source: Any, info: Any, **arguments: Any) -> Any:
+        context: Context = info.context
+        named = {_snake_case(name): argument for name, argument in arguments.items()}
+        return function(source, context, **named)
+
+    return resolve
+
+
+def _of_source(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    def resolve(source: Any, _: Context, **__: Any) -> Any:
+        return function(source)
+
+    return resolve
+
+
+@cache
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z]+)", r"_\1", name).lower()

@@ -1,0 +1,79 @@
+"""What is done to runs beside saving them: delete, stop, requeue, rewind, alert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.resolving import Resolvers
+from aiowandb_server.graphql.runs import require_run, run_by_id, run_by_storage_id
+from aiowandb_server.store.lines import MAX_STEP
+from aiowandb_server.store.records import RunChanges
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+
+resolvers = Resolvers()
+
+# From which states a run may be put into the state that is the key.
+_TRANSITIONS = {
+    "pending": frozenset({"running", "failed", "crashed", "preempted"}),
+    "failed": frozenset({"pending", "running"}),
+}
+
+
+@resolvers.mutation("deleteRun")
+def delete_run(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
+    run_id = ids.row_id("Run", deletion["id"])
+    if context.store.runs.by_id(run_id) is None:
+        return {}  # clients send a mutation again when its answer got lost
+    run = run_by_id(context, run_id)
+    if deletion.get("deleteArtifacts"):
+        artifacts = context.store.artifacts
+        while made := artifacts.of_run(run.id, "output", first=1000).items:
+            for artifact in made:
+                artifacts.delete(artifact, with_aliases=True)
+    context.store.runs.delete(run.id)
+    return {}
+
+
+@resolvers.mutation("stopRun")
+def stop_run(context: Context, stop: dict[str, Any]) -> dict[str, Any]:
+    run = run_by_storage_id(context, stop["id"])
+    if run.state in ("running", "pending", "preempting"):
+        context.store.runs.request_stop(run.id)
+    return {"success": True}
+
+
+@resolvers.mutation("updateRunState")
+def update_run_state(context: Context, change: dict[str, Any]) -> dict[str, Any]:
+    run = run_by_storage_id(context, change["id"])
+    state = change["state"]
+    if run.sweep is not None:
+        raise RefusedError("invalid state transition: the state of a sweep's run is the sweep's")
+    if run.state not in _TRANSITIONS.get(state, ()):
+        raise RefusedError(f"invalid state transition: from {run.state} to {state}")
+    context.store.runs.change(run.id, RunChanges(state=state))
+    return {"success": True}
+
+
+@resolvers.mutation("rewindRun")
+def rewind_run(context: Context, rewind: dict[str, Any]) -> dict[str, Any]:
+    run = require_run(
+        context, rewind["runName"], rewind.get("projectName"), rewind.get("entityName")
+    )
+    if rewind["metricName"] != "_step":
+        raise RefusedError(f"a run is rewound by _step, not by {rewind['metricName']!r}")
+    if not abs(rewind["metricValue"]) < MAX_STEP:
+        raise RefusedError(f"{rewind['metricValue']} is no step")
+    context.store.history.rewind(run, int(rewind["metricValue"]))
+    return {"rewoundRun": context.store.runs.by_id(run.id)}
+
+
+@resolvers.mutation("notifyScriptableRunAlert")
+def notify(context: Context, alert: dict[str, Any]) -> dict[str, Any]:
+    run = require_run(context, alert["runName"], alert.get("projectName"), alert.get("entityName"))
+    severity = alert.get("severity") or "INFO"
+    context.store.alerts.add(run, alert["title"], alert["text"], severity)
+    return {"success": True}

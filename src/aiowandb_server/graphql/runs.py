@@ -1,0 +1,202 @@
+"""Runs: listed, found, upserted, resumed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.projects import ensure_project, require_project
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
+from aiowandb_server.graphql.scalars import int32
+from aiowandb_server.store import json_text
+from aiowandb_server.store.filters import fields_of
+from aiowandb_server.store.records import RunChanges
+from aiowandb_server.store.run_fields import asks_for_keys
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.records import Project, Run, User
+
+resolvers = Resolvers()
+
+
+def run_by_storage_id(context: Context, storage_id: str) -> Run:
+    """The run of that id; a 404 if there is none that the viewer may see."""
+    return run_by_id(context, ids.row_id("Run", storage_id))
+
+
+def run_by_id(context: Context, run_id: int) -> Run:
+    run = context.store.runs.by_id(run_id)
+    if run is None or not context.may_see(run.entity):
+        raise RefusedError("run not found", 404)
+    return run
+
+
+def require_run(context: Context, name: str, project: str | None, entity: str | None) -> Run:
+    run = context.store.runs.get(require_project(context, project, entity), name)
+    if run is None:
+        raise RefusedError(f"run {name!r} not found in project {project!r}", 404)
+    return run
+
+
+def run_connection(
+    context: Context,
+    project: Project,
+    filters: Any,
+    order: str | None,
+    first: int | None,
+    after: str | None,
+) -> Any:
+    """A page of the project's runs."""
+    _count_keys(context, project, filters)
+    page = context.store.runs.page(
+        project, filters=filters, order=order, first=page_size(first), after=after or None
+    )
+    return connection(
+        page.items,
+        page.cursors,
+        has_next=page.has_next,
+        totalCount=lambda: context.store.runs.count(project, filters),
+    )
+
+
+def parse_filters(filters: str | None) -> Any:
+    """The filter in a JSON string; none, empty or null means all."""
+    try:
+        return orjson.loads(filters) if filters else None
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(f"filters are not JSON: {error}") from error
+
+
+@resolvers("Project", "runCount")
+def run_count(project: Project, context: Context, filters: str | None = None) -> int:
+    selected = parse_filters(filters)
+    _count_keys(context, project, selected)
+    return context.store.runs.count(project, selected)
+
+
+@resolvers("Project", "runs")
+def list_runs(
+    project: Project,
+    context: Context,
+    filters: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    order: str | None = None,
+) -> Any:
+    return run_connection(context, project, parse_filters(filters), order, first, after)
+
+
+@resolvers("Project", "run")
+def run(project: Project, context: Context, name: str, **_: Any) -> Run | None:
+    return context.store.runs.get(project, name)
+
+
+@resolvers("Project", "bucket")
+def old_run(
+    project: Project,
+    context: Context,
+    name: str,
+    missing_ok: bool | None = None,
+) -> Run | None:
+    found = context.store.runs.get(project, name)
+    if found is None and not missing_ok:
+        raise RefusedError(f"run {name!r} not found in {project.entity}/{project.name}", 404)
+    return found
+
+
+@resolvers.mutation("upsertBucket")
+def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
+    changes = RunChanges(
+        display_name=bucket.get("displayName"),
+        state=bucket.get("state"),
+        user_id=context.viewer.id,
+        sweep=bucket.get("sweep"),
+        group=bucket.get("groupName"),
+        job_type=bucket.get("jobType"),
+        host=bucket.get("host"),
+        program=bucket.get("jobProgram"),
+        repo=bucket.get("jobRepo"),
+        git_commit=bucket.get("commit"),
+        tags=bucket.get("tags"),
+        notes=bucket.get("notes"),
+        description=bucket.get("description"),
+        config=bucket.get("config"),
+        summary=bucket.get("summaryMetrics"),
+    )
+    if bucket.get("id"):
+        known = run_by_storage_id(context, bucket["id"])
+        changed, inserted = context.store.runs.change(known.id, changes), False
+    else:
+        project, _ = ensure_project(context, bucket.get("modelName"), bucket.get("entityName"))
+        changed, inserted = context.store.runs.upsert(project, bucket.get("name"), changes)
+    return {"bucket": changed, "inserted": inserted}
+
+
+@resolvers("Run", "user")
+def author(run: Run, context: Context) -> User | None:
+    return context.user(run.user_id)
+
+
+@resolvers("Run", "project")
+def project_of(run: Run, context: Context) -> Project | None:
+    return context.store.projects.by_id(run.project_id)
+
+
+@resolvers("Run", "systemMetrics")
+def system_metrics(run: Run, context: Context) -> str:
+    last = json_text.loads_object(context.store.history.tail(run, "events") or "{}") or {}
+    return json_text.dumps({key: item for key, item in last.items() if key.startswith("system.")})
+
+
+@resolvers("Run", "historyTail")
+def history_tail(run: Run, context: Context) -> str:
+    return _tail(context.store.history.tail(run, "history"))
+
+
+@resolvers("Run", "eventsTail")
+def events_tail(run: Run, context: Context) -> str:
+    return _tail(context.store.history.tail(run, "events"))
+
+
+@resolvers("Run", "wandbConfig")
+def wandb_config(run: Run, _context: Context, keys: list[str] | None = None) -> str:
+    entry = (json_text.loads_object(run.config) or {}).get("_wandb")
+    values = entry.get("value") if isinstance(entry, dict) else None
+    if not isinstance(values, dict):
+        values = {}
+    return json_text.dumps({k: item for k, item in values.items() if keys is None or k in keys})
+
+
+def _count_keys(context: Context, project: Project, filters: Any) -> None:
+    if any(map(asks_for_keys, fields_of(filters))):
+        context.store.history.count_all_keys(project.id)
+
+
+def _tail(line: str | None) -> str:
+    return json.dumps([line] if line is not None else [])
+
+
+resolvers.fields(
+    "Run",
+    id=lambda run: ids.encode("Run", run.id),
+    projectId=lambda run: run.project_id,
+    summaryMetrics=lambda run: run.summary,
+    tags=lambda run: orjson.loads(run.tags),
+    commit=lambda run: run.git_commit,
+    sweepName=lambda run: run.sweep,
+    readOnly=lambda _: False,
+    updatedAt=lambda run: run.heartbeat_at,
+    exitcode=lambda run: None if run.exit_code is None else int32(run.exit_code),
+    running=lambda run: run.state == "running",
+    failed=lambda run: run.state in ("failed", "crashed"),
+    shouldStop=lambda run: run.stop_requested,
+    stopped=lambda run: run.stop_requested,
+    historyLineCount=lambda run: int32(run.history_lines),
+    eventsLineCount=lambda run: int32(run.event_lines),
+    logLineCount=lambda run: int32(run.console_lines),
+)

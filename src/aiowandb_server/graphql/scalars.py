@@ -1,0 +1,68 @@
+"""How values of the schema's own scalars look on the wire."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from graphql import GraphQLError
+
+from aiowandb_server.store import json_text
+from aiowandb_server.store.records import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from graphql import GraphQLSchema
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise GraphQLError(f"not an integer: {value!r}")
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        raise GraphQLError(f"not an integer: {value!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise GraphQLError("an integer is larger than 64 bits")
+    return number
+
+
+def _json_string(value: Any) -> str:
+    # Some clients put the object itself where its text belongs.
+    text = value if isinstance(value, str) else json.dumps(value)
+    return json_text.without_halves(text)
+
+
+def int32(number: int) -> int:
+    """A count as GraphQL's `Int`; one that it cannot hold must not spoil the whole answer."""
+    return max(-(2**31), min(number, 2**31 - 1))
+
+
+_OUT: dict[str, Callable[[Any], Any]] = {
+    # What was stored by earlier versions may still hold half surrogates.
+    "JSONString": _json_string,
+    "JSON": json_text.strict,
+    "DateTime": iso,
+    "Int64": _integer,
+    "Duration": _integer,
+}
+_IN: dict[str, Callable[[Any], Any]] = {
+    "JSONString": _json_string,
+    "Int64": _integer,
+    "Duration": _integer,
+}
+
+
+def bind_scalars(schema: GraphQLSchema) -> None:
+    for name in ("JSONString", "JSON", "JSONLines", "Int64", "DateTime", "Duration"):
+        scalar = schema.type_map[name]
+        # The first name is that of graphql-core 3.3, the second that of 3.2.
+        for attribute in ("coerce_output_value", "serialize"):
+            setattr(scalar, attribute, _OUT.get(name, _same))
+        for attribute in ("coerce_input_value", "parse_value"):
+            setattr(scalar, attribute, _IN.get(name, _same))

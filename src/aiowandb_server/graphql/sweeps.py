@@ -1,0 +1,228 @@
+"""Sweeps and their agents on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.graphql.projects import ensure_project, require_project
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, whole_list
+from aiowandb_server.graphql.runs import parse_filters, run_connection
+from aiowandb_server.graphql.scalars import int32
+from aiowandb_server.store import json_text
+from aiowandb_server.store.fields import UnknownFieldError
+from aiowandb_server.store.search import SearchSpace, parse_space
+from aiowandb_server.store.sweeps import SweepChanges
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.records import Project, User
+    from aiowandb_server.store.sweeps import Agent, Sweep
+
+resolvers = Resolvers()
+
+
+@resolvers("Project", "totalSweeps")
+def total_sweeps(project: Project, context: Context) -> int:
+    return context.store.sweeps.count(project)
+
+
+@resolvers("Project", "sweeps")
+def sweeps(
+    project: Project,
+    context: Context,
+    after: str | None = None,
+    first: int | None = None,
+    filters: str | None = None,
+) -> Any:
+    page = context.store.sweeps.page(
+        project, filters=parse_filters(filters), first=page_size(first), after=after
+    )
+    return connection(page.items, page.cursors, has_next=page.has_next)
+
+
+@resolvers("Project", "sweep")
+def sweep(project: Project, context: Context, sweep_name: str) -> Sweep | None:
+    return context.store.sweeps.get(project, sweep_name)
+
+
+@resolvers.mutation("upsertSweep")
+def upsert_sweep(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
+    parse_filters(wanted.get("priorRunsFilters"))
+    changes = SweepChanges(
+        display_name=wanted.get("displayName"),
+        description=wanted.get("description"),
+        config=wanted.get("config"),
+        state=wanted.get("state"),
+        controller=wanted.get("controller"),
+        scheduler=wanted.get("scheduler"),
+        prior_runs=wanted.get("priorRunsFilters"),
+    )
+    if wanted.get("id"):
+        known = _sweep_by_id(context, wanted["id"])
+        saved = context.store.sweeps.change(known.id, changes)
+    else:
+        project, _ = ensure_project(context, wanted.get("projectName"), wanted.get("entityName"))
+        saved = context.store.sweeps.create(project, changes, user_id=context.viewer.id)
+    return {"sweep": saved, "configValidationWarnings": []}
+
+
+@resolvers.mutation("createAgent")
+def create_agent(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
+    project = require_project(context, wanted.get("projectName"), wanted.get("entityName"))
+    found = context.store.sweeps.get(project, wanted["sweep"])
+    if found is None:
+        raise RefusedError(f"sweep {wanted['sweep']!r} not found", 404)
+    return {"agent": context.store.sweeps.add_agent(found, wanted["host"])}
+
+
+@resolvers.mutation("agentHeartbeat")
+def agent_heartbeat(context: Context, beat: dict[str, Any]) -> dict[str, Any]:
+    agent = context.store.sweeps.agent(ids.row_id("Agent", beat["id"]))
+    if agent is None:
+        raise RefusedError("agent not found: its sweep has been deleted", 404)
+    _visible(context, context.store.sweeps.by_id(agent.sweep_id))
+    running = json_text.loads_object(beat.get("runState") or "{}") or {}
+    commands = context.store.sweeps.heartbeat(agent, running)
+    return {"agent": agent, "commands": json_text.dumps(commands)}
+
+
+@resolvers("Sweep", "runs")
+def runs_of_sweep(
+    sweep: Sweep,
+    context: Context,
+    first: int | None = None,
+    after: str | None = None,
+    order: str | None = None,
+    filters: str | None = None,
+    **_: Any,
+) -> Any:
+    selected = {"$and": [{"sweep": sweep.name}, parse_filters(filters) or {}]}
+    return run_connection(context, _project(sweep, context), selected, order, first, after)
+
+
+@resolvers("Sweep", "priorRuns")
+def prior_runs(
+    sweep: Sweep, context: Context, first: int | None = None, after: str | None = None
+) -> Any:
+    if not sweep.prior_runs:
+        return whole_list([])
+    try:
+        selected = parse_filters(sweep.prior_runs)
+        return run_connection(context, _project(sweep, context), selected, None, first, after)
+    except (RefusedError, RequestError):
+        return whole_list([])  # what was stored selects nothing, and spoils no list of sweeps
+
+
+@resolvers("Sweep", "runCount")
+def run_count(sweep: Sweep, context: Context) -> int:
+    return context.store.runs.count(_project(sweep, context), {"sweep": sweep.name})
+
+
+@resolvers("Sweep", "bestLoss")
+def best_loss(sweep: Sweep, context: Context) -> float | None:
+    space = _space(sweep)
+    if space is None or space.metric is None:
+        return None
+    order = f"{'-' if space.maximize else '+'}summary_metrics.{space.metric}"
+    try:
+        best = context.store.runs.page(
+            _project(sweep, context), filters={"sweep": sweep.name}, order=order, first=1
+        )
+    except UnknownFieldError:
+        return None  # a metric that nothing can be called, and nothing is
+    summary = json_text.loads_object(best.items[0].summary) if best.items else None
+    value = (summary or {}).get(space.metric)
+    return value if isinstance(value, (int, float)) and value - value == 0 else None
+
+
+@resolvers("Sweep", "agents")
+def agents(sweep: Sweep, context: Context) -> Any:
+    return whole_list(context.store.sweeps.agents(sweep))
+
+
+@resolvers("Sweep", "agent")
+def agent(sweep: Sweep, context: Context, agent_name: str) -> Agent | None:
+    for candidate in context.store.sweeps.agents(sweep):
+        if agent_name in (candidate.name, ids.encode("Agent", candidate.id)):
+            return candidate
+    return None
+
+
+@resolvers("Sweep", "project")
+def project_of(sweep: Sweep, context: Context) -> Project:
+    return _project(sweep, context)
+
+
+@resolvers("Sweep", "user")
+def author(sweep: Sweep, context: Context) -> User | None:
+    return context.user(sweep.user_id)
+
+
+@resolvers("Agent", "state")
+def agent_state(agent: Agent, context: Context) -> str:
+    return "CRASHED" if context.store.sweeps.is_silent(agent) else "RUNNING"
+
+
+@resolvers("Agent", "runs")
+def runs_of_agent(
+    agent: Agent,
+    context: Context,
+    first: int | None = None,
+    after: str | None = None,
+    order: str | None = None,
+    **_: Any,
+) -> Any:
+    sweep = context.store.sweeps.by_id(agent.sweep_id)
+    if sweep is None:
+        return None
+    selected = {"name": {"$in": context.store.sweeps.run_names(agent)}}
+    return run_connection(context, _project(sweep, context), selected, order, first, after)
+
+
+def _space(sweep: Sweep) -> SearchSpace | None:
+    """What the sweep searches; None if that is not understood any more, which spoils no list."""
+    try:
+        return parse_space(sweep.config)
+    except RequestError:
+        return None
+
+
+def _method(sweep: Sweep) -> str | None:
+    space = _space(sweep)
+    return space.method if space else None
+
+
+def _expected_runs(sweep: Sweep) -> int | None:
+    space = _space(sweep)
+    return None if space is None or space.size is None else int32(space.size)
+
+
+def _sweep_by_id(context: Context, sweep_id: str) -> Sweep:
+    return _visible(context, context.store.sweeps.by_id(ids.row_id("Sweep", sweep_id)))
+
+
+def _visible(context: Context, sweep: Sweep | None) -> Sweep:
+    if sweep is None or not context.may_see(_project(sweep, context).entity):
+        raise RefusedError("sweep not found", 404)
+    return sweep
+
+
+def _project(sweep: Sweep, context: Context) -> Project:
+    project = context.store.projects.by_id(sweep.project_id)
+    if project is None:
+        raise RefusedError("the project of this sweep has been deleted", 404)
+    return project
+
+
+resolvers.fields(
+    "Sweep",
+    id=lambda sweep: ids.encode("Sweep", sweep.id),
+    method=_method,
+    runCountExpected=_expected_runs,
+    earlyStopJobRunning=lambda _: False,
+    heartbeatAt=lambda sweep: sweep.updated_at,
+)
+resolvers.fields("Agent", id=lambda agent: ids.encode("Agent", agent.id))

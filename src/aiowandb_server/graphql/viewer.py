@@ -1,0 +1,125 @@
+"""Users, entities and the server itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.resolving import Resolvers, whole_list
+
+if TYPE_CHECKING:
+    from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.records import Entity, Member, User
+
+resolvers = Resolvers()
+
+# Names that the SDK asks for before it uses a feature; only what is implemented is announced.
+# What begins with AIOWANDB is ours, and no W&B has it.
+FEATURES = (
+    "AIOWANDB_EXCLUSIVE_APPEND",
+    "ARTIFACT_TAGS",
+    "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "FILESTREAM_GZIP",
+    "LARGE_FILENAMES",
+    "MARK_RUN_FILES_UPLOADED",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "SWEEPS_QUERY_FILTERING",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "UPDATE_RUN_STATE",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+)
+# Without this flag the SDK would not upload the script that made a run.
+_FLAGS = '{"code_saving_enabled": true}'
+
+
+@resolvers("Query", "viewer")
+def viewer(_: None, context: Context) -> User:
+    return context.viewer
+
+
+@resolvers("Query", "serverInfo")
+def server_info(_: None, _context: Context) -> dict[str, Any]:
+    return {
+        "features": [{"name": name, "isEnabled": True} for name in FEATURES],
+        "cliVersionInfo": {"max_cli_version": "99.0.0"},
+        "latestLocalVersionInfo": None,
+    }
+
+
+@resolvers("Query", "entity")
+def entity(_: None, context: Context, name: str) -> Entity | None:
+    return context.store.accounts.entity(name) if context.may_see(name) else None
+
+
+@resolvers("Query", "users")
+def users(_: None, context: Context, query: str | None = None) -> Any:
+    return whole_list(context.store.accounts.search_users(query or context.viewer.username))
+
+
+@resolvers("User", "apiKeys")
+def api_keys(user: User, context: Context) -> Any:
+    if user.id != context.viewer.id and not context.viewer.is_admin:
+        return None
+    return whole_list(context.access.keys(user))
+
+
+@resolvers("User", "userEntity")
+@resolvers("User", "defaultEntity")
+def own_entity(user: User, context: Context) -> Entity | None:
+    return context.store.accounts.entity(user.entity)
+
+
+@resolvers("User", "teams")
+def teams(user: User, context: Context) -> Any:
+    accounts = context.store.accounts
+    return whole_list([accounts.entity(name) for name in accounts.teams(user.id)])
+
+
+@resolvers("Entity", "members")
+def members(entity: Entity, context: Context) -> list[Member]:
+    return context.store.accounts.members(entity.id)
+
+
+@resolvers("Entity", "user")
+def user_of_entity(entity: Entity, context: Context) -> User | None:
+    return None if entity.is_team else context.store.accounts.user(entity.name)
+
+
+resolvers.fields(
+    "User",
+    id=lambda user: ids.encode("User", user.id),
+    admin=lambda user: user.is_admin,
+    flags=lambda _: _FLAGS,
+    organizations=lambda _: [],
+)
+resolvers.fields(
+    "ApiKey",
+    id=lambda key: ids.encode("ApiKey", key.id),
+    name=lambda key: key.hint,
+)
+resolvers.fields(
+    "Entity",
+    id=lambda entity: ids.encode("Entity", entity.id),
+    entityType=lambda entity: "team" if entity.is_team else "user",
+    available=lambda _: False,
+    readOnly=lambda _: False,
+    readOnlyAdmin=lambda _: False,
+    privateOnly=lambda _: False,
+    isPaid=lambda _: False,
+    codeSavingEnabled=lambda _: True,
+    xxhashDigestsEnabled=lambda _: False,
+    storageBytes=lambda _: 0,
+    defaultAccess=lambda _: "PRIVATE",
+)
+resolvers.fields(
+    "Member",
+    id=lambda member: ids.encode("User", member.user.id),
+    admin=lambda member: member.is_admin,
+    email=lambda member: member.user.email,
+    username=lambda member: member.user.username,
+    name=lambda member: member.user.name,
+    pending=lambda _: False,
+    accountType=lambda _: "USER",
+)

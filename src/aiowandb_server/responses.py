@@ -1,0 +1,41 @@
+"""Answers outside of GraphQL, and how blocking work becomes one."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import orjson
+from starlette.responses import Response
+
+from aiowandb_server.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger("aiowandb_server")
+JSON = "application/json"
+
+
+def error(status: int, message: str) -> Response:
+    """An error in both forms that W&B's clients look for."""
+    body = {"error": message, "errors": [{"message": message}]}
+    return Response(orjson.dumps(body), status, media_type=JSON)
+
+
+async def blocking(work: Callable[[], Response]) -> Response:
+    """Do the work in a worker thread; what it raises on purpose becomes an answer."""
+    try:
+        return await anyio.to_thread.run_sync(work)
+    except RequestError as refusal:
+        return error(refusal.status, str(refusal))
+    except (sqlite3.OperationalError, OSError) as failure:
+        return unavailable(failure)
+
+
+def unavailable(failure: Exception) -> Response:
+    """A full disk, a lock held too long: nothing was stored, and trying again may work."""
+    logger.error("the store cannot answer", exc_info=failure)
+    return error(503, f"the store cannot answer now: {failure}")

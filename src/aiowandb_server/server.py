@@ -1,0 +1,130 @@
+"""The embedded W&B on a port: uvicorn, told when it is ready and when to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starlette.types import ASGIApp
+
+# What is under way when the signal comes is answered; nobody waits longer than this for the end.
+_GRACE_S = 10
+
+
+def serve(
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. Port 0 picks a free one; `on_ready` gets the URL.
+
+    Without `on_ready` the first line printed is `listening on URL`.
+    """
+    with _listening(host, port) as listener:
+        _Server(app, _url(host, listener), on_ready or _print_ready).run(sockets=[listener])
+
+
+@contextmanager
+def serve_in_thread(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve while the block runs; gives the URL."""
+    answered = threading.Event()
+    failures: list[BaseException] = []
+    with _listening(host, port) as listener:
+        url = _url(host, listener)
+        server = _Server(app, url, lambda _: answered.set())
+
+        def run() -> None:
+            try:
+                server.run(sockets=[listener])
+            except BaseException as failure:
+                if answered.is_set():
+                    raise
+                failures.append(failure)
+            finally:
+                answered.set()  # nobody waits for a server that could not start
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            answered.wait()
+            if failures:
+                raise failures[0]
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, app: ASGIApp, url: str, on_ready: Callable[[str], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",  # not served, and importing what serves it warns in some versions
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        self._url = url
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready(self._url)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again when it is done, which ends the process as if it
+        # had failed. Only the main thread can have handlers.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+def _print_ready(url: str) -> None:
+    print(f"listening on {url}", flush=True)

@@ -1,0 +1,193 @@
+"""Users, their API keys, and the entities (their own and teams) that they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING
+
+from aiowandb_server.store.records import ApiKey, Entity, Member, User
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from aiowandb_server.store.database import Database
+
+LOCAL_USER = "local"
+_USER = """
+    SELECT user.id, username, user.name, email, is_admin, entity.name AS entity, user.created_at
+    FROM user JOIN entity ON entity.id = user.entity_id
+"""
+_ENTITY = "SELECT id, name, is_team, created_at FROM entity"
+
+
+class Accounts:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def ensure_user(
+        self, username: str, *, is_admin: bool = False, email: str | None = None
+    ) -> User:
+        """The user of that name, made together with an entity of the same name if need be."""
+        if known := self.user(username):
+            return known
+        with self._database.write() as connection:
+            now = int(self._clock())
+            entity_id = _ensure_entity(connection, username, now)
+            connection.execute(
+                """
+                INSERT INTO user (username, name, email, is_admin, entity_id, created_at)
+                VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+                """,
+                (username, username, email or f"{username}@localhost", is_admin, entity_id, now),
+            )
+            row = connection.execute(f"{_USER} WHERE username = ?", (username,)).fetchone()
+            connection.execute(
+                "INSERT OR IGNORE INTO member VALUES (?, ?, 1)", (entity_id, row["id"])
+            )
+        return _user(row)
+
+    def user(self, username: str) -> User | None:
+        with self._database.read() as connection:
+            row = connection.execute(f"{_USER} WHERE username = ?", (username,)).fetchone()
+        return _user(row) if row else None
+
+    def user_by_id(self, user_id: int) -> User | None:
+        with self._database.read() as connection:
+            row = connection.execute(f"{_USER} WHERE user.id = ?", (user_id,)).fetchone()
+        return _user(row) if row else None
+
+    def search_users(self, query: str) -> list[User]:
+        """Users whose name or e-mail address is `query`."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"{_USER} WHERE ? IN (username, email) ORDER BY user.id", (query,)
+            ).fetchall()
+        return [_user(row) for row in rows]
+
+    def ensure_entity(self, name: str, *, is_team: bool = False) -> Entity:
+        with self._database.write() as connection:
+            entity_id = _ensure_entity(connection, name, int(self._clock()), is_team=is_team)
+            row = connection.execute(f"{_ENTITY} WHERE id = ?", (entity_id,)).fetchone()
+        return _entity(row)
+
+    def entity(self, name: str) -> Entity | None:
+        with self._database.read() as connection:
+            row = connection.execute(f"{_ENTITY} WHERE name = ?", (name,)).fetchone()
+        return _entity(row) if row else None
+
+    def teams(self, user_id: int) -> list[str]:
+        """Names of the entities that the user belongs to, the own one first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                """
+                SELECT name FROM entity JOIN member ON member.entity_id = entity.id
+                WHERE user_id = ? ORDER BY is_team, name
+                """,
+                (user_id,),
+            ).fetchall()
+        return [name for (name,) in rows]
+
+    def members(self, entity_id: int) -> list[Member]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                """
+                SELECT user.id, username, user.name, email, user.is_admin, own.name AS entity,
+                       user.created_at, member.is_admin AS leads
+                FROM member JOIN user ON user.id = member.user_id
+                            JOIN entity AS own ON own.id = user.entity_id
+                WHERE member.entity_id = ? ORDER BY user.id
+                """,
+                (entity_id,),
+            ).fetchall()
+        return [Member(_user(row), bool(row["leads"])) for row in rows]
+
+    def add_member(self, entity_id: int, user_id: int, *, is_admin: bool = False) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                INSERT INTO member VALUES (?, ?, ?)
+                ON CONFLICT DO UPDATE SET is_admin = excluded.is_admin
+                """,
+                (entity_id, user_id, is_admin),
+            )
+
+    def remove_member(self, entity_id: int, user_id: int) -> bool:
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                "DELETE FROM member WHERE entity_id = ? AND user_id = ?", (entity_id, user_id)
+            )
+        return cursor.rowcount > 0
+
+    def add_key(self, user_id: int, key: str | None = None, description: str | None = None) -> str:
+        """Let `key` (or a new one) log in as this user; gives the key back."""
+        key = key or secrets.token_hex(20)
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                INSERT INTO api_key (user_id, digest, hint, description, created_at)
+                VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+                """,
+                (user_id, digest_of(key), key[:6], description, int(self._clock())),
+            )
+        return key
+
+    def keys(self, user_id: int) -> list[ApiKey]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, hint, description FROM api_key WHERE user_id = ? ORDER BY id",
+                (user_id,),
+            ).fetchall()
+        return [ApiKey(*row) for row in rows]
+
+    def delete_key(self, user_id: int, key_id: int) -> bool:
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                "DELETE FROM api_key WHERE id = ? AND user_id = ?", (key_id, user_id)
+            )
+        return cursor.rowcount > 0
+
+    def user_of_key(self, key: str) -> User | None:
+        """Whose key this is. Takes the same time however much of a key was guessed."""
+        digest = digest_of(key)
+        owner: int | None = None
+        with self._database.read() as connection:
+            for known, user_id in connection.execute("SELECT digest, user_id FROM api_key"):
+                if hmac.compare_digest(known, digest):
+                    owner = user_id
+        return self.user_by_id(owner) if owner is not None else None
+
+
+def _ensure_entity(
+    connection: sqlite3.Connection, name: str, now: int, *, is_team: bool = False
+) -> int:
+    connection.execute(
+        "INSERT INTO entity (name, is_team, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (name, is_team, now),
+    )
+    (entity_id,) = connection.execute("SELECT id FROM entity WHERE name = ?", (name,)).fetchone()
+    return int(entity_id)
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key, and compared."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _user(row: sqlite3.Row) -> User:
+    return User(
+        row["id"],
+        row["username"],
+        row["name"],
+        row["email"],
+        bool(row["is_admin"]),
+        row["entity"],
+        row["created_at"],
+    )
+
+
+def _entity(row: sqlite3.Row) -> Entity:
+    return Entity(row["id"], row["name"], bool(row["is_team"]), row["created_at"])

@@ -1,0 +1,326 @@
+"""Artifact versions: announced, committed, linked, used, deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store.artifact_records import Artifact, Membership, NewArtifact, Tag
+from aiowandb_server.store.collections import join, set_alias
+from aiowandb_server.store.ordering import number_of
+from aiowandb_server.store.records import Page
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from aiowandb_server.store.artifact_records import Collection
+    from aiowandb_server.store.database import Database
+    from aiowandb_server.store.records import Run
+
+_ARTIFACT = """
+    SELECT artifact.*, membership.version
+    FROM artifact LEFT JOIN membership ON membership.artifact_id = artifact.id
+                                      AND membership.collection_id = artifact.collection_id
+"""
+
+
+class Artifacts:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create(self, collection: Collection, new: NewArtifact) -> Artifact:
+        """Announce a version. It comes back PENDING, to be uploaded and committed; or COMMITTED,
+        if the same content is in the collection already, which then gets the aliases."""
+        now = int(self._clock())
+        with self._database.write() as connection:
+            known = _announced(connection, collection, new)
+            if known is None:
+                # One that was deleted keeps its row, but no claim to what its client calls it.
+                connection.execute(
+                    "UPDATE artifact SET client_id = NULL WHERE client_id = ?", (new.client_id,)
+                )
+                (artifact_id,) = connection.execute(
+                    """
+                    INSERT INTO artifact (collection_id, client_id, distributed_id, state, digest,
+                        description, metadata, ttl_seconds, history_step, aliases, run_id, user_id,
+                        created_at, updated_at)
+                    VALUES (?, ?, ?, 'PENDING', ?, ?, ?, ifnull(?, -2), ?, ?, ?, ?, ?, ?)
+                    RETURNING id
+                    """,
+                    (
+                        collection.id,
+                        new.client_id,
+                        new.distributed_id,
+                        new.digest,
+                        new.description,
+                        new.metadata,
+                        new.ttl_seconds,
+                        new.history_step,
+                        orjson.dumps(new.aliases).decode(),
+                        new.run_id,
+                        new.user_id,
+                        now,
+                        now,
+                    ),
+                ).fetchone()
+            else:
+                artifact_id = known
+                for alias in new.aliases:
+                    set_alias(connection, collection.id, artifact_id, alias)
+            _tag(connection, artifact_id, new.tags)
+            if new.run_id is not None:
+                _note_use(connection, new.run_id, artifact_id, "output", None)
+            return _require(connection, artifact_id)
+
+    def commit(self, artifact_id: int, *, size: int, file_count: int) -> Artifact:
+        """Make the version visible: it gets its number, its aliases and `latest`."""
+        now = int(self._clock())
+        with self._database.write() as connection:
+            artifact = _require(connection, artifact_id)
+            if artifact.state == "PENDING":
+                connection.execute(
+                    """
+                    UPDATE artifact SET state = 'COMMITTED', size = ?, file_count = ?,
+                        updated_at = ? WHERE id = ?
+                    """,
+                    (size, file_count, now, artifact_id),
+                )
+                join(connection, artifact.collection_id, artifact_id, now)
+                for alias in [*orjson.loads(artifact.aliases), "latest"]:
+                    set_alias(connection, artifact.collection_id, artifact_id, alias)
+                connection.execute(
+                    "UPDATE collection SET updated_at = ? WHERE id = ?",
+                    (now, artifact.collection_id),
+                )
+            return _require(connection, artifact_id)
+
+    def by_id(self, artifact_id: int) -> Artifact | None:
+        return self._one("artifact.id = ?", artifact_id)
+
+    def by_client_id(self, client_id: str) -> Artifact | None:
+        return self._one("artifact.client_id = ?", client_id)
+
+    def latest(self, collection_id: int) -> Artifact | None:
+        return self._one(
+            "artifact.collection_id = ? AND artifact.state = 'COMMITTED' ORDER BY version DESC",
+            collection_id,
+        )
+
+    def members(
+        self,
+        collection_id: int,
+        *,
+        state: str | None,
+        ascending: bool = False,
+        first: int,
+        after: str | None = None,
+    ) -> Page[Membership]:
+        """Versions in a collection, newest first unless `ascending`."""
+        start = number_of(after)
+        sign, way = (">", "ASC") if ascending else ("<", "DESC")
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"""
+                SELECT membership.* FROM membership
+                JOIN artifact ON artifact.id = membership.artifact_id
+                WHERE membership.collection_id = ? AND (? IS NULL OR state = ?)
+                  AND (? IS NULL OR version {sign} ?) ORDER BY version {way} LIMIT ?
+                """,  # noqa: S608 - two fixed words
+                (collection_id, state, state, start, start, first + 1),
+            ).fetchall()
+        found = [Membership(*row) for row in rows[:first]]
+        return Page(found, [str(member.version) for member in found], len(rows) > first)
+
+    def count_members(self, collection_id: int, state: str | None) -> int:
+        with self._database.read() as connection:
+            (count,) = connection.execute(
+                """
+                SELECT count(*) FROM membership JOIN artifact ON artifact.id = artifact_id
+                WHERE membership.collection_id = ? AND (? IS NULL OR state = ?)
+                """,
+                (collection_id, state, state),
+            ).fetchone()
+        return int(count)
+
+    def memberships(self, artifact_id: int) -> list[Membership]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM membership WHERE artifact_id = ? ORDER BY id", (artifact_id,)
+            ).fetchall()
+        return [Membership(*row) for row in rows]
+
+    def link(self, artifact: Artifact, portfolio: Collection, aliases: Sequence[str]) -> Membership:
+        """Make the version a member of another collection, as its latest one."""
+        with self._database.write() as connection:
+            join(connection, portfolio.id, artifact.id, int(self._clock()))
+            for alias in [*aliases, "latest"]:
+                set_alias(connection, portfolio.id, artifact.id, alias)
+            row = connection.execute(
+                "SELECT * FROM membership WHERE collection_id = ? AND artifact_id = ?",
+                (portfolio.id, artifact.id),
+            ).fetchone()
+        return Membership(*row)
+
+    def unlink(self, artifact: Artifact, portfolio: Collection) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                "DELETE FROM membership WHERE collection_id = ? AND artifact_id = ?",
+                (portfolio.id, artifact.id),
+            )
+
+    def use(self, run: Run, artifact: Artifact, used_as: str | None = None) -> None:
+        with self._database.write() as connection:
+            _note_use(connection, run.id, artifact.id, "input", used_as)
+
+    def of_run(
+        self, run_id: int, direction: str, *, first: int, after: str | None = None
+    ) -> Page[Artifact]:
+        """Versions that a run made (`output`) or used (`input`), in the order of their making."""
+        start = number_of(after) or 0
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"""
+                {_ARTIFACT} JOIN artifact_use ON artifact_use.artifact_id = artifact.id
+                WHERE artifact_use.run_id = ? AND direction = ? AND state = 'COMMITTED'
+                  AND artifact.id > ? ORDER BY artifact.id LIMIT ?
+                """,
+                (run_id, direction, start, first + 1),
+            ).fetchall()
+        found = [Artifact(*row) for row in rows[:first]]
+        return Page(found, [str(artifact.id) for artifact in found], len(rows) > first)
+
+    def count_of_run(self, run_id: int, direction: str) -> int:
+        with self._database.read() as connection:
+            (count,) = connection.execute(
+                """
+                SELECT count(*) FROM artifact_use JOIN artifact ON artifact.id = artifact_id
+                WHERE artifact_use.run_id = ? AND direction = ? AND state = 'COMMITTED'
+                """,
+                (run_id, direction),
+            ).fetchone()
+        return int(count)
+
+    def users_of(self, artifact_id: int) -> list[int]:
+        """Row ids of the runs that used the version."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                """
+                SELECT run_id FROM artifact_use WHERE artifact_id = ? AND direction = 'input'
+                ORDER BY run_id
+                """,
+                (artifact_id,),
+            ).fetchall()
+        return [run_id for (run_id,) in rows]
+
+    def tags(self, artifact_id: int) -> list[Tag]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, name FROM artifact_tag WHERE artifact_id = ? ORDER BY id",
+                (artifact_id,),
+            ).fetchall()
+        return [Tag(*row) for row in rows]
+
+    def change(
+        self,
+        artifact: Artifact,
+        *,
+        description: str | None = None,
+        metadata: str | None = None,
+        ttl_seconds: int | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> Artifact:
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                UPDATE artifact SET description = ifnull(?, description),
+                    metadata = ifnull(?, metadata), ttl_seconds = ifnull(?, ttl_seconds),
+                    updated_at = ? WHERE id = ?
+                """,
+                (description, metadata, ttl_seconds, int(self._clock()), artifact.id),
+            )
+            connection.executemany(
+                "DELETE FROM artifact_tag WHERE artifact_id = ? AND name = ?",
+                [(artifact.id, name) for name in remove_tags],
+            )
+            _tag(connection, artifact.id, add_tags)
+            return _require(connection, artifact.id)
+
+    def delete(self, artifact: Artifact, *, with_aliases: bool) -> None:
+        """Delete the version; one that has aliases only if they may go too."""
+        with self._database.write() as connection:
+            aliased = connection.execute(
+                """
+                SELECT 1 FROM alias JOIN membership ON membership.id = membership_id
+                WHERE artifact_id = ?
+                """,
+                (artifact.id,),
+            ).fetchone()
+            if aliased and not with_aliases:
+                raise RequestError("this artifact has aliases: delete them first, or with it")
+            connection.execute("DELETE FROM membership WHERE artifact_id = ?", (artifact.id,))
+            connection.execute(
+                "UPDATE artifact SET state = 'DELETED', updated_at = ? WHERE id = ?",
+                (int(self._clock()), artifact.id),
+            )
+
+    def _one(self, where: str, *parameters: object) -> Artifact | None:
+        with self._database.read() as connection:
+            row = connection.execute(f"{_ARTIFACT} WHERE {where}", parameters).fetchone()
+        return Artifact(*row) if row else None
+
+
+def _announced(
+    connection: sqlite3.Connection, collection: Collection, new: NewArtifact
+) -> int | None:
+    """The version that this is: announced before by the same client or by another process that
+    has a part in it, or of the same content."""
+    row = connection.execute(
+        """
+        SELECT id FROM artifact
+        WHERE state <> 'DELETED' AND (client_id = :client
+            OR (collection_id = :collection AND state = 'PENDING' AND distributed_id = :distributed)
+            OR (collection_id = :collection AND state = 'COMMITTED'
+                AND digest = :digest AND :reuse))
+        ORDER BY state, id DESC LIMIT 1
+        """,
+        {
+            "client": new.client_id,
+            "distributed": new.distributed_id,
+            "reuse": new.reuse_same_digest and new.distributed_id is None,
+            "collection": collection.id,
+            "digest": new.digest,
+        },
+    ).fetchone()
+    return int(row["id"]) if row else None
+
+
+def _require(connection: sqlite3.Connection, artifact_id: int) -> Artifact:
+    row = connection.execute(f"{_ARTIFACT} WHERE artifact.id = ?", (artifact_id,)).fetchone()
+    if row is None:
+        raise RequestError("this artifact has been deleted")
+    return Artifact(*row)
+
+
+def _tag(connection: sqlite3.Connection, artifact_id: int, names: Sequence[str]) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO artifact_tag (artifact_id, name) VALUES (?, ?)",
+        [(artifact_id, name) for name in names],
+    )
+
+
+def _note_use(
+    connection: sqlite3.Connection,
+    run_id: int,
+    artifact_id: int,
+    direction: str,
+    used_as: str | None,
+) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO artifact_use VALUES (?, ?, ?, ?)",
+        (run_id, artifact_id, direction, used_as),
+    )

@@ -1,0 +1,186 @@
+"""History rows as Arrow columns, in the form that finished runs are handed out.
+
+One column a flattened key: int64 while all values are such integers, float64 once one is not, bool,
+string, list of numbers. Media and other lists are Arrow's own nested types, as long as those give
+back what was put in. A key whose values are of several kinds is a string column of JSON text,
+marked by the field metadata `encoding: json`.
+
+Each chunk of rows is made into columns by itself and the chunks are brought to one type at the
+end, so a run is decoded once and its values are held as Arrow data only.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from aiowandb_server.store.rows import NON_FINITE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TYPES = {
+    "null": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "ints": pa.list_(pa.int64()),
+    "floats": pa.list_(pa.float64()),
+    "json": pa.string(),
+}
+_JSON = {"encoding": "json"}
+_NUMBERS = frozenset({"int", "float", "token"})
+_INT64 = range(-(2**63), 2**63)
+# Readers of Arrow schemas refuse types that are nested some sixty levels deep.
+_MAX_NESTED = 30
+
+
+class ColumnBuilder:
+    """Collects rows, chunk by chunk; `tables()` gives them back under one schema."""
+
+    def __init__(self) -> None:
+        self._chunks: list[dict[str, tuple[str, pa.Array]]] = []
+        self._steps: list[pa.Array] = []
+        self._kinds: dict[str, set[str]] = {}
+        self._types = dict(_TYPES)
+
+    def add(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Add a chunk of flat rows, each with its step."""
+        chunk: dict[str, tuple[str, pa.Array]] = {}
+        for key in dict.fromkeys(key for _, row in rows for key in row):
+            if key == "_step":
+                continue
+            kind, array = _array([row.get(key) for _, row in rows])
+            chunk[key] = kind, array
+            self._kinds.setdefault(key, set()).add(kind)
+            self._types.setdefault(kind, array.type)
+        self._steps.append(pa.array([step for step, _ in rows], pa.int64()))
+        self._chunks.append(chunk)
+
+    def tables(self) -> list[pa.Table]:
+        kinds = {key: _common(found) for key, found in sorted(self._kinds.items())}
+        schema = pa.schema(
+            [pa.field("_step", pa.int64(), nullable=False)]
+            + [
+                pa.field(key, self._types[kind], metadata=_JSON if kind == "json" else None)
+                for key, kind in kinds.items()
+            ]
+        )
+        tables = []
+        for steps, chunk in zip(self._steps, self._chunks, strict=True):
+            arrays = [steps]
+            for key, kind in kinds.items():
+                if key in chunk:
+                    arrays.append(self._converted(*chunk[key], kind))
+                else:
+                    arrays.append(pa.nulls(len(steps), self._types[kind]))
+            tables.append(pa.table(arrays, schema=schema))
+        return tables
+
+    def _converted(self, kind: str, array: pa.Array, target: str) -> pa.Array:
+        if kind == "null":
+            return pa.nulls(len(array), self._types[target])
+        if target == "string" or kind == target:
+            return array
+        if target == "float" and kind == "token":
+            numbers = [None if value is None else NON_FINITE[value] for value in array.to_pylist()]
+            return pa.array(numbers, pa.float64())
+        if target == "json":
+            return pa.array([_json(value) for value in array.to_pylist()], pa.string())
+        return array.cast(self._types[target], safe=False)
+
+
+def is_json(field: pa.Field) -> bool:
+    """True for a column of JSON text."""
+    return (field.metadata or {}).get(b"encoding") == b"json"
+
+
+def _array(values: list[Any]) -> tuple[str, pa.Array]:
+    """The narrowest kind that holds the values, and the values as an array of it."""
+    types = set(map(type, values)) - {type(None)}
+    try:
+        if not types:
+            return "null", pa.nulls(len(values), pa.string())
+        if types == {bool}:
+            return "bool", pa.array(values, pa.bool_())
+        if types == {int} and all(value is None or value in _INT64 for value in values):
+            return "int", pa.array(values, pa.int64())
+        if types <= {int, float}:
+            return "float", _floats(values)
+        if types == {str}:
+            tokens = all(value is None or value in NON_FINITE for value in values)
+            return "token" if tokens else "string", pa.array(values, pa.string())
+        if types <= {int, float, str}:
+            numbers = [NON_FINITE[value] if type(value) is str else value for value in values]
+            return "float", _floats(numbers)
+        if types == {list}:
+            return _list_array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, KeyError, UnicodeEncodeError):
+        pass  # no common number type after all: integers beyond 64 bits, numbers among words
+    if types <= {list, dict}:
+        return _nested_array(values)
+    return "json", pa.array([_json(value) for value in values], pa.string())
+
+
+def _floats(values: list[Any]) -> pa.Array:
+    """Numbers as W&B keeps them beside floats: large integers are rounded."""
+    return pa.array([None if v is None else float(v) for v in values], pa.float64())
+
+
+def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
+    try:
+        array = pa.array(values)
+        # Parquet knows neither objects without members nor values of no type.
+        storable = _depth(array.type) <= _MAX_NESTED and not any(
+            word in str(array.type) for word in ("null", "struct<>")
+        )
+        if storable and _equal(array.to_pylist(), values):
+            return f"nested {array.type}", array
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        pass
+    return "json", pa.array([_json(value) for value in values], pa.string())
+
+
+def _depth(kind: pa.DataType) -> int:
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    return 1 + max((_depth(field.type) for field in fields), default=0)
+
+
+def _list_array(values: list[Any]) -> tuple[str, pa.Array]:
+    inner = {type(item) for value in values if value is not None for item in value}
+    if inner == {int} and all(item in _INT64 for value in values for item in value or ()):
+        return "ints", pa.array(values, pa.list_(pa.int64()))
+    if inner <= {int, float}:
+        floats = [None if value is None else [float(item) for item in value] for value in values]
+        return "floats", pa.array(floats, pa.list_(pa.float64()))
+    raise pa.ArrowTypeError("not a list of numbers")
+
+
+def _common(kinds: set[str]) -> str:
+    found = kinds - {"null"}
+    if not found:
+        return "null"
+    if found <= {"string", "token"}:
+        return "string"
+    if len(found) == 1:
+        return next(iter(found))
+    if found <= _NUMBERS:
+        return "float"
+    return "floats" if found <= {"ints", "floats"} else "json"
+
+
+def _equal(found: list[Any], values: list[Any]) -> bool:
+    # Arrow makes 0.0 of a False among floats, and to Python these are equal.
+    return found == values and _count_booleans(found) == _count_booleans(values)
+
+
+def _count_booleans(values: list[Any]) -> int:
+    text = json.dumps(values)
+    return text.count("true") + text.count("false")
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,136 @@
+"""Moving history from SQLite into a segment.
+
+Order of events, so that a crash at any instant loses nothing: the files are written and synced
+first, then one transaction names them and deletes the lines that they hold. Lines stored since
+the snapshot stay in SQLite; if one of the moved lines was rewritten meanwhile, the files are
+thrown away and the work is done again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+from typing import TYPE_CHECKING
+
+from aiowandb_server.store.history_keys import KeyCounter, save
+from aiowandb_server.store.lines import MAX_STEP, live_history
+from aiowandb_server.store.records import Line, Segment
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from aiowandb_server.store.database import Database
+    from aiowandb_server.store.segments import SegmentFiles
+
+_ATTEMPTS = 3
+
+
+class Compaction:
+    def __init__(self, database: Database, files: SegmentFiles) -> None:
+        self._database = database
+        self._files = files
+
+    def compact(self, run_id: int) -> None:
+        """Put all lines that the run has now into one segment. A busy run may be left as it is."""
+        for _ in range(_ATTEMPTS):
+            if self._attempt(run_id):
+                return
+
+    def merged(
+        self,
+        connection: sqlite3.Connection,
+        run_id: int,
+        low: int = -MAX_STEP,
+        high: int = MAX_STEP,
+    ) -> Iterator[Line]:
+        """All lines of the run in step order; a line in SQLite lies over one in the segment."""
+        segment = segment_of(connection, run_id)
+        live = live_history(connection, run_id, low, high)
+        if segment is None:
+            return live
+        stored = self._files.read(segment.token, low, high)
+        covered = covered_numbers(connection, run_id, segment)
+        if covered:
+            stored = (line for line in stored if line.number not in covered)
+        return heapq.merge(stored, live)
+
+    def _attempt(self, run_id: int) -> bool:
+        token = secrets.token_hex(8)
+        with self._database.read() as connection:
+            before = _position(connection, run_id)
+            if before is None or not has_live(connection, run_id):
+                return True
+            tally = _Tally(self.merged(connection, run_id))
+            counter = KeyCounter()
+            self._files.write(token, tally, counter)
+        with self._database.write() as connection:
+            moved = _position(connection, run_id) == before
+            if moved:
+                connection.execute("DELETE FROM segment WHERE run_id = ?", (run_id,))
+                connection.execute(
+                    "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
+                    (run_id, token, tally.rows, tally.first, tally.last, tally.end),
+                )
+                connection.execute(
+                    "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
+                    (run_id, tally.end),
+                )
+                save(connection, run_id, rewrites=before[0], lines=tally.end, keys=counter.encode())
+        if not moved:
+            self._files.remove(token)
+        return moved
+
+
+class _Tally:
+    """Passes lines through and remembers what a segment is registered with."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
+        self.rows = self.end = 0
+        self.first = self.last = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        for line in self._lines:
+            if self.rows == 0:
+                self.first = line.step
+            self.last = line.step
+            self.rows += 1
+            self.end = max(self.end, line.number + 1)
+            yield line
+
+
+def segment_of(connection: sqlite3.Connection, run_id: int) -> Segment | None:
+    row = connection.execute(
+        "SELECT token, row_count, first_step, last_step, end_number FROM segment WHERE run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return Segment(*row) if row else None
+
+
+def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' LIMIT 1", (run_id,)
+    ).fetchone()
+    return row is not None
+
+
+def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: Segment) -> set[int]:
+    """Numbers of lines that were sent again after they went into the segment."""
+    rows = connection.execute(
+        "SELECT number FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
+        (run_id, segment.end_number),
+    )
+    return {number for (number,) in rows}
+
+
+def _position(connection: sqlite3.Connection, run_id: int) -> tuple[int, str | None] | None:
+    """What must not have changed for files made from a snapshot to be true still."""
+    row = connection.execute(
+        """
+        SELECT history_rewrites, token FROM run LEFT JOIN segment ON segment.run_id = run.id
+        WHERE run.id = ?
+        """,
+        (run_id,),
+    ).fetchone()
+    return (row[0], row[1]) if row else None

@@ -1,0 +1,65 @@
+"""A run's console output, line by line, with the parts that the SDK puts into a line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiowandb_server.store.lines import texts
+from aiowandb_server.store.ordering import number_of
+from aiowandb_server.store.records import Page
+
+if TYPE_CHECKING:
+    from aiowandb_server.store.database import Database
+    from aiowandb_server.store.records import Run
+
+_PREFIX = re.compile(
+    r"(?P<error>ERROR )?(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z? ?"
+    r"(?:\[(?P<label>[^\]]*)\] )?(?P<text>.*)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleLine:
+    """`level` is `error` for what was written to stderr, else empty."""
+
+    number: int
+    timestamp: str | None
+    level: str
+    label: str
+    line: str
+
+
+class Console:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, run: Run, *, first: int, after: str | None = None) -> Page[ConsoleLine]:
+        """Lines in order, from the start or after a cursor."""
+        start = 0 if (last := number_of(after)) is None else last + 1
+        return self._lines(run, start, start + first)
+
+    def tail(self, run: Run, last: int) -> Page[ConsoleLine]:
+        return self._lines(run, max(run.console_lines - last, 0), run.console_lines)
+
+    def _lines(self, run: Run, first: int, end: int) -> Page[ConsoleLine]:
+        with self._database.read() as connection:
+            found = texts(connection, run.id, "console", first, end)
+        lines = [parse_line(number, text) for number, text in found]
+        return Page(lines, [str(line.number) for line in lines], end < run.console_lines)
+
+
+def parse_line(number: int, text: str) -> ConsoleLine:
+    """Take a stored line apart: `[ERROR ]TIME [[label] ]text`."""
+    match = _PREFIX.fullmatch(text)
+    if match is None:
+        return ConsoleLine(number, None, "", "", text)
+    return ConsoleLine(
+        number,
+        match["time"],
+        "error" if match["error"] else "",
+        match["label"] or "",
+        match["text"],
+    )

@@ -1,0 +1,153 @@
+"""The SQLite file: its connections, transactions and versioned schema.
+
+Durability: write-ahead log with `synchronous=FULL`, so that what a transaction has committed
+survives a kill or a power cut. Writers queue on SQLite's own lock (`BEGIN IMMEDIATE` and a busy
+timeout), which holds for threads and for processes alike.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from contextlib import contextmanager, suppress
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from aiowandb_server.errors import RequestError, StoreError
+from aiowandb_server.store.filters import matches_pattern
+from aiowandb_server.store.json_text import readable, without_halves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BUSY_TIMEOUT_S = 30.0
+# How SQLite says that a statement made from a client's filter or pattern is more than it takes.
+_TOO_COMPLEX = ("too large", "too complex", "too many SQL variables", "stack overflow")
+
+
+class Database:
+    """A pool of connections to one file; each unit of work borrows one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        try:
+            with self._borrow() as connection:
+                _migrate(connection, path)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StoreError(f"{path} cannot be opened as a store: {error}") from error
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A snapshot: everything read inside belongs to one moment."""
+        with self._borrow() as connection, _transaction(connection, "BEGIN"):
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is on disk when the block is left, or never happened."""
+        with self._borrow() as connection, _transaction(connection, "BEGIN IMMEDIATE"):
+            yield connection
+
+    @contextmanager
+    def _borrow(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = _connect(self._path)
+        try:
+            yield connection
+        finally:
+            self._idle.put(connection)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    connection.create_function("regexp", 2, matches_pattern, deterministic=True)
+    connection.create_function("without_halves", 1, without_halves, deterministic=True)
+    connection.create_function("readable_json", 1, readable, deterministic=True)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -16000")
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except OverflowError as error:
+        raise RequestError("a number is larger than the 64 bits that can be stored") from error
+    except UnicodeEncodeError as error:
+        raise RequestError(f"half a surrogate is no character: {error.object[:80]!r}") from error
+    except sqlite3.IntegrityError as error:
+        # A name that is taken, or a thing that was deleted while somebody referred to it.
+        raise RequestError(f"this does not go together with what is stored: {error}") from error
+    except (sqlite3.OperationalError, sqlite3.DataError) as error:
+        if any(words in str(error) for words in _TOO_COMPLEX):
+            raise RequestError(f"a filter, a pattern or a value is too long: {error}") from error
+        raise
+    finally:
+        # A failed COMMIT (a full disk) leaves the transaction open, like an exception does.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    migrations = _migrations()
+    with _without_foreign_keys(connection), _transaction(connection, "BEGIN IMMEDIATE"):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(migrations):
+            raise StoreError(
+                f"{path} was written by a newer aiowandb (schema {version}, this one knows "
+                f"{len(migrations)}): upgrade aiowandb to open it"
+            )
+        for number, script in enumerate(migrations[version:], start=version + 1):
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+@contextmanager
+def _without_foreign_keys(connection: sqlite3.Connection) -> Iterator[None]:
+    """A table that is replaced by a new one must not take along the rows that refer to it.
+
+    SQLite ignores this setting inside a transaction.
+    """
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _migrations() -> list[str]:
+    folder = resources.files("aiowandb_server.store") / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+def _statements(script: str) -> Iterator[str]:
+    # `executescript` would commit the open transaction; a half-migrated store must not exist.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

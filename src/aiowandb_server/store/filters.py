@@ -1,0 +1,210 @@
+"""MongoDB-style filters, compiled to parameterised SQL.
+
+Semantics are MongoDB's: a missing key equals null and nothing else, comparisons hold between
+values of one type only, `$ne` and `$nin` match where the key is missing, and a condition on a
+list holds if it holds for the list or for one of its elements.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store.conditions import Sql, every, negated, some, value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiowandb_server.store.fields import Field, FieldOf
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError with RE2's explanation if this is no regular expression."""
+    try:
+        _matches(pattern, "")
+    except pa.ArrowInvalid as error:
+        raise ValueError(str(error)) from error
+
+
+def matches_pattern(pattern: str, text: object) -> bool:
+    """SQLite's `text REGEXP pattern`; what is not text never matches."""
+    return isinstance(text, str) and _matches(pattern, text)
+
+
+@lru_cache(maxsize=65_536)
+def _matches(pattern: str, text: str) -> bool:
+    options = pc.MatchSubstringOptions(pattern)
+    found = pc.call_function("match_substring_regex", [pa.scalar(text)], options)
+    return bool(found.as_py())
+
+
+_MAX_DEPTH = 40
+_COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_GROUPS = ("$and", "$or", "$nor")
+
+
+class FilterError(RequestError):
+    """A filter that W&B would refuse; the message says which part and why."""
+
+
+def compile_filter(filters: object, field: FieldOf) -> Sql:
+    """SQL that is true for the rows that `filters` selects; None selects all."""
+    return _document({} if filters is None else filters, field, 0)
+
+
+def fields_of(filters: object) -> set[str]:
+    """Every field name that the filter mentions."""
+    if isinstance(filters, list):
+        return set().union(*map(fields_of, filters))
+    if not isinstance(filters, dict):
+        return set()
+    names: set[str] = set()
+    for key, operand in filters.items():
+        names |= fields_of(operand) if key.startswith("$") else {key}
+    return names
+
+
+def _document(filters: object, field: FieldOf, depth: int) -> Sql:
+    if not isinstance(filters, dict):
+        raise FilterError(f'a filter is an object like {{"state": "finished"}}, not {filters!r}')
+    if depth > _MAX_DEPTH:
+        raise FilterError(f"the filter is nested more than {_MAX_DEPTH} levels deep")
+    return every([_member(key, operand, field, depth) for key, operand in filters.items()])
+
+
+def _member(key: str, operand: Any, field: FieldOf, depth: int) -> Sql:
+    if key in _GROUPS:
+        if not isinstance(operand, list):
+            raise FilterError(f"{key} takes a list of filters, not {operand!r}")
+        parts = [_document(part, field, depth + 1) for part in operand]
+        if key == "$and":
+            return every(parts)
+        return some(parts) if key == "$or" else negated(some(parts))
+    if key == "$not":
+        return negated(_document(operand, field, depth + 1))
+    if key.startswith("$"):
+        raise FilterError(f"{key} is no operator that combines filters: use $and, $or, $nor, $not")
+    return _condition(key, field(key), operand, depth)
+
+
+def _condition(name: str, target: Field, operand: Any, depth: int) -> Sql:
+    if not (isinstance(operand, dict) and any(key.startswith("$") for key in operand)):
+        return _equals(target, operand)
+    if depth > _MAX_DEPTH:
+        raise FilterError(f"the filter is nested more than {_MAX_DEPTH} levels deep")
+    return every(
+        [_operation(name, target, key, item, operand, depth) for key, item in operand.items()]
+    )
+
+
+def _operation(
+    name: str, target: Field, key: str, operand: Any, siblings: Mapping[str, Any], depth: int
+) -> Sql:
+    match key:
+        case "$eq":
+            return _equals(target, operand)
+        case "$ne":
+            return negated(_equals(target, operand))
+        case "$gt" | "$gte" | "$lt" | "$lte":
+            return _compare(name, target, key, operand)
+        case "$in" | "$nin":
+            if not isinstance(operand, list):
+                raise FilterError(f"{name}: {key} takes a list, not {operand!r}")
+            found = some([_equals(target, item) for item in operand])
+            return found if key == "$in" else negated(found)
+        case "$exists":
+            there = Sql(f"({target.kind.text} IS NOT NULL)", target.kind.parameters)
+            return there if operand else negated(there)
+        case "$regex":
+            return _regex(name, target, operand, siblings.get("$options", ""))
+        case "$options" if "$regex" in siblings:
+            return Sql("1")
+        case "$not":
+            return negated(_condition(name, target, operand, depth + 1))
+    raise FilterError(
+        f"{name}: {key} is no operator; known are $eq $ne $gt $gte $lt $lte $in $nin $exists "
+        "$regex $not"
+    )
+
+
+def _equals(target: Field, operand: Any) -> Sql:
+    if operand is None:
+        return Sql(f"(ifnull({target.kind.text}, 'null') = 'null')", target.kind.parameters)
+    if isinstance(operand, bool):
+        return _holds(target, lambda _, kind: kind.join("=", value("true" if operand else "false")))
+    if isinstance(operand, (list, dict)):
+        same = Sql("json(?)", (json.dumps(operand),))
+        kind = "'array'" if isinstance(operand, list) else "'object'"
+        return _of_kind(target.kind, kind).join("AND", target.value.join("=", same))
+    return _compare("", target, "=", operand)
+
+
+def _compare(name: str, target: Field, operator: str, operand: Any) -> Sql:
+    sign = _COMPARISONS.get(operator, operator)
+    if target.is_time:
+        operand = _seconds(name, operand)
+    if isinstance(operand, str):
+        kinds = "'text'"
+    elif isinstance(operand, (int, float)) and not isinstance(operand, bool):
+        kinds = "'integer', 'real'"
+        if isinstance(operand, int) and abs(operand) >= 2**63:
+            operand = float(operand)
+    else:
+        raise FilterError(f"{name}: {operator} takes a number or a string, not {operand!r}")
+    return _holds(
+        target,
+        lambda subject, kind: _of_kind(kind, kinds).join("AND", subject.join(sign, value(operand))),
+    )
+
+
+def _regex(name: str, target: Field, pattern: Any, options: Any) -> Sql:
+    if not isinstance(pattern, str) or not isinstance(options, str):
+        raise FilterError(f"{name}: $regex takes a string, not {pattern!r}")
+    if options:
+        pattern = f"(?{options}){pattern}"
+    try:
+        check_pattern(pattern)
+    except ValueError as error:
+        raise FilterError(f"{name}: $regex: {error}") from error
+    return _holds(
+        target,
+        lambda subject, kind: _of_kind(kind, "'text'").join(
+            "AND", subject.join("REGEXP", value(pattern))
+        ),
+    )
+
+
+def _holds(target: Field, test: Callable[[Sql, Sql], Sql]) -> Sql:
+    """`test(value, kind)` of the value itself or of one of a list's elements."""
+    own = test(target.value, target.kind)
+    if target.elements is None:
+        return own
+    inner = test(Sql("value"), Sql("type"))
+    found = Sql(
+        f"EXISTS ({target.elements.text} WHERE {inner.text})",
+        target.elements.parameters + inner.parameters,
+    )
+    return some([own, _of_kind(target.kind, "'array'").join("AND", found)])
+
+
+def _of_kind(kind: Sql, kinds: str) -> Sql:
+    return Sql(f"({kind.text} IN ({kinds}))", kind.parameters)
+
+
+def _seconds(name: str, operand: Any) -> float:
+    """A time as W&B filters write it, ISO 8601 (UTC if no zone is given) or unix seconds."""
+    if isinstance(operand, (int, float)) and not isinstance(operand, bool):
+        return operand
+    try:
+        moment = datetime.fromisoformat(str(operand))
+    except ValueError:
+        raise FilterError(
+            f"{name or 'a time'} is compared with a time like 2026-01-31T12:00:00, not {operand!r}"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,317 @@
+"""Reading a run's history and events: windows, samples, keys, and what is exported as Parquet.
+
+A sample has positions spread evenly over the rows in step order, the first and the last row
+always among them. The same rows and the same number of samples give the same answer.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import orjson
+
+from aiowandb_server.store import json_text
+from aiowandb_server.store.appenders import release
+from aiowandb_server.store.compaction import covered_numbers, has_live, segment_of
+from aiowandb_server.store.history_keys import KeyCounter, save
+from aiowandb_server.store.lines import (
+    MAX_STEP,
+    Stream,
+    count,
+    count_rejected,
+    live_history,
+    live_places,
+    note_rewrite,
+    put,
+    texts,
+)
+from aiowandb_server.store.rows import decode_row, flatten, with_step
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from aiowandb_server.store.compaction import Compaction
+    from aiowandb_server.store.database import Database
+    from aiowandb_server.store.records import Line, Run
+    from aiowandb_server.store.segments import SegmentFiles
+
+
+def sample_positions(total: int, samples: int) -> list[int]:
+    """Positions to keep out of `total` rows, ascending and distinct."""
+    if samples >= total:
+        return list(range(total))
+    if samples <= 1:
+        return [0] if samples == 1 and total else []
+    return [index * (total - 1) // (samples - 1) for index in range(samples)]
+
+
+HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
+logger = logging.getLogger("aiowandb_server")
+_AT_REST = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A request for rows that have all of `keys`, `low <= step < high`."""
+
+    keys: tuple[str, ...]
+    samples: int
+    low: int = -MAX_STEP
+    high: int = MAX_STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What `parquetHistory` says: file tokens, and the first step that is in none of them."""
+
+    tokens: list[str]
+    first_live_step: int | None
+
+
+class History:
+    def __init__(self, database: Database, files: SegmentFiles, compaction: Compaction) -> None:
+        self._database = database
+        self._files = files
+        self._compaction = compaction
+
+    def append(
+        self,
+        run: Run,
+        lines: Sequence[str],
+        *,
+        stream: Stream = "history",
+        offset: int | None = None,
+    ) -> int:
+        """Store lines after those that are there, or at `offset`; gives the number rejected."""
+        with self._database.write() as connection:
+            start = count(connection, run.id, stream) if offset is None else offset
+            return put(connection, run.id, stream, start, lines)
+
+    def window(self, run: Run, low: int, high: int, samples: int) -> list[str]:
+        """Texts of the lines `low <= step < high` in step order, sampled down to `samples`."""
+        with self._database.read() as connection:
+            lines = self._lines(connection, run.id, low, high, samples)
+        return [with_step(line.text, line.step) for line in lines]
+
+    def sampled(self, run: Run, request: Sampled) -> list[dict[str, Any]]:
+        """Rows that have all the keys asked for, under dotted names."""
+        with self._database.read() as connection:
+            segment = segment_of(connection, run.id)
+            if segment and not has_live(connection, run.id):
+                rows = self._files.sampled(
+                    segment.token, request.keys, request.low, request.high, request.samples
+                )
+                if rows is not None:
+                    return rows
+            found = []
+            for line in self._compaction.merged(connection, run.id, request.low, request.high):
+                row = json_text.loads_object(line.text) or {}
+                picked = _pick(row, line.step, request.keys)
+                if picked is not None:
+                    found.append(picked)
+        return [found[position] for position in sample_positions(len(found), request.samples)]
+
+    def events(self, run: Run, samples: int) -> list[str]:
+        with self._database.read() as connection:
+            found = texts(connection, run.id, "events", 0, run.event_lines)
+        positions = sample_positions(len(found), samples)
+        return [json_text.without_halves(found[position][1]) for position in positions]
+
+    def tail(self, run: Run, stream: Stream) -> str | None:
+        """The last line of the stream."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                """
+                SELECT step, text FROM line WHERE run_id = ? AND stream = ?
+                ORDER BY number DESC LIMIT 1
+                """,
+                (run.id, stream),
+            ).fetchone()
+            if row and row["step"] is None:
+                return json_text.without_halves(row["text"])
+            if row:
+                return with_step(row["text"], row["step"])
+            segment = segment_of(connection, run.id) if stream == "history" else None
+            if segment is None:
+                return None
+            *_, last = self._files.read(segment.token, segment.last_step, segment.last_step + 1)
+        return with_step(last.text, last.step)
+
+    def keys(self, run_id: int) -> str:
+        """`historyKeys` as JSON text."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT rewrites, lines, keys FROM history_keys WHERE run_id = ?", (run_id,)
+            ).fetchone()
+            now = connection.execute(
+                "SELECT history_rewrites, history_lines FROM run WHERE id = ?", (run_id,)
+            ).fetchone()
+            if now is None:
+                return KeyCounter().encode()
+            rewrites, lines = now
+            counted = row["lines"] if row and row["rewrites"] == rewrites else 0
+            if counted == lines and row:
+                return str(row["keys"])
+            if counted and self._is_live(connection, run_id, counted):
+                counter = KeyCounter(orjson.loads(row["keys"]))
+                fresh = live_history(connection, run_id)
+            else:
+                counter, counted = KeyCounter(), 0
+                fresh = self._compaction.merged(connection, run_id)
+            fresh = (line for line in fresh if line.number >= counted)
+            counter.add((line.step, decode_row(line.text)) for line in fresh)
+        keys = counter.encode()
+        with self._database.write() as connection:
+            save(connection, run_id, rewrites=rewrites, lines=lines, keys=keys)
+        return keys
+
+    def count_all_keys(self, project_id: int) -> None:
+        """Bring `historyKeys` of all runs of a project up to date, for filters that ask for it."""
+        with self._database.read() as connection:
+            stale = connection.execute(
+                """
+                SELECT id FROM run LEFT JOIN history_keys ON run_id = run.id
+                WHERE project_id = ? AND history_lines > 0 AND (keys IS NULL
+                    OR rewrites <> history_rewrites OR lines <> history_lines)
+                """,
+                (project_id,),
+            ).fetchall()
+        for (run_id,) in stale:
+            self.keys(run_id)
+
+    def rejected(self, run: Run) -> int:
+        """How many lines were no JSON objects and are kept aside."""
+        with self._database.read() as connection:
+            return count_rejected(connection, run.id)
+
+    def replaced(self, run: Run) -> list[str]:
+        """What lines said before they were sent once more with other words."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT text FROM replaced_line WHERE run_id = ? ORDER BY id", (run.id,)
+            ).fetchall()
+        return [text for (text,) in rows]
+
+    def exported(self, run: Run, mode: HistoryMode) -> Exported:
+        """What of the history is handed out as Parquet, compacting what ought to be."""
+        if mode == "json":
+            return Exported([], self._first_step(run.id))
+        if mode == "mixed":
+            return self._early_part(run)
+        if run.state in _AT_REST:
+            try:
+                self._compaction.compact(run.id)
+            except Exception:
+                # Nothing is lost: the rows go out from SQLite, and the next reader tries again.
+                logger.exception("compacting the history of %s failed", run.name)
+        with self._database.read() as connection:
+            segment = segment_of(connection, run.id)
+            all_in_segment = segment is not None and not has_live(connection, run.id)
+        if segment and all_in_segment:
+            return Exported([segment.token], None)
+        # A file and live rows together would be true, but the SDK asks for every row of the page
+        # in which they meet, and then has those of the file twice.
+        return Exported([], self._first_step(run.id))
+
+    def columns_path(self, token: str) -> Path:
+        return self._files.columns_path(token)
+
+    def rewind(self, run: Run, last_step: int) -> None:
+        """Forget all rows after `last_step`."""
+        with self._database.write() as connection:
+            segment = segment_of(connection, run.id)
+            if segment and segment.last_step > last_step:
+                kept = list(self._compaction.merged(connection, run.id, high=last_step + 1))
+                connection.execute("DELETE FROM segment WHERE run_id = ?", (run.id,))
+                connection.executemany(
+                    "INSERT OR IGNORE INTO line VALUES (?, 'history', ?, ?, ?)",
+                    [(run.id, line.number, line.step, line.text) for line in kept],
+                )
+            connection.execute(
+                "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND step > ?",
+                (run.id, last_step),
+            )
+            connection.execute(
+                """
+                UPDATE run SET history_lines = max(
+                    ifnull((SELECT max(number) + 1 FROM line
+                            WHERE run_id = run.id AND stream = 'history'), 0),
+                    ifnull((SELECT end_number FROM segment WHERE run_id = run.id), 0))
+                WHERE id = ?
+                """,
+                (run.id,),
+            )
+            release(connection, run.id, count(connection, run.id, "history"), MAX_STEP)
+            note_rewrite(connection, run.id)
+
+    def _lines(
+        self, connection: sqlite3.Connection, run_id: int, low: int, high: int, samples: int
+    ) -> list[Line]:
+        segment = segment_of(connection, run_id)
+        live = live_places(connection, run_id, low, high)
+        if segment is None or segment.first_step >= high or segment.last_step < low:
+            stored = []
+        else:
+            covered = covered_numbers(connection, run_id, segment)
+            stored = self._files.places(segment.token, low, high)
+            if covered:
+                stored = [place for place in stored if place[1] not in covered]
+        if len(stored) + len(live) <= samples:
+            return list(self._compaction.merged(connection, run_id, low, high))
+        places = sorted(stored + live)
+        picked = [places[position] for position in sample_positions(len(places), samples)]
+        from_live = set(live).intersection(picked)
+        lines = [
+            line
+            for line in live_history(connection, run_id, low, high)
+            if (line.step, line.number) in from_live
+        ]
+        if segment is not None:
+            rest = [place for place in picked if place not in from_live]
+            lines = list(heapq.merge(lines, self._files.pick(segment.token, rest)))
+        return lines
+
+    def _early_part(self, run: Run) -> Exported:
+        """The first half of the rows as a file, as if an export were on its way."""
+        with self._database.read() as connection:
+            lines = list(self._compaction.merged(connection, run.id))
+        if not lines:
+            return Exported([], None)
+        cut = lines[len(lines) // 2].step
+        early = [line for line in lines if line.step < cut]
+        if not early:
+            return Exported([], lines[0].step)
+        return Exported([self._files.write_prefix(early)], cut)
+
+    def _first_step(self, run_id: int) -> int | None:
+        with self._database.read() as connection:
+            line = next(self._compaction.merged(connection, run_id), None)
+        return line.step if line else None
+
+    def _is_live(self, connection: sqlite3.Connection, run_id: int, number: int) -> bool:
+        """True if every line from `number` on is still in SQLite."""
+        segment = segment_of(connection, run_id)
+        return segment is None or segment.end_number <= number
+
+
+def _pick(row: dict[str, Any], step: int, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    flat = flatten(row)
+    picked: dict[str, Any] = {}
+    for key in keys:
+        if key == "_step":
+            value = step
+        elif key in flat:
+            value = flat[key]
+        elif key in row:
+            value = row[key]
+        else:
+            return None
+        if value is None:
+            return None
+        picked[key] = value
+    return picked

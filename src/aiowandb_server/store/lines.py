@@ -1,0 +1,141 @@
+"""Lines of a run's streams in SQLite: stored by number, so that what is sent again overwrites."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store.appenders import release
+from aiowandb_server.store.json_text import without_excess
+from aiowandb_server.store.records import Line
+from aiowandb_server.store.rows import step_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+Stream = Literal["history", "events", "console"]
+
+_COUNTER: dict[Stream, str] = {
+    "history": "history_lines",
+    "events": "event_lines",
+    "console": "console_lines",
+}
+MAX_STEP = 2**63 - 1
+
+
+def put(
+    connection: sqlite3.Connection,
+    run_id: int,
+    stream: Stream,
+    offset: int,
+    texts: Sequence[str],
+) -> int:
+    """Store `texts` as lines `offset`, `offset + 1`, ...; gives the number of rejected ones.
+
+    Console lines are any text; lines of the other streams must be JSON objects, and those that
+    are not are kept in `rejected_line`. What a history line said before is kept as well.
+    """
+    stored = count(connection, run_id, stream)
+    good: list[tuple[int, str, int, int | None, str]] = []
+    rejected: list[tuple[int, str, int, str]] = []
+    if stream != "console":
+        texts = [without_excess(text) for text in texts]
+    for number, text in enumerate(texts, start=offset):
+        step = None if stream == "console" else step_of(text, number)
+        if step is None and stream != "console":
+            rejected.append((run_id, stream, number, text))
+        else:
+            good.append((run_id, stream, number, step if stream == "history" else None, text))
+    if stream == "history" and offset < stored:
+        connection.executemany(
+            """
+            INSERT INTO replaced_line (run_id, number, text) SELECT run_id, number, text FROM line
+            WHERE run_id = ? AND stream = ? AND number = ? AND text <> ?
+            """,
+            [(*place, text) for *place, _, text in good],
+        )
+        note_rewrite(connection, run_id)
+        release(connection, run_id, offset, offset + len(texts))
+    connection.executemany(
+        """
+        INSERT INTO line VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET step = excluded.step, text = excluded.text
+        """,
+        good,
+    )
+    if rejected:
+        connection.executemany("INSERT OR REPLACE INTO rejected_line VALUES (?, ?, ?, ?)", rejected)
+    if offset + len(texts) > stored:
+        connection.execute(
+            f"UPDATE run SET {_COUNTER[stream]} = ? WHERE id = ?",  # noqa: S608 - known names
+            (offset + len(texts), run_id),
+        )
+    return len(rejected)
+
+
+def count(connection: sqlite3.Connection, run_id: int, stream: Stream) -> int:
+    """The number that the next line of the stream has."""
+    row = connection.execute(
+        f"SELECT {_COUNTER[stream]} FROM run WHERE id = ?",  # noqa: S608 - known names
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        raise RequestError("this run has been deleted")
+    return int(row[0])
+
+
+def note_rewrite(connection: sqlite3.Connection, run_id: int) -> None:
+    """Whoever derived something from the history must derive it anew."""
+    connection.execute(
+        "UPDATE run SET history_rewrites = history_rewrites + 1 WHERE id = ?", (run_id,)
+    )
+
+
+def live_history(
+    connection: sqlite3.Connection, run_id: int, low: int = -MAX_STEP, high: int = MAX_STEP
+) -> Iterator[Line]:
+    """History lines that are not in a segment, `low <= step < high`, in step order."""
+    cursor = connection.execute(
+        """
+        SELECT step, number, text FROM line
+        WHERE run_id = ? AND stream = 'history' AND step >= ? AND step < ? ORDER BY step, number
+        """,
+        (run_id, low, high),
+    )
+    return (Line(*row) for row in cursor)
+
+
+def live_places(
+    connection: sqlite3.Connection, run_id: int, low: int, high: int
+) -> list[tuple[int, int]]:
+    """Step and number of what `live_history` gives, without reading the text."""
+    cursor = connection.execute(
+        """
+        SELECT step, number FROM line
+        WHERE run_id = ? AND stream = 'history' AND step >= ? AND step < ? ORDER BY step, number
+        """,
+        (run_id, low, high),
+    )
+    return [(step, number) for step, number in cursor]
+
+
+def texts(
+    connection: sqlite3.Connection, run_id: int, stream: Stream, first: int, end: int
+) -> list[tuple[int, str]]:
+    """Number and text of the lines `first <= number < end` that are in SQLite."""
+    rows = connection.execute(
+        """
+        SELECT number, text FROM line
+        WHERE run_id = ? AND stream = ? AND number >= ? AND number < ? ORDER BY number
+        """,
+        (run_id, stream, first, end),
+    )
+    return [(number, text) for number, text in rows]
+
+
+def count_rejected(connection: sqlite3.Connection, run_id: int) -> int:
+    (count,) = connection.execute(
+        "SELECT count(*) FROM rejected_line WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    return int(count)

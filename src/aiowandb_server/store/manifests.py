@@ -1,0 +1,244 @@
+"""What is inside artifact versions: manifests, and file contents kept once by their md5."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import orjson
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store.artifact_records import Entry, Manifest
+from aiowandb_server.store.files import check_name
+from aiowandb_server.store.records import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from aiowandb_server.store.artifact_records import Artifact
+    from aiowandb_server.store.blobs import Blob, Blobs
+    from aiowandb_server.store.database import Database
+
+
+# No names select all entries.
+_NAMED = "artifact_id = :id AND (:all_names OR name IN (SELECT value FROM json_each(:names)))"
+
+
+class _Facts(msgspec.Struct):
+    """What a manifest says of one file."""
+
+    digest: str
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    ref: str | None = None
+
+
+class Manifests:
+    def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+
+    def announce(
+        self, artifact_id: int, *, kind: str, name: str, digest: str, base_id: int | None
+    ) -> Manifest:
+        """The manifest of that name, made or updated; of patches there may be many."""
+        with self._database.write() as connection:
+            row = connection.execute(
+                """
+                INSERT INTO manifest (artifact_id, kind, name, digest, base_id, created_at)
+                VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET digest = excluded.digest, base_id = excluded.base_id
+                RETURNING *
+                """,
+                (artifact_id, kind, name, digest, base_id, int(self._clock())),
+            ).fetchone()
+        return Manifest(*row)
+
+    def get(self, manifest_id: int) -> Manifest | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT * FROM manifest WHERE id = ?", (manifest_id,)
+            ).fetchone()
+        return Manifest(*row) if row else None
+
+    def current(self, artifact_id: int) -> Manifest | None:
+        """The manifest that holds all entries: the last one that was uploaded."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                """
+                SELECT * FROM manifest WHERE artifact_id = ? AND blob IS NOT NULL
+                ORDER BY kind = 'FULL' DESC, id DESC LIMIT 1
+                """,
+                (artifact_id,),
+            ).fetchone()
+        return Manifest(*row) if row else None
+
+    def change(self, manifest_id: int, *, digest: str | None, base_id: int | None) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                UPDATE manifest SET digest = ifnull(?, digest), base_id = ifnull(?, base_id)
+                WHERE id = ?
+                """,
+                (digest, base_id, manifest_id),
+            )
+
+    def upload(self, manifest: Manifest, blob: Blob) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE manifest SET blob = ? WHERE id = ?", (blob.token, manifest.id)
+            )
+
+    def path(self, manifest: Manifest) -> Path | None:
+        return self._blobs.path(manifest.blob) if manifest.blob else None
+
+    def settle(self, artifact: Artifact, entity_id: int) -> tuple[int, int]:
+        """Read the uploaded manifest and note its entries; gives their size and number.
+
+        Raises RequestError if a file that it names was never uploaded: a version that is committed
+        is whole.
+        """
+        entries = _entries(artifact.id, self._whole(artifact.id))
+        with self._database.write() as connection:
+            for entry in entries.values():
+                if (
+                    entry.reference is None
+                    and not connection.execute(
+                        "SELECT 1 FROM content WHERE entity_id = ? AND md5 = ?",
+                        (entity_id, entry.digest),
+                    ).fetchone()
+                ):
+                    raise RequestError(f"{entry.name!r} is in the manifest but was never uploaded")
+            connection.execute("DELETE FROM entry WHERE artifact_id = ?", (artifact.id,))
+            connection.executemany(
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?)",
+                [
+                    (artifact.id, entry.name, entry.digest, entry.size, entry.reference)
+                    for entry in entries.values()
+                ],
+            )
+        return sum(entry.size for entry in entries.values()), len(entries)
+
+    def entries(
+        self,
+        artifact_id: int,
+        *,
+        names: Sequence[str] = (),
+        first: int,
+        after: str | None = None,
+    ) -> Page[Entry]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"""
+                SELECT * FROM entry WHERE {_NAMED} AND name > :after ORDER BY name LIMIT :limit
+                """,  # noqa: S608 - our own words
+                _named(artifact_id, names) | {"after": after or "", "limit": first + 1},
+            ).fetchall()
+        found = [Entry(*row) for row in rows[:first]]
+        return Page(found, [entry.name for entry in found], len(rows) > first)
+
+    def count_entries(self, artifact_id: int, names: Sequence[str] = ()) -> int:
+        with self._database.read() as connection:
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM entry WHERE {_NAMED}",  # noqa: S608 - our own words
+                _named(artifact_id, names),
+            ).fetchone()
+        return int(count)
+
+    def has_content(self, entity_id: int, md5: str) -> bool:
+        return self.content(entity_id, md5) is not None
+
+    def content(self, entity_id: int, md5: str) -> Path | None:
+        """Where the bytes with this base64 md5 are."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT blob FROM content WHERE entity_id = ? AND md5 = ?", (entity_id, md5)
+            ).fetchone()
+        return self._blobs.path(row["blob"]) if row else None
+
+    def add_content(self, entity_id: int, md5: str, blob: Blob) -> None:
+        """Keep bytes under the md5 that was announced. Raises RequestError if it is another."""
+        if blob.md5 != md5:
+            self._blobs.discard(blob)
+            raise RequestError(f"the upload has md5 {blob.md5}, not {md5} as announced")
+        with self._database.write() as connection:
+            inserted = connection.execute(
+                "INSERT INTO content VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (entity_id, md5, blob.token, blob.size),
+            ).rowcount
+        if not inserted:
+            self._blobs.discard(blob)
+
+    def _whole(self, artifact_id: int) -> dict[str, Any]:
+        """The manifest of all entries, which is made here if it was sent in parts: patches from
+        several processes, or what differs from a base version."""
+        current = self.current(artifact_id)
+        if current is None or current.kind == "FULL":
+            return self._document(current)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM manifest WHERE artifact_id = ? AND blob IS NOT NULL ORDER BY id",
+                (artifact_id,),
+            ).fetchall()
+        parts = [Manifest(*row) for row in rows]
+        document = self._document(current)
+        contents: dict[str, Any] = {}
+        if current.kind == "INCREMENTAL" and current.base_id is not None:
+            contents |= self._document(self.current(current.base_id))["contents"]
+        for part in parts:
+            contents |= self._document(part)["contents"]
+        document["contents"] = contents
+        full = self.announce(
+            artifact_id, kind="FULL", name=current.name, digest=current.digest, base_id=None
+        )
+        self.upload(full, self._blobs.add(orjson.dumps(document)))
+        return document
+
+    def _document(self, manifest: Manifest | None) -> dict[str, Any]:
+        if manifest is None or manifest.blob is None:
+            raise RequestError("the manifest of this artifact was never uploaded")
+        return _parse(self._blobs.path(manifest.blob).read_bytes())
+
+
+def _named(artifact_id: int, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id": artifact_id,
+        "all_names": not names,
+        "names": orjson.dumps(list(names)).decode(),
+    }
+
+
+def hex_md5(md5: str) -> str:
+    """A base64 md5 as hexadecimal digits, for links."""
+    try:
+        digest = base64.b64decode(md5, validate=True)
+    except binascii.Error:
+        digest = b""
+    if len(digest) != 16:
+        raise RequestError(f"{md5!r} is no base64 md5")
+    return digest.hex()
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"the manifest is not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("contents"), dict):
+        raise RequestError("the manifest has no `contents`")
+    return document
+
+
+def _entries(artifact_id: int, document: dict[str, Any]) -> dict[str, Entry]:
+    entries = {}
+    for name, facts in document["contents"].items():
+        check_name(name)
+        try:
+            known = msgspec.convert(facts, _Facts, strict=False)
+        except msgspec.ValidationError as error:
+            raise RequestError(f"{name!r} in the manifest is not understood: {error}") from error
+        entries[name] = Entry(artifact_id, name, known.digest, known.size or 0, known.ref)
+    return entries

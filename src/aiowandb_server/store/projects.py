@@ -1,0 +1,96 @@
+"""Projects: made on demand, listed by entity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store.ordering import number_of
+from aiowandb_server.store.records import Page, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiowandb_server.store.database import Database
+
+_PROJECT = """
+    SELECT project.id, entity.name, project.name, description, access, user_id,
+           project.created_at, run_count
+    FROM project JOIN entity ON entity.id = project.entity_id
+"""
+
+
+class Projects:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def ensure(
+        self,
+        entity: str,
+        name: str,
+        *,
+        user_id: int | None = None,
+        description: str | None = None,
+        access: str | None = None,
+    ) -> tuple[Project, bool]:
+        """The project of that name and whether it was made just now. The entity must exist."""
+        known = self.get(entity, name)
+        if known and description is None and access is None:
+            return known, False
+        if not known:
+            _check_name(name)
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                """
+                INSERT INTO project (entity_id, name, user_id, created_at)
+                SELECT id, ?, ?, ? FROM entity WHERE name = ? ON CONFLICT DO NOTHING
+                """,
+                (name, user_id, int(self._clock()), entity),
+            )
+            connection.execute(
+                """
+                UPDATE project SET description = ifnull(?, description), access = ifnull(?, access)
+                WHERE name = ? AND entity_id = (SELECT id FROM entity WHERE name = ?)
+                """,
+                (description, access, name, entity),
+            )
+        project = self.get(entity, name)
+        if project is None:
+            raise RequestError(f"there is no entity {entity!r} to make the project {name!r} in")
+        return project, cursor.rowcount > 0
+
+    def get(self, entity: str, name: str) -> Project | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"{_PROJECT} WHERE entity.name = ? AND project.name = ?", (entity, name)
+            ).fetchone()
+        return Project(*row) if row else None
+
+    def by_id(self, project_id: int) -> Project | None:
+        with self._database.read() as connection:
+            row = connection.execute(f"{_PROJECT} WHERE project.id = ?", (project_id,)).fetchone()
+        return Project(*row) if row else None
+
+    def page(self, entity: str, *, first: int, after: str | None = None) -> Page[Project]:
+        """Newest first, as W&B lists them."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"""
+                {_PROJECT} WHERE entity.name = ? AND project.id < ?
+                ORDER BY project.id DESC LIMIT ?
+                """,
+                (entity, 2**62 if (before := number_of(after)) is None else before, first + 1),
+            ).fetchall()
+        projects = [Project(*row) for row in rows[:first]]
+        return Page(projects, [str(project.id) for project in projects], len(rows) > first)
+
+    def delete(self, project_id: int) -> None:
+        """Delete the project and all that is in it."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM project WHERE id = ?", (project_id,))
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > 128 or any(character in name for character in "/\\#?%:"):
+        raise RequestError(f"{name!r} is no project name: 1 to 128 characters without / \\ # ? % :")

@@ -1,0 +1,126 @@
+"""What a history line says: its step, its values under dotted names, and of what kind they are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aiowandb_server.store import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Words that W&B's own clients may write for numbers: beside others, columns have those numbers.
+NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+class _Step(msgspec.Struct):
+    step: Any = msgspec.field(name="_step", default=None)
+
+
+_STEP = msgspec.json.Decoder(_Step)
+# Python reads no integers of more digits, here and at our clients.
+_ENDLESS_NUMBER = re.compile(r"\d{4300}")
+
+
+def step_of(text: str, number: int) -> int | None:
+    """The step of a line, or its number if it names none; None if it is no JSON object."""
+    if json_text.is_too_deep(text) or (
+        _ENDLESS_NUMBER.search(text) and json_text.loads_object(text) is None
+    ):
+        return None
+    try:
+        step = _named_step(text)
+    except ValueError:
+        return None
+    return number if step is None else step
+
+
+def with_step(text: str, step: int) -> str:
+    """The text of a stored line as it is handed out: it can be encoded, and names its step."""
+    text = json_text.without_halves(text)
+    try:
+        named = _named_step(text)
+    except ValueError:
+        return text
+    if named == step:
+        return text
+    if (row := json_text.loads_object(text)) is not None and "_step" in row:
+        return json_text.dumps(row | {"_step": step})
+    before = text.rstrip()[:-1].rstrip()
+    return f'{before}{"" if before.endswith("{") else ","}"_step":{step}}}'
+
+
+def _named_step(text: str) -> int | None:
+    """The step that a line names, if that is one. Raises ValueError if it is no JSON object."""
+    try:
+        step = _STEP.decode(text).step
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        row = json_text.loads_object(text)
+        if row is None:
+            raise ValueError("this line is no JSON object") from None
+        step = row.get("_step")
+    if isinstance(step, float) and step.is_integer():
+        step = int(step)
+    return step if type(step) is int and abs(step) < 2**63 else None
+
+
+def decode_row(text: str) -> dict[str, Any]:
+    """The values of a stored line under dotted names."""
+    return flatten(json_text.loads_object(text) or {})
+
+
+def flatten(row: dict[str, Any]) -> dict[str, Any]:
+    r"""The row with nested objects under dotted names.
+
+    Media (objects with a `_type`) and empty objects stay whole. Where a literal key `a.b` meets a
+    nested one, it is `a\.b`.
+    """
+    if dict not in map(type, row.values()):
+        return row
+    leaves = list(_leaves("", row))
+    flat = dict(leaves)
+    if len(flat) == len(leaves):
+        return flat
+    times = Counter(name for name, _ in leaves)
+    exact = _leaves("", row, dot=r"\.")
+    return {
+        unique if times[name] > 1 else name: value
+        for (name, value), (unique, _) in zip(leaves, exact, strict=True)
+    }
+
+
+def is_nested(value: object) -> bool:
+    """True for a plain object, false for media and for values."""
+    return isinstance(value, dict) and bool(value) and "_type" not in value
+
+
+def kind_of(value: object) -> str:
+    """The type that `historyKeys` names for a value."""
+    match value:
+        case None:
+            return "nil"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "list"
+        case dict():
+            kind = value.get("_type")
+            return kind if isinstance(kind, str) else "map"
+    return "string"
+
+
+def _leaves(prefix: str, value: dict[str, Any], dot: str = ".") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        name = prefix + (key if dot == "." else key.replace(".", dot))
+        if is_nested(inner):
+            yield from _leaves(f"{name}.", inner, dot)
+        else:
+            yield name, inner

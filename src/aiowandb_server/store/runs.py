@@ -1,0 +1,231 @@
+"""Runs: upsert, list, change of state, delete."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store import json_text
+from aiowandb_server.store.conditions import TRUE, every
+from aiowandb_server.store.filters import compile_filter
+from aiowandb_server.store.ordering import cursor_of, parse_order
+from aiowandb_server.store.records import Page, Project, Run, RunChanges
+from aiowandb_server.store.run_fields import StateRule, run_field
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from aiowandb_server.store.database import Database
+
+_COLUMNS = """
+    run.id, project_id, entity.name AS entity, project.name AS project, run.name, display_name,
+    {state} AS state, run.created_at, heartbeat_at, run.user_id, sweep, group_name, job_type, host,
+    program, repo, git_commit, exit_code, stop_requested, history_lines, event_lines,
+    console_lines, tags, notes, run.description, config, summary
+"""
+_FROM = """
+    FROM run JOIN project ON project.id = run.project_id
+             JOIN entity ON entity.id = project.entity_id
+"""
+_COLUMN_OF = {"group": "group_name"}
+_STATES = frozenset(
+    {"running", "finished", "failed", "crashed", "killed", "preempting", "preempted", "pending"}
+)
+
+
+class Runs:
+    def __init__(self, database: Database, clock: Callable[[], float], crash_after: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._crash_after = crash_after
+
+    @property
+    def state_rule(self) -> StateRule:
+        return StateRule(self._clock(), self._crash_after)
+
+    def upsert(
+        self, project: Project, name: str | None = None, changes: RunChanges | None = None
+    ) -> tuple[Run, bool]:
+        """The run of that name with the changes applied, and whether it was made just now."""
+        changes = changes or RunChanges()
+        name = name or new_run_name()
+        now = int(self._clock())
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                """
+                INSERT INTO run (project_id, name, display_name, state, created_at, heartbeat_at)
+                VALUES (?, ?, ?, 'running', ?, ?) ON CONFLICT DO NOTHING
+                """,
+                (project.id, name, name, changes.created_at or now, changes.created_at or now),
+            )
+            inserted = cursor.rowcount > 0
+            (run_id,) = connection.execute(
+                "SELECT id FROM run WHERE project_id = ? AND name = ?", (project.id, name)
+            ).fetchone()
+            if not inserted:
+                # The author of a run is who made it, whoever changes it later.
+                changes = dataclasses.replace(changes, user_id=None)
+            _apply(connection, run_id, changes)
+            return self._get(connection, run_id), inserted
+
+    def change(self, run_id: int, changes: RunChanges) -> Run:
+        with self._database.write() as connection:
+            _apply(connection, run_id, changes)
+            return self._get(connection, run_id)
+
+    def get(self, project: Project, name: str) -> Run | None:
+        return self._one("project_id = ? AND run.name = ?", (project.id, name))
+
+    def by_id(self, run_id: int) -> Run | None:
+        return self._one("run.id = ?", (run_id,))
+
+    def page(
+        self,
+        project: Project,
+        *,
+        filters: object = None,
+        order: str | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Page[Run]:
+        """One page of the runs that `filters` selects, in the order asked for."""
+        rule = self.state_rule
+        field = partial(run_field, state_rule=rule)
+        ordering = parse_order(order or "+created_at", field, "run.id")
+        state = rule.sql()
+        where = every([compile_filter(filters, field), ordering.after(after)])
+        statement = (
+            f"SELECT {_COLUMNS.format(state=state.text)}, {ordering.key.text} AS place {_FROM} "
+            f"WHERE project_id = ? AND {where.text} ORDER BY {ordering.sql.text} LIMIT ?"
+        )
+        parameters = (
+            *state.parameters,
+            *ordering.key.parameters,
+            project.id,
+            *where.parameters,
+            *ordering.sql.parameters,
+            first + 1,
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(statement, parameters).fetchall()
+        return Page(
+            [_run(row) for row in rows[:first]],
+            [cursor_of(row["place"], row["id"]) for row in rows[:first]],
+            len(rows) > first,
+        )
+
+    def count(self, project: Project, filters: object = None) -> int:
+        where = compile_filter(filters, partial(run_field, state_rule=self.state_rule))
+        statement = "SELECT run_count FROM project WHERE id = ?"
+        parameters: tuple[object, ...] = (project.id,)
+        if where != TRUE:
+            condition = f"project_id = ? AND {where.text}"
+            statement = f"SELECT count(*) FROM run WHERE {condition}"  # noqa: S608 - see Sql
+            parameters = (project.id, *where.parameters)
+        with self._database.read() as connection:
+            (count,) = connection.execute(statement, parameters).fetchone()
+        return int(count)
+
+    def request_stop(self, run_id: int) -> None:
+        """Have the run told to stop with its next file stream answer."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE run SET stop_requested = 1 WHERE id = ?", (run_id,))
+
+    def delete(self, run_id: int) -> bool:
+        with self._database.write() as connection:
+            cursor = connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
+        return cursor.rowcount > 0
+
+    def _one(self, where: str, parameters: tuple[object, ...]) -> Run | None:
+        with self._database.read() as connection:
+            return self._fetch(connection, where, parameters)
+
+    def _get(self, connection: sqlite3.Connection, run_id: int) -> Run:
+        run = self._fetch(connection, "run.id = ?", (run_id,))
+        if run is None:
+            raise RequestError("this run has been deleted")
+        return run
+
+    def _fetch(
+        self, connection: sqlite3.Connection, where: str, parameters: tuple[object, ...]
+    ) -> Run | None:
+        state = self.state_rule.sql()
+        row = connection.execute(
+            f"SELECT {_COLUMNS.format(state=state.text)} {_FROM} WHERE {where}",
+            (*state.parameters, *parameters),
+        ).fetchone()
+        return _run(row) if row else None
+
+
+def new_run_name() -> str:
+    """Eight characters of base 36, like the SDK's own."""
+    return "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(8))
+
+
+def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> None:
+    columns: dict[str, object] = {}
+    for field in dataclasses.fields(changes):
+        if (value := getattr(changes, field.name)) is not None:
+            columns[_COLUMN_OF.get(field.name, field.name)] = value
+    if changes.tags is not None:
+        columns["tags"] = orjson.dumps(list(dict.fromkeys(changes.tags))).decode()
+    for what, text in (("config", changes.config), ("summary", changes.summary)):
+        if text is not None:
+            columns[what] = json_text.without_halves(text)
+            columns[f"finite_{what}"] = _finite_object(what, text)
+    if changes.state is not None and changes.state not in _STATES:
+        raise RequestError(f"{changes.state!r} is no state of a run: {', '.join(sorted(_STATES))}")
+    if columns:
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        connection.execute(
+            f"UPDATE run SET {assignments} WHERE id = ?",  # noqa: S608 - fields of RunChanges
+            (*columns.values(), run_id),
+        )
+
+
+def _finite_object(what: str, text: str) -> str | None:
+    if json_text.is_too_deep(text):
+        raise RequestError(
+            f"the {what} of a run may be nested {json_text.MAX_DEPTH} levels deep, not more"
+        )
+    if json_text.loads_object(text) is None:
+        raise RequestError(f"the {what} of a run is a JSON object, not {text[:80]!r}")
+    return json_text.finite(json_text.without_halves(text))
+
+
+def _run(row: sqlite3.Row) -> Run:
+    return Run(
+        row["id"],
+        row["project_id"],
+        row["entity"],
+        row["project"],
+        row["name"],
+        row["display_name"],
+        row["state"],
+        row["created_at"],
+        row["heartbeat_at"],
+        row["user_id"],
+        row["sweep"],
+        row["group_name"],
+        row["job_type"],
+        row["host"],
+        row["program"],
+        row["repo"],
+        row["git_commit"],
+        row["exit_code"],
+        bool(row["stop_requested"]),
+        row["history_lines"],
+        row["event_lines"],
+        row["console_lines"],
+        row["tags"],
+        row["notes"],
+        row["description"],
+        row["config"],
+        row["summary"],
+    )

@@ -1,0 +1,203 @@
+"""Which parameters the next run of a sweep gets.
+
+Grid and random search are complete. Bayesian search and early termination need a model of the
+runs so far; a `bayes` sweep is answered with random draws from the same space.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_BOUNDS = frozenset({"min", "max", "mu", "sigma", "q"})
+_METHODS = ("grid", "random", "bayes")
+_MAX_STEPS = 1_000_000
+_MAX_LENGTH = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """A sweep's configuration, understood."""
+
+    method: str
+    parameters: Mapping[str, Any]
+    program: str | None
+    run_cap: int | None
+    metric: str | None
+    maximize: bool
+
+    @property
+    def size(self) -> int | None:
+        """How many runs there will be; None if there is no end."""
+        if self.method != "grid":
+            return self.run_cap
+        total = math.prod(len(values) for _, values in _axes(self.parameters))
+        return total if self.run_cap is None else min(total, self.run_cap)
+
+    def draw(self, number: int, seed: int) -> dict[str, Any] | None:
+        """Parameters of run `number` (from 0); None when the search is over."""
+        if self.size is not None and number >= self.size:
+            return None
+        chosen: dict[str, Any] = {}
+        if self.method == "grid":
+            for path, values in reversed(_axes(self.parameters)):
+                number, index = divmod(number, len(values))
+                _put(chosen, path, values[index])
+        else:
+            chance = random.Random(f"{seed}:{number}")  # noqa: S311 - a search, not a secret
+            for path, parameter in _leaves(self.parameters):
+                _put(chosen, path, _sample(path, parameter, chance))
+        return {name: chosen[name] for name in self.parameters}
+
+
+def parse_space(config: str) -> SearchSpace:
+    """The search space in a sweep's YAML. Raises RequestError."""
+    settings = _settings(config)
+    if not isinstance(settings, dict):
+        raise RequestError("a sweep's configuration is a mapping with `method` and `parameters`")
+    method = settings.get("method")
+    if method not in _METHODS:
+        raise RequestError(f"method {method!r} is not known: {', '.join(_METHODS)}")
+    for key, kind in (("parameters", dict), ("metric", dict), ("program", str), ("run_cap", int)):
+        if settings.get(key) and not isinstance(settings[key], kind):
+            raise RequestError(f"`{key}` of a sweep cannot be {settings[key]!r}")
+    metric = settings.get("metric") or {}
+    space = SearchSpace(
+        method,
+        settings.get("parameters") or {},
+        settings.get("program"),
+        settings.get("run_cap"),
+        metric["name"] if isinstance(metric.get("name"), str) else None,
+        metric.get("goal") == "maximize",
+    )
+    try:
+        # Finds parameters that cannot be drawn while somebody is there to read it.
+        space.draw(0, 0)
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise RequestError(f"the sweep's parameters cannot be drawn: {error}") from error
+    return space
+
+
+def _settings(config: str) -> Any:
+    """What the YAML says, as JSON could say it too: agents are told of parameters in JSON."""
+    try:
+        loaded = yaml.safe_load(config)
+        text = io.StringIO()
+        for piece in json.JSONEncoder(default=str).iterencode(loaded):
+            # A few references to references in YAML are an endless text.
+            if text.write(piece) and text.tell() > _MAX_LENGTH:
+                raise RequestError(f"the sweep's configuration is longer than {_MAX_LENGTH} bytes")
+        return json_text.loads(text.getvalue())
+    except yaml.YAMLError as error:
+        raise RequestError(f"the sweep's configuration is not YAML: {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RequestError(f"the sweep's configuration is not understood: {error}") from error
+
+
+def _leaves(
+    parameters: Mapping[str, Any], prefix: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    found = []
+    for name, parameter in parameters.items():
+        if not isinstance(parameter, dict):
+            raise RequestError(f"parameter {name!r} is a mapping like {{values: [1, 2]}}")
+        if isinstance(parameter.get("parameters"), dict):
+            found += _leaves(parameter["parameters"], (*prefix, name))
+        else:
+            found.append(((*prefix, name), parameter))
+    return found
+
+
+def _axes(parameters: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Sequence[Any]]]:
+    return [(path, _grid_values(path, parameter)) for path, parameter in _leaves(parameters)]
+
+
+def _grid_values(path: tuple[str, ...], parameter: Mapping[str, Any]) -> Sequence[Any]:
+    if "values" in parameter:
+        return list(parameter["values"])
+    if "value" in parameter:
+        return [parameter["value"]]
+    low, high = parameter.get("min"), parameter.get("max")
+    if isinstance(low, int) and isinstance(high, int):
+        return range(low, high + 1)
+    step = parameter.get("q")
+    if step and low is not None and high is not None:
+        count = int((high - low) / step + 1e-9) + 1
+        if count > _MAX_STEPS:
+            raise RequestError(f"{'.'.join(path)}: a grid of {count} values is too large")
+        return [low + index * step for index in range(count)]
+    raise RequestError(f"{'.'.join(path)}: a grid needs `values`, or whole numbers min and max")
+
+
+def _sample(path: tuple[str, ...], parameter: Mapping[str, Any], chance: random.Random) -> Any:
+    kind = parameter.get("distribution") or _usual_distribution(parameter)
+    draw = _DISTRIBUTIONS.get(kind.removeprefix("q_"))
+    if draw is None:
+        raise RequestError(f"{'.'.join(path)}: distribution {kind!r} is not known")
+    try:
+        drawn = draw(_with_numbers(parameter), chance)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RequestError(f"{'.'.join(path)}: cannot draw from {kind!r}: {error!r}") from error
+    step = parameter.get("q", 1) if kind.startswith("q_") else None
+    return drawn if step is None else round(drawn / step) * step
+
+
+def _with_numbers(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    """YAML reads `1e-5` as a word; as a bound it is a number."""
+    return {
+        key: float(value) if key in _BOUNDS and isinstance(value, str) else value
+        for key, value in parameter.items()
+    }
+
+
+def _usual_distribution(parameter: Mapping[str, Any]) -> str:
+    if "value" in parameter:
+        return "constant"
+    if "values" in parameter:
+        return "categorical"
+    both = (parameter.get("min"), parameter.get("max"))
+    return "int_uniform" if all(isinstance(bound, int) for bound in both) else "uniform"
+
+
+def _log_between(low: float, high: float, chance: random.Random) -> float:
+    return math.exp(chance.uniform(low, high))
+
+
+def _log_values(low: float, high: float, chance: random.Random) -> float:
+    drawn = _log_between(math.log(low), math.log(high), chance)
+    return min(max(drawn, low), high)  # exp(log(x)) may miss x by a hair
+
+
+_DISTRIBUTIONS: dict[str, Callable[[Mapping[str, Any], random.Random], Any]] = {
+    "constant": lambda p, _: p["value"],
+    "categorical": lambda p, chance: chance.choices(p["values"], p.get("probabilities"))[0],
+    "categorical_w_probabilities": lambda p, chance: chance.choices(
+        p["values"], p["probabilities"]
+    )[0],
+    "int_uniform": lambda p, chance: chance.randint(p["min"], p["max"]),
+    "uniform": lambda p, chance: chance.uniform(p["min"], p["max"]),
+    "log_uniform": lambda p, chance: _log_between(p["min"], p["max"], chance),
+    "log_uniform_values": lambda p, chance: _log_values(p["min"], p["max"], chance),
+    "inv_log_uniform": lambda p, chance: 1 / _log_between(p["min"], p["max"], chance),
+    "inv_log_uniform_values": lambda p, chance: 1 / _log_values(1 / p["max"], 1 / p["min"], chance),
+    "normal": lambda p, chance: chance.gauss(p.get("mu", 0), p.get("sigma", 1)),
+    "log_normal": lambda p, chance: chance.lognormvariate(p.get("mu", 0), p.get("sigma", 1)),
+}
+
+
+def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for name in path[:-1]:
+        target = target.setdefault(name, {})
+    target[path[-1]] = value

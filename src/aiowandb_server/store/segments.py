@@ -1,0 +1,196 @@
+"""The Parquet files of finished history: two a segment, written whole or not at all.
+
+`columns` holds the values (see `columns.py`), `lines` the very text that was sent; both are in
+step order. A file is written under a temporary name, synced and renamed, and counts only once the
+database names its token: what a crash leaves behind is swept at a later start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aiowandb_server.store import json_text
+from aiowandb_server.store.columns import ColumnBuilder, is_json
+from aiowandb_server.store.durable import whole_file
+from aiowandb_server.store.history import sample_positions
+from aiowandb_server.store.records import Line
+from aiowandb_server.store.rows import decode_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from aiowandb_server.store.history_keys import KeyCounter
+
+_ROWS_A_COLUMN_GROUP = 50_000
+# A page of history is 1,000 steps: small groups let it be read without its neighbours.
+_ROWS_A_LINE_GROUP = 4_096
+_OPEN_FILES = 64
+_LINES_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+
+
+class SegmentFiles:
+    """The folder of segments. Knows nothing of runs: a token is a pair of files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._open: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+        self._lock = Lock()
+
+    def columns_path(self, token: str) -> Path:
+        return self._folder / f"{token}.columns.parquet"
+
+    def lines_path(self, token: str) -> Path:
+        return self._folder / f"{token}.lines.parquet"
+
+    def write(self, token: str, lines: Iterable[Line], counter: KeyCounter) -> None:
+        """Make both files of a segment from lines in step order; `counter` counts the rows."""
+        builder = ColumnBuilder()
+        with (
+            whole_file(self.lines_path(token)) as path,
+            pq.ParquetWriter(path, _LINES_SCHEMA, compression="zstd") as writer,
+        ):
+            for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
+                columns = [pa.array(values) for values in zip(*chunk, strict=True)]
+                writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
+                counter.add(_add_rows(builder, chunk))
+        self._write_columns(self.columns_path(token), builder.tables())
+
+    def write_prefix(self, lines: Sequence[Line]) -> str:
+        """Make a `columns` file alone, of rows that are stored elsewhere; gives its token.
+
+        The token says what is inside, so that the file of other rows is never taken for this one.
+        """
+        digest = hashlib.sha256()
+        for line in lines:
+            digest.update(f"{line.step} {len(line.text)} {line.text}\n".encode())
+        token = f"early-{digest.hexdigest()[:32]}"
+        if not self.columns_path(token).exists():
+            builder = ColumnBuilder()
+            for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
+                _add_rows(builder, chunk)
+            self._write_columns(self.columns_path(token), builder.tables())
+        return token
+
+    def read(self, token: str, low: int, high: int) -> Iterator[Line]:
+        """The lines with `low <= step < high`, in order."""
+        metadata = self._metadata(token)
+        with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
+            for group in range(metadata.num_row_groups):
+                statistics = metadata.row_group(group).column(0).statistics
+                if statistics.max < low or statistics.min >= high:
+                    continue
+                table = file.read_row_group(group, use_threads=False)
+                if statistics.min < low or statistics.max >= high:
+                    table = table.filter(_between(low, high))
+                yield from map(Line, *(column.to_pylist() for column in table.columns))
+
+    def places(self, token: str, low: int, high: int) -> list[tuple[int, int]]:
+        """Step and number of the lines with `low <= step < high`, in order, without their text."""
+        with pq.ParquetFile(self.lines_path(token), metadata=self._metadata(token)) as file:
+            table = file.read(["step", "number"], use_threads=False)
+        table = table.filter(_between(low, high))
+        return list(zip(table["step"].to_pylist(), table["number"].to_pylist(), strict=True))
+
+    def pick(self, token: str, places: list[tuple[int, int]]) -> Iterator[Line]:
+        """The lines at these places (as `places` gives them, ascending)."""
+        if not places:
+            return
+        wanted = set(places)
+        metadata = self._metadata(token)
+        steps = [step for step, _ in places]
+        with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
+            for group in range(metadata.num_row_groups):
+                statistics = metadata.row_group(group).column(0).statistics
+                if not any(statistics.min <= step <= statistics.max for step in steps):
+                    continue
+                table = file.read_row_group(group, use_threads=False)
+                table = table.filter(pc.field("step").isin(steps))
+                for line in map(Line, *(column.to_pylist() for column in table.columns)):
+                    if (line.step, line.number) in wanted:
+                        yield line
+
+    def sampled(
+        self, token: str, keys: Sequence[str], low: int, high: int, samples: int
+    ) -> list[dict[str, Any]] | None:
+        """Rows that have all keys, thinned out; None if one of the keys is no column by itself."""
+        schema = pq.read_schema(self.columns_path(token))
+        if not set(keys) <= set(schema.names):
+            return None
+        step = pc.field("_step")
+        wanted = (step >= low) & (step < high)
+        for key in keys:
+            wanted &= pc.field(key).is_valid()
+        columns = [*keys] if "_step" in keys else [*keys, "_step"]
+        with pq.ParquetFile(self.columns_path(token)) as file:
+            table = file.read(columns, use_threads=False).filter(wanted)
+        positions = pa.array(sample_positions(table.num_rows, samples), pa.int64())
+        picked = table.take(positions).select(list(keys))
+        rows: list[dict[str, Any]] = picked.to_pylist()
+        for name in (key for key in keys if is_json(schema.field(key))):
+            for row in rows:
+                row[name] = json_text.loads(row[name])
+        return rows
+
+    def remove(self, token: str) -> None:
+        with self._lock:
+            self._open.pop(token, None)
+        self.columns_path(token).unlink(missing_ok=True)
+        self.lines_path(token).unlink(missing_ok=True)
+
+    def _metadata(self, token: str) -> pq.FileMetaData:
+        with self._lock:
+            if token in self._open:
+                self._open.move_to_end(token)
+                return self._open[token]
+        metadata = pq.read_metadata(self.lines_path(token))
+        with self._lock:
+            self._open[token] = metadata
+            while len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)
+        return metadata
+
+    def _write_columns(self, path: Path, tables: list[pa.Table]) -> None:
+        schema = tables[0].schema
+        with (
+            whole_file(path) as temporary,
+            pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        ):
+            for table in tables:
+                writer.write_table(table, _ROWS_A_COLUMN_GROUP)
+
+
+def _between(low: int, high: int) -> pc.Expression:
+    step = pc.field("step")
+    return (step >= low) & (step < high)
+
+
+def _add_rows(builder: ColumnBuilder, lines: list[Line]) -> list[tuple[int, dict[str, Any]]]:
+    rows = [(line.step, decode_row(line.text)) for line in lines]
+    builder.add(rows)
+    return rows
+
+
+def _chunks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
+    chunk: list[Line] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

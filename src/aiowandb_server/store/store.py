@@ -1,0 +1,138 @@
+"""The embedded W&B's data folder: a SQLite file, history segments, uploaded files, secrets.
+
+    with Store.open("data") as store:
+        store.accounts.ensure_entity("me")
+        project, _ = store.projects.ensure("me", "demo")
+        run, _ = store.runs.upsert(project, "run-1", RunChanges(config='{"lr": {"value": 0.1}}'))
+        store.history.append(run, ['{"_step": 0, "loss": 1.5}'])
+        store.finish(run)
+
+A store may be used from many threads, and one folder from several processes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiowandb_server.errors import StoreError
+from aiowandb_server.store.accounts import LOCAL_USER, Accounts
+from aiowandb_server.store.alerts import Alerts
+from aiowandb_server.store.artifacts import Artifacts
+from aiowandb_server.store.blobs import Blobs
+from aiowandb_server.store.collections import Collections
+from aiowandb_server.store.compaction import Compaction
+from aiowandb_server.store.console import Console
+from aiowandb_server.store.database import Database
+from aiowandb_server.store.files import Files
+from aiowandb_server.store.history import History
+from aiowandb_server.store.manifests import Manifests
+from aiowandb_server.store.projects import Projects
+from aiowandb_server.store.reports import Reports
+from aiowandb_server.store.runs import Runs
+from aiowandb_server.store.segments import SegmentFiles
+from aiowandb_server.store.stream import RunStream
+from aiowandb_server.store.sweeping import sweep
+from aiowandb_server.store.sweeps import Sweeps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from aiowandb_server.store.records import Run
+
+
+class Store:
+    """What is in one data folder, by subject. Make it with `Store.open`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.time,
+        crash_after: float = 300.0,
+    ) -> None:
+        self.folder = folder
+        self.clock = clock
+        self._database = database
+        self._segments = SegmentFiles(folder / "segments")
+        self.accounts = Accounts(database, clock)
+        self.projects = Projects(database, clock)
+        self.runs = Runs(database, clock, crash_after)
+        self.compaction = Compaction(database, self._segments)
+        self.history = History(database, self._segments, self.compaction)
+        self.stream = RunStream(database, clock)
+        self.blobs = Blobs(folder / "blobs")
+        self.files = Files(database, self.blobs, clock)
+        self.console = Console(database)
+        self.alerts = Alerts(database, clock)
+        self.reports = Reports(database, clock)
+        self.sweeps = Sweeps(database, clock)
+        self.collections = Collections(database, clock)
+        self.artifacts = Artifacts(database, clock)
+        self.manifests = Manifests(database, self.blobs, clock)
+        self.local_key = self._secret("local-key")
+        self.link_secret = self._secret("link-secret").encode()
+        local = self.accounts.ensure_user(LOCAL_USER, is_admin=True)
+        self.accounts.add_key(local.id, self.local_key, "made with the data folder")
+        sweep(folder, database)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], float] = time.time,
+        crash_after: float = 300.0,
+    ) -> Self:
+        """Open the data folder, making it if need be. Raises StoreError.
+
+        A running run that has been silent for `crash_after` seconds reads as crashed.
+        """
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            database = Database(folder / "store.sqlite")
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be used as a data folder: {error}") from error
+        try:
+            return cls(folder, database, clock=clock, crash_after=crash_after)
+        except BaseException:
+            database.close()
+            raise
+
+    def finish(self, run: Run, exit_code: int = 0) -> None:
+        """End the run and compact its history, as the file stream's last request does."""
+        self.stream.finish(run, exit_code)
+        self.compaction.compact(run.id)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _secret(self, name: str) -> str:
+        """Forty hex digits in a file that only its owner can read, made on first use."""
+        path = self.folder / name
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip()
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            secret = secrets.token_hex(20)
+            file.write(secret + "\n")
+        return secret

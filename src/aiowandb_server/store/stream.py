@@ -1,0 +1,155 @@
+"""One request of a run's file stream, applied in one transaction: all of it is kept, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from aiowandb_server.store import json_text
+from aiowandb_server.store.appenders import Appender, claim
+from aiowandb_server.store.lines import Stream, count, put
+from aiowandb_server.store.writers import placed
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from aiowandb_server.store.database import Database
+    from aiowandb_server.store.records import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive lines of one stream, the first of them line number `offset`."""
+
+    offset: int
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUpdate:
+    """What a run says of itself: new lines, its summary so far, whether it is done.
+
+    `writer` names one of several processes that write the run together, each with lines and a
+    summary of its own. `derive_summary` leaves it to the store to make the summary of the rows.
+    An `appender` wants its history lines at the end, and nothing stored if that is not where
+    they would go. What `is_old` was stored before and says nothing of how the run is now.
+    """
+
+    chunks: Mapping[Stream, Chunk] = field(default_factory=dict)
+    summary: str | None = None
+    preempting: bool = False
+    complete: bool = False
+    exit_code: int | None = None
+    writer: str | None = None
+    derive_summary: bool = False
+    appender: Appender | None = None
+    is_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    stop_requested: bool
+    rejected: int
+
+
+class RunStream:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def apply(self, run: Run, update: StreamUpdate, *, at: float | None = None) -> StreamAnswer:
+        """Store the update. A run that speaks is alive again, whatever it was before.
+
+        `at` is when it spoke, if not now. RequestError: somebody else has written where the
+        update's appender wanted to.
+        """
+        rejected = 0
+        with self._database.write() as connection:
+            if update.appender:
+                update = _unstored(connection, run.id, update, update.appender)
+            if update.is_old:
+                return StreamAnswer(_stop_requested(connection, run.id), 0)
+            for stream, chunk in update.chunks.items():
+                for offset, lines in _pieces(connection, run.id, stream, chunk, update.writer):
+                    rejected += put(connection, run.id, stream, offset, lines)
+            if (summary := _summary(connection, run.id, update)) is not None:
+                connection.execute(
+                    "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
+                    (summary, json_text.finite(summary), run.id),
+                )
+            connection.execute(
+                """
+                UPDATE run SET heartbeat_at = max(heartbeat_at, ?), state = ?, exit_code = ?,
+                       stop_requested = stop_requested AND NOT ?
+                WHERE id = ?
+                """,
+                (
+                    int(self._clock() if at is None else at),
+                    _state(update),
+                    update.exit_code,
+                    update.complete,
+                    run.id,
+                ),
+            )
+            return StreamAnswer(_stop_requested(connection, run.id), rejected)
+
+    def finish(self, run: Run, exit_code: int = 0) -> StreamAnswer:
+        return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
+
+
+def _unstored(
+    connection: sqlite3.Connection, run_id: int, update: StreamUpdate, appender: Appender
+) -> StreamUpdate:
+    """What of an appender's update is not stored yet, if all of it may be."""
+    stored = count(connection, run_id, "history")
+    chunk = update.chunks.get("history")
+    if chunk is None:
+        claim(connection, run_id, appender, stored, appender.next, 0)
+        return update
+    known = claim(connection, run_id, appender, stored, chunk.offset, len(chunk.lines))
+    if known < len(chunk.lines):
+        rest = Chunk(chunk.offset + known, chunk.lines[known:])
+        return replace(update, chunks={**update.chunks, "history": rest})
+    # It was sent again, or comes late. The summary may be another's by now, who has gone on behind
+    # these rows, and the run may have ended.
+    others = dict(update.chunks)
+    del others["history"]
+    is_old = not (others or update.complete)
+    return replace(update, chunks=others, summary=None, is_old=is_old)
+
+
+def _stop_requested(connection: sqlite3.Connection, run_id: int) -> bool:
+    (requested,) = connection.execute(
+        "SELECT stop_requested FROM run WHERE id = ?", (run_id,)
+    ).fetchone()
+    return bool(requested)
+
+
+def _pieces(
+    connection: sqlite3.Connection, run_id: int, stream: Stream, chunk: Chunk, writer: str | None
+) -> Iterable[tuple[int, Sequence[str]]]:
+    if writer is None:
+        return [(chunk.offset, chunk.lines)]
+    return placed(connection, run_id, stream, writer, chunk.offset, chunk.lines)
+
+
+def _summary(connection: sqlite3.Connection, run_id: int, update: StreamUpdate) -> str | None:
+    """The run's new summary; None leaves it as it is."""
+    told = None if update.summary is None else json_text.loads_object(update.summary)
+    rows = update.chunks.get("history") if update.derive_summary else None
+    if rows is None and (told is None or update.writer is None):
+        if told is None or update.summary is None:
+            return None
+        return json_text.without_halves(update.summary)
+    (before,) = connection.execute("SELECT summary FROM run WHERE id = ?", (run_id,)).fetchone()
+    merged = (json_text.loads_object(before) or {}) | (told or {})
+    for line in rows.lines if rows else ():
+        merged |= json_text.loads_object(line) or {}
+    return json_text.dumps(merged)
+
+
+def _state(update: StreamUpdate) -> str:
+    if update.complete:
+        return "finished" if not update.exit_code else "failed"
+    return "preempting" if update.preempting else "running"

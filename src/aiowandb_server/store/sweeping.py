@@ -1,0 +1,43 @@
+"""Removing files that nothing refers to any more: replaced, deleted, or left over by a crash."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiowandb_server.store.database import Database
+
+# Longer than any signed link lives: a download that has its link finds its file.
+_GRACE_S = 2 * 3600.0
+
+_KNOWN = """
+    SELECT 'segments/' || token || '.columns.parquet' FROM segment
+    UNION SELECT 'segments/' || token || '.lines.parquet' FROM segment
+    UNION SELECT 'blobs/' || blob FROM file
+    UNION SELECT 'blobs/' || blob FROM content
+    UNION SELECT 'blobs/' || blob FROM manifest WHERE blob IS NOT NULL
+    UNION SELECT path FROM retired_file
+"""
+
+
+def sweep(folder: Path, database: Database) -> None:
+    """Remove what was retired long enough ago, and old files that the database does not know.
+
+    Young unknown files stay: another process may be about to register them.
+    """
+    oldest_kept = time.time() - _GRACE_S
+    with database.write() as connection:
+        retired = connection.execute(
+            "DELETE FROM retired_file WHERE retired_at < ? RETURNING path", (int(oldest_kept),)
+        ).fetchall()
+        known = {path for (path,) in connection.execute(_KNOWN)}
+    for (path,) in retired:
+        if path not in known:
+            (folder / path).unlink(missing_ok=True)
+    for kind in ("segments", "blobs"):
+        for file in (folder / kind).iterdir():
+            if f"{kind}/{file.name}" not in known and file.stat().st_mtime < oldest_kept:
+                file.unlink(missing_ok=True)

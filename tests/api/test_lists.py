@@ -1,0 +1,146 @@
+"""Runs as a list, as a table and as typed rows; and what is asked once only."""
+
+from __future__ import annotations
+
+import anyio
+import duckdb
+import msgspec
+import pandas as pd
+import polars as pl
+import pytest
+
+from aiowandb import Api, AsyncApi, RowError, UsageError
+from tests.support.sample import ROWS, RUNS, Sample
+
+pytestmark = pytest.mark.anyio
+
+
+class Metrics(msgspec.Struct):
+    step: int = msgspec.field(name="_step")
+    loss: float = msgspec.field(name="train/loss")
+    accuracy: float | None = msgspec.field(name="val.acc", default=None)
+
+
+class Wrong(msgspec.Struct):
+    phase: int
+
+
+async def test_runs_are_found_by_their_place(api: AsyncApi, sample: Sample) -> None:
+    runs = api.runs(sample.path, per_page=2)
+    ids = [run.id for run in await runs.to_list()]
+    assert (await runs[0]).id == ids[0]
+    assert (await runs[5]).id == ids[5]
+    assert (await runs[-1]).id == ids[-1]
+    assert [run.id for run in await runs[1:6:2]] == ids[1:6:2]
+    assert [run.id for run in await runs[-2:]] == ids[-2:]
+    for wanted in (slice(None, None, -1), slice(3, None, -1), slice(-2, None, -2), slice(1, -1)):
+        assert [run.id for run in await runs[wanted]] == ids[wanted]
+    assert await runs[3:3] == []
+    for beyond in (RUNS, -RUNS - 1):
+        with pytest.raises(IndexError, match=f"there are {RUNS} of them, and none at {beyond}"):
+            await runs[beyond]
+
+
+async def test_a_table_of_runs_is_read_by_everybody(api: AsyncApi, sample: Sample) -> None:
+    runs = api.runs(sample.path)
+    table = await runs.to_arrow()
+    assert table.num_rows == RUNS
+    assert {"name", "config.lr", "config.model.name", "summary.val.loss"} <= set(table.column_names)
+    names = table["name"].to_pylist()
+    pandas, polars = await runs.to_pandas(), await runs.to_polars()
+    assert isinstance(pandas, pd.DataFrame)
+    assert isinstance(polars, pl.DataFrame)
+    assert pandas["name"].tolist() == polars["name"].to_list() == names
+    with duckdb.connect() as connection:
+        assert connection.from_arrow(table).count("name").fetchall() == [(RUNS,)]
+
+
+def test_the_facade_is_a_table_and_a_list(sample: Sample) -> None:
+    with Api.local(sample.folder) as api:
+        runs = api.runs(sample.path)
+        assert len(runs) == RUNS
+        assert runs[0].id == runs[0:2][0].id
+        assert pl.DataFrame(runs).height == RUNS
+        with duckdb.connect() as connection:
+            assert connection.from_arrow(runs).count("name").fetchall() == [(RUNS,)]
+
+
+async def test_rows_come_as_the_type_that_is_asked_for(api: AsyncApi, sample: Sample) -> None:
+    run = await api.runs(sample.path, {"state": "finished"})[0]
+    rows = [row async for row in run.scan_history(type=Metrics)]
+    assert len(rows) == ROWS
+    assert all(isinstance(row, Metrics) for row in rows)
+    assert any(row.accuracy is not None for row in rows)
+
+
+async def test_a_row_that_does_not_fit_says_where(api: AsyncApi, sample: Sample) -> None:
+    run = await api.runs(sample.path, {"state": "finished"})[0]
+    with pytest.raises(RowError, match=r"step 0: 'phase' is 'warmup': Expected `int`") as caught:
+        [row async for row in run.scan_history(type=Wrong)]
+    assert (caught.value.step, caught.value.key, caught.value.value) == (0, "phase", "warmup")
+
+
+async def test_a_history_is_a_frame_where_pandas_is(api: AsyncApi, sample: Sample) -> None:
+    run = await api.runs(sample.path, {"state": "finished"})[0]
+    frame = await run.history(samples=10)
+    assert isinstance(frame, pd.DataFrame)
+    assert len(frame) == 10
+    assert "val.acc" in frame.columns or "train/loss" in frame.columns
+
+
+async def test_samples_of_many_runs_come_together(api: AsyncApi, sample: Sample) -> None:
+    runs = api.runs(sample.path)
+    rows = await runs.histories(samples=4, keys=["train/loss"])
+    assert [row["run_id"] for row in rows[::4]] == [run.id async for run in runs]
+    assert all(row.keys() == {"_step", "train/loss", "run_id"} for row in rows)
+    pandas = await runs.histories(samples=4, keys=["train/loss"], format="pandas")
+    polars = await runs.histories(samples=4, keys=["train/loss"], format="polars")
+    assert isinstance(pandas, pd.DataFrame)
+    assert isinstance(polars, pl.DataFrame)
+    assert list(pandas.columns) == polars.columns == ["_step", "run_id", "train/loss"]
+    assert len(pandas) == polars.height == len(rows)
+    with pytest.raises(UsageError, match="format must be one of default, .*not 'csv'"):
+        await runs.histories(format="csv")  # type: ignore[arg-type]
+    assert len(await api.runs(sample.path, {"name": "none"}).histories(format="polars")) == 0
+
+
+async def test_what_was_read_is_not_asked_again_until_it_is_flushed(
+    api: AsyncApi, sample: Sample
+) -> None:
+    for expected in (1, 1):
+        await api.runs(sample.path).to_list()
+        assert api.traffic.requests == expected
+    api.flush()
+    await api.runs(sample.path).to_list()
+    assert api.traffic.requests == 2
+
+
+async def test_two_tasks_that_ask_the_same_send_one_request(api: AsyncApi, sample: Sample) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(api.runs(sample.path).to_list)
+    assert api.traffic.requests == 1
+
+
+async def test_what_two_readers_share_they_cannot_spoil(api: AsyncApi, sample: Sample) -> None:
+    mine, theirs = await api.runs(sample.path)[0], await api.runs(sample.path)[0]
+    mine.tags.append("mine")
+    mine.config["mine"] = 1
+    assert "mine" not in theirs.tags
+    assert "mine" not in theirs.config
+
+
+async def test_less_is_asked_for_if_less_is_wanted(api: AsyncApi, sample: Sample) -> None:
+    run = await api.runs(sample.path, include=["summary"])[0]
+    assert run.summary
+    assert run.name
+    with pytest.raises(UsageError, match="listed without its config"):
+        _ = run.config
+
+
+async def test_the_next_page_travels_while_this_one_is_used(api: AsyncApi, sample: Sample) -> None:
+    pages = api.runs(sample.path, per_page=2).pages()
+    await anext(aiter(pages))
+    await anyio.wait_all_tasks_blocked()
+    assert api.traffic.requests == 2
+    await pages.aclose()

@@ -1,0 +1,287 @@
+"""Every public call of both faces with wrong values: refused by name, before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from aiowandb import Api, AsyncApi, UsageError, api, sync
+from aiowandb.arguments import FixedAttributes
+from aiowandb.wire.artifact_record import ArtifactRecord
+from aiowandb.wire.files import FileRecord
+from aiowandb.wire.projects import ProjectRecord
+from aiowandb.wire.sweeps import SweepRecord
+from tests.support.sample import Sample
+
+# What no argument of that kind may be. None is added where it may not be left out.
+NUMBER = [0, -1, "5", 2.5, True, [1], b"1"]
+STEP = [-1, "x", 1.5, True, [1]]
+SECONDS = [0, -1, "5", float("nan"), True, [1]]
+FLAG = [1, "no", 0, []]
+TEXT = [5, b"text", ["a"], True, ""]
+OPTIONAL_TEXT = [5, b"text", ["a"], True]
+NAMES = ["loss", b"loss", 5, [5], ["loss", None], [""], {"loss": 1}]
+ORDERED = [*NAMES, {"loss"}]
+VALUES = [5, "x", ["a"], {5: 1}, [("a", 1)]]
+PATH = [5, b"out", ["a"], object(), "a\0b"]
+RUN = [5, b"e/p/r", {"e", "p"}, ["e", 5], object()]
+
+# By the name of a parameter; by its method's too, where the same name means something else.
+WRONG: Mapping[str, list[Any]] = {
+    "allow_missing_references": FLAG,
+    "any_key": FLAG,
+    "api_key": OPTIONAL_TEXT,
+    "base_url": OPTIONAL_TEXT,
+    "config": VALUES,
+    "delete_artifacts": FLAG,
+    "entity": OPTIONAL_TEXT,
+    "exclude": NAMES,
+    "exist_ok": FLAG,
+    "filesystem": ["s3", 5],
+    "filters": [5, "state", [{"state": "finished"}]],
+    "force": FLAG,
+    "fresh": FLAG,
+    "format": ["parket", "", 5, None, ["csv"]],
+    "include": ["config", ["confg"], 5, [5], {"config": 1}],
+    "index": ["a", 1.5, None, slice("a"), slice(0, 4, 0), True],
+    "job_type": OPTIONAL_TEXT,
+    "keys": ORDERED,
+    "last": NUMBER,
+    "layout": ["wid", 5, None],
+    "max_concurrency": NUMBER,
+    "max_rate": SECONDS,
+    "max_step": STEP,
+    "merge": FLAG,
+    "min_step": STEP,
+    "name": TEXT,
+    "create_run.name": OPTIONAL_TEXT,
+    "names": NAMES,
+    "nan": ["nul", 5],
+    "nested": ["dot", 5, None],
+    "on_deleted": ["kep", 5, None],
+    "on_event": [5, "print"],
+    "order": OPTIONAL_TEXT,
+    "ordered": FLAG,
+    "overwrite": FLAG,
+    "page_size": NUMBER,
+    "pandas": FLAG,
+    "path": PATH,
+    "run.path": RUN,
+    "sweep.path": RUN,
+    "runs.path": TEXT,
+    "path_prefix": OPTIONAL_TEXT,
+    "pattern": TEXT,
+    "per_page": NUMBER,
+    "poll_interval": SECONDS,
+    "project": OPTIONAL_TEXT,
+    "proxy": OPTIONAL_TEXT,
+    "replace": FLAG,
+    "root": PATH,
+    "row": VALUES,
+    "run_id": [*TEXT, "a/b", "a:b", " a"],
+    "runs": [5, "e/p", b"e/p", {"a": 1}, ["a"], [None]],
+    "safe_csv": FLAG,
+    "samples": NUMBER,
+    "split": ["runs", 5],
+    "state": ["finishd", "crashed", 5],
+    "step": STEP,
+    "stream": ["sytem", 5, None],
+    "tags": ORDERED,
+    "artifacts.tags": NAMES,
+    "target": [5, None, b"out", object()],
+    "timeout": SECONDS,
+    "token": TEXT,
+    "transport": [5, "http"],
+    "type": [5, int, "Row", dict, list[int]],
+    "artifact.type": TEXT,
+    "type_name": TEXT,
+    "verify": [5, "ca.pem"],
+    "what": ["runs", ["run"], 5, []],
+    "x_axis": TEXT,
+}
+# What goes with it where more is required.
+RIGHT: Mapping[str, Any] = {
+    "name": "name",
+    "path": "e/p/r",
+    "runs": [],
+    "type_name": "model",
+    "state": "failed",
+    "target": "out",
+    "row": {"loss": 1},
+    "index": 0,
+}
+# Words that are nearly right, and what is said of them.
+TYPOS = [
+    ("format", "parket", "did you mean 'parquet'?"),
+    ("include", ["confg"], "did you mean 'config'?"),
+    ("include", "confg", "write ['config']"),
+    ("layout", "Wide", "did you mean 'wide'?"),
+    ("nan", "nul", "did you mean 'null'?"),
+    ("on_deleted", "kep", "did you mean 'keep'?"),
+    ("stream", "sytem", "did you mean 'system'?"),
+    ("state", "faild", "did you mean 'failed'?"),
+    ("keys", "loss", "write ['loss']"),
+    ("keys", {"loss"}, "a set has no order"),
+    ("what", ["histroy"], "did you mean 'history'?"),
+]
+CLASSES = [(kind, face) for face in (api, sync) for kind in face.__all__]
+# They take what other programs give them.
+NOT_FOR_PEOPLE = {"of", "__aexit__", "__exit__"}
+
+
+def methods(kind: type) -> Iterator[tuple[str, inspect.Signature]]:
+    """The public methods of a class that take arguments."""
+    special = {"__call__", "__getitem__"} | ({"__init__"} if kind in (AsyncApi, Api) else set())
+    for name in dir(kind):
+        if name.startswith("_") and name not in special:
+            continue
+        member = getattr(kind, name)
+        if not callable(member) or name in NOT_FOR_PEOPLE:
+            continue
+        signature = inspect.signature(member)
+        names = [*signature.parameters]
+        if names and names[0] in ("self", "twin"):
+            names = names[1:]
+        if names:
+            taken = [signature.parameters[each] for each in names]
+            yield name, signature.replace(parameters=taken)
+
+
+CALLS = [
+    (face.__name__, kind, method, parameter)
+    for kind, face in CLASSES
+    for method, signature in methods(getattr(face, kind))
+    for parameter in signature.parameters
+]
+
+
+def wrong_values(method: str, parameter: inspect.Parameter) -> list[Any]:
+    by_method = f"{method}.{parameter.name}"
+    values = WRONG[by_method] if by_method in WRONG else WRONG[parameter.name]
+    may_be_none = parameter.default is None or parameter.name == "order"
+    return values if may_be_none or None in values else [*values, None]
+
+
+def record(kind: type[Any], **known: Any) -> Any:
+    """A record with something in each field that has to have something."""
+    values = {
+        field.name: {int: 1, bool: False}.get(field.type, "x")
+        for field in msgspec.structs.fields(kind)
+        if field.required
+    }
+    return kind(**values | known)
+
+
+async def objects(api_: AsyncApi, sample: Sample) -> dict[str, Any]:
+    """One of each class."""
+    run = await api_.runs(sample.path)[0]
+    session = api_._session
+    project = api.Project.of(record(ProjectRecord), session)
+    files = run.files()
+    return {
+        "AsyncApi": api_,
+        "Run": run,
+        "Runs": api_.runs(sample.path),
+        "Append": run.append(),
+        "Files": files,
+        "File": api.File.of(record(FileRecord), session, files._source),
+        "Artifact": api.Artifact.of(record(ArtifactRecord), session),
+        "Artifacts": run.logged_artifacts(),
+        "Project": project,
+        "Projects": api_.projects(),
+        "Sweep": api.Sweep.of(record(SweepRecord), session, "e", "p"),
+        "Sweeps": project.sweeps(),
+    }
+
+
+def call_args(method: str, signature: inspect.Signature, parameter: str, value: Any) -> Any:
+    needed = {
+        each.name: RIGHT[each.name]
+        for each in signature.parameters.values()
+        if each.default is inspect.Parameter.empty
+    }
+    return needed | {parameter: value}
+
+
+@pytest.mark.anyio
+async def test_every_wrong_value_is_refused_by_name_before_anything_is_sent(
+    api: AsyncApi, sample: Sample
+) -> None:
+    for kind, one in (await objects(api, sample)).items():
+        sent = api.traffic.requests
+        for method, signature in methods(type(one)):
+            for parameter in signature.parameters.values():
+                for value in wrong_values(method, parameter):
+                    kwargs = call_args(method, signature, parameter.name, value)
+                    said = f"{kind}.{method}({kwargs})"
+                    with pytest.raises(UsageError) as caught:
+                        made = (
+                            type(one)(**kwargs)
+                            if method == "__init__"
+                            else getattr(one, method)(**kwargs)
+                        )
+                        if isinstance(made, Awaitable):
+                            await made
+                        pytest.fail(f"{said} was taken")
+                    assert parameter.name in str(caught.value), said
+                    assert len(str(caught.value)) < 300, said
+        assert api.traffic.requests == sent, kind
+
+
+def test_without_await_too(sample: Sample) -> None:
+    with Api.local(sample.folder) as api_:
+        portal = api_._portal
+        made: Any = objects
+        originals = portal.call(made, api_._async, sample)
+        for kind, original in originals.items():
+            name = "Api" if kind == "AsyncApi" else kind
+            twin = api_ if name == "Api" else getattr(sync, name)(original, portal)
+            sent = api_.traffic.requests
+            for method, signature in methods(type(twin)):
+                for parameter in signature.parameters.values():
+                    for value in wrong_values(method, parameter):
+                        kwargs = call_args(method, signature, parameter.name, value)
+                        with pytest.raises(UsageError) as caught:
+                            if method == "__init__":
+                                type(twin)(**kwargs)
+                            else:
+                                getattr(twin, method)(**kwargs)
+                            pytest.fail(f"{name}.{method}({kwargs}) was taken")
+                        assert parameter.name in str(caught.value), (name, method, kwargs)
+            assert api_.traffic.requests == sent, name
+
+
+@pytest.mark.parametrize(("parameter", "typo", "hint"), TYPOS)
+def test_a_slip_of_the_pen_is_told_with_the_nearest_right_word(
+    parameter: str, typo: Any, hint: str
+) -> None:
+    found = [
+        (method, function)
+        for kind in api.__all__
+        for method, _ in methods(getattr(api, kind))
+        if parameter in getattr(function := getattr(getattr(api, kind), method), "checks", {})
+    ]
+    said = []
+    for _, function in found:
+        try:
+            function.checks[parameter](parameter, typo)
+        except UsageError as error:
+            said.append(str(error))
+    assert any(hint in each for each in said)
+
+
+@pytest.mark.parametrize(("face", "kind", "method", "parameter"), CALLS)
+def test_every_parameter_is_in_the_table(face: str, kind: str, method: str, parameter: str) -> None:
+    assert parameter in WRONG or f"{method}.{parameter}" in WRONG
+
+
+@pytest.mark.parametrize("kind", api.__all__)
+def test_no_object_takes_an_attribute_that_it_does_not_have(kind: str) -> None:
+    for face in (api, sync):
+        cls = getattr(face, "Api" if face is sync and kind == "AsyncApi" else kind)
+        frozen = issubclass(cls, msgspec.Struct) and cls.__struct_config__.frozen
+        assert frozen or issubclass(cls, FixedAttributes) or "__setattr__" in vars(cls)

@@ -1,0 +1,138 @@
+"""`aiowandb append` killed at any instant and started again: each row of the file is there once."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+
+# More than ten batches.
+ROWS = 10_500
+
+
+class KillingServer:
+    """An embedded W&B that may kill who sends rows, before or after it has stored them."""
+
+    def __init__(self, store: Store) -> None:
+        self._app = create_app(store, latency=0.02)
+        self._left = 0
+        self._kill: Callable[[], None] = lambda: None
+        self._is_late = False
+
+    def kill_at(self, batch: int, kill: Callable[[], None], *, is_late: bool) -> None:
+        self._left, self._kill, self._is_late = batch, kill, is_late
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        is_batch = scope["path"].endswith("file_stream")
+        self._left -= is_batch
+        if is_batch and self._left == 0 and not self._is_late:
+            self._kill()
+            return
+        await self._app(scope, receive, send)
+        if is_batch and self._left == 0 and self._is_late:
+            self._kill()
+
+
+class World:
+    """Finished runs of one row, and the command that adds a file to one of them."""
+
+    def __init__(self, store: Store, url: str, server: KillingServer, file: Path) -> None:
+        self._store = store
+        self.server = server
+        self._project, _ = store.projects.ensure("local", "p")
+        self._command = [sys.executable, "-m", "aiowandb", "append", "--base-url", url, str(file)]
+
+    def make(self, name: str) -> None:
+        run, _ = self._store.runs.upsert(self._project, name, RunChanges())
+        self._store.history.append(run, ['{"_step": 0, "n": -1}'])
+        self._store.finish(run)
+
+    def facts(self, name: str) -> tuple[str, list[tuple[int, int]]]:
+        """The state of the run, and the steps and values of its rows."""
+        run = self._store.runs.get(self._project, name)
+        assert run
+        lines = [json.loads(line) for line in self._store.history.window(run, 0, 10**9, 10**6)]
+        return run.state, [(line["_step"], line["n"]) for line in lines]
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        command = [*self._command[:4], f"local/p/{name}", *self._command[4:]]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def finish(self, name: str) -> float:
+        """Append undisturbed; give the seconds that it took."""
+        started = time.monotonic()
+        assert self.start(name).wait() == 0
+        return time.monotonic() - started
+
+    def kill_after(self, name: str, seconds: float) -> bool:
+        """Append for so long and no longer; says whether it was killed."""
+        with self.start(name) as process:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+        return process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(params=[False, True], ids=["no steps", "steps"])
+def world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[World]:
+    rows = [{"n": n} | ({"_step": 10 + 3 * n} if request.param else {}) for n in range(ROWS)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Store.open(tmp_path / "wandb", crash_after=float("inf")) as store:
+        store.accounts.ensure_user("local", is_admin=True)
+        server = KillingServer(store)
+        monkeypatch.setenv("WANDB_API_KEY", store.local_key)
+        with serve_in_thread(server) as url:
+            yield World(store, url, server, file)
+
+
+@pytest.mark.parametrize("world", [False], indirect=True)
+def test_a_command_that_is_killed_again_and_again_adds_each_row_once(world: World) -> None:
+    world.make("r")
+    had = 0
+    # The last request says that the run is finished; killed behind it, nothing is left to do.
+    for batch, is_late, stored in ((2, False, 1000), (4, True, 5000), (6, True, ROWS)):
+        with world.start("r") as process:
+            world.server.kill_at(batch, process.kill, is_late=is_late)
+            assert process.wait(120) == -signal.SIGKILL
+        state, rows = world.facts("r")
+        assert [n for _, n in rows] == list(range(-1, stored))
+        assert state == ("finished" if stored == ROWS else "running")
+        assert len(rows) > had
+        had = len(rows)
+    world.finish("r")
+    assert world.facts("r") == ("finished", [(n + 1, n) for n in range(-1, ROWS)])
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_any_moment_double_nothing_and_lose_nothing(world: World) -> None:
+    world.make("undisturbed")
+    seconds = world.finish("undisturbed")
+    undisturbed = world.facts("undisturbed")
+    assert undisturbed[0] == "finished"
+    assert [n for _, n in undisturbed[1]] == list(range(-1, ROWS))
+    chance, kills, halfway, number = random.Random(12), 0, 0, 0
+    while kills < 30:
+        number += 1
+        world.make(f"r{number}")
+        while world.kill_after(f"r{number}", chance.uniform(0.4 * seconds, 1.1 * seconds)):
+            kills += 1
+            halfway += 1 < len(world.facts(f"r{number}")[1]) <= ROWS
+            if kills % 3 == 0:
+                break
+        world.finish(f"r{number}")
+        assert world.facts(f"r{number}") == undisturbed
+    assert halfway > 5

@@ -1,0 +1,57 @@
+"""Exporters and servers killed at any instant, under load."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from aiowandb_server import Store
+from tests.chaos.world import rows
+from tests.support.processes import Server, Writer, start_export
+
+pytestmark = pytest.mark.slow
+KILLS = 100
+
+
+def test_a_hundred_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    chance, kills = random.Random(8), Counter[str]()
+    data, out = tmp_path / "data", tmp_path / "out"
+    with Store.open(data, crash_after=float("inf")) as store:
+        server = Server(data)
+        writers = [Writer(server, store, f"run-{number}") for number in range(4)]
+        exporter = start_export(server.url, store.local_key, out)
+        try:
+            while kills.total() < KILLS:
+                time.sleep(chance.uniform(0.05, 1.0))
+                if exporter.poll() is not None or chance.random() < 0.5:
+                    server.kill()
+                    server.start()
+                    kills["server"] += 1
+                else:
+                    exporter.kill()
+                    kills["exporter"] += exporter.wait() == -signal.SIGKILL
+                if exporter.poll() is not None:
+                    exporter = start_export(server.url, store.local_key, out)
+        finally:
+            for writer in writers:
+                writer.stop()
+            exporter.kill()
+            exporter.wait()
+        for folder in (out, tmp_path / "fresh"):
+            assert start_export(server.url, store.local_key, folder).wait(600) == 0
+        server.kill()
+    assert kills["server"] > 20
+    assert kills["exporter"] > 20
+    found = rows(out)
+    assert found == rows(tmp_path / "fresh")
+    assert found.keys() == {writer.name for writer in writers}
+    for writer in writers:
+        assert writer.acknowledged > 100
+        # The rows that were under way at the end may or may not have made it.
+        assert len(found[writer.name]) in (writer.acknowledged, writer.acknowledged + 3)
+        assert len(set(found[writer.name])) == len(found[writer.name])

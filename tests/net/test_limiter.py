@@ -1,0 +1,262 @@
+"""The limiter against servers of every kind, minutes of them in a moment: the clock is virtual."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple, Protocol
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from aiowandb.net.adaptive import Concurrency, Pace, Quota
+from aiowandb.net.limiter import Limiter
+from aiowandb.net.traffic import Traffic
+
+
+class Answer(NamedTuple):
+    """`retry_after` of an answer that is a refusal."""
+
+    retry_after: float | None = None
+    quota: Quota | None = None
+
+
+class Server(Protocol):
+    async def ask(self) -> Answer: ...
+
+
+class TokenBucket:
+    """Grants `rate` requests a second, and `size` at once after a rest."""
+
+    def __init__(
+        self, rate: float, *, size: float | None = None, latency: float = 0.1, tells: bool = False
+    ) -> None:
+        self.rate = rate
+        self.size = self.tokens = size or rate
+        self.latency = latency
+        self.tells = tells
+        self.random = Random(1)
+        self.now = 0.0
+
+    async def ask(self) -> Answer:
+        await anyio.sleep(self.latency * self.random.uniform(0.4, 0.7))
+        now = anyio.current_time()
+        self.tokens = min(self.size, self.tokens + (now - self.now) * self.rate)
+        self.now = now
+        wait = (1 - self.tokens) / self.rate if self.tokens < 1 else None
+        self.tokens -= wait is None
+        quota = Quota(int(self.tokens), (self.size - self.tokens) / self.rate)
+        await anyio.sleep(self.latency / 2)
+        return Answer(wait, quota if self.tells else None)
+
+
+class FixedWindow:
+    """Grants so many requests in each window of so many seconds."""
+
+    def __init__(self, requests: int, seconds: float, *, tells: bool = False) -> None:
+        self.requests = self.left = requests
+        self.seconds = seconds
+        self.tells = tells
+        self.window = 0
+
+    async def ask(self) -> Answer:
+        await anyio.sleep(0.05)
+        window = int(anyio.current_time() // self.seconds)
+        if window != self.window:
+            self.window, self.left = window, self.requests
+        reset = (window + 1) * self.seconds - anyio.current_time()
+        is_refused = self.left == 0
+        self.left -= not is_refused
+        await anyio.sleep(0.05)
+        return Answer(
+            reset if is_refused else None, Quota(self.left, reset) if self.tells else None
+        )
+
+
+class Workers:
+    """A server without limits that answers `capacity` requests at once as quickly as one."""
+
+    def __init__(self, capacity: int = 1_000_000, *, times: Callable[[float], float] | None = None):
+        self.capacity = capacity
+        self.slowness = times or (lambda now: 1.0)
+        self.under_way = 0
+
+    async def ask(self) -> Answer:
+        self.under_way += 1
+        queue = max(1.0, self.under_way / self.capacity)
+        await anyio.sleep(0.1 * queue * self.slowness(anyio.current_time()))
+        self.under_way -= 1
+        return Answer()
+
+
+class Course(NamedTuple):
+    """What came of it: the times at which requests started, were granted and were refused."""
+
+    starts: list[float]
+    granted: list[float]
+    refused: list[float]
+    most_at_once: list[int]
+    traffic: Traffic
+
+    def rate(self, begin: float, end: float) -> float:
+        return sum(begin <= time < end for time in self.granted) / (end - begin)
+
+    def share_refused(self, begin: float = 0.0) -> float:
+        refused = sum(time >= begin for time in self.refused)
+        return refused / sum(time >= begin for time in self.starts)
+
+
+def drive(
+    server: Server,
+    seconds: float,
+    *,
+    most: int = 16,
+    max_rate: float | None = None,
+    users: int = 40,
+) -> Course:
+    """Let many users ask as fast as the limiter lets them."""
+    course = Course([], [], [], [], Traffic())
+    limiter = Limiter(Concurrency(most), Pace(max_rate), course.traffic)
+    under_way = 0
+
+    async def use() -> None:
+        nonlocal under_way
+        while True:
+            async with limiter.place() as place:
+                while True:
+                    await limiter.turn(place)
+                    course.starts.append(anyio.current_time())
+                    under_way += 1
+                    course.most_at_once.append(under_way)
+                    answer = await server.ask()
+                    under_way -= 1
+                    if answer.retry_after is None:
+                        limiter.answered(place, "question", answer.quota)
+                        course.granted.append(anyio.current_time())
+                        break
+                    pause = answer.quota.pause if answer.quota else 0.0
+                    limiter.refused(place, max(answer.retry_after, pause))
+                    course.refused.append(anyio.current_time())
+
+    async def all_users() -> None:
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(users):
+                    tasks.start_soon(use)
+
+    trio.run(all_users, clock=MockClock(autojump_threshold=0))
+    return course
+
+
+@pytest.mark.parametrize("tells", [False, True], ids=["429 only", "RateLimit headers"])
+@pytest.mark.parametrize(
+    ("rate", "latency"), [(5, 0.02), (5, 0.5), (20, 0.02), (20, 0.1), (20, 0.5), (100, 0.1)]
+)
+def test_nine_tenths_of_what_a_token_bucket_grants_is_used(
+    rate: float, latency: float, tells: bool
+) -> None:
+    course = drive(TokenBucket(rate, latency=latency, tells=tells), 90)
+    assert course.rate(30, 90) >= 0.9 * rate
+    assert course.share_refused() < 0.05
+
+
+@pytest.mark.parametrize("tells", [False, True], ids=["429 only", "RateLimit headers"])
+@pytest.mark.parametrize(("requests", "seconds"), [(20, 1), (60, 60), (600, 60)])
+def test_so_is_what_a_window_grants(requests: int, seconds: float, tells: bool) -> None:
+    course = drive(FixedWindow(requests, seconds, tells=tells), 360)
+    assert course.rate(120, 360) >= 0.9 * requests / seconds
+    assert course.share_refused(120) < 0.05
+
+
+def test_a_large_bucket_that_runs_empty_does_not_hurt() -> None:
+    course = drive(TokenBucket(20, size=300), 120)
+    assert course.rate(60, 120) >= 0.9 * 20
+    assert course.share_refused() < 0.05
+
+
+def test_a_limit_that_is_lifted_is_forgotten_in_time() -> None:
+    class Lifted(TokenBucket):
+        async def ask(self) -> Answer:
+            self.rate = self.size = 10 if anyio.current_time() < 60 else 100
+            return await super().ask()
+
+    course = drive(Lifted(10), 240)
+    assert course.rate(30, 60) >= 0.9 * 10
+    assert course.rate(120, 180) >= 0.7 * 100
+    assert course.rate(180, 240) >= 0.9 * 100
+
+
+def test_a_limit_that_falls_is_obeyed_soon() -> None:
+    class Falling(TokenBucket):
+        async def ask(self) -> Answer:
+            self.rate = self.size = 50 if anyio.current_time() < 60 else 5
+            return await super().ask()
+
+    course = drive(Falling(50), 180)
+    assert course.rate(90, 180) >= 0.9 * 5
+    assert course.share_refused(90) < 0.05
+
+
+def test_after_the_first_refusal_requests_come_one_by_one() -> None:
+    course = drive(TokenBucket(20), 60)
+    starts = [time for time in course.starts if time > 10]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert min(gaps) > 0.5 / 20
+
+
+@pytest.mark.parametrize("most", [1, 3, 16, 64])
+def test_without_limits_and_queues_all_places_are_used(most: int) -> None:
+    course = drive(Workers(), 20, most=most, users=100)
+    assert max(course.most_at_once) == most
+    assert course.rate(10, 20) >= 0.9 * most / 0.1
+    assert max(course.most_at_once[:4]) <= 4
+
+
+def test_a_server_that_gets_slower_is_not_asked_for_more() -> None:
+    course = drive(Workers(capacity=8), 60, most=64, users=100)
+    assert course.rate(30, 60) >= 0.9 * 8 / 0.1
+    assert max(course.most_at_once[-500:]) <= 3 * 8
+
+
+def test_a_server_that_has_become_slower_for_good_is_used_in_full_again() -> None:
+    course = drive(Workers(times=lambda now: 1.0 if now < 20 else 4.0), 120)
+    assert course.rate(100, 120) >= 0.9 * 16 / 0.4
+
+
+def test_the_rate_that_the_user_allows_is_never_exceeded() -> None:
+    course = drive(Workers(), 60, max_rate=7)
+    gaps = [
+        later - earlier for earlier, later in zip(course.starts, course.starts[1:], strict=False)
+    ]
+    assert min(gaps) >= 1 / 7 - 1e-9
+    assert course.rate(0, 60) == pytest.approx(7, rel=0.05)
+
+
+def test_a_pause_is_everybodys() -> None:
+    course = drive(FixedWindow(30, 60), 60)
+    first_refusal = min(course.refused)
+    assert not [time for time in course.starts if time > first_refusal]
+    assert course.traffic.throttled_until > 0
+    assert course.traffic.refused == len(course.refused)
+
+
+def test_the_rate_that_was_learnt_is_told() -> None:
+    assert drive(TokenBucket(20), 60).traffic.rate_limit == pytest.approx(20, rel=0.1)
+    assert drive(Workers(), 10).traffic.rate_limit is None
+
+
+@pytest.mark.parametrize("remaining", ["-5", "0", f"{10**20}"])
+def test_whatever_is_left_of_a_quota_somebody_may_send(remaining: str) -> None:
+    quota = Quota.of({"RateLimit-Remaining": remaining, "RateLimit-Reset": "0"}, now=0)
+
+    async def ask_twice() -> None:
+        limiter = Limiter(Concurrency(4), Pace(), Traffic())
+        for _ in range(2):
+            async with limiter.place() as place:
+                await limiter.turn(place)
+                limiter.answered(place, "kind", quota)
+
+    trio.run(ask_twice)

@@ -1,0 +1,178 @@
+"""Clients of the embedded W&B that mean harm: their paths, filters, guesses and patience."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import httpx
+import orjson
+import pytest
+
+from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+
+pytestmark = pytest.mark.anyio
+SECRET = b"nobody may read this"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    (tmp_path / "secret.parquet").write_bytes(SECRET)
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    with Store.open(tmp_path / "data") as store:
+        project, _ = store.projects.ensure("local", "p")
+        run, _ = store.runs.upsert(project, "r", RunChanges(config='{"lr": {"value": 0.1}}'))
+        store.files.add(run, "mine.txt", b"mine")
+        store.files.add(run, "other.txt", SECRET)
+        yield store
+
+
+@pytest.fixture
+async def http(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(store))
+    auth = ("api", store.local_key)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://wandb.test", auth=auth
+    ) as http:
+        yield http
+
+
+CLIMBS = (
+    "../secret",
+    "../../secret",
+    "../../../secret",
+    "..\\..\\secret",
+    "/secret",
+    "a/../../secret",
+)
+
+
+@pytest.mark.parametrize("climb", CLIMBS)
+@pytest.mark.parametrize("coded", [quote, lambda path: quote(path, safe=""), lambda path: path])
+@pytest.mark.parametrize(
+    "place",
+    ["/files/local/p/r/{}.txt", "/exports/{}.parquet", "/artifacts/local/{}", "/manifests/{}"],
+)
+async def test_no_path_leads_out_of_the_data_folder(
+    http: httpx.AsyncClient, tmp_path: Path, climb: str, coded: object, place: str
+) -> None:
+    assert callable(coded)
+    path = place.format(coded(climb))
+    before = _tree(tmp_path)
+    for method in ("GET", "PUT"):
+        response = await http.request(method, path, content=b"theirs")
+        assert SECRET not in response.content
+    assert {name: before[name] for name in before if "data" not in name} == {
+        name: found for name, found in _tree(tmp_path).items() if "data" not in name
+    }
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+LISTING = """
+query Runs($filters: JSONString, $order: String) {
+  project(name: "p", entityName: "local") {
+    runs(filters: $filters, order: $order, first: 10) { edges { node { name } } }
+  }
+}"""
+INJECTIONS = (
+    "'; DROP TABLE run; --",
+    "name' OR '1'='1",
+    "config.lr') OR 1=1 --",
+    'x"; DELETE FROM run; --',
+    "(SELECT digest FROM api_key)",
+    "name UNION SELECT digest FROM api_key",
+    "config.$.lr') --",
+    "\0",
+)
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+async def test_sql_in_a_filter_or_an_order_is_text(
+    http: httpx.AsyncClient, store: Store, tmp_path: Path, text: str
+) -> None:
+    for variables in (
+        {"filters": {"display_name": text}},
+        {"filters": {text: 1}},
+        {"filters": {f"config.{text}": {"$gt": text}}},
+        {"filters": {"display_name": {"$regex": text}}},
+        {"filters": {"tags": {"$in": [text]}}},
+        {"order": text},
+        {"order": f"-config.{text}"},
+        {"order": f"+{text}"},
+    ):
+        coded = {
+            key: orjson.dumps(v).decode() if key == "filters" else v for key, v in variables.items()
+        }
+        answer = await http.post("/graphql", json={"query": LISTING, "variables": coded})
+        assert answer.status_code in (200, 400)
+        if answer.status_code == 200 and "filters" in variables:
+            assert answer.json()["data"]["project"]["runs"]["edges"] == []
+        assert "sqlite" not in answer.text.lower()
+    with closing(sqlite3.connect(tmp_path / "data" / "store.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM run").fetchone() == (1,)
+
+
+async def test_a_link_to_one_file_opens_no_other(http: httpx.AsyncClient, store: Store) -> None:
+    query = """query {
+      project(name: "p", entityName: "local") {
+        run(name: "r") { files(names: ["mine.txt"]) { edges { node { directUrl } } } }
+      }
+    }"""
+    answer = (await http.post("/graphql", json={"query": query})).json()
+    link = answer["data"]["project"]["run"]["files"]["edges"][0]["node"]["directUrl"]
+    signature = urlsplit(link).query
+    http.auth = None  # type: ignore[assignment]
+    assert (await http.get(link)).content == b"mine"
+    for path in ("/files/local/p/r/other.txt", "/files/local/p/r", "/manifests/1", "/graphql"):
+        answer = await http.get(f"{path}?{signature}")
+        assert answer.status_code != 200
+        assert SECRET not in answer.content
+    assert (await http.put(link, content=b"theirs")).status_code >= 400
+
+
+def test_a_wrong_key_takes_the_steps_of_a_right_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = store.accounts.ensure_user("somebody")
+    for number in range(3):
+        store.accounts.add_key(user.id, f"{number}" * 40, "")
+    compared = 0
+
+    def counting(one: bytes, other: bytes) -> bool:
+        nonlocal compared
+        compared += 1
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    counts = set()
+    for key in ("0" * 40, "2" * 40, "0" * 39 + "1", "x"):
+        compared = 0
+        store.accounts.user_of_key(key)
+        counts.add(compared)
+    assert counts == {4}  # each key of each user, whatever was guessed
+
+
+def test_slow_clients_hold_up_nobody(store: Store) -> None:
+    with serve_in_thread(create_app(store)) as url, ExitStack() as stack:
+        place = urlsplit(url)
+        assert place.hostname
+        assert place.port
+        for number in range(200):
+            slow = stack.enter_context(socket.create_connection((place.hostname, place.port)))
+            slow.sendall(
+                b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"[: 20 + number]
+            )
+        for _ in range(5):
+            assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"

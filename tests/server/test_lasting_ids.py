@@ -1,0 +1,343 @@
+"""Ids, version numbers and links are for one thing only, also after it was deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiowandb_server import RunChanges, Store
+from aiowandb_server.graphql import ids
+from aiowandb_server.store.artifact_records import NewArtifact
+from aiowandb_server.store.records import Project, Run
+from aiowandb_server.store.sweeps import SweepChanges
+from tests.server.conftest import Client
+
+DELETE_RUN = "mutation($id: ID!){deleteRun(input:{id:$id}){clientMutationId}}"
+STORAGE_ID = 'query($run:String!){project(name:"demo"){run(name:$run){id}}}'
+FILES = (
+    'query($run:String!){project(name:"demo"){run(name:$run){files{edges{node{id directUrl}}}}}}'
+)
+UPLOAD = """
+mutation($run: ID!) { createRunFiles(input: {
+  entityName: "local", projectName: "demo", runName: $run, files: ["a.txt"]
+}) { files { uploadUrl } } }
+"""
+# The last schema under which ids could come back.
+OLD_SCHEMA = 6
+
+
+async def storage_id(client: Client, run: str) -> str:
+    found: str = (await client.ask(STORAGE_ID, run=run))["project"]["run"]["id"]
+    return found
+
+
+async def file_of(client: Client, run: str) -> dict[str, str]:
+    ((edge),) = (await client.ask(FILES, run=run))["project"]["run"]["files"]["edges"]
+    found: dict[str, str] = edge["node"]
+    return found
+
+
+@pytest.mark.anyio
+async def test_a_deletion_sent_again_deletes_nothing_made_since(
+    client: Client, store: Store, project: Project
+) -> None:
+    for name in ("a", "b"):
+        store.runs.upsert(project, name)
+    deleted = await storage_id(client, "b")
+    await client.ask(DELETE_RUN, id=deleted)
+    store.runs.upsert(project, "c")
+    assert await storage_id(client, "c") != deleted
+    await client.ask(DELETE_RUN, id=deleted)
+    assert store.runs.get(project, "c") is not None
+
+
+@pytest.mark.anyio
+async def test_a_change_of_a_deleted_run_changes_no_other(
+    client: Client, store: Store, project: Project
+) -> None:
+    store.runs.upsert(project, "b")
+    deleted = await storage_id(client, "b")
+    await client.ask(DELETE_RUN, id=deleted)
+    store.runs.upsert(project, "b", RunChanges(config='{"mine": {"value": 1}}'))
+    status, _ = await client.refusal(
+        'mutation($id:String){upsertBucket(input:{id:$id,displayName:"x",config:"{}"}){inserted}}',
+        id=deleted,
+    )
+    run = store.runs.get(project, "b")
+    assert status == 404
+    assert run is not None
+    assert (run.display_name, run.config) == ("b", '{"mine": {"value": 1}}')
+
+
+@pytest.mark.anyio
+async def test_a_link_to_a_deleted_file_does_not_open_its_successor(
+    client: Client, store: Store, run: Run
+) -> None:
+    store.files.add(run, "a.txt", b"first")
+    first = await file_of(client, "r1")
+    store.files.add(run, "a.txt", b"changed")
+    assert (await client.keyless.get(first["directUrl"])).content == b"changed"
+    await client.ask(
+        "mutation($files:[ID!]!){deleteFiles(input:{files:$files}){success}}", files=[first["id"]]
+    )
+    store.files.add(run, "a.txt", b"second")
+    second = await file_of(client, "r1")
+    assert second["id"] != first["id"]
+    assert (await client.keyless.get(first["directUrl"])).status_code == 404
+    assert (await client.keyless.get(second["directUrl"])).content == b"second"
+    other = second["directUrl"].rpartition("&id=")[2].partition("&")[0]
+    forged = first["directUrl"].replace("&id=1", f"&id={other}")
+    assert (await client.keyless.get(forged)).status_code == 401
+
+
+@pytest.mark.anyio
+async def test_an_upload_for_a_deleted_run_does_not_reach_its_namesake(
+    client: Client, store: Store, project: Project, run: Run
+) -> None:
+    made = (await client.ask(UPLOAD, run="r1"))["createRunFiles"]["files"][0]
+    store.runs.delete(run.id)
+    namesake, _ = store.runs.upsert(project, "r1")
+    assert (await client.keyless.put(made["uploadUrl"], content=b"old")).status_code == 404
+    assert store.files.count(namesake) == 0
+
+
+def test_an_early_part_is_of_the_run_that_it_is_asked_for(tmp_path: Path) -> None:
+    # Stores of before have files that are named after ids of runs, of which some are others now.
+    with Store.open(tmp_path) as store:
+        project, _ = store.projects.ensure("local", "demo")
+        run, _ = store.runs.upsert(project, "r")
+        store.history.append(run, [f'{{"_step":{step},"x":1}}' for step in range(4)])
+        (old,) = store.history.exported(run, "mixed").tokens
+        for name in (f"early-{run.id}-0-4", f"early-{run.id + 1}-0-4"):
+            store.history.columns_path(name).write_bytes(
+                store.history.columns_path(old).read_bytes()
+            )
+        store.runs.delete(run.id)
+        run, _ = store.runs.upsert(project, "r")
+        store.history.append(run, [f'{{"_step":{step},"x":2}}' for step in range(4)])
+        exported = store.history.exported(run, "mixed")
+        assert exported == store.history.exported(run, "mixed"), "the same rows are the same file"
+        assert exported.tokens[0] not in (old, f"early-{run.id}-0-4")
+
+
+def version_of(store: Store, project: Project, name: str) -> int | None:
+    collection = store.collections.ensure(project, "data", "dataset")
+    artifact = store.artifacts.create(collection, NewArtifact(digest=name, client_id=name))
+    return store.artifacts.commit(artifact.id, size=0, file_count=0).version
+
+
+def test_the_number_of_a_deleted_version_is_not_given_out_again(
+    store: Store, project: Project
+) -> None:
+    assert [version_of(store, project, name) for name in "abc"] == [0, 1, 2]
+    newest = store.artifacts.by_client_id("c")
+    assert newest is not None
+    store.artifacts.delete(newest, with_aliases=True)
+    assert version_of(store, project, "d") == 3
+    assert version_of(store, project, "d") == 3, "a version that is committed again stays itself"
+
+
+@pytest.mark.anyio
+async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
+    client: Client, store: Store, project: Project
+) -> None:
+    data = store.collections.ensure(project, "data", "dataset")
+    deleted = store.artifacts.create(data, NewArtifact(digest="1", client_id="mine"))
+    store.artifacts.delete(deleted, with_aliases=True)
+    newer = store.artifacts.create(data, NewArtifact(digest="2", client_id="mine"))
+    assert newer.id != deleted.id
+    found = await client.ask('{clientIDMapping(clientID: "mine"){serverID}}')
+    assert found["clientIDMapping"]["serverID"] == ids.encode("Artifact", newer.id)
+
+
+def test_the_number_of_a_removed_link_is_not_given_out_again(
+    store: Store, project: Project
+) -> None:
+    portfolio = store.collections.ensure(project, "best", "dataset", "PORTFOLIO")
+    for name in "ab":
+        version_of(store, project, name)
+    first, second = (store.artifacts.by_client_id(name) for name in "ab")
+    assert first is not None
+    assert second is not None
+    assert store.artifacts.link(first, portfolio, []).version == 0
+    assert store.artifacts.link(second, portfolio, []).version == 1
+    store.artifacts.unlink(second, portfolio)
+    assert store.artifacts.link(first, portfolio, []).version == 0, "it is a member already"
+    assert store.artifacts.link(second, portfolio, []).version == 2
+
+
+def test_no_table_whose_ids_leave_the_server_gives_one_out_again(store: Store) -> None:
+    with store._database.read() as connection:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' "
+            "AND sql LIKE '% id %INTEGER PRIMARY KEY%' AND sql NOT LIKE '%AUTOINCREMENT%'"
+        ).fetchall()
+    assert {name for (name,) in tables} == {"alert", "replaced_line"}, "these are never named"
+
+
+def old_store(folder: Path) -> None:
+    """A store as earlier versions made them, with something in each table."""
+    scripts = resources.files("aiowandb_server.store") / "migrations"
+    old = sorted(script.name for script in scripts.iterdir() if script.name.endswith(".sql"))
+    with closing(sqlite3.connect(folder / "store.sqlite")) as connection:
+        for name in old[:OLD_SCHEMA]:
+            connection.executescript((scripts / name).read_text(encoding="utf-8"))
+        connection.executescript(
+            f"""
+            PRAGMA journal_mode = WAL;
+            PRAGMA user_version = {OLD_SCHEMA};
+            INSERT INTO entity VALUES (1, 'local', 0, 5), (3, 'team', 1, 5);
+            INSERT INTO user VALUES (1, 'local', 'local', 'local@localhost', 1, 1, 5);
+            INSERT INTO member VALUES (1, 1, 1);
+            INSERT INTO api_key VALUES (4, 1, x'00', '123456', NULL, 5);
+            INSERT INTO project (id, entity_id, name, user_id, created_at)
+                VALUES (2, 1, 'demo', 1, 5);
+            INSERT INTO run (id, project_id, name, state, created_at, heartbeat_at, display_name,
+                             config, history_lines)
+                VALUES (1, 2, 'a', 'finished', 5, 5, 'A', '{{"lr": {{"value": 1}}}}', 2),
+                       (7, 2, 'b', 'finished', 6, 6, 'B', '{{}}', 0);
+            INSERT INTO line VALUES (1, 'history', 0, 0, '{{"_step":0,"x":1}}'),
+                                    (1, 'history', 1, 1, '{{"_step":1,"x":2}}');
+            INSERT INTO rejected_line VALUES (1, 'history', 9, 'no JSON');
+            INSERT INTO replaced_line VALUES (1, 1, 0, '{{"_step":0,"x":0}}');
+            INSERT INTO writer_range VALUES (1, 'history', 'append:w', 0, 2, 0);
+            INSERT INTO file VALUES (5, 1, 'f.txt', 'blob', 4, 'md5', 5);
+            INSERT INTO alert VALUES (1, 1, 'title', 'text', 'INFO', 5);
+            INSERT INTO report VALUES (2, 2, 'n', 'N', NULL, 1, '{{}}', 5, 5);
+            INSERT INTO sweep (id, project_id, name, config, state, created_at, updated_at)
+                VALUES (3, 2, 's', 'method: random', 'PENDING', 5, 5);
+            INSERT INTO agent VALUES (4, 3, 'agent', 'host', 5, 5);
+            INSERT INTO assignment VALUES (3, 0, 4, 'a');
+            INSERT INTO artifact_type VALUES (1, 2, 'dataset', NULL, 5);
+            INSERT INTO collection VALUES (6, 2, 1, 'SEQUENCE', 'data', NULL, 5, 5);
+            INSERT INTO artifact (id, collection_id, client_id, state, digest, run_id, created_at,
+                                  updated_at)
+                VALUES (1, 6, 'c0', 'COMMITTED', 'd0', 1, 5, 5),
+                       (2, 6, 'c1', 'DELETED', 'd1', 1, 5, 5),
+                       (9, 6, 'c2', 'PENDING', 'd2', 1, 5, 5);
+            INSERT INTO membership VALUES (1, 6, 1, 0, 5);
+            INSERT INTO alias VALUES (2, 6, 1, 'best');
+            INSERT INTO artifact_tag VALUES (1, 1, 'tag');
+            INSERT INTO collection_tag VALUES (1, 6, 'tag');
+            INSERT INTO manifest VALUES (1, 1, 'FULL', 'wandb_manifest.json', '', NULL, 'blob', 5);
+            INSERT INTO entry VALUES (1, 'f', 'md5', 4, NULL);
+            INSERT INTO content VALUES (1, 'md5', 'blob', 4);
+            INSERT INTO artifact_use VALUES (1, 1, 'output', NULL);
+            """
+        )
+        connection.commit()
+
+
+def rows(folder: Path) -> dict[str, list[Any]]:
+    with closing(sqlite3.connect(folder / "store.sqlite")) as connection:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
+
+
+def test_a_store_of_before_keeps_all_that_it_holds(tmp_path: Path) -> None:
+    old_store(tmp_path)
+    before = rows(tmp_path)
+    with Store.open(tmp_path) as store:
+        project = store.projects.get("local", "demo")
+        assert project is not None
+        assert project.run_count == 2
+    after = rows(tmp_path)
+    del before["api_key"], before["retired_file"]  # the store makes a key of its own
+    assert {name: after[name] for name in before} == before
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        old_schema = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
+    Store.open(tmp_path / "new").close()
+    with closing(sqlite3.connect(tmp_path / "new" / "store.sqlite")) as connection:
+        assert dict(connection.execute("SELECT name, sql FROM sqlite_master")) == old_schema
+
+
+def test_a_store_of_before_gives_no_id_out_again(tmp_path: Path) -> None:
+    old_store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        # Somebody may remember the ids of all these, and a few above them.
+        connection.executescript(
+            "PRAGMA foreign_keys = ON; DELETE FROM run WHERE name = 'b'; DELETE FROM sweep;"
+            "DELETE FROM file; DELETE FROM report; DELETE FROM artifact WHERE id = 9"
+        )
+    with Store.open(tmp_path) as store:
+        project = store.projects.get("local", "demo")
+        assert project is not None
+        run, _ = store.runs.upsert(project, "c")
+        sweep = store.sweeps.create(
+            project, SweepChanges(config="{method: random, parameters: {x: {value: 1}}}")
+        )
+        assert run.id > 7
+        assert store.files.add(run, "a", b"").id > 5
+        assert sweep.id > 3
+        assert store.sweeps.add_agent(sweep, "host").id > 4
+        assert store.reports.add(project, "title").id > 2
+        assert store.collections.ensure(project, "more", "model").id > 6
+        assert store.projects.ensure("local", "more")[0].id > 2
+        assert store.accounts.ensure_entity("more").id > 3
+        assert version_of(store, project, "new") == 2, "v1 was the deleted one"
+        new = store.artifacts.by_client_id("new")
+        assert new is not None
+        assert new.id > 9
+
+
+def test_deleting_works_in_a_store_of_before(tmp_path: Path) -> None:
+    old_store(tmp_path)
+    with Store.open(tmp_path) as store:
+        project = store.projects.get("local", "demo")
+        assert project is not None
+        store.projects.delete(project.id)
+    left = rows(tmp_path)
+    for table in ("run", "line", "file", "sweep", "agent", "assignment", "artifact", "alias"):
+        assert left[table] == [], table
+    assert ("blobs/blob",) in [row[:1] for row in left["retired_file"]], "its bytes are swept later"
+
+
+KILLED_WITHIN = """
+import os, sys
+from aiowandb_server.store import database, store
+statements, left = database._statements, int(sys.argv[2])
+def counted(script):
+    global left
+    for statement in statements(script):
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        yield statement
+database._statements = counted
+store.Store.open(sys.argv[1]).close()
+"""
+
+
+@pytest.mark.parametrize("statements", [1, 20, 60])
+def test_a_store_of_before_survives_a_kill_while_it_is_brought_up_to_date(
+    tmp_path: Path, statements: int
+) -> None:
+    old_store(tmp_path)
+    before = rows(tmp_path)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WITHIN, str(tmp_path), str(statements)], check=False
+    )
+    assert killed.returncode == 9
+    assert rows(tmp_path) == before
+    Store.open(tmp_path).close()
+    assert rows(tmp_path)["run"] == before["run"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", ["-1", " 1", "1_0", "١", "9" * 30])
+async def test_an_id_is_written_in_one_way_only(client: Client, run: Run, number: str) -> None:
+    status, _ = await client.refusal(
+        "mutation($id: ID!){stopRun(input:{id:$id}){success}}", id=ids.encode("Run", number)
+    )
+    assert status == 404

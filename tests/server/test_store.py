@@ -1,0 +1,151 @@
+"""The data folder: opened, shared, refused, swept."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiowandb_server import RunChanges, Store
+from aiowandb_server.errors import RequestError, StoreError
+from aiowandb_server.store.records import Project, Run
+from aiowandb_server.store.stream import Chunk, StreamUpdate
+from tests.server.conftest import Clock
+
+
+def test_a_store_opened_again_holds_what_was_put_in(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        project, made = store.projects.ensure("local", "p")
+        store.runs.upsert(project, "r", RunChanges(config='{"a": {"value": NaN}}'))
+        key = store.local_key
+    assert made
+    with Store.open(tmp_path) as store:
+        project, made = store.projects.ensure("local", "p")
+        run = store.runs.get(project, "r")
+        assert not made
+        assert run is not None
+        assert run.config == '{"a": {"value": NaN}}'
+        assert store.local_key == key
+        assert len(key) == 40
+
+
+def test_only_its_owner_can_read_the_secrets(store: Store) -> None:
+    for name in ("local-key", "link-secret"):
+        assert (store.folder / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    with sqlite3.connect(tmp_path / "store.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(StoreError, match="newer aiowandb .schema 999.*upgrade"):
+        Store.open(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite").write_bytes(b"this is not a database" * 100)
+    with pytest.raises(StoreError, match="cannot be opened as a store"):
+        Store.open(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be used as a data folder"):
+        Store.open(tmp_path / "file" / "data")
+
+
+def test_config_and_summary_must_be_objects(store: Store, project: Project) -> None:
+    for changes in (RunChanges(config="[1]"), RunChanges(summary="nonsense")):
+        with pytest.raises(RequestError, match="is a JSON object"):
+            store.runs.upsert(project, "r", changes)
+    assert store.runs.get(project, "r") is None, "a refused upsert leaves nothing behind"
+
+
+def test_null_leaves_a_field_as_it_is_and_empty_sets_it(store: Store, project: Project) -> None:
+    store.runs.upsert(project, "r", RunChanges(notes="n", tags=["a"], group="g"))
+    run, inserted = store.runs.upsert(project, "r", RunChanges(notes="", tags=[]))
+    assert not inserted
+    assert (run.notes, run.tags, run.group) == ("", "[]", "g")
+
+
+def test_the_file_stream_drives_the_state(store: Store, run: Run, clock: Clock) -> None:
+    def state() -> str:
+        fresh = store.runs.by_id(run.id)
+        assert fresh is not None
+        return fresh.state
+
+    assert state() == "running"
+    clock.now += 1000
+    assert state() == "crashed"
+    store.stream.apply(run, StreamUpdate())
+    assert state() == "running", "a heartbeat brings it back to life"
+    store.stream.apply(run, StreamUpdate(preempting=True))
+    assert state() == "preempting"
+    store.stream.finish(run, exit_code=3)
+    assert state() == "failed"
+    store.stream.apply(run, StreamUpdate({"history": Chunk(0, ['{"_step":0}'])}))
+    assert state() == "running"
+    store.stream.finish(run)
+    clock.now += 1000
+    assert state() == "finished"
+
+
+def test_deleting_a_project_leaves_no_rows(store: Store, project: Project, run: Run) -> None:
+    store.history.append(run, ['{"_step":0}', "bad"])
+    store.files.add(run, "a.txt", b"a")
+    store.projects.delete(project.id)
+    with store._database.read() as connection:
+        for table in ("run", "line", "rejected_line", "file"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
+
+
+def test_files_that_nothing_refers_to_are_swept_once_old(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        project, _ = store.projects.ensure("local", "p")
+        run, _ = store.runs.upsert(project, "r")
+        store.history.append(run, ['{"_step":0}'])
+        store.finish(run)
+        kept = store.files.path(store.files.add(run, "a", b"a"))
+    young = tmp_path / "segments" / "young.columns.parquet"
+    old = tmp_path / "blobs" / "orphan.tmp"
+    for path in (young, old):
+        path.touch()
+    for path in (old, kept):
+        os.utime(path, (0, 0))
+    Store.open(tmp_path).close()
+    assert young.exists(), "another process may be about to register it"
+    assert not old.exists()
+    assert kept.exists()
+
+
+WRITER = """
+import sys
+from aiowandb_server import Store
+with Store.open(sys.argv[1]) as store:
+    project, _ = store.projects.ensure("local", "shared")
+    for number in range(100):
+        run, _ = store.runs.upsert(project, f"{sys.argv[2]}-{number}")
+        store.history.append(run, ['{"_step":0}'] * 5)
+        if number % 10 == 0:
+            store.finish(run)
+"""
+
+
+def test_two_processes_can_write_to_one_store(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name]) for name in "ab"
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    with Store.open(tmp_path) as store:
+        project = store.projects.get("local", "shared")
+        assert project is not None
+        assert project.run_count == 200
+        page = store.runs.page(project, first=1000)
+        assert {run.history_lines for run in page.items} == {5}
+        assert {len(store.history.window(run, 0, 9, 9)) for run in page.items} == {5}

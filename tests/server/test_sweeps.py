@@ -1,0 +1,180 @@
+"""Sweeps: what an agent is told to run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aiowandb_server import RunChanges, Store
+from aiowandb_server.errors import RequestError
+from aiowandb_server.store.records import Project
+from aiowandb_server.store.search import parse_space
+from aiowandb_server.store.sweeps import Sweep, SweepChanges
+from tests.server.conftest import Client, Clock
+
+GRID = """
+method: grid
+metric: {name: loss, goal: minimize}
+parameters:
+  lr: {values: [0.1, 0.2]}
+  fixed: {value: 7}
+  net: {parameters: {depth: {min: 1, max: 2}}}
+"""
+
+
+def config(**settings: Any) -> str:
+    return json.dumps(settings)  # JSON is YAML
+
+
+def test_a_grid_has_every_combination_once() -> None:
+    space = parse_space(GRID)
+    assert space.size == 4
+    drawn = [space.draw(number, seed=1) for number in range(5)]
+    assert drawn[4] is None
+    assert drawn[:4] == [
+        {"lr": lr, "fixed": 7, "net": {"depth": depth}} for lr in (0.1, 0.2) for depth in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "low", "high"),
+    [
+        ({"min": 1, "max": 4}, 1, 4),
+        ({"min": 0.5, "max": 1.5}, 0.5, 1.5),
+        ({"distribution": "q_uniform", "min": 0, "max": 10, "q": 5}, 0, 10),
+        ({"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}, 1e-5, 1e-1),
+        ({"distribution": "log_uniform", "min": -3, "max": 0}, 0.049, 1),
+        ({"distribution": "inv_log_uniform_values", "min": 0.01, "max": 1}, 0.01, 1.01),
+        ({"distribution": "normal", "mu": 0, "sigma": 1}, -9, 9),
+        ({"values": [3, 4], "probabilities": [1, 0]}, 3, 3),
+    ],
+    ids=str,
+)
+def test_random_values_stay_in_their_bounds(parameter: Any, low: float, high: float) -> None:
+    space = parse_space(config(method="random", parameters={"x": parameter}))
+    drawn = [space.draw(number, seed=1) for number in range(50)]
+    assert space.size is None
+    assert all(low <= values["x"] <= high for values in drawn if values)
+    assert drawn == [space.draw(number, seed=1) for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "3",
+        config(parameters={}),
+        config(method="magic"),
+        config(method="grid", parameters={"x": {"min": 0.1, "max": 1}}),
+        config(method="random", parameters={"x": {"distribution": "odd"}}),
+        config(method="random", parameters={"x": 3}),
+        config(method="random", parameters={"x": {"distribution": "uniform"}}),
+    ],
+)
+def test_a_configuration_that_cannot_be_run_is_refused(
+    store: Store, project: Project, text: str
+) -> None:
+    with pytest.raises(RequestError):
+        store.sweeps.create(project, SweepChanges(config=text))
+    assert store.sweeps.count(project) == 0
+
+
+@pytest.fixture
+def sweep(store: Store, project: Project) -> Sweep:
+    return store.sweeps.create(project, SweepChanges(config=GRID))
+
+
+def state(store: Store, sweep: Sweep) -> str:
+    fresh = store.sweeps.by_id(sweep.id)
+    assert fresh is not None
+    return fresh.state
+
+
+def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: Sweep) -> None:
+    agents = [store.sweeps.add_agent(sweep, host) for host in ("a", "b")]
+    commands = [store.sweeps.heartbeat(agent, {}) for agent in agents * 2]
+    told = [command for batch in commands for command in batch]
+    assert {command["type"] for command in told} == {"run"}
+    assert len({command["run_id"] for command in told}) == 4
+    assert told[0]["args"] == {
+        "lr": {"value": 0.1},
+        "fixed": {"value": 7},
+        "net": {"value": {"depth": 1}},
+    }
+    assert state(store, sweep) == "RUNNING"
+    assert store.sweeps.heartbeat(agents[0], {}) == [{"type": "exit"}]
+    assert state(store, sweep) == "FINISHED"
+
+
+def test_an_agent_is_told_which_program_to_run(store: Store, project: Project) -> None:
+    text = config(method="random", program="train.py", parameters={"x": {"value": 1}})
+    sweep = store.sweeps.create(project, SweepChanges(config=text))
+    (command,) = store.sweeps.heartbeat(store.sweeps.add_agent(sweep, "a"), {})
+    assert command["program"] == "train.py"
+
+
+def test_a_busy_agent_gets_nothing_new(store: Store, sweep: Sweep) -> None:
+    agent = store.sweeps.add_agent(sweep, "a")
+    (command,) = store.sweeps.heartbeat(agent, {})
+    assert store.sweeps.heartbeat(agent, {command["run_id"]: True}) == []
+
+
+def test_pause_cancel_and_stop_reach_the_agent(store: Store, sweep: Sweep) -> None:
+    agent = store.sweeps.add_agent(sweep, "a")
+    store.sweeps.change(sweep.id, SweepChanges(state="PAUSED"))
+    assert store.sweeps.heartbeat(agent, {}) == []
+    store.sweeps.change(sweep.id, SweepChanges(state="CANCELED"))
+    assert store.sweeps.heartbeat(agent, {"r": True}) == [{"type": "stop", "run_id": "r"}]
+    assert store.sweeps.heartbeat(agent, {}) == [{"type": "exit"}]
+
+
+@pytest.mark.anyio
+async def test_a_sweep_says_how_it_goes(
+    client: Client, store: Store, project: Project, sweep: Sweep, clock: Clock
+) -> None:
+    for name, loss in (("a", 2.0), ("b", 0.5)):
+        changes = RunChanges(sweep=sweep.name, summary=json.dumps({"loss": loss}))
+        store.runs.upsert(project, name, changes)
+    agent = store.sweeps.add_agent(sweep, "host")
+    clock.now += 120
+    data = await client.ask(
+        'query($s:String!){project(name:"demo"){totalSweeps sweep(sweepName:$s){method state '
+        "bestLoss runCount runCountExpected agents{edges{node{host state totalRuns}}} "
+        'agent(agentName:$s){id} runs(first:1,order:"+summary_metrics.loss"){edges{node{name}}}}}}',
+        s=sweep.name,
+    )
+    found = data["project"]["sweep"]
+    assert data["project"]["totalSweeps"] == 1
+    assert found == {
+        "method": "grid",
+        "state": "PENDING",
+        "bestLoss": 0.5,
+        "runCount": 2,
+        "runCountExpected": 4,
+        "agents": {"edges": [{"node": {"host": "host", "state": "CRASHED", "totalRuns": 0}}]},
+        "agent": None,
+        "runs": {"edges": [{"node": {"name": "b"}}]},
+    }
+    assert agent.host == "host"
+
+
+@pytest.mark.anyio
+async def test_sweeps_are_filtered_and_know_their_prior_runs(
+    client: Client, store: Store, project: Project
+) -> None:
+    store.runs.upsert(project, "old")
+    prior = json.dumps({"$or": [{"name": "old"}]})
+    sweep = store.sweeps.create(project, SweepChanges(config=GRID, prior_runs=prior))
+    store.sweeps.create(project, SweepChanges(config=GRID, state="FINISHED"))
+    data = await client.ask(
+        """
+        query($f: JSONString) { project(name: "demo") { sweeps(filters: $f) {
+          edges { node { name priorRuns { edges { node { name } } } } } } } }
+        """,
+        f='{"state": {"$ne": "FINISHED"}}',
+    )
+    assert [edge["node"] for edge in data["project"]["sweeps"]["edges"]] == [
+        {"name": sweep.name, "priorRuns": {"edges": [{"node": {"name": "old"}}]}}
+    ]

@@ -1,0 +1,112 @@
+"""What happens to requests before they are answered: limits, counts, waiting."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.types import Message
+
+from aiowandb_server import Store, create_app
+from tests.server.conftest import Clock
+
+pytestmark = pytest.mark.anyio
+QUERY = {"query": "{viewer{username}}"}
+
+
+def client_of(store: Store, **settings: Any) -> httpx.AsyncClient:
+    app = create_app(store, **settings)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://x", auth=("api", store.local_key)
+    )
+
+
+async def test_too_many_requests_are_told_when_to_come_back(store: Store) -> None:
+    async with client_of(store, rate_limit=1) as http:
+        first = await http.post("/graphql", json=QUERY)
+        second = await http.post("/graphql", json=QUERY)
+    assert first.status_code == 200
+    assert first.headers["ratelimit-remaining"] == "0"
+    assert second.status_code == 429
+    assert 0 < float(second.headers["retry-after"]) <= 1
+    assert 0 < float(second.headers["ratelimit-reset"]) <= 1
+    assert second.json()["errors"][0]["message"] == "rate limit exceeded"
+
+
+async def test_a_body_over_the_limit_is_refused(store: Store) -> None:
+    async with client_of(store, max_body=1000) as http:
+        response = await http.post("/graphql", json={"query": "x" * 1000})
+        assert response.status_code == 413
+
+        bomb = gzip.compress(b" " * 100_000)
+        packed = await http.post("/graphql", content=bomb, headers={"content-encoding": "gzip"})
+        assert packed.status_code == 413
+
+
+async def test_a_body_without_end_is_cut_off(store: Store) -> None:
+    answers: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x" * 500, "more_body": True}
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/graphql", "headers": []}
+    await create_app(store, max_body=1000)(scope, receive, send)
+    assert answers[0]["status"] == 413
+
+
+async def test_a_body_that_breaks_off_is_not_taken_for_whole(store: Store) -> None:
+    answers: list[Message] = []
+    messages: list[Message] = [
+        {"type": "http.request", "body": b'{"query": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/graphql", "headers": []}
+    await create_app(store)(scope, receive, send)
+    assert answers[0]["status"] == 400
+    async with client_of(store) as http:
+        cut = gzip.compress(json.dumps(QUERY).encode())[:-9]
+        answer = await http.post("/graphql", content=cut, headers={"content-encoding": "gzip"})
+        assert (answer.status_code, "breaks off" in answer.text) == (400, True)
+
+
+async def test_a_packed_body_is_unpacked(store: Store) -> None:
+    async with client_of(store) as http:
+        body = gzip.compress(json.dumps(QUERY).encode())
+        headers = {"content-encoding": "gzip"}
+        good = await http.post("/graphql", content=body, headers=headers)
+        bad = await http.post("/graphql", content=b"not packed", headers=headers)
+    assert good.status_code == 200
+    assert bad.status_code == 400
+
+
+async def test_requests_are_counted_by_kind(store: Store) -> None:
+    app = create_app(store)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://x", auth=("api", store.local_key)
+    ) as http:
+        await http.post("/graphql", json=QUERY)
+        await http.post("/files/a/b/c/file_stream", json={})
+        await http.get("/files/a/b/c/x.txt")
+        await http.put("/files/a/b/c/x.txt", content=b"")
+    assert app.requests == {"graphql": 1, "file_stream": 1, "download": 1, "upload": 1}
+
+
+async def test_latency_is_added_to_each_request(store: Store, clock: Clock) -> None:
+    async with client_of(store, latency=0.05) as http:
+        started = anyio.current_time()
+        await http.post("/graphql", json=QUERY)
+        assert anyio.current_time() - started >= 0.05

@@ -1,0 +1,121 @@
+"""The facade is complete: whatever the async classes offer, their twins do."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from aiowandb import api, sync
+from aiowandb.concurrency.tasks import AsyncOnly
+from aiowandb.sync.wrapping import Asked, Shared
+
+TWINS = [
+    (original, getattr(sync, name))
+    for name, original in vars(api).items()
+    if inspect.isclass(original) and name != "AsyncApi"
+] + [(api.AsyncApi, sync.Api)]
+every_class = pytest.mark.parametrize(("original", "twin"), TWINS)
+
+# What the facade has in the words of code without `await`.
+NAMES = {
+    "aclose": "close",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+}
+SPECIAL = {*NAMES, *NAMES.values(), "__getitem__", "__call__", "_repr_html_"}
+# Where users cannot go: how the parts are made, and what is only for the wire.
+INTERNAL = {"of", "ref", "config_json", "summary_json", "system_json", "size_bytes"}
+
+
+def names(kind: type) -> list[str]:
+    """What a user sees of a class, with what it inherits from our own classes."""
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("aiowandb")]
+    # It is there to refuse what the twin can do.
+    ours = [base for base in ours if base is not AsyncOnly]
+    found = {name for base in ours for name in vars(base)} - INTERNAL
+    return sorted(name for name in found if name in SPECIAL or not name.startswith("_"))
+
+
+def members(original: type, twin: type) -> Iterator[tuple[str, Any, Any]]:
+    """Each of them as it is written, in both classes."""
+    for name in names(original):
+        own = NAMES.get(name, name)
+        yield own, inspect.getattr_static(original, name), inspect.getattr_static(twin, own)
+
+
+@every_class
+def test_a_twin_has_every_name_and_none_of_its_own(original: type, twin: type) -> None:
+    assert names(twin) == sorted(NAMES.get(name, name) for name in names(original))
+
+
+@every_class
+def test_a_twin_has_a_length_where_the_original_counts(original: type, twin: type) -> None:
+    assert hasattr(twin, "__len__") == hasattr(original, "count")
+
+
+@every_class
+def test_members_explain_themselves_alike(original: type, twin: type) -> None:
+    for name, member, other in members(original, twin):
+        if name not in SPECIAL | {"close"}:
+            assert text(other) == text(member), name
+
+
+def text(member: Any) -> str:
+    """What a docstring says before its example, which may be in other words."""
+    function = member.__func__ if isinstance(member, classmethod) else member
+    return (function.__doc__ or "").partition(">>>")[0].strip()
+
+
+@every_class
+def test_methods_take_the_same_arguments(original: type, twin: type) -> None:
+    for name, member, other in members(original, twin):
+        if inspect.isfunction(member) and inspect.isfunction(other) and name not in SPECIAL:
+            assert parameters(other) == parameters(member), name
+
+
+def test_both_clients_are_made_with_the_same_arguments() -> None:
+    assert parameters(sync.Api) == parameters(api.AsyncApi)
+
+
+def parameters(function: Any) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+@every_class
+def test_what_is_awaited_or_looped_over_with_async_is_so_no_longer(
+    original: type, twin: type
+) -> None:
+    for name, member, other in members(original, twin):
+        if isinstance(other, Asked):
+            assert [*inspect.signature(member).parameters] == ["self"], name
+        elif inspect.isfunction(member):
+            streams = "Stream" in str(inspect.signature(member).return_annotation)
+            # Arguments are checked at once, so that not every one is a generator function.
+            iterates = inspect.isgeneratorfunction(other) or "_wrapped" in other.__code__.co_names
+            assert iterates == streams, name
+            assert not inspect.iscoroutinefunction(other), name
+
+
+@every_class
+def test_the_readme_knows_every_name(original: type, twin: type) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme.partition("### Every name")[2].partition("\n#")[0]
+    told = set(re.findall(r"`(\w+)`", table))
+    assert {name for name in names(original) if not name.startswith("_")} <= told
+
+
+@every_class
+def test_attributes_have_the_same_types(original: type, twin: type) -> None:
+    for name, member, other in members(original, twin):
+        if isinstance(other, Shared):
+            getter = member.fget if isinstance(member, property) else getattr(member, "func", None)
+            hint = get_type_hints(getter)["return"] if getter else get_type_hints(original)[name]
+            assert get_args(vars(other)["__orig_class__"]) == (hint,), name
+        elif not callable(member) and not isinstance(member, classmethod):
+            assert isinstance(other, property), name

@@ -1,0 +1,106 @@
+"""A package that is not installed is named together with the extra that brings it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aiowandb
+from aiowandb.errors import MissingExtraError, UsageError, extra_needed
+
+SOURCE = Path(aiowandb.__file__).parent
+# What is called, without which package, and the extra that is to be named.
+CALLS = [
+    ("Api.local('.').runs('local/p').to_pandas()", "pandas", "pandas"),
+    ("Api.local('.').runs('local/p').to_polars()", "polars", "polars"),
+    ("Api.local('.').runs('local/p').histories(format='pandas')", "pandas", "pandas"),
+    ("Api.local('.').runs('local/p').histories(format='polars')", "polars", "polars"),
+    ("Api.local('.').runs('local/p').export('o', format='delta')", "deltalake", "delta"),
+    ("Api.local('.')", "starlette", "local"),
+    ("Api.local('.')", "graphql", "local"),
+    ("Api.local('.')", "yaml", "local"),
+    ("Api.local('.')", "uvicorn", "local"),
+    ("import aiowandb_server", "starlette", "local"),
+    ("import aiowandb_server.server", "uvicorn", "local"),
+    ("SweepRecord(storage_id='x', id='x').config", "yaml", "sweeps"),
+    ("SweepRecord(storage_id='x', id='x').name", "yaml", "sweeps"),
+    ("drawn([], 80, color=False)", "uniplot", "plot"),
+    ("painted([], 't', Path('x.png'))", "matplotlib", "plot"),
+]
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.modules[{package!r}] = None
+from aiowandb import Api, UsageError
+from aiowandb.wire.sweeps import SweepRecord
+from aiowandb.cli.curves import drawn, painted
+try:
+    {call}
+except UsageError as error:
+    assert isinstance(error, ModuleNotFoundError), error
+    assert error.name.partition(".")[0] == {package!r}, error.name
+    print(error)
+"""
+# Those that the package cannot do without are in none, and an extra has its own files.
+REQUIRED = {"aiofiles", "anyio", "httpx", "msgspec", "orjson", "pyarrow", "aiowandb"}
+# `trio` is only asked for where its loop is running, and who asks for `obstore` does without.
+HOMES = {
+    "background.py": {"trio"},
+    "cli": {"click", "rich"},
+    "export": {"obstore"},
+    "local": {"starlette", "graphql", "yaml", "uvicorn"},
+}
+
+
+@pytest.mark.parametrize(("call", "package", "extra"), CALLS)
+def test_what_is_not_installed_is_named_with_its_extra(
+    tmp_path: Path, call: str, package: str, extra: str
+) -> None:
+    script = SCRIPT.format(package=package, call=call)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert package in done.stdout
+    assert done.stdout.endswith(f"which is not installed: pip install 'aiowandb[{extra}]'\n")
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_missing_package() -> None:
+    with pytest.raises(ModuleNotFoundError) as caught, extra_needed("x", "It"):
+        import aiowandb.nothing  # type: ignore[import-not-found] # noqa: F401
+    assert not isinstance(caught.value, UsageError)
+
+
+def test_the_innermost_extra_is_the_one_that_is_named() -> None:
+    with (
+        pytest.raises(MissingExtraError, match=r"aiowandb\[in\]"),
+        extra_needed("out", "It"),
+        extra_needed("in", "This"),
+    ):
+        import nothing_of_that_name  # type: ignore[import-not-found] # noqa: F401
+
+
+def test_every_import_of_an_extra_says_what_to_install() -> None:
+    for file in SOURCE.rglob("*.py"):
+        folder = file.relative_to(SOURCE).parts[0]
+        tree = ast.parse(file.read_text())
+        guarded = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.With | ast.Try)
+            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+            for inner in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if id(node) in guarded or not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            names = [each.name for each in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [] if node.level else [node.module or ""]
+            for name in {name.partition(".")[0] for name in names}:
+                known = name in sys.stdlib_module_names or name in REQUIRED
+                assert known or name in HOMES.get(folder, ()), (file, name)
