@@ -53,7 +53,7 @@ async def test_what_can_be_set_is_sent_in_both_faces(tmp_path: Path) -> None:
     async with AsyncApi.local(tmp_path) as api:
         run = await api.create_run("r", project="p", config={"lr": 1})
         run.name, run.tags, run.notes = "best", ["a", "b"], None
-        run.config, run.summary = {"lr": 2}, {"loss": 0.5}  # type: ignore[assignment]
+        run.config, run.summary = {"lr": 2}, {"loss": 0.5}
         await run.update()
         run = await api.run("local/p/r")
         assert (run.name, run.tags, run.config) == ("best", ["a", "b"], {"lr": 2})

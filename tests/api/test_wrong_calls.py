@@ -180,7 +180,7 @@ async def objects(api_: AsyncApi, sample: Sample) -> dict[str, Any]:
     """One of each class."""
     run = await api_.runs(sample.path)[0]
     session = api_._session
-    project = api.Project.of(record(ProjectRecord), session)
+    project = api.Project(record(ProjectRecord), session)
     files = run.files()
     return {
         "AsyncApi": api_,
@@ -188,12 +188,12 @@ async def objects(api_: AsyncApi, sample: Sample) -> dict[str, Any]:
         "Runs": api_.runs(sample.path),
         "Append": run.append(),
         "Files": files,
-        "File": api.File.of(record(FileRecord), session, files._source),
-        "Artifact": api.Artifact.of(record(ArtifactRecord), session),
+        "File": api.File(record(FileRecord), session, files._source),
+        "Artifact": api.Artifact(record(ArtifactRecord), session),
         "Artifacts": run.logged_artifacts(),
         "Project": project,
         "Projects": api_.projects(),
-        "Sweep": api.Sweep.of(record(SweepRecord), session, "e", "p"),
+        "Sweep": api.Sweep(record(SweepRecord), session, "e", "p"),
         "Sweeps": project.sweeps(),
     }
 
@@ -236,7 +236,7 @@ def test_without_await_too(sample: Sample) -> None:
     with Api.local(sample.folder) as api_:
         portal = api_._portal
         made: Any = objects
-        originals = portal.call(made, api_._async, sample)
+        originals = portal.call(made, api_._inner, sample)
         for kind, original in originals.items():
             name = "Api" if kind == "AsyncApi" else kind
             twin = api_ if name == "Api" else getattr(sync, name)(original, portal)

@@ -172,7 +172,7 @@ if __name__ == "__main__":
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     counts, told = done.stdout.splitlines()
     assert counts == str([RUNS, RUNS])
-    assert told == "An Api stays in its process: make a new one in the other."
+    assert told.startswith("Run cannot be sent to another process")
     assert done.returncode == 0
 
 

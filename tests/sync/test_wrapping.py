@@ -12,7 +12,8 @@ import pytest
 
 from aiowandb import api, sync
 from aiowandb.concurrency.tasks import AsyncOnly
-from aiowandb.sync.wrapping import Asked, Shared
+from aiowandb.fields import Forwarded
+from aiowandb.sync.wrapping import awaited_property
 
 TWINS = [
     (original, getattr(sync, name))
@@ -92,12 +93,12 @@ def test_what_is_awaited_or_looped_over_with_async_is_so_no_longer(
     original: type, twin: type
 ) -> None:
     for name, member, other in members(original, twin):
-        if isinstance(other, Asked):
+        if isinstance(other, awaited_property):
             assert [*inspect.signature(member).parameters] == ["self"], name
         elif inspect.isfunction(member):
             streams = "Stream" in str(inspect.signature(member).return_annotation)
             # Arguments are checked at once, so that not every one is a generator function.
-            iterates = inspect.isgeneratorfunction(other) or "_wrapped" in other.__code__.co_names
+            iterates = inspect.isgeneratorfunction(other) or "_items" in other.__code__.co_names
             assert iterates == streams, name
             assert not inspect.iscoroutinefunction(other), name
 
@@ -113,9 +114,14 @@ def test_the_readme_knows_every_name(original: type, twin: type) -> None:
 @every_class
 def test_attributes_have_the_same_types(original: type, twin: type) -> None:
     for name, member, other in members(original, twin):
-        if isinstance(other, Shared):
-            getter = member.fget if isinstance(member, property) else getattr(member, "func", None)
-            hint = get_type_hints(getter)["return"] if getter else get_type_hints(original)[name]
+        if name == "record":
+            assert isinstance(other, Forwarded)
+        elif isinstance(other, Forwarded):
+            if isinstance(member, Forwarded):
+                hint = get_args(vars(member)["__orig_class__"])[0]
+            else:
+                assert isinstance(member, property), name
+                hint = get_type_hints(member.fget)["return"]
             assert get_args(vars(other)["__orig_class__"]) == (hint,), name
         elif not callable(member) and not isinstance(member, classmethod):
             assert isinstance(other, property), name

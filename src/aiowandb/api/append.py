@@ -5,28 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 import anyio
 
 from aiowandb.api.append_guard import RowSender, row_sender
+from aiowandb.api.updating import read_run
 from aiowandb.arguments import VALUES, FixedAttributes, checks, optional, whole
-from aiowandb.errors import CommError, ConflictError, NotFoundError, UsageError
+from aiowandb.errors import CommError, ConflictError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire.appending import Appendix
-from aiowandb.wire.runs import get_run
-
-if TYPE_CHECKING:
-    from aiowandb.api.run import Run
+from aiowandb.wire.record import RunRecord
 
 # How long a block that is cancelled or interrupted may still take to say so to W&B.
 _CLOSING_S = 10.0
 
 
+class Appendable(Protocol):
+    """A run, as far as `Append` needs it."""
+
+    @property
+    def record(self) -> RunRecord: ...
+
+    async def load(self) -> None: ...
+
+    def _set_state(self, state: str) -> None: ...
+
+
 class Append(FixedAttributes):
     """Rows on their way to a run. Call it with each of them, inside `async with`."""
 
-    def __init__(self, run: Run, session: Session, state: str | None, token: str | None) -> None:
+    def __init__(
+        self, run: Appendable, session: Session, state: str | None, token: str | None
+    ) -> None:
         self._run = run
         self._session = session
         self._state = state
@@ -51,14 +62,11 @@ class Append(FixedAttributes):
 
     async def __aenter__(self) -> Self:
         # Offsets and steps have to be those of this moment, not of when the run was read.
-        found = (await self._session.ask(get_run(self._run.ref))).project
-        if found is None or found.run is None:
-            raise NotFoundError(f"Could not find run {self._run.ref}.")
-        record = found.run
-        record.entity, record.project = self._run.entity, self._run.project
+        ref = self._run.record.ref
+        record = await read_run(self._session, ref)
         rows = Appendix(record, state=self._state, token=self._token)
         self._failure = None
-        self._sender = await row_sender(self._session, self._run.ref, rows)
+        self._sender = await row_sender(self._session, ref, rows)
         return self
 
     async def __aexit__(
@@ -120,7 +128,7 @@ class Append(FixedAttributes):
         with anyio.move_on_after(_CLOSING_S, shield=True) as scope:
             await self._send_failed(error)
         if scope.cancelled_caught:
-            error.add_note(f"The last rows for {self._run.ref} could not be sent in time.")
+            error.add_note(f"The last rows for {self._run.record.ref} could not be sent in time.")
 
     async def _send_failed(self, error: BaseException) -> None:
         async with self._sending:
@@ -142,7 +150,7 @@ class Append(FixedAttributes):
                         await sender.send(end)
                         error.add_note(f"The last {lost:,} rows were not added: {refused}")
             except CommError as failure:
-                error.add_note(f"The last rows for {self._run.ref} were not sent: {failure}")
+                error.add_note(f"The last rows for {self._run.record.ref} were not sent: {failure}")
             else:
                 self._run._set_state(end)
 

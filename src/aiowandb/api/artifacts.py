@@ -7,16 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
-from typing import Self
 from urllib.parse import quote
-
-from msgspec.structs import asdict
 
 from aiowandb.api.files import Files
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
 from aiowandb.config.settings import app_url
+from aiowandb.fields import ArtifactFields, RecordHolder
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.artifact_lists import ArtifactList
 from aiowandb.files.artifacts import ArtifactDownload, download_artifact
@@ -27,7 +25,7 @@ from aiowandb.wire.artifacts import RunElsewhere, artifact_logged_by, artifact_u
 from aiowandb.wire.manifest import Manifest
 
 
-class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
+class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
     """A version of an artifact.
 
     >>> artifact = await api.artifact("entity/project/model:latest")
@@ -35,24 +33,21 @@ class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
     >>> result.folder, result.files
     """
 
-    @classmethod
-    def of(cls, record: ArtifactRecord, session: Session) -> Self:
-        """The artifact that this record describes."""
-        artifact = cls(**asdict(record))
-        vars(artifact)["_session"] = session
-        return artifact
+    def __init__(self, record: ArtifactRecord, session: Session) -> None:
+        super().__init__(record)
+        self._session = session
 
     @property
     def url(self) -> str:
         """The version's page for people."""
-        ref, site = self.ref, app_url(self._session.settings.base_url)
+        ref, site = self.record.ref, app_url(self._session.settings.base_url)
         kind, name = quote(self.type, safe=""), quote(ref.collection, safe="")
         return f"{site}/{ref.entity}/{ref.project}/artifacts/{kind}/{name}/{ref.version}"
 
     @checks(names=optional(ANY_NAMES), per_page=whole(1))
     def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> Files:
         """The files that it is made of: all, or those of these names."""
-        return Files(self._session, ArtifactFiles(self._session, self.ref, names, per_page))
+        return Files(self._session, ArtifactFiles(self._session, self.record.ref, names, per_page))
 
     async def manifest(self) -> Manifest:
         """What it is made of: names, digests, sizes, references."""
@@ -79,7 +74,7 @@ class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
         """
         return await download_artifact(
             self._session,
-            self,
+            self.record,
             Path(root) if root is not None else self._usual_folder(),
             path_prefix=path_prefix or "",
             allow_missing_references=allow_missing_references,
@@ -98,18 +93,14 @@ class Artifact(ArtifactRecord, frozen=True, kw_only=True, dict=True):
         return [self._run(record) for record in users.nodes] if users else []
 
     def _run(self, record: RunElsewhere) -> Run:
-        return Run.of(record, self._session, record.home.entity.name, record.home.name)
+        record.entity, record.project = record.home.entity.name, record.home.name
+        return Run(record, self._session)
 
     def _usual_folder(self) -> Path:
         base = Path(os.environ.get("WANDB_ARTIFACT_DIR") or "artifacts")
         colon = "-" if os.name == "nt" else ":"
         folder = inside(base, self.source.collection)
         return folder.with_name(f"{folder.name}{colon}{self.source.version}")
-
-    @property
-    def _session(self) -> Session:
-        session: Session = vars(self)["_session"]
-        return session
 
 
 class Artifacts(Listing[Artifact]):
@@ -130,4 +121,4 @@ class Artifacts(Listing[Artifact]):
     async def _pages(self) -> AsyncGenerator[list[Artifact]]:
         async with aclosing(self._source.pages()) as pages:
             async for records in pages:
-                yield [Artifact.of(record, self._session) for record in records]
+                yield [Artifact(record, self._session) for record in records]

@@ -14,7 +14,7 @@ import httpx
 from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.creating import make_project, make_run
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.histories import chosen, scan_many
+from aiowandb.api.histories import make_selection, scan_many
 from aiowandb.api.projects import Project, Projects
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
@@ -210,7 +210,8 @@ class AsyncApi(FixedAttributes):
         record: RunRecord | None = project.run if project else None
         if record is None:
             raise NotFoundError(f"Could not find run {ref}.", operation="Run")
-        return Run.of(record, self._session, ref.entity, ref.project)
+        record.entity, record.project = ref.entity, ref.project
+        return Run(record, self._session)
 
     @checks(
         run_id=optional(text("the id of a run")),
@@ -256,7 +257,8 @@ class AsyncApi(FixedAttributes):
             tags=list(tags) if tags is not None else None,
             exist_ok=exist_ok,
         )
-        return Run.of(record, self._session, owner, where)
+        record.entity, record.project = owner, where
+        return Run(record, self._session)
 
     @checks(name=text("the name of a project"), entity=_ENTITY, exist_ok=FLAG)
     async def create_project(
@@ -335,7 +337,7 @@ class AsyncApi(FixedAttributes):
         """
         if not self._session.is_entered:
             raise UsageError("scan_histories() works ahead in tasks: use `async with AsyncApi()`.")
-        wanted = chosen(
+        wanted = make_selection(
             keys, min_step=min_step, max_step=max_step, any_key=any_key, exclude=exclude
         )
         return self._session.ahead(scan_many(self._session, runs, wanted, ordered))
@@ -356,7 +358,7 @@ class AsyncApi(FixedAttributes):
             raise NotFoundError(
                 f"Artifact {record.qualified_name} is of type {record.type}, not {type}."
             )
-        return Artifact.of(record, self._session)
+        return Artifact(record, self._session)
 
     @checks(
         type_name=text("a type of artifacts"),
@@ -404,7 +406,7 @@ class AsyncApi(FixedAttributes):
         record = (await self._session.recall(get_project(owner, where))).project
         if record is None:
             raise NotFoundError(f"Could not find project {owner}/{where}.", operation="GetProject")
-        return Project.of(record, self._session)
+        return Project(record, self._session)
 
     @checks(entity=_ENTITY, per_page=whole(1), fresh=FLAG)
     def projects(

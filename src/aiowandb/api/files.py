@@ -6,30 +6,26 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
-from typing import Self
-
-from msgspec.structs import asdict
 
 from aiowandb.api.listing import Listing
 from aiowandb.arguments import FLAG, PATH, checks
+from aiowandb.fields import FileFields, RecordHolder
 from aiowandb.files.source import Source, download_file, download_files
 from aiowandb.net import Session
 from aiowandb.wire.files import FileRecord
 
 
-class File(FileRecord, frozen=True, kw_only=True, dict=True):
+class File(FileFields, RecordHolder[FileRecord]):
     """A file at W&B.
 
     >>> file = await run.file("model.h5")
     >>> path = await file.download("models")
     """
 
-    @classmethod
-    def of(cls, record: FileRecord, session: Session, source: Source) -> Self:
-        """The file that this record describes."""
-        file = cls(**asdict(record))
-        vars(file).update(_session=session, _source=source)
-        return file
+    def __init__(self, record: FileRecord, session: Session, source: Source) -> None:
+        super().__init__(record)
+        self._session = session
+        self._source = source
 
     @checks(root=PATH, replace=FLAG, exist_ok=FLAG)
     async def download(
@@ -40,15 +36,18 @@ class File(FileRecord, frozen=True, kw_only=True, dict=True):
         It appears whole and checked, or not at all. One that is there already is replaced
         with `replace`, left as it is with `exist_ok`, else an error.
         """
-        session, source = vars(self)["_session"], vars(self)["_source"]
         return await download_file(
-            session, source, self, Path(root), replace=replace, exist_ok=exist_ok
+            self._session,
+            self._source,
+            self.record,
+            Path(root),
+            replace=replace,
+            exist_ok=exist_ok,
         )
 
     async def delete(self) -> None:
         """Delete the file at W&B."""
-        source: Source = vars(self)["_source"]
-        await source.delete(self)
+        await self._source.delete(self.record)
 
 
 class Files(Listing[File]):
@@ -84,4 +83,4 @@ class Files(Listing[File]):
     async def _pages(self) -> AsyncGenerator[list[File]]:
         async with aclosing(self._source.pages()) as pages:
             async for records in pages:
-                yield [File.of(record, self._session, self._source) for record in records]
+                yield [File(record, self._session, self._source) for record in records]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Any, Self
-
-from msgspec.structs import asdict
+from typing import Any
 
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
@@ -15,6 +13,7 @@ from aiowandb.api.sweeps import Sweeps
 from aiowandb.arguments import FILTERS, FLAG, checks, choices, optional, text, whole
 from aiowandb.choices import Part
 from aiowandb.config.settings import app_url
+from aiowandb.fields import ProjectFields, RecordHolder
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
@@ -22,7 +21,7 @@ from aiowandb.wire.projects import ProjectRecord, list_projects
 from aiowandb.wire.record import ALL_PARTS
 
 
-class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
+class Project(ProjectFields, RecordHolder[ProjectRecord]):
     """A project of W&B.
 
     >>> project = await api.project("mnist", entity="me")
@@ -30,12 +29,9 @@ class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
     ...     print(sweep.name)
     """
 
-    @classmethod
-    def of(cls, record: ProjectRecord, session: Session) -> Self:
-        """The project that this record describes."""
-        project = cls(**asdict(record))
-        vars(project)["_session"] = session
-        return project
+    def __init__(self, record: ProjectRecord, session: Session) -> None:
+        super().__init__(record)
+        self._session = session
 
     @property
     def url(self) -> str:
@@ -69,11 +65,6 @@ class Project(ProjectRecord, frozen=True, kw_only=True, dict=True):
     def sweeps(self, per_page: int = 50, *, fresh: bool = False) -> Sweeps:
         """Its sweeps. They are kept once they were read, unless with `fresh`."""
         return Sweeps(self._session, self.entity, self.name, per_page, fresh=fresh)
-
-    @property
-    def _session(self) -> Session:
-        session: Session = vars(self)["_session"]
-        return session
 
 
 class Projects(Listing[Project]):
@@ -112,4 +103,4 @@ class Projects(Listing[Project]):
 
         async with aclosing(pages_of(f"the projects of {entity}", page)) as pages:
             async for records in pages:
-                yield [Project.of(record, self._session) for record in records]
+                yield [Project(record, self._session) for record in records]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.histories import UnknownKeys
+from aiowandb.api.histories import UnknownKeys, read_sample
 from aiowandb.api.listing import Listing
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
@@ -191,8 +191,8 @@ class Runs(Listing[Run]):
         unknown = UnknownKeys([*keys, x_axis] if keys else ())
 
         async def sample(run: Run) -> list[dict[str, Any]]:
-            unknown.look_at(run)
-            rows = await run._sample(samples, keys, x_axis, stream)
+            unknown.look_at(run.record)
+            rows = await read_sample(self._session, run.record, samples, keys, x_axis, stream)
             return [row | {"run_id": run.id} for row in rows]
 
         found = await gather(self, sample, at_once=_SAMPLES_AT_ONCE)
@@ -301,7 +301,7 @@ class Runs(Listing[Run]):
             self._query.order,
         )
         query = RunQuery(source.filters, source.order, _PER_LONG_PAGE, _EXPORTED)
-        async with aclosing(self._pages(query, fresh=True)) as pages:
+        async with aclosing(self._records(query, fresh=True)) as pages:
             return await export_runs(
                 self._session,
                 pages,
@@ -313,13 +313,10 @@ class Runs(Listing[Run]):
                 on_event=on_event,
             )
 
-    async def _pages(
-        self, query: RunQuery | None = None, *, fresh: bool = False
-    ) -> AsyncGenerator[list[Run]]:
-        entity, project = await self._defaults.project(self._path)
-        async with aclosing(self._records(query or self._query, fresh=fresh)) as pages:
+    async def _pages(self) -> AsyncGenerator[list[Run]]:
+        async with aclosing(self._records(self._query, fresh=False)) as pages:
             async for records in pages:
-                yield [Run.of(record, self._session, entity, project) for record in records]
+                yield [Run(record, self._session) for record in records]
 
     async def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
         entity, project = await self._defaults.project(self._path)
@@ -345,6 +342,8 @@ class Runs(Listing[Run]):
         listing = all_pages_of(what, page, lambda run: run.id) if fresh else pages_of(what, page)
         async with aclosing(listing) as pages:
             async for records in pages:
+                for record in records:
+                    record.entity, record.project = entity, project
                 yield records
 
     def __repr__(self) -> str:

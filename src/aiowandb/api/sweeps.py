@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Self
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
@@ -15,6 +14,7 @@ from aiowandb.api.runs import Runs
 from aiowandb.arguments import FLAG, checks, optional, text
 from aiowandb.config.settings import app_url
 from aiowandb.errors import NotFoundError
+from aiowandb.fields import RecordHolder, SweepFields
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.paths import RunRef
@@ -23,25 +23,21 @@ from aiowandb.wire.record import ALL_PARTS
 from aiowandb.wire.sweeps import SweepRecord, SweepsProject, get_sweep, list_sweeps, order_key
 
 
-class Sweep(SweepRecord, frozen=True, kw_only=True, dict=True):
+class Sweep(SweepFields, RecordHolder[SweepRecord]):
     """A sweep of W&B.
 
     >>> sweep = await api.sweep("entity/project/sweep_id")
     >>> best = await sweep.best_run()
     """
 
-    @classmethod
-    def of(cls, record: SweepRecord, session: Session, entity: str, project: str) -> Self:
-        """The sweep that this record describes."""
-        sweep = cls(**asdict(replace(record, entity=entity, project=project)))
-        vars(sweep)["_session"] = session
-        return sweep
+    def __init__(self, record: SweepRecord, session: Session, entity: str, project: str) -> None:
+        super().__init__(replace(record, entity=entity, project=project))
+        self._session = session
 
     @property
     def url(self) -> str:
         """The sweep's page for people."""
-        session: Session = vars(self)["_session"]
-        site = app_url(session.settings.base_url)
+        site = app_url(self._session.settings.base_url)
         return f"{site}/{self.entity}/{self.project}/sweeps/{self.id}"
 
     @property
@@ -68,7 +64,7 @@ class Sweep(SweepRecord, frozen=True, kw_only=True, dict=True):
             return None
 
     def _runs(self, order: str, per_page: int, *, fresh: bool = False) -> Runs:
-        session: Session = vars(self)["_session"]
+        session = self._session
         path, filters = f"{self.entity}/{self.project}", {"sweep": self.id}
         return Runs(
             session, Defaults(session), path, filters, order, per_page, ALL_PARTS, fresh=fresh
@@ -103,8 +99,7 @@ class Sweeps(Listing[Sweep]):
         async with aclosing(pages_of(what, page)) as pages:
             async for records in pages:
                 yield [
-                    Sweep.of(record, self._session, self._entity, self._project)
-                    for record in records
+                    Sweep(record, self._session, self._entity, self._project) for record in records
                 ]
 
     async def _ask(self, cursor: str | None) -> SweepsProject:
@@ -120,4 +115,4 @@ async def find_sweep(session: Session, ref: RunRef) -> Sweep:
     project = (await session.recall(get_sweep(ref))).project
     if project is None or project.sweep is None:
         raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweep")
-    return Sweep.of(project.sweep, session, ref.entity, ref.project)
+    return Sweep(project.sweep, session, ref.entity, ref.project)

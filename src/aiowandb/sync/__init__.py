@@ -3,12 +3,20 @@
 May import `api` and what everybody may use.
 """
 
-from aiowandb.sync.artifacts import Artifact, Artifacts
-from aiowandb.sync.client import Api
-from aiowandb.sync.files import File, Files
-from aiowandb.sync.projects import Project, Projects
-from aiowandb.sync.runs import Append, Run, Runs
-from aiowandb.sync.sweeps import Sweep, Sweeps
+from aiowandb.sync.facade import (
+    Api,
+    Append,
+    Artifact,
+    Artifacts,
+    File,
+    Files,
+    Project,
+    Projects,
+    Run,
+    Runs,
+    Sweep,
+    Sweeps,
+)
 
 __all__ = [
     "Api",

@@ -1,12 +1,13 @@
-"""How a class that awaits gets a twin that blocks: member by member, typed, with nothing added.
+"""How an async class gets a synchronous wrapper: member by member, typed, with nothing added.
 
-A twin holds the async object and the portal that its calls run on. Its members are
+A wrapper holds the async object and the portal that its calls run on. Its members are
 made from those of the original and keep their signatures and docstrings:
 
-    class Run(Twin[api.Run]):
-        name = Shared[str | None]()           # an attribute, read and written
-        history = blocking(api.Run.history)   # awaited on the portal
-        files = making(api.Run.files, Files)  # called, and the result given as its twin
+    class Run(RunFields, SyncWrapper[api.Run]):
+        url = Forwarded[str]()                         # an attribute, read and written
+        history = awaited(api.Run.history)             # awaited on the portal
+        files = called(api.Run.files, wrap=Files)      # called, and the result wrapped
+        scan_history = iterated(api.Run.scan_history)  # iterated on the portal
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import (
 from contextlib import closing
 from typing import (
     Any,
+    ClassVar,
     Concatenate,
     Generic,
     ParamSpec,
@@ -32,61 +34,38 @@ from typing import (
     Self,
     TypeVar,
     cast,
-    get_args,
     overload,
 )
 
-from aiowandb.arguments import FixedAttributes
+from aiowandb.api.listing import Listing
 from aiowandb.concurrency.tasks import Items, Stream
+from aiowandb.fields import Holder
 from aiowandb.sync.portal import Portal
 
 A = TypeVar("A")
+L = TypeVar("L", bound=Listing[Any])
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
-W = TypeVar("W", bound="Twin[Any]")
+W = TypeVar("W", bound="SyncWrapper[Any]")
 
-# What makes something of an original for users of the facade; a twin's class does.
+# What makes something of an original for users of the facade; a wrapper's class does.
 Wrap = Callable[[Any, Portal], R]
 
 
-class Twin(FixedAttributes, Generic[A]):
+class SyncWrapper(Holder[A]):
     """An async object and the portal that it is driven through."""
 
     def __init__(self, original: A, portal: Portal) -> None:
-        self._async = original
+        super().__init__(original)
         self._portal = portal
 
     def __repr__(self) -> str:
-        return repr(self._async)
+        return repr(self._inner)
 
 
-class Shared(Generic[T]):
-    """An attribute of the original, read and written there."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-        original = get_args(vars(owner)["__orig_bases__"][0])[0]
-        self.__doc__ = getattr(original, name).__doc__
-
-    @overload
-    def __get__(self, twin: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, twin: Twin[Any], owner: type) -> T: ...
-
-    def __get__(self, twin: Twin[Any] | None, owner: type) -> Self | T:
-        if twin is None:
-            return self
-        value: T = getattr(twin._async, self._name)
-        return value
-
-    def __set__(self, twin: Twin[Any], value: T) -> None:
-        setattr(twin._async, self._name, value)
-
-
-class Asked(Generic[T]):
+class awaited_property(Generic[T]):  # noqa: N801 - is used like `property`
     """A method of the original that takes nothing, as an attribute; its result may be wrapped."""
 
     @overload
@@ -99,97 +78,167 @@ class Asked(Generic[T]):
         self, method: Callable[[Any], Awaitable[Any]], wrap: Wrap[Any] | None = None
     ) -> None:
         self._method = method
-        self._wrap = wrap or as_it_is
+        self._wrap = wrap
         self.__doc__ = method.__doc__
 
     @overload
-    def __get__(self, twin: None, owner: type) -> Self: ...
+    def __get__(self, wrapper: None, owner: type) -> Self: ...
 
     @overload
-    def __get__(self, twin: Twin[Any], owner: type) -> T: ...
+    def __get__(self, wrapper: SyncWrapper[Any], owner: type) -> T: ...
 
-    def __get__(self, twin: Twin[Any] | None, owner: type) -> Self | T:
-        if twin is None:
+    def __get__(self, wrapper: SyncWrapper[Any] | None, owner: type) -> Self | T:
+        if wrapper is None:
             return self
-        value: T = self._wrap(twin._portal.call(self._method, twin._async), twin._portal)
-        return value
+        value: Any = wrapper._portal.call(self._method, wrapper._inner)
+        result: T = self._wrap(value, wrapper._portal) if self._wrap else value
+        return result
 
 
 class Member(Protocol[P, T_co]):
     """A method, for type checkers: the parameters of the original without its `self`."""
 
     @overload
-    def __get__(self, twin: None, owner: type) -> Self: ...
+    def __get__(self, wrapper: None, owner: type) -> Self: ...
 
     @overload
-    def __get__(self, twin: Twin[Any], owner: type) -> Callable[P, T_co]: ...
+    def __get__(self, wrapper: SyncWrapper[Any], owner: type) -> Callable[P, T_co]: ...
 
 
-def blocking(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Member[P, T]:
-    """The method, awaited."""
-    return giving(method, as_it_is)
+@overload
+def awaited(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Member[P, T]: ...
 
 
-def giving(method: Callable[Concatenate[Any, P], Awaitable[Any]], wrap: Wrap[R]) -> Member[P, R]:
+@overload
+def awaited(
+    method: Callable[Concatenate[Any, P], Awaitable[Any]], *, wrap: Wrap[R]
+) -> Member[P, R]: ...
+
+
+def awaited(
+    method: Callable[Concatenate[Any, P], Awaitable[Any]], *, wrap: Wrap[Any] | None = None
+) -> Member[P, Any]:
     """The method, awaited, and its result wrapped."""
 
-    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        result = twin._portal.call(method, twin._async, *args, **kwargs)
-        return wrap(result, twin._portal)
+    def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        result = wrapper._portal.call(method, wrapper._inner, *args, **kwargs)
+        return wrap(result, wrapper._portal) if wrap else result
 
     return _like(method, call)
 
 
-def making(method: Callable[Concatenate[Any, P], Any], wrap: Wrap[R]) -> Member[P, R]:
+@overload
+def called(method: Callable[Concatenate[Any, P], T]) -> Member[P, T]: ...
+
+
+@overload
+def called(method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[R]) -> Member[P, R]: ...
+
+
+def called(
+    method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[Any] | None = None
+) -> Member[P, Any]:
     """The method, which does not wait, and its result wrapped."""
 
-    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return wrap(method(twin._async, *args, **kwargs), twin._portal)
+    def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        result = method(wrapper._inner, *args, **kwargs)
+        return wrap(result, wrapper._portal) if wrap else result
 
     return _like(method, call)
 
 
-def iterating(
-    method: Callable[Concatenate[Any, P], Stream[Any]], wrap: Wrap[R]
-) -> Member[P, Iterator[R]]:
-    """The method's items, each wrapped."""
-
-    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        originals: Any = list(map(_original, args))
-        named: Any = {name: _original(argument) for name, argument in kwargs.items()}
-        _check(method, twin, *originals, **named)
-        items = twin._portal.iterate(cast(Any, method), twin._async, *originals, **named)
-        return _wrapped(items, lambda item: (wrap(item, twin._portal),))
-
-    return _like(method, call)
+@overload
+def iterated(
+    method: Callable[Concatenate[Any, P], Stream[T]], *, by_page: bool = False
+) -> Member[P, Iterator[T]]: ...
 
 
-def paged(
-    method: Callable[Concatenate[Any, P], Stream[T]], wrap: Wrap[list[R]]
-) -> Member[P, Iterator[R]]:
-    """The method's items, which cross the threads a page at a time."""
+@overload
+def iterated(
+    method: Callable[Concatenate[Any, P], Stream[Any]], *, wrap: Wrap[R]
+) -> Member[P, Iterator[R]]: ...
+
+
+def iterated(
+    method: Callable[Concatenate[Any, P], Stream[Any]],
+    *,
+    wrap: Wrap[Any] | None = None,
+    by_page: bool = False,
+) -> Member[P, Iterator[Any]]:
+    """The method's items, each wrapped, or handed from thread to thread a page at a time."""
 
     def pages(*args: Any, **kwargs: Any) -> Stream[Any]:
-        return cast(Items[T], method(*args, **kwargs)).pages
+        return cast(Items[Any], method(*args, **kwargs)).pages
 
-    def call(twin: Twin[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        _check(method, twin, *args, **kwargs)
-        found = twin._portal.iterate(pages, twin._async, *args, **kwargs)
-        return _wrapped(found, lambda page: wrap(page, twin._portal))
+    def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+        originals: Any = list(map(_original, args))
+        named: Any = {name: _original(argument) for name, argument in kwargs.items()}
+        _check(method, wrapper, *originals, **named)
+        source: Any = pages if by_page else method
+        found = wrapper._portal.iterate(source, wrapper._inner, *originals, **named)
+        return _items(found, wrapper._portal, wrap, by_page=by_page)
 
     return _like(method, call)
 
 
-def _wrapped(items: Generator[Any], wrap: Callable[[Any], Iterable[R]]) -> Iterator[R]:
-    with closing(items):  # at once, also where a traceback keeps this frame
-        for item in items:
-            yield from wrap(item)
+def _items(
+    found: Generator[Any], portal: Portal, wrap: Wrap[Any] | None, *, by_page: bool
+) -> Iterator[Any]:
+    with closing(found):  # at once, also where a traceback keeps this frame
+        for item in found:
+            if by_page:
+                yield from item
+            else:
+                yield wrap(item, portal) if wrap else item
 
 
-def _check(method: Any, twin: Twin[Any], *args: Any, **kwargs: Any) -> None:
+class SyncListing(SyncWrapper[L], Generic[L, W]):
+    """A list whose items come page by page, or by their place: `runs[0]`, `runs[10:20]`."""
+
+    _kind: ClassVar[type[SyncWrapper[Any]]]
+
+    def __iter__(self) -> Iterator[W]:
+        with closing(self.pages()) as pages:
+            for page in pages:
+                yield from page
+
+    def pages(self) -> Generator[list[W]]:
+        """The same in lists, as they come from W&B, `per_page` at a time."""
+        with closing(self._portal.iterate(self._inner.pages)) as pages:
+            for page in pages:
+                yield self._wrap_all(page)
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._portal.call(self._inner.count)
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def to_list(self) -> list[W]:
+        """All of them."""
+        return self._wrap_all(self._portal.call(self._inner.to_list))
+
+    @overload
+    def __getitem__(self, index: int) -> W: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[W]: ...
+
+    def __getitem__(self, index: int | slice) -> W | list[W]:
+        if isinstance(index, slice):
+            return self._wrap_all(self._portal.call(self._inner.__getitem__, index))
+        return self._wrap_all([self._portal.call(self._inner.__getitem__, index)])[0]
+
+    def _wrap_all(self, originals: list[Any]) -> list[W]:
+        wrapped: list[Any] = each(self._kind)(originals, self._portal)
+        return wrapped
+
+
+def _check(method: Any, wrapper: SyncWrapper[Any], *args: Any, **kwargs: Any) -> None:
     """Raise at once for wrong arguments: the method itself is called with the first item."""
     if check := getattr(method, "check_arguments", None):
-        check(twin._async, *args, **kwargs)
+        check(wrapper._inner, *args, **kwargs)
 
 
 def each(wrap: Wrap[R]) -> Wrap[list[R]]:
@@ -198,13 +247,13 @@ def each(wrap: Wrap[R]) -> Wrap[list[R]]:
 
 
 def _original(argument: Any) -> Any:
-    if isinstance(argument, Twin):
-        return argument._async
+    if isinstance(argument, SyncWrapper):
+        return argument._inner
     if isinstance(argument, str | bytes | Mapping) or not isinstance(argument, Iterable):
         return argument
     # Whatever else twins come in is run through here: the thread of the portal may not.
     items = list(argument)
-    originals = [_original(item) for item in items]
+    originals = [item._inner if isinstance(item, SyncWrapper) else item for item in items]
     is_same = all(map(operator.is_, items, originals))
     return argument if isinstance(argument, Collection) and is_same else originals
 
@@ -214,12 +263,7 @@ def if_any(wrap: Wrap[R]) -> Wrap[R | None]:
     return lambda result, portal: None if result is None else wrap(result, portal)
 
 
-def as_it_is(result: Any, _: Portal) -> Any:
-    """Wraps nothing."""
-    return result
-
-
 def _like(
-    method: Callable[Concatenate[Any, P], Any], call: Callable[Concatenate[Twin[Any], P], R]
+    method: Callable[Concatenate[Any, P], Any], call: Callable[Concatenate[SyncWrapper[Any], P], R]
 ) -> Member[P, R]:
     return cast(Member[P, R], functools.wraps(method)(call))

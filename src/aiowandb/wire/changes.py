@@ -45,12 +45,12 @@ class RunChanges(msgspec.Struct, frozen=True):
             if not alike(getattr(read, name), value := getattr(wanted, name))
         }
         # What nobody has looked at is as it was read, or was never asked for.
-        seen = vars(wanted)
-        return cls(
-            fields,
-            Edit(read.config, wanted.config) if "config" in seen else Edit(),
-            Edit(dict(read.summary), dict(wanted.summary)) if "summary" in seen else Edit(),
-        )
+        config = summary = Edit()
+        if wanted.has_decoded("config"):
+            config = Edit(read.config, wanted.config)
+        if wanted.has_decoded("summary"):
+            summary = Edit(dict(read.summary), dict(wanted.summary))
+        return cls(fields, config, summary)
 
     def __bool__(self) -> bool:
         return bool(self.fields or self.config or self.summary)

@@ -112,6 +112,10 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
         self.created_at = aware(self.created_at)
         self.heartbeat_at = aware(self.heartbeat_at)
 
+    def has_decoded(self, name: str) -> bool:
+        """Whether anybody has looked at the config or the summary, and may have changed it."""
+        return name in self.__dict__
+
     @property
     def ref(self) -> RunRef:
         return RunRef(self.entity, self.project, self.id)

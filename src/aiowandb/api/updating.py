@@ -1,0 +1,92 @@
+"""How a run is read again, and how what its user changed of it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import anyio
+from msgspec.structs import replace
+
+from aiowandb.arguments import NAMES, VALUES, Check, optional, text
+from aiowandb.errors import ConflictError, NotFoundError, UsageError
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.changes import FIELDS, RunChanges
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import get_run, run_state
+from aiowandb.wire.writing import save_run
+
+_TEXT = optional(text("a string", empty=True))
+# What can be set of a run, and is sent by `update()`.
+WRITABLE: Mapping[str, Check] = {
+    "name": _TEXT,
+    "display_name": _TEXT,
+    "notes": _TEXT,
+    "description": _TEXT,
+    "group": _TEXT,
+    "job_type": _TEXT,
+    "tags": NAMES,
+    "config": VALUES,
+    "summary": VALUES,
+}
+_ENDED = frozenset({"finished", "failed", "crashed", "killed"})
+
+
+async def read_run(session: Session, ref: RunRef) -> RunRecord:
+    """The run as W&B has it now."""
+    project = (await session.ask(get_run(ref))).project
+    if project is None or project.run is None:
+        raise not_found(ref)
+    return replace(project.run, entity=ref.entity, project=ref.project)
+
+
+def check_values(run: RunRecord) -> None:
+    """Raise if something was changed in place to what cannot be sent."""
+    for name, check in WRITABLE.items():
+        if name in FIELDS or run.has_decoded(name):
+            check(name, getattr(run, name))
+    for name in ("config", "summary"):
+        try:
+            if run.has_decoded(name):
+                lenient.dumps(dict(getattr(run, name)))
+        except UsageError as error:
+            raise UsageError(f"{name} of run {run.ref}: {error}") from None
+
+
+async def send_changes(
+    session: Session, read: RunRecord, wanted: RunRecord, *, merge: bool
+) -> RunRecord | None:
+    """Send what differs from what was read; gives the run as it is then, or None.
+
+    Unless with `merge`, it is a conflict if W&B's copy of the same thing was changed meanwhile.
+    """
+    changes = RunChanges.of(read, wanted)
+    if not changes:
+        return None
+    current = await read_run(session, wanted.ref)
+    if not merge and (moved := changes.conflicts(read, current)):
+        raise ConflictError(
+            f"Run {wanted.ref}: {' and '.join(moved)} changed at W&B since this run was read:"
+            " load() and change it again, or update(merge=True)."
+        )
+    saved = (await session.ask(save_run(changes.input(current)))).upsert_bucket.bucket
+    return replace(saved, entity=wanted.entity, project=wanted.project)
+
+
+async def wait_for_end(
+    session: Session, ref: RunRef, poll_interval: float, on_state: Callable[[str], None]
+) -> None:
+    """Ask for the run's state now and then until it has ended."""
+    while True:
+        found = (await session.ask(run_state(ref))).project
+        if found is None or found.run is None:
+            raise not_found(ref)
+        on_state(found.run.state)
+        if found.run.state in _ENDED:
+            return
+        await anyio.sleep(poll_interval)
+
+
+def not_found(ref: RunRef) -> NotFoundError:
+    return NotFoundError(f"Could not find run {ref}.")
