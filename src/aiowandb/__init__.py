@@ -1,4 +1,8 @@
-"""An async client for Weights & Biases whose exports stream."""
+"""An async client for Weights & Biases whose exports stream.
+
+Every public type of the async face is importable from here, those of the face without `await` from
+`aiowandb.sync`. What lies in deeper modules may move between versions.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,7 @@ from aiowandb.errors import (
     MissingExtraError,
     NotFoundError,
     RateLimitError,
+    ResponseFacts,
     RowError,
     RunsFailedError,
     ServerError,
@@ -32,46 +37,224 @@ from aiowandb.errors import (
 )
 
 if TYPE_CHECKING:
-    from aiowandb.api import AsyncApi, Run, Runs
+    from aiowandb.api import (
+        Append,
+        Artifact,
+        Artifacts,
+        AsyncApi,
+        File,
+        Files,
+        Project,
+        Projects,
+        Run,
+        Runs,
+        Sweep,
+        Sweeps,
+    )
+    from aiowandb.choices import (
+        EndState,
+        EventStream,
+        Format,
+        Layout,
+        Nan,
+        Nested,
+        OnDeleted,
+        Part,
+        RowsFormat,
+        SetState,
+        Split,
+        What,
+    )
+    from aiowandb.config import Settings
+    from aiowandb.export import (
+        Clash,
+        ExportEvent,
+        ExportResult,
+        FileFinished,
+        OnEvent,
+        Progress,
+        RowsWanted,
+        RunFailed,
+        RunFailure,
+        RunFinished,
+        RunsFound,
+        RunStarted,
+        Sink,
+    )
+    from aiowandb.files.artifacts import ArtifactDownload, LeftOut
+    from aiowandb.net import Traffic, Waiting
+    from aiowandb.paths import ArtifactRef
     from aiowandb.sync import Api
+    from aiowandb.tasks import Stream
+    from aiowandb.wire.console import ConsoleLogLine
+    from aiowandb.wire.manifest import ArtifactFileRef, Manifest, ManifestEntry
+    from aiowandb.wire.record import HistoryKeys, KeyInfo, TypeCount, User
+    from aiowandb.wire.summary import Summary
+    from aiowandb.wire.viewer import Viewer
 
 __all__ = [
     "AiowandbError",
     "AiowandbWarning",
     "Api",
     "ApiKeyError",
+    "Append",
+    "Artifact",
+    "ArtifactDownload",
+    "ArtifactFileRef",
+    "ArtifactRef",
+    "Artifacts",
     "AsyncApi",
     "AuthenticationError",
+    "Clash",
     "CommError",
     "ConflictError",
     "ConnectError",
+    "ConsoleLogLine",
     "ContentError",
     "DownloadError",
+    "EndState",
+    "EventStream",
     "ExportError",
+    "ExportEvent",
+    "ExportResult",
+    "File",
+    "FileFinished",
+    "Files",
+    "Format",
     "GraphQLError",
+    "HistoryKeys",
     "IncompleteHistoryError",
     "InvalidPathError",
+    "KeyInfo",
+    "Layout",
+    "LeftOut",
     "LinkError",
+    "Manifest",
+    "ManifestEntry",
     "MissingExtraError",
+    "Nan",
+    "Nested",
     "NotFoundError",
+    "OnDeleted",
+    "OnEvent",
+    "Part",
+    "Progress",
+    "Project",
+    "Projects",
     "RateLimitError",
+    "ResponseFacts",
     "RowError",
+    "RowsFormat",
+    "RowsWanted",
     "Run",
+    "RunFailed",
+    "RunFailure",
+    "RunFinished",
+    "RunStarted",
     "Runs",
     "RunsFailedError",
+    "RunsFound",
     "ServerError",
+    "SetState",
+    "Settings",
+    "Sink",
+    "Split",
     "StalledError",
     "StoreError",
+    "Stream",
+    "Summary",
+    "Sweep",
+    "Sweeps",
     "TimeoutError",
     "TooLargeError",
+    "Traffic",
+    "TypeCount",
     "UsageError",
+    "User",
+    "Viewer",
+    "Waiting",
+    "What",
     "__version__",
 ]
 
 __version__ = "0.1.0"
 
-# httpx loads whatever command-line packages it finds; only who uses it pays for that.
-_LAZY = {"Api": ".sync", "AsyncApi": ".api", "Run": ".api", "Runs": ".api"}
+# Loaded when first used: httpx loads whatever command-line packages it finds, pyarrow is large.
+_LAZY = {
+    name: module
+    for module, names in {
+        ".api": (
+            "Append",
+            "Artifact",
+            "Artifacts",
+            "AsyncApi",
+            "File",
+            "Files",
+            "Project",
+            "Projects",
+            "Run",
+            "Runs",
+            "Sweep",
+            "Sweeps",
+        ),
+        ".choices": (
+            "EndState",
+            "EventStream",
+            "Format",
+            "Layout",
+            "Nan",
+            "Nested",
+            "OnDeleted",
+            "Part",
+            "RowsFormat",
+            "SetState",
+            "Split",
+            "What",
+        ),
+        ".config": ("Settings",),
+        ".export": (
+            "Clash",
+            "ExportEvent",
+            "ExportResult",
+            "FileFinished",
+            "OnEvent",
+            "Progress",
+            "RowsWanted",
+            "RunFailed",
+            "RunFailure",
+            "RunFinished",
+            "RunStarted",
+            "RunsFound",
+            "Sink",
+        ),
+        ".files.artifacts": (
+            "ArtifactDownload",
+            "LeftOut",
+        ),
+        ".net": (
+            "Traffic",
+            "Waiting",
+        ),
+        ".paths": ("ArtifactRef",),
+        ".sync": ("Api",),
+        ".tasks": ("Stream",),
+        ".wire.console": ("ConsoleLogLine",),
+        ".wire.manifest": (
+            "ArtifactFileRef",
+            "Manifest",
+            "ManifestEntry",
+        ),
+        ".wire.record": (
+            "HistoryKeys",
+            "KeyInfo",
+            "TypeCount",
+            "User",
+        ),
+        ".wire.summary": ("Summary",),
+        ".wire.viewer": ("Viewer",),
+    }.items()
+    for name in names
+}
 
 
 def __getattr__(name: str) -> Any:
