@@ -64,6 +64,14 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The pages and llms.txt, strictly: any warning fails. Nothing is asked of the network."""
+    _install(session, "docs")
+    target = session.create_tmp()
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "docs", f"{target}/html")
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """Known vulnerabilities of what is installed; needs the network, unlike the tests' own list."""
     session.install(".[all]", "pip-audit")

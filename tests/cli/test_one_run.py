@@ -22,7 +22,7 @@ from aiowandb.cli.append import _lines
 from tests.support.sample import ROWS, Sample
 from tests.support.shell import aiowandb, complaints
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_a_shell_completes_commands_and_choices() -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_bash_completes_as_the_readme_says() -> None:
-    line = re.search(r'eval "\$\(_AIOWANDB_COMPLETE=.*\)"', README.read_text())
+    line = re.search(r'eval "\$\(_AIOWANDB_COMPLETE=.*\)"', PAGE.read_text(encoding="utf-8"))
     assert line
     asked = "COMP_WORDS=(aiowandb export --form) COMP_CWORD=2; _aiowandb_completion aiowandb"
     done = subprocess.run(

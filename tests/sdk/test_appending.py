@@ -77,7 +77,7 @@ tell(cached=[row["_step"] for row in run.scan_history()],
 
 
 def test_the_official_cache_hides_added_rows_until_it_is_passed_by(sdk: Sdk) -> None:
-    """As the README says: the address of the file is new, but the cache asks for none."""
+    """As docs/writing.md says: the address of the file is new, but the cache asks for none."""
     made = str(sdk.run(LOG)["id"])
     before = sdk.run(SCAN.replace("ID", made))
     assert before["cached"] == before["fresh"] == [0, 1, 2, 3, 4]

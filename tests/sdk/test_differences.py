@@ -1,4 +1,4 @@
-"""Where our client differs from the official one: what the README lists is so, on both sides.
+"""Where our client differs from the official one: what the page lists is so, on both sides.
 
 Each expression is evaluated with both clients; a difference that has gone fails here.
 """
@@ -16,7 +16,7 @@ from tests.sdk import worlds
 
 pytestmark = pytest.mark.sdk
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "differences.md"
 
 PRELUDE = """
 import wandb
@@ -52,7 +52,7 @@ def two_at_once():
 
 """
 
-# How the README calls it, what is asked, what the official client says, and what ours does.
+# How the page calls it, what is asked, what the official client says, and what ours does.
 DIFFERENCES = [
     ("Nested keys", "rows(live)[0].get('val')", {"acc": 0.1}, None),
     ("Nested keys", "rows(live)[0].get('val.acc')", None, 0.1),
@@ -106,7 +106,7 @@ def evaluated(
     return [eval(line) for line in said["differences"].splitlines()]
 
 
-def test_the_clients_differ_as_the_readme_says(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_clients_differ_as_the_page_says(tmp_path_factory: pytest.TempPathFactory) -> None:
     asked = [expression for _, expression, _, _ in DIFFERENCES]
     theirs = evaluated("wandb", asked, tmp_path_factory.mktemp("official"))
     ours = evaluated("aiowandb", asked, tmp_path_factory.mktemp("ours"))
@@ -122,11 +122,8 @@ def test_no_row_comes_twice(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert ours == [[*range(8)]]
 
 
-def test_the_readme_lists_every_difference() -> None:
-    section = (
-        README.read_text().split("## Where it differs from `wandb.Api()`")[1].split("\n## ")[0]
-    )
-    listed = re.findall(r"^- \*\*(.+?)\.\*\*", section, re.MULTILINE)
+def test_the_page_lists_every_difference() -> None:
+    listed = re.findall(r"^- \*\*(.+?)\.\*\*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     # What only asynchronous code can do, and what is compared elsewhere.
     others = {"Forgotten `async`", "Rows", "Not here"}
     assert {*listed} == {name for name, *_ in DIFFERENCES} | others

@@ -1,7 +1,7 @@
 """Every read, ours and the official client's, over the same runs: they tell the same.
 
 Where they do not, `expected` below makes of the official answer what ours is meant
-to be; the README lists these differences with their reasons.
+to be; docs/differences.md lists these differences with their reasons.
 """
 
 from __future__ import annotations

@@ -104,9 +104,9 @@ def test_what_is_awaited_or_looped_over_with_async_is_so_no_longer(
 
 
 @every_class
-def test_the_readme_knows_every_name(original: type, twin: type) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    table = readme.partition("### Every name")[2].partition("\n#")[0]
+def test_the_documentation_knows_every_name(original: type, twin: type) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    table = page.partition("## Every name at a glance")[2].partition("\n#")[0]
     told = set(re.findall(r"`(\w+)`", table))
     assert {name for name in names(original) if not name.startswith("_")} <= told
 
