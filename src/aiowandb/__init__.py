@@ -65,7 +65,8 @@ if TYPE_CHECKING:
         Split,
         What,
     )
-    from aiowandb.config import Settings
+    from aiowandb.concurrency.tasks import Stream
+    from aiowandb.config.settings import Settings
     from aiowandb.export import (
         Clash,
         ExportEvent,
@@ -85,12 +86,11 @@ if TYPE_CHECKING:
     from aiowandb.net import Traffic, Waiting
     from aiowandb.paths import ArtifactRef
     from aiowandb.sync import Api
-    from aiowandb.tasks import Stream
     from aiowandb.wire.console import ConsoleLogLine
     from aiowandb.wire.manifest import ArtifactFileRef, Manifest, ManifestEntry
     from aiowandb.wire.record import HistoryKeys, KeyInfo, TypeCount, User
+    from aiowandb.wire.server import Viewer
     from aiowandb.wire.summary import Summary
-    from aiowandb.wire.viewer import Viewer
 
 __all__ = [
     "AiowandbError",
@@ -211,7 +211,7 @@ _LAZY = {
             "Split",
             "What",
         ),
-        ".config": ("Settings",),
+        ".config.settings": ("Settings",),
         ".export": (
             "Clash",
             "ExportEvent",
@@ -237,7 +237,7 @@ _LAZY = {
         ),
         ".paths": ("ArtifactRef",),
         ".sync": ("Api",),
-        ".tasks": ("Stream",),
+        ".concurrency.tasks": ("Stream",),
         ".wire.console": ("ConsoleLogLine",),
         ".wire.manifest": (
             "ArtifactFileRef",
@@ -251,7 +251,7 @@ _LAZY = {
             "User",
         ),
         ".wire.summary": ("Summary",),
-        ".wire.viewer": ("Viewer",),
+        ".wire.server": ("Viewer",),
     }.items()
     for name in names
 }

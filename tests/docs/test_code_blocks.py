@@ -16,9 +16,9 @@ import pytest
 
 from aiowandb import AsyncApi
 from aiowandb.cli import cli
-from aiowandb.local import RunChanges, Store, create_app, serve_in_thread
-from tests.road.artifacts import log_artifact
-from tests.road.tampering import there
+from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from tests.support.artifacts import log_artifact
+from tests.support.tampering import there
 
 from .pages import PAGES, README, CodeBlock, code_blocks, commands, name_of
 

@@ -80,9 +80,6 @@ def test_links_to_files_of_the_repository_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.skipif(
-    not (ROOT / "src" / "aiowandb_server").exists(), reason="the modules have not moved yet"
-)
 def test_the_map_of_the_code_names_modules_that_are_there() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     modules = re.findall(r"\b[a-z_]+(?:/[a-z_]+)*/[a-z_]+\.(?:py|graphql)\b", page)
