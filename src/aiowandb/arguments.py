@@ -10,11 +10,9 @@ it may be, and which word comes nearest.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import operator
 import os
-import warnings
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -31,14 +29,13 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, get_args
 
-from aiowandb.errors import AiowandbWarning, UsageError
+from aiowandb.errors import UsageError
+from aiowandb.suggestions import did_you_mean, nearest
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST_VALUE = 80
-# Anything is near to a word of fewer letters.
-_SHORTEST_WORD = 3
 
 
 class Check:
@@ -195,7 +192,7 @@ def choices(words: Any) -> Check:
         for word in found:
             if word not in known:
                 raise Unfit(f": {shown(word)} is none of them{did_you_mean(word, known)}")
-        return found
+        return tuple(dict.fromkeys(found))
 
     return Check(f"a list of some of {', '.join(known)}", convert)
 
@@ -204,8 +201,8 @@ def _items(value: Any, known: Collection[str] = ()) -> tuple[Any, ...]:
     """The items of something that is a list for people: no text, and no mapping."""
     if isinstance(value, str):
         # A word alone is nearly right.
-        nearest = value if value in known or not known else _nearest(value, known)
-        raise Unfit(f": write [{nearest!r}]" if nearest else "")
+        right = value if value in known or not known else nearest(value, known)
+        raise Unfit(f": write [{right!r}]" if right else "")
     if isinstance(value, bytes | bytearray | Mapping) or not isinstance(value, Iterable):
         raise Unfit
     return tuple(value)
@@ -326,41 +323,6 @@ def shown(value: Any) -> str:
     return said if len(said) <= _LONGEST_VALUE else f"{said[:_LONGEST_VALUE]}…"
 
 
-def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """What continues a sentence about a wrong word with the nearest right one, if there is one.
-
-    >>> did_you_mean("losss", ["acc", "loss"])
-    "; did you mean 'loss'?"
-    """
-    nearest = _nearest(word, known)
-    return f"; did you mean {nearest!r}?" if nearest else ""
-
-
-def no_such(what: str, name: str, known: Collection[str], place: str = "") -> str:
-    """What to say of a name that nobody has.
-
-    >>> no_such("key", "losss", ["acc", "loss"], "in run e/p/r")
-    "No key named 'losss' in run e/p/r; did you mean 'loss'?"
-    """
-    said = f"No {what} named {name!r} {place}".rstrip()
-    parts = [part.strip() for part in name.split(",")]
-    if len(parts) > 1 and all(part in known for part in parts):
-        return f"{said}; did you mean {parts!r}?"
-    return f"{said}{did_you_mean(name, known) or '.'}"
-
-
-def warn(message: str) -> None:
-    """Warn whoever calls aiowandb, at the line where that is done."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_back and _is_ours(frame.f_globals.get("__name__", "")):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, AiowandbWarning, stacklevel=level)
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "aiowandb"
-
-
 class FixedAttributes:
     """A class whose objects get no new attributes: a name that is mistyped is an error.
 
@@ -401,11 +363,3 @@ def _has_setter(member: Any) -> bool:
 def _a(kind: type) -> str:
     name = kind.__name__
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
-
-
-def _nearest(word: Any, known: Iterable[str]) -> str | None:
-    if not isinstance(word, str) or len(word) < _SHORTEST_WORD:
-        return None
-    by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower, 1)
-    return by_lower[close[0]] if close else None

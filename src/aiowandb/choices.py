@@ -18,6 +18,13 @@ EventStream: TypeAlias = Literal["default", "system", "events"]
 RowsFormat: TypeAlias = Literal["default", "pandas", "polars"]
 Nested: TypeAlias = Literal["dots", "json"]
 
+# How the shell prints lists, and one thing alone.
+TableFormat: TypeAlias = Literal["table", "json", "csv"]
+RecordFormat: TypeAlias = Literal["table", "json"]
+
+# How the embedded W&B hands out the histories of runs that have ended.
+HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
+
 # The parts of a run that can be left out where many are listed.
 Part: TypeAlias = Literal["config", "summary", "system", "history_keys"]
 # The states that rows can leave a run in, and those that a run without a script can be given.

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
+from aiowandb.choices import HistoryMode
 from aiowandb.errors import StoreError, UsageError, extra_needed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from aiowandb_server import Store
-
-# How an embedded W&B hands out the histories of finished runs.
-HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
 
 
 @contextmanager

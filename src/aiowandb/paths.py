@@ -27,7 +27,7 @@ _LONGEST_PROJECT = 128
 _TAB = re.compile(r"^(/?[^/]+/[^/]+/(?:runs|sweeps)/[^/]+)/.*")
 
 
-class RunRef(msgspec.Struct, frozen=True):
+class RunRef(msgspec.Struct, frozen=True, gc=False):
     """One run, fully named."""
 
     entity: str
@@ -87,11 +87,12 @@ def check_run_id(run_id: str) -> None:
         )
 
 
-def check_project_name(name: str) -> None:
+def check_project_name(name: str, argument: str = "name") -> None:
     """Raise if W&B takes no new project of this name."""
-    if len(name) > _LONGEST_PROJECT or not _NOT_IN_PROJECTS.isdisjoint(name):
+    is_blank = not name.strip()
+    if is_blank or len(name) > _LONGEST_PROJECT or not _NOT_IN_PROJECTS.isdisjoint(name):
         raise UsageError(
-            f"name must have at most {_LONGEST_PROJECT} characters and none of"
+            f"{argument} must have a letter, at most {_LONGEST_PROJECT} characters and none of"
             f" {' '.join(_NOT_IN_PROJECTS)}, not {name!r}."
         )
 
@@ -136,7 +137,7 @@ def parse_artifact_path(path: str) -> ArtifactPath:
         segments[2:] = [":".join(segments[4:6])]
     elif is_page:
         segments = []
-    if not 1 <= len(segments) <= 3 or not all(segments):
+    if not 1 <= len(segments) <= 3 or not all(segments) or (colon and not alias):
         raise InvalidPathError(f"Invalid path: {path!r} names no artifact. {_ARTIFACT_FORMS}")
     *_, entity, project, name = (None, None, *segments)
     return ArtifactPath(entity, project, f"{name}{colon}{alias}")

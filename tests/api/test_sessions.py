@@ -238,6 +238,12 @@ async def not_begun():
     kept = await AsyncApi().__aenter__()
     ahead = aiter(kept.runs("{path}"))
 
+async def scans_that_have_not_begun():
+    global kept, ahead
+    kept = await AsyncApi().__aenter__()
+    run = await kept.runs("{path}")[0]
+    ahead = [run.scan_history(), kept.scan_histories([run])]
+
 anyio.run(globals()[sys.argv[1]], backend=sys.argv[2])
 gc.collect()
 """
@@ -252,6 +258,7 @@ gc.collect()
         "garbage",
         "generator_that_the_loop_closes",
         "not_begun",
+        "scans_that_have_not_begun",
     ],
 )
 def test_a_session_that_nobody_closes_neither_hangs_nor_warns(

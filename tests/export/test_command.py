@@ -141,11 +141,12 @@ def test_the_old_spelling_of_keys_is_not_offered(command: Command, out: Path) ->
 
 
 @pytest.mark.parametrize("what", ["runs", "files"])
-def test_keys_of_rows_that_are_not_exported_are_no_slip(
+def test_keys_of_rows_that_are_not_exported_are_refused(
     command: Command, out: Path, what: str
 ) -> None:
     done = command.run(out, *WHOLE, "--what", what, "--keys", "loss")
-    assert (done.returncode, complaints(done.stderr)) == (0, "")
+    said = f"--keys goes with history in --what, which is {what}: leave --keys out."
+    assert (done.returncode, done.stderr) == (2, f"aiowandb: {said}\n")
 
 
 def test_quiet_says_nothing(command: Command, out: Path) -> None:

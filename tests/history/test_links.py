@@ -12,7 +12,8 @@ import pytest
 
 from aiowandb.config.settings import Settings
 from aiowandb.errors import LinkError
-from aiowandb.history import Selection, scan_run
+from aiowandb.history.scan import scan_run
+from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 

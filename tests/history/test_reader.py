@@ -12,10 +12,11 @@ import pytest
 
 from aiowandb.config.settings import Settings
 from aiowandb.errors import ServerError
-from aiowandb.history import Selection, scan_system
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.concurrent import scan_each
 from aiowandb.history.pages import Page, ParquetPage
+from aiowandb.history.scan import scan_system
+from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.paths import RunRef

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aiowandb_server.store.history import HistoryMode
+from aiowandb.choices import HistoryMode
 from tests.sdk import worlds
 
 pytestmark = pytest.mark.sdk

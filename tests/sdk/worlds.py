@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aiowandb.choices import HistoryMode
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
-from aiowandb_server.store.history import HistoryMode
 from aiowandb_server.store.records import Run
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from aiowandb import AiowandbError
 from aiowandb.config.settings import Settings
-from aiowandb.history import Selection
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.segments import read_segment
+from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient

@@ -11,7 +11,7 @@ import anyio
 
 from aiowandb.api.append_guard import RowSender, row_sender
 from aiowandb.api.updating import read_run
-from aiowandb.arguments import VALUES, FixedAttributes, checks, optional, whole
+from aiowandb.arguments import VALUES, FixedAttributes, checks, optional, shown, whole
 from aiowandb.errors import CommError, ConflictError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire.appending import Appendix
@@ -61,6 +61,8 @@ class Append(FixedAttributes):
         return self._sender.rows.skipped if self._sender else self._skipped
 
     async def __aenter__(self) -> Self:
+        if self._sender is not None:
+            raise UsageError("This was entered before: add the rows inside of that `async with`.")
         # Offsets and steps have to be those of this moment, not of when the run was read.
         ref = self._run.record.ref
         record = await read_run(self._session, ref)
@@ -92,6 +94,11 @@ class Append(FixedAttributes):
 
         Waits now and then, while the rows so far are sent.
         """
+        if step is not None and row.get("_step", step) != step:
+            raise UsageError(
+                f"step is {step}, and the row says that its _step is {shown(row['_step'])}:"
+                " give one of them."
+            )
         async with self._sending:
             with self._noting_failures() as sender:
                 sender.rows.add(row, step)

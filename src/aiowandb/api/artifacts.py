@@ -9,19 +9,28 @@ from os import PathLike
 from pathlib import Path
 from urllib.parse import quote
 
+from aiowandb.api.defaults import Defaults
 from aiowandb.api.files import Files
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
 from aiowandb.config.settings import app_url
+from aiowandb.errors import NotFoundError
 from aiowandb.fields import ArtifactFields, RecordHolder
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
-from aiowandb.files.artifact_lists import ArtifactList
+from aiowandb.files.artifact_lists import ArtifactList, Versions
 from aiowandb.files.artifacts import ArtifactDownload, download_artifact
 from aiowandb.files.folder import inside
 from aiowandb.net import Session
+from aiowandb.paths import ArtifactRef, parse_artifact_path
+from aiowandb.user_warnings import warn
 from aiowandb.wire.artifact_record import ArtifactRecord
-from aiowandb.wire.artifacts import RunElsewhere, artifact_logged_by, artifact_used_by
+from aiowandb.wire.artifacts import (
+    RunElsewhere,
+    artifact_by_name,
+    artifact_logged_by,
+    artifact_used_by,
+)
 from aiowandb.wire.manifest import Manifest
 
 
@@ -122,3 +131,50 @@ class Artifacts(Listing[Artifact]):
         async with aclosing(self._source.pages()) as pages:
             async for records in pages:
                 yield [Artifact(record, self._session) for record in records]
+
+
+async def find_artifact(
+    session: Session,
+    entity: str,
+    project: str,
+    name: str,
+    *,
+    kind: str | None = None,
+    fresh: bool = False,
+) -> Artifact:
+    """The version of this name and alias, if it is of that kind."""
+    asked = artifact_by_name(entity, project, name)
+    found = (await session.recall(asked, fresh=fresh)).project
+    member = found and found.artifact_collection_membership
+    record = member.record(name) if member else None
+    if record is None:
+        raise NotFoundError(f"Could not find artifact {entity}/{project}/{name}.")
+    if kind is not None and record.type != kind:
+        raise NotFoundError(
+            f"Artifact {record.qualified_name} is of type {record.type}, not {kind}."
+        )
+    return Artifact(record, session)
+
+
+def versions_of(
+    session: Session,
+    defaults: Defaults,
+    name: str,
+    type_name: str,
+    order: str | None,
+    tags: Sequence[str],
+    per_page: int,
+    *,
+    fresh: bool,
+) -> Artifacts:
+    """The versions of the artifact of this name and type."""
+    _, colon, alias = parse_artifact_path(name).name.partition(":")
+    if colon:
+        warn(f"name={name!r}: every version is listed, not {alias!r} only; artifact() gives that.")
+
+    async def where() -> ArtifactRef:
+        entity, project, wanted = await defaults.artifact(name)
+        return ArtifactRef(entity, project, wanted.partition(":")[0], "")
+
+    source = Versions(session, where, type_name, order, tags, per_page, fresh=fresh)
+    return Artifacts(session, source)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from aiowandb.api.artifacts import Artifact, Artifacts
+from aiowandb.api.artifacts import Artifact, Artifacts, find_artifact, versions_of
 from aiowandb.api.creating import make_project, make_run
-from aiowandb.api.defaults import Defaults
-from aiowandb.api.histories import make_selection, scan_many
-from aiowandb.api.projects import Project, Projects
-from aiowandb.api.run import Run
+from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, Defaults
+from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
+from aiowandb.api.projects import Project, Projects, find_project
+from aiowandb.api.run import Run, find_run
 from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweep, find_sweep
 from aiowandb.arguments import (
@@ -42,24 +42,16 @@ from aiowandb.choices import Part
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.config.credentials import discreet
 from aiowandb.config.settings import Settings
-from aiowandb.errors import NotFoundError, UsageError
-from aiowandb.files.artifact_lists import Versions
+from aiowandb.errors import UsageError
 from aiowandb.net import Session, Traffic, Waiting
-from aiowandb.paths import ArtifactRef, check_project_name, check_run_id, parse_artifact_path
-from aiowandb.wire.artifacts import artifact_by_name
-from aiowandb.wire.projects import get_project
-from aiowandb.wire.record import ALL_PARTS, RunRecord
-from aiowandb.wire.runs import get_run
+from aiowandb.paths import check_project_name, check_run_id
+from aiowandb.wire.record import ALL_PARTS
 from aiowandb.wire.server import Viewer
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _IN_PROCESS_URL = "http://wandb.in-process"
-# Of these an empty string stands for none, as it does in the environment.
-_ENTITY = optional(text("the name of a user or team", empty=True))
-_PROJECT = optional(text("the name of a project", empty=True))
-_ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 
 class AsyncApi(FixedAttributes):
@@ -85,8 +77,8 @@ class AsyncApi(FixedAttributes):
     @checks(
         api_key=optional(text("a string", empty=True, is_secret=True)),
         base_url=optional(text("a URL", empty=True)),
-        entity=_ENTITY,
-        project=_PROJECT,
+        entity=ENTITY,
+        project=PROJECT,
         timeout=optional(POSITIVE),
         max_concurrency=optional(whole(1)),
         max_rate=optional(POSITIVE),
@@ -108,6 +100,8 @@ class AsyncApi(FixedAttributes):
         verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        if transport is not None and (proxy, verify) != (None, None):
+            raise UsageError("transport makes the connections: leave proxy and verify out.")
         settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
@@ -124,7 +118,7 @@ class AsyncApi(FixedAttributes):
         self._cleanup = ExitStack()
 
     @classmethod
-    @checks(path=PATH, project=_PROJECT)
+    @checks(path=PATH, project=PROJECT)
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
         """Use the embedded W&B whose data lies in this folder: no account, no port.
 
@@ -202,21 +196,19 @@ class AsyncApi(FixedAttributes):
         self._session.require_open()
         self._session.flush()
 
-    @checks(path=RUN_PATH)
-    async def run(self, path: str | Sequence[str]) -> Run:
-        """One run, by `entity/project/run_id`, a shortened path, or its URL in the browser."""
-        ref = await self._defaults.run(path)
-        project = (await self._session.recall(get_run(ref))).project
-        record: RunRecord | None = project.run if project else None
-        if record is None:
-            raise NotFoundError(f"Could not find run {ref}.", operation="Run")
-        record.entity, record.project = ref.entity, ref.project
-        return Run(record, self._session)
+    @checks(path=RUN_PATH, fresh=FLAG)
+    async def run(self, path: str | Sequence[str], *, fresh: bool = False) -> Run:
+        """One run, by `entity/project/run_id`, a shortened path, or its URL in the browser.
+
+        Asked for again, it is as it was the first time, unless with `fresh`: W&B is asked
+        anew then. So do `artifact()`, `sweep()` and `project()`.
+        """
+        return await find_run(self._session, await self._defaults.run(path), fresh=fresh)
 
     @checks(
         run_id=optional(text("the id of a run")),
-        project=_PROJECT,
-        entity=_ENTITY,
+        project=PROJECT,
+        entity=ENTITY,
         name=optional(text("a string", empty=True)),
         config=optional(VALUES),
         tags=optional(NAMES),
@@ -244,9 +236,9 @@ class AsyncApi(FixedAttributes):
         """
         if run_id is not None:
             check_run_id(run_id)
-        path = f"{entity}/{project}" if entity and project else project or None
-        owner, where = await self._defaults.project(path)
-        owner = entity or owner
+        elif exist_ok:
+            raise UsageError("exist_ok goes with run_id: without one the run is always new.")
+        owner, where = await self._defaults.new_project(project, entity)
         record = await make_run(
             self._session,
             owner,
@@ -260,7 +252,7 @@ class AsyncApi(FixedAttributes):
         record.entity, record.project = owner, where
         return Run(record, self._session)
 
-    @checks(name=text("the name of a project"), entity=_ENTITY, exist_ok=FLAG)
+    @checks(name=text("the name of a project"), entity=ENTITY, exist_ok=FLAG)
     async def create_project(
         self, name: str, entity: str | None = None, *, exist_ok: bool = False
     ) -> None:
@@ -304,15 +296,7 @@ class AsyncApi(FixedAttributes):
             self._session, self._defaults, path, filters, order, per_page, include, fresh=fresh
         )
 
-    @checks(
-        runs=many("runs", Run),
-        keys=optional(NAMES),
-        min_step=optional(whole(0)),
-        max_step=optional(whole(0)),
-        any_key=FLAG,
-        exclude=ANY_NAMES,
-        ordered=FLAG,
-    )
+    @checks(runs=many("runs", Run), **SCAN_CHECKS, ordered=FLAG)
     def scan_histories(
         self,
         runs: AsyncIterable[Run] | Iterable[Run],
@@ -335,34 +319,26 @@ class AsyncApi(FixedAttributes):
         >>> async for run, batch in api.scan_histories(runs, keys=["val.*"]):
         ...     print(run.name, batch.num_rows)
         """
-        if not self._session.is_entered:
-            raise UsageError("scan_histories() works ahead in tasks: use `async with AsyncApi()`.")
         wanted = make_selection(
             keys, min_step=min_step, max_step=max_step, any_key=any_key, exclude=exclude
         )
-        return self._session.ahead(scan_many(self._session, runs, wanted, ordered))
+        return scan_ahead(self._session, runs, wanted, ordered)
 
-    @checks(name=_ARTIFACT, type=optional(text("a type of artifacts")))
-    async def artifact(self, name: str, type: str | None = None) -> Artifact:
+    @checks(name=ARTIFACT, type=optional(text("a type of artifacts")), fresh=FLAG)
+    async def artifact(
+        self, name: str, type: str | None = None, *, fresh: bool = False
+    ) -> Artifact:
         """One version of an artifact, by `entity/project/name:alias`, shortened, or its URL.
 
-        Without an alias it is the latest. With `type`, it must be of that type.
+        Without an alias it is the latest. With `type`, it must be of that type. With `fresh`,
+        W&B is asked again which version an alias stands for.
         """
-        entity, project, wanted = await self._defaults.artifact(name)
-        found = (await self._session.recall(artifact_by_name(entity, project, wanted))).project
-        member = found and found.artifact_collection_membership
-        record = member.record(wanted) if member else None
-        if record is None:
-            raise NotFoundError(f"Could not find artifact {entity}/{project}/{wanted}.")
-        if type is not None and record.type != type:
-            raise NotFoundError(
-                f"Artifact {record.qualified_name} is of type {record.type}, not {type}."
-            )
-        return Artifact(record, self._session)
+        path = await self._defaults.artifact(name)
+        return await find_artifact(self._session, *path, kind=type, fresh=fresh)
 
     @checks(
         type_name=text("a type of artifacts"),
-        name=_ARTIFACT,
+        name=ARTIFACT,
         order=optional(text("an order like '-createdAt'", empty=True)),
         per_page=whole(1),
         tags=ANY_NAMES,
@@ -385,30 +361,24 @@ class AsyncApi(FixedAttributes):
         >>> async for artifact in api.artifacts("model", "entity/project/name"):
         ...     print(artifact.version, artifact.aliases)
         """
-        parse_artifact_path(name)  # what is wrong with it shows here
+        return versions_of(
+            self._session, self._defaults, name, type_name, order, tags, per_page, fresh=fresh
+        )
 
-        async def where() -> ArtifactRef:
-            entity, project, wanted = await self._defaults.artifact(name)
-            return ArtifactRef(entity, project, wanted.partition(":")[0], "")
-
-        source = Versions(self._session, where, type_name, order, tags, per_page, fresh=fresh)
-        return Artifacts(self._session, source)
-
-    @checks(path=RUN_PATH)
-    async def sweep(self, path: str | Sequence[str]) -> Sweep:
+    @checks(path=RUN_PATH, fresh=FLAG)
+    async def sweep(self, path: str | Sequence[str], *, fresh: bool = False) -> Sweep:
         """One sweep, by `entity/project/sweep_id`, a shortened path, or its URL in the browser."""
-        return await find_sweep(self._session, await self._defaults.run(path))
+        return await find_sweep(self._session, await self._defaults.run(path), fresh=fresh)
 
-    @checks(name=text("the name of a project"), entity=_ENTITY)
-    async def project(self, name: str, entity: str | None = None) -> Project:
-        """One project, by its name or `entity/name`."""
-        owner, where = await self._defaults.project(f"{entity}/{name}" if entity else name)
-        record = (await self._session.recall(get_project(owner, where))).project
-        if record is None:
-            raise NotFoundError(f"Could not find project {owner}/{where}.", operation="GetProject")
-        return Project(record, self._session)
+    @checks(name=text("the name of a project"), entity=ENTITY, fresh=FLAG)
+    async def project(
+        self, name: str, entity: str | None = None, *, fresh: bool = False
+    ) -> Project:
+        """One project, by its name or `entity/name`; with `fresh`, W&B is asked anew."""
+        path = await self._defaults.named_project(name, entity)
+        return await find_project(self._session, *path, fresh=fresh)
 
-    @checks(entity=_ENTITY, per_page=whole(1), fresh=FLAG)
+    @checks(entity=ENTITY, per_page=whole(1), fresh=FLAG)
     def projects(
         self, entity: str | None = None, per_page: int = 200, *, fresh: bool = False
     ) -> Projects:

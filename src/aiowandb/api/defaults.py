@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from aiowandb.arguments import Check, Unfit, optional, text
 from aiowandb.config.settings import refused_credentials
 from aiowandb.errors import AuthenticationError, UsageError
 from aiowandb.net import Session
-from aiowandb.paths import RunRef, parse_artifact_path, parse_project_path, parse_run_path
+from aiowandb.paths import (
+    RunRef,
+    check_project_name,
+    parse_artifact_path,
+    parse_project_path,
+    parse_run_path,
+)
 from aiowandb.wire.server import Viewer, viewer
 
 DEFAULT_PROJECT = "uncategorized"
+
+
+def _entity(value: Any) -> str:
+    if not isinstance(value, str) or "/" in value or (value and not value.strip()):
+        raise Unfit
+    return value
+
+
+# Of these an empty string stands for none, as it does in the environment.
+ENTITY = optional(Check("the name of a user or team", _entity))
+PROJECT = optional(text("the name of a project", empty=True))
+ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 
 class Defaults:
@@ -41,6 +61,19 @@ class Defaults:
         parsed = parse_project_path(path)
         project = parsed.project or self._session.settings.project or DEFAULT_PROJECT
         return parsed.entity or await self.entity(), project
+
+    async def named_project(self, project: str | None, entity: str | None) -> tuple[str, str]:
+        """Entity and name of a project whose names, or none of them, are given apart."""
+        if not project:
+            return entity or await self.entity(), self._session.settings.project or DEFAULT_PROJECT
+        return await self.project(f"{entity}/{project}" if entity else project)
+
+    async def new_project(self, project: str | None, entity: str | None) -> tuple[str, str]:
+        """The same of a project that may have to be made."""
+        if project:
+            path = f"{entity}/{project}" if entity else project
+            check_project_name(parse_project_path(path).project or "", "project")
+        return await self.named_project(project, entity)
 
     async def entity(self) -> str:
         """The entity of the settings, else the one that the user has at W&B."""

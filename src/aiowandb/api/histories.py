@@ -15,17 +15,19 @@ from aiowandb.arguments import (
     Check,
     check_steps,
     choice,
-    no_such,
     optional,
     shown,
-    warn,
     whole,
 )
 from aiowandb.choices import EventStream, Nested
-from aiowandb.concurrency.tasks import each_of
+from aiowandb.concurrency.tasks import Stream, each_of
+from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
+from aiowandb.suggestions import no_such
+from aiowandb.user_warnings import warn
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import OWN_KEYS, unknown_keys
 from aiowandb.wire.history import sampled_rows
@@ -35,21 +37,19 @@ from aiowandb.wire.rows import flat_row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from aiowandb.history import Selection
     from aiowandb.history.pages import Page
 
 R = TypeVar("R")
 
-# What the arguments of `scan_history` and its like may be.
+# Which rows are wanted, of one run or of many.
 SCAN_CHECKS = {
     "keys": optional(NAMES),
-    "page_size": whole(1),
     "min_step": optional(whole(0)),
     "max_step": optional(whole(0)),
     "any_key": FLAG,
     "exclude": ANY_NAMES,
-    "stream": choice(EventStream),
 }
+SCAN_RUN_CHECKS = SCAN_CHECKS | {"page_size": whole(1), "stream": choice(EventStream)}
 ROW_TYPE = Check(
     "a msgspec.Struct, dataclass, attrs class, TypedDict, NamedTuple or pydantic model", row_type
 )
@@ -62,23 +62,29 @@ async def read_sample(
     keys: Sequence[str] | None,
     x_axis: str,
     stream: EventStream,
+    *,
+    fresh: bool,
 ) -> list[dict[str, Any]]:
     """At most `samples` rows of the run, spread over all of them."""
-    if not keys:
-        return await _sampled_rows(session, run.ref, samples, system=stream != "default")
-    if stream != "default":
-        raise UsageError("keys= selects from the history; the system metrics come whole.")
-    return await sample_rows(session, run, keys, x_axis, samples)
+    if keys:
+        return await sample_rows(session, run, keys, x_axis, samples, fresh=fresh)
+    asked = sampled_rows(run.ref, samples, system=stream != "default")
+    found = (await session.recall(asked, fresh=fresh)).project
+    if found is None or found.run is None:
+        raise NotFoundError(f"Could not find run {run.ref}.")
+    return [flat_row(lenient.loads_object(text)) for text in found.run.history or ()]
 
 
-async def _sampled_rows(
-    session: Session, ref: RunRef, samples: int, *, system: bool
-) -> list[dict[str, Any]]:
-    found = await session.recall(sampled_rows(ref, samples, system=system))
-    if found.project is None or found.project.run is None:
-        raise NotFoundError(f"Could not find run {ref}.")
-    texts = found.project.run.history or ()
-    return [flat_row(lenient.loads_object(text)) for text in texts]
+def check_sample(keys: Sequence[str] | None, x_axis: str, stream: EventStream) -> None:
+    """Raise if an argument of a sample would have no effect."""
+    if keys and stream != "default":
+        raise UsageError(
+            "keys= selects from the history; the system metrics come whole: leave keys out."
+        )
+    if not keys and x_axis != "_step":
+        raise UsageError(
+            "x_axis goes with keys=: only rows that have all of them and the x axis are sampled."
+        )
 
 
 def check_scan(run: RunRecord, wanted: Selection, stream: EventStream) -> None:
@@ -104,6 +110,7 @@ async def row_batches(
     session: Session, ref: RunRef, wanted: Selection, stream: EventStream, nested: Nested
 ) -> AsyncGenerator[pa.RecordBatch]:
     """The rows as Arrow record batches."""
+    await import_in_thread("aiowandb.history.pages")
     from aiowandb.history.pages import nested_as_json
 
     async with aclosing(_pages(session, ref, wanted, stream)) as pages:
@@ -112,13 +119,16 @@ async def row_batches(
                 yield nested_as_json(batch) if nested == "json" else batch
 
 
-def _pages(
+async def _pages(
     session: Session, ref: RunRef, wanted: Selection, stream: EventStream
 ) -> AsyncGenerator[Page]:
-    from aiowandb.history import scan_run, scan_system
+    await import_in_thread("aiowandb.history.scan")
+    from aiowandb.history.scan import scan_run, scan_system
 
     scan = scan_run if stream == "default" else scan_system
-    return scan(session, ref, wanted)
+    async with aclosing(scan(session, ref, wanted)) as pages:
+        async for page in pages:
+            yield page
 
 
 def warn_of_unknown(run: RunRecord, keys: Sequence[str]) -> None:
@@ -152,11 +162,20 @@ class UnknownKeys:
             warn(no_such("key", key, self._known, place))
 
 
-async def scan_many(
+def scan_ahead(
+    session: Session, runs: AsyncIterable[R] | Iterable[R], wanted: Selection, ordered: bool
+) -> Stream[tuple[R, pa.RecordBatch]]:
+    """The batches of many runs, each with its run, as they arrive or run by run."""
+    if not session.is_entered:
+        raise UsageError("scan_histories() works ahead in tasks: use `async with AsyncApi()`.")
+    return session.ahead(_scan_many(session, runs, wanted, ordered))
+
+
+async def _scan_many(
     session: Session, runs: AsyncIterable[R] | Iterable[R], wanted: Selection, ordered: bool
 ) -> AsyncGenerator[tuple[R, pa.RecordBatch]]:
-    """The batches of many runs, each with its run."""
-    from aiowandb.history import scan_batches
+    await import_in_thread("aiowandb.history.concurrent")
+    from aiowandb.history.concurrent import scan_batches
 
     under_way: dict[RunRef, R] = {}
     unknown = UnknownKeys([*(wanted.keys or ()), *wanted.exclude])
@@ -192,9 +211,10 @@ def make_selection(
     exclude: Sequence[str] = (),
 ) -> Selection:
     """The rows that the arguments of a scan ask for, if there can be any."""
-    from aiowandb.history import Selection
 
     check_steps(min_step, max_step)
+    if any_key and not keys:
+        raise UsageError("any_key goes with keys: without them every row is given.")
     return Selection(
         keys=tuple(keys or ()) or None,
         any_key=any_key,

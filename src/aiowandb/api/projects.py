@@ -13,11 +13,12 @@ from aiowandb.api.sweeps import Sweeps
 from aiowandb.arguments import FILTERS, FLAG, checks, choices, optional, text, whole
 from aiowandb.choices import Part
 from aiowandb.config.settings import app_url
+from aiowandb.errors import NotFoundError
 from aiowandb.fields import ProjectFields, RecordHolder
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.projects import ProjectRecord, list_projects
+from aiowandb.wire.projects import ProjectRecord, get_project, list_projects
 from aiowandb.wire.record import ALL_PARTS
 
 
@@ -104,3 +105,11 @@ class Projects(Listing[Project]):
         async with aclosing(pages_of(f"the projects of {entity}", page)) as pages:
             async for records in pages:
                 yield [Project(record, self._session) for record in records]
+
+
+async def find_project(session: Session, entity: str, name: str, *, fresh: bool = False) -> Project:
+    """The project of this name."""
+    record = (await session.recall(get_project(entity, name), fresh=fresh)).project
+    if record is None:
+        raise NotFoundError(f"Could not find project {entity}/{name}.", operation="GetProject")
+    return Project(record, session)

@@ -16,7 +16,8 @@ from aiowandb.api.console import console_pages
 from aiowandb.api.files import File, Files
 from aiowandb.api.histories import (
     ROW_TYPE,
-    SCAN_CHECKS,
+    SCAN_RUN_CHECKS,
+    check_sample,
     check_scan,
     make_selection,
     read_sample,
@@ -52,6 +53,7 @@ from aiowandb.wire import lenient
 from aiowandb.wire.artifacts import Direction
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import get_run
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.writing import delete_run, stop_run, update_state
 
@@ -108,6 +110,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
         x_axis=text("the name of a key"),
         stream=choice(EventStream),
         pandas=FLAG,
+        fresh=FLAG,
     )
     async def history(
         self,
@@ -117,18 +120,22 @@ class Run(RunFields, RecordHolder[RunRecord]):
         stream: EventStream = "default",
         *,
         pandas: bool = True,
+        fresh: bool = False,
     ) -> Any:
         """A sample of the rows, at most `samples` of them. All of them: `scan_history()`.
 
         A pandas DataFrame where pandas is installed, else, or with `pandas=False`, a
         list of dicts. With `keys`, names or globs, only rows that have all of these keys
-        and the x axis. `stream="system"` samples the system metrics.
+        and the x axis. `stream="system"` samples the system metrics. The same sample is given
+        again for the life of the session, unless with `fresh`.
 
         A row has the same values as in `scan_history()`.
         """
-        if keys and stream == "default":
-            warn_of_unknown(self.record, [*keys, x_axis])
-        rows = await read_sample(self._session, self.record, samples, keys, x_axis, stream)
+        check_sample(keys, x_axis, stream)
+        warn_of_unknown(self.record, [*keys, x_axis] if keys else ())
+        rows = await read_sample(
+            self._session, self.record, samples, keys, x_axis, stream, fresh=fresh
+        )
         return as_frame(rows) if pandas else rows
 
     @overload
@@ -159,7 +166,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
         type: type[S],
     ) -> Stream[S]: ...
 
-    @checks(**SCAN_CHECKS, type=optional(ROW_TYPE))
+    @checks(**SCAN_RUN_CHECKS, type=optional(ROW_TYPE))
     def scan_history(
         self,
         keys: Sequence[str] | None = None,
@@ -181,15 +188,12 @@ class Run(RunFields, RecordHolder[RunRecord]):
         far as is known, is an `AiowandbWarning`.
 
         With `type`, each row is made into that `msgspec.Struct`, dataclass, attrs class,
-        TypedDict, NamedTuple or pydantic model. Keys that are no names of Python are
-        renamed there: `field(name="val.loss")` in a Struct, `Field(alias=...)` in pydantic.
-        A row that does not fit is a `RowError`: take only rows that have all fields with
-        `keys`, or give a default to those that some rows do not have.
+        TypedDict, NamedTuple or pydantic model. Keys like `val.loss` are renamed there:
+        `field(name=...)` in a Struct, `Field(alias=...)` in pydantic. A row that does not
+        fit is a `RowError`: take only rows with all `keys`, or give fields a default.
 
-        A row has what was logged in it, nested keys under dotted names, whether W&B sent
-        JSON or Parquet. A number without a fraction is an int, as 1.0 is sent like 1; any
-        other one is a float. A None that was logged is not there. Where some rows have
-        fractions, Parquet rounds integers beyond 2^53 and has NaN for a word "NaN".
+        A row has what was logged in it, nested keys under dotted names. A number without a
+        fraction is an int, as 1.0 is sent like 1; a None that was logged is not there.
 
         >>> async for row in run.scan_history(keys=["loss"]):
         ...     print(row["_step"], row["loss"])
@@ -198,7 +202,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
         check_scan(self.record, wanted, stream)
         return Items(self._session.ahead(row_pages(self._session, self.ref, wanted, stream, type)))
 
-    @checks(**SCAN_CHECKS, nested=choice(Nested))
+    @checks(**SCAN_RUN_CHECKS, nested=choice(Nested))
     def scan_history_batches(
         self,
         keys: Sequence[str] | None = None,
@@ -262,6 +266,8 @@ class Run(RunFields, RecordHolder[RunRecord]):
         name = Path(await run_sync(os.path.relpath, path, root))
         if name.is_absolute() or ".." in name.parts:
             raise UsageError(f"{path} is not inside {root}: name a root= that it is in.")
+        if await run_sync(os.path.isdir, path):
+            raise UsageError(f"path must be a file, and {path} is a folder: upload one at a time.")
         source = RunFiles(self._session, self.ref)
         record = await source.upload(Path(path), name.as_posix())
         return File(record, self._session, source)
@@ -308,9 +314,8 @@ class Run(RunFields, RecordHolder[RunRecord]):
     async def update(self, *, merge: bool = False) -> None:
         """Send what was changed here: config, summary, name, tags, notes, group and the like.
 
-        What was not changed is not touched. If W&B's copy of the same thing was changed
-        since it was read, nothing is sent and `ConflictError` says what; with `merge`,
-        the changes are laid over W&B's copy.
+        What was not changed is not touched. If W&B's copy of it was changed since it was
+        read, it is a `ConflictError`; with `merge`, the changes are laid over W&B's copy.
 
         >>> run.config["lr"] = 0.1
         >>> run.tags.append("best")
@@ -364,14 +369,9 @@ class Run(RunFields, RecordHolder[RunRecord]):
         block ends with an exception, the rows before it are kept, and a run that was to get a
         `state` is `failed`. A writer that is killed leaves it `running`, soon `crashed`.
 
-        One writer at a time: if there is another one, `ConflictError` says so, and rows that
-        were not acknowledged are not added; `log.added` counts those that were.
-
-        A `token` names the rows, so that this can be repeated if it was cut off: rows that are
-        in the run already are skipped. The run keeps the last 16 tokens as `_appended`.
-
-        The official `scan_history()` caches the Parquet files of a run by its name: where it
-        has read the run before, it shows the new rows with `use_cache=False` only.
+        If another writer adds rows too, `ConflictError` says so; `log.added` counts the rows
+        that were acknowledged. A `token` names the rows, so that this can be repeated if it was
+        cut off: those that are in the run already are skipped.
 
         >>> async with run.append() as log:
         ...     await log({"loss": 0.1})
@@ -392,3 +392,12 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
         source = RunArtifacts(self._session, self.ref, direction, per_page, fresh=fresh)
         return Artifacts(self._session, source)
+
+
+async def find_run(session: Session, ref: RunRef, *, fresh: bool = False) -> Run:
+    """The run of this path."""
+    project = (await session.recall(get_run(ref), fresh=fresh)).project
+    if project is None or project.run is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="Run")
+    project.run.entity, project.run.project = ref.entity, ref.project
+    return Run(project.run, session)

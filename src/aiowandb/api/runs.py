@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.histories import UnknownKeys, read_sample
+from aiowandb.api.histories import UnknownKeys, check_sample, read_sample
 from aiowandb.api.listing import Listing
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
@@ -44,7 +43,7 @@ from aiowandb.choices import (
     What,
 )
 from aiowandb.concurrency.tasks import gather
-from aiowandb.concurrency.threads import run_sync
+from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import NotFoundError, UsageError, extra_needed
 from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
@@ -79,8 +78,14 @@ def _filesystem(value: Any) -> Any:
 
 
 # A path without a name has an error of its own, as a URL may be one too.
+def _folder(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise Unfit
+    return value
+
+
 _TARGET = either(
-    text("a folder", empty=True),
+    Check("a folder", _folder),
     PATH,
     having("a sink", "write", "close"),
     what="a folder, or a sink, which can write and close",
@@ -135,6 +140,7 @@ class Runs(Listing[Run]):
 
         pandas, polars and duckdb read it directly.
         """
+        await import_in_thread("aiowandb.export")
         from aiowandb.export.runs_table import RunsTable
 
         query = msgspec.structs.replace(
@@ -185,14 +191,14 @@ class Runs(Listing[Run]):
         `api.scan_histories(runs)`.
         """
         in_format = rows_format(format)
-        if keys and stream != "default":
-            raise UsageError("keys= selects from the history; the system metrics come whole.")
-
+        check_sample(keys, x_axis, stream)
         unknown = UnknownKeys([*keys, x_axis] if keys else ())
 
         async def sample(run: Run) -> list[dict[str, Any]]:
             unknown.look_at(run.record)
-            rows = await read_sample(self._session, run.record, samples, keys, x_axis, stream)
+            rows = await read_sample(
+                self._session, run.record, samples, keys, x_axis, stream, fresh=self._fresh
+            )
             return [row | {"run_id": run.id} for row in rows]
 
         found = await gather(self, sample, at_once=_SAMPLES_AT_ONCE)
@@ -270,7 +276,9 @@ class Runs(Listing[Run]):
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         >>> result.rows, result.failed
         """
+        await import_in_thread("aiowandb.export")
         from aiowandb.export import ExportOptions, Source, export_runs
+        from aiowandb.export.stream import sink_at
 
         is_folder = isinstance(target, str | Path) and target != "-"
         if filesystem is not None and not is_folder:
@@ -290,9 +298,15 @@ class Runs(Listing[Run]):
             on_deleted=on_deleted,
             nan=nan,
         )
+        options.check_effect(
+            target="folder" if is_folder else "stdout" if target == "-" else "sink",
+            overwrite=overwrite,
+        )
+        if not is_folder:
+            sink_at(target, options)  # what it does not take shows before anything is sent
         if format == "delta":
             # What is not installed shows before anything is sent.
-            import_module("aiowandb.export.delta")
+            await import_in_thread("aiowandb.export.delta")
         entity, project = await self._defaults.project(self._path)
         source = Source(
             self._session.host,

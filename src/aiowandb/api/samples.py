@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import CommError, NotFoundError
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
@@ -28,13 +29,19 @@ _ROWS_OF_A_STEP = 10
 
 
 async def sample_rows(
-    session: Session, run: RunRecord, keys: Sequence[str], x_axis: str, samples: int
+    session: Session,
+    run: RunRecord,
+    keys: Sequence[str],
+    x_axis: str,
+    samples: int,
+    *,
+    fresh: bool = False,
 ) -> list[Row]:
     """At most `samples` of the rows that have the x axis and all keys."""
-    known = await _known_keys(session, run)
+    known = await _known_keys(session, run, fresh=fresh)
     groups = [group or [key] for key, group in zip(keys, names_meant(keys, known), strict=True)]
     names = list(dict.fromkeys([x_axis, *(name for group in groups for name in group)]))
-    rows = await _sampled_by_wandb(session, run.ref, [*names, _STEP], samples)
+    rows = await _sampled_by_wandb(session, run.ref, [*names, _STEP], samples, fresh=fresh)
     if len(rows) < samples and not _is_complete(len(rows), groups, known):
         rows = await _sampled_here(session, run.ref, keys, x_axis, samples)
     else:
@@ -42,19 +49,20 @@ async def sample_rows(
     return [{key: row[key] for key in row if key != _STEP or _STEP in names} for row in rows]
 
 
-async def _known_keys(session: Session, run: RunRecord) -> Mapping[str, KeyInfo]:
+async def _known_keys(session: Session, run: RunRecord, *, fresh: bool) -> Mapping[str, KeyInfo]:
     keys = run.history_keys
-    if keys is None and run.history_line_count != 0:
-        # The run was listed without them.
-        found = (await session.recall(get_run(run.ref))).project
+    if fresh or (keys is None and run.history_line_count != 0):
+        # The run was listed without them, or may have more of them by now.
+        found = (await session.recall(get_run(run.ref), fresh=fresh)).project
         keys = found.run.history_keys if found and found.run else None
     return keys.keys if keys else {}
 
 
 async def _sampled_by_wandb(
-    session: Session, ref: RunRef, names: Sequence[str], samples: int
+    session: Session, ref: RunRef, names: Sequence[str], samples: int, *, fresh: bool
 ) -> list[Row]:
-    found = (await session.recall(sampled_keys(ref, list(dict.fromkeys(names)), samples))).project
+    asked = sampled_keys(ref, list(dict.fromkeys(names)), samples)
+    found = (await session.recall(asked, fresh=fresh)).project
     if found is None or found.run is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="RunSampledHistory")
     return [flat_row(row) for row in (found.run.sampled_history or [[]])[0]]
@@ -77,7 +85,9 @@ async def _sampled_here(
     session: Session, ref: RunRef, keys: Sequence[str], x_axis: str, samples: int
 ) -> list[Row]:
     """A sample of our own, of all rows, for keys that are not logged together."""
-    from aiowandb.history import Selection, scan_run
+    await import_in_thread("aiowandb.history.scan")
+    from aiowandb.history.scan import scan_run
+    from aiowandb.history.selection import Selection
 
     selection = Selection(keys=(x_axis, *keys))
     found: list[Row] = []
@@ -125,6 +135,7 @@ async def _with_words_told_apart(
 
 
 async def _rows_at(session: Session, ref: RunRef, steps: Sequence[int]) -> AsyncGenerator[Row]:
+    await import_in_thread("aiowandb.history.live")
     from aiowandb.history.live import read_windows
 
     windows = [Window(ref, step, step + 1, _ROWS_OF_A_STEP) for step in steps]

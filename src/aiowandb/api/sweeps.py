@@ -110,9 +110,9 @@ class Sweeps(Listing[Sweep]):
         return project
 
 
-async def find_sweep(session: Session, ref: RunRef) -> Sweep:
+async def find_sweep(session: Session, ref: RunRef, *, fresh: bool = False) -> Sweep:
     """The sweep of this path."""
-    project = (await session.recall(get_sweep(ref))).project
+    project = (await session.recall(get_sweep(ref), fresh=fresh)).project
     if project is None or project.sweep is None:
         raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweep")
     return Sweep(project.sweep, session, ref.entity, ref.project)

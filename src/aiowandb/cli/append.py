@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from aiowandb.choices import EndState
-from aiowandb.cli.options import connect_blocking, connection
+from aiowandb.cli.options import connect_blocking, connection, one_of
 from aiowandb.cli.output import complain, console, printable
 from aiowandb.errors import UsageError
 
@@ -25,7 +25,7 @@ from aiowandb.errors import UsageError
 @connection
 @click.option(
     "--state",
-    type=click.Choice(["finished", "failed", "running"]),
+    type=one_of(EndState),
     help="The run's state afterwards; else what it was before.",
 )
 @click.option(

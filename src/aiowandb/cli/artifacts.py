@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from aiowandb.choices import TableFormat
 from aiowandb.cli.mistakes import Group
 from aiowandb.cli.options import connect, connection, table_format
-from aiowandb.cli.output import TableFormat, complain, print_records, time_text
+from aiowandb.cli.output import complain, print_records, time_text
 
 if TYPE_CHECKING:
     from aiowandb.api import Artifact, AsyncApi

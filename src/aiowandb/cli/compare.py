@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from aiowandb.cli.mistakes import did_you_mean
+from aiowandb.choices import TableFormat
 from aiowandb.cli.options import connect, connection, table_format
-from aiowandb.cli.output import TableFormat, complain, console, print_records, printable
+from aiowandb.cli.output import complain, console, print_records, printable
 from aiowandb.errors import AiowandbWarning
+from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.dotted import flattened
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def compare(
         raise click.UsageError("ENTITY/PROJECT/RUN: name two runs or more to compare.")
     if save and not plots:
         raise click.UsageError("--save goes with --plot KEY.")
+    if plots and (everything or format != "table"):
+        raise click.UsageError("--plot draws curves only: leave --all and --format out.")
     api = connect(base_url, local)
     if plots:
         _draw(anyio.run(_curves, api, paths, plots), ", ".join(plots), save)

@@ -15,7 +15,8 @@ import anyio
 import click
 import msgspec
 
-from aiowandb.cli.options import KeysOption, connect, connection, narrowed, selection
+from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.cli.options import KeysOption, connect, connection, narrowed, one_of, selection
 from aiowandb.cli.output import complain, console, printable, table
 from aiowandb.errors import AiowandbWarning
 
@@ -33,13 +34,13 @@ _SOME_FAILED = 3
 @selection
 @click.option(
     "--format",
-    type=click.Choice(["parquet", "csv", "jsonl", "arrow", "delta"]),
+    type=one_of(Format),
     default="parquet",
     show_default=True,
 )
 @click.option(
     "--what",
-    type=click.Choice(["runs", "history", "system", "files", "artifacts"]),
+    type=one_of(What),
     multiple=True,
     help="What to export; can be repeated.  [default: runs and history]",
 )
@@ -54,30 +55,30 @@ _SOME_FAILED = 3
 )
 @click.option("--all-keys", is_flag=True, help="Only rows that have all of --keys.")
 @click.option("--exclude", multiple=True, help="A key or glob to leave out; can be repeated.")
-@click.option("--min-step", type=int, help="Only rows from this step on.")
-@click.option("--max-step", type=int, help="Only rows before this step.")
+@click.option("--min-step", type=click.IntRange(0), help="Only rows from this step on.")
+@click.option("--max-step", type=click.IntRange(0), help="Only rows before this step.")
 @click.option("--samples", type=click.IntRange(1), help="A sample of so many rows of each run.")
 @click.option(
     "--layout",
-    type=click.Choice(["wide", "long"]),
+    type=one_of(Layout),
     default="wide",
     show_default=True,
     help="A column a key, or a row a value.",
 )
-@click.option("--split", type=click.Choice(["run"]), help="A file a run, instead of one for all.")
+@click.option("--split", type=one_of(Split), help="A file a run, instead of one for all.")
 @click.option(
     "--safe-csv", is_flag=True, help="Defuse cells of a CSV that a spreadsheet would run."
 )
 @click.option(
     "--on-deleted",
-    type=click.Choice(["keep", "drop"]),
+    type=one_of(OnDeleted),
     default="keep",
     show_default=True,
     help="What to do with runs in FOLDER that were deleted at W&B.",
 )
 @click.option(
     "--nan",
-    type=click.Choice(["null", "text", "token"]),
+    type=one_of(Nan),
     help="NaN and the infinities in JSON Lines.  [default: null, or what FOLDER has]",
 )
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
@@ -116,13 +117,17 @@ def export(
     from aiowandb.cli.progress import as_json as json_lines
     from aiowandb.cli.progress import shown
 
+    if options["all_keys"] and not keys:
+        raise click.UsageError("--all-keys goes with --keys.")
+    if as_json and quiet:
+        raise click.UsageError("--json and --quiet exclude each other.")
     if quiet:
         warnings.simplefilter("ignore", AiowandbWarning)
     api = connect(base_url, local, tells_waits=False)  # its own lines tell them
     is_stream = target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
     listening: AbstractContextManager[OnEvent | None] = nullcontext()
-    if as_json and not quiet:
+    if as_json:
         listening = nullcontext(json_lines(out))
     elif not (quiet or (is_stream and sys.stdout.isatty())):  # the rows would run into it
         listening = shown()
@@ -142,7 +147,7 @@ def export(
         # Whoever read our output has enough. Nor may Python's own farewell to it complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    if as_json and not quiet:
+    if as_json:
         out.write(_finished(result))
     elif not (quiet or is_stream):
         console.print(table([summary(result)]))
@@ -158,8 +163,7 @@ def export(
             " (--on-deleted drop removes them)"
         )
     if not quiet:
-        reads_rows = not options["what"] or not {"history", "system"}.isdisjoint(options["what"])
-        _wonder(result, run_ids, keys if reads_rows else ())
+        _wonder(result, run_ids, keys)
     for failure in result.failed:
         complain(f"run {failure.run}: {failure.error}")
     if result.failed:

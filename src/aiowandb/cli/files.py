@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from aiowandb.cli.options import connect, connection
-from aiowandb.cli.output import TableFormat, print_records
+from aiowandb.choices import TableFormat
+from aiowandb.cli.options import connect, connection, table_format
+from aiowandb.cli.output import print_records
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, File
@@ -31,7 +32,7 @@ _LIKE = str.maketrans({"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"})
     help="Bring them into this folder; one that is there already is left.",
 )
 @click.option("--replace", is_flag=True, help="Fetch also what is there already.")
-@click.option("--format", type=click.Choice(["table", "json", "csv"]), default="table")
+@table_format
 def files(
     run: str,
     base_url: str | None,

@@ -37,13 +37,16 @@ async def followed(
         await run.load()
 
 
-def new_rows(run: Run, keys: list[str] | None, after: int) -> Callable[[], AsyncGenerator[Row]]:
+def new_rows(
+    run: Run, keys: list[str] | None, after: int, *, any_key: bool = False
+) -> Callable[[], AsyncGenerator[Row]]:
     """Rows behind the step `after`, each of them once."""
     last = after
 
     async def news() -> AsyncGenerator[Row]:
         nonlocal last
-        async with aclosing(run.scan_history(keys, min_step=last + 1)) as rows:
+        scan = run.scan_history(keys, min_step=last + 1, any_key=any_key)
+        async with aclosing(scan) as rows:
             async for row in rows:
                 yield row
                 last = max(last, row["_step"])

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from aiowandb.choices import TableFormat
 from aiowandb.cli.following import followed, new_rows
-from aiowandb.cli.mistakes import did_you_mean
-from aiowandb.cli.options import KeysOption, connect, connection
+from aiowandb.cli.options import KeysOption, connect, connection, table_format
 from aiowandb.cli.output import (
-    TableFormat,
     complain,
     console,
     print_records,
@@ -24,6 +23,7 @@ from aiowandb.cli.output import (
     record_printer,
 )
 from aiowandb.errors import AiowandbWarning
+from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.dotted import is_meant, names_meant
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ _COLUMN = 16  # characters that a column of a table needs at least
 @click.argument("path", metavar="ENTITY/PROJECT/RUN")
 @connection
 @click.option("--keys", "-k", cls=KeysOption, help="Keys or globs, like a,b or repeated.")
+@click.option("--any-key", is_flag=True, help="Rows that have any of --keys, instead of all.")
 @click.option("--samples", type=click.IntRange(1), help="At most so many rows.  [default: 500]")
 @click.option("--all", "everything", is_flag=True, help="Every row, not a sample.")
 @click.option(
     "--follow", "-f", is_flag=True, help="Print new rows as they come, until the run has ended."
 )
-@click.option("--format", type=click.Choice(["table", "json", "csv"]), default="table")
+@table_format
 @click.option(
     "--plot",
     is_flag=False,
@@ -57,6 +58,7 @@ def history(
     base_url: str | None,
     local: Path | None,
     keys: tuple[str, ...],
+    any_key: bool,
     samples: int | None,
     everything: bool,
     follow: bool,
@@ -65,13 +67,15 @@ def history(
 ) -> None:
     """Read the rows of a run: a sample of them, all, or those that are still to come.
 
-    With several keys only rows that have all of them are given, as W&B does; curves
-    are drawn of each key by itself. With --follow, --all begins with the rows so far.
+    With several keys only rows that have all of them are given, as W&B does, or with
+    --any-key those that have any; curves are drawn of each key by itself. With --follow,
+    --all begins with the rows so far.
 
     \b
     Examples:
       aiowandb history me/mnist/a1b2c3d4 --keys loss --samples 20
       aiowandb history me/mnist/a1b2c3d4 --all --format json > rows.jsonl
+      aiowandb history me/mnist/a1b2c3d4 --all --keys loss,val/loss --any-key
       aiowandb history me/mnist/a1b2c3d4 --all --follow -k loss
       aiowandb history me/mnist/a1b2c3d4 -k loss -k val/loss --plot
       aiowandb history me/mnist/a1b2c3d4 -k loss --plot loss.png
@@ -84,22 +88,31 @@ def history(
         raise click.UsageError("--follow gives every new row: leave --samples and --plot out.")
     if follow and format == "csv" and not keys:
         raise click.UsageError("--follow cannot know the columns of a CSV: name --keys.")
+    if any_key and (not keys or plot or not (everything or follow)):
+        raise click.UsageError("--any-key goes with --keys, and with --all or --follow.")
+    if plot and format != "table":
+        raise click.UsageError("--plot draws instead of printing rows: leave --format out.")
     wanted = None if everything else samples or 500
     api = connect(base_url, local)
     if follow:
-        anyio.run(_follow, api, path, keys, everything, format)
+        anyio.run(_follow, api, path, keys, any_key, everything, format)
     elif plot:
         _draw(anyio.run(_curves, api, path, keys, wanted), path, plot)
     else:
-        anyio.run(_print, api, path, keys, wanted, format)
+        anyio.run(_print, api, path, keys, any_key, wanted, format)
 
 
 async def _print(
-    api: AsyncApi, path: str, keys: Sequence[str], samples: int | None, format: TableFormat
+    api: AsyncApi,
+    path: str,
+    keys: Sequence[str],
+    any_key: bool,
+    samples: int | None,
+    format: TableFormat,
 ) -> None:
     async with api:
         run = await api.run(path)
-        rows = _rows(run, keys, samples)
+        rows = _rows(run, keys, samples, any_key=any_key)
         # Columns that are known beforehand, or none, need not wait for the last row.
         if format == "json" or (format == "csv" and keys and not _unknown(run, keys)):
             show = record_printer(format, ["_step", *_names(run, keys)])
@@ -121,12 +134,17 @@ async def _print(
 
 
 async def _follow(
-    api: AsyncApi, path: str, keys: Sequence[str], everything: bool, format: TableFormat
+    api: AsyncApi,
+    path: str,
+    keys: Sequence[str],
+    any_key: bool,
+    everything: bool,
+    format: TableFormat,
 ) -> None:
     async with api:
         run = await api.run(path)
         after = -1 if everything or run.last_step is None else run.last_step
-        news = new_rows(run, list(keys) or None, after)
+        news = new_rows(run, list(keys) or None, after, any_key=any_key)
         show = (
             _print_row
             if format == "table"
@@ -183,14 +201,14 @@ def _most_telling(names: list[str]) -> list[str]:
 
 
 async def _rows(
-    run: Run, keys: Sequence[str], samples: int | None
+    run: Run, keys: Sequence[str], samples: int | None, *, any_key: bool = False
 ) -> AsyncGenerator[dict[str, Any]]:
     chosen = list(keys) or None
     if samples:
         for row in await run.history(samples, chosen, pandas=False):
             yield row
     else:
-        async with aclosing(run.scan_history(chosen)) as rows:
+        async with aclosing(run.scan_history(chosen, any_key=any_key)) as rows:
             async for row in rows:
                 yield row
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from aiowandb.choices import TableFormat
 from aiowandb.cli.following import followed, new_lines
 from aiowandb.cli.options import connect, connection, table_format
-from aiowandb.cli.output import TableFormat, console, printable, record_printer
+from aiowandb.cli.output import console, printable, record_printer
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi

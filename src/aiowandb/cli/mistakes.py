@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from aiowandb.errors import UsageError
-
-_MOST_LISTED = 12
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant.
-
-    >>> nearest("--foramt", ["--format", "--filter"])
-    '--format'
-    """
-    by_folded = {each.casefold(): each for each in known}
-    for folded, each in by_folded.items():
-        if sorted(folded) == sorted(word.casefold()):
-            return each  # letters that have changed places
-    close = difflib.get_close_matches(word.casefold(), by_folded, 1, 0.6)
-    return by_folded[close[0]] if close else None
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a wrong word; nothing if no known one is near.
-
-    >>> did_you_mean("cvs", ["csv", "json"])
-    "; did you mean 'csv'?"
-    """
-    found = nearest(word, known)
-    return f"; did you mean {found!r}?" if found else ""
-
-
-def listed(known: Iterable[str]) -> str:
-    """Words that there are to choose from, the first of many.
-
-    >>> listed(["a", "b"])
-    'a, b'
-    """
-    words = list(known)
-    more = len(words) - _MOST_LISTED
-    return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-
+from aiowandb.suggestions import did_you_mean, listed
 
 # Messages of click that say nothing of what would be right.
 _NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid [^ ]+(?: range)?\.$")
 _NO_RANGE = re.compile(r"^(?P<value>.*) is not in the range .*\.$")
+# Where the name of an argument stands in what the library says of it.
+_AS_AN_ARGUMENT = r"^{0}(?= (?:goes|must)\b)|(?<=leave ){0}(?= out)|(?<=in ){0}(?=, which)"
 
 
 class Group(click.Group):
@@ -88,8 +51,12 @@ def _with_options(text: str, command: click.Command) -> str:
     """What the library says of its arguments, said of the options that they come from."""
     for param in command.params:
         option = next((name for name in param.opts if name.startswith("--")), None)
-        if option and param.name and "_" in param.name:
+        if not option or not param.name:
+            continue
+        if "_" in param.name:
             text = re.sub(rf"(?<![\w.-]){param.name}(?:=(?!\w)|\b)(?![(.])", option, text)
+        else:  # a word that may mean itself elsewhere in the sentence
+            text = re.sub(_AS_AN_ARGUMENT.format(param.name), option, text)
     return text
 
 

@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 import msgspec
 
-from aiowandb.cli.mistakes import did_you_mean
+from aiowandb.choices import RecordFormat, TableFormat
 from aiowandb.cli.watch import watch
 from aiowandb.errors import UsageError
+from aiowandb.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
@@ -85,10 +86,23 @@ def connection(command: F) -> F:
     )(command)
 
 
+def one_of(words: Any) -> click.Choice[str]:
+    """The words of a `Literal`, as the choices of an option."""
+    return click.Choice(get_args(words))
+
+
 def table_format(command: F) -> F:
     """How a list is printed: `--format`."""
-    kinds = click.Choice(["table", "json", "csv"])
-    return click.option("--format", type=kinds, default="table", show_default=True)(command)
+    return click.option("--format", type=one_of(TableFormat), default="table", show_default=True)(
+        command
+    )
+
+
+def record_format(command: F) -> F:
+    """How one thing is printed: `--format`."""
+    return click.option("--format", type=one_of(RecordFormat), default="table", show_default=True)(
+        command
+    )
 
 
 def selection(command: F) -> F:

@@ -18,10 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aiowandb.choices import RecordFormat, TableFormat
 from aiowandb.wire.dotted import flattened
-
-TableFormat = Literal["table", "json", "csv"]
-RecordFormat = Literal["table", "json"]
 
 console = Console(highlight=False)
 

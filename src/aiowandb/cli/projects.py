@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from aiowandb.cli.options import connect, connection
-from aiowandb.cli.output import TableFormat, print_records
+from aiowandb.choices import TableFormat
+from aiowandb.cli.options import connect, connection, table_format
+from aiowandb.cli.output import print_records
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Project
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("entity", required=False)
 @connection
-@click.option("--format", type=click.Choice(["table", "json", "csv"]), default="table")
+@table_format
 def projects(
     entity: str | None, base_url: str | None, local: Path | None, format: TableFormat
 ) -> None:

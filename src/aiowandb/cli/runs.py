@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from aiowandb.cli.mistakes import did_you_mean
+from aiowandb.choices import TableFormat
 from aiowandb.cli.options import connect, connection, selection, table_format
-from aiowandb.cli.output import TableFormat, complain, print_records, time_text
+from aiowandb.cli.output import complain, print_records, time_text
 from aiowandb.cli.run import full_record
+from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.dotted import find, flattened
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from aiowandb.embedded import HistoryMode
+from aiowandb.choices import HistoryMode
+from aiowandb.cli.options import one_of
 
 
 class _Rate(click.FloatRange):
@@ -40,7 +40,7 @@ class _Rate(click.FloatRange):
 )
 @click.option(
     "--history",
-    type=click.Choice(["parquet", "json", "mixed"]),
+    type=one_of(HistoryMode),
     default="parquet",
     show_default=True,
     help="How finished histories are handed out.",
@@ -75,6 +75,8 @@ def serve(
     """
     from aiowandb.embedded import serve
 
+    if open_access and keys:
+        raise click.UsageError("--open takes any key: leave --key out.")
     serve(
         data,
         host=host,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from aiowandb.cli.options import connect, connection
-from aiowandb.cli.output import RecordFormat, print_record
+from aiowandb.choices import RecordFormat
+from aiowandb.cli.options import connect, connection, record_format
+from aiowandb.cli.output import print_record
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @connection
-@click.option("--format", type=click.Choice(["table", "json"]), default="table")
+@record_format
 def status(base_url: str | None, local: Path | None, format: RecordFormat) -> None:
     """Say which W&B is used, as whom, and where the key was found.
 

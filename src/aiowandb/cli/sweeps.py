@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from aiowandb.choices import TableFormat
 from aiowandb.cli.options import connect, connection, table_format
-from aiowandb.cli.output import TableFormat, print_record, print_records, time_text
+from aiowandb.cli.output import print_record, print_records, time_text
 from aiowandb.paths import names_more_than_a_project
 
 if TYPE_CHECKING:

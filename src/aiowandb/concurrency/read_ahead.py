@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Generic, Self, TypeVar
 
 import anyio
@@ -12,6 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from aiowandb.concurrency.background import BackgroundTask, BackgroundTasks, call_soon, current_loop
 from aiowandb.concurrency.tasks import AsyncOnly
 from aiowandb.errors import UsageError
+from aiowandb.user_warnings import CollectedWarnings
 
 T = TypeVar("T")
 
@@ -34,7 +36,9 @@ class ReadAhead(AsyncOnly, Generic[T]):
         # One item is always in the hand of the task, waiting to be sent.
         send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
         self._end = _End()
-        self._task = tasks.start(_feed, items, send, self._end, at_end=send.close)
+        self._warnings = CollectedWarnings()
+        at_end = partial(_close_streams, send, self._items, self._end)
+        self._task = tasks.start(_feed, items, send, self._end, self._warnings, at_end=at_end)
         self._is_closed = False
 
     def __aiter__(self) -> Self:
@@ -42,6 +46,12 @@ class ReadAhead(AsyncOnly, Generic[T]):
 
     async def __anext__(self) -> T:
         self._require_own_loop()
+        try:
+            return await self._receive()
+        finally:
+            self._warnings.show()
+
+    async def _receive(self) -> T:
         try:
             item = await self._items.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
@@ -99,17 +109,29 @@ class _End:
     is_reached = False
 
 
+def _close_streams(
+    send: MemoryObjectSendStream[T], items: MemoryObjectReceiveStream[T], end: _End
+) -> None:
+    send.close()
+    if not end.is_reached:  # whoever still reads is told so; who does not, leaves nothing open
+        items.close()
+
+
 def _forget(items: MemoryObjectReceiveStream[T], task: BackgroundTask) -> None:
     items.close()
     task.cancel()
 
 
 async def _feed(
-    items: AsyncGenerator[T], send: MemoryObjectSendStream[T | _Failure], end: _End
+    items: AsyncGenerator[T],
+    send: MemoryObjectSendStream[T | _Failure],
+    end: _End,
+    warnings: CollectedWarnings,
 ) -> None:
     async with send, aclosing(items):
         try:
-            with suppress(anyio.BrokenResourceError):  # nobody reads any more
+            # Broken: nobody reads any more.
+            with warnings.collecting(), suppress(anyio.BrokenResourceError):
                 async for item in items:
                     await send.send(item)
             end.is_reached = True

@@ -8,19 +8,33 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
+    Generator,
     Iterable,
     Iterator,
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, Self, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    Protocol,
+    Self,
+    TypeVar,
+    TypeVarTuple,
+    runtime_checkable,
+)
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 T = TypeVar("T")
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
+Args = TypeVarTuple("Args")
 
 
 @runtime_checkable
@@ -38,12 +52,66 @@ class Stream(Protocol[T_co]):
     def aclose(self) -> Awaitable[object]: ...
 
 
+class Tasks:
+    """The tasks of a group."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+
+    @property
+    def cancel_scope(self) -> anyio.CancelScope:
+        return self._group.cancel_scope
+
+    def start_soon(
+        self, work: Callable[[*Args], Coroutine[Any, Any, object]], *args: *Args
+    ) -> None:
+        """Run the work in a task. If that never begins, streams that it was given are closed."""
+        self._group.create_task(_Deferred(work, args), name=getattr(work, "__qualname__", None))
+
+
+class _Deferred(Coroutine[Any, Any, object]):
+    """Calls its function when it is awaited, and not before.
+
+    When asyncio's loop ends, it ends tasks that have not begun as well. anyio has called their
+    functions by then, and Python complains of coroutines that were never awaited.
+    """
+
+    def __init__(self, work: Callable[..., Coroutine[Any, Any, object]], args: Any) -> None:
+        self._work = work
+        self._args = args
+        self._coroutine: Coroutine[Any, Any, object] | None = None
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        return self._begun().__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._begun().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._begun().throw(*error)
+
+    def close(self) -> None:
+        if self._coroutine:
+            self._coroutine.close()
+
+    def __del__(self) -> None:
+        if self._coroutine is None:
+            for stream in self._args:
+                if isinstance(stream, MemoryObjectSendStream | MemoryObjectReceiveStream):
+                    stream.close()
+
+    def _begun(self) -> Coroutine[Any, Any, object]:
+        if self._coroutine is None:
+            self._coroutine = self._work(*self._args)
+        return self._coroutine
+
+
 @asynccontextmanager
-async def task_group() -> AsyncIterator[TaskGroup]:
+async def task_group() -> AsyncIterator[Tasks]:
     """An anyio task group that raises the first error of its tasks."""
     try:
-        async with anyio.create_task_group() as tasks:
-            yield tasks
+        async with anyio.create_task_group() as group:
+            yield Tasks(group)
     except BaseExceptionGroup as group:
         raise _first(group) from None
 

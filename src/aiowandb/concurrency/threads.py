@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from threading import Condition
 from typing import Generic, TypeVar, TypeVarTuple
 
@@ -17,6 +18,8 @@ from aiowandb.concurrency.tasks import task_group
 T = TypeVar("T")
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
+
+_imported: set[str] = set()
 
 
 async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
@@ -33,6 +36,17 @@ async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
     async with task_group() as tasks:
         tasks.start_soon(run)
     return results[0]
+
+
+async def import_in_thread(name: str) -> None:
+    """Import a module without stopping the event loop.
+
+    pyarrow, numpy, and pandas where it is installed, take seconds on a busy machine.
+    """
+    # What is in `sys.modules` may be under way in another thread, and would be waited for.
+    if name not in _imported:
+        await run_sync(import_module, name)
+        _imported.add(name)
 
 
 @asynccontextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from aiowandb.config.credentials import ApiKey, Credentials, find_credentials
 from aiowandb.config.hosts import api_behind, names_of, pages_of
 from aiowandb.config.ini import read_settings
 from aiowandb.errors import UsageError
+from aiowandb.user_warnings import warn
 
 if TYPE_CHECKING:
     import ssl
@@ -166,9 +166,9 @@ def _verification(
     if verify is None:
         verify = (disabled or "").lower() not in ("1", "true", "yes", "on")
     if not getattr(verify, "verify_mode", verify):  # a context says CERT_NONE, which is zero
-        warnings.warn(
+        warn(
             "Certificates are not verified, as verify= or WANDB_INSECURE_DISABLE_SSL wants it:"
             " whoever is in the way can pose as W&B and read the API key.",
-            stacklevel=4,
+            UserWarning,
         )
     return verify

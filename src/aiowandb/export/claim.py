@@ -154,13 +154,13 @@ def _check_free(folder: Folder) -> None:
 def _check_same(folder: Folder, before: Record, now: Begun) -> None:
     if not isinstance(before, Begun) or before.version != VERSION:
         raise ExportError(f"{folder} was exported by another version of aiowandb. {_ANEW}")
-    options = before.options.continuing(before.options)
+    options = before.options.continuing(before.options).effective()
     source = before.source
     if now.source.host in names_of(source.host):  # another name of the same cloud
         source = msgspec.structs.replace(source, host=now.source.host)
     differing = [
         f"{name} {getattr(old, name)!r} there, {getattr(new, name)!r} here"
-        for old, new in ((source, now.source), (options, now.options))
+        for old, new in ((source, now.source), (options, now.options.effective()))
         for name in old.__struct_fields__
         if name not in MAY_CHANGE
         and msgspec.to_builtins(getattr(old, name)) != msgspec.to_builtins(getattr(new, name))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
 import msgspec
 
 from aiowandb.arguments import check_steps, choice, choices, optional
@@ -10,6 +13,8 @@ from aiowandb.errors import UsageError
 
 __all__ = ["ExportOptions", "Format", "Layout", "Nan", "OnDeleted", "Split", "What"]
 
+
+Target: TypeAlias = Literal["folder", "stdout", "sink"]
 
 # What may differ from one export into a folder to the next.
 MAY_CHANGE = frozenset({"on_deleted"})
@@ -62,6 +67,47 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"nan goes with the format jsonl, not with {self.format}.")
         check_steps(self.min_step, self.max_step)
 
+    def check_effect(self, *, target: Target, overwrite: bool = False) -> None:
+        """Raise if one of them would have no effect, which nobody can have wanted.
+
+        Not part of making them: journals hold options from before this was checked.
+        """
+        if not self.any_key and not self.keys:
+            raise UsageError("any_key goes with keys: without them every row is exported.")
+        changed = [name for name in self._without_effect() if name != "any_key"]
+        if changed:
+            need = sorted(_NEEDS[changed[0]])
+            raise UsageError(
+                f"{changed[0]} goes with {' or '.join(need)} in what, which is"
+                f" {', '.join(self.what)}: leave {changed[0]} out."
+            )
+        if target == "folder":
+            return
+        for name, is_given in (("on_deleted", self.on_deleted != "keep"), ("overwrite", overwrite)):
+            if is_given:
+                raise UsageError(f"{name} goes with a folder, not with a stream of rows.")
+        if target == "sink":
+            for name in ("format", "safe_csv", "nan"):
+                if getattr(self, name) != getattr(_DEFAULT, name):
+                    raise UsageError(
+                        f"{name} goes with a folder or the standard output: a sink of your own is"
+                        " handed Arrow record batches."
+                    )
+
+    def effective(self) -> ExportOptions:
+        """The same, with those that have no effect as they are by default."""
+        kept = {name: getattr(_DEFAULT, name) for name in self._without_effect()}
+        return msgspec.structs.replace(self, **kept)
+
+    def _without_effect(self) -> list[str]:
+        """The names of options that are given and have no effect on what is exported."""
+        found = [
+            name
+            for name, tables in _NEEDS.items()
+            if getattr(self, name) != getattr(_DEFAULT, name) and not tables & set(self.what)
+        ]
+        return found if self.keys or self.any_key or "any_key" in found else [*found, "any_key"]
+
     def continuing(self, before: ExportOptions | None) -> ExportOptions:
         """These options, with what is left open as it was `before`: in the journal of the folder.
 
@@ -70,3 +116,14 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.format != "jsonl" or self.nan:
             return self
         return msgspec.structs.replace(self, nan=before.nan or "text" if before else "null")
+
+
+_DEFAULT = ExportOptions()
+# The tables that an option says something of: without one of them it has no effect.
+_HISTORY = frozenset[What]({"history"})
+_ROWS = frozenset[What]({"history", "system"})
+_NEEDS: Mapping[str, frozenset[What]] = {
+    **dict.fromkeys(("keys", "any_key", "exclude", "min_step", "max_step"), _HISTORY),
+    **dict.fromkeys(("samples", "layout"), _HISTORY),
+    "split": _ROWS,
+}

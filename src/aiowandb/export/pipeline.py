@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
-from aiowandb.arguments import no_such, warn
 from aiowandb.concurrency.threads import Inbox, feed_thread, held, nothing, run_sync
 from aiowandb.errors import UsageError
 from aiowandb.export.claim import opened
@@ -43,6 +42,8 @@ from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
+from aiowandb.suggestions import no_such
+from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import unknown_keys
 from aiowandb.wire.record import RunRecord
 

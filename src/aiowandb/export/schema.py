@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aiowandb.history.columns import STEP, Kind, json_text, kind_of, meet
+from aiowandb.history.columns import Kind, json_text, kind_of, meet
+from aiowandb.wire.rows import STEP
 
 RUN_ID = "run_id"
 NAME = pa.dictionary(pa.int32(), pa.string())

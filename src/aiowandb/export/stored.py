@@ -13,7 +13,7 @@ from aiowandb.wire.record import RunRecord
 _SECONDS_A_METRIC = 15
 
 
-class RunSnapshot(msgspec.Struct, frozen=True):
+class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
     """A run as a listing showed it.
 
     Where steps say nothing, as of system metrics and files, the second of the last sign

@@ -33,10 +33,10 @@ from aiowandb.export.progress import (
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.staging import StagingFile, staged_batches
 from aiowandb.export.stored import RowRange, StoredRun
-from aiowandb.history.columns import STEP
 from aiowandb.history.concurrent import RunBatches
 from aiowandb.history.reading import Reading
 from aiowandb.paths import RunRef
+from aiowandb.wire.rows import STEP
 
 # What comes of a run, in this order: its name, its rows, and how the reading ended.
 Arrival: TypeAlias = RunRef | pa.RecordBatch | Reading | CommError

@@ -40,6 +40,7 @@ import pyarrow.compute as pc
 from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
+from aiowandb.wire.rows import STEP
 
 # Plain strings and JSON texts are both Arrow strings: the field says which it is.
 _JSON_MARK = {b"encoding": b"json"}
@@ -121,7 +122,6 @@ def kind_of(field: pa.Field) -> Kind:
     return Kind.JSON
 
 
-STEP, TIME = "_step", "_timestamp"
 _INT64 = range(-(2**63), 2**63)
 _NONE = type(None)
 _LOOK = 3

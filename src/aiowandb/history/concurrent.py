@@ -22,10 +22,9 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 import pyarrow as pa
-from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from aiowandb.concurrency.tasks import each_of, task_group
+from aiowandb.concurrency.tasks import Tasks, each_of, task_group
 from aiowandb.errors import CommError, RunsFailedError
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.live import Bundle, bundles
@@ -175,7 +174,7 @@ async def _open_run(
     ref: RunRef,
     pages: AsyncGenerator[Page],
     opened: MemoryObjectSendStream[RunBatches],
-    tasks: TaskGroup,
+    tasks: Tasks,
     session: Session,
 ) -> None:
     send, batches = anyio.create_memory_object_stream[pa.RecordBatch | Reading | CommError](
@@ -330,7 +329,8 @@ async def _interleaved(
                 tasks.start_soon(forward, run, send.clone())
                 await places.acquire()
 
-    with merged:
+    # All of them, as asyncio may end a task before it has begun.
+    with send, merged:
         async with task_group() as tasks:
             tasks.start_soon(forward_all)
             async for batch in merged:

@@ -18,8 +18,9 @@ import msgspec
 import pyarrow as pa
 
 from aiowandb.errors import ServerError
-from aiowandb.history.columns import STEP, columns_to_batch, rows_to_batch
+from aiowandb.history.columns import columns_to_batch, rows_to_batch
 from aiowandb.wire import lenient
+from aiowandb.wire.rows import STEP
 
 # What rows have taught: the types of a key's values, or the same for the keys below it.
 Taught = dict[str, "set[type] | Taught"]

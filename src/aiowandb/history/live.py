@@ -14,12 +14,12 @@ import anyio
 import msgspec
 
 from aiowandb.errors import CommError, NotFoundError
-from aiowandb.history.columns import STEP
 from aiowandb.history.decode import decode_rows
 from aiowandb.history.plan import HistoryPlan
 from aiowandb.net import BatchSize, Session, ask_together
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import RowTextsByAlias, Window, alias, history_pages
+from aiowandb.wire.rows import STEP
 
 # W&B's count of the rows may be wrong. Where there are more, windows are cut again.
 _MOST = 4096

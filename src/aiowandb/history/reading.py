@@ -14,9 +14,10 @@ from itertools import islice
 import msgspec
 import pyarrow as pa
 
-from aiowandb.history.columns import STEP, TIME, Kind, kind_of
+from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
+from aiowandb.wire.rows import STEP, TIME
 
 # A row is told from another one by its time and a few of its values.
 _MARKED_VALUES = 8

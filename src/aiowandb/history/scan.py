@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+from anyio.to_thread import run_sync
 
 from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import IncompleteHistoryError, LinkError, NotFoundError
@@ -179,8 +180,11 @@ class SystemPage:
         yield list(self._selection.of_rows([flat_row(row) for row in self._rows]))
 
     async def batches(self) -> list[pa.RecordBatch]:
-        batch = self._selection.of_batch(rows_to_batch(self._rows, first=()))
+        batch = await run_sync(self._batch)
         return [] if batch is None else [batch]
+
+    def _batch(self) -> pa.RecordBatch | None:
+        return self._selection.of_batch(rows_to_batch(self._rows, first=()))
 
 
 async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:

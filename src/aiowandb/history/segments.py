@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.errors import ServerError
-from aiowandb.history.columns import STEP, TIME, Kind, json_text, kind_of
+from aiowandb.history.columns import Kind, json_text, kind_of
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session, Spool
+from aiowandb.wire.rows import STEP, TIME
 
 # Files up to this size never touch the disk.
 _IN_MEMORY = 4 << 20

@@ -1,17 +1,21 @@
-"""Which rows and columns of a run are wanted, told to files, batches and rows alike."""
+"""Which rows and columns of a run are wanted, told to files, batches and rows alike.
+
+Imports pyarrow only where it is used: a scan is described before anything heavy is loaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from aiowandb.history.columns import STEP
 from aiowandb.wire.dotted import is_meant, names_meant
+from aiowandb.wire.rows import STEP
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -42,6 +46,8 @@ class Selection(msgspec.Struct, frozen=True):
 
     def of_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """The wanted rows and columns of a batch, or None if there are none."""
+        import pyarrow.compute as pc
+
         columns = self.columns(batch.schema.names)
         if columns is None:
             return None
@@ -69,10 +75,14 @@ class Selection(msgspec.Struct, frozen=True):
 
     def within_steps(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch whose steps are wanted, whatever else is."""
+        import pyarrow.compute as pc
+
         mask = self._step_mask(batch)
         return batch.filter(reduce(pc.and_, mask)) if mask else batch
 
     def _mask(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        import pyarrow.compute as pc
+
         mask = self._step_mask(batch)
         groups = [
             reduce(pc.or_, [batch.column(name).is_valid() for name in group])
@@ -84,6 +94,8 @@ class Selection(msgspec.Struct, frozen=True):
         return mask
 
     def _step_mask(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        import pyarrow.compute as pc
+
         mask = []
         if batch.num_rows and STEP in batch.schema.names:
             step = batch.column(STEP)

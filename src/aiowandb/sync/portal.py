@@ -15,6 +15,7 @@ import anyio.from_thread
 
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.errors import UsageError
+from aiowandb.user_warnings import CollectedWarnings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,16 +35,22 @@ class Portal:
     def keep_open(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         """Make the context on the loop, enter it, and leave it when the portal is closed."""
 
+        collected = CollectedWarnings()
+
         @asynccontextmanager
         async def kept_open() -> AsyncIterator[T]:
-            async with make() as context:
-                yield context
+            with collected.collecting():
+                context = make()
+            async with context as opened:
+                yield opened
 
         try:
-            return self._loop.keep_open(kept_open())
+            opened = self._loop.keep_open(kept_open())
+            collected.show()
         except BaseException:
             self.close()
             raise
+        return opened
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function on the loop and wait for what it gives."""
@@ -51,7 +58,7 @@ class Portal:
         async def call() -> T:
             return await function(*args, **kwargs)
 
-        return self._loop.run(call)
+        return self._run(call, CollectedWarnings())
 
     def iterate(
         self, function: Callable[P, Stream[T]], *args: P.args, **kwargs: P.kwargs
@@ -59,6 +66,7 @@ class Portal:
         """The items that the function gives, one at a time."""
 
         started: list[Stream[T]] = []
+        collected = CollectedWarnings()
 
         async def start() -> None:
             started.append(function(*args, **kwargs))
@@ -74,12 +82,25 @@ class Portal:
                 await items.aclose()
 
         try:
-            self._loop.run(start)  # which may read ahead from now on, also if this is interrupted
-            while not isinstance(item := self._loop.run(advance), _End):
+            # Which may read ahead from now on, also if this is interrupted.
+            self._run(start, collected)
+            while not isinstance(item := self._run(advance, collected), _End):
                 yield item
         finally:
             if self._loop.runs_here:  # else they have ended with it
                 self._loop.run(stop)
+
+    def _run(self, work: Callable[[], Awaitable[T]], collected: CollectedWarnings) -> T:
+        """Do it on the loop; what it warns of is shown in this thread, at the caller's line."""
+
+        async def collecting() -> T:
+            with collected.collecting():
+                return await work()
+
+        try:
+            return self._loop.run(collecting)
+        finally:
+            collected.show()
 
     def enter(self) -> None:
         """Note that a `with` block will close this."""

@@ -14,6 +14,9 @@ from typing import Any
 
 from aiowandb.wire.dotted import flattened
 
+# What W&B itself puts into every row.
+STEP, TIME = "_step", "_timestamp"
+
 # Beyond these, a float is rarely the integer that was logged.
 _LEAST_WHOLE, _MOST_WHOLE = -(2.0**63), 2.0**63
 _NESTS = frozenset({list, dict})

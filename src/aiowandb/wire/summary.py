@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from aiowandb.arguments import shown
+from aiowandb.errors import UsageError
 from aiowandb.wire.dotted import find
 
 
@@ -28,7 +30,13 @@ class Summary(MutableMapping[str, Any]):
 
         >>> await run.summary.update({"accuracy": 0.9})
         """
-        super().update(values or {}, **more)
+        try:
+            changed = dict(values or {}, **more)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"values must be a mapping of names to values, like a dict, not {shown(values)}."
+            ) from None
+        super().update(changed)
         return self._save() if self._save else None
 
     def __getitem__(self, key: str) -> Any:
@@ -60,5 +68,7 @@ class Summary(MutableMapping[str, Any]):
 
     def _place(self, key: str) -> tuple[dict[str, Any], str]:
         """The dict that holds the key and its name there; a literal dotted key goes first."""
+        if not isinstance(key, str):
+            raise UsageError(f"A key of a summary must be a string, not {shown(key)}.")
         found = find(self._json_dict, key)
         return found or (self._json_dict, key)

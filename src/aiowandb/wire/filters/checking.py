@@ -15,9 +15,18 @@ from typing import Any
 import orjson
 
 from aiowandb.errors import UsageError
+from aiowandb.suggestions import did_you_mean
+from aiowandb.user_warnings import warn
 from aiowandb.wire.filters.names import parse_name
 
 DEFAULT_ORDER = "-created_at"
+# What a name of a key follows.
+_SECTIONS = ("config", "summary", "summary_metrics")
+# W&B may know more of them.
+_STATES = (
+    *("running", "finished", "crashed", "failed", "killed"),
+    *("pending", "preempting", "preempted"),
+)
 _GROUPS = ("$and", "$or", "$nor")
 _COMPARABLE = ((int, float, str), "a number, text or a time")
 _LIST = ((list,), "a list")
@@ -61,7 +70,12 @@ def checked_order(order: str | None) -> str:
     if not order:
         return DEFAULT_ORDER
     sign = order[0] if order[0] in "+-" else ""
-    return sign + parse_name(order.removeprefix(sign)).in_order
+    name = parse_name(order.removeprefix(sign))
+    if name.column in _SECTIONS and not name.keys:
+        raise UsageError(
+            f"{order!r} names no key to order by: write it like {sign}{name.column}.loss."
+        )
+    return sign + name.in_order
 
 
 def _document(filters: Any, place: Place) -> dict[str, Any]:
@@ -70,6 +84,8 @@ def _document(filters: Any, place: Place) -> dict[str, Any]:
     sent: dict[str, Any] = {}
     for key, operand in filters.items():
         name = key if str(key).startswith("$") else _sent_name(key, place)
+        if name == "state":
+            _check_states(operand)
         if name in sent:
             raise _refusal(place, f"{name} is asked for twice: use $and")
         sent[name] = _member(key, operand, place)
@@ -86,6 +102,20 @@ def _member(key: str, operand: Any, place: Place) -> Any:
     if key.startswith("$"):
         raise _unknown(key, (*_GROUPS, "$not"), place)
     return _condition(operand, (*place, key))
+
+
+def _check_states(operand: Any) -> None:
+    """Warn of states that no run has, which finds nothing."""
+    values = list(operand.values()) if isinstance(operand, Mapping) else [operand]
+    for value in values:
+        for word in value if isinstance(value, list | tuple | set) else [value]:
+            hint = did_you_mean(word, _STATES) if word not in _STATES else ""
+            if hint and not _is_pattern(operand):
+                warn(f"No run has the state {word!r}{hint}")
+
+
+def _is_pattern(operand: Any) -> bool:
+    return isinstance(operand, Mapping) and "$regex" in operand
 
 
 def _sent_name(key: Any, place: Place) -> str:

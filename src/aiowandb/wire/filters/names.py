@@ -13,8 +13,9 @@ import re
 
 import msgspec
 
-from aiowandb.arguments import did_you_mean, warn
 from aiowandb.errors import UsageError
+from aiowandb.suggestions import did_you_mean
+from aiowandb.user_warnings import warn
 
 _SENT_AS = {
     "summary": "summary_metrics",

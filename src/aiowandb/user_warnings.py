@@ -1,0 +1,61 @@
+"""Warnings for whoever calls aiowandb, at the line where that is done.
+
+Often that line is not on the stack: what warns runs in a task that reads ahead, or on the event
+loop in the thread of the blocking client. There the warnings are collected, and shown where the
+caller waits for the result.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from aiowandb.errors import AiowandbWarning
+
+
+class CollectedWarnings:
+    """Warnings that wait until they can be shown at the caller's line.
+
+    `collecting()` goes around the work, in its task; `show()` is called where its result is used.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str, type[Warning]]] = []
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep what this task warns of, and the tasks that it starts meanwhile."""
+        token = _collected.set(self)
+        try:
+            yield
+        finally:
+            _collected.reset(token)
+
+    def add(self, message: str, category: type[Warning]) -> None:
+        self._waiting.append((message, category))
+
+    def show(self) -> None:
+        """Warn of what was collected so far, here."""
+        while self._waiting:
+            warn(*self._waiting.pop(0))
+
+
+_collected: ContextVar[CollectedWarnings | None] = ContextVar("_collected", default=None)
+
+
+def warn(message: str, category: type[Warning] = AiowandbWarning) -> None:
+    """Warn whoever calls aiowandb, at the line where that is done."""
+    if collected := _collected.get():
+        collected.add(message, category)
+        return
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_back and _is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "aiowandb"

@@ -1,0 +1,49 @@
+"""Options that would have no effect are refused, and warnings name the caller's line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiowandb import AiowandbWarning, Api, AsyncApi, UsageError
+from tests.support.sample import Sample
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"what": ["runs"], "keys": ["a"]}, "keys goes with history in what"),
+        ({"what": ["runs"], "exclude": ["a"]}, "exclude goes with history"),
+        ({"what": ["files"], "min_step": 1}, "min_step goes with history"),
+        ({"what": ["system"], "samples": 3}, "samples goes with history"),
+        ({"what": ["runs"], "layout": "long"}, "layout goes with history"),
+        ({"what": ["files"], "split": "run"}, "split goes with history or system"),
+        ({"any_key": False}, "any_key goes with keys"),
+    ],
+)
+async def test_an_export_refuses_options_without_effect(
+    api: AsyncApi, sample: Sample, tmp_path: Path, options: Any, said: str
+) -> None:
+    sent = api.traffic.requests
+    with pytest.raises(UsageError, match=said):
+        await api.runs(sample.path).export(tmp_path, **options)
+    assert api.traffic.requests == sent
+
+
+def test_warnings_without_await_name_the_line_of_the_caller(sample: Sample, tmp_path: Path) -> None:
+    with Api.local(sample.folder) as api:
+        runs = api.runs(sample.path)
+        run = runs[0]
+        calls: list[Any] = [
+            lambda: run.history(keys=["train/los"], pandas=False),
+            lambda: list(run.scan_history(keys=["train/los"])),
+            lambda: list(api.scan_histories(runs, keys=["train/los"])),
+            lambda: runs.export(tmp_path, keys=["train/los"]),
+        ]
+        for call in calls:
+            with pytest.warns(AiowandbWarning, match="train/los") as caught:
+                call()
+            assert caught[0].filename == __file__
