@@ -4,13 +4,20 @@ Imports nothing of the client, so that neither can hide a mistake of the other: 
 together is the real SDK, which the tests put against both.
 """
 
-from aiowandb_server.app import create_app
-from aiowandb_server.errors import RequestError, StoreError
-from aiowandb_server.sample import SampleProject, build_sample
-from aiowandb_server.server import is_loopback, serve, serve_in_thread
-from aiowandb_server.store.history import HistoryMode
-from aiowandb_server.store.records import RunChanges
-from aiowandb_server.store.store import Store
+try:
+    from aiowandb_server.app import create_app
+    from aiowandb_server.errors import RequestError, StoreError
+    from aiowandb_server.sample import SampleProject, build_sample
+    from aiowandb_server.server import is_loopback, serve, serve_in_thread
+    from aiowandb_server.store.history import HistoryMode
+    from aiowandb_server.store.records import RunChanges
+    from aiowandb_server.store.store import Store
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"The embedded W&B needs the package {error.name}, which is not installed:"
+        " pip install 'aiowandb[local]'",
+        name=error.name,
+    ) from error
 
 __all__ = [
     "HistoryMode",

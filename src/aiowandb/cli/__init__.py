@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from functools import cache
 
 import click
 
@@ -54,6 +55,15 @@ for command in (
     cli.add_command(command)
 
 
+@cache
+def _show_once(message: str) -> None:
+    complain(f"warning: {message}")
+
+
+def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
+    _show_once(str(message))
+
+
 def _asks_for_help(error: click.UsageError) -> bool:
     """Whether nothing at all was asked for: the answer is what there is."""
     return type(error).__name__ == "NoArgsIsHelpError"
@@ -61,7 +71,7 @@ def _asks_for_help(error: click.UsageError) -> bool:
 
 def main() -> None:
     """Run the command line; what goes wrong is one line on stderr and an exit code."""
-    warnings.showwarning = lambda message, *_args, **_more: complain(f"warning: {message}")
+    warnings.showwarning = _show_warning
     logging.getLogger("aiowandb").addHandler(Complaints())
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
