@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -18,18 +17,13 @@ import pytest
 from aiowandb import Api
 from aiowandb.cli.serve import serve
 from aiowandb_server import RunChanges, Store
+from tests.support import shell
 from tests.support.sample import ROWS, RUNS, Sample
 from tests.support.shell import complaints
 
 
 def aiowandb(*arguments: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "aiowandb", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "120"},
-    )
+    done = shell.aiowandb(*arguments, cwd=cwd)
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     return done.stdout
 
@@ -60,7 +54,9 @@ def test_a_filter_is_json_or_an_expression(sample: Sample, chosen: str) -> None:
 
 
 def test_a_project_is_exported(sample: Sample, tmp_path: Path) -> None:
-    out = aiowandb("export", sample.path, tmp_path / "out", "--local", sample.folder)
+    done = shell.aiowandb_process("export", sample.path, tmp_path / "out", "--local", sample.folder)
+    out = done.stdout
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
     assert f"{RUNS * ROWS:,}" in out
     assert str(tmp_path / "out" / "history") in out.replace("\n", "")
     assert pq.read_table(tmp_path / "out" / "history").num_rows == RUNS * ROWS

@@ -12,17 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import shell
+
 KEY = "k" * 40
 
 
 def aiowandb(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "aiowandb", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | environ,
-    )
-    assert "Traceback" not in done.stderr + done.stdout
+    done = shell.aiowandb(*arguments, **environ)
     assert KEY not in done.stderr + done.stdout
     return done
 

@@ -28,7 +28,7 @@ from aiowandb.cli.progress import Lines
 from aiowandb.export import Progress, RowsWanted, RunFailed, RunFinished, RunsFound, Waiting
 from aiowandb_server import Store, create_app, serve_in_thread
 from tests.export.conftest import Project, history, steps
-from tests.support.shell import complaints
+from tests.support.shell import Completed, aiowandb, aiowandb_process, complaints
 
 
 class Poison:
@@ -67,21 +67,20 @@ class Command:
     """`aiowandb export` of the project."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._line = [sys.executable, "-m", "aiowandb", "export", Project.path]
-        self._line += ["--base-url", url]
-        self._environment = os.environ | {"WANDB_API_KEY": key, "COLUMNS": "120"}
+        self._line = ["export", Project.path, "--base-url", url]
+        self._environment = {"WANDB_API_KEY": key, "COLUMNS": "120"}
 
-    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self._line, *map(str, arguments)],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-        )
+    def run(self, *arguments: str | Path) -> Completed:
+        return aiowandb(*self._line, *arguments, **self._environment)
+
+    def run_process(self, *arguments: str | Path) -> Completed:
+        return aiowandb_process(*self._line, *arguments, **self._environment)
 
     def start(self, *arguments: str | Path, **settings: Any) -> subprocess.Popen[Any]:
         return subprocess.Popen(
-            [*self._line, *map(str, arguments)], env=self._environment, **settings
+            [sys.executable, "-m", "aiowandb", *self._line, *map(str, arguments)],
+            env=os.environ | self._environment,
+            **settings,
         )
 
 
@@ -101,7 +100,7 @@ def test_what_was_done_is_told(command: Command, out: Path) -> None:
 
 
 def test_runs_that_fail_are_named_and_the_exit_code_is_three(command: Command, out: Path) -> None:
-    done = command.run(out)
+    done = command.run_process(out)
     assert done.returncode == 3
     assert complaints(done.stderr) == "aiowandb: run poisoned: HistoryPages: the run is poisoned\n"
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b"}
@@ -163,7 +162,7 @@ def test_json_tells_each_event_in_a_line(command: Command, out: Path) -> None:
 
 
 def test_the_standard_output_is_for_pipes(command: Command) -> None:
-    done = command.run("-", "--format", "csv", "--keys", "loss", *WHOLE)
+    done = command.run_process("-", "--format", "csv", "--keys", "loss", *WHOLE)
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     assert done.stdout.splitlines()[0] == '"run_id","_step","loss"'
     assert len(done.stdout.splitlines()) == 101

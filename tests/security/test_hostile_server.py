@@ -24,6 +24,7 @@ import pytest
 from aiowandb import AiowandbError, AsyncApi, ContentError, ServerError, TooLargeError
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
+from tests.support.shell import aiowandb
 
 pytestmark = pytest.mark.anyio
 PATH = "local/p"
@@ -289,13 +290,8 @@ def test_what_a_terminal_would_obey_reaches_programs_as_it_is(store: Store) -> N
     with serve_in_thread(create_app(store)) as url:
         for kind in ("json", "csv"):
             command = ["runs", PATH, f"--format={kind}", "--base-url", url]
-            done = subprocess.run(
-                [sys.executable, "-m", "aiowandb", *command],
-                capture_output=True,
-                text=True,
-                env=os.environ | {"WANDB_API_KEY": store.local_key},
-                check=True,
-            )
+            done = aiowandb(*command, WANDB_API_KEY=store.local_key)
+            assert done.returncode == 0
             (row,) = (
                 map(orjson.loads, done.stdout.splitlines())
                 if kind == "json"

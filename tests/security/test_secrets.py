@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
-import subprocess
-import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +19,7 @@ from aiowandb.config.settings import Settings
 from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import Store, build_sample, create_app, serve_in_thread
 from tests.chaos.faults import App, FaultLayer, Message, Receive, Send, Weather
+from tests.support.shell import aiowandb
 
 pytestmark = pytest.mark.anyio
 PATH = "local/sample"
@@ -168,14 +166,12 @@ def _with_all_variables(error: BaseException) -> str:
 
 
 def test_the_key_is_in_nothing_that_an_export_says(store: Store, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "aiowandb", "export", PATH, str(tmp_path / "out")]
+    command = ("export", PATH, tmp_path / "out")
     with serve_in_thread(create_app(store)) as url:
         for option in ("--json", "--format=csv"):
-            done = subprocess.run(
-                [*command, option, "--overwrite", "--base-url", url],
-                capture_output=True,
-                text=True,
-                env=os.environ | {"WANDB_API_KEY": store.local_key},
+            done = aiowandb(
+                *(*command, option, "--overwrite", "--base-url", url),
+                WANDB_API_KEY=store.local_key,
             )
             assert done.returncode == 0, done.stderr
             assert_free_of(store.local_key, done.stdout + done.stderr)

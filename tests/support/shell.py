@@ -1,17 +1,50 @@
-"""The command as a shell runs it."""
+"""The command line, run as a shell runs it: in this process, or in one of its own."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from aiowandb.cli import main
+from aiowandb.export.folders.base import warn_once
+
+Completed = subprocess.CompletedProcess[str]
 
 
 def aiowandb(
-    *arguments: object, stdin: str = "", **environ: str
-) -> subprocess.CompletedProcess[str]:
-    """What came of it; a traceback never does."""
+    *arguments: object, stdin: str = "", cwd: Path | None = None, **environ: str
+) -> Completed:
+    """What came of the command; a traceback never does.
+
+    It runs in this process: a new interpreter and its imports cost a second each time. What
+    depends on signals, pipes, terminals or limits needs `aiowandb_process`.
+    """
+    out, err = _capture(), _capture()
+    command = ["aiowandb", *map(str, arguments)]
+    with ExitStack() as stack:
+        if cwd:
+            stack.enter_context(chdir(cwd))
+        stack.enter_context(patch.dict(os.environ, {"COLUMNS": "120"} | environ))
+        stack.enter_context(patch.object(sys, "argv", command))
+        stack.enter_context(patch.object(sys, "stdout", out))
+        stack.enter_context(patch.object(sys, "stderr", err))
+        stack.enter_context(patch.object(sys, "stdin", stack.enter_context(_piped(stdin))))
+        stack.enter_context(_as_in_a_new_process())
+        code = _exit_code()
+    return subprocess.CompletedProcess(command, code, _text(out), _text(err))
+
+
+def aiowandb_process(*arguments: object, stdin: str = "", **environ: str) -> Completed:
+    """The same in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "aiowandb", *map(str, arguments)],
         input=stdin,
@@ -21,6 +54,52 @@ def aiowandb(
     )
     assert "Traceback" not in done.stderr
     return done
+
+
+def _exit_code() -> int:
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+@contextmanager
+def _as_in_a_new_process() -> Iterator[None]:
+    """Warnings, log handlers and what is said once a process, as a new interpreter has them."""
+    logger = logging.getLogger("aiowandb")
+    handlers = logger.handlers.copy()
+    warn_once.cache_clear()
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        try:
+            yield
+        finally:
+            logger.handlers[:] = handlers
+
+
+@contextmanager
+def _piped(text: str) -> Iterator[io.TextIOWrapper]:
+    """A standard input that is a pipe with the text in it."""
+    content = text.encode()
+    assert len(content) <= 65_536  # more does not fit into a pipe that nobody reads yet
+    reader, writer = os.pipe()
+    with open(reader, encoding="utf-8") as file:
+        with open(writer, "wb") as pipe:
+            pipe.write(content)
+        yield file
+
+
+def _capture() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode().replace("\r\n", "\n")
 
 
 # Lines that come every few seconds: whether there are some depends on the machine.
