@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import ssl
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -19,6 +22,7 @@ def open_client(
     """A client as the settings want it. A transport of one's own needs no proxy."""
     limits = httpx.Limits(max_connections=max_connections)
     proxies = {} if transport else settings.proxies
+    verify = settings.verify if transport else _verification(settings.verify)
     return httpx.AsyncClient(
         auth=auth,
         # Nobody needs cookies, and those of one port would go to all ports of the host.
@@ -27,10 +31,25 @@ def open_client(
         headers={"User-Agent": "aiowandb", "Accept-Encoding": "gzip"},
         timeout=httpx.Timeout(settings.http_timeout, connect=10.0, pool=None),
         limits=limits,
-        verify=settings.verify,
+        verify=verify,
         transport=transport,
         mounts={
-            scheme: httpx.AsyncHTTPTransport(proxy=proxy, verify=settings.verify, limits=limits)
+            scheme: httpx.AsyncHTTPTransport(proxy=proxy, verify=verify, limits=limits)
             for scheme, proxy in proxies.items()
         },
     )
+
+
+def _verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
+    if verify is not True:
+        return verify
+    return _usual_authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _usual_authorities(*_environment: str | None) -> ssl.SSLContext:
+    """The context that httpx makes from this environment, shared by all clients of the process.
+
+    To read a few hundred certificates takes some 25 ms, in which the event loop stands still.
+    """
+    return httpx.create_ssl_context()
