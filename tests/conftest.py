@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from aiowandb import AsyncApi
 from aiowandb_server import Store, build_sample, create_app, serve_in_thread
+from aiowandb_server.store.database import Database
 from tests.support.sample import ROWS, RUNS, Sample
 
 # Time says nothing about the code where others use the machine too. The same examples each
@@ -29,12 +33,55 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "0123456789" * 4
 ROOT = Path(__file__).parent.parent
+MEMORY = Path("/dev/shm")
+# What tells Python to measure coverage in the processes that it starts.
+MEASURING: dict[str, str] = {}
 CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes ten minutes by itself comes first, so that nobody waits for it in the end."""
     items.sort(key=lambda item: item.path.name != "test_soak.py")
+
+
+def pytest_configure() -> None:
+    """Files of tests lie in memory where there is room: most of them are synced to the disk."""
+    room = 4 << 30
+    if sys.platform == "linux" and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > room:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measures_only_the_command_line() -> Iterator[None]:
+    """Scripts, servers and exporters that tests start run code that is measured in this process
+    too; to measure it there as well costs each of them half a second and more. The command line
+    is measured: who starts it adds `MEASURING` to its environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+            MEASURING[name] = os.environ[name]
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes an empty data folder of the embedded W&B, whose schema was made once for all."""
+    schema = tmp_path_factory.mktemp("schema") / "store.sqlite"
+    Database(schema).close()
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(schema, folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths of homes. pytest's own numbered folders read all that there are to find the next."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in count())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,9 +100,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _nobodys_settings(_homes: Iterator[Path]) -> Iterator[None]:
     """No test sees the keys, files or environment of whoever runs it."""
-    home = tmp_path_factory.mktemp("home")
+    home = next(_homes)
+    home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("WANDB_") or name == "NETRC":

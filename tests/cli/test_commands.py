@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from aiowandb import Api
 from aiowandb.cli.serve import serve
 from aiowandb_server import RunChanges, Store
+from tests.conftest import MEASURING
 from tests.support import shell
 from tests.support.sample import ROWS, RUNS, Sample
 from tests.support.shell import complaints
@@ -132,7 +134,9 @@ def test_the_demo_does_the_whole_road_twice(tmp_path: Path) -> None:
 def test_serve_says_where_it_listens_and_stops_when_told(sample: Sample, stop: int) -> None:
     command = [sys.executable, "-m", "aiowandb", "serve", "--port", "0"]
     command += ["--data", str(sample.folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | MEASURING
+    ) as server:
         assert server.stdout is not None
         first = server.stdout.readline()
         assert first.startswith("listening on http://127.0.0.1:")

@@ -13,6 +13,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from aiowandb import Api, AsyncApi, AuthenticationError
+from tests.conftest import MEASURING
 from tests.support import shell
 from tests.support.sample import RUNS, Sample
 
@@ -30,7 +31,12 @@ def typing(key: str, *arguments: str) -> tuple[int, str]:
     person, terminal = os.openpty()
     command = [sys.executable, "-m", "aiowandb", *arguments]
     with subprocess.Popen(
-        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        env=os.environ | MEASURING,
     ) as process:
         os.close(terminal)
         shown = b""

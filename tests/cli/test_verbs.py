@@ -22,6 +22,7 @@ from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from aiowandb_server.store.records import Run
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges
+from tests.conftest import MEASURING
 from tests.support.artifacts import log_artifact
 from tests.support.shell import aiowandb, complaints
 
@@ -84,7 +85,10 @@ class World:
         return subprocess.Popen(
             [sys.executable, "-m", "aiowandb", *map(str, arguments)],
             text=True,
-            env=os.environ | self._environment | {"COLUMNS": "120", "PYTHONUNBUFFERED": "1"},
+            env=os.environ
+            | MEASURING
+            | self._environment
+            | {"COLUMNS": "120", "PYTHONUNBUFFERED": "1"},
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings,
         )
 

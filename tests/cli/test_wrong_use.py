@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MEASURING
 from tests.support import shell
 
 KEY = "k" * 40
@@ -58,7 +59,7 @@ def test_who_does_not_answer_is_told_meanwhile(
         stdout=subprocess.PIPE if "--json" in arguments else subprocess.DEVNULL,
         stderr=subprocess.STDOUT if "--json" in arguments else subprocess.PIPE,
         text=True,
-        env=os.environ | {"WANDB_API_KEY": KEY},
+        env=os.environ | MEASURING | {"WANDB_API_KEY": KEY},
         cwd=tmp_path,
     ) as process:
         told = process.stdout or process.stderr

@@ -116,10 +116,10 @@ def warned_anew() -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path, new_folder: Callable[[Path], Path]) -> Iterator[Store]:
     seconds = count(1_760_000_000)  # each look at the clock is a second later
     clock = lambda: float(next(seconds))  # noqa: E731
-    with Store.open(tmp_path / "wandb", clock=clock, crash_after=math.inf) as store:
+    with Store.open(new_folder(tmp_path / "wandb"), clock=clock, crash_after=math.inf) as store:
         yield store
 
 

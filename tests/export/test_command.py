@@ -27,6 +27,7 @@ from aiowandb.cli.eta import Estimate
 from aiowandb.cli.progress import Lines
 from aiowandb.export import Progress, RowsWanted, RunFailed, RunFinished, RunsFound, Waiting
 from aiowandb_server import Store, create_app, serve_in_thread
+from tests.conftest import MEASURING
 from tests.export.conftest import Project, history, steps
 from tests.support.shell import Completed, aiowandb, aiowandb_process, complaints
 
@@ -79,7 +80,7 @@ class Command:
     def start(self, *arguments: str | Path, **settings: Any) -> subprocess.Popen[Any]:
         return subprocess.Popen(
             [sys.executable, "-m", "aiowandb", *self._line, *map(str, arguments)],
-            env=os.environ | self._environment,
+            env=os.environ | MEASURING | self._environment,
             **settings,
         )
 

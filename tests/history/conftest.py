@@ -80,6 +80,6 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with Store.open(tmp_path / "wandb") as store:
+def world(tmp_path: Path, new_folder: Callable[[Path], Path]) -> Iterator[World]:
+    with Store.open(new_folder(tmp_path / "wandb")) as store:
         yield World(store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store.open(tmp_path / "data", clock=clock) as store:
+def store(tmp_path: Path, clock: Clock, new_folder: Callable[[Path], Path]) -> Iterator[Store]:
+    with Store.open(new_folder(tmp_path / "data"), clock=clock) as store:
         yield store
 
 

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from aiowandb.cli import main
 from aiowandb.export.folders.base import warn_once
+from tests.conftest import MEASURING
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -50,7 +51,7 @@ def aiowandb_process(*arguments: object, stdin: str = "", **environ: str) -> Com
         input=stdin,
         capture_output=True,
         text=True,
-        env=os.environ | {"COLUMNS": "120"} | environ,
+        env=os.environ | MEASURING | {"COLUMNS": "120"} | environ,
     )
     assert "Traceback" not in done.stderr
     return done
