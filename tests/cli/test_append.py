@@ -15,6 +15,7 @@ import pytest
 
 from aiowandb.cli import main
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from tests.support.shell import aiowandb
 
 RUN = "local/p/r"
 
@@ -120,10 +121,9 @@ def test_the_standard_input_may_be_a_file_too(folder: Path, tmp_path: Path) -> N
 
 
 def test_a_pipe_is_added_each_time_unless_it_has_a_name(folder: Path) -> None:
-    command = [sys.executable, "-m", "aiowandb", "append", RUN, "--local", str(folder)]
-    for row, more in ((b'{"n": 0}', []), (b'{"n": 1}', ["--token", "mine"])):
+    for row, more in (('{"n": 0}', []), ('{"n": 1}', ["--token", "mine"])):
         for _ in range(2):
-            done = subprocess.run([*command, *more], input=row, capture_output=True)
+            done = aiowandb("append", RUN, "--local", folder, *more, stdin=row)
             assert done.returncode == 0
     assert found(folder)[1] == [-1, 0, 0, 1]
 

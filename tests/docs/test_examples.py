@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
+import runpy
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -23,27 +27,48 @@ METADATA = b"""{"git": {"remote": "git@host:me/it", "commit": "c0ffee"},
                "program": "train.py", "args": ["--lr", "1"]}"""
 PNG = b"\x89PNG\r\n"
 
+# These stay what a user starts; each costs some seconds.
+AS_A_USER = {"test_export_project", "test_asyncio_sink", "test_without_await"}
+
 Example = Callable[..., str]
 
 
 @pytest.fixture
-def example(sample: Sample, url: str) -> Example:
+def example(
+    sample: Sample, url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Example:
     """Runs an example with Python's own checks, which find nothing, and gives what it prints."""
-    environ = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": sample.key}
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    monkeypatch.setenv("WANDB_API_KEY", sample.key)
+    return _run_as_a_user if request.node.name in AS_A_USER else _run_here
 
-    def run(name: str, *arguments: str | Path) -> str:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-X", "dev", EXAMPLES / name, *arguments],
-            capture_output=True,
-            text=True,
-            env=environ,
-        )
-        # What asyncio says of slow steps is about the machine.
-        said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
-        assert (done.returncode, said) == (0, [])
-        return done.stdout
 
-    return run
+def _run_here(name: str, *arguments: str | Path) -> str:
+    """In this process, where warnings are errors and what was not closed is one."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, {"PYTHONASYNCIODEBUG": "1"}),
+        patch.object(sys, "argv", [name, *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    gc.collect()
+    assert err.getvalue() == ""
+    return out.getvalue()
+
+
+def _run_as_a_user(name: str, *arguments: str | Path) -> str:
+    """In a process of its own, as a user starts it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", EXAMPLES / name, *arguments],
+        capture_output=True,
+        text=True,
+    )
+    # What asyncio says of slow steps is about the machine.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, said) == (0, [])
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
