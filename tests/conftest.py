@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,17 +27,31 @@ settings.register_profile(
 settings.register_profile(
     "search", settings.get_profile("same"), derandomize=False, max_examples=1_000, print_blob=True
 )
+settings.register_profile("many", settings.get_profile("same"), max_examples=300)
 settings.load_profile("same")
 
 # Who starts the tests in the background has them ignore Ctrl-C, which some of them send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "0123456789" * 4
+F = TypeVar("F", bound=Callable[..., Any])
 ROOT = Path(__file__).parent.parent
 MEMORY = Path("/dev/shm")
 # What tells Python to measure coverage in the processes that it starts.
 MEASURING: dict[str, str] = {}
 CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
+def examples(number: int) -> Callable[[F], F]:
+    """So many examples of the test in the quick part; three times as many in CI, where the
+    profile `many` runs what has this mark, and as many more in other profiles."""
+    share = settings.default.max_examples / settings.get_profile("same").max_examples
+
+    def marked(test: F) -> F:
+        known: F = pytest.mark.examples(settings(max_examples=round(number * share))(test))
+        return known
+
+    return marked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

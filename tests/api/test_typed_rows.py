@@ -18,6 +18,11 @@ from aiowandb import Api, AsyncApi, RowError, Run, UsageError
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # what a row becomes does not depend on the loop
+
+
 class Struct(msgspec.Struct):
     loss: float
     acc: float | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb import AsyncApi, Run
@@ -18,6 +18,7 @@ from aiowandb.wire.changes import RunChanges
 from aiowandb.wire.record import RunRecord
 from aiowandb_server import RunChanges as StoredChanges
 from aiowandb_server import Store
+from tests.conftest import examples
 
 # Values as somebody may have stored them, that Python or JSON's readers do not take as they are.
 LITERALS = [
@@ -100,7 +101,7 @@ def sent(read: RunRecord, wanted: RunRecord, current: RunRecord | None = None) -
     return changes.input(current or read) if changes else {}
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(objects(values), st.sampled_from(["a", "new", "val.acc", "\ud800"]))
 def test_a_changed_summary_key_leaves_all_others_as_they_are_stored(text: str, key: str) -> None:
     read, wanted = record(summary_json=text), record(summary_json=text)
@@ -110,7 +111,7 @@ def test_a_changed_summary_key_leaves_all_others_as_they_are_stored(text: str, k
     assert [value for name, value in told(written) if name == key] == [(("changed", "1"),)]
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(objects(wrapped), st.sampled_from(["a", "new", "\ud800"]))
 def test_a_changed_config_key_leaves_all_others_as_they_are_stored(text: str, key: str) -> None:
     read, wanted = record(config_json=text), record(config_json=text)
@@ -140,7 +141,7 @@ def test_what_nobody_changed_is_not_sent(summary: str, config: str) -> None:
     assert wanted.json_config == config
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(objects(values), objects(values))
 def test_a_change_deep_within_leaves_its_neighbours_as_they_are_stored(
     inner: str, other: str

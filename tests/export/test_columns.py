@@ -18,6 +18,11 @@ from tests.export.conftest import Project, Server, history, steps
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # the columns do not depend on the loop
+
+
 def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> None:
     batch = rows_to_batch([{"_step": 0, "a": "text", "new": 1}])
     schema = RowSchema({"a": Kind.FLOAT})

@@ -20,6 +20,12 @@ from tests.export.conftest import Project, contents, places, steps
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # the counts do not depend on the loop
+
+
 # What becomes of some rows on their way.
 Change = Callable[[list[Any]], list[Any]]
 

@@ -19,6 +19,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # what the tables hold does not depend on the loop
+
+
+@pytest.fixture
 def with_files(project: Project) -> Project:
     for name in "ab":
         project.log(name, steps(0, 3))

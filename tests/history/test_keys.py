@@ -21,6 +21,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:No key named 'nothing'"),
 ]
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # what a key means does not depend on the loop
+
+
 ROWS: list[dict[str, Any]] = [
     {"_step": 0, "loss": 1.5, "nest": {"a": 1, "b": {"c": 2}}, "nested": "no"},
     {"_step": 1, "loss": 0.5, "nest": {"a": 3}},

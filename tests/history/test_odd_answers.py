@@ -18,6 +18,13 @@ from aiowandb.net import Session
 from aiowandb.paths import RunRef
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # what an answer means does not depend on the loop
+
+
 REF = RunRef("e", "p", "r")
 PLAN = {"historyKeys": {"lastStep": 9}, "historyLineCount": None, "parquetHistory": None}
 

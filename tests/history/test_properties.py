@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiowandb import AsyncApi
@@ -23,6 +23,7 @@ from aiowandb.wire import lenient
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.store.history import HistoryMode
 from tests.chaos.faults import Message, Receive, Send
+from tests.conftest import examples
 
 PROJECT = "local/p"
 _numbers = count()
@@ -79,7 +80,7 @@ LARGE = {"_step": 0, "_timestamp": 1.75e9, "val": 2**53 + 1}
 SMALL = {"_step": 1, "_timestamp": 1.75e9, "val": 0.5}
 
 
-@settings(max_examples=60)
+@examples(25)
 @given(histories())
 @example([LARGE, SMALL])
 def test_rows_and_columns_are_the_same_whether_they_come_as_json_or_as_parquet(
@@ -169,7 +170,7 @@ def without_waits() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=60)
+@examples(25)
 @given(
     st.lists(st.sampled_from(["good", "lost", "unheard", "busy"]), max_size=12),
     st.lists(st.floats(allow_nan=False) | st.booleans() | st.none(), max_size=20),

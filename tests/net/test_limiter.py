@@ -153,7 +153,15 @@ def drive(
 
 @pytest.mark.parametrize("tells", [False, True], ids=["429 only", "RateLimit headers"])
 @pytest.mark.parametrize(
-    ("rate", "latency"), [(5, 0.02), (5, 0.5), (20, 0.02), (20, 0.1), (20, 0.5), (100, 0.1)]
+    ("rate", "latency"),
+    [
+        (5, 0.02),
+        (20, 0.5),
+        *(
+            pytest.param(rate, latency, marks=pytest.mark.slow)
+            for rate, latency in ((5, 0.5), (20, 0.02), (20, 0.1), (100, 0.1))
+        ),
+    ],
 )
 def test_nine_tenths_of_what_a_token_bucket_grants_is_used(
     rate: float, latency: float, tells: bool
@@ -164,7 +172,10 @@ def test_nine_tenths_of_what_a_token_bucket_grants_is_used(
 
 
 @pytest.mark.parametrize("tells", [False, True], ids=["429 only", "RateLimit headers"])
-@pytest.mark.parametrize(("requests", "seconds"), [(20, 1), (60, 60), (600, 60)])
+@pytest.mark.parametrize(
+    ("requests", "seconds"),
+    [(60, 60), *(pytest.param(n, per, marks=pytest.mark.slow) for n, per in ((20, 1), (600, 60)))],
+)
 def test_so_is_what_a_window_grants(requests: int, seconds: float, tells: bool) -> None:
     course = drive(FixedWindow(requests, seconds, tells=tells), 360)
     assert course.rate(120, 360) >= 0.9 * requests / seconds

@@ -31,7 +31,7 @@ from aiowandb.wire.history import history_plans
 from aiowandb.wire.manifest import Manifest
 from aiowandb.wire.runs import RunQuery, get_run, list_runs
 from aiowandb_server import Store, build_sample, create_app
-from tests.conftest import KEY
+from tests.conftest import KEY, examples
 from tests.support.wire_types import JSON, TEXT, operations, values
 
 REF = RunRef("e", "p", "r")
@@ -93,7 +93,7 @@ ROWS = st.fixed_dictionaries(
 ).map(lenient.dumps)
 
 
-@settings(max_examples=100)
+@examples(40)
 @given(st.lists(st.lists(ROWS | st.text(), max_size=4), min_size=1, max_size=3))
 def test_any_rows_are_columns_or_an_error(pages: list[list[str]]) -> None:
     decoder = RowDecoder()
@@ -110,7 +110,7 @@ def _parquet() -> bytes:
     return file.getvalue()
 
 
-@settings(max_examples=100)
+@examples(40)
 @given(st.binary() | spoilt(st.just(_parquet())))
 def test_any_parquet_file_is_rows_or_an_error(content: bytes) -> None:
     async def read() -> None:
@@ -145,7 +145,7 @@ def ask(app: tuple[Any, str], method: str, path: str, body: bytes, **headers: st
 PLAIN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
 
 
-@settings(max_examples=60)
+@examples(25)
 @given(
     st.binary()
     | st.fixed_dictionaries(
@@ -168,7 +168,7 @@ CHUNK = st.fixed_dictionaries({}, optional={"offset": JSON, "content": st.lists(
 STREAMS = ["wandb-history.jsonl", "wandb-events.jsonl", "output.log", "wandb-summary.json"]
 
 
-@settings(max_examples=60)
+@examples(25)
 @given(
     st.binary()
     | st.fixed_dictionaries(
@@ -184,7 +184,7 @@ def test_the_server_answers_any_stream(app: tuple[Any, str], body: bytes) -> Non
     assert ask(app, "POST", "/files/local/sample/r/file_stream", body) < 500
 
 
-@settings(max_examples=60)
+@examples(25)
 @given(
     st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE"]),
     st.sampled_from(["files", "artifacts", "exports", "manifests", "x"]),

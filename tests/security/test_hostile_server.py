@@ -87,6 +87,7 @@ async def all_of_it(api: AsyncApi, folder: Path) -> None:
         await api.runs(PATH).export(folder)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("nest", ['{"a":', "["], ids=["objects", "lists"])
 async def test_values_nested_without_end_are_an_error_or_read(

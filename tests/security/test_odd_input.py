@@ -22,7 +22,7 @@ from graphql import (
     get_named_type,
     is_leaf_type,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store, create_app
@@ -30,6 +30,7 @@ from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.execution import load_schema
 from aiowandb_server.store.artifact_records import NewArtifact
 from aiowandb_server.store.sweeps import SweepChanges
+from tests.conftest import examples
 
 HALF = "\ud800"
 odd_texts = st.text(st.characters(codec=None), max_size=6) | st.sampled_from(
@@ -210,7 +211,7 @@ def stream_body(**files: list[Any]) -> bytes:
 rows = st.lists(odd_objects, min_size=1, max_size=4)
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(
     history=rows,
     events=rows,
@@ -358,7 +359,7 @@ MUTATIONS = mutations()
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-@settings(max_examples=20)
+@examples(8)
 @given(data=st.data())
 def test_an_odd_change_is_refused_or_can_be_read(
     world: World, name: str, data: st.DataObject

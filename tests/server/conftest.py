@@ -55,6 +55,13 @@ class Client:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """What is answered does not depend on the loop. Modules in which requests wait for each
+    other, or are cut off, have tests on both."""
+    return "asyncio"
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

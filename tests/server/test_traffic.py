@@ -15,6 +15,13 @@ from aiowandb_server import Store, create_app
 from tests.server.conftest import Clock
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 QUERY = {"query": "{viewer{username}}"}
 
 
