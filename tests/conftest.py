@@ -45,7 +45,7 @@ CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache",
 def examples(number: int) -> Callable[[F], F]:
     """So many examples of the test in the quick part; three times as many in CI, where the
     profile `many` runs what has this mark, and as many more in other profiles."""
-    share = settings.default.max_examples / settings.get_profile("same").max_examples
+    share = settings().max_examples / settings.get_profile("same").max_examples
 
     def marked(test: F) -> F:
         known: F = pytest.mark.examples(settings(max_examples=round(number * share))(test))

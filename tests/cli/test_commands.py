@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,7 +26,8 @@ from tests.support.shell import complaints
 
 
 def aiowandb(*arguments: str | Path, cwd: Path | None = None) -> str:
-    done = shell.aiowandb(*arguments, cwd=cwd)
+    with chdir(cwd or Path.cwd()):
+        done = shell.aiowandb(*arguments)
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     return done.stdout
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ class Shell:
     def run(self, line: str) -> Completed:
         """In this process, if it is one command and no more."""
         words = shlex.split(self._localized(line))
-        return aiowandb(*words[1:], cwd=self._folder, **self._environment)
+        with chdir(self._folder):
+            return aiowandb(*words[1:], **self._environment)
 
     def _localized(self, line: str) -> str:
         for there, here in self._here.items():

@@ -114,7 +114,7 @@ class Exports:
             return finished + rest.split().count("RunFinished")
 
 
-@pytest.fixture(params=["parquet", "json"])
+@pytest.fixture
 def exports(request: pytest.FixtureRequest, store: Store, project: Project) -> Iterator[Exports]:
     for number in range(RUNS):
         values = {"note": "x"} if number == 20 else {}
@@ -168,16 +168,26 @@ def test_an_interrupted_export_reads_no_finished_run_again(
     check_resumed(exports, tmp_path, {}, "interrupt", 20, MANY_PARTS)
 
 
-# Another moment for each way and each layout, so that together they are many.
+# Another moment for each way and each layout, so that together they are many; each is read in
+# both ways, once into one part and once into many.
 MOMENTS = [
-    pytest.param(options, stop, 2 + 7 * number % (RUNS - 4), id=f"{stop}-{options}")
+    pytest.param(
+        history,
+        options,
+        stop,
+        2 + 7 * number % (RUNS - 4),
+        (ONE_PART, MANY_PARTS)[(number + shift) % 2],
+        id=f"{history}-{stop}-{options}",
+    )
     for number, (options, stop) in enumerate(product(LAYOUTS, ("kill", "interrupt", "server")))
+    for shift, history in enumerate(("parquet", "json"))
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part_rows", [ONE_PART, MANY_PARTS])
-@pytest.mark.parametrize(("options", "stop", "runs"), MOMENTS)
+@pytest.mark.parametrize(
+    ("exports", "options", "stop", "runs", "part_rows"), MOMENTS, indirect=["exports"]
+)
 def test_an_export_that_stops_at_any_moment_reads_no_finished_run_again(
     exports: Exports, tmp_path: Path, options: Options, stop: Stop, runs: int, part_rows: int
 ) -> None:

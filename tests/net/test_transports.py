@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
+import certifi
 import msgspec
 import pytest
 import trustme
@@ -16,6 +18,7 @@ from aiowandb import ConnectError
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.net.transports import verification
 from aiowandb.wire.graphql import Operation
 
 pytestmark = pytest.mark.anyio
@@ -119,3 +122,22 @@ async def test_an_unknown_certificate_is_refused_unless_that_is_wanted(
         with pytest.warns(UserWarning, match="not verified"):
             careless = tls_settings(port, False)
         assert await answer(careless) == 1
+
+
+def test_the_usual_authorities_are_read_once_for_each_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    usual = verification(True)
+    assert isinstance(usual, ssl.SSLContext)
+    assert usual.verify_mode is ssl.CERT_REQUIRED
+    assert verification(True) is usual
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert verification(True) is not usual
+    assert verification(True) is verification(True)
+
+
+def test_what_the_user_says_of_certificates_is_taken_as_it_is() -> None:
+    own = ssl.create_default_context()
+    assert verification(own) is own
+    assert verification(False) is False

@@ -10,8 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, chdir, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from aiowandb.cli import main
@@ -21,9 +20,7 @@ from tests.conftest import MEASURING
 Completed = subprocess.CompletedProcess[str]
 
 
-def aiowandb(
-    *arguments: object, stdin: str = "", cwd: Path | None = None, **environ: str
-) -> Completed:
+def aiowandb(*arguments: object, stdin: str = "", **environ: str) -> Completed:
     """What came of the command; a traceback never does.
 
     It runs in this process: a new interpreter and its imports cost a second each time. What
@@ -32,8 +29,6 @@ def aiowandb(
     out, err = _capture(), _capture()
     command = ["aiowandb", *map(str, arguments)]
     with ExitStack() as stack:
-        if cwd:
-            stack.enter_context(chdir(cwd))
         stack.enter_context(patch.dict(os.environ, {"COLUMNS": "120"} | environ))
         stack.enter_context(patch.object(sys, "argv", command))
         stack.enter_context(patch.object(sys, "stdout", out))

@@ -22,7 +22,7 @@ def open_client(
     """A client as the settings want it. A transport of one's own needs no proxy."""
     limits = httpx.Limits(max_connections=max_connections)
     proxies = {} if transport else settings.proxies
-    verify = settings.verify if transport else _verification(settings.verify)
+    verify = settings.verify if transport else verification(settings.verify)
     return httpx.AsyncClient(
         auth=auth,
         # Nobody needs cookies, and those of one port would go to all ports of the host.
@@ -40,7 +40,8 @@ def open_client(
     )
 
 
-def _verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
+def verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
+    """What httpx is to verify with: it would read the usual authorities for each client anew."""
     if verify is not True:
         return verify
     return _usual_authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
