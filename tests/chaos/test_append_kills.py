@@ -38,9 +38,12 @@ class KillingServer:
         if is_batch and self._left == 0 and not self._is_late:
             self._kill()
             return
-        await self._app(scope, receive, send)
-        if is_batch and self._left == 0 and self._is_late:
-            self._kill()
+
+        async def kill_instead(message: Any) -> None:
+            self._kill()  # what it has sent is stored, and it is not to hear of that
+
+        is_last = is_batch and self._left == 0 and self._is_late
+        await self._app(scope, receive, kill_instead if is_last else send)
 
 
 class World:

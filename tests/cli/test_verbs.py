@@ -118,7 +118,8 @@ def test_artifacts_are_listed_and_downloaded(world: World, tmp_path: Path) -> No
     done = world.run("artifacts", "list", "local/demo/done", "--used")
     assert (done.returncode, complaints(done.stderr)) == (0, "aiowandb: there are none.\n")
     out = tmp_path / "out"
-    assert "train/a.txt" in world.out("artifacts", "download", "local/demo/digits:latest", out)
+    records = world.records("artifacts", "download", "local/demo/digits:latest", out)
+    assert str(out / "train" / "a.txt") in {record["path"] for record in records}
     assert (out / "b.txt").read_bytes() == b"b"
     some = ("artifacts", "download", "local/demo/digits", tmp_path / "some", "--prefix", "train/")
     assert [Path(file["path"]).name for file in world.records(*some)] == ["a.txt"]
