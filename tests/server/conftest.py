@@ -13,6 +13,7 @@ import pytest
 from aiowandb_server import Store, create_app
 from aiowandb_server.store.records import Project, Run, RunChanges
 from aiowandb_server.traffic import Traffic
+from tests.support.backends import QUICK_ON_ASYNCIO
 
 START = 1_750_000_000
 
@@ -54,11 +55,10 @@ class Client:
         return await self.http.post(f"/files/{path}/file_stream", json=body)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """What is answered does not depend on the loop. Modules in which requests wait for each
-    other, or are cut off, have tests on both."""
-    return "asyncio"
+@pytest.fixture(params=QUICK_ON_ASYNCIO)
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Both event loops, trio among the slow tests: nothing here depends on which it is."""
+    return str(request.param)
 
 
 @pytest.fixture
