@@ -8,14 +8,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aiowandb.atomic import whole_file
+from aiowandb.atomic import atomic_file
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "x"
-    async with whole_file(path) as file:
+    async with atomic_file(path) as file:
         file.write(b"half")
         assert not path.exists()
         file.write(b" and half")
@@ -27,7 +27,7 @@ async def test_it_replaces_what_was_there_only_then(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError):
-        async with whole_file(path) as file:
+        async with atomic_file(path) as file:
             file.write(b"new")
             raise ZeroDivisionError
     assert path.read_text() == "old"
@@ -36,7 +36,7 @@ async def test_it_replaces_what_was_there_only_then(tmp_path: Path) -> None:
 
 async def test_a_cancelled_one_leaves_nothing(tmp_path: Path) -> None:
     with anyio.CancelScope() as scope:
-        async with whole_file(tmp_path / "x") as file:
+        async with atomic_file(tmp_path / "x") as file:
             file.write(b"half")
             scope.cancel()
             await anyio.lowlevel.checkpoint()
@@ -44,7 +44,7 @@ async def test_a_cancelled_one_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_two_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
-    async with whole_file(tmp_path / "x") as one, whole_file(tmp_path / "x") as other:
+    async with atomic_file(tmp_path / "x") as one, atomic_file(tmp_path / "x") as other:
         one.write(b"1" * 10)
         other.write(b"2" * 10)
     assert (tmp_path / "x").read_bytes() == b"1" * 10

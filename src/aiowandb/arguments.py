@@ -1,6 +1,6 @@
 """What the arguments of public functions may be, checked before anything is sent.
 
-    @checks(samples=whole(1), keys=optional(NAMES), stream=choice(EventStream))
+    @checks(samples=integer(1), keys=optional(NAMES), stream=choice(EventStream))
     async def history(self, samples=500, keys=None, stream="default"): ...
 
 Each parameter has a check; a function that forgets one cannot be imported. A check gives the
@@ -127,7 +127,7 @@ def either(*several: Check, what: str | None = None) -> Check:
     return Check(what or " or ".join(check.what for check in several), convert)
 
 
-def whole(least: int) -> Check:
+def integer(least: int) -> Check:
     """A whole number, also one of numpy's."""
 
     def convert(value: Any) -> int:

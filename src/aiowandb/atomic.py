@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from aiowandb.concurrency.threads import held, run_sync
+from aiowandb.concurrency.threads import in_thread_context, run_sync
 
 UNFINISHED = ".unfinished"
 
 
 @asynccontextmanager
-async def whole_file(
+async def atomic_file(
     path: Path, temporary: Path | None = None, mode: int = 0o666
 ) -> AsyncIterator[BinaryIO]:
     """A file to write and read that takes the name `path` when the block ends without an error.
@@ -27,7 +27,7 @@ async def whole_file(
     """
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
     create = partial(_create, temporary, mode)
-    async with held(create, partial(_discard, temporary)) as file:
+    async with in_thread_context(create, partial(_discard, temporary)) as file:
         yield file
         await run_sync(_commit, file, temporary, path)
 

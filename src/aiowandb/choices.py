@@ -26,7 +26,7 @@ RecordFormat: TypeAlias = Literal["table", "json"]
 HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
 
 # The parts of a run that can be left out where many are listed.
-Part: TypeAlias = Literal["config", "summary", "system", "history_keys"]
+RunField: TypeAlias = Literal["config", "summary", "system", "history_keys"]
 # The states that rows can leave a run in, and those that a run without a script can be given.
 EndState: TypeAlias = Literal["finished", "failed", "running"]
 SetState: TypeAlias = Literal["pending", "failed"]

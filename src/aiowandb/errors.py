@@ -11,7 +11,7 @@
      ├─ DownloadError          a file could not be brought into a folder (also a ValueError)
      │   └─ ContentError       what came is not what W&B says of the file
      └─ CommError              W&B could not be asked, or answered with an error
-         ├─ ConnectError       nobody answers at that address
+         ├─ ConnectError       the connection failed
          ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
          │   └─ StalledError   a host sends nothing, whatever it is asked for
          ├─ AuthenticationError
@@ -173,7 +173,7 @@ class CommError(AiowandbError):
 
 
 class ConnectError(CommError):
-    """Nobody answers at that address."""
+    """The connection to the host could not be made."""
 
 
 class TimeoutError(CommError, builtins.TimeoutError):  # noqa: A001

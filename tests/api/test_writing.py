@@ -13,7 +13,7 @@ import pytest
 
 from aiowandb import Api, AsyncApi, ConflictError, NotFoundError, Run, UsageError
 from aiowandb.wire import lenient
-from aiowandb.wire.appending import Appendix
+from aiowandb.wire.appending import PendingRows
 from aiowandb.wire.record import HistoryKeys, RunRecord
 from aiowandb_server import RunChanges, Store, create_app
 
@@ -256,12 +256,12 @@ async def test_a_run_can_be_asked_to_stop(api: AsyncApi) -> None:
     assert await run.stop()
 
 
-def appendix(**fields: Any) -> Appendix:
+def appendix(**fields: Any) -> PendingRows:
     record = RunRecord(storage_id="x", id="r", state="finished", **fields)
-    return Appendix(record, state=None, clock=lambda: 100.0)
+    return PendingRows(record, state=None, clock=lambda: 100.0)
 
 
-def summary_after(rows: Appendix) -> str:
+def summary_after(rows: PendingRows) -> str:
     summary: str = rows.body()["files"]["wandb-summary.json"].content[0]
     return summary
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aiowandb import AsyncApi, Run
 from aiowandb.wire import lenient
-from aiowandb.wire.appending import Appendix
+from aiowandb.wire.appending import PendingRows
 from aiowandb.wire.changes import RunChanges
 from aiowandb.wire.record import RunRecord
 from aiowandb_server import RunChanges as StoredChanges
@@ -214,7 +214,7 @@ def test_rows_that_are_added_leave_the_rest_of_the_summary_as_it_is_stored() -> 
         ' "val": {"acc": 1e400, "top": 0.50}}'
     )
     run = record(summary_json=text, config_json="{}")
-    rows = Appendix(run, state=None, clock=lambda: 100.0)
+    rows = PendingRows(run, state=None, clock=lambda: 100.0)
     rows.add({"loss": 0.5, "val": {"top": 0.25}}, None)
     written = rows.body()["files"]["wandb-summary.json"].content[0]
     kept = {"old": "0.1000000000000000055", "big": "-4611686018427387905", "loss": "0.5"}

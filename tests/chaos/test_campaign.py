@@ -36,7 +36,7 @@ from tests.support.proxy import Fate, What, Where
 _QUICK, _ALL = 20, int(os.environ.get("CAMPAIGN", "160"))
 _DEADLINE_S = 200
 _NAMES_WHAT_IS_MISSING = (
-    r"Runs: |History\w*: |Download of |W&B \w+ .* of local/sample|Nobody answers at "
+    r"Runs: |History\w*: |Download of |W&B \w+ .* of local/sample|Could not connect to "
 )
 
 

@@ -96,7 +96,7 @@ def test_a_wrong_path_shows_the_right_form(path: str) -> None:
 def test_a_server_that_is_not_there_is_named(dead_url: str) -> None:
     done = aiowandb("runs", "e/p", "--base-url", dead_url, WANDB_API_KEY=KEY)
     assert done.returncode == 1
-    assert done.stderr.startswith("aiowandb: Nobody answers at 127.0.0.1")
+    assert done.stderr.startswith("aiowandb: Could not connect to 127.0.0.1")
     assert done.stderr.count("\n") == 1
 
 

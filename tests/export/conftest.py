@@ -133,7 +133,7 @@ class Server(httpx.AsyncBaseTransport):
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
     `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have; `types` are more types that it announces of keys. Pages of runs that are
+    says runs have; `types` are more types that it supports of keys. Pages of runs that are
     too long are answered with 502. The first `refusals` requests come too early. Once it is
     gone, nobody answers at all.
     """

@@ -290,17 +290,17 @@ def test_who_does_not_answer_is_in_the_line_until_something_comes() -> None:
     now = 1000.0
     course = Course(clock=lambda: now)
     course.add(RunsFound(2))
-    course.add(Waiting("wandb.test", "nobody answers", 990.0, 1004.0, 1105.0))
+    course.add(Waiting("wandb.test", "could not connect", 990.0, 1004.0, 1105.0))
     course.add(Progress(1.0, 0, 500, 3, 0, 0, 0.0))
-    course.add(Waiting("wandb.test", "nobody answers", 990.0, 1004.0, 1105.0))
+    course.add(Waiting("wandb.test", "could not connect", 990.0, 1004.0, 1105.0))
     course.add(Progress(2.0, 0, 500, 3, 0, 0, 0.0))
     assert "0 rows/s" in course.words
-    assert "wandb.test: nobody answers, no success since " in course.words
+    assert "wandb.test: could not connect, no success since " in course.words
     assert "next try in 4 s, giving up at " in course.words
     now = 1006.0
-    assert "nobody answers" in course.words
+    assert "could not connect" in course.words
     course.add(Progress(7.0, 0, 900, 4, 0, 0, 0.0))
-    assert "nobody answers" not in course.words
+    assert "could not connect" not in course.words
 
 
 @pytest.mark.parametrize("seed", range(20))

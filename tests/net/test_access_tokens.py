@@ -110,7 +110,7 @@ async def test_the_next_process_finds_the_token_in_the_file(identity: IdentityTo
 async def test_a_token_is_renewed_when_little_time_is_left(identity: IdentityToken) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     tokens = AccessTokens(URL, identity, clock=lambda: now)
-    await tokens.keep(b'{"access_token": "first", "expires_in": 3600}')
+    await tokens.store(b'{"access_token": "first", "expires_in": 3600}')
     now += timedelta(minutes=54)
     assert await tokens.current() == "first"
     now += timedelta(minutes=2)
@@ -199,7 +199,7 @@ async def test_a_token_that_is_refused_as_soon_as_it_was_given_is_an_error(
     async with session(origin, identity) as asking:
         await asking.ask(ASK)
         origin.is_revoked = lambda token: True
-        with pytest.raises(AuthenticationError, match="just given") as caught:
+        with pytest.raises(AuthenticationError, match="just issued") as caught:
             await asking.ask(ASK)
     assert caught.value.status == 401
     assert origin.signed == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]

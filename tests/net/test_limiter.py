@@ -125,20 +125,20 @@ def drive(
     async def use() -> None:
         nonlocal under_way
         while True:
-            async with limiter.place() as place:
+            async with limiter.slot() as slot:
                 while True:
-                    await limiter.turn(place)
+                    await limiter.wait_for_turn(slot)
                     course.starts.append(anyio.current_time())
                     under_way += 1
                     course.most_at_once.append(under_way)
                     answer = await server.ask()
                     under_way -= 1
                     if answer.retry_after is None:
-                        limiter.answered(place, "question", answer.quota)
+                        limiter.answered(slot, "question", answer.quota)
                         course.granted.append(anyio.current_time())
                         break
                     pause = answer.quota.pause if answer.quota else 0.0
-                    limiter.refused(place, max(answer.retry_after, pause))
+                    limiter.refused(slot, max(answer.retry_after, pause))
                     course.refused.append(anyio.current_time())
 
     async def all_users() -> None:
@@ -266,8 +266,8 @@ def test_whatever_is_left_of_a_quota_somebody_may_send(remaining: str) -> None:
     async def ask_twice() -> None:
         limiter = Limiter(Concurrency(4), Pace(), Traffic())
         for _ in range(2):
-            async with limiter.place() as place:
-                await limiter.turn(place)
-                limiter.answered(place, "kind", quota)
+            async with limiter.slot() as slot:
+                await limiter.wait_for_turn(slot)
+                limiter.answered(slot, "kind", quota)
 
     trio.run(ask_twice)

@@ -41,7 +41,7 @@ async def test_pages_follow_each_other() -> None:
 
 async def test_a_list_that_goes_in_a_circle_is_an_error() -> None:
     script = Pages(page(1, then="a"), page(2, then="b"), page(3, then="a"))
-    with pytest.raises(ServerError, match="lists the items in a circle"):
+    with pytest.raises(ServerError, match="lists the items in a loop"):
         async with aclosing(pages_of("the items", script.ask)) as pages:
             async for _ in pages:
                 pass
@@ -62,5 +62,5 @@ async def test_a_list_that_changes_is_no_error() -> None:
 
 async def test_a_list_that_stays_shorter_than_its_count_is_an_error() -> None:
     script = Pages(page(of=2), page(1, of=2))
-    with pytest.raises(ServerError, match="counts 2 of the items and lists only 1"):
+    with pytest.raises(ServerError, match="counts 2 of the items but lists only 1"):
         await script.all()

@@ -134,7 +134,7 @@ async def test_a_file_that_never_gets_further_is_given_up() -> None:
 
 
 async def test_a_file_is_refused_once_it_is_known_to_be_too_large() -> None:
-    with pytest.raises(ServerError, match="1,000,000 bytes, more than the 999,999"):
+    with pytest.raises(ServerError, match="1,000,000 bytes, more than the allowed 999,999"):
         await download(Store(), max_bytes=999_999)
     assert await download(Store(), max_bytes=1_000_000) == CONTENT
 
@@ -227,12 +227,12 @@ async def unpacked(parts: list[bytes], most: int = 100) -> bytes:
     request = httpx.Request("GET", URL)
     headers = {"Content-Encoding": "gzip"}
     response = httpx.Response(200, headers=headers, content=stream(), request=request)
-    return await bodies.whole(response, most)
+    return await bodies.read_all(response, most)
 
 
 @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd"])
 async def test_a_file_packed_in_a_way_that_has_no_bound_is_refused(coding: str) -> None:
-    with pytest.raises(ServerError, match="unasked"):
+    with pytest.raises(ServerError, match="unexpected encoding"):
         await download(Fixed(x=answer(b"", Content_Encoding=coding)))
 
 

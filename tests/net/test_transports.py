@@ -115,7 +115,7 @@ async def test_an_unknown_certificate_is_refused_unless_that_is_wanted(
     authority.issue_cert("localhost").configure_cert(server)
     with serving(server) as (port, asked):
         with pytest.raises(
-            ConnectError, match="certificate of localhost.* is not accepted: unable"
+            ConnectError, match="certificate of localhost.* was not accepted: unable"
         ):
             await answer(tls_settings(port, None))
         assert asked == []

@@ -54,14 +54,14 @@ def failing_first(*failures: httpx.Response | type[httpx.TransportError]) -> Han
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (httpx.ConnectError, "nobody answers"),
+        (httpx.ConnectError, "could not connect"),
         (httpx.ReadTimeout, "no answer in time"),
         (httpx.ReadError, "the connection broke"),
         (httpx.Response(502), "it answered 502"),
         (httpx.Response(429, headers={"Retry-After": "0"}), "it answered 429"),
         (
             httpx.Response(200, json={"errors": [{"message": "try again"}]}),
-            "it answered with an error that may pass",
+            "it answered with a temporary error",
         ),
     ],
 )
@@ -184,7 +184,7 @@ async def test_final_answers_are_no_retries() -> None:
 
 def test_the_shell_says_it_after_some_seconds_and_not_too_often() -> None:
     now = 1000.0
-    waiting = Waiting("wandb.test", "nobody answers", 1000.0, 1008.0, 1120.0)
+    waiting = Waiting("wandb.test", "could not connect", 1000.0, 1008.0, 1120.0)
     text = io.StringIO()
     lines = Lines(text, clock=lambda: now)
     for moment in (1001.0, 1004.0):
@@ -196,6 +196,6 @@ def test_the_shell_says_it_after_some_seconds_and_not_too_often() -> None:
         lines.add(waiting)
     lines.add(None)
     first, second = text.getvalue().splitlines()
-    assert first.startswith("waiting: wandb.test: nobody answers, no success since ")
+    assert first.startswith("waiting: wandb.test: could not connect, no success since ")
     assert ", next try in 3 s, giving up at " in first
     assert "next try" not in second

@@ -11,10 +11,10 @@ import anyio
 
 from aiowandb.api.append_guard import RowSender, row_sender
 from aiowandb.api.updating import read_run
-from aiowandb.arguments import VALUES, FixedAttributes, checks, optional, shown, whole
+from aiowandb.arguments import VALUES, FixedAttributes, checks, integer, optional, shown
 from aiowandb.errors import CommError, ConflictError, UsageError
 from aiowandb.net import Session
-from aiowandb.wire.appending import Appendix
+from aiowandb.wire.appending import PendingRows
 from aiowandb.wire.record import RunRecord
 
 # How long a block that is cancelled or interrupted may still take to say so to W&B.
@@ -66,7 +66,7 @@ class Append(FixedAttributes):
         # Offsets and steps have to be those of this moment, not of when the run was read.
         ref = self._run.record.ref
         record = await read_run(self._session, ref)
-        rows = Appendix(record, state=self._state, token=self._token)
+        rows = PendingRows(record, state=self._state, token=self._token)
         self._failure = None
         self._sender = await row_sender(self._session, ref, rows)
         return self
@@ -88,7 +88,7 @@ class Append(FixedAttributes):
         if exc is None:
             await self._run.load()
 
-    @checks(row=VALUES, step=optional(whole(0)))
+    @checks(row=VALUES, step=optional(integer(0)))
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
         """Add a row, at this step, at its own `_step`, or else at the one after the last.
 

@@ -14,9 +14,9 @@ import anyio
 
 from aiowandb.errors import CommError, ConflictError, NotFoundError, ServerError
 from aiowandb.net import Session
-from aiowandb.net.session import announces
+from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
-from aiowandb.wire.appending import Appendix, StreamAnswer
+from aiowandb.wire.appending import PendingRows, StreamAnswer
 from aiowandb.wire.history_end import HistoryEnd, history_end
 
 # W&B may need a moment to count what it has acknowledged.
@@ -28,15 +28,15 @@ _MAY_BE_LOST = "some of them, or of the other writer's, may have been overwritte
 class RowSender(Protocol):
     """Sends batches of rows, and raises ConflictError if another writer is at work."""
 
-    rows: Appendix
+    rows: PendingRows
 
     async def send(self, end: str | None = None) -> None:
         """Send what waits, and with `end` that no rows follow and what the run's state is."""
 
 
-async def row_sender(session: Session, ref: RunRef, rows: Appendix) -> RowSender:
+async def row_sender(session: Session, ref: RunRef, rows: PendingRows) -> RowSender:
     """The one that suits the server."""
-    if await announces(session, "AIOWANDB_EXCLUSIVE_APPEND"):
+    if await supports(session, "AIOWANDB_EXCLUSIVE_APPEND"):
         return ExclusiveSender(session, ref, rows)
     sender = WatchingSender(session, ref, rows)
     await sender.start()
@@ -46,7 +46,7 @@ async def row_sender(session: Session, ref: RunRef, rows: Appendix) -> RowSender
 class ExclusiveSender:
     """For a server that stores rows at the end of the history or not at all."""
 
-    def __init__(self, session: Session, ref: RunRef, rows: Appendix) -> None:
+    def __init__(self, session: Session, ref: RunRef, rows: PendingRows) -> None:
         self.rows = rows
         self._session = session
         self._ref = ref
@@ -63,7 +63,7 @@ class ExclusiveSender:
 class WatchingSender:
     """For W&B itself: looks at the end of the history before each batch and after the last."""
 
-    def __init__(self, session: Session, ref: RunRef, rows: Appendix) -> None:
+    def __init__(self, session: Session, ref: RunRef, rows: PendingRows) -> None:
         self.rows = rows
         self._session = session
         self._ref = ref
@@ -123,7 +123,7 @@ class WatchingSender:
 async def _post(
     session: Session,
     ref: RunRef,
-    rows: Appendix,
+    rows: PendingRows,
     end: str | None = None,
     *,
     exclusive: bool = False,
@@ -134,7 +134,7 @@ async def _post(
 
 
 def _conflict(
-    ref: RunRef, rows: Appendix, rest: str, error: CommError | None = None
+    ref: RunRef, rows: PendingRows, rest: str, error: CommError | None = None
 ) -> ConflictError:
     return ConflictError(
         f"Another writer adds rows to run {ref} at the same time. Of the rows of this append"

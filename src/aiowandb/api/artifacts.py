@@ -13,7 +13,7 @@ from aiowandb.api.defaults import Defaults
 from aiowandb.api.files import Files
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
-from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, optional, text, whole
+from aiowandb.arguments import ANY_NAMES, FLAG, PATH, checks, integer, optional, text
 from aiowandb.config.settings import app_url
 from aiowandb.errors import NotFoundError
 from aiowandb.fields import ArtifactFields, RecordHolder
@@ -26,7 +26,7 @@ from aiowandb.paths import ArtifactRef, parse_artifact_path
 from aiowandb.user_warnings import warn
 from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.artifacts import (
-    RunElsewhere,
+    RunWithProject,
     artifact_by_name,
     artifact_logged_by,
     artifact_used_by,
@@ -53,7 +53,7 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
         kind, name = quote(self.type, safe=""), quote(ref.collection, safe="")
         return f"{site}/{ref.entity}/{ref.project}/artifacts/{kind}/{name}/{ref.version}"
 
-    @checks(names=optional(ANY_NAMES), per_page=whole(1))
+    @checks(names=optional(ANY_NAMES), per_page=integer(1))
     def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> Files:
         """The files that it is made of: all, or those of these names."""
         return Files(self._session, ArtifactFiles(self._session, self.record.ref, names, per_page))
@@ -91,17 +91,17 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
 
     async def logged_by(self) -> Run | None:
         """The run that made it, or None if no run did."""
-        artifact = (await self._session.recall(artifact_logged_by(self.id))).artifact
+        artifact = (await self._session.ask_cached(artifact_logged_by(self.id))).artifact
         maker = artifact and artifact.created_by
-        return self._run(maker) if isinstance(maker, RunElsewhere) else None
+        return self._run(maker) if isinstance(maker, RunWithProject) else None
 
     async def used_by(self) -> list[Run]:
         """The runs that have used it."""
-        artifact = (await self._session.recall(artifact_used_by(self.id))).artifact
+        artifact = (await self._session.ask_cached(artifact_used_by(self.id))).artifact
         users = artifact and artifact.used_by
         return [self._run(record) for record in users.nodes] if users else []
 
-    def _run(self, record: RunElsewhere) -> Run:
+    def _run(self, record: RunWithProject) -> Run:
         record.entity, record.project = record.home.entity.name, record.home.name
         return Run(record, self._session)
 
@@ -144,7 +144,7 @@ async def find_artifact(
 ) -> Artifact:
     """The version of this name and alias, if it is of that kind."""
     asked = artifact_by_name(entity, project, name)
-    found = (await session.recall(asked, fresh=fresh)).project
+    found = (await session.ask_cached(asked, fresh=fresh)).project
     member = found and found.artifact_collection_membership
     record = member.record(name) if member else None
     if record is None:

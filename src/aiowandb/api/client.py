@@ -33,19 +33,19 @@ from aiowandb.arguments import (
     choices,
     either,
     having,
+    integer,
     many,
     optional,
     text,
-    whole,
 )
-from aiowandb.choices import Part
+from aiowandb.choices import RunField
 from aiowandb.concurrency.tasks import Stream
-from aiowandb.config.credentials import discreet
+from aiowandb.config.credentials import without_traceback_locals
 from aiowandb.config.settings import Settings
 from aiowandb.errors import UsageError
 from aiowandb.net import Session, Traffic, Waiting
 from aiowandb.paths import check_project_name, check_run_id
-from aiowandb.wire.record import ALL_PARTS
+from aiowandb.wire.record import ALL_FIELDS
 from aiowandb.wire.server import Viewer
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ class AsyncApi(FixedAttributes):
     ...         print(row["_step"])
     """
 
-    @discreet
+    @without_traceback_locals
     @checks(
         api_key=optional(text("a string", empty=True, is_secret=True)),
         base_url=optional(text("a URL", empty=True)),
         entity=ENTITY,
         project=PROJECT,
         timeout=optional(POSITIVE),
-        max_concurrency=optional(whole(1)),
+        max_concurrency=optional(integer(1)),
         max_rate=optional(POSITIVE),
         proxy=optional(text("a URL", empty=True, is_secret=True)),
         verify=optional(either(FLAG, having("an ssl.SSLContext", "verify_mode"))),
@@ -265,8 +265,8 @@ class AsyncApi(FixedAttributes):
         path=optional(text("a path like 'entity/project', or a URL")),
         filters=optional(FILTERS),
         order=optional(text("an order like '-created_at'", empty=True)),
-        per_page=whole(1),
-        include=choices(Part),
+        per_page=integer(1),
+        include=choices(RunField),
         fresh=FLAG,
     )
     def runs(
@@ -275,7 +275,7 @@ class AsyncApi(FixedAttributes):
         filters: Mapping[str, Any] | None = None,
         order: str | None = "-created_at",
         per_page: int = 50,
-        include: Collection[Part] = ALL_PARTS,
+        include: Collection[RunField] = ALL_FIELDS,
         *,
         fresh: bool = False,
     ) -> Runs:
@@ -340,7 +340,7 @@ class AsyncApi(FixedAttributes):
         type_name=text("a type of artifacts"),
         name=ARTIFACT,
         order=optional(text("an order like '-createdAt'", empty=True)),
-        per_page=whole(1),
+        per_page=integer(1),
         tags=ANY_NAMES,
         fresh=FLAG,
     )
@@ -378,7 +378,7 @@ class AsyncApi(FixedAttributes):
         path = await self._defaults.named_project(name, entity)
         return await find_project(self._session, *path, fresh=fresh)
 
-    @checks(entity=ENTITY, per_page=whole(1), fresh=FLAG)
+    @checks(entity=ENTITY, per_page=integer(1), fresh=FLAG)
     def projects(
         self, entity: str | None = None, per_page: int = 200, *, fresh: bool = False
     ) -> Projects:

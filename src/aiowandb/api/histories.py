@@ -15,9 +15,9 @@ from aiowandb.arguments import (
     Check,
     check_steps,
     choice,
+    integer,
     optional,
     shown,
-    whole,
 )
 from aiowandb.choices import EventStream, Nested
 from aiowandb.concurrency.tasks import Stream, each_of
@@ -44,12 +44,12 @@ R = TypeVar("R")
 # Which rows are wanted, of one run or of many.
 SCAN_CHECKS = {
     "keys": optional(NAMES),
-    "min_step": optional(whole(0)),
-    "max_step": optional(whole(0)),
+    "min_step": optional(integer(0)),
+    "max_step": optional(integer(0)),
     "any_key": FLAG,
     "exclude": ANY_NAMES,
 }
-SCAN_RUN_CHECKS = SCAN_CHECKS | {"page_size": whole(1), "stream": choice(EventStream)}
+SCAN_RUN_CHECKS = SCAN_CHECKS | {"page_size": integer(1), "stream": choice(EventStream)}
 ROW_TYPE = Check(
     "a msgspec.Struct, dataclass, attrs class, TypedDict, NamedTuple or pydantic model", row_type
 )
@@ -69,7 +69,7 @@ async def read_sample(
     if keys:
         return await sample_rows(session, run, keys, x_axis, samples, fresh=fresh)
     asked = sampled_rows(run.ref, samples, system=stream != "default")
-    found = (await session.recall(asked, fresh=fresh)).project
+    found = (await session.ask_cached(asked, fresh=fresh)).project
     if found is None or found.run is None:
         raise NotFoundError(f"Could not find run {run.ref}.")
     return [flat_row(lenient.loads_object(text)) for text in found.run.history or ()]

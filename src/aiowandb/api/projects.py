@@ -10,8 +10,8 @@ from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
 from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweeps
-from aiowandb.arguments import FILTERS, FLAG, checks, choices, optional, text, whole
-from aiowandb.choices import Part
+from aiowandb.arguments import FILTERS, FLAG, checks, choices, integer, optional, text
+from aiowandb.choices import RunField
 from aiowandb.config.settings import app_url
 from aiowandb.errors import NotFoundError
 from aiowandb.fields import ProjectFields, RecordHolder
@@ -19,7 +19,7 @@ from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.projects import ProjectRecord, get_project, list_projects
-from aiowandb.wire.record import ALL_PARTS
+from aiowandb.wire.record import ALL_FIELDS
 
 
 class Project(ProjectFields, RecordHolder[ProjectRecord]):
@@ -42,8 +42,8 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
     @checks(
         filters=optional(FILTERS),
         order=optional(text("an order like '-created_at'", empty=True)),
-        per_page=whole(1),
-        include=choices(Part),
+        per_page=integer(1),
+        include=choices(RunField),
         fresh=FLAG,
     )
     def runs(
@@ -51,7 +51,7 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
         filters: Mapping[str, Any] | None = None,
         order: str | None = "-created_at",
         per_page: int = 50,
-        include: Collection[Part] = ALL_PARTS,
+        include: Collection[RunField] = ALL_FIELDS,
         *,
         fresh: bool = False,
     ) -> Runs:
@@ -62,7 +62,7 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
             session, Defaults(session), path, filters, order, per_page, include, fresh=fresh
         )
 
-    @checks(per_page=whole(1), fresh=FLAG)
+    @checks(per_page=integer(1), fresh=FLAG)
     def sweeps(self, per_page: int = 50, *, fresh: bool = False) -> Sweeps:
         """Its sweeps. They are kept once they were read, unless with `fresh`."""
         return Sweeps(self._session, self.entity, self.name, per_page, fresh=fresh)
@@ -99,7 +99,7 @@ class Projects(Listing[Project]):
 
         async def page(cursor: str | None) -> Connection[ProjectRecord]:
             asked = list_projects(entity, self._per_page, cursor)
-            found = await self._session.recall(asked, fresh=self._fresh)
+            found = await self._session.ask_cached(asked, fresh=self._fresh)
             return found.models or Connection()
 
         async with aclosing(pages_of(f"the projects of {entity}", page)) as pages:
@@ -109,7 +109,7 @@ class Projects(Listing[Project]):
 
 async def find_project(session: Session, entity: str, name: str, *, fresh: bool = False) -> Project:
     """The project of this name."""
-    record = (await session.recall(get_project(entity, name), fresh=fresh)).project
+    record = (await session.ask_cached(get_project(entity, name), fresh=fresh)).project
     if record is None:
         raise NotFoundError(f"Could not find project {entity}/{name}.", operation="GetProject")
     return Project(record, session)

@@ -36,9 +36,9 @@ from aiowandb.arguments import (
     POSITIVE,
     checks,
     choice,
+    integer,
     optional,
     text,
-    whole,
 )
 from aiowandb.choices import EndState, EventStream, Nested, SetState
 from aiowandb.concurrency.tasks import Items, Stream
@@ -105,7 +105,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
         return run_card(self._inner, self.url)
 
     @checks(
-        samples=whole(1),
+        samples=integer(1),
         keys=optional(NAMES),
         x_axis=text("the name of a key"),
         stream=choice(EventStream),
@@ -231,7 +231,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
     @checks(
         names=optional(ANY_NAMES),
         pattern=optional(text("a pattern like '%.json'")),
-        per_page=whole(1),
+        per_page=integer(1),
         fresh=FLAG,
     )
     def files(
@@ -272,12 +272,12 @@ class Run(RunFields, RecordHolder[RunRecord]):
         record = await source.upload(Path(path), name.as_posix())
         return File(record, self._session, source)
 
-    @checks(per_page=whole(1), fresh=FLAG)
+    @checks(per_page=integer(1), fresh=FLAG)
     def logged_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
         """The artifacts that the run has made, kept once they were read unless with `fresh`."""
         return self._artifacts("output", per_page, fresh=fresh)
 
-    @checks(per_page=whole(1), fresh=FLAG)
+    @checks(per_page=integer(1), fresh=FLAG)
     def used_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
         """The artifacts that the run has used, kept once they were read unless with `fresh`."""
         return self._artifacts("input", per_page, fresh=fresh)
@@ -299,7 +299,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
         content = await RunFiles(self._session, self.ref).read(_METADATA)
         return lenient.loads(content) if content else None
 
-    @checks(per_page=whole(1), last=optional(whole(1)))
+    @checks(per_page=integer(1), last=optional(integer(1)))
     def console_logs(
         self, *, per_page: int = 1000, last: int | None = None
     ) -> Stream[ConsoleLogLine]:
@@ -396,7 +396,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
 async def find_run(session: Session, ref: RunRef, *, fresh: bool = False) -> Run:
     """The run of this path."""
-    project = (await session.recall(get_run(ref), fresh=fresh)).project
+    project = (await session.ask_cached(get_run(ref), fresh=fresh)).project
     if project is None or project.run is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="Run")
     project.run.entity, project.run.project = ref.entity, ref.project

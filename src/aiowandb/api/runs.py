@@ -27,9 +27,9 @@ from aiowandb.arguments import (
     choices,
     either,
     having,
+    integer,
     optional,
     text,
-    whole,
 )
 from aiowandb.choices import (
     EventStream,
@@ -37,8 +37,8 @@ from aiowandb.choices import (
     Layout,
     Nan,
     OnDeleted,
-    Part,
     RowsFormat,
+    RunField,
     Split,
     What,
 )
@@ -66,7 +66,7 @@ _PER_LONG_PAGE = 500
 _LEAST_PAGE = 25
 # Samples are small; how many really travel at once is for the session to say.
 _SAMPLES_AT_ONCE = 16
-_EXPORTED: frozenset[Part] = frozenset({"config", "summary", "history_keys"})
+_EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
 
 
 def _filesystem(value: Any) -> Any:
@@ -114,7 +114,7 @@ class Runs(Listing[Run]):
         filters: Mapping[str, Any] | None,
         order: str | None,
         per_page: int,
-        include: Collection[Part],
+        include: Collection[RunField],
         *,
         fresh: bool = False,
     ) -> None:
@@ -130,7 +130,7 @@ class Runs(Listing[Run]):
         """How many there are."""
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
-        found = (await self._session.recall(query, fresh=self._fresh)).project
+        found = (await self._session.ask_cached(query, fresh=self._fresh)).project
         if found is None:
             raise _no_project(entity, project)
         return found.run_count
@@ -171,7 +171,7 @@ class Runs(Listing[Run]):
         return frame
 
     @checks(
-        samples=whole(1),
+        samples=integer(1),
         keys=optional(NAMES),
         x_axis=text("the name of a key"),
         format=choice(RowsFormat),
@@ -214,9 +214,9 @@ class Runs(Listing[Run]):
         keys=optional(NAMES),
         any_key=FLAG,
         exclude=ANY_NAMES,
-        min_step=optional(whole(0)),
-        max_step=optional(whole(0)),
-        samples=optional(whole(1)),
+        min_step=optional(integer(0)),
+        max_step=optional(integer(0)),
+        samples=optional(integer(1)),
         safe_csv=FLAG,
         on_deleted=choice(OnDeleted),
         nan=optional(choice(Nan)),
@@ -346,7 +346,7 @@ class Runs(Listing[Run]):
                 data = await ask_page(self._session, of_size, size, least)
             else:
                 asked = of_size(query.per_page)
-                data = await self._session.recall(asked, fresh=self._fresh)
+                data = await self._session.ask_cached(asked, fresh=self._fresh)
             found = data.project
             if found is None:
                 raise _no_project(entity, project)

@@ -19,7 +19,7 @@ from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.record import ALL_PARTS
+from aiowandb.wire.record import ALL_FIELDS
 from aiowandb.wire.sweeps import SweepRecord, SweepsProject, get_sweep, list_sweeps, order_key
 
 
@@ -67,7 +67,7 @@ class Sweep(SweepFields, RecordHolder[SweepRecord]):
         session = self._session
         path, filters = f"{self.entity}/{self.project}", {"sweep": self.id}
         return Runs(
-            session, Defaults(session), path, filters, order, per_page, ALL_PARTS, fresh=fresh
+            session, Defaults(session), path, filters, order, per_page, ALL_FIELDS, fresh=fresh
         )
 
 
@@ -104,7 +104,7 @@ class Sweeps(Listing[Sweep]):
 
     async def _ask(self, cursor: str | None) -> SweepsProject:
         asked = list_sweeps(self._entity, self._project, self._per_page, cursor)
-        project = (await self._session.recall(asked, fresh=self._fresh)).project
+        project = (await self._session.ask_cached(asked, fresh=self._fresh)).project
         if project is None:
             raise NotFoundError(f"Could not find project {self._entity}/{self._project}.")
         return project
@@ -112,7 +112,7 @@ class Sweeps(Listing[Sweep]):
 
 async def find_sweep(session: Session, ref: RunRef, *, fresh: bool = False) -> Sweep:
     """The sweep of this path."""
-    project = (await session.recall(get_sweep(ref), fresh=fresh)).project
+    project = (await session.ask_cached(get_sweep(ref), fresh=fresh)).project
     if project is None or project.sweep is None:
         raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweep")
     return Sweep(project.sweep, session, ref.entity, ref.project)

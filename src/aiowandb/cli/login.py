@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import click
 
-from aiowandb.atomic import whole_file
+from aiowandb.atomic import atomic_file
 from aiowandb.cli.options import BaseUrl
 from aiowandb.cli.output import complain, console, printable
 from aiowandb.config.credentials import ApiKey
@@ -97,5 +97,5 @@ def _edit(path: Path, edited: Callable[[str], str], mode: int) -> None:
 
 
 async def _write(path: Path, content: bytes, mode: int) -> None:
-    async with whole_file(path, mode=mode) as file:
+    async with atomic_file(path, mode=mode) as file:
         file.write(content)

@@ -19,7 +19,7 @@ from aiowandb.wire.dotted import find, flattened
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
-    from aiowandb.choices import Part
+    from aiowandb.choices import RunField
 
 _USUAL = ("id", "name", "state", "created", "last step", "tags")
 _FIELDS: Mapping[str, Callable[[Run], Any]] = {
@@ -108,11 +108,11 @@ def runs(
     _say_missing(found, columns)
 
 
-def _parts(columns: Sequence[str]) -> Collection[Part]:
+def _parts(columns: Sequence[str]) -> Collection[RunField]:
     """What has to be asked for, to know these columns."""
     sections = {name.partition(".")[0] for name in columns}
-    parts: list[Part] = ["config", "summary"]
-    wanted: list[Part] = [part for part in parts if part in sections]
+    parts: list[RunField] = ["config", "summary"]
+    wanted: list[RunField] = [part for part in parts if part in sections]
     if "last step" in columns:
         wanted.append("history_keys")
     return wanted
@@ -124,7 +124,7 @@ async def _first_runs(
     filters: Mapping[str, Any],
     order: str,
     limit: int,
-    include: Collection[Part],
+    include: Collection[RunField],
 ) -> list[Run]:
     found: list[Run] = []
     runs = api.runs(project, filters, order, min(limit, 200), include)

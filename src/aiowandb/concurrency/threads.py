@@ -50,7 +50,7 @@ async def import_in_thread(name: str) -> None:
 
 
 @asynccontextmanager
-async def held(make: Callable[[], T], drop: Callable[[T], object]) -> AsyncIterator[T]:
+async def in_thread_context(make: Callable[[], T], drop: Callable[[T], object]) -> AsyncIterator[T]:
     """What `make` makes in a thread and `drop` does away with in one, however the block ends."""
     made: list[T] = []
     try:

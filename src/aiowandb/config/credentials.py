@@ -27,7 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def discreet(function: Callable[P, T]) -> Callable[P, T]:
+def without_traceback_locals(function: Callable[P, T]) -> Callable[P, T]:
     """The function, whose errors do not keep the calls below it.
 
     Reports may show the variables of all calls, and the key is one of them.

@@ -28,7 +28,7 @@ from aiowandb.files.fetch import IsThere, is_there
 from aiowandb.files.folder import inside
 from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
-from aiowandb.net import Session, is_everybodys
+from aiowandb.net import Session, is_server_down
 from aiowandb.paths import RunRef
 
 Kind = Literal["files", "artifacts"]
@@ -60,7 +60,7 @@ async def fetch_belongings(
         try:
             files = await downloads.fetch(session, ref)
         except (CommError, DownloadError) as error:
-            if isinstance(error, CommError) and await is_everybodys(session, error):
+            if isinstance(error, CommError) and await is_server_down(session, error):
                 raise
             failed.append(RunFailure(ref.run, error))
             reporter.emit(RunFailed(kind, ref.run, str(error)))

@@ -16,7 +16,7 @@ from aiowandb.export.parquet import opened_parquet
 from aiowandb.export.runs_table import RUN_ID, ArchiveTable
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.columns import Kind
-from aiowandb.net import BatchSize, Session, ask_together
+from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.wire.dotted import OWN_KEYS
 from aiowandb.wire.history import alias
@@ -165,6 +165,6 @@ async def _without(session: Session, refs: list[RunRef]) -> list[RunRef]:
     size, answers = BatchSize(200, 200), list[bool | CommError]()
     while len(answers) < len(refs):
         some = refs[len(answers) : len(answers) + size.now]
-        answers += await ask_together(session, some, storage_ids, is_there, size)
+        answers += await ask_batched(session, some, storage_ids, is_there, size)
     # What W&B cannot tell of a run is no reason to take it for deleted.
     return [ref for ref, answer in zip(refs, answers, strict=True) if answer is False]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
-from aiowandb.concurrency.threads import Inbox, feed_thread, held, nothing, run_sync
+from aiowandb.concurrency.threads import Inbox, feed_thread, in_thread_context, nothing, run_sync
 from aiowandb.errors import UsageError
 from aiowandb.export.claim import opened
 from aiowandb.export.dataset import Dataset
@@ -285,5 +285,7 @@ def _plan(
 @asynccontextmanager
 async def _in_threads(context: AbstractContextManager[T]) -> AsyncIterator[T]:
     """A context whose entry and exit block."""
-    async with held(context.__enter__, lambda _: context.__exit__(None, None, None)) as value:
+    async with in_thread_context(
+        context.__enter__, lambda _: context.__exit__(None, None, None)
+    ) as value:
         yield value

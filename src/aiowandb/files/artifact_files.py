@@ -64,7 +64,7 @@ class ArtifactFiles:
     async def _page(
         self, names: Sequence[str] | None, cursor: str | None = None, *, fresh: bool
     ) -> Connection[FileRecord]:
-        ask = self._session.ask if fresh else self._session.recall
+        ask = self._session.ask if fresh else self._session.ask_cached
         asked = artifact_files(self._ref, names, self._per_page, cursor)
         files = (await ask(asked)).files
         if files is None:

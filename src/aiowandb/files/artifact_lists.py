@@ -56,7 +56,7 @@ class RunArtifacts:
 
     async def _page(self, cursor: str | None) -> Connection[ArtifactNode]:
         asked = artifacts_of_run(self._ref, self._direction, self._per_page, cursor)
-        project = (await self._session.recall(asked, fresh=self._fresh)).project
+        project = (await self._session.ask_cached(asked, fresh=self._fresh)).project
         if project is None or project.run is None:
             raise NotFoundError(f"Could not find run {self._ref}.", operation=asked.name)
         return project.run.artifacts
@@ -99,7 +99,7 @@ class Versions:
     async def _page(self, cursor: str | None) -> Connection[ArtifactRecord]:
         ref = await self._where()
         asked = versions(ref, self._type_name, self._order, self._per_page, cursor)
-        found = (await self._session.recall(asked, fresh=self._fresh)).records(ref)
+        found = (await self._session.ask_cached(asked, fresh=self._fresh)).records(ref)
         if found is None:
             raise NotFoundError(
                 f"Could not find an artifact {ref.entity}/{ref.project}/{ref.collection}"

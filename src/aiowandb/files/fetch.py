@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from aiowandb.atomic import whole_file
+from aiowandb.atomic import atomic_file
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import (
     AiowandbError,
@@ -64,7 +64,7 @@ def is_there(path: Path, size: int | None, md5: bytes | None) -> bool:
 
 async def _fetch_once(session: Session, path: Path, remote: Remote) -> None:
     try:
-        async with whole_file(path) as file:
+        async with atomic_file(path) as file:
             await session.download(remote.url, file, max_bytes=remote.size)
             await run_sync(_check, file, remote)
     except TooLargeError as error:

@@ -12,7 +12,7 @@ import anyio
 from aiowandb.errors import CommError, NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
-from aiowandb.net.session import announces
+from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import (
@@ -87,7 +87,7 @@ class RunFiles:
         if url.startswith("/"):
             url = self._session.settings.base_url + url
         await self._session.upload(url, lambda: _pieces(path), size, made.headers())
-        if await announces(self._session, "MARK_RUN_FILES_UPLOADED"):
+        if await supports(self._session, "MARK_RUN_FILES_UPLOADED"):
             await self._session.ask(mark_uploaded(self._ref, [name]))
         file = await self.find(name)
         if file is None:
@@ -96,7 +96,7 @@ class RunFiles:
 
     async def delete(self, file: FileRecord) -> None:
         ref = self._ref
-        project = (await self._session.recall(project_id(ref.entity, ref.project))).project
+        project = (await self._session.ask_cached(project_id(ref.entity, ref.project))).project
         if project is None:
             raise self._gone()
         await self._session.ask(delete_files([file.id], project.internal_id))
@@ -105,7 +105,7 @@ class RunFiles:
         self, names: Sequence[str], pattern: str | None, cursor: str | None, fresh: bool
     ) -> FilesRun:
         asked = list_files(self._ref, names, pattern, self._per_page, cursor)
-        project = (await self._session.recall(asked, fresh=fresh or self._fresh)).project
+        project = (await self._session.ask_cached(asked, fresh=fresh or self._fresh)).project
         if project is None or project.run is None:
             raise self._gone()
         return project.run

@@ -33,7 +33,7 @@ from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.reading import Reading, Start
 from aiowandb.history.scan import Scan, from_step, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import FATAL, BatchSize, Session, is_everybodys
+from aiowandb.net import FATAL, BatchSize, Session, is_server_down
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 
@@ -207,7 +207,7 @@ async def _fill(
             except FATAL:
                 raise
             except CommError as error:
-                if await is_everybodys(session, error):
+                if await is_server_down(session, error):
                     raise
                 await batches.send(error)
 

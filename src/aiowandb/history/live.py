@@ -16,7 +16,7 @@ import msgspec
 from aiowandb.errors import CommError, NotFoundError
 from aiowandb.history.decode import decode_rows
 from aiowandb.history.plan import HistoryPlan
-from aiowandb.net import BatchSize, Session, ask_together
+from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import RowTextsByAlias, Window, alias, history_pages
 from aiowandb.wire.rows import STEP
@@ -104,7 +104,7 @@ async def read_windows(
     answers: list[Texts | CommError] = []
     while len(answers) < len(windows):
         some = windows[len(answers) : len(answers) + size.now]
-        answers += await ask_together(session, some, history_pages, texts, size)
+        answers += await ask_batched(session, some, history_pages, texts, size)
     return [FirstAnswer(*pair) for pair in zip(windows, answers, strict=True)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from aiowandb.errors import CommError, NotFoundError
-from aiowandb.net import BatchSize, Session, ask_together
+from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.history import HistorySource, PlansData, alias, history_plans
@@ -47,7 +47,7 @@ async def plan_histories(
     def plan(found: PlansData, index: int, run: RunRef) -> HistoryPlan | CommError:
         return _plan(run, (found.project or {}).get(alias(index)))
 
-    return await ask_together(session, runs, history_plans, plan, size)
+    return await ask_batched(session, runs, history_plans, plan, size)
 
 
 async def plan_history(session: Session, run: RunRef) -> HistoryPlan:

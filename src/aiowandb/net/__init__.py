@@ -1,9 +1,9 @@
 """How bytes move: one HTTP session, its credentials, retries and limits.
 
-May import `wire` and what everybody may use.
+May import `wire` and the layers below it.
 """
 
-from aiowandb.net.batching import FATAL, BatchSize, ask_page, ask_together, is_everybodys
+from aiowandb.net.batching import FATAL, BatchSize, ask_batched, ask_page, is_server_down
 from aiowandb.net.session import Session
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic, part_of
@@ -18,8 +18,8 @@ __all__ = [
     "Spool",
     "Traffic",
     "Waiting",
+    "ask_batched",
     "ask_page",
-    "ask_together",
-    "is_everybodys",
+    "is_server_down",
     "part_of",
 ]

@@ -1,6 +1,6 @@
-"""Access tokens that W&B gives for an identity token, kept in a file until they run out.
+"""Access tokens that W&B issues for an identity token, kept in a file until they expire.
 
-The file is the one of W&B's own tools: `{"credentials": {BASE_URL: {"access_token",
+The file is that of W&B's own tools: `{"credentials": {BASE_URL: {"access_token",
 "expires_at"}}}`, with times in UTC.
 """
 
@@ -16,14 +16,14 @@ import httpx
 import msgspec
 import orjson
 
-from aiowandb.atomic import whole_file
+from aiowandb.atomic import atomic_file
 from aiowandb.config.credentials import IdentityToken
 from aiowandb.errors import ServerError, UsageError
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TIME = "%Y-%m-%d %H:%M:%S"
-# Long enough for a request with all its retries.
-_SOON = timedelta(minutes=5)
+# A token is renewed this long before it expires: enough for a request with its retries.
+_RENEWAL_MARGIN = timedelta(minutes=5)
 _TIMEOUT = httpx.Timeout(10.0).as_dict()
 log = logging.getLogger("aiowandb.net")
 
@@ -45,7 +45,7 @@ class _Grant(msgspec.Struct):
 
 
 class AccessTokens:
-    """The access token of now, and what to send for the next one."""
+    """The current access token, and the request for the next one."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class AccessTokens:
     async def current(self) -> str | None:
         """The token to use, or None if a new one is needed."""
         if self._token is None:
-            self._token = await self._kept()
+            self._token = await self._stored()
             if self._token and self._token.value == self._refused:
                 self._token = None
-        if self._token and self._token.expires_at - self._clock() > _SOON:
+        if self._token and self._token.expires_at - self._clock() > _RENEWAL_MARGIN:
             return self._token.value
         return None
 
@@ -81,35 +81,35 @@ class AccessTokens:
         url = f"{self._base_url}/oidc/token"
         return httpx.Request("POST", url, data=form, extensions={"timeout": _TIMEOUT})
 
-    async def keep(self, answer: bytes) -> None:
-        """Take the token of W&B's answer, and write it down for the next process."""
+    async def store(self, answer: bytes) -> None:
+        """Take the token out of W&B's response, and save it for the next process."""
         try:
             grant = msgspec.json.decode(answer, type=_Grant)
             expires_at = self._clock() + timedelta(seconds=grant.expires_in)
         except (msgspec.MsgspecError, OverflowError) as error:
-            raise ServerError(f"Token exchange: W&B answered with no token ({error}).") from None
-        if expires_at - self._clock() <= _SOON:
-            raise ServerError("Token exchange: the access token runs out at once.")
+            raise ServerError(f"Token exchange: the response has no token ({error}).") from None
+        if expires_at - self._clock() <= _RENEWAL_MARGIN:
+            raise ServerError("Token exchange: the access token expires too soon.")
         self._token = _Token(grant.access_token, expires_at)
         self._untried = grant.access_token
         try:
             await self._write(self._token)
         except OSError as error:
-            log.info("The access token could not be kept: %s", error)
+            log.info("The access token could not be saved: %s", error)
 
     def accepted(self, token: str) -> None:
-        """W&B knows who this is."""
+        """W&B accepted the token."""
         if token == self._untried:
             self._untried = None
 
     def refused(self, token: str) -> bool:
-        """Forget the token; say whether another one is worth a try."""
+        """Forget the token. Returns whether another one is worth a try."""
         self._refused = token
         if self._token and self._token.value == token:
             self._token = None
         return token != self._untried
 
-    async def _kept(self) -> _Token | None:
+    async def _stored(self) -> _Token | None:
         try:
             entry = (await self._read())[self._base_url]
             expires_at = datetime.strptime(entry["expires_at"], _TIME).replace(tzinfo=UTC)
@@ -120,11 +120,11 @@ class AccessTokens:
     async def _write(self, token: _Token) -> None:
         entry = {"access_token": token.value, "expires_at": f"{token.expires_at:{_TIME}}"}
         tokens = await self._read() | {self._base_url: entry}
-        async with whole_file(self._identity.cache, mode=0o600) as file:
+        async with atomic_file(self._identity.cache, mode=0o600) as file:
             file.write(orjson.dumps({"credentials": tokens}, option=orjson.OPT_INDENT_2))
 
     async def _read(self) -> dict[str, Any]:
-        """The tokens in the file by base URL; none where there is no such file."""
+        """The tokens in the file by base URL; empty if there is no such file."""
         try:
             text = await anyio.Path(self._identity.cache).read_bytes()
             return dict(orjson.loads(text)["credentials"])

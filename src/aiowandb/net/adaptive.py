@@ -1,4 +1,4 @@
-"""How many requests W&B takes: at once, and a second. Found out by trying; sans-I/O."""
+"""How many requests W&B can take, at once and per second, learnt from its responses. No I/O."""
 
 from __future__ import annotations
 
@@ -8,88 +8,88 @@ from typing import NamedTuple, Self
 
 from aiowandb.net.retry import seconds_until
 
-# Slower than this beside the quickest answer to such a question means that there is a queue
-# at the server. The seconds are for what is quick anyway.
+# A response that takes longer than this, compared with the fastest one of its kind, has waited
+# in a queue at the server. The seconds are for requests that are fast anyway.
 _SLOWER_TIMES = 2.0
 _SLOWER_S = 0.05
 _FEWEST = 2
 
 
 class Concurrency:
-    """A number that rises while answers come as quickly as ever and falls when they do not.
+    """The number of requests at once: it rises while responses stay fast, and falls otherwise.
 
-    It doubles round by round (a round is as many answers as there are places) until
-    something goes wrong for the first time; after that it rises by one a round.
-    A queue delays everybody, so the least delayed answer of a round tells.
+    It doubles in each round (a round is as many responses as there are slots) until
+    something goes wrong for the first time; after that it rises by one in each round.
+    A queue delays all requests, so the least delayed response of a round decides.
     """
 
-    def __init__(self, most: int, start: int = 4) -> None:
-        self._most = most
-        self._places = float(min(start, most))
+    def __init__(self, max_limit: int, start: int = 4) -> None:
+        self._max_limit = max_limit
+        self._limit = float(min(start, max_limit))
         self._doubling = True
         self._cut_at = -math.inf
-        self._quickest: dict[Hashable, float] = {}
-        self._answers = 0
+        self._fastest: dict[Hashable, float] = {}
+        self._responses = 0
         self._least_delay = math.inf
         self._was_full = False
 
     @property
-    def places(self) -> int:
-        return int(self._places)
+    def limit(self) -> int:
+        return int(self._limit)
 
     def answered(self, now: float, started: float, kind: Hashable, *, full: bool) -> None:
-        """An answer came. `kind` tells questions that take different times apart, None says
-        that time tells nothing; `full` is whether somebody waited for a place."""
+        """A response came. Times are compared within one `kind`, and not at all if it is None;
+        `full` is whether other requests were waiting for a slot."""
         seconds = now - started
         if kind is None:
             self._least_delay = -math.inf
         else:
-            quickest = self._quickest[kind] = min(seconds, self._quickest.get(kind, seconds))
-            delay = seconds - _SLOWER_TIMES * quickest - _SLOWER_S
+            fastest = self._fastest[kind] = min(seconds, self._fastest.get(kind, seconds))
+            delay = seconds - _SLOWER_TIMES * fastest - _SLOWER_S
             self._least_delay = min(self._least_delay, delay)
-        self._answers += 1
+        self._responses += 1
         self._was_full = self._was_full or full
-        if self._answers >= self._places:
+        if self._responses >= self._limit:
             self._end_round(now)
 
     def overloaded(self, now: float, started: float, keep: float = 0.5) -> None:
-        """The server had too much to do: go down to this share of the places, once a round."""
+        """The server was overloaded: reduce the limit to this share, once a round."""
         self._doubling = False
         if started >= self._cut_at:
             self._cut_at = now
-            self._places = max(1.0, self._places * keep)
+            self._limit = max(1.0, self._limit * keep)
 
     def _end_round(self, now: float) -> None:
         if self._least_delay > 0:
             self.overloaded(now, now, keep=0.8)
-            if self._places < _FEWEST:
-                # It is not us who make it slow: this is how quick the server is now.
-                self._quickest.clear()
+            if self._limit < _FEWEST:
+                # We are not what slows it down: this is how fast the server is now.
+                self._fastest.clear()
         elif self._was_full:
-            more = self._places if self._doubling else 1.0
-            self._places = min(float(self._most), self._places + more)
-        self._answers = 0
+            more = self._limit if self._doubling else 1.0
+            self._limit = min(float(self._max_limit), self._limit + more)
+        self._responses = 0
         self._least_delay = math.inf
         self._was_full = False
 
 
 _DIP = 0.1
 _DIP_S = 8.0
-# Fewer requests than this tell no rate.
+# Fewer requests than this are not enough to measure a rate.
 _ENOUGH = 10
-# However often W&B refuses, it is asked again now and then.
+# However often W&B refuses, a request is sent now and then.
 _SLOWEST = 0.1
 
 
 class Quota(NamedTuple):
-    """What is left of the quota, in the server's units, and in how many seconds it is renewed."""
+    """What is left of the quota, in the server's units, and the seconds until it is renewed."""
 
     remaining: int
     reset: float
 
     @classmethod
     def of(cls, headers: Mapping[str, str], now: float) -> Self | None:
-        """What the `RateLimit-*` headers of an answer say, which came at this time."""
+        """The quota in the `RateLimit-*` headers of a response that came at this time."""
         try:
             remaining = max(0, int(headers["RateLimit-Remaining"]))
             reset = seconds_until(float(headers["RateLimit-Reset"]), now)
@@ -106,8 +106,8 @@ class Quota(NamedTuple):
 class Pace:
     """Spaces requests evenly once W&B has shown a limit.
 
-    `now` is any clock that never goes back. What one use-up of the quota brings about is
-    decided by the first request to tell of it; the others were under way by then.
+    `now` is any monotonic clock. When the quota is used up, only the first response that
+    says so counts; the other requests were already under way.
     """
 
     def __init__(self, max_rate: float | None = None) -> None:
@@ -126,29 +126,29 @@ class Pace:
         return min(self._max_rate, max(_SLOWEST, self.learnt * (1 + _DIP * progress**3)))
 
     def wait(self, now: float) -> float:
-        """For how many seconds no request may start."""
+        """How many seconds to wait before a request may start."""
         return max(self._next, self.resume_at) - now
 
     def start(self, now: float, *, queued: bool) -> None:
-        """A request starts, after it was `queued` by this limiter or at once."""
-        if not queued:  # the quota has rested: what was counted tells nothing any more
+        """A request starts; `queued` if it had to wait for a limit."""
+        if not queued:  # the quota was not used to the full: the count says nothing about it
             self._count = _Count(now)
         self._count.granted += 1
         self._next = now + 1 / self.rate(now)
 
     def pause(self, now: float, seconds: float) -> None:
-        """Let no request start for so long."""
+        """Let no request start for this many seconds."""
         self.resume_at = max(self.resume_at, now + seconds)
 
     def used_up(self, now: float, started: float, pause: float) -> None:
-        """The request of that start was granted with the last of the quota."""
+        """The request that started then was granted, and used up the quota."""
         if self._is_news(now, started, pause):
             self._judge()
-            # Told in time nobody was refused: there is no need to be timid.
+            # No request was refused: there is no need to slow down.
             self._level_at = self.resume_at - _DIP_S
 
     def refused(self, now: float, started: float, pause: float) -> None:
-        """The request of that start was not granted."""
+        """The request that started then was refused."""
         if self._is_news(now, started, pause):
             sent = self._count.granted / max(now - self._count.since, 1e-3)
             self.learnt = min(self.learnt, sent) * (1 - _DIP)
@@ -162,7 +162,7 @@ class Pace:
         self.pause(now, pause)
         if started < self._news_after:
             return False
-        # As long as an answer takes, what was under way competes with what starts now.
+        # For as long as a response takes, older requests compete with those that start now.
         self._news_after = now + (now - started)
         return True
 
@@ -180,7 +180,7 @@ class Pace:
 
 
 class _Count:
-    """Requests granted from one use-up of the quota to the next."""
+    """The requests that were granted between two times when the quota was used up."""
 
     def __init__(self, since: float) -> None:
         self.since = since

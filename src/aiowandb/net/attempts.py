@@ -1,4 +1,4 @@
-"""One request's way through failures: what is tried again, until when, and what comes out."""
+"""Retries of one request: which failures are retried, until when, and what is raised in the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aiowandb.errors import (
 )
 from aiowandb.net import bodies
 from aiowandb.net.adaptive import Quota
-from aiowandb.net.limiter import Limiter, Place
+from aiowandb.net.limiter import Limiter, Slot
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.waits import Waits
@@ -30,11 +30,12 @@ from aiowandb.wire.graphql import refusal
 T = TypeVar("T")
 log = logging.getLogger("aiowandb.net")
 
-_LONGEST_REFUSAL = 1 << 16
+# How much of an error response is read.
+_MAX_ERROR_BODY = 1 << 16
 
 
 class Transient(Exception):
-    """A try failed in a way that the next one may not."""
+    """An attempt failed, and the next one may succeed."""
 
     def __init__(self, error: CommError, body: bytes | None = None) -> None:
         super().__init__(str(error))
@@ -51,7 +52,7 @@ class Transient(Exception):
 
 
 class Attempts:
-    """Tries until an answer is final, or until W&B has been silent for `timeout` seconds."""
+    """Sends a request until it succeeds, fails for good, or W&B is silent for `timeout` seconds."""
 
     def __init__(
         self,
@@ -68,39 +69,40 @@ class Attempts:
         self.was_answered = False
         self._secrets = secrets
 
-    async def persist(
+    async def run(
         self,
         name: str,
-        once: Callable[[Attempt], Awaitable[T]],
+        send: Callable[[Attempt], Awaitable[T]],
         kind: Hashable = None,
         *,
-        patient: bool = True,
+        retry: bool = True,
     ) -> T:
-        """What `once` gives when it succeeds. `name` says in errors what it was for.
+        """Call `send` until it succeeds, and return its result. `name` is for error messages.
 
-        Requests of one `kind` take about the same time; None if nobody can say. Without
-        patience only what is no fault of the question is tried again.
+        Requests of one `kind` take about the same time; None if that is not known. With
+        `retry=False` only failures that are not due to the request are retried: a broken
+        connection, a rate limit.
         """
-        async with self.limiter.place() as place:
-            attempt = Attempt(self, name, kind, place, patient=patient)
-            await attempt.turn()
-            # Standing in a line of our own was no silence of W&B: patience begins here.
-            attempt.heard()
-            with attempt.patience:
+        async with self.limiter.slot() as slot:
+            attempt = Attempt(self, name, kind, slot, retry=retry)
+            await attempt.wait_for_turn()
+            # The time in our own queue does not count: the deadline is for W&B's silence.
+            attempt.extend_deadline()
+            with attempt.scope:
                 while True:
                     try:
-                        return await attempt.make(once)
+                        return await attempt.make(send)
                     except Transient as failure:
                         await attempt.recover(failure)
         raise attempt.error()
 
     def check(self, response: httpx.Response, body: bytes, name: str) -> None:
-        """Raise what a response that is no success amounts to."""
+        """Raise the exception for a response that is not a success."""
         if response.is_success:
             return
         status = response.status_code
         error = refusal(status, body, operation=name)
-        self._secrets.tell(error, response, body)
+        self._secrets.attach_response(error, response, body)
         error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
         quota = Quota.of(response.headers, time.time())
         if status == 429 and quota and quota.pause:
@@ -109,83 +111,83 @@ class Attempts:
 
 
 class Attempt:
-    """A request that is being tried, until it succeeds or patience is over."""
+    """A request that is sent until it succeeds or its deadline has passed."""
 
     def __init__(
-        self, attempts: Attempts, name: str, kind: Hashable, place: Place, *, patient: bool
+        self, attempts: Attempts, name: str, kind: Hashable, slot: Slot, *, retry: bool
     ) -> None:
-        self.patience = anyio.CancelScope()
-        self._patient = patient
+        self.scope = anyio.CancelScope()
+        self._retry = retry
         self._all = attempts
         self._name = name
         self._kind = kind
-        self._place = place
+        self._slot = slot
         self._failures = 0
-        self._alike = 0
+        self._same_failures = 0
         self._last: Transient | None = None
         self._host = attempts.waits.host
         self._started = 0.0
 
     async def accept(self, response: httpx.Response) -> None:
-        """Learn from an answer's head, and raise what one that is no success amounts to."""
+        """Take note of a response's status and headers, and raise if it is not a success."""
         self._all.was_answered = True
         self._host = response.request.url.netloc.decode()
         if response.is_success:
             self._all.waits.answered(self, self._host)
             quota = Quota.of(response.headers, time.time())
-            self._all.limiter.answered(self._place, self._kind, quota)
+            self._all.limiter.answered(self._slot, self._kind, quota)
         else:
-            body = await bodies.beginning(response, _LONGEST_REFUSAL)
+            body = await bodies.read_prefix(response, _MAX_ERROR_BODY)
             self._all.check(response, body, self._name)
 
-    def heard(self, *, is_new: bool = False) -> None:
-        """The other side is alive, and may have got the work further than ever before."""
-        self.patience.deadline = anyio.current_time() + self._all.timeout
+    def extend_deadline(self, *, is_new: bool = False) -> None:
+        """The server has sent or taken data; `is_new` if it is data that no attempt got before."""
+        self.scope.deadline = anyio.current_time() + self._all.timeout
         if self._started:
-            self._all.waits.heard(self, self._all.timeout)
+            self._all.waits.progressed(self, self._all.timeout)
         if is_new:
             self._failures = 0
 
     def error(self) -> CommError:
-        """What to raise when patience is over."""
+        """What to raise when the deadline has passed."""
         if self._last:
             return self._last.error
         return TimeoutError(
             f"{self._name}: no answer within {self._all.timeout:g} s.", operation=self._name
         )
 
-    async def turn(self) -> None:
-        """Wait until this may be sent."""
+    async def wait_for_turn(self) -> None:
+        """Wait until the limits allow this request to be sent."""
         limiter, timeout = self._all.limiter, self._all.timeout
         if 0 < (pause := limiter.pause_left()) <= timeout:
             self._all.waits.pausing(self._name, pause, timeout)
-        if not await limiter.turn(self._place, timeout):
+        if not await limiter.wait_for_turn(self._slot, timeout):
             pause = limiter.pause_left()
             raise RateLimitError(
                 f"{self._name}: W&B asked for a pause that lasts another {pause:.0f} s,"
-                f" longer than the time-out of {timeout:g} s.",
+                f" longer than the timeout of {timeout:g} s.",
                 operation=self._name,
                 retry_after=pause,
             )
 
-    async def make(self, once: Callable[[Attempt], Awaitable[T]]) -> T:
-        """Try once. What may pass comes out as `Transient`."""
+    async def make(self, send: Callable[[Attempt], Awaitable[T]]) -> T:
+        """Send it once. A failure that may pass is raised as `Transient`."""
         name = self._name
         self._started = started = time.monotonic()
         self._all.waits.started(self, self._seconds_left)
         try:
-            result = await once(self)
+            result = await send(self)
         except httpx.ConnectError as error:
             self._host = host = error.request.url.netloc.decode()
-            if refused := _refused_certificate(error):
+            if refused := _certificate_problem(error):
                 raise ConnectError(
-                    f"The certificate of {host} is not accepted: {refused}. One of your own"
-                    " authority can be allowed with verify=.",
+                    f"The certificate of {host} was not accepted: {refused}. If it was issued by"
+                    " your own authority, pass an ssl.SSLContext in verify=.",
                     error,
                     operation=name,
                 ) from error
             raise Transient(
-                ConnectError(f"Nobody answers at {host}: {error}.", error, operation=name)
+                ConnectError(f"Could not connect to {host}: {error}.", error, operation=name)
             ) from error
         except httpx.TimeoutException as error:
             self._host = host = error.request.url.netloc.decode()
@@ -200,7 +202,7 @@ class Attempt:
             ) from error
         except ServerError as error:
             if error.operation is None:
-                # Whoever counts bytes does not know what they were for.
+                # Raised where only bytes are known: say which operation they belong to.
                 raise type(error)(f"{name}: {error}", error, operation=name) from error
             raise
         finally:
@@ -209,32 +211,32 @@ class Attempt:
         return result
 
     async def recover(self, failure: Transient) -> None:
-        """Wait until the next try, or raise if there shall be none."""
+        """Wait until the next attempt, or raise if there is to be none."""
         self._failures += 1
-        self._alike = self._alike + 1 if failure.looks_like(self._last) else 1
+        self._same_failures = self._same_failures + 1 if failure.looks_like(self._last) else 1
         self._last = failure
         error = failure.error
         limiter = self._all.limiter
         seconds = self._all.policy.wait(self._failures - 1, error.retry_after)
         if isinstance(error, RateLimitError):
-            limiter.refused(self._place, seconds)
+            limiter.refused(self._slot, seconds)
         elif self._all.policy.is_overload(error):
-            limiter.overloaded(self._place, error.retry_after or 0.0)
+            limiter.overloaded(self._slot, error.retry_after or 0.0)
         if self._is_hopeless(error):
             raise error
         wait = max(seconds, limiter.pause_left())
-        if anyio.current_time() + wait > self.patience.deadline:
+        if anyio.current_time() + wait > self.scope.deadline:
             raise error
-        self._tell_retry(error, wait)
+        self._report_retry(error, wait)
         await anyio.sleep(seconds)
-        await self.turn()
+        await self.wait_for_turn()
 
     @property
     def _seconds_left(self) -> float:
-        """How long W&B may still be silent."""
-        return self.patience.deadline - anyio.current_time()
+        """How long W&B may still be silent before this fails."""
+        return self.scope.deadline - anyio.current_time()
 
-    def _tell_retry(self, error: CommError, wait: float) -> None:
+    def _report_retry(self, error: CommError, wait: float) -> None:
         left = self._seconds_left
         if isinstance(error, ConnectError) and not self._all.was_answered:
             is_last = self._failures + 1 >= self._all.policy.first_contact
@@ -246,31 +248,34 @@ class Attempt:
 
     def _is_hopeless(self, error: CommError) -> bool:
         policy = self._all.policy
-        if not self._patient and isinstance(error, ServerError | GraphQLError | TimeoutError):
+        if not self._retry and isinstance(error, ServerError | GraphQLError | TimeoutError):
             return True
         if isinstance(error, ConnectError) and not self._all.was_answered:
             return self._failures >= policy.first_contact
-        if isinstance(error, ServerError | GraphQLError) and self._alike >= policy.same_failures:
+        if (
+            isinstance(error, ServerError | GraphQLError)
+            and self._same_failures >= policy.same_failures
+        ):
             return True
-        # That a connection breaks once or twice is no fault of the question.
-        is_patient = self._patient or isinstance(error, ConnectError)
-        most = policy.failures if is_patient else policy.same_failures
-        return self._failures >= most and not isinstance(error, RateLimitError)
+        # A connection that breaks once or twice says nothing about the request.
+        is_persistent = self._retry or isinstance(error, ConnectError)
+        limit = policy.failures if is_persistent else policy.same_failures
+        return self._failures >= limit and not isinstance(error, RateLimitError)
 
 
 def _reason(error: CommError) -> str:
-    """What happened, in so many words as a line of progress has room for."""
+    """What happened, short enough for a progress line."""
     if isinstance(error, ConnectError):
-        return "nobody answers"
+        return "could not connect"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, GraphQLError):
-        return "it answered with an error that may pass"
+        return "it answered with a temporary error"
     return f"it answered {error.status}" if error.status else "the connection broke"
 
 
-def _refused_certificate(error: BaseException | None) -> str | None:
-    """Why the other side's certificate is refused, if that is what lies under the error."""
+def _certificate_problem(error: BaseException | None) -> str | None:
+    """Why the server's certificate was refused, if that caused the error."""
     while error:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message

@@ -1,4 +1,4 @@
-"""Credentials on their way: to the host they belong to, and to no other."""
+"""Adds credentials to requests, only to those for the host that they belong to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiowandb.net.secrets import Secrets
 
 
 class SignedUrl(httpx.URL):
-    """A URL whose query may be a permission, which httpx would write to its log."""
+    """A URL whose query may be a signature, which httpx would write to its log."""
 
 
 def _hide_signatures(record: logging.LogRecord) -> bool:
@@ -33,10 +33,10 @@ def _hide_signatures(record: logging.LogRecord) -> bool:
 logging.getLogger("httpx").addFilter(_hide_signatures)
 
 
-class Signing(httpx.Auth):
-    """Signs requests under the base URL; every other URL carries its own permission.
+class HostAuth(httpx.Auth):
+    """Adds credentials to requests below the base URL; other URLs carry their own signature.
 
-    `check` raises what an answer that is no success amounts to.
+    `check` raises the exception for a response that is not a success.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Signing(httpx.Auth):
                 async with self._exchanging:
                     while (bearer := await self._tokens.current()) is None:
                         response = yield await self._tokens.exchange()
-                        await self._tokens.keep(await self._granted(response))
+                        await self._tokens.store(await self._granted(response))
                 self._secrets.token = bearer
                 request.headers["Authorization"] = f"Bearer {bearer}"
         try:
@@ -82,18 +82,18 @@ class Signing(httpx.Auth):
         if response.status_code != 401:
             tokens.accepted(bearer)
         elif tokens.refused(bearer):
-            raise Transient(self._refusal("does not accept the access token any more.", response))
+            raise Transient(self._refusal("no longer accepts the access token.", response))
         else:
             raise self._refusal(
-                "does not accept the access token that it has just given.", response
+                "does not accept the access token that it has just issued.", response
             )
 
     async def _granted(self, response: httpx.Response) -> bytes:
         body = await response.aread()
         if 400 <= response.status_code < 500 and response.status_code != 429:
             raise self._refusal(
-                "gives no access token for the identity token: it answered"
-                f" {response.status_code}. Is the token of the right audience, and still valid?",
+                "did not exchange the identity token for an access token: it answered"
+                f" {response.status_code}. Check the token's audience and expiry.",
                 response,
             )
         self._check(response, body, "Token exchange")
@@ -103,8 +103,8 @@ class Signing(httpx.Auth):
         error = AuthenticationError(
             f"{self._base} {what}", status=response.status_code, operation="Token exchange"
         )
-        # Without the server's own words: they may repeat the token.
-        self._secrets.tell(error, response, b"")
+        # Without the response's body: it may repeat the token.
+        self._secrets.attach_response(error, response, b"")
         return error
 
     def _is_ours(self, url: httpx.URL) -> bool:
@@ -113,4 +113,4 @@ class Signing(httpx.Auth):
         return same_origin and url.path.startswith(base.path.rstrip("/") + "/")
 
     def __repr__(self) -> str:
-        return f"Signing({self._base}, {self._credentials!r})"
+        return f"HostAuth({self._base}, {self._credentials!r})"

@@ -1,4 +1,4 @@
-"""Many small questions in few requests: as many at a time as the server answers with ease."""
+"""Many small queries in few requests, as many in one as the server answers quickly."""
 
 from __future__ import annotations
 
@@ -25,84 +25,84 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
 
-# With these nothing else will succeed either.
+# After one of these, no other request will succeed either.
 FATAL = (AuthenticationError, ConnectError, RateLimitError, StalledError)
-# An answer that came within so many seconds was no trouble to the server.
-_EASY = 2.0
-# Refusals that may be owed to how much was asked at once: too large, too complex.
-_TOO_MUCH = frozenset({400, 413, 422})
+# A batch that is answered within so many seconds may grow.
+_FAST_S = 2.0
+# Refusals that may be due to the size of the batch: too large, too complex.
+_TOO_LARGE = frozenset({400, 413, 422})
 
 
 class BatchSize:
-    """How many questions one request carries: grows with easy answers, halves with failures."""
+    """How many queries one request carries: doubles with fast answers, halves with failures."""
 
-    def __init__(self, first: int, most: int) -> None:
+    def __init__(self, first: int, limit: int) -> None:
         self.now = first
-        self._most = most
+        self._limit = limit
 
     def answered(self, asked: int, seconds: float) -> None:
-        if asked >= self.now and seconds < _EASY:
-            self.now = min(self._most, self.now * 2)
+        if asked >= self.now and seconds < _FAST_S:
+            self.now = min(self._limit, self.now * 2)
 
     def refused(self, asked: int) -> None:
         self.now = max(1, min(self.now, asked) // 2)
 
 
-async def ask_together(
+async def ask_batched(
     session: Session,
     questions: Sequence[Q],
     operation: Callable[[Sequence[Q]], Operation[S]],
     pick: Callable[[S, int, Q], R],
     size: BatchSize,
 ) -> list[R | CommError]:
-    """What each question is answered with, or the error that it fails with when asked alone.
+    """The answer to each question, or the error that it fails with when it is asked alone.
 
-    `operation` asks several at once; `pick` takes out of their answer that to one, given its
-    place among those that were asked and the question itself.
+    `operation` asks for several at once; `pick` takes one answer out of the response, given
+    the index of its question in the batch and the question itself.
     """
     alone = len(questions) == 1
     try:
-        answer = await session.answer(operation(questions), patient=alone)
+        answer = await session.answer(operation(questions), retry=alone)
     except FATAL:
         raise
     except CommError as error:
         if alone:
-            if await is_everybodys(session, error):
+            if await is_server_down(session, error):
                 raise
             return [error]
         size.refused(len(questions))
         middle = len(questions) // 2
         return [
-            *await ask_together(session, questions[:middle], operation, pick, size),
-            *await ask_together(session, questions[middle:], operation, pick, size),
+            *await ask_batched(session, questions[:middle], operation, pick, size),
+            *await ask_batched(session, questions[middle:], operation, pick, size),
         ]
     size.answered(len(questions), answer.seconds)
     return [pick(answer.data, i, question) for i, question in enumerate(questions)]
 
 
-async def is_everybodys(session: Session, error: CommError) -> bool:
-    """Whether no question is at fault: W&B has nothing to say to any of them."""
+async def is_server_down(session: Session, error: CommError) -> bool:
+    """Whether W&B answers nothing at all, so that the error says nothing about this request."""
     if isinstance(error, FATAL):
         return True
-    if not _says_nothing(error):
+    if not _is_unresponsive(error):
         return False
     try:
-        await session.answer(server_features(), patient=False)
+        await session.answer(server_features(), retry=False)
     except CommError as again:
-        return isinstance(again, FATAL) or _says_nothing(again)
+        return isinstance(again, FATAL) or _is_unresponsive(again)
     return False
 
 
 async def ask_page(
     session: Session, operation: Callable[[int], Operation[S]], size: BatchSize, least: int
 ) -> S:
-    """A page of a list, of as many items as the server gives with ease, or of the `least`."""
+    """A page of a list, with as many items as the server answers quickly, at least `least`."""
     while True:
         asked = max(size.now, least)
         try:
-            answer = await session.answer(operation(asked), patient=asked == least)
+            answer = await session.answer(operation(asked), retry=asked == least)
         except CommError as error:
-            if asked == least or not _may_be_too_much(error):
+            if asked == least or not _may_be_too_large(error):
                 raise
             size.refused(asked)
         else:
@@ -111,9 +111,11 @@ async def ask_page(
             return data
 
 
-def _may_be_too_much(error: CommError) -> bool:
-    return isinstance(error, ServerError | TimeoutError | GraphQLError) or error.status in _TOO_MUCH
+def _may_be_too_large(error: CommError) -> bool:
+    return (
+        isinstance(error, ServerError | TimeoutError | GraphQLError) or error.status in _TOO_LARGE
+    )
 
 
-def _says_nothing(error: CommError) -> bool:
+def _is_unresponsive(error: CommError) -> bool:
     return isinstance(error, ServerError | TimeoutError) or error.status is None

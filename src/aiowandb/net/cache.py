@@ -1,4 +1,4 @@
-"""What W&B has answered already, kept until it is forgotten."""
+"""Responses that are kept until they are flushed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """An answer's data, how many bytes it came in, and how many seconds W&B took for it.
+    """The data of a response, its size in bytes, and how many seconds W&B took for it.
 
-    Where more `tries` were made than one, W&B may have done more than once what it was told.
+    After more than one of the `tries`, W&B may have carried out a mutation more than once.
     """
 
     data: Any
@@ -23,45 +23,45 @@ class Answer(NamedTuple):
     tries: int = 1
 
 
-class Answers:
-    """Answers by question. Beyond `max_bytes` the one that was used longest ago goes.
+class ResponseCache:
+    """Responses by request. Beyond `max_bytes` the least recently used one is dropped.
 
-    Whoever asks what is being asked already waits for that answer.
+    A request that is under way already is not sent again: its response serves both.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[bytes, Answer] = OrderedDict()
         self._bytes = 0
-        self._asked: dict[bytes, anyio.Event] = {}
+        self._under_way: dict[bytes, anyio.Event] = {}
         self._flushes = 0
 
-    async def get(self, question: bytes, ask: Callable[[], Awaitable[Answer]]) -> Any:
-        """The data for this question, asked only if it has to be."""
-        while (kept := self._kept.get(question)) is None and question in self._asked:
-            await self._asked[question].wait()
+    async def get(self, request: bytes, ask: Callable[[], Awaitable[Answer]]) -> Any:
+        """The data for this request; `ask` is called if it is not kept."""
+        while (kept := self._kept.get(request)) is None and request in self._under_way:
+            await self._under_way[request].wait()
         if kept is not None:
-            self._kept.move_to_end(question)
+            self._kept.move_to_end(request)
             return kept.data
-        done = self._asked[question] = anyio.Event()
+        done = self._under_way[request] = anyio.Event()
         flushes = self._flushes
         try:
             answer = await ask()
         finally:
-            del self._asked[question]
+            del self._under_way[request]
             done.set()
         if flushes == self._flushes:
-            self._keep(question, answer)
+            self._keep(request, answer)
         return answer.data
 
     def flush(self) -> None:
-        """Forget everything, also what is being asked right now."""
+        """Forget everything, and do not keep what is under way."""
         self._flushes += 1
         self._kept.clear()
         self._bytes = 0
 
-    def _keep(self, question: bytes, answer: Answer) -> None:
-        self._kept[question] = answer
+    def _keep(self, request: bytes, answer: Answer) -> None:
+        self._kept[request] = answer
         self._bytes += answer.size
         while self._bytes > self._max_bytes:
             _, oldest = self._kept.popitem(last=False)

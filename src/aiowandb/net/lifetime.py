@@ -1,4 +1,4 @@
-"""From when to when a session may be used, in which event loop, and what ends with it."""
+"""When and in which event loop a session may be used, and what is closed with it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import httpx
 from aiowandb.concurrency.background import BackgroundTasks, call_soon, current_loop
 from aiowandb.errors import UsageError
 
-_CLOSED = "This API client is closed: make a new one."
+_CLOSED = "This API client is closed. Create a new one."
 
 
 class Lifetime:
-    """Open until it is closed, by any task of the event loop that has first used it.
+    """Open until it is closed, by any task of the event loop that used it first.
 
-    The connections are closed in the end also where nobody does it: when the loop ends, or
-    when this is garbage.
+    Connections that nobody closes are closed when the loop ends, or when this is garbage.
     """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
@@ -37,35 +36,35 @@ class Lifetime:
         if self.is_entered:
             raise UsageError(
                 "This API client was entered before: use the one of the outer `async with`,"
-                " or make another one."
+                " or create another one."
             )
         self.is_entered = True
 
     def require_open(self) -> None:
-        """An error unless something may still be asked."""
+        """Raise if it is closed."""
         if self.is_closed:
             raise UsageError(_CLOSED)
 
     def require_loop(self) -> None:
-        """The same, and an error unless this is a task of the loop that all tasks are of."""
+        """Raise if it is closed, or if this is not a task of its event loop."""
         self.require_open()
         loop = current_loop()
         if loop is None:
             raise UsageError(
-                "An AsyncApi is used in a task of its event loop, not in another thread:"
-                " `Api` is for threads."
+                "Use an AsyncApi in a task of its event loop, not in another thread."
+                " `Api` can be used in any thread."
             )
         if self._loop is None:
             self._bind(loop)
         elif self._loop is not loop:
             raise UsageError(
-                "This AsyncApi belongs to another event loop, the one that it was first used in:"
-                " make an AsyncApi for each loop, or use `Api`, which may be used anywhere."
+                "This AsyncApi belongs to another event loop, the one that it was first used in."
+                " Create an AsyncApi for each loop, or use `Api`, which works in any thread."
             )
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Something is asked in this block. If the session is closed meanwhile, it is stopped."""
+        """A request is under way in this block. It is cancelled if the session is closed."""
         self.require_loop()
         with anyio.CancelScope() as scope:
             self._calls.add(scope)
@@ -92,7 +91,7 @@ class Lifetime:
             with anyio.CancelScope(shield=True):
                 await self._http.aclose()
                 if self._closer:
-                    with suppress(RuntimeError):  # the loop ends, and is about it
+                    with suppress(RuntimeError):  # the loop is ending, and closes it itself
                         await self._closer.aclose()
 
     def _bind(self, loop: Any) -> None:
@@ -113,21 +112,21 @@ async def _closer(http: httpx.AsyncClient) -> AsyncGenerator[None]:
             await http.aclose()
 
 
-# Of sessions that nobody has closed and that are garbage by now.
+# For sessions that were never closed and have been garbage-collected.
 _closing = BackgroundTasks()
 _left_to_the_loop: weakref.WeakKeyDictionary[Any, list[object]] = weakref.WeakKeyDictionary()
 
 
 def _close_soon(loop: Any, closer: AsyncGenerator[None]) -> None:
     async def close() -> None:
-        with suppress(Exception):  # nobody is there to see it
+        with suppress(Exception):  # there is nobody to report it to
             await closer.aclose()
 
     def start() -> None:
         try:
             _closing.start(close)
-        except RuntimeError:  # the loop ends, and closes it itself if it is still there
+        except RuntimeError:  # the loop is ending, and closes it itself
             _left_to_the_loop.setdefault(loop, []).append(closer)
 
-    with suppress(RuntimeError):  # the loop is over, and has closed it
+    with suppress(RuntimeError):  # the loop has ended, and has closed it
         call_soon(loop, start)

@@ -1,4 +1,4 @@
-"""Who may send a request now: the line in which everybody of a session stands."""
+"""Limits how many requests are under way, and how many start in a second."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aiowandb.net.adaptive import Concurrency, Pace, Quota
 from aiowandb.net.traffic import Traffic, count
 
 
-class Place:
-    """What one request holds from its first try to its last."""
+class Slot:
+    """One of the requests that may be under way; held from its first attempt to its last."""
 
     def __init__(self, *, queued: bool) -> None:
         self.queued = queued
@@ -22,78 +22,78 @@ class Place:
 
 
 class Limiter:
-    """Bounds how many requests are under way at once, and how many start in a second.
-
-    Both follow what the server can do, and neither exceeds what the user allows.
-    """
+    """Both limits adapt to what the server can do, and never exceed those that the user set."""
 
     def __init__(self, concurrency: Concurrency, pace: Pace, traffic: Traffic) -> None:
         self._concurrency = concurrency
         self._pace = pace
         self._traffic = traffic
-        self._places = anyio.CapacityLimiter(concurrency.places)
+        self._slots = anyio.CapacityLimiter(concurrency.limit)
         self._gate = anyio.Lock()
         self._room = math.inf
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[Place]:
-        """Stand in line for a place, and hold it while the block runs."""
-        place = Place(queued=self._is_full())
-        await self._places.acquire_on_behalf_of(place)
+    async def slot(self) -> AsyncIterator[Slot]:
+        """Wait for a slot, and hold it while the block runs."""
+        slot = Slot(queued=self._is_full())
+        await self._slots.acquire_on_behalf_of(slot)
         try:
-            yield place
+            yield slot
         finally:
-            self._places.release_on_behalf_of(place)
+            self._slots.release_on_behalf_of(slot)
 
-    async def turn(self, place: Place, longest: float = math.inf) -> bool:
-        """Wait until whoever holds this place may send; not through a pause that is too long."""
+    async def wait_for_turn(self, slot: Slot, longest: float = math.inf) -> bool:
+        """Wait until the request of this slot may be sent.
+
+        False if it would have to wait for a pause that lasts more than `longest` seconds.
+        """
         async with self._gate:
             while (wait := self._pace.wait(anyio.current_time())) > 0:
                 if self.pause_left() > longest:
                     return False
-                place.queued = True
+                slot.queued = True
                 await anyio.sleep(wait)
-            place.started = anyio.current_time()
-            self._pace.start(place.started, queued=place.queued)
+            slot.started = anyio.current_time()
+            self._pace.start(slot.started, queued=slot.queued)
             return True
 
     def pause_left(self) -> float:
-        """For how many seconds W&B has asked to be left alone."""
+        """How many seconds are left of the pause that W&B asked for."""
         return self._pace.resume_at - anyio.current_time()
 
-    def answered(self, place: Place, kind: Hashable, quota: Quota | None = None) -> None:
-        """An answer has begun to come. Questions of one `kind` take about the same time."""
+    def answered(self, slot: Slot, kind: Hashable, quota: Quota | None = None) -> None:
+        """A response has begun to arrive. Requests of one `kind` take about the same time."""
         now = anyio.current_time()
-        self._concurrency.answered(now, place.started, kind, full=self._is_full())
+        self._concurrency.answered(now, slot.started, kind, full=self._is_full())
         if quota and quota.pause:
-            self._pace.used_up(now, place.started, quota.pause)
+            self._pace.used_up(now, slot.started, quota.pause)
             self._show_pause()
         self._room = quota.remaining + 1 if quota and not quota.pause else math.inf
         self._resize()
 
-    def refused(self, place: Place, pause: float) -> None:
-        """The answer was 429: nobody sends anything for `pause` seconds."""
+    def refused(self, slot: Slot, pause: float) -> None:
+        """The response was 429: no request is sent for `pause` seconds."""
         now = anyio.current_time()
         count(self._traffic, refused=1)
-        self._pace.refused(now, place.started, pause)
-        # The pace does most of it; fewer at once leave fewer to be refused the next time.
-        self._concurrency.overloaded(now, place.started, keep=0.8)
+        self._pace.refused(now, slot.started, pause)
+        # The pace does most of it; with fewer at once, fewer are refused the next time.
+        self._concurrency.overloaded(now, slot.started, keep=0.8)
         self._resize()
         self._show_pause()
 
-    def overloaded(self, place: Place, pause: float) -> None:
+    def overloaded(self, slot: Slot, pause: float) -> None:
         """The server was too busy to answer, or did not answer in time."""
         now = anyio.current_time()
         self._pace.pause(now, pause)
-        self._concurrency.overloaded(now, place.started)
+        self._concurrency.overloaded(now, slot.started)
         self._resize()
 
     def _is_full(self) -> bool:
-        return self._places.borrowed_tokens >= self._places.total_tokens
+        return self._slots.borrowed_tokens >= self._slots.total_tokens
 
     def _resize(self) -> None:
-        # Each of those under way takes a part of what is left of the quota.
-        self._places.total_tokens = min(self._concurrency.places, self._room)
+        # Each request under way uses up a part of what is left of the quota.
+        self._slots.total_tokens = min(self._concurrency.limit, self._room)
 
     def _show_pause(self) -> None:
         self._traffic.throttled_until = time.time() + self.pause_left()

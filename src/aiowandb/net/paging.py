@@ -1,4 +1,4 @@
-"""A list, page after page."""
+"""Reading lists page by page."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ T = TypeVar("T")
 async def pages_of(
     what: str, ask: Callable[[str | None], Awaitable[Connection[T]]]
 ) -> AsyncGenerator[list[T]]:
-    """The pages that `ask` gives for one cursor after another; an empty one is left out.
+    """The pages that `ask` returns for one cursor after another, without empty ones.
 
-    `what` says in errors what is listed.
+    `what` names the list in error messages.
     """
     cursor: str | None = None
-    met: set[str | None] = {None}
+    seen: set[str | None] = {None}
     while True:
         page = await ask(cursor)
         if page.nodes:
@@ -28,9 +28,9 @@ async def pages_of(
         cursor = page.next_cursor
         if cursor is None:
             return
-        if cursor in met:
-            raise ServerError(f"W&B lists {what} in a circle: the same page comes again and again.")
-        met.add(cursor)
+        if cursor in seen:
+            raise ServerError(f"W&B lists {what} in a loop: the same page came twice.")
+        seen.add(cursor)
 
 
 async def all_pages_of(
@@ -38,9 +38,9 @@ async def all_pages_of(
     ask: Callable[[str | None], Awaitable[Connection[T]]],
     key: Callable[[T], Hashable],
 ) -> AsyncGenerator[list[T]]:
-    """Every item once, also of a list that changes meanwhile, or an error.
+    """Every item once, even if the list changes meanwhile, or an error.
 
-    What one listing has left out, a second one brings.
+    Items that are missing from the first listing are taken from a second one.
     """
     seen: set[Hashable] = set()
     counts: list[int] = []
@@ -58,4 +58,4 @@ async def all_pages_of(
                 seen.update(map(key, page))
         if len(seen) >= min(counts):
             return
-    raise ServerError(f"W&B counts {min(counts)} of {what} and lists only {len(seen)}.")
+    raise ServerError(f"W&B counts {min(counts)} of {what} but lists only {len(seen)}.")

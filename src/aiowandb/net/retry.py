@@ -1,4 +1,4 @@
-"""When a failed request is tried again, and after how long. Pure policy, no clock of its own."""
+"""Which failed requests are retried, and after how long. A pure policy without a clock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 
 from aiowandb.errors import CommError, TimeoutError
 
-# 4xx that stay wrong however often they are asked, and 501, as W&B's own client has it.
+# 4xx that fail however often they are sent, and 501, as in W&B's own client.
 _FINAL = frozenset({400, 401, 403, 404, 409, 410, 413, 422, 501})
 _BUSY = frozenset({408, 503, 504})
-# Who asks for more is wrong about the time; a session must not be over for it.
+# A longer pause is a mistake of the server's clock, and must not end the session.
 _LONGEST_PAUSE = 3600.0
-# So many seconds are no wait any more, but a time.
+# A larger number is not a wait but a time since 1970.
 _YEARS = 1e9
 
 
@@ -40,11 +40,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         return status >= 400 and status not in _FINAL
 
     def is_overload(self, error: CommError) -> bool:
-        """Whether the server had too much to do to answer."""
+        """Whether the server was overloaded."""
         return isinstance(error, TimeoutError) or error.status in _BUSY
 
     def wait(self, attempt: int, retry_after: float | None = None) -> float:
-        """Seconds to wait after the failed attempt of this number, counted from 0."""
+        """Seconds to wait after this failed attempt, counted from 0."""
         if retry_after is not None:
             return retry_after
         ceiling = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 30))
@@ -52,21 +52,21 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """The seconds that a `Retry-After` header asks for, given as a number or as a date."""
+    """The seconds in a `Retry-After` header, which is a number or a date."""
     try:
         return seconds_until(float(value or ""), now)
     except ValueError:
         pass
     try:
         when = parsedate_to_datetime(value or "")
-        # A date without a zone is in UTC, as all dates of HTTP.
+        # A date without a zone is in UTC, as all dates in HTTP.
         return seconds_until(when.replace(tzinfo=when.tzinfo or UTC).timestamp(), now)
     except (ValueError, OverflowError):
         return None
 
 
 def seconds_until(moment: float, now: float) -> float | None:
-    """The wait that a header means by a number: of seconds from `now`, or since 1970."""
+    """The wait in a header that has seconds from `now`, or seconds since 1970."""
     if not 0 <= moment < math.inf:
         return None
     seconds = moment - now if moment > _YEARS else moment

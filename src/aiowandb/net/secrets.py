@@ -1,4 +1,4 @@
-"""What of an answer may be shown: servers repeat what they were sent, and errors get around."""
+"""Removes secrets from what errors show of a response: servers repeat what they were sent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aiowandb.errors import AuthenticationError, CommError, ResponseFacts
 
 _LONGEST_TEXT = 2_000
 _LONGEST_HEADER = 200
-# What is shorter is no secret, and may stand in any text.
+# Shorter values are not secrets, and may occur in any text.
 _SHORTEST_SECRET = 12
-# What tells who answered, how, and under which number they have it in their books.
-_TELLING = frozenset(
+# Who answered, how, and the number under which the server has logged the request.
+SAFE_HEADERS = frozenset(
     {
         "age",
         "cf-ray",
@@ -41,7 +41,7 @@ _TELLING = frozenset(
 
 
 class Secrets:
-    """The credentials of a session; `token` is the access token of now."""
+    """The credentials of a session; `token` is the current access token."""
 
     def __init__(self, credentials: Credentials | None, base_url: str) -> None:
         self.token: str | None = None
@@ -53,19 +53,19 @@ class Secrets:
             self._forms = [key, base64.b64encode(f"api:{key}".encode()).decode()]
 
     def hide(self, text: str, url: httpx.URL) -> str:
-        """The text without credentials, and without what permits to use this URL."""
-        for secret in (*self._forms, self.token or "", *_permission(url)):
+        """The text without credentials, and without the signature of this URL."""
+        for secret in (*self._forms, self.token or "", *_signature(url)):
             if len(secret) >= _SHORTEST_SECRET:
                 text = _without(text, secret)
         return text
 
-    def tell(self, error: CommError, response: httpx.Response, body: bytes) -> None:
-        """Let the error say of the answer that it stands for what may be told."""
+    def attach_response(self, error: CommError, response: httpx.Response, body: bytes) -> None:
+        """Add to the error what may be shown of the response that it stands for."""
         url = response.request.url
         headers = {
             name: self.hide(value, url)[:_LONGEST_HEADER]
             for name, value in response.headers.items()
-            if name in _TELLING
+            if name in SAFE_HEADERS
         }
         text = self.hide(body[:_LONGEST_TEXT].decode("utf-8", "replace"), url)
         error.response = ResponseFacts(response.status_code, headers, text)
@@ -79,15 +79,15 @@ class Secrets:
 
 def _without(text: str, secret: str) -> str:
     text = text.replace(secret, "***")
-    # A text that was cut may end in the middle of it.
+    # A text that was cut off may end in the middle of the secret.
     for size in range(min(len(secret), len(text)) - 1, _SHORTEST_SECRET - 1, -1):
         if text.removesuffix("…").endswith(secret[:size]):
             return text.removesuffix("…")[:-size] + "***"
     return text
 
 
-def _permission(url: httpx.URL) -> Iterator[str]:
-    """The query, and its values as they stand there and as they are meant."""
+def _signature(url: httpx.URL) -> Iterator[str]:
+    """The query, and its values, both encoded and decoded."""
     query = url.query.decode()
     yield query
     for pair in query.split("&"):

@@ -1,4 +1,4 @@
-"""One connection to W&B: every request and every transfer of a file passes here."""
+"""The session: every request to W&B and every transfer of a file goes through it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from aiowandb.errors import ApiKeyError, CommError, GraphQLError, ServerError
 from aiowandb.net import bodies
 from aiowandb.net.adaptive import Concurrency, Pace
 from aiowandb.net.attempts import Attempt, Attempts, Transient
-from aiowandb.net.auth import Signing
-from aiowandb.net.cache import Answer, Answers
+from aiowandb.net.auth import HostAuth
+from aiowandb.net.cache import Answer, ResponseCache
 from aiowandb.net.lifetime import Lifetime
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.retry import RetryPolicy
@@ -35,16 +35,14 @@ from aiowandb.wire.server import Feature, FeaturesData, server_features
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
-_MAX_KEPT = 64 << 20
-_MAX_ANSWER = 1 << 30
+_MAX_CACHED_BYTES = 64 << 20
 _JSON = {"Content-Type": "application/json"}
 
 
 class Session:
-    """Asks W&B, within the limits, until it answers or the time is over.
+    """Sends requests to W&B within the limits, and retries them until they succeed or time out.
 
-    Entered with `async with` it can also work ahead of its users; without, it works
-    on demand only.
+    Inside of its `async with` block it can also read ahead; without, it works on demand.
     """
 
     def __init__(
@@ -53,29 +51,32 @@ class Session:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         retry: RetryPolicy | None = None,
+        max_response_bytes: int = 1 << 30,
     ) -> None:
         self.settings = settings
+        # How large a response may become once it is decompressed, or a file of unknown size.
+        self.max_response_bytes = max_response_bytes
         self.traffic = Traffic()
-        # What the server can do, once it was asked; see `net/features.py`.
+        # What the server supports, once it was asked; see `supports`.
         self.features: FeaturesData | None = None
-        self._answers = Answers(_MAX_KEPT)
+        self._cache = ResponseCache(_MAX_CACHED_BYTES)
         retry = retry or RetryPolicy()
-        most = settings.max_concurrency
-        requests = Limiter(Concurrency(most), Pace(settings.max_rate), self.traffic)
+        max_concurrency = settings.max_concurrency
+        requests = Limiter(Concurrency(max_concurrency), Pace(settings.max_rate), self.traffic)
         self._secrets = secrets = Secrets(settings.credentials, settings.base_url)
-        # Who keeps this session waiting, requests and transfers alike.
+        # What this session waits for, in requests and transfers.
         self.waits = Waits(self.host)
         self._requests = Attempts(requests, retry, settings.timeout, secrets, self.waits)
         self._http = open_client(
             settings,
-            auth=Signing(settings, secrets, self._requests.check),
-            max_connections=2 * most,
+            auth=HostAuth(settings, secrets, self._requests.check),
+            max_connections=2 * max_concurrency,
             transport=transport,
         )
         self._lifetime = Lifetime(self._http)
-        # Signed URLs usually lead to an object store, which has limits of its own and no need
-        # of a slow start.
-        transfers = Limiter(Concurrency(most, most), Pace(), self.traffic)
+        # Signed URLs usually lead to an object store, which has limits of its own and needs no
+        # slow start.
+        transfers = Limiter(Concurrency(max_concurrency, max_concurrency), Pace(), self.traffic)
         self._transfers = Transfers(
             self._http,
             Attempts(transfers, retry, settings.timeout, secrets, self.waits),
@@ -88,7 +89,7 @@ class Session:
 
     @property
     def is_entered(self) -> bool:
-        """Whether there may be tasks that work ahead of the users."""
+        """Whether it may start tasks that read ahead."""
         self.require_open()
         return self._lifetime.is_entered
 
@@ -97,7 +98,7 @@ class Session:
         return self._lifetime.is_closed
 
     def require_open(self) -> None:
-        """An error where nothing can be asked any more."""
+        """Raise if the session is closed."""
         self._lifetime.require_open()
 
     async def __aenter__(self) -> Self:
@@ -113,58 +114,58 @@ class Session:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop what is under way and close the connections. Any task of the loop may do it."""
+        """Cancel what is under way and close the connections. Any task of the loop may call it."""
         await self._lifetime.aclose()
 
     def ahead(self, items: AsyncGenerator[T]) -> Stream[T]:
-        """The same items, the next one under way while this one is used, if that can be."""
+        """The same items; inside of `async with` the next one is read while this one is used."""
         if not self.is_entered:
             return OnDemand(items)
         self._lifetime.require_loop()
         return ReadAhead(items, self._lifetime.tasks)
 
     async def ask(self, operation: Operation[S]) -> S:
-        """Send a GraphQL operation and give its data, or raise what the answer amounts to."""
+        """Send a GraphQL operation and return its data, or raise what W&B answered."""
         answer = await self.answer(operation)
         if operation.changes:
-            self._answers.flush()
+            self._cache.flush()
         data: S = answer.data
         return data
 
-    async def answer(self, operation: Operation[S], *, patient: bool = True) -> Answer:
-        """The answer to a question, and what it took.
+    async def answer(self, operation: Operation[S], *, retry: bool = True) -> Answer:
+        """Send a GraphQL operation and return its data with what it cost.
 
-        Whoever has another way to ask is not `patient`: a failure of the server or a
-        time-out is then raised the first time.
+        With `retry=False` an error of the server or a timeout is raised at once: for callers
+        that have another way to ask.
         """
         self._lifetime.require_loop()
         self._require_key()
-        question = operation.body()
+        content = operation.body()
         tries = 0
 
         async def post(attempt: Attempt) -> Answer:
             nonlocal tries
             tries += 1
             started = anyio.current_time()
-            response, body = await self._post(attempt, "/graphql", question)
+            response, body = await self._post(attempt, "/graphql", content)
             seconds = anyio.current_time() - started
             try:
                 return Answer(operation.read(200, body), len(body), seconds, tries)
             except (ServerError, GraphQLError) as error:
-                self._secrets.tell(error, response, body)
+                self._secrets.attach_response(error, response, body)
                 if isinstance(error, ServerError) or error.may_pass:
                     raise Transient(error, body) from error
                 raise
 
-        # Long questions are about many things, and take their time.
-        kind = (operation.name, len(question).bit_length())
+        # A long request asks for many things, and takes longer.
+        kind = (operation.name, len(content).bit_length())
         with self._lifetime.call():
-            return await self._requests.persist(operation.name, post, kind, patient=patient)
+            return await self._requests.run(operation.name, post, kind, retry=retry)
 
-    async def recall(self, operation: Operation[S], *, fresh: bool = False) -> S:
-        """The answer to a question that was asked before, else `ask`. Do not change it.
+    async def ask_cached(self, operation: Operation[S], *, fresh: bool = False) -> S:
+        """As `ask`, but sent once for equal operations: do not change what it returns.
 
-        A `fresh` one is asked in any case.
+        With `fresh=True` it is sent in any case.
         """
         if fresh:
             return await self.ask(operation)
@@ -173,15 +174,15 @@ class Session:
             return await self.answer(operation)
 
         self._lifetime.require_loop()
-        data: S = await self._answers.get(operation.body(), ask)
+        data: S = await self._cache.get(operation.body(), ask)
         return data
 
     def flush(self) -> None:
-        """Forget what `recall` has kept."""
-        self._answers.flush()
+        """Empty the cache of `ask_cached`."""
+        self._cache.flush()
 
     async def post(self, name: str, path: str, content: Any, answer: type[S]) -> S:
-        """Send JSON to a path under the base URL."""
+        """Send JSON to a path below the base URL."""
         self._lifetime.require_loop()
         self._require_key()
         body = msgspec.json.encode(content)
@@ -192,31 +193,33 @@ class Session:
                 return msgspec.json.decode(found, type=answer)
             except MALFORMED as error:
                 malformed = ServerError(
-                    f"{name}: the answer is not what W&B says ({error}).", error, operation=name
+                    f"{name}: W&B sent a response of the wrong form ({error}).",
+                    error,
+                    operation=name,
                 )
-                self._secrets.tell(malformed, response, found)
+                self._secrets.attach_response(malformed, response, found)
                 raise Transient(malformed, found) from error
 
         with self._lifetime.call():
-            return await self._requests.persist(name, post, (name, len(body).bit_length()))
+            return await self._requests.run(name, post, (name, len(body).bit_length()))
 
     async def download(
         self, url: str, into: IO[bytes] | Spool, *, max_bytes: int | None = None
     ) -> None:
-        """Write what lies at the URL into the file, whole; more than `max_bytes` is an error.
+        """Write the file at the URL into `into`; more than `max_bytes` bytes are an error.
 
-        It takes as long as it takes: the time-out is for silence.
+        There is no limit for the whole download: the timeout is for silence.
         """
         with self._lifetime.call():
-            await self._transfers.download(url, into, max_bytes)
+            await self._transfers.download(url, into, max_bytes, self.max_response_bytes)
 
-    async def piece(self, url: str, wanted: str) -> Piece | None:
-        """Some bytes of a file, as an HTTP range names them: `0-99`, or `-100` for the last ones.
+    async def piece(self, url: str, byte_range: str) -> Piece | None:
+        """Some bytes of a file, given as an HTTP range: `0-99`, or `-100` for the last ones.
 
-        None if whoever has the file gives it whole only.
+        None if the server does not support ranges.
         """
         with self._lifetime.call():
-            return await self._transfers.piece(url, wanted)
+            return await self._transfers.piece(url, byte_range)
 
     async def upload(
         self,
@@ -225,7 +228,7 @@ class Session:
         size: int,
         headers: Mapping[str, str],
     ) -> None:
-        """Put the content at the URL. Each try calls `content` for the bytes from their start."""
+        """Upload to the URL. Each attempt calls `content` for the bytes from the start."""
         with self._lifetime.call():
             await self._transfers.upload(url, content, size, headers)
 
@@ -236,7 +239,7 @@ class Session:
         url = self.settings.base_url + path
         async with self._http.stream("POST", url, content=content, headers=_JSON) as response:
             await attempt.accept(response)
-            body = await bodies.whole(response, _MAX_ANSWER)
+            body = await bodies.read_all(response, self.max_response_bytes)
             count(self.traffic, received_bytes=len(body))
             return response, body
 
@@ -244,18 +247,18 @@ class Session:
         if self.settings.credentials is None:
             raise ApiKeyError(
                 f"No API key for {self.host}: pass api_key=, set WANDB_API_KEY,"
-                f" or put one into netrc with `aiowandb login --host {self.settings.base_url}`."
-                f" Yours is at {app_url(self.settings.base_url)}/authorize."
+                f" or save one with `aiowandb login --host {self.settings.base_url}`."
+                f" Find yours at {app_url(self.settings.base_url)}/authorize."
             )
 
 
-async def announces(session: Session, feature: Feature) -> bool:
-    """Whether the server says that it has this feature. It is asked once in a session."""
+async def supports(session: Session, feature: Feature) -> bool:
+    """Whether the server has this feature. It is asked once in a session."""
     if session.features is None:
         try:
             session.features = await session.ask(server_features())
         except CommError as error:
-            if error.status in (200, 400):  # it is older than the question
+            if error.status in (200, 400):  # it is too old to know the query
                 return False
             raise
     return session.features.has(feature)

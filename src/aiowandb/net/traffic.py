@@ -1,4 +1,4 @@
-"""What a session has sent and received: the numbers that users pay for."""
+"""Counts what a session has sent and received."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Traffic(msgspec.Struct):
 
     `refused` were answered with 429. The last pause that W&B asked for lasts until
     `throttled_until` (as `time.time()`), and `rate_limit` is how many requests a second
-    it was last seen to grant; None while it has shown no limit.
+    it last granted; None while no limit is known.
     """
 
     requests: int = 0
@@ -25,7 +25,7 @@ class Traffic(msgspec.Struct):
     rate_limit: float | None = None
 
     def since(self, earlier: Traffic) -> Traffic:
-        """What came after `earlier`, a copy made with `copy.copy`."""
+        """What was added since `earlier`, a copy made with `copy.copy`."""
         return Traffic(
             requests=self.requests - earlier.requests,
             downloads=self.downloads - earlier.downloads,
@@ -36,14 +36,14 @@ class Traffic(msgspec.Struct):
         )
 
 
-# What the work of this context has caused, by the session that it was sent through. Tasks
-# inherit it from whoever starts them.
+# The counts of blocks that are being measured, with the session that they belong to. Tasks
+# inherit them from the task that starts them.
 _parts: ContextVar[tuple[tuple[Traffic, Traffic], ...]] = ContextVar("_parts", default=())
 
 
 @contextmanager
 def part_of(traffic: Traffic) -> Iterator[Traffic]:
-    """Counts what the block and its tasks cause, whatever else the session does meanwhile."""
+    """Counts the traffic of this block and its tasks only, whatever else the session does."""
     part = Traffic()
     token = _parts.set((*_parts.get(), (traffic, part)))
     try:
@@ -60,7 +60,7 @@ def count(
     received_bytes: int = 0,
     refused: int = 0,
 ) -> None:
-    """Add to what the session has sent and received, and to the parts that this is of."""
+    """Add to the counts of the session, and of the blocks that are being measured."""
     parts = [part for session, part in _parts.get() if session is traffic]
     for one in (traffic, *parts):
         one.requests += requests

@@ -1,4 +1,4 @@
-"""Files on their way, from and to the URLs that W&B hands out."""
+"""Downloads from and uploads to the URLs that W&B gives for files."""
 
 from __future__ import annotations
 
@@ -24,20 +24,17 @@ from aiowandb.net.traffic import Traffic, count
 
 T = TypeVar("T")
 
-# What stores answer for links that have expired, be it 400 as Google or 403 as the others,
-# and for files that were replaced.
+# What object stores answer to an expired link (Google 400, the others 403), and for files that
+# were replaced.
 _STALE = frozenset({400, 401, 403, 404, 410})
 _MAX_REDIRECTS = 5
-# As much as this has to come within the time-out. A hop to a worker thread is worth it, too.
+# This much has to arrive within the timeout, and it is worth a switch to a worker thread.
 _PIECE = 1 << 18
-# Asked for as it is, a file may come packed nevertheless; if nobody says how large it is,
-# it may unpack to this much.
-_MAX_UNPACKED = 1 << 30
 _md5 = partial(md5, usedforsecurity=False)
 
 
 class Transfers:
-    """Downloads and uploads: whole or not at all."""
+    """Downloads and uploads, complete or not at all."""
 
     def __init__(self, http: httpx.AsyncClient, attempts: Attempts, traffic: Traffic) -> None:
         self._http = http
@@ -45,44 +42,47 @@ class Transfers:
         self._traffic = traffic
         self._stalls = Stalls(attempts.timeout)
 
-    async def download(self, url: str, into: IO[bytes] | Spool, max_bytes: int | None) -> None:
-        """Write what lies at the URL into the file, from the file's start.
+    async def download(
+        self, url: str, into: IO[bytes] | Spool, max_bytes: int | None, max_decompressed: int
+    ) -> None:
+        """Write what is at the URL into the file, from the start of the file.
 
-        What is cut in the middle goes on from there, if the server says that it can and
-        that it is still the same.
+        A download that breaks off is resumed where it ended, if the server supports that and
+        the content is still the same. A file may come compressed though that was not asked for:
+        then it may have `max_decompressed` bytes, unless there is a limit in `max_bytes`.
         """
-        arrival = _Arrival(into, max_bytes)
+        file = ResumableDownload(into, max_bytes, max_decompressed)
 
         async def get(attempt: Attempt) -> None:
             count(self._traffic, downloads=1)
-            async with self._followed(url, arrival.wish()) as response:
+            async with self._followed(url, file.range_headers()) as response:
                 if response.status_code == 416:
-                    arrival.forget()
+                    file.restart()
                 await attempt.accept(response)
-                await arrival.begin(response)
+                await file.begin(response)
                 try:
-                    await arrival.fill(response, attempt, self._stalls)
+                    await file.fill(response, attempt, self._stalls)
                 finally:
                     count(self._traffic, received_bytes=response.num_bytes_downloaded)
 
-        await self._persist(url, get)
+        await self._run(url, get)
 
-    async def piece(self, url: str, wanted: str) -> Piece | None:
-        """Some bytes of what lies at the URL; None if whoever has it gives no pieces."""
+    async def piece(self, url: str, byte_range: str) -> Piece | None:
+        """Some bytes of what is at the URL; None if the server does not support ranges."""
 
         async def get(attempt: Attempt) -> Piece | None:
             count(self._traffic, downloads=1)
-            headers = {"Accept-Encoding": "identity", "Range": f"bytes={wanted}"}
+            headers = {"Accept-Encoding": "identity", "Range": f"bytes={byte_range}"}
             async with self._followed(url, headers) as response:
                 await attempt.accept(response)
                 version = _Version.of(response)
                 if response.status_code != 206 or version is None:
                     return None
-                content = await bodies.whole(response, version.length)
+                content = await bodies.read_all(response, version.length)
                 count(self._traffic, received_bytes=len(content))
                 return Piece(content, version.length, version)
 
-        return await self._persist(url, get)
+        return await self._run(url, get)
 
     async def upload(
         self,
@@ -91,24 +91,24 @@ class Transfers:
         size: int,
         headers: Mapping[str, str],
     ) -> None:
-        """Put the content at the URL."""
+        """Upload the content to the URL."""
         all_headers = {**headers, "Content-Length": str(size)}
 
         async def put(attempt: Attempt) -> None:
             async def sent() -> AsyncIterator[bytes]:
                 async for piece in content():
-                    attempt.heard()
+                    attempt.extend_deadline()
                     yield piece
 
             request = self._http.stream("PUT", url, content=sent(), headers=all_headers)
             async with request as response:
                 await attempt.accept(response)
 
-        await self._attempts.persist(f"Upload to {_without_signature(url)}", put)
+        await self._attempts.run(f"Upload to {_without_signature(url)}", put)
 
-    async def _persist(self, url: str, get: Callable[[Attempt], Awaitable[T]]) -> T:
+    async def _run(self, url: str, get: Callable[[Attempt], Awaitable[T]]) -> T:
         try:
-            return await self._attempts.persist(f"Download of {_without_signature(url)}", get)
+            return await self._attempts.run(f"Download of {_without_signature(url)}", get)
         except TimeoutError as error:
             self._stalls.timed_out(url, error)
             raise
@@ -125,25 +125,25 @@ class Transfers:
     async def _followed(
         self, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator[httpx.Response]:
-        # httpx would carry the key along to another scheme of the same host.
+        # httpx would send the key along if the scheme changes but not the host.
         for _ in range(_MAX_REDIRECTS + 1):
             if urlsplit(url).scheme not in ("http", "https"):
-                raise CommError(f"{_without_signature(url)} is no address to download from.")
+                raise CommError(f"{_without_signature(url)} is not an address to download from.")
             async with self._http.stream("GET", url, headers=headers) as response:
                 if not response.has_redirect_location:
                     host = response.url.netloc.decode()
-                    # The head alone is not enough: a host may stall behind it.
+                    # The headers alone do not count: a host may stall after them.
                     if not response.is_success:
-                        self._stalls.heard(host)
+                        self._stalls.received(host)
                     yield response
-                    self._stalls.heard(host)
+                    self._stalls.received(host)
                     return
                 url = str(response.url.join(response.headers["Location"]))
         raise CommError(f"{_without_signature(url)}: redirected more than {_MAX_REDIRECTS} times.")
 
 
 class _Version(NamedTuple):
-    """What tells one content of a URL from another."""
+    """What distinguishes the contents that a URL has had."""
 
     etag: str | None
     modified: str | None
@@ -163,54 +163,57 @@ class _Version(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some bytes of a file, whose whole size is `total`."""
+    """Some bytes of a file of `total` bytes."""
 
     content: bytes
     total: int
     version: _Version
 
     def is_of(self, other: Piece) -> bool:
-        """Whether both are of the same content."""
+        """Whether both are from the same version of the file."""
         return self.version == other.version
 
 
-class _Arrival:
-    """A file that is filled by one answer or by several."""
+class ResumableDownload:
+    """A file that is filled by one response or by several."""
 
-    def __init__(self, file: IO[bytes] | Spool, max_bytes: int | None) -> None:
+    def __init__(
+        self, file: IO[bytes] | Spool, max_bytes: int | None, max_decompressed: int
+    ) -> None:
         self._file = file
         self._max_bytes = max_bytes
+        self._max_decompressed = max_decompressed
         self._size = 0
-        self._most = 0
+        self._largest_size = 0
         self._version: _Version | None = None
         self._announced: bytes | None = None
         self._digest = _md5()
 
-    def wish(self) -> dict[str, str]:
-        """The headers that ask for what is missing."""
-        wish = {"Accept-Encoding": "identity"}
+    def range_headers(self) -> dict[str, str]:
+        """The headers that ask for the bytes that are missing."""
+        headers = {"Accept-Encoding": "identity"}
         if self._size and self._version:
-            wish["Range"] = f"bytes={self._size}-"
+            headers["Range"] = f"bytes={self._size}-"
             if self._version.etag:
-                wish["If-Range"] = self._version.etag
-        return wish
+                headers["If-Range"] = self._version.etag
+        return headers
 
-    def forget(self) -> None:
-        """Ask for everything again."""
+    def restart(self) -> None:
+        """Ask for the whole file again."""
         self._version = None
 
     async def begin(self, response: httpx.Response) -> None:
-        """Go on where the file ends if that is what comes, else start over."""
+        """Continue at the end of the file if the response does, else start over."""
         version = _Version.of(response)
         if response.status_code == 206:
             first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
             if version and version == self._version and first and int(first[1]) == self._size:
                 return
-            self.forget()
-            raise httpx.RemoteProtocolError("what came is not the rest of what was there")
+            self.restart()
+            raise httpx.RemoteProtocolError("the response is not the rest of the file")
         if version and self._max_bytes is not None and version.length > self._max_bytes:
             raise TooLargeError(
-                f"it has {version.length:,} bytes, more than the {self._max_bytes:,} that it may."
+                f"it has {version.length:,} bytes, more than the allowed {self._max_bytes:,}."
             )
         self._version = version
         self._announced = _announced_md5(response.headers) if version else None
@@ -223,9 +226,9 @@ class _Arrival:
             await anyio.to_thread.run_sync(self._file.truncate)
 
     async def fill(self, response: httpx.Response, attempt: Attempt, stalls: Stalls) -> None:
-        """Write what comes."""
-        is_packed = response.headers.get("Content-Encoding", "identity") != "identity"
-        limit = _MAX_UNPACKED if is_packed else sys.maxsize
+        """Write the body of the response."""
+        is_compressed = response.headers.get("Content-Encoding", "identity") != "identity"
+        limit = self._max_decompressed if is_compressed else sys.maxsize
         if self._max_bytes is not None:
             limit = self._max_bytes
         piece = bytearray()
@@ -234,20 +237,20 @@ class _Arrival:
                 async for part in parts:
                     piece += part
                     if len(piece) >= _PIECE:
-                        whole, piece = piece, bytearray()
-                        if isinstance(self._file, Spool) and self._file.has_room(len(whole)):
-                            self._write(whole)
+                        full, piece = piece, bytearray()
+                        if isinstance(self._file, Spool) and self._file.has_room(len(full)):
+                            self._write(full)
                         else:
-                            await anyio.to_thread.run_sync(self._write, whole)
-                        attempt.heard(is_new=self._size > self._most)
-                        stalls.heard(response.url.netloc.decode())
-                        self._most = max(self._most, self._size)
+                            await anyio.to_thread.run_sync(self._write, full)
+                        attempt.extend_deadline(is_new=self._size > self._largest_size)
+                        stalls.received(response.url.netloc.decode())
+                        self._largest_size = max(self._largest_size, self._size)
         finally:
-            # What came before a cut need not come again; it is too little to block for long.
+            # Keep what has arrived: it need not be sent again. It is too little to block for long.
             self._write(piece)
         if self._announced not in (None, self._digest.digest()):
-            self.forget()
-            raise httpx.RemoteProtocolError("what came has another checksum than was said")
+            self.restart()
+            raise httpx.RemoteProtocolError("the content does not match its checksum")
 
     def _write(self, piece: bytearray) -> None:
         self._file.write(piece)
@@ -257,7 +260,7 @@ class _Arrival:
 
 
 def _announced_md5(headers: httpx.Headers) -> bytes | None:
-    """The checksum of the whole file, as S3 and Azure say it or as Google's storage does."""
+    """The checksum of the file, in the headers of S3 and Azure or in those of Google."""
     hashes = dict(
         entry.strip().partition("=")[::2] for entry in headers.get("x-goog-hash", "").split(",")
     )

@@ -1,4 +1,4 @@
-"""The HTTP client under a session: its time-outs, proxies and certificates."""
+"""The HTTP client under a session: its timeouts, proxies and certificates."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def open_client(
     max_connections: int,
     transport: httpx.AsyncBaseTransport | None,
 ) -> httpx.AsyncClient:
-    """A client as the settings want it. A transport of one's own needs no proxy."""
+    """A client as in the settings. A custom transport needs no proxy."""
     limits = httpx.Limits(max_connections=max_connections)
     proxies = {} if transport else settings.proxies
     verify = settings.verify if transport else verification(settings.verify)
     return httpx.AsyncClient(
         auth=auth,
-        # Nobody needs cookies, and those of one port would go to all ports of the host.
+        # Cookies are not needed, and those of one port would be sent to all ports of the host.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        # What can be unpacked within bounds, see `bodies`.
+        # What can be decompressed within bounds, see `bodies`.
         headers={"User-Agent": "aiowandb", "Accept-Encoding": "gzip"},
         timeout=httpx.Timeout(settings.http_timeout, connect=10.0, pool=None),
         limits=limits,

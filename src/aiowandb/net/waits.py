@@ -1,4 +1,4 @@
-"""Who keeps a session waiting: every retry and every pause, for whoever wants to know."""
+"""What a session is waiting for: every retry and every pause, reported to listeners."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import msgspec
 
 log = logging.getLogger("aiowandb.net")
 
-# An answer may take this long without anybody wondering.
+# A response may take this long before it counts as a wait.
 _USUAL_S = 3.0
 
 
 class Waiting(msgspec.Struct, frozen=True, tag_field="event", tag="waiting"):
-    """Something is waited for. Times are as `time.time()`.
+    """A session is waiting. Times are as `time.time()`.
 
-    `host` is who does not answer or asks to be left alone, `since` when that began, and
-    `reason` what happened. The next try is at `next_try`; after `until` there is none.
+    `host` does not answer or has asked for a pause, `since` is when that began, and `reason`
+    is what happened. The next attempt is at `next_try`; after `until` there is none.
     """
 
     host: str
@@ -30,15 +30,15 @@ class Waiting(msgspec.Struct, frozen=True, tag_field="event", tag="waiting"):
     until: float
 
     def text(self, now: float) -> str:
-        """The same for people."""
-        said = f"{self.host}: {self.reason}, no success since {_clock(self.since)}"
+        """One line that says so."""
+        line = f"{self.host}: {self.reason}, no success since {_clock(self.since)}"
         if self.next_try > now:
-            said += f", next try in {math.ceil(self.next_try - now)} s"
-        return f"{said}, giving up at {_clock(self.until)}"
+            line += f", next try in {math.ceil(self.next_try - now)} s"
+        return f"{line}, giving up at {_clock(self.until)}"
 
 
 class Waits:
-    """What a session waits for: tries without an answer, waits before the next, pauses."""
+    """Keeps track of what a session waits for: responses, retries, pauses."""
 
     def __init__(self, host: str, clock: Callable[[], float] = time.time) -> None:
         self.host = host
@@ -52,7 +52,7 @@ class Waits:
 
     @property
     def current(self) -> Waiting | None:
-        """What is waited for right now, for longer than usual; None if all goes well."""
+        """What the session has been waiting for longer than usual; None if all is well."""
         now = self._clock()
         if self._last and self._last.next_try > now:
             return self._last
@@ -76,44 +76,44 @@ class Waits:
             self._listeners.remove(listener)
 
     def started(self, attempt: object, seconds_left: float) -> None:
-        """A try is sent, which has so long to succeed."""
+        """An attempt is sent, which has this long to succeed."""
         now = self._clock()
         self._under_way[attempt] = (now, now + seconds_left)
 
     def answered(self, attempt: object, host: str) -> None:
-        """An answer that is a success has begun to come."""
+        """A successful response has begun to arrive."""
         self._last_answer = self._clock()
         self._under_way.pop(attempt, None)
         self._failing_since.pop(host, None)
         self._last = None
 
-    def heard(self, attempt: object, seconds_left: float) -> None:
-        """A part of what is transferred has come or gone."""
+    def progressed(self, attempt: object, seconds_left: float) -> None:
+        """A part of a transfer was received or sent."""
         self._last_answer = self._clock()
         self.started(attempt, seconds_left)
 
     def ended(self, attempt: object) -> None:
-        """The try is over, however it went."""
+        """The attempt is over, with whatever result."""
         self._under_way.pop(attempt, None)
 
     def retrying(
         self, name: str, host: str, reason: str, *, lasted: float, wait: float, left: float
     ) -> None:
-        """A try failed after so many seconds; the next is in `wait`, the last in `left`."""
+        """An attempt failed after `lasted` seconds; the next is in `wait`, the last in `left`."""
         now = self._clock()
         since = self._failing_since.setdefault(host, now - lasted)
-        self._tell(name, Waiting(host, reason, since, now + wait, now + max(wait, left)))
+        self._report(name, Waiting(host, reason, since, now + wait, now + max(wait, left)))
 
     def pausing(self, name: str, seconds: float, timeout: float) -> None:
-        """Nothing is sent for so long, as was asked for; each pause is told once."""
+        """Nothing is sent for this long, because W&B asked for it. Each pause is reported once."""
         now = self._clock()
         if now + seconds > self._pause_until + 0.5:
             self._pause_until = now + seconds
             reason = f"asks for a pause of {math.ceil(seconds)} s"
             until = now + seconds
-            self._tell(name, Waiting(self.host, reason, now, until, until + timeout))
+            self._report(name, Waiting(self.host, reason, now, until, until + timeout))
 
-    def _tell(self, name: str, waiting: Waiting) -> None:
+    def _report(self, name: str, waiting: Waiting) -> None:
         self._last = waiting
         log.info("%s: %s", name, waiting.text(self._clock()))
         for listener in list(self._listeners):
@@ -121,5 +121,5 @@ class Waits:
 
 
 def _clock(moment: float) -> str:
-    """The time of day, as a person here reads it."""
+    """The local time of day."""
     return time.strftime("%H:%M:%S", time.localtime(moment))

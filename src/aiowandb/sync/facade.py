@@ -13,7 +13,7 @@ import httpx
 
 from aiowandb import api
 from aiowandb.choices import EventStream
-from aiowandb.config.credentials import discreet
+from aiowandb.config.credentials import without_traceback_locals
 from aiowandb.config.settings import Settings
 from aiowandb.fields import (
     ArtifactFields,
@@ -296,7 +296,7 @@ class Api(SyncWrapper[api.AsyncApi]):
     ...     print(run.name, run.summary.get("loss"))
     """
 
-    @discreet
+    @without_traceback_locals
     def __init__(
         self,
         api_key: str | None = None,

@@ -45,7 +45,7 @@ class StreamAnswer(msgspec.Struct):
     stopped: bool = False
 
 
-class Appendix:
+class PendingRows:
     """Rows on their way to the end of a run's history. Knows offsets and steps, not sockets."""
 
     def __init__(

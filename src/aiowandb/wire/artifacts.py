@@ -152,7 +152,7 @@ class VersionsData(msgspec.Struct):
         return Connection(edges, found.page_info, found.total_count)
 
 
-class RunElsewhere(RunRecord, kw_only=True, rename="camel", tag_field="__typename", tag="Run"):
+class RunWithProject(RunRecord, kw_only=True, rename="camel", tag_field="__typename", tag="Run"):
     """A run, with the project that it is in."""
 
     home: Home
@@ -163,7 +163,7 @@ class Person(msgspec.Struct, tag_field="__typename", tag="User"):
 
 
 class CreatedBy(msgspec.Struct, rename="camel"):
-    created_by: RunElsewhere | Person | None
+    created_by: RunWithProject | Person | None
 
 
 class CreatedByData(msgspec.Struct):
@@ -171,7 +171,7 @@ class CreatedByData(msgspec.Struct):
 
 
 class UsedBy(msgspec.Struct, rename="camel"):
-    used_by: Connection[RunElsewhere] | None
+    used_by: Connection[RunWithProject] | None
 
 
 class UsedByData(msgspec.Struct):

@@ -10,20 +10,20 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from aiowandb.choices import Part
+from aiowandb.choices import RunField
 from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.times import aware
 
-FIELDS_OF_PARTS: Mapping[Part, str] = {
+GRAPHQL_NAMES: Mapping[RunField, str] = {
     "config": "config",
     "summary": "summaryMetrics",
     "system": "systemMetrics",
     "history_keys": "historyKeys",
 }
-ALL_PARTS = frozenset(FIELDS_OF_PARTS)
+ALL_FIELDS = frozenset(GRAPHQL_NAMES)
 # Each value of a config is in an object of its own.
 _CONFIG_LEVELS = 2
 
@@ -214,7 +214,7 @@ def _bare(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _listed(text: str | UnsetType | None, part: Part) -> str | None:
+def _listed(text: str | UnsetType | None, part: RunField) -> str | None:
     if text is UNSET:
         raise UsageError(f"This run was listed without its {part}: leave it in include=.")
     return text or None

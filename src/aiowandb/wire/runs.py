@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import orjson
 
-from aiowandb.choices import Part
+from aiowandb.choices import RunField
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.record import ALL_PARTS, FIELDS_OF_PARTS, RunRecord
+from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
 
-def run_fields(parts: Collection[Part] = ALL_PARTS) -> str:
+def run_fields(parts: Collection[RunField] = ALL_FIELDS) -> str:
     """The fragment `RunFields`. Asking for a part run by run would cost a request each time."""
-    chosen = " ".join(field for part, field in FIELDS_OF_PARTS.items() if part in parts)
+    chosen = " ".join(field for part, field in GRAPHQL_NAMES.items() if part in parts)
     return f"""
 fragment RunFields on Run {{
   id name displayName state tags group jobType commit readOnly notes description
@@ -97,7 +97,7 @@ class RunQuery(msgspec.Struct, frozen=True):
     filters: Mapping[str, Any] = {}
     order: str = "-created_at"
     per_page: int = 50
-    parts: Collection[Part] = ALL_PARTS
+    parts: Collection[RunField] = ALL_FIELDS
 
 
 def list_runs(
