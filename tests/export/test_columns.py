@@ -14,13 +14,15 @@ from aiowandb.export import Clash, Format
 from aiowandb.export.schema import RowSchema, SchemaSurprise
 from aiowandb.history.columns import Kind, rows_to_batch
 from tests.export.conftest import Project, Server, history, steps
+from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # the columns do not depend on the loop
+@pytest.fixture(params=QUICK_ON_ASYNCIO)
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Trio is among the slow tests: the columns do not depend on the loop."""
+    return str(request.param)
 
 
 def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> None:
