@@ -79,8 +79,8 @@ def test_a_file_is_added_once_however_often_the_command_is_repeated(
     file = write(tmp_path / "rows", ROWS)
     assert append(file, "--local", folder) == (0, "5 rows added; the last step is 5.\n", "")
     code, said, hint = append(file, "--local", folder)
-    assert (code, said) == (0, "0 rows added, 5 were there already; the last step is 5.\n")
-    assert "to add it again, name it with --token" in hint
+    assert (code, said) == (0, "0 rows added, 5 skipped as already there; the last step is 5.\n")
+    assert "To add it again, use another --token" in hint
     assert found(folder) == ("finished", [-1, *range(5)])
 
 
@@ -101,7 +101,7 @@ def test_a_file_that_has_grown_adds_what_is_new_if_it_has_a_name(
     write(tmp_path / "rows", ROWS[:3])
     append(*command)
     write(tmp_path / "rows", ROWS)
-    said = "2 rows added, 3 were there already; the last step is 5.\n"
+    said = "2 rows added, 3 skipped as already there; the last step is 5.\n"
     assert append(*command) == (0, said, "")
     assert found(folder)[1] == [-1, *range(5)]
     write(tmp_path / "rows", [{"n": 7}] * 9)
@@ -131,11 +131,11 @@ def test_a_pipe_is_added_each_time_unless_it_has_a_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("x", "Line 3: this is no JSON"),
-        ("[1]", "Line 3: a row is a JSON object"),
-        ('{"n": 9, "_step": "last"}', "Line 3: _step is a whole number, not 'last'"),
-        ('{"n": 9, "_step": null}', "Line 3: _step is a whole number, not None"),
-        ('{"n": 9, "_step": 7}', "Line 3: step 7 is not behind step 8."),
+        ("x", "Line 3: invalid JSON"),
+        ("[1]", "Line 3: a row must be a JSON object"),
+        ('{"n": 9, "_step": "last"}', "Line 3: _step must be an integer, not 'last'"),
+        ('{"n": 9, "_step": null}', "Line 3: _step must be an integer, not None"),
+        ('{"n": 9, "_step": 7}', "Line 3: step 7 is not greater than step 8."),
     ],
 )
 def test_a_file_with_a_wrong_line_adds_nothing_and_changes_no_state(

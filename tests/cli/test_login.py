@@ -101,7 +101,7 @@ def test_who_is_logged_in_is_not_asked_again_unless_they_want(sample: Sample, ur
     assert aiowandb("login", "--host", url, stdin=sample.key).returncode == 0
     code, shown = typing("", "login")
     assert code == 0
-    assert "The key was there" in shown
+    assert "Using the key from" in shown
     code, shown = typing(WRONG_KEY, "login", "--relogin")
     assert code == 1
     assert WRONG_KEY not in shown
@@ -111,7 +111,7 @@ def test_who_is_logged_in_is_not_asked_again_unless_they_want(sample: Sample, ur
 def test_a_key_in_the_environment_is_said_to_go_first(sample: Sample, url: str) -> None:
     done = aiowandb("login", "--host", url, stdin=sample.key, WANDB_API_KEY=sample.key)
     assert done.returncode == 0
-    assert "WANDB_API_KEY is set and goes before netrc" in done.stderr
+    assert "WANDB_API_KEY is set and takes precedence over netrc" in done.stderr
 
 
 def test_status_says_who_and_where_and_whence_the_key(sample: Sample, url: str) -> None:

@@ -66,7 +66,7 @@ def test_rows_are_sampled_or_whole(sample: Sample, run: str) -> None:
 def test_a_table_has_as_many_columns_as_can_be_read(sample: Sample, run: str) -> None:
     done = aiowandb("history", run, "--local", sample.folder, "--samples", 3)
     assert "_step" in done.stdout
-    assert "more columns: name some with --keys" in done.stderr
+    assert "more columns: select some with --keys" in done.stderr
     whole = said("history", run, "--local", sample.folder, "--samples", 3, "--format", "csv")
     assert "val.loss" in whole.splitlines()[0].split(",")
 
@@ -105,10 +105,10 @@ def test_curves_are_painted(
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
-        (("--all", "--samples", 3), 2, "exclude each other"),
-        (("--plot",), 2, "name them with --keys"),
-        (("-k", "phase", "--plot"), 1, "has no numbers under 'phase'"),
-        (("-k", "train/loss", "--plot", "curve.doc"), 2, "ends in .png, .svg, .pdf"),
+        (("--all", "--samples", 3), 2, "cannot be combined"),
+        (("--plot",), 2, "--plot requires --keys"),
+        (("-k", "phase", "--plot"), 1, "has no numeric values for 'phase'"),
+        (("-k", "train/loss", "--plot", "curve.doc"), 2, "is saved as .png, .svg, .pdf"),
     ],
     ids=str,
 )
@@ -161,8 +161,8 @@ def test_what_history_gives_append_takes(short: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("x", "Line 2: this is no JSON"),
-        ("[1]", "Line 2: a row is a JSON object"),
+        ("x", "Line 2: invalid JSON"),
+        ("[1]", "Line 2: a row must be a JSON object"),
         ('{"_step": 0}', "Line 2: Rows go to the end of a history: step 0"),
         ('{"_step": "last"}', "Line 2: _step is a whole number, not 'last'"),
     ],

@@ -116,7 +116,7 @@ def test_artifacts_are_listed_and_downloaded(world: World, tmp_path: Path) -> No
     assert of_run["name"] == "digits:v0"
     assert (version["version"], version["aliases"], version["files"]) == ("v0", ["latest"], 2)
     done = world.run("artifacts", "list", "local/demo/done", "--used")
-    assert (done.returncode, complaints(done.stderr)) == (0, "aiowandb: there are none.\n")
+    assert (done.returncode, complaints(done.stderr)) == (0, "aiowandb: No artifacts found.\n")
     out = tmp_path / "out"
     records = world.records("artifacts", "download", "local/demo/digits:latest", out)
     assert str(out / "train" / "a.txt") in {record["path"] for record in records}
@@ -236,33 +236,33 @@ def test_columns_of_runs_are_chosen(world: World) -> None:
     assert (full["config"]["lr"], full["summary"]["loss"], full["last step"]) == (0.1, 0.5, 2)
     done = world.run(*columns, "summary.los")
     assert done.returncode == 0
-    assert "no run has summary.los; did you mean 'summary.loss'?" in done.stderr
+    assert "No run has summary.los; did you mean 'summary.loss'?" in done.stderr
 
 
 def test_a_csv_of_rows_has_the_columns_that_globs_mean(world: World) -> None:
     rows = ("history", "local/demo/done", "--all", "--format", "csv", "--keys")
     assert world.out(*rows, "l*").splitlines() == ["_step,loss", "0,0", "1,1", "2,2"]
     done = world.run(*rows, "los")
-    assert "has no key 'los'; did you mean 'loss'?" in done.stderr
+    assert "No key named 'los' in run local/demo/done; did you mean 'loss'?" in done.stderr
     project = world.store.projects.ensure("local", "demo")[0]
     nested = world.store.runs.upsert(project, "nested", RunChanges())[0]
     world.store.history.append(nested, ['{"val": {"loss": 1}}'])
     done = world.run("history", "local/demo/nested", *rows[2:], "val/*")
-    assert "has no key 'val/*'; did you mean 'val.*'?" in done.stderr
+    assert "No key named 'val/*' in run local/demo/nested; did you mean 'val.*'?" in done.stderr
 
 
 def test_a_live_run_is_asked_to_stop(world: World) -> None:
-    assert world.out("stop", "local/demo/live") == "Run local/demo/live was asked to stop.\n"
+    assert world.out("stop", "local/demo/live") == "Asked run local/demo/live to stop.\n"
     project = world.store.projects.get("local", "demo")
     assert project
     done = world.run("stop", "local/demo/done")
     assert done.returncode == 1
-    assert "is not running: it is finished" in done.stderr
+    assert "is finished, not running" in done.stderr
 
 
 def test_runs_are_deleted_without_a_question_if_that_is_said(world: World) -> None:
     said = world.out("delete", "local/demo/done", "local/demo/live", "--yes")
-    assert said.count("was deleted") == 2
+    assert said.count("Deleted run") == 2
     with Api(world.store.local_key, base_url=world.url) as api:
         assert api.runs("local/demo").count() == 0
 
@@ -270,7 +270,7 @@ def test_runs_are_deleted_without_a_question_if_that_is_said(world: World) -> No
 def test_nothing_is_deleted_where_nobody_can_be_asked(world: World) -> None:
     done = world.run("delete", "local/demo/done", stdin="y\n")
     assert done.returncode == 2
-    assert "--yes is needed" in done.stderr
+    assert "--yes is required" in done.stderr
     assert world.records("run", "local/demo/done")
 
 
@@ -306,20 +306,24 @@ def test_a_person_is_asked_before_a_run_is_deleted(
         ("sweeps local/demo/nope", 1, "Could not find sweep local/demo/nope"),
         ("artifacts lits local/demo/done", 2, "No such command 'lits'; did you mean 'list'?"),
         ("artifacts list local/demo/nope", 1, "Could not find run local/demo/nope"),
-        ("artifacts list local/demo/x --used --type y", 2, "give one of them"),
+        ("artifacts list local/demo/x --used --type y", 2, "use only one of them"),
         ("artifacts download local/demo/nope:v3", 1, "Could not find artifact local/demo/nope:v3"),
         ("logs local/demo/nope", 1, "Could not find run local/demo/nope"),
         ("logs local/demo/done --last 0", 2, "--last: 0 is not a whole number of at least 1"),
-        ("history local/demo/done --follow --samples 3", 2, "leave --samples and --plot out"),
-        ("history local/demo/done --follow --format csv", 2, "name --keys"),
-        ("compare local/demo/done", 2, "name two runs or more"),
-        ("compare local/demo/done demo/done", 2, "one and the same run"),
+        (
+            "history local/demo/done --follow --samples 3",
+            2,
+            "--follow cannot be combined with --samples or --plot",
+        ),
+        ("history local/demo/done --follow --format csv", 2, "--follow requires --keys for CSV"),
+        ("compare local/demo/done", 2, "two or more different runs"),
+        ("compare local/demo/done demo/done", 2, "are all the same run"),
         ("compare local/demo/done local/demo/nope", 1, "Could not find run local/demo/nope"),
-        ("compare local/demo/done local/demo/live --save x.png", 2, "--save goes with --plot"),
+        ("compare local/demo/done local/demo/live --save x.png", 2, "--save requires --plot"),
         ("compare local/demo/done local/demo/live --plot los", 1, "did you mean 'loss'?"),
         ("runs local/demo --columns confg.lr", 2, "did you mean 'config.lr'?"),
         ("runs local/demo --columns stat", 2, "did you mean 'state'?"),
-        ("runs local/demo --columns ,", 2, "--columns: names no column"),
+        ("runs local/demo --columns ,", 2, "--columns: has no column name"),
         ("stop local/demo/nope", 1, "Could not find run local/demo/nope"),
         ("delete --yes", 2, "Missing argument"),
     ],

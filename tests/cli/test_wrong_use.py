@@ -103,7 +103,7 @@ def test_a_server_that_is_not_there_is_named(dead_url: str) -> None:
 def test_a_filter_that_is_no_json_is_refused() -> None:
     done = aiowandb("runs", "e/p", "--filter", "{state: finished}", WANDB_API_KEY=KEY)
     assert done.returncode == 2
-    assert "is not JSON" in done.stderr
+    assert "is not valid JSON" in done.stderr
 
 
 def test_a_filter_with_a_number_that_cannot_be_sent_is_refused() -> None:

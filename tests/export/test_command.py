@@ -22,9 +22,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from aiowandb.cli.course import Course
-from aiowandb.cli.eta import Estimate
-from aiowandb.cli.progress import Lines
+from aiowandb.cli.progress import ExportProgress, ProgressLines, TimeEstimate
 from aiowandb.export import Progress, RowsWanted, RunFailed, RunFinished, RunsFound, Waiting
 from aiowandb_server import Store, create_app, serve_in_thread
 from tests.conftest import MEASURING
@@ -176,7 +174,7 @@ def test_runs_are_chosen_by_an_expression_or_json(
     project.log("done", steps(0, 3))
     done = command.run(out, "--filter", chosen, "--since", "2020-01-01", *WHOLE, "--run", "done")
     assert done.returncode == 0
-    assert complaints(done.stderr) == "aiowandb: of the 3 runs that were named 2 were found\n"
+    assert complaints(done.stderr) == "aiowandb: Found 2 of the 3 runs given with --run.\n"
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b"}
 
 
@@ -239,7 +237,7 @@ def test_a_terminal_shows_the_course_live(command: Command, project: Project, ou
 
 def test_elsewhere_a_line_comes_every_few_seconds() -> None:
     text, now = io.StringIO(), 0.0
-    lines = Lines(Course(), Console(file=text, width=40), clock=lambda: now)
+    lines = ProgressLines(ExportProgress(), Console(file=text, width=40), clock=lambda: now)
     lines.add(RunsFound(3))
     for now in (1.0, 4.0, 6.0, 7.0, 10.0, 12.0, 13.0):
         lines.add(Progress(now, int(now), 0, 2, 0, 0, 0.0))
@@ -254,9 +252,9 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_the_course_is_told_in_words() -> None:
-    course = Course(clock=lambda: 1000.0)
-    assert course.words == "listing runs, 0 requests"
+def test_the_status_line_says_how_far_the_export_is() -> None:
+    progress = ExportProgress(clock=lambda: 1000.0)
+    assert progress.status_line == "listing runs, 0 requests"
     for event in (
         RunsFound(12),
         RowsWanted("history", 10, 1000),
@@ -265,57 +263,57 @@ def test_the_course_is_told_in_words() -> None:
         Progress(1.0, 100, 1_000_000, 3, 1, 0, 0.0),
         Progress(2.0, 300, 2_000_000, 5, 1, 1, 1012.0),
     ):
-        course.add(event)
-    assert course.words == (
+        progress.add(event)
+    assert progress.status_line == (
         "history: 1 of 10 runs, 1 failed, 300 rows, 150 rows/s, 2.0 MB, 5 requests,"
         " W&B asks to wait 12 s"
     )
-    assert course.share == 0.3
+    assert progress.fraction == 0.3
 
 
 def test_files_are_counted_by_themselves() -> None:
-    course = Course()
-    course.add(RunsFound(2))
+    progress = ExportProgress()
+    progress.add(RunsFound(2))
     for table, rows in (("history", 20), ("files", 0)):
-        course.add(RowsWanted(table, 2, rows))
+        progress.add(RowsWanted(table, 2, rows))
         for run in "ab":
-            course.add(RunFinished(table, run, 10))
-    assert course.words.startswith("files: 2 of 2 runs, ")
-    assert course.share == 1
-    course.add(RunFinished("artifacts", "a", 1))
-    assert course.words.startswith("files: 2 of 2 runs, ")
+            progress.add(RunFinished(table, run, 10))
+    assert progress.status_line.startswith("files: 2 of 2 runs, ")
+    assert progress.fraction == 1
+    progress.add(RunFinished("artifacts", "a", 1))
+    assert progress.status_line.startswith("files: 2 of 2 runs, ")
 
 
 def test_who_does_not_answer_is_in_the_line_until_something_comes() -> None:
     now = 1000.0
-    course = Course(clock=lambda: now)
-    course.add(RunsFound(2))
-    course.add(Waiting("wandb.test", "could not connect", 990.0, 1004.0, 1105.0))
-    course.add(Progress(1.0, 0, 500, 3, 0, 0, 0.0))
-    course.add(Waiting("wandb.test", "could not connect", 990.0, 1004.0, 1105.0))
-    course.add(Progress(2.0, 0, 500, 3, 0, 0, 0.0))
-    assert "0 rows/s" in course.words
-    assert "wandb.test: could not connect, no success since " in course.words
-    assert "next try in 4 s, giving up at " in course.words
+    progress = ExportProgress(clock=lambda: now)
+    progress.add(RunsFound(2))
+    progress.add(Waiting("wandb.test", "could not connect", 990.0, 1004.0, 1105.0))
+    progress.add(Progress(1.0, 0, 500, 3, 0, 0, 0.0))
+    progress.add(Waiting("wandb.test", "could not connect", 990.0, 1004.0, 1105.0))
+    progress.add(Progress(2.0, 0, 500, 3, 0, 0, 0.0))
+    assert "0 rows/s" in progress.status_line
+    assert "wandb.test: could not connect, no success since " in progress.status_line
+    assert "next try in 4 s, giving up at " in progress.status_line
     now = 1006.0
-    assert "could not connect" in course.words
-    course.add(Progress(7.0, 0, 900, 4, 0, 0, 0.0))
-    assert "could not connect" not in course.words
+    assert "could not connect" in progress.status_line
+    progress.add(Progress(7.0, 0, 900, 4, 0, 0, 0.0))
+    assert "could not connect" not in progress.status_line
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_time_that_is_left_is_told_late_and_steadily(seed: int) -> None:
     """A course of 52 seconds in bursts."""
     random = Random(seed)
-    estimate, share, whole = Estimate(0.0), 0.0, 52.0
+    estimate, share, whole = TimeEstimate(0.0), 0.0, 52.0
     told: list[tuple[float, float]] = []
     for quarter in range(1, int(whole * 4)):
         now = quarter / 4
         if random.random() < 0.15:
             share = min(1.0, max(share, now / whole + random.uniform(-0.05, 0.05)))
         estimate.add(now, share)
-        if estimate.left is not None:
-            told.append((now, estimate.left))
+        if estimate.seconds_left is not None:
+            told.append((now, estimate.seconds_left))
     assert told[0][0] >= 5
     assert len(told) > 100
     for (before, last), (now, left) in pairwise(told):
@@ -326,7 +324,7 @@ def test_the_time_that_is_left_is_told_late_and_steadily(seed: int) -> None:
 
 
 def test_nothing_is_told_of_the_time_left_while_nothing_moves() -> None:
-    estimate = Estimate(0.0)
+    estimate = TimeEstimate(0.0)
     for second in range(1, 100):
         estimate.add(float(second), min(second, 20) / 100)
-    assert estimate.left is None
+    assert estimate.seconds_left is None

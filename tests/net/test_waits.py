@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from aiowandb import CommError, ConnectError
-from aiowandb.cli.watch import Lines
+from aiowandb.cli.waits import WaitLines
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session, Waiting
 from aiowandb.net.retry import RetryPolicy
@@ -186,7 +186,7 @@ def test_the_shell_says_it_after_some_seconds_and_not_too_often() -> None:
     now = 1000.0
     waiting = Waiting("wandb.test", "could not connect", 1000.0, 1008.0, 1120.0)
     text = io.StringIO()
-    lines = Lines(text, clock=lambda: now)
+    lines = WaitLines(text, clock=lambda: now)
     for moment in (1001.0, 1004.0):
         now = moment
         lines.add(waiting)

@@ -1,9 +1,9 @@
-"""The command line: arguments in, the library's calls, a readable answer out.
+"""The command line: parses arguments, calls the library, prints readable answers.
 
-May import everything. Each module has one command and imports what is heavy inside
-it, so that `aiowandb --help` is quick.
+May import everything. Each module is one command and imports heavy packages inside of
+functions, so that `aiowandb --help` is quick.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use, 3 some runs failed, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 some runs failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from aiowandb.cli.files import files
 from aiowandb.cli.history import history
 from aiowandb.cli.login import login
 from aiowandb.cli.logs import logs
-from aiowandb.cli.mistakes import Group, in_one_line
-from aiowandb.cli.output import Complaints, complain
+from aiowandb.cli.output import WarningLines, print_error
 from aiowandb.cli.projects import projects
 from aiowandb.cli.run import run
 from aiowandb.cli.runs import runs
@@ -35,6 +34,7 @@ from aiowandb.cli.serve import serve
 from aiowandb.cli.status import status
 from aiowandb.cli.stop import stop
 from aiowandb.cli.sweeps import sweeps
+from aiowandb.cli.usage_errors import Group, usage_error_line
 from aiowandb.errors import AiowandbError, UsageError
 
 
@@ -43,8 +43,8 @@ from aiowandb.errors import AiowandbError, UsageError
 def cli() -> None:
     """Get data out of Weights & Biases.
 
-    The API key comes from WANDB_API_KEY or from netrc, as for wandb itself; with
-    --local DIR a command uses the embedded W&B in that folder and needs no key.
+    The API key is read from WANDB_API_KEY or netrc, as wandb itself does. With --local DIR,
+    a command uses the embedded W&B in that folder and needs no key.
     """
 
 
@@ -57,7 +57,7 @@ for command in (
 
 @cache
 def _show_once(message: str) -> None:
-    complain(f"warning: {message}")
+    print_error(f"warning: {message}")
 
 
 def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
@@ -65,30 +65,30 @@ def _show_warning(message: Warning | str, *_args: object, **_more: object) -> No
 
 
 def _asks_for_help(error: click.UsageError) -> bool:
-    """Whether nothing at all was asked for: the answer is what there is."""
+    """Whether a group was called without a command, which shows its help."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def main() -> None:
-    """Run the command line; what goes wrong is one line on stderr and an exit code."""
+    """Run the command line. An error is one line on stderr and an exit code."""
     warnings.showwarning = _show_warning
-    logging.getLogger("aiowandb").addHandler(Complaints())
+    logging.getLogger("aiowandb").addHandler(WarningLines())
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and not _asks_for_help(error):
-            complain(in_one_line(error))
+            print_error(usage_error_line(error))
         elif isinstance(error, click.UsageError):
             error.show()
         else:
-            complain(error.format_message())
+            print_error(error.format_message())
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
+        print_error("interrupted")
         sys.exit(130)
     except AiowandbError as error:
-        complain(str(error))
+        print_error(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`aiowandb append`: rows for the end of a run's history."""
+"""`aiowandb append`: adds rows to the end of a run's history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 
 from aiowandb.choices import EndState
 from aiowandb.cli.options import connect_blocking, connection, one_of
-from aiowandb.cli.output import complain, console, printable
+from aiowandb.cli.output import console, print_error, printable
 from aiowandb.errors import UsageError
 
 
@@ -26,12 +26,12 @@ from aiowandb.errors import UsageError
 @click.option(
     "--state",
     type=one_of(EndState),
-    help="The run's state afterwards; else what it was before.",
+    help="The run's state afterwards.  [default: unchanged]",
 )
 @click.option(
     "--token",
     metavar="NAME",
-    help="A name for these rows: with it, rows that were added before are skipped.",
+    help="A name for these rows; rows already added under it are skipped.",
 )
 def append(
     path: str,
@@ -41,15 +41,15 @@ def append(
     state: EndState | None,
     token: str | None,
 ) -> None:
-    """Add rows to the end of a run's history, also of one that has finished.
+    """Add rows to the end of a run's history, even if the run has finished.
 
-    FILE, or stdin, has a JSON object a line. A row may say its `_step`, which must lie
-    behind the last one; else it gets the next.
+    FILE (or stdin) has one JSON object per line. A row may set its own `_step`, which must
+    be greater than the previous one; otherwise it gets the next step.
 
-    A file is checked first and added once: after a kill or a failure, the same command
-    adds the rows that are missing. To add the same content again, give it another --token.
-    Rows from a pipe are added as they come, those before a wrong line included; give them
-    a --token if the command may have to be repeated with the same rows, or with more.
+    A file is validated first and added only once: after a crash or an error, run the same
+    command again to add the missing rows. To add the same content twice, use another --token.
+    Rows from a pipe are added as they arrive, including those before an invalid line. Use
+    --token if you may have to run the command again with the same rows.
 
     \b
     Examples:
@@ -57,11 +57,11 @@ def append(
       aiowandb append me/mnist/a1b2c3d4 rows.jsonl --state finished
       tail -n +1 rows.jsonl | aiowandb append me/mnist/a1b2c3d4 --token my-rows
     """
-    # Blocking: a pipe can be waited for in the main thread only, where Ctrl-C arrives.
+    # Blocking, as only the main thread can be interrupted by Ctrl-C while it reads a pipe.
     with connect_blocking(base_url, local) as api:
         run = api.run(path)
         content = _Content.of(file)
-        names_itself = content is not None and token is None
+        has_content_token = content is not None and token is None
         lines = _numbered(content.lines()) if content else _lines(file)
         if content and token is None:
             token = content.token
@@ -71,16 +71,16 @@ def append(
                     log(_row(line))
                 except UsageError as error:
                     raise UsageError(f"Line {number}: {error}") from error
-        there = f", {log.skipped:,} were there already" if log.skipped else ""
+        skipped = f", {log.skipped:,} skipped as already there" if log.skipped else ""
         console.print(
-            printable(f"{log.added:,} rows added{there}; the last step is {run.last_step:,}.")
+            printable(f"{log.added:,} rows added{skipped}; the last step is {run.last_step:,}.")
         )
-        if names_itself and log.skipped and not log.added:
-            complain("this file was added before; to add it again, name it with --token")
+        if has_content_token and log.skipped and not log.added:
+            print_error("This file was added before. To add it again, use another --token.")
 
 
 class _Content:
-    """A file that can be read twice: first to check and name its rows, then to add them."""
+    """A file that can be read twice: first to validate and hash its rows, then to add them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -92,7 +92,7 @@ class _Content:
 
     @classmethod
     def of(cls, file: IO[bytes]) -> _Content | None:
-        """The content of a file on disk, also where it is the standard input; of others, None."""
+        """The content of a file on disk (also if redirected to stdin), or None for a pipe."""
         try:
             is_on_disk = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         except OSError:
@@ -100,7 +100,7 @@ class _Content:
         return cls(file) if is_on_disk else None
 
     def lines(self) -> Iterator[bytes]:
-        """The lines that were checked, and none that were written to the file since."""
+        """The lines that were validated, without any written to the file since."""
         self._file.seek(self._start)
         left = self._size
         while left > 0 and (line := self._file.readline(left)):
@@ -115,7 +115,7 @@ class _Content:
 
 
 def _check(lines: Iterable[bytes]) -> None:
-    """Raise for a line that would be refused when those before it are added already."""
+    """Raise before anything is added if a line would be rejected halfway."""
     last: int | None = None
     for number, line in _numbered(lines):
         try:
@@ -125,25 +125,25 @@ def _check(lines: Iterable[bytes]) -> None:
 
 
 def _step_after(last: int | None, row: dict[str, Any]) -> int | None:
-    """The step of the row behind this one; None if the rows so far do not tell."""
+    """The step of this row; None while no row has set one."""
     if "_step" not in row:
         return None if last is None else last + 1
     step = row["_step"]
     if type(step) is not int:
-        raise UsageError(f"_step is a whole number, not {step!r}.")
+        raise UsageError(f"_step must be an integer, not {step!r}.")
     if last is not None and step <= last:
-        raise UsageError(f"step {step} is not behind step {last}.")
+        raise UsageError(f"step {step} is not greater than step {last}.")
     return step
 
 
 def _lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The same from a pipe, which Ctrl-C ends: whoever presses it wants to keep what came."""
+    """Numbered lines of a pipe. Ctrl-C ends it, and the rows so far are kept."""
     with suppress(KeyboardInterrupt):
         yield from _numbered(file)
 
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, and their numbers."""
+    """The lines that are not blank, with their numbers."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield number, line
@@ -151,9 +151,9 @@ def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 def _row(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line, strict=False)  # knows NaN, as W&B does
+        row = json.loads(line, strict=False)  # accepts NaN, as W&B does
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"this is no JSON: {error}.") from None
+        raise UsageError(f"invalid JSON: {error}.") from None
     if not isinstance(row, dict):
-        raise UsageError('a row is a JSON object, like {"loss": 0.1}.')
+        raise UsageError('a row must be a JSON object, like {"loss": 0.1}.')
     return row

@@ -1,4 +1,4 @@
-"""`aiowandb artifacts`: what runs have logged and used, and versions, listed and downloaded."""
+"""`aiowandb artifacts`: lists artifacts of runs and their versions, and downloads them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import anyio
 import click
 
 from aiowandb.choices import TableFormat
-from aiowandb.cli.mistakes import Group
 from aiowandb.cli.options import connect, connection, table_format
-from aiowandb.cli.output import complain, print_records, time_text
+from aiowandb.cli.output import print_error, print_records, time_text
+from aiowandb.cli.usage_errors import Group
 
 if TYPE_CHECKING:
     from aiowandb.api import Artifact, AsyncApi
@@ -32,8 +32,12 @@ def artifacts() -> None:
 @artifacts.command("list")
 @click.argument("path", metavar="ENTITY/PROJECT/RUN|NAME")
 @connection
-@click.option("--used", is_flag=True, help="What the run has used, instead of what it has logged.")
-@click.option("--type", "kind", metavar="TYPE", help="The versions of the artifact NAME of a type.")
+@click.option(
+    "--used", is_flag=True, help="List the artifacts that the run used, not those it logged."
+)
+@click.option(
+    "--type", "kind", metavar="TYPE", help="List the versions of the artifact NAME of this type."
+)
 @table_format
 def list_command(
     path: str,
@@ -43,7 +47,7 @@ def list_command(
     kind: str | None,
     format: TableFormat,
 ) -> None:
-    """List what a run has logged, or with --type the versions of an artifact.
+    """List the artifacts that a run logged, or with --type the versions of an artifact.
 
     \b
     Examples:
@@ -51,9 +55,9 @@ def list_command(
       aiowandb artifacts list me/mnist/digits --type dataset
     """
     if used and kind:
-        raise click.UsageError("--used is for a run, and --type for an artifact: give one of them.")
+        raise click.UsageError("--used is for runs, --type for artifacts: use only one of them.")
     api = connect(base_url, local)
-    print_records(anyio.run(_list, api, path, used, kind), format)
+    print_records(anyio.run(_list, api, path, used, kind), format, "artifacts")
 
 
 @artifacts.command()
@@ -62,7 +66,7 @@ def list_command(
     "folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path, file_okay=False)
 )
 @connection
-@click.option("--prefix", metavar="PATH", help="Only files whose names begin with it.")
+@click.option("--prefix", metavar="PATH", help="Only files whose names start with this.")
 @table_format
 def download(
     name: str,
@@ -72,10 +76,10 @@ def download(
     prefix: str | None,
     format: TableFormat,
 ) -> None:
-    """Bring the files of an artifact into FOLDER, or into artifacts/NAME:VERSION.
+    """Download an artifact into FOLDER, by default artifacts/NAME:VERSION.
 
-    Files that are there and right stay as they are. References that lead out of W&B are
-    named and not fetched.
+    Files that are already there and intact are not downloaded again. References to storage
+    outside of W&B are reported but not downloaded.
 
     \b
     Examples:
@@ -84,9 +88,9 @@ def download(
     """
     api = connect(base_url, local)
     files, references = anyio.run(_download, api, name, folder, prefix)
-    print_records(files, format)
+    print_records(files, format, "files")
     for entry, target in references.items():
-        complain(f"not fetched: {entry} lies outside of W&B, at {target}")
+        print_error(f"Not downloaded: {entry} is outside of W&B, at {target}")
 
 
 async def _list(api: AsyncApi, path: str, used: bool, kind: str | None) -> list[dict[str, Any]]:

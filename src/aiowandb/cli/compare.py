@@ -1,4 +1,4 @@
-"""`aiowandb compare`: where runs differ in config and summary, and their curves."""
+"""`aiowandb compare`: shows how runs differ in config and summary, or plots their curves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from aiowandb.choices import TableFormat
 from aiowandb.cli.options import connect, connection, table_format
-from aiowandb.cli.output import complain, console, print_records, printable
+from aiowandb.cli.output import console, print_error, print_records, printable
 from aiowandb.errors import AiowandbWarning
 from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.dotted import flattened
@@ -22,21 +22,27 @@ if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
     from aiowandb.cli.curves import Curve
 
-_OWN = frozenset({"_wandb", "_runtime", "_timestamp", "_appended"})
+_INTERNAL_KEYS = frozenset({"_wandb", "_runtime", "_timestamp", "_appended"})
 
 
 @click.command()
 @click.argument("paths", metavar="ENTITY/PROJECT/RUN...", nargs=-1, required=True)
 @connection
-@click.option("--all", "everything", is_flag=True, help="Also what is the same in all of them.")
 @click.option(
-    "--plot", "plots", multiple=True, metavar="KEY", help="Draw their curves; can be repeated."
+    "--all", "everything", is_flag=True, help="Include values that are the same in all runs."
+)
+@click.option(
+    "--plot",
+    "plots",
+    multiple=True,
+    metavar="KEY",
+    help="Plot this key of all runs; can be repeated.",
 )
 @click.option(
     "--save",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The curves as a picture (.png, .svg, .pdf), instead of here.",
+    help="Save the plot to this file (.png, .svg, .pdf).",
 )
 @table_format
 def compare(
@@ -48,7 +54,7 @@ def compare(
     save: Path | None,
     format: TableFormat,
 ) -> None:
-    """Show where runs differ in their config and summary, or draw their curves together.
+    """Show how runs differ in config and summary, or plot their curves together.
 
     \b
     Examples:
@@ -57,27 +63,29 @@ def compare(
       aiowandb compare me/mnist/a1b2c3d4 me/mnist/abc123 --plot loss
     """
     if len(set(paths)) < 2:
-        raise click.UsageError("ENTITY/PROJECT/RUN: name two runs or more to compare.")
+        raise click.UsageError(
+            "ENTITY/PROJECT/RUN: two or more different runs are needed to compare."
+        )
     if save and not plots:
-        raise click.UsageError("--save goes with --plot KEY.")
+        raise click.UsageError("--save requires --plot KEY.")
     if plots and (everything or format != "table"):
-        raise click.UsageError("--plot draws curves only: leave --all and --format out.")
+        raise click.UsageError("--plot cannot be combined with --all or --format.")
     api = connect(base_url, local)
     if plots:
-        _draw(anyio.run(_curves, api, paths, plots), ", ".join(plots), save)
+        _plot(anyio.run(_curves, api, paths, plots), ", ".join(plots), save)
         return
     runs = anyio.run(_runs, api, paths)
     records = differences(_columns(runs), everything=everything)
     if not records and format == "table":
-        complain("These runs have the same config and summary (--all shows them).")
+        print_error("These runs have the same config and summary; use --all to show them.")
     else:
-        print_records(records, format)
+        print_records(records, format, "values")
 
 
 def differences(
     columns: Mapping[str, Mapping[str, Any]], *, everything: bool
 ) -> list[dict[str, Any]]:
-    """A record a key, with its value in each of the runs."""
+    """One record per key, with its value in each run."""
     names = dict.fromkeys(name for values in columns.values() for name in values)
     found = []
     for name in names:
@@ -89,18 +97,20 @@ def differences(
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether nobody can tell them apart; a NaN is like another, and True is not 1."""
+    """Whether the values are equal; NaN equals NaN, and True is not 1."""
     if isinstance(one, bool) is not isinstance(other, bool):
         return False
     return bool(one == other) or (one != one and other != other)
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """Config and summary of each run, flattened, under a name that no other run has."""
+    """Flattened config and summary of each run, by a name that is unique among them."""
     found = {}
     for name, run in zip(_names(runs), runs, strict=True):
-        summary = {key: value for key, value in dict(run.summary).items() if key not in _OWN}
-        config = {key: value for key, value in run.config.items() if key not in _OWN}
+        summary = {
+            key: value for key, value in dict(run.summary).items() if key not in _INTERNAL_KEYS
+        }
+        config = {key: value for key, value in run.config.items() if key not in _INTERNAL_KEYS}
         found[name] = flattened({"config": config, "summary": summary})
     return found
 
@@ -114,14 +124,14 @@ async def _runs(api: AsyncApi, paths: Sequence[str]) -> list[Run]:
     async with api:
         found = {run.ref: run for run in [await api.run(path) for path in paths]}
         if len(found) < 2:
-            raise click.UsageError("ENTITY/PROJECT/RUN: these are one and the same run.")
+            raise click.UsageError("ENTITY/PROJECT/RUN: these paths are all the same run.")
         return list(found.values())
 
 
 async def _curves(api: AsyncApi, paths: Sequence[str], keys: Sequence[str]) -> list[Curve]:
     from aiowandb.cli.curves import Curve
 
-    # The error for a curve without values says it.
+    # A curve without values is an error below; a warning as well would be noise.
     warnings.simplefilter("ignore", AiowandbWarning)
     curves = []
     async with api:
@@ -133,17 +143,19 @@ async def _curves(api: AsyncApi, paths: Sequence[str], keys: Sequence[str]) -> l
                 if not curve.values:
                     known = run.history_keys.keys if run.history_keys else {}
                     hint = did_you_mean(key, known) or "."
-                    raise click.ClickException(f"Run {run.ref} has no numbers under {key!r}{hint}")
+                    raise click.ClickException(
+                        f"Run {run.ref} has no numeric values for {key!r}{hint}"
+                    )
                 label = name if len(keys) == 1 else f"{name} {key}"
                 curves.append(Curve(label, curve.steps, curve.values))
     return curves
 
 
-def _draw(curves: Sequence[Curve], title: str, save: Path | None) -> None:
-    from aiowandb.cli.curves import painted, print_curves
+def _plot(curves: Sequence[Curve], title: str, save: Path | None) -> None:
+    from aiowandb.cli.curves import print_curves, save_plot
 
     if save:
-        painted(curves, title, save)
+        save_plot(curves, title, save)
         console.print(printable(save), soft_wrap=True)
     else:
         print_curves(curves)

@@ -1,4 +1,4 @@
-"""Curves of logged values: in the terminal, or as a picture."""
+"""Plots of logged values: in the terminal, or as an image file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 from aiowandb.cli.output import console, printable
 from aiowandb.errors import UsageError, extra_needed
 
-_PICTURES = (".png", ".svg", ".pdf")
+_IMAGE_SUFFIXES = (".png", ".svg", ".pdf")
 _HEIGHT = 16
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """The numbers that were logged under a key, and the steps at which they were."""
+    """The numbers logged for a key, and their steps."""
 
     key: str
     steps: Sequence[float]
@@ -29,9 +29,9 @@ class Curve(msgspec.Struct, frozen=True):
         return cls(key, [step for step, _ in points], [value for _, value in points])
 
 
-def drawn(curves: Sequence[Curve], width: int, *, color: bool) -> str:
-    """The curves in characters."""
-    with extra_needed("plot", "A curve"):
+def render_curves(curves: Sequence[Curve], width: int, *, color: bool) -> str:
+    """The plot as text."""
+    with extra_needed("plot", "A plot"):
         from uniplot import plot_to_string
 
     return plot_to_string(
@@ -46,16 +46,18 @@ def drawn(curves: Sequence[Curve], width: int, *, color: bool) -> str:
 
 
 def print_curves(curves: Sequence[Curve]) -> None:
-    """Draw the curves in this terminal."""
-    width = min(console.width - 14, 100)  # the scale stands on the right
-    print(drawn(curves, width, color=console.is_terminal and not console.no_color))
+    """Print the plot to this terminal."""
+    width = min(console.width - 14, 100)  # the y axis is on the right
+    print(render_curves(curves, width, color=console.is_terminal and not console.no_color))
 
 
-def painted(curves: Sequence[Curve], title: str, file: Path) -> None:
-    """Write the curves as a picture whose kind the file's name says."""
-    if file.suffix.lower() not in _PICTURES:
-        raise UsageError(f"A picture's name ends in {', '.join(_PICTURES)}; {file} does not.")
-    with extra_needed("plot", "A picture"):
+def save_plot(curves: Sequence[Curve], title: str, file: Path) -> None:
+    """Save the plot as an image; the file's suffix decides the format."""
+    if file.suffix.lower() not in _IMAGE_SUFFIXES:
+        raise UsageError(
+            f"A plot is saved as {', '.join(_IMAGE_SUFFIXES)}; {file} is none of them."
+        )
+    with extra_needed("plot", "Saving a plot"):
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -71,5 +73,5 @@ def _is_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return False

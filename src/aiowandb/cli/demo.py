@@ -1,4 +1,4 @@
-"""`aiowandb demo`: the whole road on a sample project, with no account and no network."""
+"""`aiowandb demo`: exports a sample project, with no account and no network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiowandb.cli.output import console, printable, table
 if TYPE_CHECKING:
     from aiowandb.export import Format
 
-_LOOK = (
+_SHOW_ROWS = (
     "import pyarrow.parquet as pq; t = pq.read_table({folder});"
     ' print(t.schema.names, *t.slice(0, 3).to_pylist(), sep="\\n")'
 )
@@ -29,7 +29,7 @@ _LOOK = (
 def demo(folder: Path) -> None:
     """Make a sample project in an embedded W&B and export it to Parquet and CSV.
 
-    Everything lies in FOLDER; run again, the command uses the same project.
+    Everything is stored in FOLDER. Running it again uses the same project.
 
     \b
     Examples:
@@ -60,13 +60,15 @@ async def _demo(folder: Path) -> None:
     console.print(printable(f"\nThe project is {project}. Try next:"))
     for line in _next_commands(project, store):
         console.print(printable(f"  {line}"), soft_wrap=True)
-    console.print("\nLook at the rows:")
-    # soft_wrap: a line broken by the console would not survive being pasted.
-    console.print(printable(f"  {_look(folder / 'parquet' / 'history')}"), soft_wrap=True)
+    console.print("\nTo see the rows:")
+    # soft_wrap: a command that the console breaks into lines could not be pasted.
+    console.print(
+        printable(f"  {_show_rows_command(folder / 'parquet' / 'history')}"), soft_wrap=True
+    )
 
 
 def _next_commands(project: str, store: Path) -> list[str]:
-    """Commands that show more of the sample project, ready to be pasted."""
+    """Commands to explore the sample project with, ready to paste."""
     local = f"--local {shlex.quote(str(store))}"
     return [
         f"aiowandb runs {project} {local} --limit 5",
@@ -75,10 +77,10 @@ def _next_commands(project: str, store: Path) -> list[str]:
     ]
 
 
-def _look(history: Path) -> str:
-    """A line for the shell that shows the first rows of the dataset."""
+def _show_rows_command(history: Path) -> str:
+    """A shell command that prints the first rows of the dataset."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    code = _LOOK.format(folder=orjson.dumps(str(history)).decode())
+    code = _SHOW_ROWS.format(folder=orjson.dumps(str(history)).decode())
     return f"{shlex.quote(str(python))} -c {shlex.quote(code)}"

@@ -1,4 +1,4 @@
-"""`aiowandb export`: a project into files."""
+"""`aiowandb export`: exports a project to files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import click
 import msgspec
 
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
-from aiowandb.cli.options import KeysOption, connect, connection, narrowed, one_of, selection
-from aiowandb.cli.output import complain, console, printable, table
+from aiowandb.cli.options import KeysOption, combine_filters, connect, connection, one_of, selection
+from aiowandb.cli.output import console, print_error, printable, table
 from aiowandb.errors import AiowandbWarning
 
 if TYPE_CHECKING:
@@ -44,46 +44,55 @@ _SOME_FAILED = 3
     multiple=True,
     help="What to export; can be repeated.  [default: runs and history]",
 )
-@click.option("--run", "run_ids", multiple=True, metavar="ID", help="A run; can be repeated.")
-@click.option("--since", type=click.DateTime(), help="Only runs created since then, in UTC.")
+@click.option(
+    "--run", "run_ids", multiple=True, metavar="ID", help="Only this run; can be repeated."
+)
+@click.option("--since", type=click.DateTime(), help="Only runs created since this time, in UTC.")
 @click.option(
     "--keys",
     "--key",
     "keys",
     cls=KeysOption,
-    help="Keys or globs: the columns, and rows that have any of them. Like a,b or repeated.",
+    help="Only these columns, and rows with a value in any of them: names or globs,"
+    " comma-separated or repeated.",
 )
-@click.option("--all-keys", is_flag=True, help="Only rows that have all of --keys.")
-@click.option("--exclude", multiple=True, help="A key or glob to leave out; can be repeated.")
-@click.option("--min-step", type=click.IntRange(0), help="Only rows from this step on.")
+@click.option("--all-keys", is_flag=True, help="Only rows with a value for every one of --keys.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    help="Leave out columns that match this name or glob; can be repeated.",
+)
+@click.option("--min-step", type=click.IntRange(0), help="Only rows at or after this step.")
 @click.option("--max-step", type=click.IntRange(0), help="Only rows before this step.")
-@click.option("--samples", type=click.IntRange(1), help="A sample of so many rows of each run.")
+@click.option("--samples", type=click.IntRange(1), help="Only a sample of this many rows per run.")
 @click.option(
     "--layout",
     type=one_of(Layout),
     default="wide",
     show_default=True,
-    help="A column a key, or a row a value.",
+    help="wide: one column per key; long: one row per value.",
 )
-@click.option("--split", type=one_of(Split), help="A file a run, instead of one for all.")
+@click.option("--split", type=one_of(Split), help="Write one file per run.")
 @click.option(
-    "--safe-csv", is_flag=True, help="Defuse cells of a CSV that a spreadsheet would run."
+    "--safe-csv", is_flag=True, help="Escape CSV cells that a spreadsheet would run as formulas."
 )
 @click.option(
     "--on-deleted",
     type=one_of(OnDeleted),
     default="keep",
     show_default=True,
-    help="What to do with runs in FOLDER that were deleted at W&B.",
+    help="What to do with runs in FOLDER that were deleted from W&B.",
 )
 @click.option(
     "--nan",
     type=one_of(Nan),
-    help="NaN and the infinities in JSON Lines.  [default: null, or what FOLDER has]",
+    help="How to write NaN and infinities as JSON.  [default: null, or as in FOLDER]",
 )
-@click.option("--overwrite", is_flag=True, help="Start anew in a folder that was exported into.")
-@click.option("--json", "as_json", is_flag=True, help="Tell what happens in lines of JSON.")
-@click.option("--quiet", is_flag=True, help="Say nothing unless something fails.")
+@click.option(
+    "--overwrite", is_flag=True, help="Discard the previous export in FOLDER and start over."
+)
+@click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines.")
+@click.option("--quiet", is_flag=True, help="Only print errors.")
 def export(
     project: str,
     target: str,
@@ -98,13 +107,12 @@ def export(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Bring FOLDER up to date with the runs of a project and their whole histories.
+    """Export the runs of a project and their full histories to FOLDER.
 
-    An export that was interrupted goes on where it was; made again, it asks only for
-    what is new. FOLDER may be a URL like s3://bucket/folder, or `-`, the standard output,
-    which gets one table.
+    Run the same command again to resume an interrupted export, or to fetch only what is
+    new. FOLDER may be a URL like s3://bucket/folder, or `-` to write one table to stdout.
 
-    Exit code 3: some runs failed, and the same command tries just them.
+    Exit code 3 means that some runs failed; the same command retries only those.
 
     \b
     Examples:
@@ -114,37 +122,36 @@ def export(
       aiowandb export me/mnist s3://lake/mnist --format delta
       aiowandb export me/mnist - --format jsonl | jq .loss
     """
-    from aiowandb.cli.progress import as_json as json_lines
-    from aiowandb.cli.progress import shown
+    from aiowandb.cli.progress import json_events, show_progress
 
     if options["all_keys"] and not keys:
-        raise click.UsageError("--all-keys goes with --keys.")
+        raise click.UsageError("--all-keys requires --keys.")
     if as_json and quiet:
-        raise click.UsageError("--json and --quiet exclude each other.")
+        raise click.UsageError("--json and --quiet cannot be combined.")
     if quiet:
         warnings.simplefilter("ignore", AiowandbWarning)
-    api = connect(base_url, local, tells_waits=False)  # its own lines tell them
+    api = connect(base_url, local, reports_waits=False)  # the progress lines do
     is_stream = target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
     listening: AbstractContextManager[OnEvent | None] = nullcontext()
     if as_json:
-        listening = nullcontext(json_lines(out))
-    elif not (quiet or (is_stream and sys.stdout.isatty())):  # the rows would run into it
-        listening = shown()
+        listening = nullcontext(json_events(out))
+    elif not (quiet or (is_stream and sys.stdout.isatty())):  # would garble the rows
+        listening = show_progress()
     options |= {"what": options["what"] or None, "keys": keys or None}
     options["any_key"] = not options.pop("all_keys")
     try:
         with listening as on_event:
             options["on_event"] = on_event
-            selected = narrowed(filters, since, run_ids)
+            selected = combine_filters(filters, since, run_ids)
             result = anyio.run(_export, api, project, selected, order, target, options)
     except KeyboardInterrupt:
         if is_stream:
             raise
-        complain("Interrupted. Finished runs are kept; run the same command to resume.")
+        print_error("Interrupted. Finished runs are kept; run the same command to resume.")
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has enough. Nor may Python's own farewell to it complain.
+        # The reader of our output has closed it; Python must not fail to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if as_json:
@@ -154,28 +161,28 @@ def export(
         for file in result.files:
             console.print(printable(file), soft_wrap=True)
     for clash in result.clashes if not (quiet or as_json) else ():
-        complain(
-            f"column {clash.column}: {clash.values:,} values of kinds that clash, kept as JSON"
+        print_error(
+            f"Column {clash.column} has {clash.values:,} values of conflicting types, kept as JSON."
         )
     if result.deleted and not quiet and not as_json:
-        complain(
-            f"{len(result.deleted):,} runs that were deleted at W&B are kept"
-            " (--on-deleted drop removes them)"
+        print_error(
+            f"Kept {len(result.deleted):,} runs that were deleted from W&B"
+            " (use --on-deleted drop to remove them)."
         )
     if not quiet:
-        _wonder(result, run_ids, keys)
+        _warn_if_empty(result, run_ids, keys)
     for failure in result.failed:
-        complain(f"run {failure.run}: {failure.error}")
+        print_error(f"run {failure.run}: {failure.error}")
     if result.failed:
         sys.exit(_SOME_FAILED)
 
 
-def _wonder(result: ExportResult, run_ids: Sequence[str], keys: Sequence[str]) -> None:
-    """Say what looks like a slip of the pen."""
+def _warn_if_empty(result: ExportResult, run_ids: Sequence[str], keys: Sequence[str]) -> None:
+    """Point out results that look like a typo in the command."""
     if result.runs < len(set(run_ids)):
-        complain(f"of the {len(set(run_ids)):,} runs that were named {result.runs:,} were found")
+        print_error(f"Found {result.runs:,} of the {len(set(run_ids)):,} runs given with --run.")
     elif keys and result.runs and not result.rows and not result.unknown_keys:
-        complain(f"no run has a row with {' or '.join(keys)}")
+        print_error(f"No run has rows with {' or '.join(keys)}.")
 
 
 async def _export(
@@ -191,7 +198,7 @@ async def _export(
 
 
 def summary(result: ExportResult) -> dict[str, Any]:
-    """What an export did, in the numbers that people ask for."""
+    """The numbers of an export that people ask for."""
     return {
         "runs": result.runs,
         "rows": result.rows,
@@ -204,7 +211,7 @@ def summary(result: ExportResult) -> dict[str, Any]:
 
 
 def _finished(result: ExportResult) -> bytes:
-    """The result as the last of the events."""
+    """The result as the last JSON event."""
     facts: dict[str, Any] = {"event": "finished"}
     facts |= {name: getattr(result, name) for name in result.__struct_fields__}
     facts["files"] = [str(file) for file in result.files]

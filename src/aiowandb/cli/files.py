@@ -1,4 +1,4 @@
-"""`aiowandb files`: the files of a run, listed or brought into a folder."""
+"""`aiowandb files`: lists the files of a run, or downloads them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from aiowandb.cli.output import print_records
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, File
 
-_LIKE = str.maketrans({"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"})
+_GLOB_TO_LIKE = str.maketrans({"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"})
 
 
 @click.command()
 @click.argument("run", metavar="ENTITY/PROJECT/RUN")
 @connection
-@click.option(
-    "--pattern", metavar="GLOB", help="Only names like this: * is anything, ? one letter."
-)
+@click.option("--pattern", metavar="GLOB", help="Only names that match, with * and ? as wildcards.")
 @click.option(
     "--download",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Bring them into this folder; one that is there already is left.",
+    help="Download to this folder, skipping files that exist.",
 )
-@click.option("--replace", is_flag=True, help="Fetch also what is there already.")
+@click.option("--replace", is_flag=True, help="Download files that exist, too.")
 @table_format
 def files(
     run: str,
@@ -51,10 +49,10 @@ def files(
       aiowandb files me/mnist/abc123 --pattern 'media/images/*' --download pictures
     """
     if replace and folder is None:
-        raise click.UsageError("--replace goes with --download.")
+        raise click.UsageError("--replace requires --download.")
     api = connect(base_url, local)
-    like = pattern.translate(_LIKE) if pattern else None
-    print_records(anyio.run(_files, api, run, like, folder, replace), format)
+    like = pattern.translate(_GLOB_TO_LIKE) if pattern else None
+    print_records(anyio.run(_files, api, run, like, folder, replace), format, "files")
 
 
 async def _files(

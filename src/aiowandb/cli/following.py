@@ -1,4 +1,4 @@
-"""What grows while a run is under way, looked at again and again until the run has ended."""
+"""Polls what a live run adds, until the run has ended."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 POLL_S = 2.0
-# So many lines between two looks are usual; if there were more, all are read.
+# Usually enough lines for one poll; if there were more, all are read.
 _TAIL = 500
-_UNDER_WAY = frozenset({"running", "pending", "preempting", "preempted"})
+_LIVE_STATES = frozenset({"running", "pending", "preempting", "preempted"})
 
 
-async def followed(
-    api: AsyncApi, run: Run, news: Callable[[], AsyncIterator[T]], poll: float = POLL_S
+async def follow_run(
+    api: AsyncApi, run: Run, fetch_new: Callable[[], AsyncIterator[T]], poll: float = POLL_S
 ) -> AsyncGenerator[T]:
-    """What `news` gives each time that it is asked, until the run has ended."""
+    """The items that `fetch_new` returns at each poll, until the run has ended."""
     while True:
-        # The state goes first: what was written before the end is then read after it.
-        is_over = run.state not in _UNDER_WAY
-        async for item in news():
+        # The state is read first, so that what came before the end is read after it.
+        has_ended = run.state not in _LIVE_STATES
+        async for item in fetch_new():
             yield item
-        if is_over:
+        if has_ended:
             return
         await anyio.sleep(poll)
         api.flush()
@@ -40,10 +40,10 @@ async def followed(
 def new_rows(
     run: Run, keys: list[str] | None, after: int, *, any_key: bool = False
 ) -> Callable[[], AsyncGenerator[Row]]:
-    """Rows behind the step `after`, each of them once."""
+    """Yields the rows after step `after`, each of them once."""
     last = after
 
-    async def news() -> AsyncGenerator[Row]:
+    async def fetch_new() -> AsyncGenerator[Row]:
         nonlocal last
         scan = run.scan_history(keys, min_step=last + 1, any_key=any_key)
         async with aclosing(scan) as rows:
@@ -51,26 +51,26 @@ def new_rows(
                 yield row
                 last = max(last, row["_step"])
 
-    return news
+    return fetch_new
 
 
 def new_lines(run: Run, first: int | None) -> Callable[[], AsyncGenerator[ConsoleLogLine]]:
-    """The last lines of the console, then what is added, each line once."""
+    """Yields the last `first` lines of the console, then added ones, each of them once."""
     last = -1
     is_first = True
 
-    async def news() -> AsyncGenerator[ConsoleLogLine]:
+    async def fetch_new() -> AsyncGenerator[ConsoleLogLine]:
         nonlocal last, is_first
         found = await _lines(run, first if is_first else _TAIL)
         if not is_first and found and found[0].number > last + 1:
-            found = await _lines(run, None)  # more came than the tail has
+            found = await _lines(run, None)  # more than the tail
         is_first = False
         for line in found:
             if line.number > last:
                 yield line
                 last = line.number
 
-    return news
+    return fetch_new
 
 
 async def _lines(run: Run, last: int | None) -> list[ConsoleLogLine]:

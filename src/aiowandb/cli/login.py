@@ -1,4 +1,4 @@
-"""`aiowandb login`: a key from a person or a pipe into netrc, where W&B's tools look for it."""
+"""`aiowandb login`: stores an API key in netrc, where W&B's tools look for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from aiowandb.atomic import atomic_file
 from aiowandb.cli.options import BaseUrl
-from aiowandb.cli.output import complain, console, printable
+from aiowandb.cli.output import console, print_error, printable
 from aiowandb.config.credentials import ApiKey
 from aiowandb.config.ini import global_settings_path, with_setting
 from aiowandb.config.netrc import netrc_path, with_entry
@@ -23,17 +23,16 @@ from aiowandb.errors import AuthenticationError
 
 @click.command()
 @click.option(
-    "--host", type=BaseUrl(), metavar="URL", help="A W&B server; commands then use it by default."
+    "--host", type=BaseUrl(), metavar="URL", help="A W&B server, which becomes the default."
 )
-@click.option("--relogin", is_flag=True, help="Ask for a key even where there is one.")
+@click.option("--relogin", is_flag=True, help="Ask for a key even if there is one already.")
 @click.option(
-    "--verify/--no-verify", default=True, show_default=True, help="Try the key before keeping it."
+    "--verify/--no-verify", default=True, show_default=True, help="Check the key before storing it."
 )
 def login(host: str | None, relogin: bool, verify: bool) -> None:
-    """Keep an API key in netrc, where all of W&B's tools look for it.
+    """Store an API key in netrc, where all of W&B's tools look for it.
 
-    The key is asked for without being shown; where stdin is no terminal, it is read
-    from there.
+    The key is not shown as you type it. If stdin is not a terminal, the key is read from it.
 
     \b
     Examples:
@@ -44,29 +43,33 @@ def login(host: str | None, relogin: bool, verify: bool) -> None:
     settings = Settings.load(base_url=host)
     key = _given_key(settings, relogin)
     user = anyio.run(_username, settings.base_url, key) if verify else None
-    said = f"Logged in to {settings.base_url}{f' as {user}' if user else ''}."
+    message = f"Logged in to {settings.base_url}{f' as {user}' if user else ''}."
     if key:
         path = netrc_path()
         entry = partial(with_entry, host=urlsplit(settings.base_url).netloc, password=key.reveal())
         _edit(path, entry, 0o600)
-        said += f" The key is in {path}."
+        message += f" The key is stored in {path}."
     elif settings.credentials:
-        said += f" The key was there: {settings.credentials.source}. --relogin asks for another."
+        message += (
+            f" Using the key from {settings.credentials.source}; use --relogin to replace it."
+        )
     if host:
         setting = partial(with_setting, name="base_url", value=settings.base_url)
         _edit(global_settings_path(), setting, 0o666)
-    console.print(printable(said), soft_wrap=True)
+    console.print(printable(message), soft_wrap=True)
     if key and settings.credentials and settings.credentials.source == "WANDB_API_KEY":
-        complain("WANDB_API_KEY is set and goes before netrc: unset it to use the new key.")
+        print_error(
+            "WANDB_API_KEY is set and takes precedence over netrc: unset it to use the new key."
+        )
 
 
 def _given_key(settings: Settings, relogin: bool) -> ApiKey | None:
-    """The key that the user gives, or None to stay with the one that there is."""
-    stays = settings.credentials and not relogin
+    """The key that the user enters, or None to keep the existing one."""
+    keep_existing = settings.credentials and not relogin
     if not sys.stdin.isatty():
         piped = sys.stdin.read().strip()
-        return ApiKey(piped, "stdin") if piped or not stays else None
-    if stays:
+        return ApiKey(piped, "stdin") if piped or not keep_existing else None
+    if keep_existing:
         return None
     page = f"{app_url(settings.base_url)}/authorize"
     typed: str = click.prompt(f"API key (yours is at {page})", hide_input=True, err=True)
@@ -87,7 +90,7 @@ async def _username(base_url: str, key: ApiKey | None) -> str | None:
 
 
 def _edit(path: Path, edited: Callable[[str], str], mode: int) -> None:
-    """Change a text file. It may be a link, and whoever could not read it still cannot."""
+    """Edit a text file: follows a link, and never widens the permissions."""
     path = path.resolve()
     text = ""
     if path.exists():

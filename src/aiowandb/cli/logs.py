@@ -1,4 +1,4 @@
-"""`aiowandb logs`: what a run wrote to its console."""
+"""`aiowandb logs`: prints the console output of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import click
 
 from aiowandb.choices import TableFormat
-from aiowandb.cli.following import followed, new_lines
+from aiowandb.cli.following import follow_run, new_lines
 from aiowandb.cli.options import connect, connection, table_format
 from aiowandb.cli.output import console, printable, record_printer
 
@@ -25,8 +25,10 @@ _COLUMNS = ("number", "timestamp", "level", "label", "line")
 @click.command()
 @click.argument("path", metavar="ENTITY/PROJECT/RUN")
 @connection
-@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last lines.")
-@click.option("--follow", "-f", is_flag=True, help="Go on with what is added, until the run ends.")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Print new lines as they arrive, until the run ends."
+)
 @table_format
 def logs(
     path: str,
@@ -36,7 +38,7 @@ def logs(
     follow: bool,
     format: TableFormat,
 ) -> None:
-    """Print the console output of a run: what it wrote to stdout and stderr.
+    """Print the console output (stdout and stderr) of a run.
 
     \b
     Examples:
@@ -53,15 +55,15 @@ async def _print(
     async with api:
         run = await api.run(path)
         lines: AsyncGenerator[ConsoleLogLine] = (
-            followed(api, run, new_lines(run, last)) if follow else new_lines(run, last)()
+            follow_run(api, run, new_lines(run, last)) if follow else new_lines(run, last)()
         )
-        show = _shown(format)
+        show = _line_printer(format)
         async with aclosing(lines):
             async for line in lines:
                 show(line)
 
 
-def _shown(format: TableFormat) -> Callable[[ConsoleLogLine], None]:
+def _line_printer(format: TableFormat) -> Callable[[ConsoleLogLine], None]:
     if format == "table":
         return lambda line: console.print(printable(line.content), soft_wrap=True)
     show = record_printer(format, _COLUMNS)

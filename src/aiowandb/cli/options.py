@@ -1,4 +1,4 @@
-"""The options that several commands share, and the client that they amount to."""
+"""Options shared by several commands, and the client that they configure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from aiowandb.choices import RecordFormat, TableFormat
-from aiowandb.cli.watch import watch
+from aiowandb.cli.waits import report_waits
 from aiowandb.errors import UsageError
 from aiowandb.suggestions import did_you_mean
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
     from aiowandb.sync import Api
 
-# What runs can be ordered by, beside config.KEY and summary.KEY. W&B may know more.
+# What runs can be sorted by, besides config.KEY and summary.KEY. W&B may have more.
 _COLUMNS = (
     *("created_at", "createdAt", "heartbeat_at", "heartbeatAt", "updated_at", "updatedAt"),
     *("state", "tags", "name", "display_name", "displayName", "group", "job_type", "jobType"),
@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class BaseUrl(click.types.StringParamType):
-    """Where W&B's API is."""
+    """The URL of W&B's API."""
 
     name = "URL"
 
@@ -45,7 +45,7 @@ class BaseUrl(click.types.StringParamType):
 
 
 class KeysOption(click.Option):
-    """`--keys`, repeated or with commas between them. The old `--key` works and is not shown."""
+    """`--keys`, repeated or comma-separated. The old `--key` still works but is not shown."""
 
     def __init__(self, names: Sequence[str], **attributes: Any) -> None:
         attributes |= {"multiple": True, "metavar": "KEY", "callback": _split_keys}
@@ -64,49 +64,49 @@ def _split_keys(
     param: click.Parameter,  # noqa: ARG001
     given: tuple[str, ...],
 ) -> tuple[str, ...]:
-    r"""The keys; one with a comma of its own has `\,` for it."""
+    r"""The keys; `\,` stands for a comma in a key."""
     parts = [part for each in given for part in re.split(r"(?<!\\),", each)]
     return tuple(part.replace(r"\,", ",") for part in map(str.strip, parts) if part)
 
 
 def connection(command: F) -> F:
-    """Where W&B is: `--base-url` or `--local`."""
+    """Adds `--base-url` and `--local`."""
     command = click.option(
         "--local",
         "local",
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Use the embedded W&B whose data lies in this folder.",
+        help="Use the embedded W&B stored in this folder.",
     )(command)
     return click.option(
         "--base-url",
         type=BaseUrl(),
         metavar="URL",
-        help="Where W&B's API is; else WANDB_BASE_URL, the settings files, or the cloud.",
+        help="URL of the W&B server.  [default: WANDB_BASE_URL, settings files, or the cloud]",
     )(command)
 
 
 def one_of(words: Any) -> click.Choice[str]:
-    """The words of a `Literal`, as the choices of an option."""
+    """The values of a `Literal`, as the choices of an option."""
     return click.Choice(get_args(words))
 
 
 def table_format(command: F) -> F:
-    """How a list is printed: `--format`."""
+    """Adds `--format` for lists."""
     return click.option("--format", type=one_of(TableFormat), default="table", show_default=True)(
         command
     )
 
 
 def record_format(command: F) -> F:
-    """How one thing is printed: `--format`."""
+    """Adds `--format` for a single record."""
     return click.option("--format", type=one_of(RecordFormat), default="table", show_default=True)(
         command
     )
 
 
 def selection(command: F) -> F:
-    """Which runs: `--filter` and `--order`."""
+    """Adds `--filter` and `--order`."""
     command = click.option(
         "--order",
         callback=_order,
@@ -126,7 +126,7 @@ def selection(command: F) -> F:
 
 
 def _order(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The order as it was given, if its column can be one."""
+    """Check the sort order, and return it unchanged."""
     from aiowandb.wire.filters import checked_order
 
     name = value.lstrip("+-")
@@ -154,14 +154,14 @@ def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[s
     except UsageError as error:
         raise click.BadParameter(str(error), ctx, param) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise click.BadParameter(f"{value!r} is not JSON: {error}", ctx, param) from None
+        raise click.BadParameter(f"{value!r} is not valid JSON: {error}", ctx, param) from None
 
 
-def narrowed(
+def combine_filters(
     filters: Mapping[str, Any], since: datetime | None, run_ids: Sequence[str]
 ) -> Mapping[str, Any]:
-    """The filters, for these runs only, and for those created since then."""
-    found = [filters] if len(filters) else []  # one that was built is neither true nor false
+    """The filters, restricted to these runs and to those created since then."""
+    found = [filters] if len(filters) else []  # a built filter has no truth value
     if since:
         found.append({"created_at": {"$gte": since.isoformat()}})
     if run_ids:
@@ -169,32 +169,32 @@ def narrowed(
     return {"$and": found} if len(found) > 1 else found[0] if found else {}
 
 
-def connect(base_url: str | None, local: Path | None, *, tells_waits: bool = True) -> AsyncApi:
-    """The client that the connection options ask for; stderr tells for whom it waits."""
+def connect(base_url: str | None, local: Path | None, *, reports_waits: bool = True) -> AsyncApi:
+    """The client for the connection options; long waits are reported on stderr."""
     from aiowandb.api import AsyncApi
 
     if folder := _local_folder(base_url, local):
         return AsyncApi.local(folder)
     api = AsyncApi(base_url=base_url)
-    if tells_waits:
-        watch(lambda: api.waiting)
+    if reports_waits:
+        report_waits(lambda: api.waiting)
     return api
 
 
 def connect_blocking(base_url: str | None, local: Path | None) -> Api:
-    """The same without `await`."""
+    """The synchronous client for the connection options."""
     from aiowandb.sync import Api
 
     if folder := _local_folder(base_url, local):
         return Api.local(folder)
     api = Api(base_url=base_url)
-    watch(lambda: api.waiting)
+    report_waits(lambda: api.waiting)
     return api
 
 
 def _local_folder(base_url: str | None, local: Path | None) -> Path | None:
     if local and base_url is not None:
-        raise click.UsageError("--local and --base-url exclude each other.")
+        raise click.UsageError("--local and --base-url cannot be combined.")
     if local and not local.is_dir():
-        raise click.UsageError(f"--local: there is no folder {local}.")
+        raise click.UsageError(f"--local: folder {local} does not exist.")
     return local

@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON and CSV for programs, complaints for stderr."""
+"""What the commands print: tables for people, JSON and CSV for programs, errors to stderr."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from aiowandb.wire.dotted import flattened
 
 console = Console(highlight=False)
 
-# A run's name may hold whatever its author typed, escape sequences included.
+# A run's name may contain anything, including terminal escape sequences.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def printable(value: object) -> Text:
-    """The value as text that does nothing to a terminal but appear."""
+    """The value as text without control characters."""
     return Text("" if value is None else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value)))
 
 
 def time_text(moment: datetime | None) -> str | None:
-    """A time as the lists have it."""
+    """A time as shown in lists."""
     return moment.isoformat(" ", "seconds") if moment else None
 
 
-def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> None:
-    """Print records that have the same members."""
+def print_records(records: Sequence[dict[str, Any]], format: TableFormat, what: str) -> None:
+    """Print records with the same keys; `what` they are is used if there are none."""
     if format == "table":
         if records:
             console.print(table(records))
         else:
-            complain("there are none.")
+            print_error(f"No {what} found.")
         return
     if not records:
         return
@@ -55,29 +55,29 @@ def print_records(records: Sequence[dict[str, Any]], format: TableFormat) -> Non
 def record_printer(
     format: Literal["json", "csv"], columns: Sequence[str]
 ) -> Callable[[Mapping[str, Any]], None]:
-    """What prints one record after the other, for programs that read them as they come."""
+    """Returns a function that prints records one by one, as they arrive."""
     if format == "json":
         return lambda record: print_record(record, "json")
     writer = csv.writer(sys.stdout)
-    is_for_people = sys.stdout.isatty()
+    is_terminal = sys.stdout.isatty()
 
     def show(values: Iterable[object]) -> None:
         cells = map(_cell, values)
-        writer.writerow(printable(cell).plain if is_for_people else cell for cell in cells)
+        writer.writerow(printable(cell).plain if is_terminal else cell for cell in cells)
 
     show(columns)
     return lambda record: show(map(record.get, columns))
 
 
 def _cell(value: object) -> object:
-    """What a CSV has for the value: JSON, where there is more to it than a text or a number."""
+    """The value in a CSV cell; lists and dicts are JSON."""
     if isinstance(value, dict | list | tuple):
         return _json_line(_strict(value))
     return value
 
 
 def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
-    """Print one record: a member a line for people, in one line for programs."""
+    """Print one record: one line per key, or a single line of JSON."""
     if format == "json":
         text = _json_line(_strict(record))
         escaped = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -91,35 +91,35 @@ def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
 
 
 def table(records: Sequence[dict[str, Any]]) -> Table:
-    """A table with a column a member; numbers stand on the right."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """A table with one column per key; numbers are right-aligned."""
+    rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, value in (records[0] if records else {}).items():
-        drawn.add_column(
+        rich_table.add_column(
             printable(name), justify="right" if isinstance(value, int | float) else "left"
         )
     for record in records:
-        drawn.add_row(*(printable(readable(value)) for value in record.values()))
-    return drawn
+        rich_table.add_row(*(printable(readable(value)) for value in record.values()))
+    return rich_table
 
 
-def complain(message: str) -> None:
-    """One line for a person, on stderr."""
+def print_error(message: str) -> None:
+    """Print one line to stderr."""
     text = printable(" ".join(message.splitlines()))
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text("aiowandb: ") + text)
 
 
-class Complaints(logging.Handler):
-    """Warnings of the library, as lines for a person."""
+class WarningLines(logging.Handler):
+    """Prints the library's log warnings to stderr."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        complain(f"warning: {record.getMessage()}")
+        print_error(f"warning: {record.getMessage()}")
 
 
 def readable(value: object) -> object:
-    """The value as a person would write it."""
+    """The value as people would write it."""
     if isinstance(value, dict) and "_type" in value:
         return f"<{value['_type']}>"
     if isinstance(value, list | tuple):
@@ -135,14 +135,14 @@ def _json_line(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        # A very large integer, or half a surrogate pair. What else there is, orjson can say.
+        # A very large integer or a lone surrogate, which orjson refuses.
         return json.dumps(
             value, separators=(",", ":"), default=lambda other: orjson.loads(orjson.dumps(other))
         )
 
 
 def _strict(value: Any) -> Any:
-    """The value as strict JSON has it: NaN and the infinities as text, as W&B writes them."""
+    """The value in strict JSON: NaN and infinities as strings, as W&B writes them."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""`aiowandb projects`: the projects of an entity as a list."""
+"""`aiowandb projects`: lists the projects of an entity."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def projects(
     entity: str | None, base_url: str | None, local: Path | None, format: TableFormat
 ) -> None:
-    """List the projects of an entity, your own if none is named.
+    """List the projects of an entity, by default your own.
 
     \b
     Examples:
       aiowandb projects
       aiowandb projects my-team --format csv
     """
-    print_records(anyio.run(_projects, connect(base_url, local), entity), format)
+    print_records(anyio.run(_projects, connect(base_url, local), entity), format, "projects")
 
 
 async def _projects(api: AsyncApi, entity: str | None) -> list[dict[str, Any]]:

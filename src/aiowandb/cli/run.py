@@ -1,4 +1,4 @@
-"""`aiowandb run`: what W&B knows of one run."""
+"""`aiowandb run`: shows one run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @connection
 @record_format
 def run(path: str, base_url: str | None, local: Path | None, format: RecordFormat) -> None:
-    """Show a run: its state, its times, its config and its summary.
+    """Show the state, times, config and summary of a run.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ async def _read(api: AsyncApi, path: str) -> Run:
 
 
 def full_record(run: Run) -> dict[str, Any]:
-    """All that there is to say of a run."""
+    """Everything known about a run."""
     return {
         "path": str(run.ref),
         "name": run.name,

@@ -12,7 +12,7 @@ import click
 
 from aiowandb.choices import TableFormat
 from aiowandb.cli.options import connect, connection, selection, table_format
-from aiowandb.cli.output import complain, print_records, time_text
+from aiowandb.cli.output import print_error, print_records, time_text
 from aiowandb.cli.run import full_record
 from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.dotted import find, flattened
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
     from aiowandb.choices import RunField
 
-_USUAL = ("id", "name", "state", "created", "last step", "tags")
+_DEFAULT_COLUMNS = ("id", "name", "state", "created", "last step", "tags")
 _FIELDS: Mapping[str, Callable[[Run], Any]] = {
     "id": lambda run: run.id,
     "name": lambda run: run.name,
@@ -44,20 +44,20 @@ _SECTIONS = ("config", "summary")
 
 
 def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """The columns that are named, if there can be such."""
+    """Check the column names."""
     names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
     if value is not None and not names:
-        raise click.BadParameter("names no column", ctx, param)
+        raise click.BadParameter("has no column name", ctx, param)
     for name in names:
         section, dot, key = name.partition(".")
         if name not in (*_FIELDS, *_SECTIONS) and not (section in _SECTIONS and dot and key):
             known = [*_FIELDS, "config.KEY", "summary.KEY"]
             hint = did_you_mean(name, known)
-            there_are = f": there are {', '.join(known)}"
+            choices = f"; columns are {', '.join(known)}"
             if dot and (right := did_you_mean(section, _SECTIONS)):
                 hint = right.replace("'?", f".{key}'?")
             raise click.BadParameter(
-                f"no run has a column {name!r}{hint or there_are}",
+                f"no column named {name!r}{hint or choices}",
                 ctx,
                 param,
             )
@@ -68,12 +68,14 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.argument("project", metavar="ENTITY/PROJECT")
 @connection
 @selection
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of runs."
+)
 @click.option(
     "--columns",
     callback=_columns,
     metavar="NAME,...",
-    help="What to show, like id,state,config.lr,summary.loss.  [default: all in JSON]",
+    help="Columns to show, like id,state,config.lr,summary.loss.  [default for JSON: all]",
 )
 @table_format
 def runs(
@@ -98,18 +100,18 @@ def runs(
     """
     api = connect(base_url, local)
     is_full = format == "json" and not columns
-    named = columns or _USUAL
-    parts = _parts((*_FIELDS, *_SECTIONS) if is_full else named)
+    names = columns or _DEFAULT_COLUMNS
+    parts = _parts((*_FIELDS, *_SECTIONS) if is_full else names)
     found = anyio.run(_first_runs, api, project, filters, order, limit, parts)
     if is_full:
-        print_records([{"id": run.id} | full_record(run) for run in found], format)
+        print_records([{"id": run.id} | full_record(run) for run in found], format, "runs")
         return
-    print_records([{name: _value(run, name) for name in named} for run in found], format)
-    _say_missing(found, columns)
+    print_records([{name: _value(run, name) for name in names} for run in found], format, "runs")
+    _report_missing(found, columns)
 
 
 def _parts(columns: Sequence[str]) -> Collection[RunField]:
-    """What has to be asked for, to know these columns."""
+    """The parts of runs that these columns need."""
     sections = {name.partition(".")[0] for name in columns}
     parts: list[RunField] = ["config", "summary"]
     wanted: list[RunField] = [part for part in parts if part in sections]
@@ -151,11 +153,11 @@ def _section(run: Run, section: str) -> dict[str, Any]:
     return run.config if section == "config" else dict(run.summary)
 
 
-def _say_missing(runs: Sequence[Run], columns: Sequence[str]) -> None:
-    """Say which columns no run has a value for, and what may have been meant."""
+def _report_missing(runs: Sequence[Run], columns: Sequence[str]) -> None:
+    """Report columns that no run has a value for, with suggestions."""
     for name in columns:
         section, _, key = name.partition(".")
         if not key or not runs or any(find(_section(run, section), key) for run in runs):
             continue
         known = {f"{section}.{each}" for run in runs for each in flattened(_section(run, section))}
-        complain(f"no run has {name}{did_you_mean(name, sorted(known)) or '.'}")
+        print_error(f"No run has {name}{did_you_mean(name, sorted(known)) or '.'}")

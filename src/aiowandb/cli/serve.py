@@ -1,4 +1,4 @@
-"""`aiowandb serve`: the embedded W&B on a port."""
+"""`aiowandb serve`: serves the embedded W&B on a port."""
 
 from __future__ import annotations
 
@@ -28,30 +28,37 @@ class _Rate(click.FloatRange):
     type=click.Path(path_type=Path, file_okay=False),
     default="aiowandb-data",
     show_default=True,
-    help="Where its data lies; made on first use.",
+    help="Data folder, created on first use.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="0 picks a free one.",
 )
-@click.option("--key", "keys", multiple=True, help="A key that is valid too; can be repeated.")
+@click.option("--key", "keys", multiple=True, help="An additional valid API key; can be repeated.")
 @click.option(
-    "--open", "open_access", is_flag=True, help="Any key is a user of that name. Loopback only."
+    "--open",
+    "open_access",
+    is_flag=True,
+    help="Accept any key as a user of that name. Loopback only.",
 )
 @click.option(
     "--history",
     type=one_of(HistoryMode),
     default="parquet",
     show_default=True,
-    help="How finished histories are handed out.",
+    help="How to serve the histories of finished runs.",
 )
-@click.option("--rate-limit", type=_Rate(0, min_open=True), help="Requests a second.")
+@click.option("--rate-limit", type=_Rate(0, min_open=True), help="Maximum requests per second.")
 @click.option(
     "--latency",
     type=click.FloatRange(0),
     default=0.0,
     metavar="MS",
-    help="Milliseconds to wait before each answer.",
+    help="Milliseconds to wait before each response.",
 )
 def serve(
     data: Path,
@@ -63,9 +70,9 @@ def serve(
     rate_limit: float | None,
     latency: float,
 ) -> None:
-    """Run an embedded W&B for the real wandb SDK, other clients and tests.
+    """Serve an embedded W&B for the wandb SDK, other clients and tests.
 
-    The first line printed is `listening on URL`. Its own key lies in DATA/local-key.
+    Prints `listening on URL` first. Its API key is in DATA/local-key.
 
     \b
     Examples:
@@ -76,12 +83,12 @@ def serve(
     from aiowandb.embedded import serve
 
     if open_access and keys:
-        raise click.UsageError("--open takes any key: leave --key out.")
+        raise click.UsageError("--open and --key cannot be combined: any key is accepted.")
     serve(
         data,
         host=host,
         port=port,
-        on_ready=_say_ready,
+        on_ready=_print_ready,
         keys=keys,
         open_access=open_access,
         history=history,
@@ -90,6 +97,6 @@ def serve(
     )
 
 
-def _say_ready(url: str) -> None:
+def _print_ready(url: str) -> None:
     sys.stdout.write(f"listening on {url}\n")
     sys.stdout.flush()

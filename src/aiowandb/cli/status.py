@@ -1,4 +1,4 @@
-"""`aiowandb status`: who asks which W&B, with what, and whether it answers."""
+"""`aiowandb status`: shows the server, the user and where the API key was found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @connection
 @record_format
 def status(base_url: str | None, local: Path | None, format: RecordFormat) -> None:
-    """Say which W&B is used, as whom, and where the key was found.
+    """Show which W&B server is used, as which user, and where the key was found.
 
     \b
     Examples:
@@ -29,18 +29,18 @@ def status(base_url: str | None, local: Path | None, format: RecordFormat) -> No
     """
     api = connect(base_url, local)
     credentials = api.settings.credentials
-    known = {
+    facts = {
         "host": api.settings.base_url,
         "key from": credentials.source if credentials else None,
         "project": api.settings.project,
     }
     try:
-        known |= anyio.run(_answered, api)
+        facts |= anyio.run(_ask, api)
     finally:
-        print_record(known, format)
+        print_record(facts, format)
 
 
-async def _answered(api: AsyncApi) -> dict[str, Any]:
+async def _ask(api: AsyncApi) -> dict[str, Any]:
     async with api:
         started = anyio.current_time()
         user = await api.viewer()

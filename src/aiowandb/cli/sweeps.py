@@ -1,4 +1,4 @@
-"""`aiowandb sweeps`: the sweeps of a project, or one of them with its best run."""
+"""`aiowandb sweeps`: lists the sweeps of a project, or shows one with its best run."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def sweeps(path: str, base_url: str | None, local: Path | None, format: TableFor
     """
     api = connect(base_url, local)
     if not names_more_than_a_project(path):
-        print_records(anyio.run(_list, api, path), format)
+        print_records(anyio.run(_list, api, path), format, "sweeps")
         return
     record = anyio.run(_one, api, path)
     if format == "csv":
-        print_records([record], format)
+        print_records([record], format, "sweeps")
     else:
         print_record(record, format)
 
@@ -71,7 +71,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
 
 
 def _best(run: Run | None, order: str | None) -> dict[str, Any]:
-    """The best run, and what makes it the best."""
+    """The best run and its value of the sweep's metric."""
     metric = (order or "")[1:].removeprefix("summary_metrics.")
     found: dict[str, Any] = {
         "best run": run.id if run else None,

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line: which option, what it may be, the right word."""
+"""One-line messages for wrong command lines: which option, what is allowed, "did you mean"."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import click
 from aiowandb.errors import UsageError
 from aiowandb.suggestions import did_you_mean, listed
 
-# Messages of click that say nothing of what would be right.
+# Messages of click that do not say what would be valid.
 _NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid [^ ]+(?: range)?\.$")
 _NO_RANGE = re.compile(r"^(?P<value>.*) is not in the range .*\.$")
-# Where the name of an argument stands in what the library says of it.
+# Where the library's messages have the name of an argument.
 _AS_AN_ARGUMENT = r"^{0}(?= (?:goes|must)\b)|(?<=leave ){0}(?= out)|(?<=in ){0}(?=, which)"
 
 
 class Group(click.Group):
-    """A group of commands that says which one was probably meant."""
+    """A group of commands that suggests the right one after a typo."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            hint = did_you_mean(name, self.commands) or f". There are {', '.join(self.commands)}."
+            hint = did_you_mean(name, self.commands) or f". Commands: {', '.join(self.commands)}."
             raise click.UsageError(f"No such command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -34,7 +34,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             if error.ctx is None and (command := self._invoked(ctx)):
-                # click's parser does not say where it was
+                # click's parser does not set it
                 error.ctx = click.Context(command, ctx, ctx.invoked_subcommand)
             raise
         except UsageError as error:
@@ -48,20 +48,20 @@ class Group(click.Group):
 
 
 def _with_options(text: str, command: click.Command) -> str:
-    """What the library says of its arguments, said of the options that they come from."""
+    """The library's message with options in place of argument names."""
     for param in command.params:
         option = next((name for name in param.opts if name.startswith("--")), None)
         if not option or not param.name:
             continue
         if "_" in param.name:
             text = re.sub(rf"(?<![\w.-]){param.name}(?:=(?!\w)|\b)(?![(.])", option, text)
-        else:  # a word that may mean itself elsewhere in the sentence
+        else:  # an ordinary word, which may occur elsewhere in the sentence
             text = re.sub(_AS_AN_ARGUMENT.format(param.name), option, text)
     return text
 
 
-def in_one_line(error: click.UsageError) -> str:
-    """What to say of wrong use."""
+def usage_error_line(error: click.UsageError) -> str:
+    """The message for a wrong command line."""
     text = _text(error).rstrip()
     if not text.endswith((".", "?", ")")):
         text += "."
@@ -83,7 +83,7 @@ def _text(error: click.UsageError) -> str:
         return f"{error.message.rstrip('.')}{_argument_of(error)}"
     if error.message.startswith("Got unexpected extra argument") and error.ctx:
         takes = " ".join(error.ctx.command.collect_usage_pieces(error.ctx))
-        return f"{error.message.rstrip('.')}: it takes {takes}"
+        return f"{error.message.rstrip('.')}: expected {takes}"
     return error.message
 
 
@@ -91,7 +91,7 @@ def _nearest_option(error: click.NoSuchOption) -> str:
     if error.ctx is None:
         return ""
     options = _options(error.ctx)
-    return did_you_mean(error.option_name, options) or f". There are {', '.join(options)}"
+    return did_you_mean(error.option_name, options) or f". Options: {', '.join(options)}"
 
 
 def _options(ctx: click.Context) -> list[str]:
@@ -118,7 +118,7 @@ def _bad_value(error: click.BadParameter) -> str:
 
 
 def _argument_of(error: click.BadOptionUsage) -> str:
-    """What the option takes, if it lacks its value."""
+    """What value the option takes, if that is missing."""
     if error.ctx is None or "requires an argument" not in error.message:
         return ""
     for param in error.ctx.command.get_params(error.ctx):
@@ -128,7 +128,7 @@ def _argument_of(error: click.BadOptionUsage) -> str:
 
 
 def expected(param: click.Parameter) -> str:
-    """What a parameter may be."""
+    """What values a parameter takes."""
     kind = param.type
     if isinstance(kind, click.Choice):
         return f"one of {listed(str(choice) for choice in kind.choices)}"
@@ -146,6 +146,6 @@ def expected(param: click.Parameter) -> str:
 
 
 def _quoted(message: str) -> str | None:
-    """The value that the message begins with."""
+    """The value that the message starts with."""
     found = re.match(r"'((?:[^'\\]|\\.)*)'", message) or re.match(r'"((?:[^"\\]|\\.)*)"', message)
     return found[1] if found else None
