@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aiowandb import Api, AsyncApi, NotFoundError, Run
-from aiowandb.wire.console import ConsoleData, ConsoleLogLine
+from aiowandb.wire.console import ConsoleLogLine, ConsoleRun
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 
@@ -75,12 +75,8 @@ def test_a_page_cut_short_is_not_taken_for_the_last(
         "edges": [{"node": {"number": number, "line": ""}} for number in range(2)],
         "pageInfo": {"endCursor": "c", "hasNextPage": has_next},
     }
-    data = msgspec.convert(
-        {"project": {"run": {"logLineCount": count, "logLines": page}}}, ConsoleData
-    )
-    assert data.project
-    assert data.project.run
-    assert data.project.run.next_cursor() == cursor
+    data = msgspec.convert({"logLineCount": count, "logLines": page}, ConsoleRun)
+    assert data.next_cursor() == cursor
 
 
 def test_the_facade_reads_the_same(folder: Path) -> None:

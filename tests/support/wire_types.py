@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import strategies as st
 
 import aiowandb.wire
-from aiowandb.wire.graphql import Operation
+from aiowandb.paths import ArtifactRef, RunRef
+from aiowandb.wire.graphql import Operation, data_type
+from aiowandb.wire.history import Window
+from aiowandb.wire.runs import RunQuery
 
 # Half surrogates are no text that JSON could carry.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -36,14 +39,35 @@ def wire_structs() -> list[type[msgspec.Struct]]:
 
 
 def operations() -> list[Operation[Any]]:
-    """One operation for every function that makes one; what it asks does not matter here."""
+    """One operation of every function that makes one; what it asks for does not matter here."""
     found = []
     for value in _of_the_wire_layer():
         if inspect.isfunction(value):
-            made = get_type_hints(value).get("return")
-            if get_origin(made) is Operation:
-                found.append(Operation(value.__name__, "", {}, get_args(made)[0]))
+            hints = get_type_hints(value)
+            if get_origin(hints.pop("return", None)) is Operation:
+                found.append(value(**{name: _argument(hint) for name, hint in hints.items()}))
     return found
+
+
+def data_values(operation: Operation[Any]) -> st.SearchStrategy[Any]:
+    """What W&B may send as the `data` of this operation."""
+    return _of(msgspec.inspect.type_info(data_type(operation.answer, operation.at)))
+
+
+def _argument(hint: Any) -> Any:
+    """Any value of the type of an argument."""
+    some: dict[Any, Any] = {str: "1", int: 1, bool: False, RunQuery: RunQuery()}
+    some[RunRef] = RunRef("entity", "project", "run")
+    some[ArtifactRef] = ArtifactRef("entity", "project", "name", "v0")
+    some[Window] = Window(some[RunRef], 0, 1, 1)
+    if hint in some:
+        return some[hint]
+    if type(None) in get_args(hint):
+        return None
+    if get_origin(hint) is Literal:
+        return get_args(hint)[0]
+    origin = get_origin(hint)
+    return {} if issubclass(origin, Mapping) else [_argument(get_args(hint)[0])]
 
 
 def _of_the_wire_layer() -> Iterator[Any]:

@@ -13,7 +13,7 @@ from aiowandb import (
     RateLimitError,
     ServerError,
 )
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import Operation, data_type
 
 
 class Thing(msgspec.Struct):
@@ -33,6 +33,30 @@ def test_a_request_names_its_operation() -> None:
 
 def test_data_comes_out_typed() -> None:
     assert ASK.read(200, b'{"data": {"thing": 3, "more": []}}') == Thing(3)
+
+
+AT = Operation("Ask", "query Ask { a { b { thing } } }", {}, Thing, at=("a?", "b"))
+
+
+def test_a_value_is_taken_from_its_place() -> None:
+    assert AT.read(200, b'{"data": {"a": {"b": {"thing": 3}}, "c": 1}}') == Thing(3)
+    thing = Operation("Ask", "", {}, int, at=("a?", "b", "thing"))
+    assert thing.read(200, b'{"data": {"a": {"b": {"thing": 3}}}}') == 3
+
+
+def test_a_step_that_may_be_null_gives_none() -> None:
+    assert AT.read(200, b'{"data": {"a": null}}') is None
+
+
+@pytest.mark.parametrize("data", ["null", "{}", '{"a": {}}', '{"a": {"b": null}}', '{"a": []}'])
+def test_a_step_that_must_be_there_is_an_error_without_it(data: str) -> None:
+    with pytest.raises(ServerError, match="Ask: "):
+        AT.read(200, b'{"data": %s}' % data.encode())
+
+
+def test_a_link_in_a_response_is_not_shown_by_what_holds_it() -> None:
+    kind = data_type(str, ("artifact?", "directUrl"))
+    assert "secret" not in repr(msgspec.convert({"artifact": {"directUrl": "secret"}}, kind))
 
 
 def test_errors_in_a_200_are_a_failure_with_the_partial_data_attached() -> None:
@@ -93,5 +117,5 @@ def test_a_long_answer_is_quoted_in_part() -> None:
 
 @pytest.mark.parametrize("spoilt", [b"\xff", b"\0"])
 def test_a_spoilt_byte_is_seen_even_in_a_key_that_is_skipped(spoilt: bytes) -> None:
-    with pytest.raises(ServerError, match="not what W&B says"):
+    with pytest.raises(ServerError, match="of the wrong form"):
         ASK.read(200, b'{"data": {"thing": 3, "op' + spoilt + b'ional": 4}}')

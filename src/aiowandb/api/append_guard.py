@@ -114,10 +114,10 @@ class WatchingSender:
             pause = min(2 * pause, 4.0)
 
     async def _end(self) -> HistoryEnd:
-        model = (await self._session.ask(history_end(self._ref))).model
-        if model is None or model.bucket is None:
+        end = await self._session.ask(history_end(self._ref))
+        if end is None:
             raise NotFoundError(f"Could not find run {self._ref}.")
-        return model.bucket
+        return end
 
 
 async def _post(

@@ -91,14 +91,13 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
 
     async def logged_by(self) -> Run | None:
         """The run that made it, or None if no run did."""
-        artifact = (await self._session.ask_cached(artifact_logged_by(self.id))).artifact
+        artifact = await self._session.ask_cached(artifact_logged_by(self.id))
         maker = artifact and artifact.created_by
         return self._run(maker) if isinstance(maker, RunWithProject) else None
 
     async def used_by(self) -> list[Run]:
         """The runs that have used it."""
-        artifact = (await self._session.ask_cached(artifact_used_by(self.id))).artifact
-        users = artifact and artifact.used_by
+        users = await self._session.ask_cached(artifact_used_by(self.id))
         return [self._run(record) for record in users.nodes] if users else []
 
     def _run(self, record: RunWithProject) -> Run:
@@ -144,8 +143,7 @@ async def find_artifact(
 ) -> Artifact:
     """The version of this name and alias, if it is of that kind."""
     asked = artifact_by_name(entity, project, name)
-    found = (await session.ask_cached(asked, fresh=fresh)).project
-    member = found and found.artifact_collection_membership
+    member = await session.ask_cached(asked, fresh=fresh)
     record = member.record(name) if member else None
     if record is None:
         raise NotFoundError(f"Could not find artifact {entity}/{project}/{name}.")

@@ -29,7 +29,7 @@ async def _page(
     session: Session, ref: RunRef, per_page: int, last: int | None, cursor: str | None
 ) -> ConsoleRun:
     asked = console_page(ref, per_page, cursor) if last is None else console_tail(ref, last)
-    project = (await session.ask(asked)).project  # it grows while the run is live
-    if project is None or project.run is None:
+    found = await session.ask(asked)  # it grows while the run is live
+    if found is None:
         raise NotFoundError(f"Could not find run {ref}.")
-    return project.run
+    return found

@@ -15,7 +15,7 @@ from aiowandb.paths import RunRef, new_run_id
 from aiowandb.wire.projects import get_project
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run
-from aiowandb.wire.writing import SavedRun, create_project, create_run, new_run_fields
+from aiowandb.wire.writing import Bucket, create_project, create_run, new_run_fields
 
 # One id in 2.8 million millions is drawn twice.
 _MAX_DRAWS = 3
@@ -46,7 +46,7 @@ async def make_run(
     if fields is None:
         return record
     try:
-        return (await session.ask(fields)).upsert_bucket.bucket
+        return await session.ask(fields)
     except CommError as error:
         error.add_note(
             f"Run {entity}/{project}/{record.id} was made, but its name, config and tags were not"
@@ -57,11 +57,11 @@ async def make_run(
 
 async def make_project(session: Session, entity: str, name: str, *, exist_ok: bool) -> None:
     """Make the project; that it exists is an error or all right."""
-    found = (await session.ask(get_project(entity, name))).project
+    found = await session.ask(get_project(entity, name))
     if found is None:
         answer = await session.answer(create_project(entity, name))
         session.flush()
-        model = answer.data.upsert_model
+        model = answer.data
         if model is None or model.inserted is not False or answer.tries > 1:
             return
     if not exist_ok:
@@ -72,8 +72,8 @@ async def _make_nameless(session: Session, entity: str, project: str) -> RunReco
     for _ in range(_MAX_DRAWS):
         made, tries = await _create(session, RunRef(entity, project, new_run_id()))
         # An id that was drawn twice belongs to somebody else; one that was sent twice does not.
-        if made.upsert_bucket.inserted is not False or tries > 1:
-            return made.upsert_bucket.bucket
+        if made.inserted is not False or tries > 1:
+            return made.bucket
     raise ServerError(
         f"W&B says that {entity}/{project} has runs with {_MAX_DRAWS} ids that were drawn by lot."
     )
@@ -81,22 +81,22 @@ async def _make_nameless(session: Session, entity: str, project: str) -> RunReco
 
 async def _make_named(session: Session, ref: RunRef, *, exist_ok: bool) -> tuple[RunRecord, bool]:
     """The run, and whether it was made just now."""
-    project = (await session.ask(get_run(ref))).project
-    if project and project.run:
+    found = await session.ask(get_run(ref))
+    if found:
         if not exist_ok:
             raise ConflictError(f"Run {ref} exists. {_AS_IT_IS}")
-        return project.run, False
+        return found, False
     made, tries = await _create(session, ref)
-    is_new = made.upsert_bucket.inserted is not False
+    is_new = made.inserted is not False
     if not is_new and not exist_ok:
         whose = " by somebody else, or by this call, whose answer got lost" if tries > 1 else ""
         raise ConflictError(f"Run {ref} was made at the same moment{whose}. {_AS_IT_IS}")
-    return made.upsert_bucket.bucket, is_new
+    return made.bucket, is_new
 
 
-async def _create(session: Session, ref: RunRef) -> tuple[SavedRun, int]:
+async def _create(session: Session, ref: RunRef) -> tuple[Bucket, int]:
     """What W&B says, and how many times it had to be asked."""
     answer = await session.answer(create_run(ref))
     session.flush()
-    saved: SavedRun = answer.data
+    saved: Bucket = answer.data
     return saved, answer.tries

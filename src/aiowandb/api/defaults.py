@@ -86,7 +86,7 @@ class Defaults:
 
     async def viewer(self) -> Viewer:
         """The user that the credentials belong to."""
-        user = (await self._session.ask_cached(viewer())).viewer
+        user = await self._session.ask_cached(viewer())
         if user is None:
             settings = self._session.settings
             raise AuthenticationError(

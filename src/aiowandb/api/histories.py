@@ -69,10 +69,10 @@ async def read_sample(
     if keys:
         return await sample_rows(session, run, keys, x_axis, samples, fresh=fresh)
     asked = sampled_rows(run.ref, samples, system=stream != "default")
-    found = (await session.ask_cached(asked, fresh=fresh)).project
-    if found is None or found.run is None:
+    found = await session.ask_cached(asked, fresh=fresh)
+    if found is None:
         raise NotFoundError(f"Could not find run {run.ref}.")
-    return [flat_row(lenient.loads_object(text)) for text in found.run.history or ()]
+    return [flat_row(lenient.loads_object(text)) for text in found.history or ()]
 
 
 def check_sample(keys: Sequence[str] | None, x_axis: str, stream: EventStream) -> None:

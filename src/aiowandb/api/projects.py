@@ -100,7 +100,7 @@ class Projects(Listing[Project]):
         async def page(cursor: str | None) -> Connection[ProjectRecord]:
             asked = list_projects(entity, self._per_page, cursor)
             found = await self._session.ask_cached(asked, fresh=self._fresh)
-            return found.models or Connection()
+            return found or Connection()
 
         async with aclosing(pages_of(f"the projects of {entity}", page)) as pages:
             async for records in pages:
@@ -109,7 +109,7 @@ class Projects(Listing[Project]):
 
 async def find_project(session: Session, entity: str, name: str, *, fresh: bool = False) -> Project:
     """The project of this name."""
-    record = (await session.ask_cached(get_project(entity, name), fresh=fresh)).project
+    record = await session.ask_cached(get_project(entity, name), fresh=fresh)
     if record is None:
         raise NotFoundError(f"Could not find project {entity}/{name}.", operation="GetProject")
     return Project(record, session)

@@ -340,7 +340,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
     @checks(state=choice(SetState))
     async def update_state(self, state: SetState) -> bool:
         """Change the state of a run that no script is attached to; says whether W&B did."""
-        done = (await self._session.ask(update_state(self.storage_id, state))).update_run_state
+        done = await self._session.ask(update_state(self.storage_id, state))
         if done.success:
             self._set_state(state)
         return done.success
@@ -352,7 +352,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     async def stop(self) -> bool:
         """Ask the script of a live run to stop; says whether W&B passed that on."""
-        return (await self._session.ask(stop_run(self.storage_id))).stop_run.success
+        return (await self._session.ask(stop_run(self.storage_id))).success
 
     @checks(poll_interval=POSITIVE)
     async def wait_until_finished(self, poll_interval: float = 5.0) -> str:
@@ -396,8 +396,8 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
 async def find_run(session: Session, ref: RunRef, *, fresh: bool = False) -> Run:
     """The run of this path."""
-    project = (await session.ask_cached(get_run(ref), fresh=fresh)).project
-    if project is None or project.run is None:
+    record = await session.ask_cached(get_run(ref), fresh=fresh)
+    if record is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="Run")
-    project.run.entity, project.run.project = ref.entity, ref.project
-    return Run(project.run, session)
+    record.entity, record.project = ref.entity, ref.project
+    return Run(record, session)

@@ -52,7 +52,7 @@ from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import checked, checked_order
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.runs import RunQuery, RunsData, count_runs, list_runs
+from aiowandb.wire.runs import RunQuery, RunsPage, count_runs, list_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,10 +130,10 @@ class Runs(Listing[Run]):
         """How many there are."""
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
-        found = (await self._session.ask_cached(query, fresh=self._fresh)).project
+        found = await self._session.ask_cached(query, fresh=self._fresh)
         if found is None:
             raise _no_project(entity, project)
-        return found.run_count
+        return found
 
     async def to_arrow(self) -> pa.Table:
         """A table with a row a run: its own fields, `config.*` and `summary.*` flattened.
@@ -145,7 +145,7 @@ class Runs(Listing[Run]):
 
         query = msgspec.structs.replace(
             self._query,
-            parts=frozenset(self._query.parts) & {"config", "summary"},
+            fields=frozenset(self._query.fields) & {"config", "summary"},
             per_page=max(self._query.per_page, _PER_LONG_PAGE),
         )
         table = RunsTable()
@@ -337,17 +337,16 @@ class Runs(Listing[Run]):
         size = BatchSize(query.per_page, query.per_page)
 
         async def page(cursor: str | None) -> Connection[RunRecord]:
-            def of_size(per_page: int) -> Operation[RunsData]:
+            def of_size(per_page: int) -> Operation[RunsPage | None]:
                 asked = msgspec.structs.replace(query, per_page=per_page)
                 return list_runs(entity, project, asked, cursor)
 
             if fresh:
                 least = min(_LEAST_PAGE, query.per_page)
-                data = await ask_page(self._session, of_size, size, least)
+                found = await ask_page(self._session, of_size, size, least)
             else:
                 asked = of_size(query.per_page)
-                data = await self._session.ask_cached(asked, fresh=self._fresh)
-            found = data.project
+                found = await self._session.ask_cached(asked, fresh=self._fresh)
             if found is None:
                 raise _no_project(entity, project)
             return msgspec.structs.replace(found.runs, total_count=found.run_count)

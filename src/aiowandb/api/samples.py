@@ -53,8 +53,8 @@ async def _known_keys(session: Session, run: RunRecord, *, fresh: bool) -> Mappi
     keys = run.history_keys
     if fresh or (keys is None and run.history_line_count != 0):
         # The run was listed without them, or may have more of them by now.
-        found = (await session.ask_cached(get_run(run.ref), fresh=fresh)).project
-        keys = found.run.history_keys if found and found.run else None
+        found = await session.ask_cached(get_run(run.ref), fresh=fresh)
+        keys = found.history_keys if found else None
     return keys.keys if keys else {}
 
 
@@ -62,10 +62,10 @@ async def _sampled_by_wandb(
     session: Session, ref: RunRef, names: Sequence[str], samples: int, *, fresh: bool
 ) -> list[Row]:
     asked = sampled_keys(ref, list(dict.fromkeys(names)), samples)
-    found = (await session.ask_cached(asked, fresh=fresh)).project
-    if found is None or found.run is None:
+    found = await session.ask_cached(asked, fresh=fresh)
+    if found is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="RunSampledHistory")
-    return [flat_row(row) for row in (found.run.sampled_history or [[]])[0]]
+    return [flat_row(row) for row in (found.sampled_history or [[]])[0]]
 
 
 def _is_complete(rows: int, groups: Sequence[list[str]], known: Mapping[str, KeyInfo]) -> bool:

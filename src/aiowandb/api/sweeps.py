@@ -20,7 +20,7 @@ from aiowandb.net.paging import pages_of
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.record import ALL_FIELDS
-from aiowandb.wire.sweeps import SweepRecord, SweepsProject, get_sweep, list_sweeps, order_key
+from aiowandb.wire.sweeps import SweepRecord, SweepsPage, get_sweep, list_sweeps, order_key
 
 
 class Sweep(SweepFields, RecordHolder[SweepRecord]):
@@ -102,17 +102,17 @@ class Sweeps(Listing[Sweep]):
                     Sweep(record, self._session, self._entity, self._project) for record in records
                 ]
 
-    async def _ask(self, cursor: str | None) -> SweepsProject:
+    async def _ask(self, cursor: str | None) -> SweepsPage:
         asked = list_sweeps(self._entity, self._project, self._per_page, cursor)
-        project = (await self._session.ask_cached(asked, fresh=self._fresh)).project
-        if project is None:
+        page = await self._session.ask_cached(asked, fresh=self._fresh)
+        if page is None:
             raise NotFoundError(f"Could not find project {self._entity}/{self._project}.")
-        return project
+        return page
 
 
 async def find_sweep(session: Session, ref: RunRef, *, fresh: bool = False) -> Sweep:
     """The sweep of this path."""
-    project = (await session.ask_cached(get_sweep(ref), fresh=fresh)).project
-    if project is None or project.sweep is None:
+    record = await session.ask_cached(get_sweep(ref), fresh=fresh)
+    if record is None:
         raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweep")
-    return Sweep(project.sweep, session, ref.entity, ref.project)
+    return Sweep(record, session, ref.entity, ref.project)

@@ -35,10 +35,10 @@ _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 async def read_run(session: Session, ref: RunRef) -> RunRecord:
     """The run as W&B has it now."""
-    project = (await session.ask(get_run(ref))).project
-    if project is None or project.run is None:
+    record = await session.ask(get_run(ref))
+    if record is None:
         raise not_found(ref)
-    return replace(project.run, entity=ref.entity, project=ref.project)
+    return replace(record, entity=ref.entity, project=ref.project)
 
 
 def check_values(run: RunRecord) -> None:
@@ -70,7 +70,7 @@ async def send_changes(
             f"Run {wanted.ref}: {' and '.join(moved)} changed at W&B since this run was read:"
             " load() and change it again, or update(merge=True)."
         )
-    saved = (await session.ask(save_run(changes.input(current)))).upsert_bucket.bucket
+    saved = await session.ask(save_run(changes.input(current)))
     return replace(saved, entity=wanted.entity, project=wanted.project)
 
 
@@ -79,11 +79,11 @@ async def wait_for_end(
 ) -> None:
     """Ask for the run's state now and then until it has ended."""
     while True:
-        found = (await session.ask(run_state(ref))).project
-        if found is None or found.run is None:
+        state = await session.ask(run_state(ref))
+        if state is None:
             raise not_found(ref)
-        on_state(found.run.state)
-        if found.run.state in _ENDED:
+        on_state(state)
+        if state in _ENDED:
             return
         await anyio.sleep(poll_interval)
 

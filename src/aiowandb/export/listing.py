@@ -159,8 +159,8 @@ def _stored(state: ExportState) -> Iterator[str]:
 async def _without(session: Session, refs: list[RunRef]) -> list[RunRef]:
     """Those of the runs that W&B does not have."""
 
-    def is_there(found: StorageIds, index: int, _: RunRef) -> bool | CommError:
-        return (found.project or {}).get(alias(index)) is not None
+    def is_there(found: StorageIds | None, index: int, _: RunRef) -> bool | CommError:
+        return (found or {}).get(alias(index)) is not None
 
     size, answers = BatchSize(200, 200), list[bool | CommError]()
     while len(answers) < len(refs):

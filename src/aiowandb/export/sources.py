@@ -96,7 +96,7 @@ def _system(session: Session, runs: SelectedRuns) -> RowSource:
 async def _sample(
     session: Session, selection: Selection, decoder: RowDecoder, samples: int, ref: RunRef
 ) -> AsyncGenerator[Page]:
-    found = (await session.ask(sampled_rows(ref, samples))).project
-    if found is None or found.run is None:
+    found = await session.ask(sampled_rows(ref, samples))
+    if found is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="RunFullHistory")
-    yield JsonPage([found.run.history or []], selection, decoder)
+    yield JsonPage([found.history or []], selection, decoder)

@@ -13,16 +13,16 @@ from aiowandb.net.paging import pages_of
 from aiowandb.paths import ArtifactRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
-from aiowandb.wire.manifest import Manifest, artifact_files, artifact_manifest
+from aiowandb.wire.manifest import Manifest, artifact_files, manifest_link
 
 
 async def read_manifest(session: Session, artifact_id: str, name: str) -> Manifest:
     """What the artifact of this id, called by this name in errors, is made of."""
-    artifact = (await session.ask(artifact_manifest(artifact_id))).artifact
-    if artifact is None or artifact.current_manifest is None:
+    link = await session.ask(manifest_link(artifact_id))
+    if link is None:
         raise NotFoundError(f"Artifact {name} has no manifest.", operation="FetchArtifactManifest")
     content = BytesIO()
-    await session.download(artifact.current_manifest.file.direct_url, content)
+    await session.download(link, content)
     return Manifest.of(content.getvalue(), name)
 
 
@@ -66,7 +66,7 @@ class ArtifactFiles:
     ) -> Connection[FileRecord]:
         ask = self._session.ask if fresh else self._session.ask_cached
         asked = artifact_files(self._ref, names, self._per_page, cursor)
-        files = (await ask(asked)).files
+        files = await ask(asked)
         if files is None:
             raise NotFoundError(
                 f"Could not find artifact {self._ref}.", operation="ArtifactMembershipFiles"

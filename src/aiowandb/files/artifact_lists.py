@@ -56,10 +56,10 @@ class RunArtifacts:
 
     async def _page(self, cursor: str | None) -> Connection[ArtifactNode]:
         asked = artifacts_of_run(self._ref, self._direction, self._per_page, cursor)
-        project = (await self._session.ask_cached(asked, fresh=self._fresh)).project
-        if project is None or project.run is None:
+        page = await self._session.ask_cached(asked, fresh=self._fresh)
+        if page is None:
             raise NotFoundError(f"Could not find run {self._ref}.", operation=asked.name)
-        return project.run.artifacts
+        return page
 
 
 class Versions:
@@ -99,11 +99,11 @@ class Versions:
     async def _page(self, cursor: str | None) -> Connection[ArtifactRecord]:
         ref = await self._where()
         asked = versions(ref, self._type_name, self._order, self._per_page, cursor)
-        found = (await self._session.ask_cached(asked, fresh=self._fresh)).records(ref)
-        if found is None:
+        page = await self._session.ask_cached(asked, fresh=self._fresh)
+        if page is None:
             raise NotFoundError(
                 f"Could not find an artifact {ref.entity}/{ref.project}/{ref.collection}"
                 f" of type {self._type_name}.",
                 operation=asked.name,
             )
-        return found
+        return page.records(ref)

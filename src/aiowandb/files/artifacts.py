@@ -156,7 +156,7 @@ class _Chains:
 
     async def _artifact(self, artifact_id: str) -> tuple[ArtifactRef, Manifest]:
         if artifact_id not in self._known:
-            found = (await self._session.ask_cached(artifact_by_id(artifact_id))).artifact
+            found = await self._session.ask_cached(artifact_by_id(artifact_id))
             if found is None:
                 raise NotFoundError(f"There is no artifact with the id {artifact_id}.")
             home = found.record().source

@@ -81,7 +81,7 @@ class RunFiles:
     async def upload(self, path: Path, name: str) -> FileRecord:
         """Make the file at the path one of the run's files, under this name."""
         size = (await anyio.Path(path).stat()).st_size
-        made = (await self._session.ask(create_files(self._ref, [name]))).create_run_files
+        made = await self._session.ask(create_files(self._ref, [name]))
         if not made.files or not (url := made.files[0].upload_url):
             raise CommError(f"W&B gave no place to upload {name} of run {self._ref} to.")
         if url.startswith("/"):
@@ -96,21 +96,21 @@ class RunFiles:
 
     async def delete(self, file: FileRecord) -> None:
         ref = self._ref
-        project = (await self._session.ask_cached(project_id(ref.entity, ref.project))).project
+        project = await self._session.ask_cached(project_id(ref.entity, ref.project))
         if project is None:
-            raise self._gone()
-        await self._session.ask(delete_files([file.id], project.internal_id))
+            raise self._not_found()
+        await self._session.ask(delete_files([file.id], project))
 
     async def _ask(
         self, names: Sequence[str], pattern: str | None, cursor: str | None, fresh: bool
     ) -> FilesRun:
         asked = list_files(self._ref, names, pattern, self._per_page, cursor)
-        project = (await self._session.ask_cached(asked, fresh=fresh or self._fresh)).project
-        if project is None or project.run is None:
-            raise self._gone()
-        return project.run
+        run = await self._session.ask_cached(asked, fresh=fresh or self._fresh)
+        if run is None:
+            raise self._not_found()
+        return run
 
-    def _gone(self) -> NotFoundError:
+    def _not_found(self) -> NotFoundError:
         return NotFoundError(f"Could not find run {self._ref}.", operation="RunFiles")
 
 

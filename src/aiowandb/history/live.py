@@ -95,8 +95,8 @@ async def read_windows(
 ) -> list[FirstAnswer]:
     """The first answers to windows of one project, in as few requests as go."""
 
-    def texts(found: RowTextsByAlias, index: int, window: Window) -> Texts | CommError:
-        run = (found.project or {}).get(alias(index))
+    def texts(found: RowTextsByAlias | None, index: int, window: Window) -> Texts | CommError:
+        run = (found or {}).get(alias(index))
         if run is None:
             return NotFoundError(f"Run {window.ref} vanished while it was read.")
         return run.history or []

@@ -10,7 +10,7 @@ from aiowandb.errors import CommError, NotFoundError
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
-from aiowandb.wire.history import HistorySource, PlansData, alias, history_plans
+from aiowandb.wire.history import HistorySource, HistorySources, alias, history_plans
 
 # Runs of more rows hold more while they are read, and keep everybody busy by themselves.
 _LARGE = 50_000
@@ -44,8 +44,8 @@ async def plan_histories(
 ) -> list[HistoryPlan | CommError]:
     """Plan many runs of one project with one request; a run that fails alone has its error."""
 
-    def plan(found: PlansData, index: int, run: RunRef) -> HistoryPlan | CommError:
-        return _plan(run, (found.project or {}).get(alias(index)))
+    def plan(found: HistorySources | None, index: int, run: RunRef) -> HistoryPlan | CommError:
+        return _plan(run, (found or {}).get(alias(index)))
 
     return await ask_batched(session, runs, history_plans, plan, size)
 
@@ -53,7 +53,7 @@ async def plan_histories(
 async def plan_history(session: Session, run: RunRef) -> HistoryPlan:
     """Plan one run."""
     found = await session.ask(history_plans([run]))
-    plan = _plan(run, (found.project or {}).get(alias(0)))
+    plan = _plan(run, (found or {}).get(alias(0)))
     if isinstance(plan, NotFoundError):
         raise plan
     return plan

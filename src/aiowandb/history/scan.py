@@ -189,10 +189,10 @@ class SystemPage:
 
 async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
     """All of them. W&B has no windows over them, so they come in one answer."""
-    found = (await session.ask(sampled_rows(ref, _ALL, system=True))).project
-    if found is None or found.run is None:
+    found = await session.ask(sampled_rows(ref, _ALL, system=True))
+    if found is None:
         raise NotFoundError(f"Could not find run {ref}.", operation="RunSystemHistory")
-    texts = found.run.history or []
+    texts = found.history or []
     selection = msgspec.structs.replace(selection, own=())
     for first in range(0, len(texts), selection.page_size):
         yield SystemPage(texts[first : first + selection.page_size], selection)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import msgspec
-
 from aiowandb.errors import (
     AuthenticationError,
     CommError,
@@ -23,7 +21,7 @@ from aiowandb.wire.server import server_features
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S")
 
 # After one of these, no other request will succeed either.
 FATAL = (AuthenticationError, ConnectError, RateLimitError, StalledError)

@@ -32,7 +32,7 @@ from aiowandb.net.waits import Waits
 from aiowandb.wire.graphql import MALFORMED, Operation
 from aiowandb.wire.server import Feature, FeaturesData, server_features
 
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S")
 T = TypeVar("T")
 
 _MAX_CACHED_BYTES = 64 << 20

@@ -89,67 +89,25 @@ query ArtifactUsedBy($id: ID!) {{
 }}{run_fields()}"""
 
 
-class ByNameProject(msgspec.Struct, rename="camel"):
-    artifact_collection_membership: Membership | None
-
-
-class ByNameData(msgspec.Struct):
-    project: ByNameProject | None
-
-
-class ByIdData(msgspec.Struct):
-    artifact: ArtifactNode | None
-
-
-class OfRun(msgspec.Struct):
-    artifacts: Connection[ArtifactNode]
-
-
-class OfRunProject(msgspec.Struct):
-    run: OfRun | None
-
-
-class OfRunData(msgspec.Struct):
-    project: OfRunProject | None
-
-
 class VersionEdge(msgspec.Struct):
     version: str
     node: ArtifactNode | None
 
 
-class Versions(msgspec.Struct, rename="camel"):
+class VersionsPage(msgspec.Struct, rename="camel"):
+    """A page of the versions in a collection."""
+
     edges: list[VersionEdge]
     page_info: PageInfo
     total_count: int | None = None
 
-
-class VersionsCollection(msgspec.Struct):
-    artifacts: Versions
-
-
-class VersionsType(msgspec.Struct, rename="camel"):
-    artifact_collection: VersionsCollection | None
-
-
-class VersionsProject(msgspec.Struct, rename="camel"):
-    artifact_type: VersionsType | None
-
-
-class VersionsData(msgspec.Struct):
-    project: VersionsProject | None
-
-    def records(self, ref: ArtifactRef) -> Connection[ArtifactRecord] | None:
-        """The versions as this collection has them, or None if there is no such collection."""
-        kind = self.project and self.project.artifact_type
-        if not kind or kind.artifact_collection is None:
-            return None
-        found = kind.artifact_collection.artifacts
+    def records(self, ref: ArtifactRef) -> Connection[ArtifactRecord]:
+        """The versions as this collection has them."""
         collection = Collection(ref.collection, Home(ref.project, Named(ref.entity)))
         edges = [
-            Edge(edge.node.found_in(collection, edge.version)) for edge in found.edges if edge.node
+            Edge(edge.node.found_in(collection, edge.version)) for edge in self.edges if edge.node
         ]
-        return Connection(edges, found.page_info, found.total_count)
+        return Connection(edges, self.page_info, self.total_count)
 
 
 class RunWithProject(RunRecord, kw_only=True, rename="camel", tag_field="__typename", tag="Run"):
@@ -166,31 +124,20 @@ class CreatedBy(msgspec.Struct, rename="camel"):
     created_by: RunWithProject | Person | None
 
 
-class CreatedByData(msgspec.Struct):
-    artifact: CreatedBy | None
-
-
-class UsedBy(msgspec.Struct, rename="camel"):
-    used_by: Connection[RunWithProject] | None
-
-
-class UsedByData(msgspec.Struct):
-    artifact: UsedBy | None
-
-
-def artifact_by_name(entity: str, project: str, name: str) -> Operation[ByNameData]:
+def artifact_by_name(entity: str, project: str, name: str) -> Operation[Membership | None]:
     """The version that `collection:alias` names."""
     variables = {"entity": entity, "project": project, "name": name}
-    return Operation("ArtifactMembershipByName", _BY_NAME, variables, ByNameData)
+    path = ("project?", "artifactCollectionMembership?")
+    return Operation("ArtifactMembershipByName", _BY_NAME, variables, Membership, path)
 
 
-def artifact_by_id(artifact_id: str) -> Operation[ByIdData]:
-    return Operation("ArtifactByID", _BY_ID, {"id": artifact_id}, ByIdData)
+def artifact_by_id(artifact_id: str) -> Operation[ArtifactNode | None]:
+    return Operation("ArtifactByID", _BY_ID, {"id": artifact_id}, ArtifactNode, at=("artifact?",))
 
 
 def artifacts_of_run(
     ref: RunRef, direction: Direction, per_page: int, cursor: str | None
-) -> Operation[OfRunData]:
+) -> Operation[Connection[ArtifactNode] | None]:
     """A page of what a run has logged or used."""
     variables = {
         "entity": ref.entity,
@@ -200,12 +147,13 @@ def artifacts_of_run(
         "cursor": cursor,
     }
     name = f"Run{direction.capitalize()}Artifacts"
-    return Operation(name, _OF_RUN[direction], variables, OfRunData)
+    path = ("project?", "run?", "artifacts")
+    return Operation(name, _OF_RUN[direction], variables, Connection[ArtifactNode], path)
 
 
 def versions(
     ref: ArtifactRef, type_name: str, order: str | None, per_page: int, cursor: str | None
-) -> Operation[VersionsData]:
+) -> Operation[VersionsPage | None]:
     """A page of the committed versions in a collection."""
     variables = {
         "entity": ref.entity,
@@ -217,12 +165,18 @@ def versions(
         "perPage": per_page,
         "cursor": cursor,
     }
-    return Operation("ProjectArtifacts", _VERSIONS, variables, VersionsData)
+    path = ("project?", "artifactType?", "artifactCollection?", "artifacts")
+    return Operation("ProjectArtifacts", _VERSIONS, variables, VersionsPage, path)
 
 
-def artifact_logged_by(artifact_id: str) -> Operation[CreatedByData]:
-    return Operation("ArtifactCreatedBy", _LOGGED_BY, {"id": artifact_id}, CreatedByData)
+def artifact_logged_by(artifact_id: str) -> Operation[CreatedBy | None]:
+    return Operation(
+        "ArtifactCreatedBy", _LOGGED_BY, {"id": artifact_id}, CreatedBy, at=("artifact?",)
+    )
 
 
-def artifact_used_by(artifact_id: str) -> Operation[UsedByData]:
-    return Operation("ArtifactUsedBy", _USED_BY, {"id": artifact_id}, UsedByData)
+def artifact_used_by(artifact_id: str) -> Operation[Connection[RunWithProject] | None]:
+    users = Connection[RunWithProject]
+    return Operation(
+        "ArtifactUsedBy", _USED_BY, {"id": artifact_id}, users, ("artifact?", "usedBy?")
+    )

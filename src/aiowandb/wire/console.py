@@ -35,6 +35,8 @@ query RunConsoleLogTail($entity: String!, $project: String!, $name: String!, $la
   }
 }"""
 
+_RUN = ("project?", "run?")
+
 
 class ConsoleLogLine(msgspec.Struct, frozen=True):
     """A line that a run wrote: `level` is "error" for stderr, `label` says which process."""
@@ -75,15 +77,7 @@ class ConsoleRun(msgspec.Struct, rename="camel"):
         return lines.page_info.end_cursor if is_more or lines.page_info.has_next_page else None
 
 
-class ConsoleProject(msgspec.Struct):
-    run: ConsoleRun | None
-
-
-class ConsoleData(msgspec.Struct):
-    project: ConsoleProject | None
-
-
-def console_page(ref: RunRef, first: int, after: str | None) -> Operation[ConsoleData]:
+def console_page(ref: RunRef, first: int, after: str | None) -> Operation[ConsoleRun | None]:
     """A page of lines, the oldest first."""
     variables = {
         "entity": ref.entity,
@@ -92,10 +86,10 @@ def console_page(ref: RunRef, first: int, after: str | None) -> Operation[Consol
         "first": first,
         "after": after,
     }
-    return Operation("RunConsoleLog", _CONSOLE_LOG, variables, ConsoleData)
+    return Operation("RunConsoleLog", _CONSOLE_LOG, variables, ConsoleRun, at=_RUN)
 
 
-def console_tail(ref: RunRef, last: int) -> Operation[ConsoleData]:
+def console_tail(ref: RunRef, last: int) -> Operation[ConsoleRun | None]:
     """The last lines, in one answer."""
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run, "last": last}
-    return Operation("RunConsoleLogTail", _CONSOLE_LOG_TAIL, variables, ConsoleData)
+    return Operation("RunConsoleLogTail", _CONSOLE_LOG_TAIL, variables, ConsoleRun, at=_RUN)

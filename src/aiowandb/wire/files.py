@@ -11,7 +11,7 @@ import msgspec
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import Done, Operation
 from aiowandb.wire.times import aware
 
 _RUN_FILES = """
@@ -87,22 +87,6 @@ class FilesRun(msgspec.Struct, rename="camel"):
     file_count: int
 
 
-class FilesProject(msgspec.Struct):
-    run: FilesRun | None
-
-
-class FilesData(msgspec.Struct):
-    project: FilesProject | None
-
-
-class ProjectId(msgspec.Struct, rename="camel"):
-    internal_id: str
-
-
-class ProjectIdData(msgspec.Struct):
-    project: ProjectId | None
-
-
 class UploadTarget(WithLinks, msgspec.Struct, rename="camel"):
     name: str
     upload_url: str | None = None
@@ -122,21 +106,13 @@ class CreatedFiles(msgspec.Struct, rename="camel"):
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-class CreateFilesData(msgspec.Struct, rename="camel"):
-    create_run_files: CreatedFiles
-
-
-class FilesDone(msgspec.Struct):
-    """The answer to a mutation of files that only matters if it is an error."""
-
-
 def list_files(
     ref: RunRef,
     names: Sequence[str],
     pattern: str | None,
     per_page: int,
     cursor: str | None = None,
-) -> Operation[FilesData]:
+) -> Operation[FilesRun | None]:
     """A page of a run's files: all, or those of these names, or those like the pattern."""
     variables = {
         "entity": ref.entity,
@@ -147,26 +123,27 @@ def list_files(
         "perPage": per_page,
         "cursor": cursor,
     }
-    return Operation("RunFiles", _RUN_FILES, variables, FilesData)
+    return Operation("RunFiles", _RUN_FILES, variables, FilesRun, at=("project?", "run?"))
 
 
-def project_id(entity: str, project: str) -> Operation[ProjectIdData]:
+def project_id(entity: str, project: str) -> Operation[str | None]:
     variables = {"entity": entity, "project": project}
-    return Operation("ProjectId", _PROJECT_ID, variables, ProjectIdData)
+    return Operation("ProjectId", _PROJECT_ID, variables, str, at=("project?", "internalId"))
 
 
-def create_files(ref: RunRef, names: Sequence[str]) -> Operation[CreateFilesData]:
+def create_files(ref: RunRef, names: Sequence[str]) -> Operation[CreatedFiles]:
     """Ask where files of these names are to be put."""
-    return Operation("CreateRunFiles", _CREATE_FILES, _named(ref, names), CreateFilesData)
+    variables = _named(ref, names)
+    return Operation("CreateRunFiles", _CREATE_FILES, variables, CreatedFiles, ("createRunFiles",))
 
 
-def mark_uploaded(ref: RunRef, names: Sequence[str]) -> Operation[FilesDone]:
-    return Operation("MarkRunFilesUploaded", _MARK_UPLOADED, _named(ref, names), FilesDone)
+def mark_uploaded(ref: RunRef, names: Sequence[str]) -> Operation[Done]:
+    return Operation("MarkRunFilesUploaded", _MARK_UPLOADED, _named(ref, names), Done)
 
 
-def delete_files(ids: Sequence[str], project: str) -> Operation[FilesDone]:
+def delete_files(ids: Sequence[str], project: str) -> Operation[Done]:
     variables = {"files": list(ids), "projectId": int(project)}
-    return Operation("DeleteFiles", _DELETE_FILES, variables, FilesDone)
+    return Operation("DeleteFiles", _DELETE_FILES, variables, Done)
 
 
 def md5_of(text: str | None) -> bytes | None:

@@ -1,11 +1,11 @@
-"""One GraphQL request and what its answer means."""
+"""One GraphQL request, and what the response to it means."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import orjson
@@ -19,7 +19,7 @@ from aiowandb.errors import (
     ServerError,
 )
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 
 _BY_STATUS: Mapping[int, type[CommError]] = {
     401: AuthenticationError,
@@ -28,26 +28,34 @@ _BY_STATUS: Mapping[int, type[CommError]] = {
     429: RateLimitError,
 }
 _LONGEST_QUOTE = 300
-# Errors in an answer are final, but for these.
-_PASSING = re.compile(
+# Errors in a response are final, except for these.
+_TEMPORARY = re.compile(
     r"deadline exceeded|timed? ?out|unavailable|internal (server )?error|rate limit|try again",
     re.IGNORECASE,
 )
-# What msgspec raises for bytes that are not what they should be, or that nest too deeply.
+# What msgspec raises for data of the wrong form, or nested too deeply.
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Operation(msgspec.Struct, Generic[T], frozen=True):
-    """A document, its variables, and the type that the answer's `data` has."""
+    """A document, its variables, and what is taken from the response: a value at a path.
+
+    The path `at` leads from the response's `data` to a value of the type `answer`, which is all
+    of `data` if there is no path. A step that ends in `?` may be null, and then the result is
+    None. Any other step must be there.
+
+    >>> Operation("Run", document, variables, RunRecord, at=("project?", "run?"))
+    """
 
     name: str
     document: str
     variables: Mapping[str, Any]
     answer: type[T]
+    at: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
-        """Whether this tells W&B something, rather than asking."""
+        """Whether this is a mutation."""
         return self.document.lstrip().startswith("mutation")
 
     def body(self) -> bytes:
@@ -56,33 +64,40 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         )
 
     def read(self, status: int, body: bytes) -> T:
-        """The answer's data, or the exception that the answer amounts to."""
+        """The value in the response; raises what the response says otherwise."""
         if status >= 300:
             raise refusal(status, body, operation=self.name)
         try:
             _check_text(body)
-            answer: _Answer[T] = _decoder(self.answer).decode(body)
+            response: _Response[Any] = _decoder((self.answer, self.at)).decode(body)
         except MALFORMED as error:
-            # Partial data beside errors does not fit the type: the errors are what matters.
+            # Partial data beside errors does not fit the type, and the errors say why.
             _raise_errors(self.name, _problems(body), _data(body))
             raise ServerError(
-                f"{self.name}: the answer is not what W&B says ({error}): {_quote(body)}",
+                f"{self.name}: W&B sent a response of the wrong form ({error}): {_quote(body)}",
                 error,
                 status=status,
                 operation=self.name,
             ) from error
-        _raise_errors(self.name, answer.errors, answer.data)
-        if answer.data is None:
+        _raise_errors(self.name, response.errors, response.data)
+        if response.data is None:
             raise ServerError(
-                f"{self.name}: the answer has no data.", status=status, operation=self.name
+                f"{self.name}: the response has no data.", status=status, operation=self.name
             )
-        return answer.data
+        return cast(T, self._value(response.data))
+
+    def _value(self, data: Any) -> Any:
+        for step in self.at:
+            if data is None:
+                return None
+            data = getattr(data, step.removesuffix("?"))
+        return data
 
 
 def refusal(
     status: int, body: bytes, *, operation: str | None = None, url: str | None = None
 ) -> CommError:
-    """The exception for an answer that is not a success, in the words of the server."""
+    """The exception for a response that is not a success, with the server's message."""
     problems = _problems(body)
     words = "; ".join(problem.message for problem in problems) or _quote(body) or "no message"
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else CommError)
@@ -94,11 +109,15 @@ def refusal(
     )
 
 
+class Done(msgspec.Struct):
+    """The data of a mutation whose response says nothing of interest."""
+
+
 class _Problem(msgspec.Struct):
     message: str = ""
 
 
-class _Answer(msgspec.Struct, Generic[T]):
+class _Response(msgspec.Struct, Generic[T]):
     data: T | None = None
     errors: list[_Problem] | None = None
 
@@ -109,9 +128,9 @@ class _ErrorBody(msgspec.Struct):
 
 
 def _check_text(body: bytes) -> None:
-    """Refuse bytes that no JSON has.
+    """Refuse bytes that are not valid in JSON.
 
-    A decoder does not look into keys that it skips: a spoilt one would be a value left out.
+    The decoder does not check keys that it skips: the value of a corrupt key would be missing.
     """
     if not body.isascii():
         body.decode()
@@ -119,9 +138,26 @@ def _check_text(body: bytes) -> None:
         raise msgspec.DecodeError("JSON has no byte 0")
 
 
+class _Envelope(msgspec.Struct):
+    """An object of one field on the path to a value."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # the value may be a link
+
+
+def data_type(answer: Any, at: tuple[str, ...]) -> Any:
+    """The type of a response's `data` that has such a value at the end of the path."""
+    for step in reversed(at):
+        field = step.removesuffix("?")
+        kind = answer if field == step else answer | None
+        answer = msgspec.defstruct(f"Envelope_{field}", [(field, kind)], bases=(_Envelope,))
+    return answer
+
+
 @cache
-def _decoder(answer: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(_Answer[answer])
+def _decoder(answer_at: tuple[Any, tuple[str, ...]]) -> msgspec.json.Decoder[_Response[Any]]:
+    kind: Any = _Response
+    return msgspec.json.Decoder(kind[data_type(*answer_at)])
 
 
 def _raise_errors(name: str, problems: list[_Problem] | None, data: object) -> None:
@@ -130,7 +166,7 @@ def _raise_errors(name: str, problems: list[_Problem] | None, data: object) -> N
         raise GraphQLError(
             f"{name}: {words}",
             data=data,
-            may_pass=bool(_PASSING.search(words)),
+            may_pass=bool(_TEMPORARY.search(words)),
             status=200,
             operation=name,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -57,11 +57,6 @@ class HistorySource(msgspec.Struct, rename="camel"):
     parquet_history: ParquetHistory | None = None
 
 
-class PlansData(msgspec.Struct):
-    # One member a run, by the alias that the document gave it.
-    project: dict[str, HistorySource | None] | None
-
-
 class RowTexts(msgspec.Struct):
     history: list[str] | None = None
 
@@ -75,28 +70,14 @@ class Window(msgspec.Struct, frozen=True):
     samples: int
 
 
-class RowTextsByAlias(msgspec.Struct):
-    project: dict[str, RowTexts | None] | None
-
-
-class RowTextsProject(msgspec.Struct):
-    run: RowTexts | None
-
-
-class RowTextsData(msgspec.Struct):
-    project: RowTextsProject | None
-
-
 class SampledRows(msgspec.Struct, rename="camel"):
     sampled_history: list[list[dict[str, Any]]] | None = None
 
 
-class SampledProject(msgspec.Struct):
-    run: SampledRows | None
-
-
-class SampledData(msgspec.Struct):
-    project: SampledProject | None
+# The answers about many runs of a project, by the alias that the document gave each run.
+HistorySources: TypeAlias = dict[str, HistorySource | None]
+RowTextsByAlias: TypeAlias = dict[str, RowTexts | None]
+_RUN = ("project?", "run?")
 
 
 def alias(index: int) -> str:
@@ -104,14 +85,15 @@ def alias(index: int) -> str:
     return f"r{index}"
 
 
-def history_plans(refs: Sequence[RunRef]) -> Operation[PlansData]:
+def history_plans(refs: Sequence[RunRef]) -> Operation[HistorySources | None]:
     """Ask in one request where the histories of many runs of a project lie."""
     each = [(f"${alias(i)}: String!", "...PlanFields") for i in range(len(refs))]
     document = many_runs("HistoryPlans", each) + _PLAN_FIELDS
-    return Operation("HistoryPlans", document, variables_of(refs), PlansData)
+    variables = variables_of(refs)
+    return Operation("HistoryPlans", document, variables, HistorySources, at=("project?",))
 
 
-def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias]:
+def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias | None]:
     """Ask in one request for rows of many runs of a project, or for many windows of one."""
     each = [
         (
@@ -123,23 +105,23 @@ def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias]:
     variables = variables_of([window.ref for window in windows])
     for i, window in enumerate(windows):
         variables |= {f"a{i}": window.first, f"b{i}": window.end, f"n{i}": window.samples}
-    return Operation("HistoryPages", many_runs("HistoryPages", each), variables, RowTextsByAlias)
+    document = many_runs("HistoryPages", each)
+    return Operation("HistoryPages", document, variables, RowTextsByAlias, at=("project?",))
 
 
-def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledData]:
+def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledRows | None]:
     """At most `samples` of the rows that have all of `keys`."""
     spec = lenient.dumps({"keys": list(keys), "samples": samples})
-    return Operation(
-        "RunSampledHistory", _SAMPLED_HISTORY, _of(ref) | {"specs": [spec]}, SampledData
-    )
+    variables = _of(ref) | {"specs": [spec]}
+    return Operation("RunSampledHistory", _SAMPLED_HISTORY, variables, SampledRows, at=_RUN)
 
 
-def sampled_rows(ref: RunRef, samples: int, *, system: bool = False) -> Operation[RowTextsData]:
+def sampled_rows(ref: RunRef, samples: int, *, system: bool = False) -> Operation[RowTexts | None]:
     """At most `samples` rows with all their keys, of the history or of the system metrics."""
     name, document = (
         ("RunSystemHistory", _SYSTEM_HISTORY) if system else ("RunFullHistory", _FULL_HISTORY)
     )
-    return Operation(name, document, _of(ref) | {"samples": samples}, RowTextsData)
+    return Operation(name, document, _of(ref) | {"samples": samples}, RowTexts, at=_RUN)
 
 
 def many_runs(name: str, each: Sequence[tuple[str, str]]) -> str:

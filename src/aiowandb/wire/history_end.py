@@ -64,17 +64,10 @@ class HistoryEnd(msgspec.Struct, rename="camel"):
         return same_step and abs(our_moment - their_moment) < _SAME_MOMENT_S
 
 
-class HistoryEndModel(msgspec.Struct):
-    bucket: HistoryEnd | None
-
-
-class HistoryEndData(msgspec.Struct):
-    model: HistoryEndModel | None
-
-
-def history_end(ref: RunRef) -> Operation[HistoryEndData]:
+def history_end(ref: RunRef) -> Operation[HistoryEnd | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("RunResumeStatus", _HISTORY_END, variables, HistoryEndData)
+    path = ("model?", "bucket?")
+    return Operation("RunResumeStatus", _HISTORY_END, variables, HistoryEnd, path)
 
 
 def _decoded(text: str) -> dict[str, Any]:

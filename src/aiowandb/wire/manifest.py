@@ -90,51 +90,15 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
             raise ServerError(f"The manifest of {name} cannot be read: {error}.", error) from error
 
 
-class ManifestFile(WithLinks, msgspec.Struct, rename="camel"):
-    direct_url: str
-
-
-class CurrentManifest(msgspec.Struct):
-    file: ManifestFile
-
-
-class ManifestArtifact(msgspec.Struct, rename="camel"):
-    current_manifest: CurrentManifest | None
-
-
-class ManifestData(msgspec.Struct):
-    artifact: ManifestArtifact | None
-
-
-class FilesMembership(msgspec.Struct):
-    files: Connection[FileRecord] | None
-
-
-class FilesCollection(msgspec.Struct, rename="camel"):
-    artifact_membership: FilesMembership | None
-
-
-class FilesProject(msgspec.Struct, rename="camel"):
-    artifact_collection: FilesCollection | None
-
-
-class ArtifactFilesData(msgspec.Struct):
-    project: FilesProject | None
-
-    @property
-    def files(self) -> Connection[FileRecord] | None:
-        collection = self.project and self.project.artifact_collection
-        membership = collection and collection.artifact_membership
-        return membership.files if membership else None
-
-
-def artifact_manifest(artifact_id: str) -> Operation[ManifestData]:
-    return Operation("FetchArtifactManifest", _MANIFEST, {"id": artifact_id}, ManifestData)
+def manifest_link(artifact_id: str) -> Operation[str | None]:
+    """Ask for a link to the manifest."""
+    path = ("artifact?", "currentManifest?", "file", "directUrl")
+    return Operation("FetchArtifactManifest", _MANIFEST, {"id": artifact_id}, str, path)
 
 
 def artifact_files(
     ref: ArtifactRef, names: Sequence[str] | None, per_page: int, cursor: str | None = None
-) -> Operation[ArtifactFilesData]:
+) -> Operation[Connection[FileRecord] | None]:
     """A page of an artifact's files: all, or those of these names."""
     variables = {
         "entity": ref.entity,
@@ -145,4 +109,5 @@ def artifact_files(
         "perPage": per_page,
         "cursor": cursor,
     }
-    return Operation("ArtifactMembershipFiles", _FILES, variables, ArtifactFilesData)
+    path = ("project?", "artifactCollection?", "artifactMembership?", "files?")
+    return Operation("ArtifactMembershipFiles", _FILES, variables, Connection[FileRecord], path)

@@ -44,19 +44,15 @@ class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename
         return f"<{type(self).__name__} {self.entity}/{self.name}>"
 
 
-class ProjectData(msgspec.Struct):
-    project: ProjectRecord | None
+def get_project(entity: str, name: str) -> Operation[ProjectRecord | None]:
+    variables = {"entity": entity, "name": name}
+    return Operation("GetProject", _PROJECT, variables, ProjectRecord, at=("project?",))
 
 
-class ProjectsData(msgspec.Struct):
-    models: Connection[ProjectRecord] | None
-
-
-def get_project(entity: str, name: str) -> Operation[ProjectData]:
-    return Operation("GetProject", _PROJECT, {"entity": entity, "name": name}, ProjectData)
-
-
-def list_projects(entity: str, per_page: int, cursor: str | None) -> Operation[ProjectsData]:
+def list_projects(
+    entity: str, per_page: int, cursor: str | None
+) -> Operation[Connection[ProjectRecord] | None]:
     """A page of an entity's projects."""
     variables = {"entity": entity, "perPage": per_page, "cursor": cursor}
-    return Operation("GetProjects", _PROJECTS, variables, ProjectsData)
+    page = Connection[ProjectRecord]
+    return Operation("GetProjects", _PROJECTS, variables, page, at=("models?",))

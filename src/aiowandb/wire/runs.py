@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import orjson
@@ -16,9 +16,9 @@ from aiowandb.wire.history import alias, many_runs, variables_of
 from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
 
-def run_fields(parts: Collection[RunField] = ALL_FIELDS) -> str:
-    """The fragment `RunFields`. Asking for a part run by run would cost a request each time."""
-    chosen = " ".join(field for part, field in GRAPHQL_NAMES.items() if part in parts)
+def run_fields(optional: Collection[RunField] = ALL_FIELDS) -> str:
+    """The fragment `RunFields`, with these of the fields that are large."""
+    chosen = " ".join(name for field, name in GRAPHQL_NAMES.items() if field in optional)
     return f"""
 fragment RunFields on Run {{
   id name displayName state tags group jobType commit readOnly notes description
@@ -54,41 +54,11 @@ query RunCount($entity: String!, $project: String!, $filters: JSONString) {
 }"""
 
 
-class RunsProject(msgspec.Struct, rename="camel"):
+class RunsPage(msgspec.Struct, rename="camel"):
+    """A page of a project's runs, and how many runs there are."""
+
     runs: Connection[RunRecord]
     run_count: int | None = None
-
-
-class RunsData(msgspec.Struct):
-    project: RunsProject | None
-
-
-class RunCountProject(msgspec.Struct, rename="camel"):
-    run_count: int
-
-
-class RunCountData(msgspec.Struct):
-    project: RunCountProject | None
-
-
-class RunProject(msgspec.Struct):
-    run: RunRecord | None
-
-
-class RunState(msgspec.Struct):
-    state: str
-
-
-class RunStateProject(msgspec.Struct):
-    run: RunState | None
-
-
-class RunStateData(msgspec.Struct):
-    project: RunStateProject | None
-
-
-class RunData(msgspec.Struct):
-    project: RunProject | None
 
 
 class RunQuery(msgspec.Struct, frozen=True):
@@ -97,12 +67,12 @@ class RunQuery(msgspec.Struct, frozen=True):
     filters: Mapping[str, Any] = {}
     order: str = "-created_at"
     per_page: int = 50
-    parts: Collection[RunField] = ALL_FIELDS
+    fields: Collection[RunField] = ALL_FIELDS
 
 
 def list_runs(
     entity: str, project: str, query: RunQuery, cursor: str | None
-) -> Operation[RunsData]:
+) -> Operation[RunsPage | None]:
     """A page of a project's runs, behind the cursor."""
     variables = {
         "entity": entity,
@@ -112,22 +82,23 @@ def list_runs(
         "perPage": query.per_page,
         "cursor": cursor,
     }
-    return Operation("Runs", _RUNS + run_fields(query.parts), variables, RunsData)
+    document = _RUNS + run_fields(query.fields)
+    return Operation("Runs", document, variables, RunsPage, at=("project?",))
 
 
-def count_runs(entity: str, project: str, filters: Mapping[str, Any]) -> Operation[RunCountData]:
+def count_runs(entity: str, project: str, filters: Mapping[str, Any]) -> Operation[int | None]:
     variables = {"entity": entity, "project": project, "filters": _filters_text(filters)}
-    return Operation("RunCount", _RUN_COUNT, variables, RunCountData)
+    return Operation("RunCount", _RUN_COUNT, variables, int, at=("project?", "runCount"))
 
 
-def run_state(ref: RunRef) -> Operation[RunStateData]:
+def run_state(ref: RunRef) -> Operation[str | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("RunState", _RUN_STATE, variables, RunStateData)
+    return Operation("RunState", _RUN_STATE, variables, str, at=("project?", "run?", "state"))
 
 
-def get_run(ref: RunRef) -> Operation[RunData]:
+def get_run(ref: RunRef) -> Operation[RunRecord | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("Run", _RUN + run_fields(), variables, RunData)
+    return Operation("Run", _RUN + run_fields(), variables, RunRecord, at=("project?", "run?"))
 
 
 def _filters_text(filters: Mapping[str, Any]) -> str:
@@ -138,12 +109,11 @@ class StorageId(msgspec.Struct):
     id: str
 
 
-class StorageIds(msgspec.Struct):
-    # One member a run, by the alias that the document gave it.
-    project: dict[str, StorageId | None] | None
+# The ids by the alias that the document gave each run.
+StorageIds: TypeAlias = dict[str, StorageId | None]
 
 
-def storage_ids(refs: Sequence[RunRef]) -> Operation[StorageIds]:
+def storage_ids(refs: Sequence[RunRef]) -> Operation[StorageIds | None]:
     """Ask in one request which of many runs of a project there are."""
     document = many_runs("StorageIds", [(f"${alias(i)}: String!", "id") for i in range(len(refs))])
-    return Operation("StorageIds", document, variables_of(refs), StorageIds)
+    return Operation("StorageIds", document, variables_of(refs), StorageIds, at=("project?",))

@@ -20,12 +20,8 @@ class Viewer(msgspec.Struct, frozen=True):
     email: str | None = None
 
 
-class ViewerData(msgspec.Struct):
-    viewer: Viewer | None
-
-
-def viewer() -> Operation[ViewerData]:
-    return Operation("Viewer", _VIEWER, {}, ViewerData)
+def viewer() -> Operation[Viewer | None]:
+    return Operation("Viewer", _VIEWER, {}, Viewer, at=("viewer?",))
 
 
 # The first is the embedded W&B's own: it lets a writer ask that its rows go to the end or nowhere.

@@ -101,21 +101,11 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="
         return f"<{type(self).__name__} {self.entity}/{self.project}/{self.id} ({self.state})>"
 
 
-class SweepProject(msgspec.Struct):
-    sweep: SweepRecord | None
+class SweepsPage(msgspec.Struct, rename="camel"):
+    """A page of a project's sweeps, and how many there are."""
 
-
-class SweepData(msgspec.Struct):
-    project: SweepProject | None
-
-
-class SweepsProject(msgspec.Struct, rename="camel"):
     sweeps: Connection[SweepRecord]
     total_sweeps: int = 0
-
-
-class SweepsData(msgspec.Struct):
-    project: SweepsProject | None
 
 
 def order_key(text: str) -> str:
@@ -130,14 +120,14 @@ def order_key(text: str) -> str:
     return f"{sign}{key}" if is_known else f"{sign}summary_metrics.{key}"
 
 
-def get_sweep(ref: RunRef) -> Operation[SweepData]:
+def get_sweep(ref: RunRef) -> Operation[SweepRecord | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("GetSweep", _SWEEP, variables, SweepData)
+    return Operation("GetSweep", _SWEEP, variables, SweepRecord, at=("project?", "sweep?"))
 
 
 def list_sweeps(
     entity: str, project: str, per_page: int, cursor: str | None
-) -> Operation[SweepsData]:
+) -> Operation[SweepsPage | None]:
     """A page of a project's sweeps."""
     variables = {"entity": entity, "project": project, "perPage": per_page, "cursor": cursor}
-    return Operation("GetSweeps", _SWEEPS, variables, SweepsData)
+    return Operation("GetSweeps", _SWEEPS, variables, SweepsPage, at=("project?",))

@@ -9,7 +9,7 @@ import msgspec
 
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import Done, Operation
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_fields
 
@@ -54,43 +54,23 @@ class Bucket(msgspec.Struct):
     inserted: bool | None = None
 
 
-class SavedRun(msgspec.Struct, rename="camel"):
-    upsert_bucket: Bucket
-
-
-class Done(msgspec.Struct):
-    """The answer to a mutation that gives nothing back."""
-
-
 class Success(msgspec.Struct):
     success: bool = False
-
-
-class StopData(msgspec.Struct, rename="camel"):
-    stop_run: Success
-
-
-class StateData(msgspec.Struct, rename="camel"):
-    update_run_state: Success
 
 
 class UpsertedModel(msgspec.Struct):
     inserted: bool | None = None
 
 
-class MadeProject(msgspec.Struct, rename="camel"):
-    upsert_model: UpsertedModel | None = None
-
-
-def save_run(changes: dict[str, Any]) -> Operation[SavedRun]:
+def save_run(changes: dict[str, Any]) -> Operation[RunRecord]:
     """Change a run; what is not named stays as it is."""
-    return Operation("UpsertBucket", _SAVE_RUN, changes, SavedRun)
+    return Operation("UpsertBucket", _SAVE_RUN, changes, RunRecord, at=("upsertBucket", "bucket"))
 
 
-def create_run(ref: RunRef) -> Operation[SavedRun]:
+def create_run(ref: RunRef) -> Operation[Bucket]:
     """Make a run, unless it exists: the answer tells whether this made it."""
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("UpsertBucket", _CREATE_RUN, variables, SavedRun)
+    return Operation("UpsertBucket", _CREATE_RUN, variables, Bucket, at=("upsertBucket",))
 
 
 def new_run_fields(
@@ -98,7 +78,7 @@ def new_run_fields(
     name: str | None,
     config: Mapping[str, Any] | None,
     tags: Sequence[str] | None,
-) -> Operation[SavedRun] | None:
+) -> Operation[RunRecord] | None:
     """What a run that was made just now is given, if it is given anything."""
     changes: dict[str, Any] = {}
     if name is not None:
@@ -115,15 +95,16 @@ def delete_run(storage_id: str, *, delete_artifacts: bool) -> Operation[Done]:
     return Operation("DeleteRun", _DELETE_RUN, variables, Done)
 
 
-def stop_run(storage_id: str) -> Operation[StopData]:
-    return Operation("StopRun", _STOP_RUN, {"id": storage_id}, StopData)
+def stop_run(storage_id: str) -> Operation[Success]:
+    return Operation("StopRun", _STOP_RUN, {"id": storage_id}, Success, at=("stopRun",))
 
 
-def update_state(storage_id: str, state: str) -> Operation[StateData]:
+def update_state(storage_id: str, state: str) -> Operation[Success]:
     variables = {"input": {"id": storage_id, "state": state}}
-    return Operation("UpdateRunState", _UPDATE_STATE, variables, StateData)
+    return Operation("UpdateRunState", _UPDATE_STATE, variables, Success, at=("updateRunState",))
 
 
-def create_project(entity: str, name: str) -> Operation[MadeProject]:
+def create_project(entity: str, name: str) -> Operation[UpsertedModel | None]:
     variables = {"input": {"entityName": entity, "name": name}}
-    return Operation("CreateProject", _CREATE_PROJECT, variables, MadeProject)
+    path = ("upsertModel?",)
+    return Operation("CreateProject", _CREATE_PROJECT, variables, UpsertedModel, path)
