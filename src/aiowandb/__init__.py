@@ -83,7 +83,7 @@ if TYPE_CHECKING:
         Sink,
     )
     from aiowandb.files.artifacts import ArtifactDownload, LeftOut
-    from aiowandb.net import Traffic, Waiting
+    from aiowandb.net import RetryPolicy, Traffic, Waiting
     from aiowandb.paths import ArtifactRef
     from aiowandb.sync import Api
     from aiowandb.wire.console import ConsoleLogLine
@@ -142,6 +142,7 @@ __all__ = [
     "Projects",
     "RateLimitError",
     "ResponseFacts",
+    "RetryPolicy",
     "RowError",
     "RowsFormat",
     "RowsWanted",
@@ -232,6 +233,7 @@ _LAZY = {
             "LeftOut",
         ),
         ".net": (
+            "RetryPolicy",
             "Traffic",
             "Waiting",
         ),

@@ -16,6 +16,7 @@ import pytest
 from aiowandb import Api, AsyncApi, CommError, ConflictError, Run, UsageError
 from aiowandb.choices import EndState
 from aiowandb.errors import ServerError
+from aiowandb.wire.appending import PendingRows
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from tests.support.overwriting import PlainWandb, replayed
 
@@ -88,7 +89,7 @@ def rows_of(store: Store, key: str, name: str = "r") -> list[Any]:
 @contextmanager
 def batches_of(rows: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiowandb.wire.appending._BATCH_ROWS", rows)
+        patch.setattr(PendingRows, "batch_rows", rows)
         yield
 
 

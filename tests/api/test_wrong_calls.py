@@ -70,6 +70,7 @@ WRONG: Mapping[str, list[Any]] = {
     "page_size": NUMBER,
     "pandas": FLAG,
     "path": PATH,
+    "retry": [5, 0.5, True, "never"],
     "run.path": RUN,
     "sweep.path": RUN,
     "runs.path": TEXT,

@@ -118,23 +118,20 @@ def undisturbed(
 
 
 def _make_small(patch: pytest.MonkeyPatch) -> None:
-    """Several pages of runs, several parts, short waits, and a bomb that is soon too large."""
+    """Several pages of runs, and several parts."""
     patch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 3)
     patch.setattr("aiowandb.export.pipeline.PART_ROWS", 300)
-    patch.setattr("aiowandb.net.session._MAX_ANSWER", 8_000_000)
-    patch.setattr("aiowandb.net.transfer._MAX_UNPACKED", 8_000_000)
-    patch.setattr(
-        "aiowandb.net.session.RetryPolicy", partial(RetryPolicy, first_wait=0.01, longest_wait=0.1)
-    )
 
 
 async def _export(
-    world: World, folder: Path, format: Any, patience: float = 60.0
+    world: World, folder: Path, format: Any, silence: float = 60.0
 ) -> ExportResult | AiowandbError:
     """Export before the deadline, leaving no task and no connection behind."""
     before = _tasks()
+    quick = RetryPolicy(first_wait=0.01, max_wait=0.1)
     with anyio.fail_after(_DEADLINE_S):
-        async with AsyncApi(world.key, base_url=world.url, timeout=patience) as api:
+        async with AsyncApi(world.key, base_url=world.url, timeout=silence, retry=quick) as api:
+            api._session.max_response_bytes = 8_000_000  # a bomb is soon too large
             try:
                 result: ExportResult | AiowandbError = await api.runs(PATH).export(
                     folder, format=format
@@ -212,7 +209,7 @@ def _live_through(
         _brew(world, scenario)
         with monkeypatch.context() as hasty:
             hasty.setenv("WANDB_HTTP_TIMEOUT", "0.5")
-            result = anyio.run(partial(export, patience=4), backend=scenario.backend)
+            result = anyio.run(partial(export, silence=4), backend=scenario.backend)
     finally:
         happened = world.layer.weather.happened
         print(happened)

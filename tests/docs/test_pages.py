@@ -53,10 +53,10 @@ def test_the_page_on_retries_has_the_numbers_of_the_code() -> None:
         "`AsyncApi(timeout=)`": f"{settings.timeout:g} s",
         "`WANDB_HTTP_TIMEOUT`": f"{settings.http_timeout:g} s",
         "`AsyncApi(max_concurrency=)`": f"{settings.max_concurrency}",
-        "`first_wait`, `longest_wait`": f"{policy.first_wait:g} s, {policy.longest_wait:g} s",
-        "`same_failures`": f"{policy.same_failures}",
-        "`first_contact`": f"{policy.first_contact}",
-        "`failures`": f"{policy.failures}",
+        "`RetryPolicy(first_wait=, max_wait=)`": f"{policy.first_wait:g} s, {policy.max_wait:g} s",
+        "`RetryPolicy(max_same_failures=)`": f"{policy.max_same_failures}",
+        "`RetryPolicy(max_connect_failures=)`": f"{policy.max_connect_failures}",
+        "`RetryPolicy(max_failures=)`": f"{policy.max_failures}",
     }
     table = text("errors.md").partition("## Every setting")[2]
     for setting, default in rows.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -199,16 +198,13 @@ def server(store: Store) -> Server:
 
 
 @pytest.fixture
-async def api(
-    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[AsyncApi]:
-    without_waits = partial(RetryPolicy, random=lambda: 0.0)
-    monkeypatch.setattr("aiowandb.net.session.RetryPolicy", without_waits)
+async def api(store: Store, server: Server) -> AsyncIterator[AsyncApi]:
     async with AsyncApi(
         store.local_key,
         base_url="http://wandb.in-process",
         entity="local",
         transport=server,
+        retry=RetryPolicy(random=lambda: 0.0),
     ) as api:
         yield api
 

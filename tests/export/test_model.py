@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -162,7 +161,11 @@ class Exports(RuleBasedStateMachine):
         async def export() -> ExportResult:
             url = "http://wandb.in-process"
             api = AsyncApi(
-                self.store.local_key, base_url=url, transport=self.weather, timeout=1, max_rate=None
+                self.store.local_key,
+                base_url=url,
+                transport=self.weather,
+                timeout=1,
+                retry=RetryPolicy(random=lambda: 0.0),
             )
             async with api:
                 runs = api.runs(Project.path, order="+created_at")
@@ -233,13 +236,6 @@ def runs_in(folder: Path, layout: Layout) -> Mapping[str, tuple[str, bool]]:
     if table.empty:
         return {}
     return {row.run_id: (row.name, bool(row.deleted)) for row in table.itertuples(index=False)}
-
-
-@pytest.fixture(autouse=True)
-def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "aiowandb.net.session.RetryPolicy", partial(RetryPolicy, random=lambda: 0.0)
-    )
 
 
 def test_after_each_export_the_folder_says_what_wandb_has() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import anyio
@@ -41,10 +40,8 @@ def flat(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"_step": r["_step"], "loss": r["loss"], "val.acc": r["val"]["acc"]} for r in rows]
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failures are tried again without a pause."""
-    monkeypatch.setattr("aiowandb.net.session.RetryPolicy", partial(RetryPolicy, first_wait=0))
+# Failures are retried without a pause.
+AT_ONCE = RetryPolicy(first_wait=0)
 
 
 @pytest.mark.parametrize("mode", ["parquet", "json", "mixed"])
@@ -118,13 +115,13 @@ def reset(path: str) -> int:
 @pytest.mark.parametrize("asked", [b"HistoryPlans", b"HistoryPages"])
 @pytest.mark.parametrize("fail", [lambda path: 404, lambda path: 409, reset])
 async def test_a_failure_of_any_kind_is_traced_to_its_run(
-    world: World, at_once: None, asked: bytes, fail: Callable[[str], int]
+    world: World, asked: bytes, fail: Callable[[str], int]
 ) -> None:
     for n in range(10):
         world.add_run(f"r{n}", losses(10, n))
     world.fault = lambda path, body: fail(path) if b'"r7"' in body and asked in body else None
     found = set()
-    async with world.api("json") as api:
+    async with world.api("json", retry=AT_ONCE) as api:
         with pytest.raises(RunsFailedError) as caught:
             async for run, _ in api.scan_histories(api.runs(PROJECT)):
                 found.add(run.id)
@@ -134,13 +131,13 @@ async def test_a_failure_of_any_kind_is_traced_to_its_run(
 
 @pytest.mark.parametrize("fail", [lambda path: 200, lambda path: 401, lambda path: 502, reset])
 async def test_a_failure_of_everything_ends_the_scan_at_once(
-    world: World, at_once: None, fail: Callable[[str], int]
+    world: World, fail: Callable[[str], int]
 ) -> None:
     for n in range(100):
         world.add_run(f"r{n}", losses(1))
     is_over = False
     world.fault = lambda path, body: fail(path) if is_over else None
-    async with world.api("json") as api:
+    async with world.api("json", retry=AT_ONCE) as api:
         runs = await api.runs(PROJECT).to_list()
         before, is_over = api.traffic.requests, True
         with pytest.raises(CommError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -20,6 +19,7 @@ from aiowandb import AsyncApi
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.wire import lenient
+from aiowandb.wire.appending import PendingRows
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.store.history import HistoryMode
 from tests.chaos.faults import Message, Receive, Send
@@ -163,10 +163,9 @@ class Unlucky:
 
 
 @contextmanager
-def without_waits() -> Iterator[None]:
+def small_batches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiowandb.net.session.RetryPolicy", partial(RetryPolicy, random=lambda: 0.0))
-        patch.setattr("aiowandb.wire.appending._BATCH_ROWS", 3)
+        patch.setattr(PendingRows, "batch_rows", 3)
         yield
 
 
@@ -182,7 +181,10 @@ def test_rows_appended_with_bad_luck_are_rows_appended_with_good_luck(
         name = new_run(store, [], finish=False)
         transport = httpx.ASGITransport(Unlucky(create_app(store), luck))
         async with AsyncApi(
-            store.local_key, base_url="http://wandb.test", transport=transport
+            store.local_key,
+            base_url="http://wandb.test",
+            transport=transport,
+            retry=RetryPolicy(random=lambda: 0.0),
         ) as api:
             run = await api.run(f"{PROJECT}/{name}")
             async with run.append(state="finished") as log:
@@ -191,7 +193,7 @@ def test_rows_appended_with_bad_luck_are_rows_appended_with_good_luck(
             assert (await api.run(f"{PROJECT}/{name}")).state == "finished"
             return [row async for row in run.scan_history()]
 
-    with without_waits():
+    with small_batches():
         lucky = anyio.run(append, [])
         assert [row.get("value") for row in lucky] == values
         assert repr(anyio.run(append, luck)) == repr(lucky)

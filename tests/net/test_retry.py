@@ -23,18 +23,18 @@ def test_what_stays_wrong_is_not(status: int) -> None:
 
 
 def test_waits_double_up_to_a_ceiling() -> None:
-    policy = RetryPolicy(first_wait=1, longest_wait=10, random=lambda: 1.0)
+    policy = RetryPolicy(first_wait=1, max_wait=10, random=lambda: 1.0)
     assert [policy.wait(n) for n in range(6)] == [1, 2, 4, 8, 10, 10]
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_no_wait_is_longer_than_the_longest(attempt: int, chance: float) -> None:
     policy = RetryPolicy(random=lambda: chance)
-    assert 0 <= policy.wait(attempt) <= policy.longest_wait
+    assert 0 <= policy.wait(attempt) <= policy.max_wait
 
 
 def test_the_word_of_the_server_goes_first() -> None:
-    assert RetryPolicy(longest_wait=1).wait(0, 90.0) == 90.0
+    assert RetryPolicy(max_wait=1).wait(0, 90.0) == 90.0
 
 
 NOW = 1_795_000_000.0

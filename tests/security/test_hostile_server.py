@@ -158,9 +158,8 @@ async def test_a_file_larger_than_it_was_said_to_be_is_not_taken(
 
 
 async def test_a_file_of_unknown_size_that_unpacks_without_end_is_not_taken(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("aiowandb.net.transfer._MAX_UNPACKED", 1_000_000)
     store.files.add(make_run(store), "x.bin", b"small")
 
     def conceal(data: Any) -> None:
@@ -168,6 +167,7 @@ async def test_a_file_of_unknown_size_that_unpacks_without_end_is_not_taken(
             edge["node"] |= {"sizeBytes": None, "md5": None}
 
     async with connected(store, conceal, Weather(faults=("bomb",), rate=1.0)) as api:
+        api._session.max_response_bytes = 1_000_000
         file = await (await api.run(f"{PATH}/r")).file("x.bin")
         with pytest.raises(TooLargeError, match=r"x\.bin: .* more than 1,000,000 bytes"):
             await file.download(tmp_path / "out")

@@ -43,7 +43,7 @@ from aiowandb.concurrency.tasks import Stream
 from aiowandb.config.credentials import without_traceback_locals
 from aiowandb.config.settings import Settings
 from aiowandb.errors import UsageError
-from aiowandb.net import Session, Traffic, Waiting
+from aiowandb.net import RetryPolicy, Session, Traffic, Waiting
 from aiowandb.paths import check_project_name, check_run_id
 from aiowandb.wire.record import ALL_FIELDS
 from aiowandb.wire.server import Viewer
@@ -63,7 +63,8 @@ class AsyncApi(FixedAttributes):
     an `ssl.SSLContext` in `verify` may hold CA and client certificates of your own.
     W&B may be silent for `timeout` seconds, whatever is tried anew meanwhile;
     `max_concurrency` is how many requests, and how many transfers of files beside
-    them, may be under way at once, `max_rate` how many requests go out a second.
+    them, may be under way at once, `max_rate` how many requests go out a second, and `retry`
+    (a `RetryPolicy`) which failed requests are sent again.
     Nothing is sent before the first call that needs an answer. What was read is kept until
     it is closed, the pages of lists too: `fresh=True` of a list or `flush()` ask anew.
 
@@ -82,6 +83,7 @@ class AsyncApi(FixedAttributes):
         timeout=optional(POSITIVE),
         max_concurrency=optional(integer(1)),
         max_rate=optional(POSITIVE),
+        retry=optional(having("a RetryPolicy", "wait", "is_transient")),
         proxy=optional(text("a URL", empty=True, is_secret=True)),
         verify=optional(either(FLAG, having("an ssl.SSLContext", "verify_mode"))),
         transport=optional(having("a transport of httpx", "handle_async_request")),
@@ -96,6 +98,7 @@ class AsyncApi(FixedAttributes):
         timeout: float | None = None,
         max_concurrency: int | None = None,
         max_rate: float | None = None,
+        retry: RetryPolicy | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -113,7 +116,7 @@ class AsyncApi(FixedAttributes):
             proxy=proxy,
             verify=verify,
         )
-        self._session = Session(settings, transport=transport)
+        self._session = Session(settings, transport=transport, retry=retry)
         self._defaults = Defaults(self._session)
         self._cleanup = ExitStack()
 

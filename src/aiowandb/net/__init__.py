@@ -4,6 +4,7 @@ May import `wire` and the layers below it.
 """
 
 from aiowandb.net.batching import FATAL, BatchSize, ask_batched, ask_page, is_server_down
+from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.session import Session
 from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic, part_of
@@ -14,6 +15,7 @@ __all__ = [
     "FATAL",
     "BatchSize",
     "Piece",
+    "RetryPolicy",
     "Session",
     "Spool",
     "Traffic",

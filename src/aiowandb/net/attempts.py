@@ -239,7 +239,7 @@ class Attempt:
     def _report_retry(self, error: CommError, wait: float) -> None:
         left = self._seconds_left
         if isinstance(error, ConnectError) and not self._all.was_answered:
-            is_last = self._failures + 1 >= self._all.policy.first_contact
+            is_last = self._failures + 1 >= self._all.policy.max_connect_failures
             left = wait if is_last else left
         lasted = time.monotonic() - self._started
         self._all.waits.retrying(
@@ -251,15 +251,15 @@ class Attempt:
         if not self._retry and isinstance(error, ServerError | GraphQLError | TimeoutError):
             return True
         if isinstance(error, ConnectError) and not self._all.was_answered:
-            return self._failures >= policy.first_contact
+            return self._failures >= policy.max_connect_failures
         if (
             isinstance(error, ServerError | GraphQLError)
-            and self._same_failures >= policy.same_failures
+            and self._same_failures >= policy.max_same_failures
         ):
             return True
         # A connection that breaks once or twice says nothing about the request.
         is_persistent = self._retry or isinstance(error, ConnectError)
-        limit = policy.failures if is_persistent else policy.same_failures
+        limit = policy.max_failures if is_persistent else policy.max_same_failures
         return self._failures >= limit and not isinstance(error, RateLimitError)
 
 

@@ -22,18 +22,23 @@ _YEARS = 1e9
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """Full jitter under a doubling ceiling; the server's own word goes first.
+    """When failed requests are retried, and how long to wait before.
 
-    `same_failures` is how many times in a row the very same 5xx answer is believed
-    to be an accident; `first_contact` is how many times to knock at a host that has
-    never answered; after `failures` of any kind with nothing to show for it, it is over.
+    Waits are random, between zero and a ceiling that starts at `first_wait` seconds and doubles
+    up to `max_wait`; if W&B says how long to wait, that is done instead. A request fails for
+    good after the same 5xx response `max_same_failures` times in a row, after
+    `max_connect_failures` at a host that has never answered, and after `max_failures` of any
+    kind without progress.
+
+    >>> async with AsyncApi(retry=RetryPolicy(max_wait=5, max_failures=3)) as api:
+    ...     run = await api.run("entity/project/run_id")
     """
 
     first_wait: float = 0.5
-    longest_wait: float = 30.0
-    same_failures: int = 3
-    first_contact: int = 2
-    failures: int = 20
+    max_wait: float = 30.0
+    max_same_failures: int = 3
+    max_connect_failures: int = 2
+    max_failures: int = 20
     random: Callable[[], float] = random.random
 
     def is_transient(self, status: int) -> bool:
@@ -47,7 +52,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         """Seconds to wait after this failed attempt, counted from 0."""
         if retry_after is not None:
             return retry_after
-        ceiling = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 30))
+        ceiling = min(self.max_wait, self.first_wait * 2.0 ** min(attempt, 30))
         return ceiling * self.random()
 
 

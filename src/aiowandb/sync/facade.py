@@ -23,7 +23,7 @@ from aiowandb.fields import (
     RunFields,
     SweepFields,
 )
-from aiowandb.net import Traffic, Waiting
+from aiowandb.net import RetryPolicy, Traffic, Waiting
 from aiowandb.sync.portal import Portal
 from aiowandb.sync.wrapping import (
     SyncListing,
@@ -307,6 +307,7 @@ class Api(SyncWrapper[api.AsyncApi]):
         timeout: float | None = None,
         max_concurrency: int | None = None,
         max_rate: float | None = None,
+        retry: RetryPolicy | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -320,6 +321,7 @@ class Api(SyncWrapper[api.AsyncApi]):
             timeout=timeout,
             max_concurrency=max_concurrency,
             max_rate=max_rate,
+            retry=retry,
             proxy=proxy,
             verify=verify,
             transport=transport,

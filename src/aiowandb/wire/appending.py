@@ -20,8 +20,7 @@ from aiowandb.wire.record import RunRecord
 # How the states that a run can end in are said in the file stream.
 _EXIT_CODES = {"finished": 0, "failed": 1}
 
-# W&B takes about 10 MiB a request; a batch stays well below.
-_BATCH_ROWS = 1000
+# W&B takes about 10 MiB in a request; a batch stays well below.
 _BATCH_BYTES = 2 << 20
 _LONGEST_LINE = (10 << 20) - (100 << 10)
 
@@ -46,7 +45,9 @@ class StreamAnswer(msgspec.Struct):
 
 
 class PendingRows:
-    """Rows on their way to the end of a run's history. Knows offsets and steps, not sockets."""
+    """Rows that are to be added to the end of a run's history, with their offsets and steps."""
+
+    batch_rows = 1000
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class PendingRows:
 
     @property
     def is_full(self) -> bool:
-        return len(self._lines) >= _BATCH_ROWS or self._size >= _BATCH_BYTES
+        return len(self._lines) >= self.batch_rows or self._size >= _BATCH_BYTES
 
     @property
     def waiting(self) -> list[str]:
