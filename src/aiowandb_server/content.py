@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiowandb_server.access import Access
     from aiowandb_server.links import Links
-    from aiowandb_server.store.blobs import Blob
+    from aiowandb_server.store.disk import Blob
     from aiowandb_server.store.records import Run
     from aiowandb_server.store.store import Store
 

@@ -149,3 +149,52 @@ def test_two_processes_can_write_to_one_store(tmp_path: Path) -> None:
         page = store.runs.page(project, first=1000)
         assert {run.history_lines for run in page.items} == {5}
         assert {len(store.history.window(run, 0, 9, 9)) for run in page.items} == {5}
+
+
+@pytest.mark.parametrize("broken", ["", "\n", "0123", "\xff\xfe"])
+def test_a_broken_secret_is_replaced(tmp_path: Path, broken: str) -> None:
+    with Store.open(tmp_path) as store:
+        before = store.local_key, store.link_secret
+        # What an earlier version would have made of the rest of a key.
+        local = store.accounts.user("local")
+        assert local is not None
+        if broken.strip():
+            store.accounts.add_key(local.id, broken.strip())
+    for name in ("local-key", "link-secret"):
+        (tmp_path / name).write_text(broken, encoding="latin-1")
+    with Store.open(tmp_path) as store:
+        after = store.local_key, store.link_secret
+        assert all(len(secret) == 40 for secret in after)
+        assert set(before).isdisjoint(after)
+        assert store.accounts.user_of_key(store.local_key) == store.accounts.user("local")
+        assert broken != "0123" or store.accounts.user_of_key("0123") is None
+    with Store.open(tmp_path) as store:
+        assert (store.local_key, store.link_secret) == after
+
+
+def test_a_key_that_people_have_put_there_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "local-key").write_text("my-own-key-" * 4 + "\n")
+    with Store.open(tmp_path) as store:
+        assert store.accounts.user_of_key("my-own-key-" * 4) == store.accounts.user("local")
+
+
+def test_only_its_owner_can_read_a_data_folder(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Store.open(tmp_path / "data") as store:
+            project, _ = store.projects.ensure("local", "p")
+            run, _ = store.runs.upsert(project, "r")
+            store.files.add(run, "a.txt", b"a")
+            paths = [store.folder, *store.folder.iterdir()]
+            assert {path.name for path in paths} >= {"store.sqlite", "store.sqlite-wal", "blobs"}
+            assert [path.name for path in paths if path.stat().st_mode & 0o077] == []
+    finally:
+        os.umask(before)
+
+
+def test_an_existing_database_is_closed_to_others(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    for path in tmp_path.iterdir():
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    with Store.open(tmp_path) as store:
+        assert [p.name for p in store.folder.iterdir() if p.stat().st_mode & 0o077] == []

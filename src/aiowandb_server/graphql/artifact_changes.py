@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.artifact_uploads import alias_names
 from aiowandb_server.graphql.artifacts import (
+    artifact_by_client_id,
     require_artifact,
     sequence_of,
 )
@@ -68,10 +68,10 @@ def link_artifact(context: Context, link: dict[str, Any]) -> dict[str, Any]:
     if link.get("artifactID"):
         artifact = require_artifact(context, link["artifactID"])
     else:
-        found = context.store.artifacts.by_client_id(link.get("clientID") or "")
+        found = artifact_by_client_id(context, link.get("clientID") or "")
         if found is None:
             raise RefusedError("the artifact to link was not found", 404)
-        artifact = require_artifact(context, ids.encode("Artifact", found.id))
+        artifact = found
     if link.get("artifactPortfolioID"):
         portfolio = require_collection(context, link["artifactPortfolioID"])
     else:

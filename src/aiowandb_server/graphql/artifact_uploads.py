@@ -60,7 +60,7 @@ def create_manifest(context: Context, new: dict[str, Any]) -> dict[str, Any]:
         kind=new.get("type") or "FULL",
         name=new["name"],
         digest=new["digest"],
-        base_id=ids.row_id("Artifact", base) if base else None,
+        base_id=require_artifact(context, base).id if base else None,
     )
     return {"artifactManifest": manifest}
 
@@ -72,7 +72,7 @@ def update_manifest(context: Context, change: dict[str, Any]) -> dict[str, Any]:
     context.store.manifests.change(
         manifest.id,
         digest=change.get("digest"),
-        base_id=ids.row_id("Artifact", base) if base else None,
+        base_id=require_artifact(context, base).id if base else None,
     )
     return {"artifactManifest": context.store.manifests.get(manifest.id)}
 

@@ -37,7 +37,15 @@ class ClientIdMapping:
 
 def find_artifact(context: Context, artifact_id: str) -> Artifact | None:
     """The version of that id, or None if there is none that the viewer may see."""
-    artifact = context.store.artifacts.by_id(ids.row_id("Artifact", artifact_id))
+    return _visible(context, context.store.artifacts.by_id(ids.row_id("Artifact", artifact_id)))
+
+
+def artifact_by_client_id(context: Context, client_id: str) -> Artifact | None:
+    """The version that its client calls so, or None if the viewer may not see it."""
+    return _visible(context, context.store.artifacts.by_client_id(client_id))
+
+
+def _visible(context: Context, artifact: Artifact | None) -> Artifact | None:
     if artifact is None or not context.may_see(project_of_version(context, artifact).entity):
         return None
     return artifact
@@ -71,7 +79,7 @@ def artifact(_: None, context: Context, id: str) -> Artifact | None:
 
 @resolvers("Query", "clientIDMapping")
 def client_id_mapping(_: None, context: Context, client_id: str) -> ClientIdMapping | None:
-    found = context.store.artifacts.by_client_id(client_id)
+    found = artifact_by_client_id(context, client_id)
     return ClientIdMapping(ids.encode("Artifact", found.id)) if found else None
 
 
@@ -148,14 +156,15 @@ def current_manifest(artifact: Artifact, context: Context) -> Manifest | None:
 @resolvers("Artifact", "createdBy")
 def created_by(artifact: Artifact, context: Context) -> Run | User | None:
     if artifact.run_id is not None:
-        return context.store.runs.by_id(artifact.run_id)
+        run = context.store.runs.by_id(artifact.run_id)
+        return run if run and context.may_see(run.entity) else None
     return context.user(artifact.user_id)
 
 
 @resolvers("Artifact", "usedBy")
 def used_by(artifact: Artifact, context: Context) -> Any:
     runs = (context.store.runs.by_id(run) for run in context.store.artifacts.users_of(artifact.id))
-    return whole_list([run for run in runs if run is not None])
+    return whole_list([run for run in runs if run and context.may_see(run.entity)])
 
 
 @resolvers("Artifact", "artifactMemberships")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import secrets
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,15 @@ class Accounts:
     def ensure_user(
         self, username: str, *, is_admin: bool = False, email: str | None = None
     ) -> User:
-        """The user of that name, made together with an entity of the same name if need be."""
+        """The user of that name, made together with an entity of their own if need be.
+
+        The entity has the user's name, unless a team of others has it already.
+        """
         if known := self.user(username):
             return known
         with self._database.write() as connection:
             now = int(self._clock())
-            entity_id = _ensure_entity(connection, username, now)
+            entity_id = _own_entity(connection, username, now)
             connection.execute(
                 """
                 INSERT INTO user (username, name, email, is_admin, entity_id, created_at)
@@ -170,6 +174,25 @@ def _ensure_entity(
     )
     (entity_id,) = connection.execute("SELECT id FROM entity WHERE name = ?", (name,)).fetchone()
     return int(entity_id)
+
+
+def _own_entity(connection: sqlite3.Connection, username: str, now: int) -> int:
+    """An entity that nobody else has: `ann`, or `ann-2` if `ann` is a team with members."""
+    for number in itertools.count(1):
+        name = username if number == 1 else f"{username}-{number}"
+        entity_id = _ensure_entity(connection, name, now)
+        taken = connection.execute(
+            """
+            SELECT 1 FROM member WHERE entity_id = :entity
+            UNION SELECT 1 FROM user WHERE entity_id = :entity
+            """,
+            {"entity": entity_id},
+        ).fetchone()
+        if not taken:
+            # An administrator may have put runs there before the user came.
+            connection.execute("UPDATE entity SET is_team = 0 WHERE id = ?", (entity_id,))
+            return entity_id
+    raise AssertionError  # the count has no end
 
 
 def digest_of(key: str) -> bytes:

@@ -41,7 +41,9 @@ class Artifacts:
             if known is None:
                 # One that was deleted keeps its row, but no claim to what its client calls it.
                 connection.execute(
-                    "UPDATE artifact SET client_id = NULL WHERE client_id = ?", (new.client_id,)
+                    "UPDATE artifact SET client_id = NULL "
+                    "WHERE client_id = ? AND state = 'DELETED'",
+                    (new.client_id,),
                 )
                 (artifact_id,) = connection.execute(
                     """
@@ -282,7 +284,10 @@ def _announced(
     row = connection.execute(
         """
         SELECT id FROM artifact
-        WHERE state <> 'DELETED' AND (client_id = :client
+        WHERE state <> 'DELETED' AND (
+            -- In this project only: a client can name its version like one that it may not see.
+            (client_id = :client AND collection_id IN
+                (SELECT id FROM collection WHERE project_id = :project))
             OR (collection_id = :collection AND state = 'PENDING' AND distributed_id = :distributed)
             OR (collection_id = :collection AND state = 'COMMITTED'
                 AND digest = :digest AND :reuse))
@@ -293,6 +298,7 @@ def _announced(
             "distributed": new.distributed_id,
             "reuse": new.reuse_same_digest and new.distributed_id is None,
             "collection": collection.id,
+            "project": collection.project_id,
             "digest": new.digest,
         },
     ).fetchone()

@@ -7,6 +7,7 @@ timeout), which holds for threads and for processes alike.
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError, StoreError
+from aiowandb_server.store.disk import restrict_to_owner
 from aiowandb_server.store.filters import matches_pattern
 from aiowandb_server.store.json_text import readable, without_halves
 
@@ -32,6 +34,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        _make_private(path)
         try:
             with self._borrow() as connection:
                 _migrate(connection, path)
@@ -69,6 +72,14 @@ class Database:
             yield connection
         finally:
             self._idle.put(connection)
+
+
+def _make_private(path: Path) -> None:
+    """Only the owner can read the file; SQLite gives what it puts beside it the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError):
+            restrict_to_owner(file)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from aiowandb_server.store.blobs import Blob, Blobs
     from aiowandb_server.store.database import Database
+    from aiowandb_server.store.disk import Blob, Blobs
     from aiowandb_server.store.records import Run
 
 

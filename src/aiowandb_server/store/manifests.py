@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiowandb_server.store.artifact_records import Artifact
-    from aiowandb_server.store.blobs import Blob, Blobs
     from aiowandb_server.store.database import Database
+    from aiowandb_server.store.disk import Blob, Blobs
 
 
 # No names select all entries.

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from aiowandb_server.store import json_text
 from aiowandb_server.store.columns import ColumnBuilder, is_json
-from aiowandb_server.store.durable import whole_file
+from aiowandb_server.store.disk import complete_file, make_private_folder
 from aiowandb_server.store.history import sample_positions
 from aiowandb_server.store.records import Line
 from aiowandb_server.store.rows import decode_row
@@ -47,7 +47,7 @@ class SegmentFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder, always=True)
         self._open: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._lock = Lock()
 
@@ -61,7 +61,7 @@ class SegmentFiles:
         """Make both files of a segment from lines in step order; `counter` counts the rows."""
         builder = ColumnBuilder()
         with (
-            whole_file(self.lines_path(token)) as path,
+            complete_file(self.lines_path(token)) as path,
             pq.ParquetWriter(path, _LINES_SCHEMA, compression="zstd") as writer,
         ):
             for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
@@ -167,7 +167,7 @@ class SegmentFiles:
     def _write_columns(self, path: Path, tables: list[pa.Table]) -> None:
         schema = tables[0].schema
         with (
-            whole_file(path) as temporary,
+            complete_file(path) as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
         ):
             for table in tables:

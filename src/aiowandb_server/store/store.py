@@ -12,21 +12,28 @@ A store may be used from many threads, and one folder from several processes.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import StoreError
-from aiowandb_server.store.accounts import LOCAL_USER, Accounts
+from aiowandb_server.store.accounts import LOCAL_USER, Accounts, digest_of
 from aiowandb_server.store.alerts import Alerts
 from aiowandb_server.store.artifacts import Artifacts
-from aiowandb_server.store.blobs import Blobs
 from aiowandb_server.store.collections import Collections
 from aiowandb_server.store.compaction import Compaction
 from aiowandb_server.store.console import Console
 from aiowandb_server.store.database import Database
+from aiowandb_server.store.disk import (
+    Blobs,
+    complete_file,
+    make_private_folder,
+    restrict_to_owner,
+)
 from aiowandb_server.store.files import Files
 from aiowandb_server.store.history import History
 from aiowandb_server.store.manifests import Manifests
@@ -44,6 +51,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aiowandb_server.store.records import Run
+
+logger = logging.getLogger("aiowandb_server")
+# Also keys that people have put there themselves.
+_SECRET = re.compile(r"[0-9A-Za-z_.\-]{32,}")
 
 
 class Store:
@@ -96,12 +107,15 @@ class Store:
         """
         folder = Path(path)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             database = Database(folder / "store.sqlite")
         except OSError as error:
             raise StoreError(f"{folder} cannot be used as a data folder: {error}") from error
         try:
             return cls(folder, database, clock=clock, crash_after=crash_after)
+        except OSError as error:
+            database.close()
+            raise StoreError(f"{folder} cannot be used as a data folder: {error}") from error
         except BaseException:
             database.close()
             raise
@@ -126,13 +140,31 @@ class Store:
         self.close()
 
     def _secret(self, name: str) -> str:
-        """Forty hex digits in a file that only its owner can read, made on first use."""
+        """Forty hex digits in a file that only its owner can read, made on first use.
+
+        A file that holds no secret (the disk was full, somebody emptied it) is replaced: with an
+        empty `link-secret` anybody could sign links.
+        """
         path = self.folder / name
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="ascii").strip()
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        # The lock of the database: of several processes one makes the secret, the others read it.
+        with self._database.write() as connection:
+            found = _read_secret(path)
+            if _SECRET.fullmatch(found):
+                restrict_to_owner(path)
+                return found
+            if path.exists():
+                logger.warning("%s held no usable secret and has been replaced", path)
+                connection.execute("DELETE FROM api_key WHERE digest = ?", (digest_of(found),))
             secret = secrets.token_hex(20)
-            file.write(secret + "\n")
+            with complete_file(path) as temporary:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(secret + "\n")
         return secret
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""

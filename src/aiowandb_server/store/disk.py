@@ -1,0 +1,122 @@
+"""What the store keeps on disk beside the database: complete files, and uploaded bytes (blobs).
+
+Only the owner can read the data folder; a file has its name only once all its bytes are on disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def make_private_folder(folder: Path, *, always: bool = False) -> None:
+    """Make a folder that only its owner can enter.
+
+    One that exists keeps its mode, as it may hold other things too, unless it is `always` ours.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if always:
+        restrict_to_owner(folder)
+
+
+def restrict_to_owner(path: Path) -> None:
+    """Take from everybody else what they may do with this file or folder."""
+    mode = path.stat().st_mode
+    if mode & 0o077:
+        # Not ours: its owner decides.
+        with suppress(PermissionError):
+            path.chmod(mode & 0o700)
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to. After the block it is `path`, and on disk."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Rename a finished file to `path`: its bytes, its name and its folder are on disk then."""
+    _sync(temporary)
+    temporary.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that are on disk. `md5` is base64, as W&B writes it."""
+
+    token: str
+    size: int
+    md5: str
+
+
+class BlobWriter:
+    """Takes bytes. `commit` puts them on disk under their token; until then they do not exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f"{path.name}.tmp")
+        self._file = self._temporary.open("wb")
+        self._size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._md5.update(data)
+        self._size += len(data)
+
+    def commit(self) -> Blob:
+        self._file.close()
+        _publish(self._temporary, self._path)
+        md5 = base64.b64encode(self._md5.digest()).decode()
+        return Blob(self._path.name, self._size, md5)
+
+    def close(self) -> None:
+        """Forget the bytes, unless they were committed."""
+        try:
+            self._file.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+class Blobs:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_private_folder(folder, always=True)
+
+    def writer(self) -> BlobWriter:
+        return BlobWriter(self.path(secrets.token_hex(16)))
+
+    def add(self, data: bytes) -> Blob:
+        with closing(self.writer()) as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def path(self, token: str) -> Path:
+        return self._folder / token
+
+    def discard(self, blob: Blob) -> None:
+        self.path(blob.token).unlink(missing_ok=True)

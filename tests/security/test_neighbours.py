@@ -1,0 +1,170 @@
+"""Several users on one embedded W&B: nobody reads, writes or becomes what is another's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aiowandb_server import Store, create_app
+
+pytestmark = pytest.mark.anyio
+SECRET = b'{"version": 1, "contents": {"secret.txt": {"digest": "x", "ref": "s3://a/secret"}}}'
+
+
+class Neighbour:
+    """Somebody with a key of their own."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def send(self, query: str, **variables: Any) -> Any:
+        response = await self.http.post("/graphql", json={"query": query, "variables": variables})
+        return response.json()
+
+    async def artifact(self, entity: str, client_id: str) -> Any:
+        """A version that is announced, with what its maker sees of it."""
+        answer = await self.send(
+            """mutation($input: CreateArtifactInput!) { createArtifact(input: $input) {
+                 artifact { id state currentManifest { file { directUrl } } } } }""",
+            input={
+                "entityName": entity,
+                "projectName": "p",
+                "artifactTypeName": "dataset",
+                "artifactCollectionName": "data",
+                "clientID": client_id,
+                "digest": client_id,
+            },
+        )
+        made = (answer["data"] or {}).get("createArtifact")
+        return made["artifact"] if made else None
+
+    async def manifest(self, artifact: str, content: bytes, **more: Any) -> Any:
+        """Announce a manifest and upload it; the errors, if there are any."""
+        answer = await self.send(
+            """mutation($input: CreateArtifactManifestInput!) {
+                 createArtifactManifest(input: $input) {
+                   artifactManifest { id file { uploadUrl } } } }""",
+            input={
+                "artifactID": artifact,
+                "name": "wandb_manifest.json",
+                "digest": base64.b64encode(hashlib.md5(content).digest()).decode(),
+                "entityName": "x",
+                "projectName": "x",
+                "runName": "x",
+                **more,
+            },
+        )
+        if "errors" in answer:
+            return answer["errors"]
+        manifest = answer["data"]["createArtifactManifest"]["artifactManifest"]
+        await self.http.put(manifest["file"]["uploadUrl"], content=content)
+        return manifest["id"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "data") as store:
+        yield store
+
+
+@pytest.fixture
+async def neighbours(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
+    app = create_app(store, open_access=True)
+    async with AsyncExitStack() as stack:
+        yield {
+            name: Neighbour(
+                await stack.enter_async_context(
+                    httpx.AsyncClient(
+                        transport=httpx.ASGITransport(app),
+                        base_url="http://wandb.test",
+                        auth=("api", name),
+                    )
+                )
+            )
+            for name in ("ann", "eve")
+        }
+
+
+async def test_the_manifest_of_somebody_else_is_no_base(neighbours: dict[str, Neighbour]) -> None:
+    ann, eve = neighbours["ann"], neighbours["eve"]
+    hers = (await ann.artifact("ann", "a1"))["id"]
+    await ann.manifest(hers, SECRET)
+    stolen = (await eve.artifact("eve", "e1"))["id"]
+    empty = b'{"version": 1, "contents": {}}'
+    (error,) = await eve.manifest(stolen, empty, type="INCREMENTAL", baseArtifactID=hers)
+    assert "not found" in error["message"]
+    manifest = await eve.manifest(stolen, empty, type="INCREMENTAL")
+    changed = await eve.send(
+        """mutation($input: UpdateArtifactManifestInput!) {
+             updateArtifactManifest(input: $input) { artifactManifest { id } } }""",
+        input={"artifactManifestID": manifest, "baseArtifactID": hers},
+    )
+    assert "not found" in changed["errors"][0]["message"]
+
+
+async def test_the_version_of_somebody_else_is_not_found_by_its_client_id(
+    neighbours: dict[str, Neighbour],
+) -> None:
+    ann, eve = neighbours["ann"], neighbours["eve"]
+    hers = (await ann.artifact("ann", "a1"))["id"]
+    await ann.manifest(hers, SECRET)
+    mapping = "query($id: ID!) { clientIDMapping(clientID: $id) { serverID } }"
+    assert (await ann.send(mapping, id="a1"))["data"]["clientIDMapping"] == {"serverID": hers}
+    assert (await eve.send(mapping, id="a1"))["data"]["clientIDMapping"] is None
+    assert await eve.artifact("eve", "a1") is None, "announcing it again gives no access either"
+    assert (await ann.artifact("ann", "a1"))["id"] == hers, "and takes nothing away"
+
+
+async def test_the_runs_behind_an_artifact_are_shown_to_those_who_may_see_them(
+    store: Store, neighbours: dict[str, Neighbour]
+) -> None:
+    ann, eve = neighbours["ann"], neighbours["eve"]
+    await ann.send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
+    await eve.send("{viewer{id}}")
+    member = store.accounts.user("eve")
+    team = store.accounts.entity("team")
+    assert member is not None
+    assert team is not None
+    store.accounts.add_member(team.id, member.id)
+    shared = (await ann.artifact("team", "t1"))["id"]
+    project, _ = store.projects.ensure("ann", "private")
+    run, _ = store.runs.upsert(project, "hidden")
+    version = store.artifacts.by_client_id("t1")
+    assert version is not None
+    store.artifacts.use(run, version)
+    asked = "query($id: ID!) { artifact(id: $id) { usedBy { edges { node { name } } } } }"
+    assert "hidden" in str(await ann.send(asked, id=shared))
+    assert (await eve.send(asked, id=shared))["data"]["artifact"]["usedBy"]["edges"] == []
+
+
+async def test_a_team_that_is_named_like_a_future_user_is_not_theirs(
+    store: Store, neighbours: dict[str, Neighbour]
+) -> None:
+    eve, ann = neighbours["eve"], neighbours["ann"]
+    await eve.send('mutation{createTeam(input:{teamName:"ann"}){entity{name}}}')
+    assert (await ann.send("{viewer{username entity}}"))["data"]["viewer"] == {
+        "username": "ann",
+        "entity": "ann-2",
+    }
+    project, _ = store.projects.ensure("ann-2", "mine")
+    store.runs.upsert(project, "r")
+    read = await eve.send('{project(name:"mine", entityName:"ann-2"){name}}')
+    assert read["data"]["project"] is None
+    read = await ann.send('{project(name:"p", entityName:"ann"){name}}')
+    assert read["data"]["project"] is None, "nor is she a member of it"
+
+
+async def test_what_an_administrator_has_put_into_an_entity_is_its_users(store: Store) -> None:
+    store.accounts.ensure_entity("bob", is_team=True)
+    store.projects.ensure("bob", "p")
+    assert store.accounts.ensure_user("bob").entity == "bob"
+    entity = store.accounts.entity("bob")
+    assert entity is not None
+    assert not entity.is_team
