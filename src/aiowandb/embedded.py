@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from aiowandb_server import Store
 
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
 
 @contextmanager
 def open_store(path: str | Path) -> Iterator[Store]:
@@ -56,6 +58,7 @@ def serve(
     history: HistoryMode = "parquet",
     rate_limit: float | None = None,
     latency: float = 0.0,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Serve the embedded W&B in this folder until SIGINT or SIGTERM."""
     with open_store(path) as store:
@@ -70,6 +73,10 @@ def serve(
             history=history,
             rate_limit=rate_limit,
             latency=latency,
+            # On all addresses of the machine it may be reached under any name.
+            allowed_hosts=None
+            if host in _ALL_ADDRESSES and not allowed_hosts
+            else [host, *allowed_hosts],
         )
         try:
             aiowandb_server.serve(app, host=host, port=port, on_ready=on_ready)

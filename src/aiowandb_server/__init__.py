@@ -7,8 +7,9 @@ together is the real SDK, which the tests put against both.
 try:
     from aiowandb_server.app import create_app
     from aiowandb_server.errors import RequestError, StoreError
+    from aiowandb_server.origins import is_loopback
     from aiowandb_server.sample import SampleProject, build_sample
-    from aiowandb_server.server import is_loopback, serve, serve_in_thread
+    from aiowandb_server.server import serve, serve_in_thread
     from aiowandb_server.store.history import HistoryMode
     from aiowandb_server.store.records import RunChanges
     from aiowandb_server.store.store import Store

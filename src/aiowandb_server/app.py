@@ -18,11 +18,12 @@ from starlette.routing import Route
 from aiowandb_server.access import Access
 from aiowandb_server.content import Content
 from aiowandb_server.file_stream import parse_update
+from aiowandb_server.gate import DEFAULT_MAX_BODY, USER, RequestGate
 from aiowandb_server.graphql.context import Context
-from aiowandb_server.graphql.execution import answer, refused
+from aiowandb_server.graphql.execution import answer
 from aiowandb_server.links import Links
+from aiowandb_server.origins import OriginRules
 from aiowandb_server.responses import JSON, blocking, error
-from aiowandb_server.traffic import DEFAULT_MAX_BODY, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,13 +46,15 @@ def create_app(
     rate_limit: float | None = None,
     latency: float = 0.0,
     max_body: int = DEFAULT_MAX_BODY,
-) -> Traffic:
+    allowed_hosts: Iterable[str] | None = None,
+) -> RequestGate:
     """The application over a store.
 
     `keys` are accepted as the user `local`, beside the store's own key. `open_access` accepts any
     key as a user of that name: for development on this machine only. `history` is how finished
     history is handed out: as Parquet, as JSON, or half and half. `rate_limit` (requests a second)
-    and `latency` (seconds) make the server behave like a busy one.
+    and `latency` (seconds) make the server behave like a busy one. `allowed_hosts` are the names
+    that it answers to, beside those of this machine; None allows every name.
     """
     access = Access(store, keys=keys, open_access=open_access)
     api = _Api(store, access, history)
@@ -78,8 +81,13 @@ def create_app(
         Route(manifest, content.put_manifest, methods=["PUT"]),
         Route("/healthz", _healthy, methods=["GET"]),
     ]
-    return Traffic(
-        Starlette(routes=routes), rate_limit=rate_limit, latency=latency, max_body=max_body
+    return RequestGate(
+        Starlette(routes=routes),
+        access.user,
+        origins=OriginRules(allowed_hosts),
+        rate_limit=rate_limit,
+        latency=latency,
+        max_body=max_body,
     )
 
 
@@ -93,29 +101,21 @@ class _Api:
 
     async def graphql(self, request: Request) -> Response:
         body = await request.body()
-        links = self.links(request)
-        authorization = request.headers.get("authorization")
+        viewer = request.scope[USER]
+        context = Context(self._store, viewer, self._access, self.links(request), self._history)
 
         def execute() -> Response:
-            viewer = self._access.user(authorization)
-            if viewer is None:
-                found = refused("user is not logged in", 401)
-            else:
-                context = Context(self._store, viewer, self._access, links, self._history)
-                found = answer(body, context)
+            found = answer(body, context)
             return Response(found.body, found.status, media_type=JSON)
 
         return await blocking(execute)
 
     async def file_stream(self, request: Request) -> Response:
         body = await request.body()
-        authorization = request.headers.get("authorization")
+        viewer = request.scope[USER]
         place = request.path_params
 
         def apply() -> Response:
-            viewer = self._access.user(authorization)
-            if viewer is None:
-                return error(401, "user is not logged in")
             if not self._access.may_use(viewer, place["entity"]):
                 return error(403, f"permission denied: you are no member of {place['entity']!r}")
             project = self._store.projects.get(place["entity"], place["project"])

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from aiowandb_server import Store, create_app
+from aiowandb_server.gate import RequestGate
 from aiowandb_server.store.records import Project, Run, RunChanges
-from aiowandb_server.traffic import Traffic
 from tests.support.backends import QUICK_ON_ASYNCIO
 
 START = 1_750_000_000
@@ -34,7 +34,7 @@ class Client:
 
     http: httpx.AsyncClient
     keyless: httpx.AsyncClient
-    app: Traffic
+    app: RequestGate
 
     async def send(self, query: str, **variables: Any) -> httpx.Response:
         body = {"query": query, "variables": variables, "operationName": ""}

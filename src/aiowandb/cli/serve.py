@@ -60,6 +60,13 @@ class _Rate(click.FloatRange):
     metavar="MS",
     help="Milliseconds to wait before each response.",
 )
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer to this name too, as behind a proxy; can be repeated.",
+)
 def serve(
     data: Path,
     host: str,
@@ -69,6 +76,7 @@ def serve(
     history: HistoryMode,
     rate_limit: float | None,
     latency: float,
+    allowed_hosts: tuple[str, ...],
 ) -> None:
     """Serve an embedded W&B for the wandb SDK, other clients and tests.
 
@@ -94,6 +102,7 @@ def serve(
         history=history,
         rate_limit=rate_limit,
         latency=latency / 1000,
+        allowed_hosts=allowed_hosts,
     )
 
 

@@ -32,6 +32,11 @@ def client_of(store: Store, **settings: Any) -> httpx.AsyncClient:
     )
 
 
+def scope_of(store: Store, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    key = (b"authorization", f"Bearer {store.local_key}".encode())
+    return {"type": "http", "method": "POST", "path": "/graphql", "headers": headers or [key]}
+
+
 async def test_too_many_requests_are_told_when_to_come_back(store: Store) -> None:
     async with client_of(store, rate_limit=1) as http:
         first = await http.post("/graphql", json=QUERY)
@@ -63,8 +68,7 @@ async def test_a_body_without_end_is_cut_off(store: Store) -> None:
     async def send(message: Message) -> None:
         answers.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/graphql", "headers": []}
-    await create_app(store, max_body=1000)(scope, receive, send)
+    await create_app(store, max_body=1000)(scope_of(store), receive, send)
     assert answers[0]["status"] == 413
 
 
@@ -81,8 +85,7 @@ async def test_a_body_that_breaks_off_is_not_taken_for_whole(store: Store) -> No
     async def send(message: Message) -> None:
         answers.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/graphql", "headers": []}
-    await create_app(store)(scope, receive, send)
+    await create_app(store)(scope_of(store), receive, send)
     assert answers[0]["status"] == 400
     async with client_of(store) as http:
         cut = gzip.compress(json.dumps(QUERY).encode())[:-9]
@@ -117,3 +120,78 @@ async def test_latency_is_added_to_each_request(store: Store, clock: Clock) -> N
         started = anyio.current_time()
         await http.post("/graphql", json=QUERY)
         assert anyio.current_time() - started >= 0.05
+
+
+async def test_without_a_valid_key_no_byte_of_a_body_is_read(store: Store) -> None:
+    answers: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("the body was asked for")
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    wrong = (b"authorization", b"Bearer wrong")
+    await create_app(store)(scope_of(store, wrong), receive, send)
+    assert answers[0]["status"] == 401
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "localhost",
+        "localhost:8080",
+        "LOCALHOST.",
+        "127.0.0.1:1",
+        "127.9.9.9",
+        "[::1]:80",
+        "a.localhost",
+        "wandb.lan",
+        "WANDB.lan:443",
+    ],
+)
+async def test_a_server_answers_to_names_of_its_machine(store: Store, name: str) -> None:
+    async with client_of(store, allowed_hosts=["wandb.lan"]) as http:
+        answer = await http.post("/graphql", json=QUERY, headers={"host": name})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.test", "evil.test:8080", "127.0.0.1.evil.test", "", "10.0.0.1"]
+)
+@pytest.mark.parametrize("path", ["/graphql", "/healthz", "/files/local/p/r/x.txt"])
+async def test_a_name_that_means_this_machine_by_rebinding_is_refused(
+    store: Store, name: str, path: str
+) -> None:
+    async with client_of(store, allowed_hosts=["wandb.lan"], open_access=True) as http:
+        method = "POST" if path == "/graphql" else "GET"
+        answer = await http.request(method, path, json=QUERY, headers={"host": name})
+    assert answer.status_code == 403
+    assert "does not answer to the name" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.test"},
+        {"origin": "null"},
+        {"origin": "http://x:8080"},
+        {"sec-fetch-site": "cross-site"},
+        {"origin": "http://x", "sec-fetch-site": "same-site"},
+    ],
+    ids=str,
+)
+async def test_a_page_of_another_origin_writes_nothing(
+    store: Store, headers: dict[str, str]
+) -> None:
+    async with client_of(store) as http:
+        for method, path in (("POST", "/graphql"), ("PUT", "/files/local/p/r/x.txt")):
+            answer = await http.request(method, path, json=QUERY, headers=headers)
+            assert answer.status_code == 403
+            assert "may not write here" in answer.json()["error"]
+
+
+async def test_a_page_of_its_own_may_write(store: Store) -> None:
+    headers = {"origin": "http://x", "sec-fetch-site": "same-origin"}
+    async with client_of(store) as http:
+        assert (await http.post("/graphql", json=QUERY, headers=headers)).status_code == 200

@@ -1,4 +1,4 @@
-"""What happens to a request before it is looked at: counted, delayed, limited.
+"""What happens to a request before it is looked at: counted, delayed, limited, logged in.
 
 The rate limit is W&B's: it counts API requests, not downloads, and says with every answer what
 is left (`RateLimit-*`) and, once nothing is, when to come back (429 with `Retry-After`).
@@ -6,33 +6,45 @@ is left (`RateLimit-*`) and, once nothing is, when to come back (429 with `Retry
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import zlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import anyio
-import orjson
+import anyio.to_thread
+
+from aiowandb_server.origins import OriginRules
+from aiowandb_server.responses import error, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from aiowandb_server.store.records import User
+
 DEFAULT_MAX_BODY = 64 * 2**20
+# Where the endpoints find who is asking.
+USER = "aiowandb.user"
 
 
-class Traffic:
+class RequestGate:
     """The embedded W&B as an ASGI application.
 
-    `requests` counts what came in by kind: `graphql`, `file_stream`, `download`, `upload`,
-    `refused` (429 and 413).
+    An API request whose key is not valid is refused before its body is read. `requests` counts
+    what came in by kind: `graphql`, `file_stream`, `download`, `upload`, and those of them that
+    were `refused` (400, 403, 413, 429).
     """
 
     def __init__(
         self,
         app: ASGIApp,
+        find_user: Callable[[str | None], User | None],
         *,
+        origins: OriginRules | None = None,
         rate_limit: float | None = None,
         latency: float = 0.0,
         max_body: int = DEFAULT_MAX_BODY,
@@ -40,6 +52,8 @@ class Traffic:
     ) -> None:
         self.requests: Counter[str] = Counter()
         self._app = app
+        self._find_user = find_user
+        self._origins = origins or OriginRules()
         self._bucket = _TokenBucket(rate_limit, clock) if rate_limit else None
         self._latency = latency
         self._max_body = max_body
@@ -52,26 +66,39 @@ class Traffic:
         self.requests[kind] += 1
         if self._latency:
             await anyio.sleep(self._latency)
-        if kind in ("graphql", "file_stream"):
+        if reason := self._origins.refusal(scope):
+            self.requests["refused"] += 1
+            await error(403, reason)(scope, receive, send)
+        elif kind in ("graphql", "file_stream"):
             await self._api_request(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     async def _api_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = []
+        wait = 0.0
         if self._bucket:
             wait = self._bucket.take()
             headers = self._bucket.headers()
-            if wait > 0:
-                self.requests["refused"] += 1
-                retry = (b"retry-after", f"{wait:.3f}".encode())
-                await _answer(send, 429, "rate limit exceeded", [*headers, retry])
-                return
-        try:
-            body: bytes | None = await self._whole_body(scope, receive)
-        except _BodyError as error:
+
+        async def send_with_headers(message: Message) -> None:
+            if headers and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        if wait > 0:
             self.requests["refused"] += 1
-            await _answer(send, error.status, str(error), headers)
+            headers.append((b"retry-after", f"{wait:.3f}".encode()))
+            await error(429, "rate limit exceeded")(scope, receive, send_with_headers)
+            return
+        if refusal := await self._log_in(scope):
+            await refusal(scope, receive, send_with_headers)
+            return
+        try:
+            body: bytes | None = await self._read_body(scope, receive)
+        except _BodyError as failure:
+            self.requests["refused"] += 1
+            await error(failure.status, str(failure))(scope, receive, send_with_headers)
             return
 
         async def replay() -> Message:
@@ -82,17 +109,25 @@ class Traffic:
             body = None
             return message
 
-        async def send_with_headers(message: Message) -> None:
-            if headers and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
-            await send(message)
-
         await self._app(scope, replay, send_with_headers)
 
-    async def _whole_body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _log_in(self, scope: Scope) -> Response | None:
+        """Note in the scope who is asking, or say why not."""
+        found = dict(scope["headers"]).get(b"authorization")
+        authorization = None if found is None else found.decode("latin-1")
+        try:
+            user = await anyio.to_thread.run_sync(self._find_user, authorization)
+        except (sqlite3.OperationalError, OSError) as failure:
+            return unavailable(failure)
+        if user is None:
+            return error(401, "user is not logged in")
+        scope[USER] = user
+        return None
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The body, unpacked; refused as soon as it is known to be too large."""
         headers = dict(scope["headers"])
-        self._check_size(int(headers.get(b"content-length", b"0") or b"0"))
+        self._check_size(_content_length(headers.get(b"content-length", b"")))
         body = bytearray()
         more = True
         while more:
@@ -107,11 +142,11 @@ class Traffic:
         unpacker = zlib.decompressobj(wbits=31)
         try:
             plain = unpacker.decompress(body, self._max_body + 1)
-        except zlib.error as error:
-            raise _BodyError(400, f"the body is not gzip as it says: {error}") from error
+        except zlib.error as failure:
+            raise _BodyError(400, f"the body is not valid gzip: {failure}") from failure
         self._check_size(len(plain))
         if not unpacker.eof:
-            raise _BodyError(400, "the body is not gzip as it says: it breaks off")
+            raise _BodyError(400, "the body is not valid gzip: it breaks off")
         return plain
 
     def _check_size(self, size: int) -> None:
@@ -154,6 +189,13 @@ class _TokenBucket:
         ]
 
 
+def _content_length(header: bytes) -> int:
+    # Servers check it; in-process transports pass on whatever they are given.
+    if header and not (header.isdigit() and len(header) < 20):
+        raise _BodyError(400, f"{header.decode('latin-1')!r} is not a Content-Length")
+    return int(header or b"0")
+
+
 def _kind(scope: Scope) -> str:
     path: str = scope["path"]
     if path.endswith("/graphql"):
@@ -161,17 +203,3 @@ def _kind(scope: Scope) -> str:
     if path.endswith("/file_stream") and scope["method"] == "POST":
         return "file_stream"
     return "upload" if scope["method"] in ("PUT", "POST") else "download"
-
-
-async def _answer(
-    send: Send, status: int, message: str, headers: list[tuple[bytes, bytes]]
-) -> None:
-    # Both forms of error that W&B's clients look for.
-    body = orjson.dumps({"error": message, "errors": [{"message": message}]})
-    start = [
-        *headers,
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,76 @@
+"""Which web pages may talk to the embedded W&B: none but its own.
+
+A browser sends requests for any page that it shows. Of a page from elsewhere it sends the page's
+`Origin`, and such a page may write nothing. By DNS rebinding a page can make a name of its own
+mean this machine, and then reads what that name answers; so a server for this machine answers
+only under names of this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import Scope
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class OriginRules:
+    """Refuses what a foreign web page sends.
+
+    `allowed_hosts` are names under which the server is reached, beside the loopback ones; None
+    allows every name.
+    """
+
+    def __init__(self, allowed_hosts: Iterable[str] | None = None) -> None:
+        self._hosts = None if allowed_hosts is None else set(map(_plain, allowed_hosts))
+
+    def refusal(self, scope: Scope) -> str | None:
+        """Why the request is refused, or None if it is not."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        hosts = [_text(value) for name, value in headers if name == b"host"]
+        for host in hosts:
+            if not self._is_allowed(_name(host)):
+                return (
+                    f"this server does not answer to the name {_name(host)!r}. "
+                    "Allow it with `aiowandb serve --allow-host NAME`."
+                )
+        if scope["method"] in _SAFE_METHODS:
+            return None
+        for name, value in headers:
+            if name == b"origin" and urlsplit(_text(value)).netloc.lower() not in hosts:
+                return f"a page of {_text(value)!r} may not write here"
+            if name == b"sec-fetch-site" and _text(value) in ("cross-site", "same-site"):
+                return "a page from elsewhere may not write here"
+        return None
+
+    def _is_allowed(self, name: str) -> bool:
+        return self._hosts is None or name in self._hosts or is_loopback(name)
+
+
+def is_loopback(host: str) -> bool:
+    """True for names and addresses that mean this machine wherever they are used."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _name(host: str) -> str:
+    """The host without its port."""
+    if host.startswith("["):
+        return _plain(host.partition("]")[0])
+    return _plain(host.partition(":")[0])
+
+
+def _plain(name: str) -> str:
+    return name.lower().strip("[]").removesuffix(".")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1").strip().lower()
