@@ -72,6 +72,7 @@ VALUES: dict[str, list[tuple[str, str]] | None] = {
     "--exclude": None,
     "--plot": None,
     "serve --host": None,
+    "serve --allow-host": None,
 }
 ARGUMENT_VALUES: dict[str, list[tuple[list[str], str]] | None] = {
     "append": [(["e/p/r/x"], "names no run"), (["e/p/r", "nope"], "No such file")],

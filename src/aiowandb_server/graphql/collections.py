@@ -62,8 +62,11 @@ def collection_by_name(project: Project, context: Context, name: str) -> Collect
 
 
 @resolvers("Project", "artifactTypes")
-def artifact_types(project: Project, context: Context, **_: Any) -> Any:
-    return whole_list(context.store.collections.types(project.id))
+def artifact_types(
+    project: Project, context: Context, first: int | None = None, after: str | None = None
+) -> Any:
+    page = context.store.collections.page_of_types(project.id, first=page_size(first), after=after)
+    return connection(page.items, page.cursors, has_next=page.has_next)
 
 
 @resolvers("Project", "artifactType")

@@ -44,6 +44,7 @@ from aiowandb_server.graphql import (
     viewer,
 )
 from aiowandb_server.graphql.context import Context, RefusedError
+from aiowandb_server.graphql.cost import MAX_LENGTH, MAX_TOKENS, check_cost
 from aiowandb_server.graphql.resolving import name_of_type, read_field
 from aiowandb_server.graphql.scalars import bind_scalars
 from aiowandb_server.store import json_text
@@ -75,6 +76,9 @@ _SUBJECTS = (
     sweeps,
     viewer,
 )
+
+
+_MAX_CACHED = 16_384
 
 
 class _Body(msgspec.Struct):
@@ -109,16 +113,24 @@ def answer(body: bytes, context: Context) -> Answer:
         request = json_text.decode_body(_BODY, body)
     except ValueError as error:
         return refused(f"not a GraphQL request: {error}")
-    document = _document(request.query)
+    # `wandb.Api()` sends an empty name for "the only operation of this document".
+    operation_name = request.operation_name or None
+    try:
+        document = _parsed(request.query)
+        if isinstance(document, DocumentNode):
+            check_cost(document, operation_name, request.variables)
+    except RequestError as error:
+        return refused(str(error), error.status)
     if not isinstance(document, DocumentNode):
-        return _errors(400, document)
+        return _errors(400, [document])
+    if problems := _problems(request.query, document):
+        return _errors(400, problems)
     result = execute_sync(
         load_schema(),
         document,
         context_value=context,
         variable_values=request.variables,
-        # `wandb.Api()` sends an empty name for "the only operation of this document".
-        operation_name=request.operation_name or None,
+        operation_name=operation_name,
         field_resolver=read_field,
         type_resolver=name_of_type,
     )
@@ -131,16 +143,40 @@ def refused(message: str, status: int = 400) -> Answer:
     return _errors(status, [GraphQLError(message)])
 
 
-@lru_cache(maxsize=512)
-def _document(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
-    """The parsed document, or what is wrong with it. Clients send the same few over and over."""
+def _parsed(text: str) -> DocumentNode | GraphQLError:
+    """The document, or what is wrong with its syntax."""
+    if len(text) > MAX_LENGTH:
+        raise RequestError(
+            f"the query has {len(text)} characters, and {MAX_LENGTH} are allowed", status=413
+        )
+    # A parsed document takes sixty times the memory of its text: large ones are not kept.
+    return _parse_cached(text) if len(text) <= _MAX_CACHED else _parse(text)
+
+
+def _parse(text: str) -> DocumentNode | GraphQLError:
     try:
-        document = parse(text, no_location=False)
+        return parse(text, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
-        return (error,)
+        return error
     except RecursionError:
-        return (GraphQLError("the document is nested too deeply"),)
-    return tuple(validate(load_schema(), document, _RULES)) or document
+        return GraphQLError("the document is nested too deeply")
+
+
+_parse_cached = lru_cache(maxsize=256)(_parse)
+
+
+def _problems(text: str, document: DocumentNode) -> tuple[GraphQLError, ...]:
+    """What the schema has against the document. Clients send the same few over and over."""
+    return _validate_cached(text) if len(text) <= _MAX_CACHED else _validate(document)
+
+
+def _validate(document: DocumentNode) -> tuple[GraphQLError, ...]:
+    return tuple(validate(load_schema(), document, _RULES))
+
+
+@lru_cache(maxsize=256)
+def _validate_cached(text: str) -> tuple[GraphQLError, ...]:
+    return _validate(parse(text))
 
 
 def _errors(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
+# Enough for 100,000 ids.
+_MAX_FILTER = 2 * 2**20
+
 
 def run_by_storage_id(context: Context, storage_id: str) -> Run:
     """The run of that id; a 404 if there is none that the viewer may see."""
@@ -66,10 +69,17 @@ def run_connection(
 
 def parse_filters(filters: str | None) -> Any:
     """The filter in a JSON string; none, empty or null means all."""
+    if not filters:
+        return None
+    if len(filters) > _MAX_FILTER:
+        raise RefusedError(f"a filter has at most {_MAX_FILTER} characters", 413)
     try:
-        return orjson.loads(filters) if filters else None
-    except orjson.JSONDecodeError as error:
+        parsed = orjson.loads(filters)
+        # JSON has no infinity: `1e999` must not be taken for one.
+        orjson.loads(json.dumps(parsed, allow_nan=False))
+    except (ValueError, RecursionError) as error:
         raise RefusedError(f"filters are not JSON: {error}") from error
+    return parsed
 
 
 @resolvers("Project", "runCount")

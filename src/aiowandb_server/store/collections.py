@@ -173,6 +173,18 @@ class Collections:
         with self._database.write() as connection:
             connection.execute("DELETE FROM collection WHERE id = ?", (collection_id,))
 
+    def page_of_types(
+        self, project_id: int, *, first: int, after: str | None = None
+    ) -> Page[ArtifactType]:
+        """In the order of their making."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM artifact_type WHERE project_id = ? AND id > ? ORDER BY id LIMIT ?",
+                (project_id, number_of(after) or 0, first + 1),
+            ).fetchall()
+        found = [ArtifactType(*row) for row in rows[:first]]
+        return Page(found, [str(kind.id) for kind in found], len(rows) > first)
+
     def types(self, project_id: int) -> list[ArtifactType]:
         with self._database.read() as connection:
             rows = connection.execute(

@@ -24,26 +24,37 @@ if TYPE_CHECKING:
     from aiowandb_server.store.fields import Field, FieldOf
 
 
+_MAX_PATTERN = 10_000
+_MAX_CACHED = 500
+
+
 def check_pattern(pattern: str) -> None:
     """Raise ValueError with RE2's explanation if this is no regular expression."""
+    if len(pattern) > _MAX_PATTERN:
+        raise ValueError(f"a pattern has at most {_MAX_PATTERN} characters")
     try:
-        _matches(pattern, "")
+        _search(pattern, "")
     except pa.ArrowInvalid as error:
         raise ValueError(str(error)) from error
 
 
 def matches_pattern(pattern: str, text: object) -> bool:
     """SQLite's `text REGEXP pattern`; what is not text never matches."""
-    return isinstance(text, str) and _matches(pattern, text)
+    if not isinstance(text, str):
+        return False
+    # Long texts are not kept: what the cache takes is bounded.
+    return _search_cached(pattern, text) if len(text) <= _MAX_CACHED else _search(pattern, text)
 
 
-@lru_cache(maxsize=65_536)
-def _matches(pattern: str, text: str) -> bool:
+def _search(pattern: str, text: str) -> bool:
     options = pc.MatchSubstringOptions(pattern)
     found = pc.call_function("match_substring_regex", [pa.scalar(text)], options)
     return bool(found.as_py())
 
 
+_search_cached = lru_cache(maxsize=16_384)(_search)
+_MAX_OTHERS = 100
+_NUMBERS_AT_ONCE = 1000
 _MAX_DEPTH = 40
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _GROUPS = ("$and", "$or", "$nor")
@@ -116,7 +127,7 @@ def _operation(
         case "$in" | "$nin":
             if not isinstance(operand, list):
                 raise FilterError(f"{name}: {key} takes a list, not {operand!r}")
-            found = some([_equals(target, item) for item in operand])
+            found = _is_one_of(name, target, operand)
             return found if key == "$in" else negated(found)
         case "$exists":
             there = Sql(f"({target.kind.text} IS NOT NULL)", target.kind.parameters)
@@ -145,6 +156,54 @@ def _equals(target: Field, operand: Any) -> Sql:
     return _compare("", target, "=", operand)
 
 
+def _is_one_of(name: str, target: Field, items: list[Any]) -> Sql:
+    """Equal to one of many values; those of one type are one condition, however many they are."""
+    if target.is_time:
+        items = [_seconds(name, item) for item in items]
+    texts: list[str] = []
+    numbers: list[float] = []
+    others: list[Any] = []
+    for item in items:
+        if isinstance(item, str) and "\0" not in item:
+            texts.append(item)
+        elif isinstance(item, (int, float)) and not isinstance(item, bool):
+            numbers.append(_storable(item))
+        elif item not in others:
+            others.append(item)
+    if len(others) > _MAX_OTHERS:
+        raise FilterError(
+            f"{name}: a list of more than {_MAX_OTHERS} lists and objects is too long"
+        )
+    conditions = [_equals(target, item) for item in others]
+    if texts:
+        # One parameter for all: SQLite has a limit for their number.
+        listed = Sql("(SELECT value FROM json_each(?))", (json.dumps(texts, ensure_ascii=False),))
+        conditions.append(_is_in(target, "'text'", listed))
+    # Numbers are not sent as text, from which SQLite might read others.
+    for start in range(0, len(numbers), _NUMBERS_AT_ONCE):
+        some_numbers = tuple(numbers[start : start + _NUMBERS_AT_ONCE])
+        listed = Sql(f"({', '.join('?' * len(some_numbers))})", some_numbers)
+        conditions.append(_is_in(target, "'integer', 'real'", listed))
+    return some(conditions)
+
+
+def _is_in(target: Field, kinds: str, listed: Sql) -> Sql:
+    return _holds(
+        target,
+        lambda subject, kind: _of_kind(kind, kinds).join("AND", subject.join("IN", listed)),
+    )
+
+
+def _storable(number: float) -> float:
+    """The number as SQLite has it: integers of more than 64 bits become floats."""
+    if not isinstance(number, int) or abs(number) < 2**63:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        raise FilterError("a number in the filter is larger than any that can be stored") from None
+
+
 def _compare(name: str, target: Field, operator: str, operand: Any) -> Sql:
     sign = _COMPARISONS.get(operator, operator)
     if target.is_time:
@@ -153,8 +212,7 @@ def _compare(name: str, target: Field, operator: str, operand: Any) -> Sql:
         kinds = "'text'"
     elif isinstance(operand, (int, float)) and not isinstance(operand, bool):
         kinds = "'integer', 'real'"
-        if isinstance(operand, int) and abs(operand) >= 2**63:
-            operand = float(operand)
+        operand = _storable(operand)
     else:
         raise FilterError(f"{name}: {operator} takes a number or a string, not {operand!r}")
     return _holds(

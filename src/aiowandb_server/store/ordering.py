@@ -71,17 +71,31 @@ def cursor_of(value: object, row_id: int) -> str:
 
 
 def number_of(cursor: str | None) -> int | None:
-    """The number in a cursor that is nothing else; None if there is none."""
-    is_number = cursor is not None and cursor.isascii() and cursor.isdecimal()
-    return int(cursor) if cursor is not None and is_number and len(cursor) < _DIGITS else None
+    """The number in a cursor that is nothing else; None without a cursor. Raises RequestError."""
+    if not cursor:
+        return None
+    if cursor.isascii() and cursor.isdecimal() and len(cursor) < _DIGITS:
+        return int(cursor)
+    raise _not_a_cursor(cursor)
 
 
 def _decode(cursor: str) -> tuple[Any, int]:
     try:
         place: Sequence[Any] = json_text.loads(base64.urlsafe_b64decode(cursor).decode())
         value, row_id = place
-        if type(row_id) is int and isinstance(value, (str, int, float, NoneType)):
+        # Infinity is a value like others; an integer that no column can hold is none.
+        is_value = isinstance(value, (str, int, float, NoneType)) and value == value
+        numbers = [number for number in (value, row_id) if type(number) is int]
+        if is_value and type(row_id) is int and all(map(_fits, numbers)):
             return value, row_id
     except (binascii.Error, ValueError, TypeError):
         pass
-    raise RequestError(f"{cursor!r} is no cursor of this list")
+    raise _not_a_cursor(cursor)
+
+
+def _fits(number: int) -> bool:
+    return -(2**63) <= number < 2**63
+
+
+def _not_a_cursor(cursor: str) -> RequestError:
+    return RequestError(f"{cursor[:80]!r} is not a cursor of this list")

@@ -6,7 +6,6 @@ runs so far; a `bayes` sweep is answered with random draws from the same space.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import random
@@ -19,12 +18,14 @@ from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 _BOUNDS = frozenset({"min", "max", "mu", "sigma", "q"})
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _METHODS = ("grid", "random", "bayes")
-_MAX_STEPS = 1_000_000
-_MAX_LENGTH = 4 * 2**20
+# Of the YAML, in characters; and of what it says, in values, with what is referred to filled in.
+_MAX_LENGTH = 2**20
+_MAX_VALUES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class SearchSpace:
         """How many runs there will be; None if there is no end."""
         if self.method != "grid":
             return self.run_cap
-        total = math.prod(len(values) for _, values in _axes(self.parameters))
+        total = math.prod(axis.size for axis in _axes(self.parameters))
         return total if self.run_cap is None else min(total, self.run_cap)
 
     def draw(self, number: int, seed: int) -> dict[str, Any] | None:
@@ -52,9 +53,9 @@ class SearchSpace:
             return None
         chosen: dict[str, Any] = {}
         if self.method == "grid":
-            for path, values in reversed(_axes(self.parameters)):
-                number, index = divmod(number, len(values))
-                _put(chosen, path, values[index])
+            for axis in reversed(_axes(self.parameters)):
+                number, index = divmod(number, axis.size)
+                _put(chosen, axis.path, axis.value(index))
         else:
             chance = random.Random(f"{seed}:{number}")  # noqa: S311 - a search, not a secret
             for path, parameter in _leaves(self.parameters):
@@ -92,18 +93,44 @@ def parse_space(config: str) -> SearchSpace:
 
 def _settings(config: str) -> Any:
     """What the YAML says, as JSON could say it too: agents are told of parameters in JSON."""
+    if len(config) > _MAX_LENGTH:
+        raise RequestError(f"the sweep's configuration is longer than {_MAX_LENGTH} characters")
     try:
-        loaded = yaml.safe_load(config)
-        text = io.StringIO()
-        for piece in json.JSONEncoder(default=str).iterencode(loaded):
-            # A few references to references in YAML are an endless text.
-            if text.write(piece) and text.tell() > _MAX_LENGTH:
-                raise RequestError(f"the sweep's configuration is longer than {_MAX_LENGTH} bytes")
-        return json_text.loads(text.getvalue())
+        _check_references(config)
+        loaded = yaml.load(config, _LOADER)  # noqa: S506 - a safe one
+        return json_text.loads(json.dumps(loaded, default=str))
     except yaml.YAMLError as error:
         raise RequestError(f"the sweep's configuration is not YAML: {error}") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise RequestError(f"the sweep's configuration is not understood: {error}") from error
+
+
+def _check_references(config: str) -> None:
+    """Refuse YAML that is endless once its references (`*name`) are filled in."""
+    sizes: dict[str, int] = {}
+    # Of the collections that are open: their name, and how many values they have so far.
+    opened: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(config, _LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, 1))
+            if len(opened) > json_text.MAX_DEPTH:
+                raise RequestError("the sweep's configuration is nested too deeply")
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            # A name that is not known yet stands inside of what it names, and that has no end.
+            anchor, size = None, sizes.get(str(event.anchor), _MAX_VALUES + 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = opened.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        name, total = opened.pop()
+        opened.append((name, total + size))
+        if total + size > _MAX_VALUES:
+            raise RequestError(f"the sweep's configuration has more than {_MAX_VALUES} values")
 
 
 def _leaves(
@@ -120,24 +147,33 @@ def _leaves(
     return found
 
 
-def _axes(parameters: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Sequence[Any]]]:
-    return [(path, _grid_values(path, parameter)) for path, parameter in _leaves(parameters)]
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """The values of one parameter in a grid. They are made when asked for, as there may be 10^9."""
+
+    path: tuple[str, ...]
+    size: int
+    value: Callable[[int], Any]
 
 
-def _grid_values(path: tuple[str, ...], parameter: Mapping[str, Any]) -> Sequence[Any]:
+def _axes(parameters: Mapping[str, Any]) -> list[_Axis]:
+    return [_axis(path, parameter) for path, parameter in _leaves(parameters)]
+
+
+def _axis(path: tuple[str, ...], parameter: Mapping[str, Any]) -> _Axis:
     if "values" in parameter:
-        return list(parameter["values"])
+        values = list(parameter["values"])
+        return _Axis(path, len(values), values.__getitem__)
     if "value" in parameter:
-        return [parameter["value"]]
+        return _Axis(path, 1, lambda _: parameter["value"])
+    parameter = _with_numbers(parameter)
     low, high = parameter.get("min"), parameter.get("max")
     if isinstance(low, int) and isinstance(high, int):
-        return range(low, high + 1)
+        return _Axis(path, max(high - low + 1, 0), lambda index: low + index)
     step = parameter.get("q")
     if step and low is not None and high is not None:
         count = int((high - low) / step + 1e-9) + 1
-        if count > _MAX_STEPS:
-            raise RequestError(f"{'.'.join(path)}: a grid of {count} values is too large")
-        return [low + index * step for index in range(count)]
+        return _Axis(path, max(count, 0), lambda index: low + index * step)
     raise RequestError(f"{'.'.join(path)}: a grid needs `values`, or whole numbers min and max")
 
 
