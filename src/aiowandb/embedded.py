@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
+
 from aiowandb.choices import HistoryMode
 from aiowandb.errors import StoreError, UsageError, extra_needed
 
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
     from aiowandb_server import Store
 
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+IN_PROCESS_URL = "http://wandb.in-process"
+
+
+class EmbeddedTransport(httpx.ASGITransport):
+    """Sends requests to the embedded W&B in this process, whose data lies in `folder`."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(build_app(store))
+        self.folder = store.folder
 
 
 @contextmanager

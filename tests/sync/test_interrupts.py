@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from aiowandb import Api, UsageError
-from aiowandb.sync.portal import _Call
+from aiowandb.concurrency.portal import _Call
 from aiowandb_server import Store, create_app
 from tests.support.sample import ROWS, RUNS, Sample
 

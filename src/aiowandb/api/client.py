@@ -51,8 +51,6 @@ from aiowandb.wire.server import Viewer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_IN_PROCESS_URL = "http://wandb.in-process"
-
 
 class AsyncApi(FixedAttributes):
     """Everything that W&B knows, asked asynchronously.
@@ -131,16 +129,16 @@ class AsyncApi(FixedAttributes):
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        from aiowandb.embedded import build_app, open_store
+        from aiowandb.embedded import IN_PROCESS_URL, EmbeddedTransport, open_store
 
         with ExitStack() as stack:
             store = stack.enter_context(open_store(path))
             api = cls(
                 store.local_key,
-                base_url=_IN_PROCESS_URL,
+                base_url=IN_PROCESS_URL,
                 entity="local",
                 project=project,
-                transport=httpx.ASGITransport(build_app(store)),
+                transport=EmbeddedTransport(store),
             )
             api._cleanup = stack.pop_all()
         return api

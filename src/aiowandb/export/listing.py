@@ -9,65 +9,30 @@ import pyarrow as pa
 
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError
+from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Deleted, ExportState, Journal, Source
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import opened_parquet
 from aiowandb.export.runs_table import RUN_ID, ArchiveTable
 from aiowandb.export.stored import RunSnapshot
-from aiowandb.history.columns import Kind
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
-from aiowandb.wire.dotted import OWN_KEYS
 from aiowandb.wire.history import alias
-from aiowandb.wire.record import HistoryKeys, RunRecord
+from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import StorageIds, storage_ids
-
-# The names that W&B gives to the types of history values. Numbers may turn out to
-# be floats in any run, so that they are floats from the start.
-_KINDS = {
-    "number": Kind.FLOAT,
-    "string": Kind.TEXT,
-    "boolean": Kind.BOOL,
-    "bool": Kind.BOOL,
-}
-# Lists, objects, and the media that W&B itself knows: beside them there are the types of files.
-_OBJECTS = frozenset(
-    {
-        "list",
-        "map",
-        "histogram",
-        "images/separated",
-        "audio",
-        "videos",
-        "html",
-        "object3D",
-        "molecule",
-        "joined-table",
-        "partitioned-table",
-    }
-)
-_NOTHING = frozenset({"nil", "null"})
 
 
 class SelectedRuns(msgspec.Struct):
     """The runs of an export in their order, a table of them, and what W&B says of their keys.
 
-    `heartbeats` has them as they are known where steps say nothing. `keys` are the columns
-    whose kinds W&B tells; of `unknown_keys` it tells types that we do not know.
+    `heartbeats` has them as they are known where steps say nothing.
     """
 
     histories: dict[RunRef, RunSnapshot] = {}
     heartbeats: dict[RunRef, RunSnapshot] = {}
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
-    keys: set[tuple[str, Kind]] = set()
-    unknown_keys: set[str] = set()
-
-    @property
-    def key_names(self) -> frozenset[str]:
-        """What can be named of the rows; nothing if W&B knows no key at all."""
-        names = frozenset(name for name, _ in self.keys) | self.unknown_keys
-        return names.union(OWN_KEYS) if names else names
+    announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
 
     def add(self, page: Sequence[RunRecord]) -> None:
         """Add the runs of a page. This takes a while: a thread does it."""
@@ -77,13 +42,7 @@ class SelectedRuns(msgspec.Struct):
         for run in new:
             self.histories[run.ref] = RunSnapshot.of_history(run)
             self.heartbeats[run.ref] = RunSnapshot.from_heartbeat(run)
-            for name, called in _key_types(run.history_keys):
-                if called in _KINDS:
-                    self.keys.add((name, _KINDS[called]))
-                elif called in _OBJECTS or called.endswith("-file"):
-                    self.keys.add((name, Kind.JSON))
-                else:
-                    self.unknown_keys.add(name)
+            self.announced.add(run.history_keys)
 
 
 async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns:
@@ -92,13 +51,6 @@ async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns
     async for page in pages:
         await run_sync(runs.add, page)
     return runs
-
-
-def _key_types(history_keys: HistoryKeys | None) -> Iterator[tuple[str, str]]:
-    for name, info in (history_keys.keys if history_keys else {}).items():
-        for count in info.type_counts:
-            if count.type not in _NOTHING:
-                yield name, count.type
 
 
 TABLE = "runs.parquet"

@@ -107,7 +107,7 @@ async def _selected(
     """The runs, and the keys that are named in the options and none of them has."""
     runs = await select_runs(pages)
     reporter.emit(RunsFound(len(runs.histories)))
-    known = runs.key_names if "history" in options.what else frozenset()
+    known = runs.announced.names if "history" in options.what else frozenset()
     unknown = unknown_keys([*(options.keys or ()), *options.exclude], known) if known else []
     for key in unknown:
         warn(no_such("key", key, known, "in any of the runs"))

@@ -64,8 +64,7 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
         min_step=options.min_step or 0,
         max_step=options.max_step,
     )
-    names = {name for name, _ in runs.keys} | runs.unknown_keys
-    wanted = set(selection.columns(names) or ())
+    announced = runs.announced.selected(selection)
 
     def read(starts: Mapping[RunRef, Start]) -> Runs:
         if options.samples is None:
@@ -77,8 +76,8 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
         "history",
         runs.histories,
         LongSchema() if options.layout == "long" else RowSchema(),
-        [(name, kind) for name, kind in runs.keys if name in wanted],
-        frozenset(runs.unknown_keys & wanted),
+        announced.keys,
+        frozenset(announced.unknown_keys),
         follows=options.samples is None,
         read=read,
     )

@@ -9,10 +9,12 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
@@ -36,6 +38,8 @@ from aiowandb.history.selection import Selection
 from aiowandb.net import FATAL, BatchSize, Session, is_server_down
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
+
+PlanAll = Callable[[Session, Sequence[RunRef], BatchSize], Awaitable[list[HistoryPlan | CommError]]]
 
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
@@ -93,11 +97,16 @@ class HistoryReader:
     """Plans many runs at once, then reads each in a task, from its start on."""
 
     def __init__(
-        self, session: Session, selection: Selection, starts: Mapping[RunRef, Start]
+        self,
+        session: Session,
+        selection: Selection,
+        starts: Mapping[RunRef, Start],
+        plan: PlanAll = plan_histories,
     ) -> None:
         self._session = session
         self._selection = selection
         self._starts = starts
+        self._plan = plan
         self._decoder = RowDecoder()
         self._plan_size = BatchSize(50, 200)
         self._page_size = BatchSize(50, 100)
@@ -112,7 +121,7 @@ class HistoryReader:
         groups = _of_one_project(refs, self._plan_size)
         async with opened, aclosing(groups), task_group() as tasks:
             async for some in groups:
-                plans = await plan_histories(self._session, some, self._plan_size)
+                plans = await self._plan(self._session, some, self._plan_size)
                 planned = zip(some, plans, map(self._only_window, plans), strict=True)
                 for bundle in bundles(planned):
                     tasks.start_soon(bundle.fetch, self._session, self._page_size)
@@ -244,13 +253,14 @@ async def scan_runs(
     refs: AsyncIterable[RunRef] | Iterable[RunRef],
     selection: Selection,
     starts: Mapping[RunRef, Start] | None = None,
+    plan: PlanAll = plan_histories,
 ) -> AsyncIterator[AsyncIterator[RunBatches]]:
     """Read ahead in the given runs; give the batches of one after another, in their order.
 
-    Runs in `starts` are read from there on. A run that fails by itself raises its error among
-    its own batches. Leaving the block stops whatever is under way.
+    Runs in `starts` are read from there on; `plan` says where the rows are. A run that fails by
+    itself raises its error among its own batches. Leaving the block stops whatever is under way.
     """
-    reader = HistoryReader(session, selection, starts or {})
+    reader = HistoryReader(session, selection, starts or {}, plan)
     async with _read_ahead(partial(reader.open_runs, refs)) as runs:
         yield runs
 

@@ -5,8 +5,9 @@ System metrics are rows without steps, in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -30,6 +31,9 @@ from aiowandb.wire.rows import flat_row
 
 _REQUESTS_AT_ONCE = 2
 
+# Gives a run's plan with fresh links, or raises if that may not be.
+Replan = Callable[[RunRef], Awaitable[HistoryPlan]]
+
 
 async def scan_run(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
     """The pages of one run."""
@@ -50,16 +54,24 @@ class Scan:
         decoder: RowDecoder | None = None,
         size: BatchSize | None = None,
         start: Start | None = None,
+        replan: Replan | None = None,
+        is_counted: bool = True,
     ) -> None:
         start = start or Start()
         self._session = session
         self._plan = plan
-        self._is_counted = not selection.min_step and selection.max_step is None
+        self._replan = replan or partial(plan_history, session)
+        self._is_counted = is_counted and not selection.min_step and selection.max_step is None
         self._selection = from_step(selection, start.step)
         self._decoder = decoder or RowDecoder()
         self._size = size or BatchSize(4, 20)
         self._next_step = self._selection.min_step
         self._rows_read = start.rows_before
+
+    @property
+    def next_step(self) -> int:
+        """The first step that is in none of the files that were read so far."""
+        return self._next_step
 
     async def pages(self, first: FirstAnswer | None = None) -> AsyncGenerator[Page]:
         """The pages. `first` may bring the answer to the first live window.
@@ -100,7 +112,7 @@ class Scan:
                 if planned_at == self._next_step:
                     raise  # fresh links, and they do not work either
             planned_at = self._next_step
-            self._plan = await plan_history(self._session, self._plan.ref)
+            self._plan = await self._replan(self._plan.ref)
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
         for url in self._plan.segments:

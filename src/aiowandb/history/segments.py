@@ -40,9 +40,11 @@ async def read_segment(
     session: Session, url: str, selection: Selection, *, is_large: bool = False
 ) -> AsyncGenerator[SegmentRows]:
     """The rows of the file at this URL; a large file is read where it lies, if that goes."""
-    from_start = not selection.keys and not selection.min_step
+    everything = not selection.keys and selection.projection is None
+    from_start = everything and not selection.min_step
     remote = await RemoteFile.open(session, url, from_start=from_start) if is_large else None
     segments = _in_waves(remote, selection) if remote else _downloaded(session, url, selection)
+    last_read, last_of_file = -1, -1
     async with aclosing(segments):
         async for segment in segments:
             if isinstance(segment, SegmentRows):
@@ -50,8 +52,16 @@ async def read_segment(
                 continue
             while (rows := await anyio.to_thread.run_sync(segment.read)) is not None:
                 yield rows
+                last_read = max(last_read, rows.last_step)
                 if segment.is_read:
                     break
+            last_of_file = max(last_of_file, segment.last_step)
+    if remote:
+        last_of_file = _last_step(remote.metadata)
+    if last_of_file > last_read:
+        # Nothing is read of row groups behind `max_step`, but files that follow must not bring
+        # rows under steps that this one has.
+        yield SegmentRows(ParquetPage(None, 0), last_of_file)
 
 
 async def _downloaded(
@@ -92,6 +102,8 @@ class _Segment:
         self._groups = groups
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._rows_left = 0
+        # The last step of the file, of which some row groups may be left out; -1 if unknown.
+        self.last_step = -1
 
     @property
     def is_read(self) -> bool:
@@ -122,6 +134,7 @@ class _Segment:
             raise ValueError("two of its columns have the same name")
         columns = _columns(self._selection, list(_leaves(parquet.schema_arrow)))
         groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
+        self.last_step = _last_step(parquet.metadata)
         if not groups:
             return iter(())  # older versions of pyarrow would ask the file for its row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
@@ -176,9 +189,18 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
         yield group
 
 
+def _last_step(metadata: pq.FileMetaData) -> int:
+    """The last step that the file says it has, or -1 if it does not say."""
+    place = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == STEP)
+    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+    steps = [group.column(place).statistics for group in groups]
+    known = (step.max for step in steps if step is not None and step.has_min_max)
+    return max((int(step) for step in known if isinstance(step, int | float)), default=-1)
+
+
 def _columns(selection: Selection, names: list[str]) -> list[str]:
     """What is read of a file: what is selected, and what rows are counted and marked by."""
-    wanted = selection.columns(names) or ()
+    wanted = selection.columns_to_read(names) or ()
     return list(dict.fromkeys((*wanted, *(name for name in (STEP, TIME) if name in names))))
 
 

@@ -34,9 +34,21 @@ class Selection(msgspec.Struct, frozen=True):
     page_size: int = 1000
     # What every row has, and is always given.
     own: tuple[str, ...] = (STEP,)
+    # Of the wanted columns, those that are given: the rows are the same without the others.
+    projection: frozenset[str] | None = None
 
     def columns(self, names: Collection[str]) -> list[str] | None:
         """Those of the columns that are wanted, or None if no row can have what is asked."""
+        found = self._columns(names)
+        if found is None or self.projection is None:
+            return found
+        return [name for name in found if name in self.projection or name in self.own]
+
+    def columns_to_read(self, names: Collection[str]) -> list[str] | None:
+        """The columns by which rows are chosen, and those that are given of them."""
+        return self._columns(names) if self.keys else self.columns(names)
+
+    def _columns(self, names: Collection[str]) -> list[str] | None:
         groups = self._groups(names)
         if groups is None:
             return [name for name in names if not is_meant(name, self.exclude)]

@@ -56,6 +56,7 @@ class Session:
         self.settings = settings
         # How large a response may become once it is decompressed, or a file of unknown size.
         self.max_response_bytes = max_response_bytes
+        self.transport = transport
         self.traffic = Traffic()
         # What the server supports, once it was asked; see `supports`.
         self.features: FeaturesData | None = None

@@ -13,6 +13,7 @@ import httpx
 
 from aiowandb import api
 from aiowandb.choices import EventStream
+from aiowandb.concurrency.portal import Portal
 from aiowandb.config.credentials import without_traceback_locals
 from aiowandb.config.settings import Settings
 from aiowandb.fields import (
@@ -24,7 +25,6 @@ from aiowandb.fields import (
     SweepFields,
 )
 from aiowandb.net import RetryPolicy, Traffic, Waiting
-from aiowandb.sync.portal import Portal
 from aiowandb.sync.wrapping import (
     SyncListing,
     SyncWrapper,

@@ -38,9 +38,9 @@ from typing import (
 )
 
 from aiowandb.api.listing import Listing
+from aiowandb.concurrency.portal import Portal
 from aiowandb.concurrency.tasks import Items, Stream
 from aiowandb.fields import Holder
-from aiowandb.sync.portal import Portal
 
 A = TypeVar("A")
 L = TypeVar("L", bound=Listing[Any])

@@ -1,0 +1,85 @@
+"""What W&B says of the keys of runs before a row is read: names, and kinds of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from aiowandb.export.schema import RowSchema
+from aiowandb.history.columns import Kind
+from aiowandb.history.selection import Selection
+from aiowandb.wire.dotted import OWN_KEYS
+from aiowandb.wire.record import HistoryKeys
+
+# The names that W&B gives to the types of history values. Numbers may turn out to
+# be floats in any run, so that they are floats from the start.
+_KINDS = {
+    "number": Kind.FLOAT,
+    "string": Kind.TEXT,
+    "boolean": Kind.BOOL,
+    "bool": Kind.BOOL,
+}
+# Lists, objects, and the media that W&B itself knows: beside them there are the types of files.
+_OBJECTS = frozenset(
+    {
+        "list",
+        "map",
+        "histogram",
+        "images/separated",
+        "audio",
+        "videos",
+        "html",
+        "object3D",
+        "molecule",
+        "joined-table",
+        "partitioned-table",
+    }
+)
+_NOTHING = frozenset({"nil", "null"})
+
+
+class AnnouncedKeys(msgspec.Struct):
+    """The keys of some runs. W&B gives `unknown_keys` types that we do not know."""
+
+    keys: set[tuple[str, Kind]] = set()
+    unknown_keys: set[str] = set()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What can be named of the rows; nothing if W&B knows no key at all."""
+        names = frozenset(name for name, _ in self.keys) | self.unknown_keys
+        return names.union(OWN_KEYS) if names else names
+
+    def add(self, history_keys: HistoryKeys | None) -> None:
+        """Add the keys of a run."""
+        for name, called in _key_types(history_keys):
+            if called in _KINDS:
+                self.keys.add((name, _KINDS[called]))
+            elif called in _OBJECTS or called.endswith("-file"):
+                self.keys.add((name, Kind.JSON))
+            else:
+                self.unknown_keys.add(name)
+
+    def selected(self, selection: Selection) -> AnnouncedKeys:
+        """Those that the selection wants."""
+        names = {name for name, _ in self.keys} | self.unknown_keys
+        wanted = set(selection.columns(names) or ())
+        keys = {(name, kind) for name, kind in self.keys if name in wanted}
+        return AnnouncedKeys(keys, self.unknown_keys & wanted)
+
+    def widen(self, schema: RowSchema) -> RowSchema:
+        """The schema with room for all of these.
+
+        Where rows are handed on before all are read, JSON text holds whatever may yet come
+        under a key whose type nobody knows.
+        """
+        unknown = self.unknown_keys - {name for name, _ in self.keys}
+        return schema.widened([*self.keys, *((name, Kind.JSON) for name in sorted(unknown))])
+
+
+def _key_types(history_keys: HistoryKeys | None) -> Iterator[tuple[str, str]]:
+    for name, info in (history_keys.keys if history_keys else {}).items():
+        for count in info.type_counts:
+            if count.type not in _NOTHING:
+                yield name, count.type
