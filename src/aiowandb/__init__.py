@@ -55,7 +55,9 @@ if TYPE_CHECKING:
         EndState,
         EventStream,
         Format,
+        FrameFormat,
         Layout,
+        LiveRows,
         Nan,
         Nested,
         OnDeleted,
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from aiowandb.files.artifacts import ArtifactDownload, LeftOut
     from aiowandb.net import RetryPolicy, Traffic, Waiting
     from aiowandb.paths import ArtifactRef
+    from aiowandb.readplan import ReadPart, ReadPlan
     from aiowandb.sync import Api
     from aiowandb.wire.console import ConsoleLogLine
     from aiowandb.wire.manifest import ArtifactFileRef, Manifest, ManifestEntry
@@ -121,6 +124,7 @@ __all__ = [
     "FileFinished",
     "Files",
     "Format",
+    "FrameFormat",
     "GraphQLError",
     "HistoryKeys",
     "IncompleteHistoryError",
@@ -129,6 +133,7 @@ __all__ = [
     "Layout",
     "LeftOut",
     "LinkError",
+    "LiveRows",
     "Manifest",
     "ManifestEntry",
     "MissingExtraError",
@@ -141,6 +146,8 @@ __all__ = [
     "Project",
     "Projects",
     "RateLimitError",
+    "ReadPart",
+    "ReadPlan",
     "ResponseFacts",
     "RetryPolicy",
     "RowError",
@@ -202,7 +209,9 @@ _LAZY = {
             "EndState",
             "EventStream",
             "Format",
+            "FrameFormat",
             "Layout",
+            "LiveRows",
             "Nan",
             "Nested",
             "OnDeleted",
@@ -238,6 +247,7 @@ _LAZY = {
             "Waiting",
         ),
         ".paths": ("ArtifactRef",),
+        ".readplan": ("ReadPart", "ReadPlan"),
         ".sync": ("Api",),
         ".concurrency.tasks": ("Stream",),
         ".wire.console": ("ConsoleLogLine",),

@@ -14,8 +14,11 @@ Nan: TypeAlias = Literal["null", "text", "token"]
 
 # The rows that a script logs, and those of the machine that it runs on.
 EventStream: TypeAlias = Literal["default", "system", "events"]
+# What becomes of rows that are in no file yet, when a plan to read them is made.
+LiveRows: TypeAlias = Literal["read", "fetch", "skip"]
 # How rows and batches are given.
 RowsFormat: TypeAlias = Literal["default", "pandas", "polars"]
+FrameFormat: TypeAlias = Literal["polars", "pandas", "arrow"]
 Nested: TypeAlias = Literal["dots", "json"]
 
 # How the shell prints lists, and one thing alone.

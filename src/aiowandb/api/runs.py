@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aiowandb.api.defaults import Defaults
+from aiowandb.api.export_checks import EXPORT_CHECKS
 from aiowandb.api.histories import UnknownKeys, check_sample, read_sample
 from aiowandb.api.listing import Listing
+from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
 from aiowandb.arguments import (
-    ANY_NAMES,
-    FLAG,
-    FUNCTION,
     NAMES,
-    PATH,
-    Check,
-    Unfit,
     checks,
     choice,
-    choices,
-    either,
-    having,
     integer,
     optional,
     text,
@@ -34,7 +28,9 @@ from aiowandb.arguments import (
 from aiowandb.choices import (
     EventStream,
     Format,
+    FrameFormat,
     Layout,
+    LiveRows,
     Nan,
     OnDeleted,
     RowsFormat,
@@ -60,6 +56,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from aiowandb.export import ExportResult, OnEvent, Sink
+    from aiowandb.readplan import ReadPlan
 
 # An export reads all pages anyway, and W&B counts requests.
 _PER_LONG_PAGE = 500
@@ -67,30 +64,6 @@ _LEAST_PAGE = 25
 # Samples are small; how many really travel at once is for the session to say.
 _SAMPLES_AT_ONCE = 16
 _EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
-
-
-def _filesystem(value: Any) -> Any:
-    # A path can be opened, too.
-    is_one = hasattr(value, "get_file_info") or hasattr(value, "open")
-    if isinstance(value, str | Path) or not is_one:
-        raise Unfit
-    return value
-
-
-# A path without a name has an error of its own, as a URL may be one too.
-def _folder(value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise Unfit
-    return value
-
-
-_TARGET = either(
-    Check("a folder", _folder),
-    PATH,
-    having("a sink", "write", "close"),
-    what="a folder, or a sink, which can write and close",
-)
-_FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
 
 
 class Runs(Listing[Run]):
@@ -205,25 +178,7 @@ class Runs(Listing[Run]):
         unknown.warn()
         return in_format([row for rows in found for row in rows])
 
-    @checks(
-        target=_TARGET,
-        format=choice(Format),
-        what=optional(choices(What)),
-        layout=choice(Layout),
-        split=optional(choice(Split)),
-        keys=optional(NAMES),
-        any_key=FLAG,
-        exclude=ANY_NAMES,
-        min_step=optional(integer(0)),
-        max_step=optional(integer(0)),
-        samples=optional(integer(1)),
-        safe_csv=FLAG,
-        on_deleted=choice(OnDeleted),
-        nan=optional(choice(Nan)),
-        filesystem=optional(_FILESYSTEM),
-        overwrite=FLAG,
-        on_event=optional(FUNCTION),
-    )
+    @checks(**EXPORT_CHECKS)
     async def export(
         self,
         target: str | Path | Sink,
@@ -326,6 +281,73 @@ class Runs(Listing[Run]):
                 overwrite=overwrite,
                 on_event=on_event,
             )
+
+    @checks(**PLAN_CHECKS)
+    async def plan(
+        self,
+        keys: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        any_key: bool = True,
+        stream: EventStream = "default",
+        live: LiveRows = "read",
+    ) -> ReadPlan:
+        """A plan to read all rows of these runs, which any engine in any process can carry out.
+
+        Planning asks W&B, reading follows signed links: that needs no key, and no limit of W&B's
+        API applies. The rows and columns are those of `export()` with the same arguments.
+
+        Rows that are in no file yet, or that W&B has as JSON only, are read while planning and
+        travel with the plan, up to 64 MB of them. With `live="fetch"` whoever reads a part
+        fetches them, with the API key that is found there; with `live="skip"` they are left out.
+
+        >>> plan = await api.runs("entity/project").plan(keys=["loss", "val.*"])
+        >>> for part in plan.parts(64):
+        ...     for batch in part.read():
+        ...         print(batch.num_rows)
+        """
+        arguments = PlanArguments(keys, exclude, min_step, max_step, any_key, stream, live)
+        where = await self._defaults.project(self._path)
+        records = partial(self._records, fresh=True)
+        return await make_plan(self._session, *where, self._query, records, arguments)
+
+    @checks(**ROWS_CHECKS)
+    async def to_lazy(
+        self,
+        keys: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+    ) -> pl.LazyFrame:
+        """All rows of these runs as a LazyFrame of polars, which fetches what a query needs."""
+        return (await self.plan(keys, exclude, min_step, max_step)).to_lazy()
+
+    @checks(**ROWS_CHECKS, format=choice(FrameFormat))
+    async def to_frame(
+        self,
+        keys: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        format: FrameFormat = "polars",
+    ) -> pl.DataFrame | pd.DataFrame | pa.Table:
+        """All rows of these runs as one frame of polars or pandas, or as an Arrow table."""
+        plan = await self.plan(keys, exclude, min_step, max_step)
+        return await run_sync(plan.to_frame, format)
+
+    @checks(**ROWS_CHECKS)
+    async def to_arrow_stream(
+        self,
+        keys: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """All rows of these runs as a stream that duckdb, polars and pandas read, once."""
+        return (await self.plan(keys, exclude, min_step, max_step)).reader()
 
     async def _pages(self) -> AsyncGenerator[list[Run]]:
         async with aclosing(self._records(self._query, fresh=False)) as pages:

@@ -190,6 +190,10 @@ class Runs(SyncListing[api.Runs, Run]):
     to_polars = awaited(api.Runs.to_polars)
     histories = awaited(api.Runs.histories)
     export = awaited(api.Runs.export)
+    plan = awaited(api.Runs.plan)
+    to_lazy = awaited(api.Runs.to_lazy)
+    to_frame = awaited(api.Runs.to_frame)
+    to_arrow_stream = awaited(api.Runs.to_arrow_stream)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What pandas, polars and duckdb read the table of `to_arrow` through."""

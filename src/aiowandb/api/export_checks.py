@@ -1,0 +1,67 @@
+"""What the arguments of `Runs.export` may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aiowandb.arguments import (
+    ANY_NAMES,
+    FLAG,
+    FUNCTION,
+    NAMES,
+    PATH,
+    Check,
+    Unfit,
+    choice,
+    choices,
+    either,
+    having,
+    optional,
+    integer,
+)
+from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+
+
+def _filesystem(value: Any) -> Any:
+    # A path can be opened, too.
+    is_one = hasattr(value, "get_file_info") or hasattr(value, "open")
+    if isinstance(value, str | Path) or not is_one:
+        raise Unfit
+    return value
+
+
+# A path without a name has an error of its own, as a URL may be one too.
+def _folder(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise Unfit
+    return value
+
+
+_TARGET = either(
+    Check("a folder", _folder),
+    PATH,
+    having("a sink", "write", "close"),
+    what="a folder, or a sink, which can write and close",
+)
+_FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
+
+EXPORT_CHECKS = {
+    "target": _TARGET,
+    "format": choice(Format),
+    "what": optional(choices(What)),
+    "layout": choice(Layout),
+    "split": optional(choice(Split)),
+    "keys": optional(NAMES),
+    "any_key": FLAG,
+    "exclude": ANY_NAMES,
+    "min_step": optional(integer(0)),
+    "max_step": optional(integer(0)),
+    "samples": optional(integer(1)),
+    "safe_csv": FLAG,
+    "on_deleted": choice(OnDeleted),
+    "nan": optional(choice(Nan)),
+    "filesystem": optional(_FILESYSTEM),
+    "overwrite": FLAG,
+    "on_event": optional(FUNCTION),
+}

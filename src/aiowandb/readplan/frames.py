@@ -1,0 +1,105 @@
+"""A plan as a frame or a table of polars, duckdb, pandas and Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from aiowandb.errors import UsageError, extra_needed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from aiowandb.choices import FrameFormat
+    from aiowandb.readplan.part import ReadPart
+    from aiowandb.readplan.plan import ReadPlan
+
+
+def scanner(
+    part: ReadPart, columns: Any, filter: ds.Expression | None, options: Mapping[str, Any]
+) -> ds.Scanner:
+    """Arrow's scanner over the rows of the part. Only what it needs is read."""
+    names = _needed(part.schema.names, columns, filter)
+    reader = part.reader(names)
+    known = {name: options[name] for name in ("batch_size", "use_threads") if name in options}
+    return ds.Scanner.from_batches(reader, columns=columns, filter=filter, **known)
+
+
+def _needed(names: list[str], columns: Any, filter: ds.Expression | None) -> list[str] | None:
+    """The columns that a scan needs, or None for all of them: of expressions nobody can tell."""
+    if columns is None or isinstance(columns, Mapping):
+        return None
+    asked = set(columns)
+    if filter is not None:
+        # An expression does not say which columns it has, but fails where one is missing.
+        asked |= {name for name in names if not _does_without(filter, name, names)}
+    # Arrow knows how many rows a batch without columns has, but not all who read it do.
+    return [name for name in names if name in asked] or names[:1]
+
+
+def _does_without(filter: ds.Expression, name: str, names: list[str]) -> bool:
+    if name not in str(filter):
+        return True
+    others = pa.schema([pa.field(other, pa.null()) for other in names if other != name])
+    try:
+        ds.Scanner.from_batches(iter(()), schema=others, filter=filter)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        return name not in str(error)
+    return True
+
+
+def to_duckdb(plan: ReadPlan, connection: Any) -> Any:
+    """The plan as a relation of duckdb."""
+    with extra_needed("duckdb", "to_duckdb()"):
+        import duckdb
+    return (connection or duckdb).from_arrow(plan)
+
+
+def to_lazy(plan: ReadPlan) -> pl.LazyFrame:
+    """The plan as a source of polars."""
+    with extra_needed("polars", "to_lazy()"):
+        import polars as pl
+        from polars.io.plugins import register_io_source
+
+    def read(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        rows_left = n_rows
+        for batch in plan.read(with_columns):
+            for piece in _pieces(batch, batch_size):
+                frame = pl.DataFrame(piece)
+                if rows_left is not None:
+                    frame = frame.head(rows_left)
+                    rows_left -= frame.height
+                yield frame if predicate is None else frame.filter(predicate)
+                if rows_left == 0:
+                    return
+
+    schema = pl.DataFrame(plan.schema.empty_table()).schema
+    return register_io_source(read, schema=schema)
+
+
+def _pieces(batch: pa.RecordBatch, size: int | None) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, size or batch.num_rows):
+        yield batch.slice(start, size)
+
+
+def to_frame(plan: ReadPlan, format: FrameFormat) -> Any:
+    """All rows of the plan."""
+    if format == "polars":
+        with extra_needed("polars", "to_frame()"):
+            import polars as pl
+        return pl.DataFrame(plan.reader().read_all())
+    if format == "pandas":
+        with extra_needed("pandas", "to_frame(format='pandas')"):
+            import pandas as pd  # noqa: F401 - pyarrow needs it
+        return plan.reader().read_pandas()
+    if format == "arrow":
+        return plan.reader().read_all()
+    raise UsageError(f"format must be 'polars', 'pandas' or 'arrow', not {format!r}.")

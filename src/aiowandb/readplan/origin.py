@@ -1,0 +1,49 @@
+"""Where a plan was made, so that whoever reads it can make a session of his own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from aiowandb.config.settings import Settings
+from aiowandb.embedded import EmbeddedTransport, open_store
+from aiowandb.net import Session
+
+_KEYS = frozenset({"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"})
+
+
+class Origin(msgspec.Struct, frozen=True, array_like=True):
+    """The W&B at `base_url`, or the embedded one whose data lies in `folder`; and the project."""
+
+    base_url: str
+    entity: str
+    project: str
+    folder: str | None = None
+
+    @classmethod
+    def of(cls, session: Session, entity: str, project: str) -> Origin:
+        transport = session.transport
+        folder = str(transport.folder) if isinstance(transport, EmbeddedTransport) else None
+        return cls(session.settings.base_url, entity, project, folder)
+
+    @asynccontextmanager
+    async def session(self, *, with_key: bool = False) -> AsyncIterator[Session]:
+        """A session that follows links only, or one that may ask W&B with the key found here."""
+        if self.folder is not None:
+            with open_store(self.folder) as store:
+                key = store.local_key if with_key else None
+                transport = EmbeddedTransport(store)
+                async with Session(self._settings(key), transport=transport) as session:
+                    yield session
+            return
+        settings = Settings.load(base_url=self.base_url) if with_key else self._settings(None)
+        async with Session(settings) as session:
+            yield session
+
+    def _settings(self, key: str | None) -> Settings:
+        environ = {name: value for name, value in os.environ.items() if name not in _KEYS}
+        settings = Settings.load(api_key=key, base_url=self.base_url, environ=environ)
+        return settings if key else msgspec.structs.replace(settings, credentials=None)

@@ -1,0 +1,285 @@
+"""Asks W&B where the rows of many runs lie, and reads those that are in no file yet.
+
+It works page by page: the first runs are planned while the last ones are not listed yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from itertools import groupby
+
+import msgspec
+import pyarrow as pa
+
+from aiowandb.arguments import check_steps
+from aiowandb.choices import EventStream, LiveRows
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import CommError, NotFoundError, RunsFailedError, UsageError
+from aiowandb.export.announced import AnnouncedKeys
+from aiowandb.export.schema import RowSchema, SystemSchema
+from aiowandb.export.stored import RunSnapshot
+from aiowandb.history.columns import Kind, kind_of
+from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
+from aiowandb.history.pages import Page
+from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.scan import live_windows, scan_system
+from aiowandb.history.selection import Selection
+from aiowandb.net import BatchSize, Session
+from aiowandb.paths import RunRef
+from aiowandb.readplan.origin import Origin
+from aiowandb.readplan.part import Columns
+from aiowandb.readplan.plan import PlanData, ReadPlan
+from aiowandb.readplan.runs import PlannedRun, RunSlice
+from aiowandb.suggestions import no_such
+from aiowandb.user_warnings import warn
+from aiowandb.wire.dotted import unknown_keys
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.rows import STEP
+
+# What a plan carries of rows that are in no file must fit wherever the plan goes.
+MOST_CARRIED = 64 << 20
+_PLANS_AT_ONCE = 4
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows a plan is about. The selection is that of an export.
+
+    `live` is what becomes of rows that W&B has in no file yet, or as JSON only: the planner
+    reads them (`read`), whoever reads the part does (`fetch`), or they are left out (`skip`).
+    """
+
+    keys: tuple[str, ...] | None = None
+    any_key: bool = True
+    exclude: tuple[str, ...] = ()
+    min_step: int | None = None
+    max_step: int | None = None
+    stream: EventStream = "default"
+    live: LiveRows = "read"
+
+    def __post_init__(self) -> None:
+        check_steps(self.min_step, self.max_step)
+        if not self.any_key and not self.keys:
+            raise UsageError("any_key goes with keys: without them every row is read.")
+        if not self.is_system:
+            return
+        if (self.keys, self.exclude, self.min_step, self.max_step) != (None, (), None, None):
+            raise UsageError(
+                "keys, exclude and steps select from the history; the system metrics come whole:"
+                " leave them out."
+            )
+        if self.live != "read":
+            raise UsageError(
+                "The system metrics are in no file, and their columns are known from their rows"
+                " only: leave live out."
+            )
+
+    @property
+    def is_system(self) -> bool:
+        return self.stream != "default"
+
+    @property
+    def selection(self) -> Selection:
+        if self.is_system:
+            return Selection(own=())
+        return Selection(
+            keys=self.keys,
+            any_key=self.any_key,
+            exclude=self.exclude,
+            min_step=self.min_step or 0,
+            max_step=self.max_step,
+        )
+
+
+class Planner:
+    """Plans the runs of a project. What is known so far is in `columns`."""
+
+    def __init__(self, session: Session, entity: str, project: str, options: PlanOptions) -> None:
+        self.origin = Origin.of(session, entity, project)
+        self.selection = options.selection
+        self._session = session
+        self._options = options
+        self._announced = AnnouncedKeys()
+        self._schema: RowSchema = SystemSchema() if options.is_system else RowSchema()
+        self._size = BatchSize(50, 200)
+        self._seen: set[str] = set()
+        self._carried = 0
+        self._requests_before = session.traffic.requests
+
+    @property
+    def columns(self) -> Columns:
+        """Those of the runs that were planned so far."""
+        announced = self._announced.selected(self.selection)
+        return Columns.of(announced.widen(self._schema))
+
+    async def plan(self, pages: AsyncIterator[Sequence[RunRecord]]) -> ReadPlan:
+        """The plan of all runs."""
+        slices: list[RunSlice] = []
+        async with aclosing(self.slices(pages)) as planned:
+            async for some in planned:
+                slices += some
+        self._warn_of_unknown()
+        data = PlanData(
+            self.origin,
+            self.columns,
+            self.selection,
+            tuple(slices),
+            len(self._seen),
+            self._session.traffic.requests - self._requests_before,
+        )
+        return ReadPlan(data)
+
+    async def slices(
+        self, pages: AsyncIterator[Sequence[RunRecord]]
+    ) -> AsyncGenerator[list[RunSlice]]:
+        """The runs of one page after another, each in one slice; no run is an error."""
+        first, last = self.selection.min_step, self.selection.max_step
+        async for page in pages:
+            # Runs that are added while others are listed push some onto a second page.
+            new = [run for run in page if run.id not in self._seen]
+            self._seen.update(run.id for run in new)
+            planned = await (self._system(new) if self._options.is_system else self._page(new))
+            yield [RunSlice(run, first, last) for run in planned]
+        if not self._seen:
+            where = f"{self.origin.entity}/{self.origin.project}"
+            raise NotFoundError(f"No runs found in {where}: there is nothing to plan.")
+
+    async def _page(self, records: Sequence[RunRecord]) -> list[PlannedRun]:
+        for record in records:
+            self._announced.add(record.history_keys)
+        refs = [run.ref for run in records if not RunSnapshot.of_history(run).is_empty]
+        size = self._size.now
+        some = [refs[first : first + size] for first in range(0, len(refs), size)]
+        answers = await gather(some, self._plans, _PLANS_AT_ONCE)
+        plans = _all_of([plan for answer in answers for plan in answer], refs)
+        carried: Mapping[RunRef, _Carried] = {}
+        if self._options.live == "read":
+            live = {ref: _live_part(plan) for ref, plan in plans.items() if self._is_live(plan)}
+            carried = await self._read_live(live)
+        return [self._planned(plan, carried.get(ref)) for ref, plan in plans.items()]
+
+    async def _plans(self, refs: Sequence[RunRef]) -> list[HistoryPlan | CommError]:
+        return await plan_histories(self._session, refs, self._size)
+
+    def _is_live(self, plan: HistoryPlan) -> bool:
+        start = self.selection.min_step
+        return bool(live_windows(plan, self.selection, start, plan.rows))
+
+    def _planned(self, plan: HistoryPlan, carried: _Carried | None) -> PlannedRun:
+        rows, run = plan.rows or plan.end, plan.ref.run
+        is_live = self._is_live(plan)
+        if is_live and self._options.live == "fetch":
+            return PlannedRun(run, rows=rows, end=plan.end, fetch=True)
+        is_all = not self.selection.min_step and self.selection.max_step is None
+        is_counted = is_all and not (is_live and carried is None)
+        return PlannedRun(
+            run,
+            plan.segments,
+            rows,
+            plan.end,
+            plan.rows if is_counted else None,
+            carried.streams if carried else (),
+            carried.rows if carried else 0,
+        )
+
+    async def _read_live(self, plans: Mapping[RunRef, HistoryPlan]) -> dict[RunRef, _Carried]:
+        """The rows of the runs that are in no file."""
+
+        async def known(
+            _: Session, refs: Sequence[RunRef], __: BatchSize
+        ) -> list[HistoryPlan | CommError]:
+            return [plans[ref] for ref in refs]
+
+        found: dict[RunRef, _Carried] = {}
+        if plans:
+            async with scan_runs(self._session, plans, self.selection, plan=known) as runs:
+                async for run in runs:
+                    found[run.ref] = await self._carry(run)
+        return found
+
+    async def _system(self, records: Sequence[RunRecord]) -> list[PlannedRun]:
+        refs = [record.ref for record in records]
+        planned = []
+        async with scan_each(self._session, refs, self._system_pages) as runs:
+            async for run in runs:
+                carried = await self._carry(run)
+                rows = carried.rows
+                planned.append(PlannedRun(run.ref.run, (), rows, 0, None, carried.streams, rows))
+        return planned
+
+    def _system_pages(self, ref: RunRef) -> AsyncGenerator[Page]:
+        return scan_system(self._session, ref, Selection())
+
+    async def _carry(self, run: RunBatches) -> _Carried:
+        streams: list[bytes] = []
+        batches: list[pa.RecordBatch] = []
+        try:
+            async with run:
+                async for batch in run:
+                    self._schema = self._widened(batch)
+                    batches.append(batch)
+        except CommError as error:
+            raise RunsFailedError({run.ref: error}) from error
+        streams = await run_sync(_as_streams, batches)
+        self._carried += sum(map(len, streams))
+        if self._carried > MOST_CARRIED:
+            raise UsageError(
+                f"The rows that are in no file yet are more than {MOST_CARRIED >> 20} MB, which"
+                " is more than a plan should carry: name fewer keys, have whoever reads them fetch"
+                " them with live='fetch', or leave them out with live='skip'."
+            )
+        return _Carried(tuple(streams), run.reading.rows)
+
+    def _widened(self, batch: pa.RecordBatch) -> RowSchema:
+        """The schema with what the batch has and W&B has not announced."""
+        room = [(field.name, kind_of(field)) for field in batch.schema if field.name != STEP]
+        return self._schema.widened((name, kind) for name, kind in room if kind is not Kind.NULL)
+
+    def _warn_of_unknown(self) -> None:
+        known = self._announced.names
+        named = [*(self._options.keys or ()), *self._options.exclude]
+        for key in unknown_keys(named, known) if known else ():
+            warn(no_such("key", key, known, "in any of the runs"))
+
+
+class _Carried(msgspec.Struct, frozen=True):
+    """Rows that a plan has with it, as Arrow streams, and of how many they were selected."""
+
+    streams: tuple[bytes, ...]
+    rows: int
+
+
+def _all_of(
+    plans: Sequence[HistoryPlan | CommError], refs: Sequence[RunRef]
+) -> dict[RunRef, HistoryPlan]:
+    found: dict[RunRef, HistoryPlan] = {}
+    failed: dict[RunRef, CommError] = {}
+    for ref, plan in zip(refs, plans, strict=True):
+        if isinstance(plan, CommError):
+            failed[ref] = plan
+        else:
+            found[ref] = plan
+    if failed:
+        raise RunsFailedError(failed)
+    return found
+
+
+def _live_part(plan: HistoryPlan) -> HistoryPlan:
+    """The same without files: how many rows are in them is not known."""
+    rows = None if plan.segments else plan.rows
+    return msgspec.structs.replace(plan, segments=(), rows=rows)
+
+
+def _as_streams(batches: Sequence[pa.RecordBatch]) -> list[bytes]:
+    """The batches as Arrow streams, those of one schema together."""
+    streams = []
+    for _, some in groupby(batches, lambda batch: batch.schema.serialize().to_pybytes()):
+        first, *others = some
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, first.schema, options=_COMPRESSED) as writer:
+            for batch in (first, *others):
+                writer.write_batch(batch)
+        streams.append(stream.getvalue().to_pybytes())
+    return streams

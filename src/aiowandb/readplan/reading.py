@@ -1,0 +1,154 @@
+"""The rows of slices of runs, as a plan says where they lie: many at once, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import msgspec
+import pyarrow as pa
+
+from aiowandb.errors import IncompleteHistoryError, LinkError, ServerError
+from aiowandb.export.schema import RowSchema, SchemaSurprise
+from aiowandb.history.concurrent import scan_each
+from aiowandb.history.pages import Page, ParquetPage
+from aiowandb.history.plan import HistoryPlan, plan_history
+from aiowandb.history.scan import Scan, scan_run
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.readplan.origin import Origin
+from aiowandb.readplan.runs import RunSlice
+from aiowandb.wire.rows import STEP
+
+_AGAIN = (
+    "Make a new plan, or read with refresh=True where there is an API key: then the links of"
+    " these runs are asked for anew."
+)
+
+
+async def read_slices(
+    session: Session,
+    origin: Origin,
+    slices: Sequence[RunSlice],
+    selection: Selection,
+    schema: RowSchema,
+    *,
+    refresh: bool,
+) -> AsyncGenerator[pa.RecordBatch]:
+    """The batches of the slices, one slice after another, with exactly the schema's columns."""
+    by_ref = {RunRef(origin.entity, origin.project, one.run.run): one for one in slices}
+    reader = _SliceReader(session, origin, selection, refresh=refresh)
+
+    def pages(ref: RunRef) -> AsyncGenerator[Page]:
+        return reader.pages(ref, by_ref[ref])
+
+    async with scan_each(session, by_ref, pages) as runs:
+        async for run in runs:
+            async with run:
+                async for batch in run:
+                    if batch.num_rows:
+                        yield _fitted(schema, run.ref, batch)
+
+
+def _fitted(schema: RowSchema, ref: RunRef, batch: pa.RecordBatch) -> pa.RecordBatch:
+    try:
+        return schema.fit(ref.run, batch)
+    except SchemaSurprise as surprise:
+        names = ", ".join(repr(name) for name, _ in surprise.keys)
+        raise ServerError(
+            f"Run {ref} has values under {names} of a kind that W&B did not announce, so that they"
+            " do not fit the plan's schema. Make a new plan, or leave them out with exclude=.",
+            operation="ReadPart",
+        ) from surprise
+
+
+class _SliceReader:
+    def __init__(
+        self, session: Session, origin: Origin, selection: Selection, *, refresh: bool
+    ) -> None:
+        self._session = session
+        self._origin = origin
+        self._selection = selection
+        self._refresh = refresh
+
+    async def pages(self, ref: RunRef, one: RunSlice) -> AsyncGenerator[Page]:
+        """The pages of a slice."""
+        selection = _within(self._selection, one)
+        if one.run.fetch:
+            selection = _before(selection, one.run.end)
+            async with (
+                self._origin.session(with_key=True) as session,
+                aclosing(scan_run(session, ref, selection)) as pages,
+            ):
+                async for page in pages:
+                    yield page
+            return
+        if self._refresh:
+            # The files of a fresh plan may have rows that were logged since.
+            selection = _before(selection, one.run.end)
+        scan = self._scan(ref, one, selection)
+        read = 0
+        async with aclosing(scan.pages()) as pages:
+            async for page in pages:
+                read += page.count
+                yield page
+        if one.is_complete:
+            _check_count(ref, one, read)
+        for batch in carried_batches(one.run.carried):
+            if (rest := _from_step(batch, selection, scan.next_step)).num_rows:
+                yield ParquetPage(rest)
+
+    def _scan(self, ref: RunRef, one: RunSlice, selection: Selection) -> Scan:
+        run = one.run
+        plan = HistoryPlan(ref, run.segments, run.end, run.end, run.rows, 0)
+        return Scan(self._session, plan, selection, replan=self._replan, is_counted=False)
+
+    async def _replan(self, ref: RunRef) -> HistoryPlan:
+        if not self._refresh:
+            raise LinkError(
+                f"The links of run {ref} lead nowhere any more. {_AGAIN}", operation="ReadPart"
+            )
+        async with self._origin.session(with_key=True) as session:
+            plan = await plan_history(session, ref)
+        return msgspec.structs.replace(plan, live_from=plan.end)
+
+
+def _within(selection: Selection, one: RunSlice) -> Selection:
+    wanted = msgspec.structs.replace(selection, min_step=max(selection.min_step, one.min_step))
+    return wanted if one.max_step is None else _before(wanted, one.max_step)
+
+
+def _before(selection: Selection, step: int) -> Selection:
+    end = step if selection.max_step is None else min(selection.max_step, step)
+    return msgspec.structs.replace(selection, max_step=end)
+
+
+def _check_count(ref: RunRef, one: RunSlice, read: int) -> None:
+    counted = one.run.counted
+    # Some of what is carried may be in files, too, and count there.
+    if counted is not None and not counted - one.run.carried_rows <= read <= counted:
+        raise IncompleteHistoryError(
+            f"W&B counted {counted:,} rows of run {ref} when the plan was made, and"
+            f" {read + one.run.carried_rows:,} came. {_AGAIN}",
+            operation="ReadPart",
+        )
+
+
+def carried_batches(streams: Sequence[bytes]) -> list[pa.RecordBatch]:
+    """The record batches in Arrow streams."""
+    return [
+        batch
+        for stream in streams
+        for batch in pa.ipc.open_stream(pa.BufferReader(stream)).read_all().to_batches()
+    ]
+
+
+def _from_step(batch: pa.RecordBatch, selection: Selection, step: int) -> pa.RecordBatch:
+    """The rows of the batch that are wanted and in no file before this step, and their columns."""
+    if STEP in batch.schema.names:
+        start = max(selection.min_step, step)
+        batch = msgspec.structs.replace(selection, min_step=start).within_steps(batch)
+    names = batch.schema.names
+    wanted = msgspec.structs.replace(selection, keys=None).columns(names)
+    return batch if wanted is None or wanted == names else batch.select(wanted)

@@ -1,0 +1,118 @@
+"""What a plan knows of each run, and how runs are laid out into parts. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from aiowandb.redaction import WithLinks
+
+# A run of so many rows is never cut: its file is read in one go anyway.
+SHORT_RUN = 50_000
+
+
+class PlannedRun(WithLinks, msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where the rows of a run lie: in files at `segments`, then in `carried`.
+
+    `carried` are record batches as Arrow streams, which the planner read because they are in no
+    file yet, made of `carried_rows` rows; with `fetch`, whoever reads the rows is to ask W&B for
+    all of them instead. `rows` is about how many there are, all with steps before `end`;
+    `counted` is how many W&B counts in all, if what is read can be compared with it.
+    """
+
+    run: str
+    segments: tuple[str, ...] = ()
+    rows: int = 0
+    end: int = 0
+    counted: int | None = None
+    carried: tuple[bytes, ...] = ()
+    carried_rows: int = 0
+    fetch: bool = False
+
+    def __repr__(self) -> str:
+        return f"PlannedRun({self.run!r}, rows={self.rows})"
+
+
+class RunSlice(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The rows of a run with steps in `[min_step, max_step)`."""
+
+    run: PlannedRun
+    min_step: int = 0
+    max_step: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.min_step and self.max_step is None
+
+    @property
+    def rows(self) -> int:
+        """About how many rows these are, if they lie evenly."""
+        end = max(self.run.end, 1)
+        top = end if self.max_step is None else min(self.max_step, end)
+        return self.run.rows * max(0, top - self.min_step) // end
+
+
+def lay_out(slices: Sequence[RunSlice], parts: int) -> list[list[RunSlice]]:
+    """The slices in their order, in at most so many groups of about as many rows each.
+
+    Long runs are cut where a group is full; a short run is in one group.
+    """
+    total = sum(map(_weight, slices))
+    ends = [total * (number + 1) // parts for number in range(parts)]
+    groups: list[list[RunSlice]] = [[] for _ in ends]
+    number, before = 0, 0
+    for one in slices:
+        weight = _weight(one)
+        if weight <= SHORT_RUN:
+            while number < parts - 1 and before + weight / 2 > ends[number]:
+                number += 1
+            groups[number].append(one)
+        else:
+            for place, piece in _cut(one, before, weight, ends):
+                number = max(number, place)
+                groups[number].append(piece)
+        before += weight
+    return [group for group in groups if group]
+
+
+def chunks(slices: Iterable[RunSlice], rows: int) -> Iterator[list[RunSlice]]:
+    """The slices in their order, some at a time as they come: groups of about so many rows."""
+    group: list[RunSlice] = []
+    found = 0
+    for one in slices:
+        weight = _weight(one)
+        pieces = lay_out([one], -(-weight // max(rows, SHORT_RUN))) if weight > rows else [[one]]
+        for piece in pieces:
+            group += piece
+            found += sum(map(_weight, piece))
+            if found >= rows:
+                yield group
+                group, found = [], 0
+    if group:
+        yield group
+
+
+def _weight(one: RunSlice) -> int:
+    # To open a run costs something, even if it has no rows.
+    return one.rows + 1
+
+
+def _cut(
+    one: RunSlice, before: int, weight: int, ends: Sequence[int]
+) -> Iterator[tuple[int, RunSlice]]:
+    """The pieces of a long run whose rows begin `before`, each with the number of its group."""
+    first = one.min_step
+    last = one.run.end if one.max_step is None else min(one.max_step, one.run.end)
+    steps = max(1, last - first)
+    start = first
+    for number in range(bisect_right(ends, before), len(ends)):
+        step = first + steps * (ends[number] - before) // weight
+        is_last = step >= last or number == len(ends) - 1
+        if is_last or step > start:
+            end = one.max_step if is_last else step
+            yield number, RunSlice(one.run, start, end)
+            start = step
+        if is_last:
+            return
