@@ -56,6 +56,7 @@ WRONG: Mapping[str, list[Any]] = {
     "max_rate": SECONDS,
     "max_step": STEP,
     "merge": FLAG,
+    "live": ["raed", "", 5, None],
     "min_step": STEP,
     "name": TEXT,
     "create_run.name": OPTIONAL_TEXT,

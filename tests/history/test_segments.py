@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
+from aiowandb.config.settings import Settings
+from aiowandb.history.scan import scan_run
 from aiowandb.history.segments import _flat
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
 
 
 def flat(**columns: list[object]) -> dict[str, list[object]]:
@@ -34,3 +43,49 @@ def test_lists_of_anything_but_numbers_are_json() -> None:
         "words": ['["a","b"]'],
         "numbers": [[1, 2]],
     }
+
+
+FILES = [range(0, 100), range(40, 160), range(120, 180)]
+
+
+def archive(request: httpx.Request) -> httpx.Response:
+    """A run whose files overlap: rows were logged again under their steps, after a rewind."""
+    if request.url.path == "/graphql":
+        urls = [f"http://store.test/{number}" for number in range(len(FILES))]
+        plan = {
+            "historyKeys": {"lastStep": 179},
+            "historyLineCount": 180,
+            "parquetHistory": {"parquetUrls": urls, "liveData": []},
+        }
+        return httpx.Response(200, json={"data": {"project": {"r0": plan}}})
+    number = int(request.url.path.strip("/"))
+    file = io.BytesIO()
+    steps = list(FILES[number])
+    table = pa.table({"_step": steps, "file": [number] * len(steps)})
+    pq.write_table(table, file, row_group_size=10)
+    return httpx.Response(200, content=file.getvalue())
+
+
+async def rows_of(selection: Selection) -> list[tuple[int, int]]:
+    settings = Settings.load(api_key="0" * 40, base_url="http://wandb.test", environ={})
+    async with Session(settings, transport=httpx.MockTransport(archive)) as session:
+        pages = scan_run(session, RunRef("e", "p", "r"), selection)
+        return [
+            (row["_step"], row["file"])
+            async for page in pages
+            for rows in page.rows()
+            for row in rows
+        ]
+
+
+@pytest.mark.anyio
+async def test_ranges_of_steps_give_the_rows_that_all_together_give() -> None:
+    everything = await rows_of(Selection())
+    assert [step for step, _ in everything] == list(range(180))
+    ranges = [(0, 35), (35, 60), (60, 125), (125, 150), (150, None)]
+    found = [
+        row
+        for first, end in ranges
+        for row in await rows_of(Selection(min_step=first, max_step=end))
+    ]
+    assert found == everything

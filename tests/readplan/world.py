@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aiowandb import Api
-from aiowandb.choices import HistoryMode
+from aiowandb.choices import HistoryMode, What
 from aiowandb.wire import lenient
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from aiowandb_server.store.records import Run
 
 PATH = "local/demo"
 IMAGE = {"_type": "image-file", "path": "media/x.png", "size": 3}
@@ -32,13 +33,14 @@ class World:
 
     def add_run(
         self, name: str, rows: Iterable[Mapping[str, Any]], *, finished: bool = True
-    ) -> None:
+    ) -> Run:
         user = self.store.accounts.ensure_user("local")
         project, _ = self.store.projects.ensure("local", "demo")
         run, _ = self.store.runs.upsert(project, name, RunChanges(user_id=user.id))
         self.store.history.append(run, [lenient.dumps(row) for row in rows])
         if finished:
             self.store.finish(run, exit_code=0)
+        return run
 
     def add_odd_runs(self) -> None:
         """Clashes, NaN, media, nests, names like ours, no rows, gaps, a live run."""
@@ -67,10 +69,10 @@ class World:
             yield url
 
 
-def exported(api: Api, folder: Path, **options: Any) -> pa.Table:
-    """The history that an export has of the project."""
-    api.runs(PATH).export(folder, what=["history"], **options)
-    files = sorted((folder / "history").glob("*.parquet"))
+def exported(api: Api, folder: Path, *, table: What = "history", **options: Any) -> pa.Table:
+    """The rows that an export has of the project."""
+    api.runs(PATH).export(folder, what=[table], **options)
+    files = sorted((folder / table).glob("*.parquet"))
     return pa.concat_tables([pq.read_table(file) for file in files])
 
 

@@ -17,8 +17,8 @@ from aiowandb.arguments import (
     choices,
     either,
     having,
-    optional,
     integer,
+    optional,
 )
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
 

@@ -110,9 +110,10 @@ class ReadPart:
         data = self._data
         selection, schema = data.selection, data.columns.schema(columns)
         if columns is not None:
-            selection = msgspec.structs.replace(
-                selection, projection=frozenset(map(_key_of, columns))
-            )
+            # Our own columns are always there, and may be called like keys that are not asked for.
+            own = {field.name for field in schema.own}
+            keys = frozenset(_key_of(name) for name in columns if name not in own)
+            selection = msgspec.structs.replace(selection, projection=keys)
         portal = Portal()
         try:
             session = portal.keep_open(data.origin.session)
