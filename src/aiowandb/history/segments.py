@@ -6,12 +6,14 @@ import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import anyio.to_thread
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from anyio import SpooledTemporaryFile
 
 from aiowandb.errors import ServerError
 from aiowandb.history.columns import Kind, json_text, kind_of
@@ -19,7 +21,7 @@ from aiowandb.history.pages import ParquetPage
 from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile
 from aiowandb.history.selection import Selection
-from aiowandb.net import Session, Spool
+from aiowandb.net import Session
 from aiowandb.wire.rows import STEP, TIME
 
 # Files up to this size never touch the disk.
@@ -67,9 +69,13 @@ async def read_segment(
 async def _downloaded(
     session: Session, url: str, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
-    with Spool(_IN_MEMORY) as file:
+    file = SpooledTemporaryFile(max_size=_IN_MEMORY)
+    try:
         await session.download(url, file)
         yield _Segment(partial(_opened, file), selection)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await file.aclose()
 
 
 async def _in_waves(
@@ -152,10 +158,11 @@ def _readable() -> Iterator[None]:
         raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
 
 
-def _opened(file: Spool) -> pq.ParquetFile:
-    content = file.content()
-    if isinstance(content, memoryview):
-        return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+def _opened(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
+    content = file.wrapped
+    if isinstance(content, BytesIO):
+        return pq.ParquetFile(pa.BufferReader(content.getvalue()), pre_buffer=False)
+    content.seek(0)
     # A row group may be as large as the file: read its columns piece by piece.
     return pq.ParquetFile(content, buffer_size=_PIECE, pre_buffer=False)
 

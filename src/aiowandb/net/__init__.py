@@ -6,7 +6,6 @@ May import `wire` and the layers below it.
 from aiowandb.net.batching import FATAL, BatchSize, ask_batched, ask_page, is_server_down
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.session import Session
-from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic, part_of
 from aiowandb.net.transfer import Piece
 from aiowandb.net.waits import Waiting
@@ -17,7 +16,6 @@ __all__ = [
     "Piece",
     "RetryPolicy",
     "Session",
-    "Spool",
     "Traffic",
     "Waiting",
     "ask_batched",

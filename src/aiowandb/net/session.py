@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -24,9 +24,8 @@ from aiowandb.net.lifetime import Lifetime
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
-from aiowandb.net.spool import Spool
 from aiowandb.net.traffic import Traffic, count
-from aiowandb.net.transfer import Piece, Transfers
+from aiowandb.net.transfer import Piece, Target, Transfers
 from aiowandb.net.transports import open_client
 from aiowandb.net.waits import Waits
 from aiowandb.wire.graphql import MALFORMED, Operation
@@ -204,9 +203,7 @@ class Session:
         with self._lifetime.call():
             return await self._requests.run(name, post, (name, len(body).bit_length()))
 
-    async def download(
-        self, url: str, into: IO[bytes] | Spool, *, max_bytes: int | None = None
-    ) -> None:
+    async def download(self, url: str, into: Target, *, max_bytes: int | None = None) -> None:
         """Write the file at the URL into `into`; more than `max_bytes` bytes are an error.
 
         There is no limit for the whole download: the timeout is for silence.

@@ -9,20 +9,22 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from hashlib import md5
-from typing import IO, NamedTuple, Self, TypeVar
+from typing import IO, NamedTuple, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
+from anyio import SpooledTemporaryFile
 
 from aiowandb.errors import CommError, LinkError, TimeoutError, TooLargeError
 from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
-from aiowandb.net.spool import Spool
 from aiowandb.net.stalls import Stalls
 from aiowandb.net.traffic import Traffic, count
 
 T = TypeVar("T")
+# What a download is written to: a file, or one that stays in memory while it is small.
+Target: TypeAlias = IO[bytes] | SpooledTemporaryFile[bytes]
 
 # What object stores answer to an expired link (Google 400, the others 403), and for files that
 # were replaced.
@@ -43,7 +45,7 @@ class Transfers:
         self._stalls = Stalls(attempts.timeout)
 
     async def download(
-        self, url: str, into: IO[bytes] | Spool, max_bytes: int | None, max_decompressed: int
+        self, url: str, into: Target, max_bytes: int | None, max_decompressed: int
     ) -> None:
         """Write what is at the URL into the file, from the start of the file.
 
@@ -177,9 +179,7 @@ class Piece(NamedTuple):
 class ResumableDownload:
     """A file that is filled by one response or by several."""
 
-    def __init__(
-        self, file: IO[bytes] | Spool, max_bytes: int | None, max_decompressed: int
-    ) -> None:
+    def __init__(self, file: Target, max_bytes: int | None, max_decompressed: int) -> None:
         self._file = file
         self._max_bytes = max_bytes
         self._max_decompressed = max_decompressed
@@ -219,8 +219,9 @@ class ResumableDownload:
         self._announced = _announced_md5(response.headers) if version else None
         self._digest = _md5()
         self._size = 0
-        if isinstance(self._file, Spool):
-            self._file.clear()
+        if isinstance(self._file, SpooledTemporaryFile):
+            await self._file.seek(0)
+            await self._file.truncate()
         else:
             await anyio.to_thread.run_sync(self._file.seek, 0)
             await anyio.to_thread.run_sync(self._file.truncate)
@@ -238,22 +239,33 @@ class ResumableDownload:
                     piece += part
                     if len(piece) >= _PIECE:
                         full, piece = piece, bytearray()
-                        if isinstance(self._file, Spool) and self._file.has_room(len(full)):
-                            self._write(full)
-                        else:
-                            await anyio.to_thread.run_sync(self._write, full)
+                        await self._write(full)
                         attempt.extend_deadline(is_new=self._size > self._largest_size)
                         stalls.received(response.url.netloc.decode())
                         self._largest_size = max(self._largest_size, self._size)
         finally:
-            # Keep what has arrived: it need not be sent again. It is too little to block for long.
-            self._write(piece)
+            # Keep what has arrived: it need not be sent again.
+            if isinstance(self._file, SpooledTemporaryFile):
+                with anyio.CancelScope(shield=True):
+                    await self._write(piece)
+            else:
+                self._write_to_disk(self._file, piece)  # too little to block for long
         if self._announced not in (None, self._digest.digest()):
             self.restart()
             raise httpx.RemoteProtocolError("the content does not match its checksum")
 
-    def _write(self, piece: bytearray) -> None:
-        self._file.write(piece)
+    async def _write(self, piece: bytearray) -> None:
+        if isinstance(self._file, SpooledTemporaryFile):
+            await self._file.write(piece)  # in a thread only if it is on disk
+            self._count(piece)
+        else:
+            await anyio.to_thread.run_sync(self._write_to_disk, self._file, piece)
+
+    def _write_to_disk(self, file: IO[bytes], piece: bytearray) -> None:
+        file.write(piece)
+        self._count(piece)
+
+    def _count(self, piece: bytearray) -> None:
         self._size += len(piece)
         if self._announced:
             self._digest.update(piece)
