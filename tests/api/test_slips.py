@@ -82,7 +82,10 @@ async def test_lists_and_apis_take_no_new_attributes(api: AsyncApi, sample: Samp
     [
         (lambda run: run.tags.append(5), "tags must be specified in a list of strings"),
         (lambda run: run.config.update({5: 1}), "config must be a mapping of names"),
-        (lambda run: run.config.update(model=object()), "config of run .* cannot be said in JSON"),
+        (
+            lambda run: run.config.update(model=object()),
+            "config of run .* cannot be encoded as JSON",
+        ),
     ],
 )
 async def test_a_change_that_cannot_be_sent_is_refused_before_anything_is(
@@ -97,7 +100,7 @@ async def test_a_change_that_cannot_be_sent_is_refused_before_anything_is(
 
 async def test_a_run_whose_config_cannot_be_sent_is_not_made(tmp_path: Path) -> None:
     async with AsyncApi.local(tmp_path) as api:
-        with pytest.raises(UsageError, match="cannot be said in JSON"):
+        with pytest.raises(UsageError, match="cannot be encoded as JSON"):
             await api.create_run("r", project="p", config={"model": object()})
         assert await api.projects().to_list() == []
 

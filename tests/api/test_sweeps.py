@@ -150,7 +150,7 @@ def test_an_odd_configuration_has_no_metric(config: str) -> None:
 
 
 def test_a_configuration_that_is_no_yaml_is_told() -> None:
-    with pytest.raises(ServerError, match="sweep s is no YAML"):
+    with pytest.raises(ServerError, match="sweep s is not valid YAML"):
         _ = SweepRecord(storage_id="x", id="s", config_text="{a: [").config
 
 

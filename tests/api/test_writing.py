@@ -80,7 +80,7 @@ async def test_a_finished_run_goes_on_where_it_ended_and_stays_finished(
 
 
 async def test_a_step_that_is_not_behind_the_last_is_refused_and_the_rest_is_kept(run: Run) -> None:
-    with pytest.raises(UsageError, match="step 2 is not behind step 3"):
+    with pytest.raises(UsageError, match="step 2 is not after step 3"):
         async with run.append() as log:
             await log({"loss": 0.5})
             await log({"loss": 0.6}, step=2)
@@ -285,7 +285,7 @@ async def test_a_summary_follows_what_define_metric_asked_for() -> None:
 
 
 async def test_a_row_that_json_cannot_say_is_refused() -> None:
-    with pytest.raises(UsageError, match="cannot be said in JSON"):
+    with pytest.raises(UsageError, match="cannot be encoded as JSON"):
         appendix(summary_json="{}", config_json="{}").add({"x": object()}, None)
 
 

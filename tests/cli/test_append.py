@@ -154,7 +154,7 @@ def test_a_step_before_the_end_of_the_history_is_refused_and_the_rows_before_it_
     file = write(tmp_path / "rows", [{"n": 0}, {"n": 1, "_step": 1}])
     code, _, told = append(file, "--local", folder)
     assert code == 2
-    assert "Line 2: Rows go to the end of a history: step 1 is not behind step 1" in told
+    assert "Line 2: Rows are added at the end: step 1 is not after step 1" in told
     assert found(folder) == ("finished", [-1, 0])
 
 

@@ -163,8 +163,8 @@ def test_what_history_gives_append_takes(short: Path, tmp_path: Path) -> None:
     [
         ("x", "Line 2: invalid JSON"),
         ("[1]", "Line 2: a row must be a JSON object"),
-        ('{"_step": 0}', "Line 2: Rows go to the end of a history: step 0"),
-        ('{"_step": "last"}', "Line 2: _step is a whole number, not 'last'"),
+        ('{"_step": 0}', "Line 2: Rows are added at the end: step 0"),
+        ('{"_step": "last"}', "Line 2: _step must be an integer, not 'last'"),
     ],
 )
 def test_a_wrong_line_is_named_and_the_rows_before_it_are_kept(

@@ -45,7 +45,7 @@ from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
 from aiowandb.paths import parse_project_path
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.filters import checked, checked_order
+from aiowandb.wire.filters import check_filters, check_order
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery, RunsPage, count_runs, list_runs
@@ -96,8 +96,8 @@ class Runs(Listing[Run]):
         self._fresh = fresh
         parse_project_path(path)  # what is wrong with it shows here
         self._path = path
-        chosen = {} if filters is None else checked(filters)
-        self._query = RunQuery(chosen, checked_order(order), per_page, frozenset(include))
+        chosen = {} if filters is None else check_filters(filters)
+        self._query = RunQuery(chosen, check_order(order), per_page, frozenset(include))
 
     async def count(self) -> int:
         """How many there are."""

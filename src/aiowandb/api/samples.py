@@ -15,7 +15,7 @@ from aiowandb.errors import CommError, NotFoundError
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
-from aiowandb.wire.dotted import names_meant
+from aiowandb.wire.dotted import matching_names
 from aiowandb.wire.history import Window, sampled_keys
 from aiowandb.wire.record import KeyInfo, RunRecord
 from aiowandb.wire.rows import flat_row
@@ -39,7 +39,7 @@ async def sample_rows(
 ) -> list[Row]:
     """At most `samples` of the rows that have the x axis and all keys."""
     known = await _known_keys(session, run, fresh=fresh)
-    groups = [group or [key] for key, group in zip(keys, names_meant(keys, known), strict=True)]
+    groups = [group or [key] for key, group in zip(keys, matching_names(keys, known), strict=True)]
     names = list(dict.fromkeys([x_axis, *(name for group in groups for name in group)]))
     rows = await _sampled_by_wandb(session, run.ref, [*names, _STEP], samples, fresh=fresh)
     if len(rows) < samples and not _is_complete(len(rows), groups, known):

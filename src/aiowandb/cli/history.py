@@ -24,7 +24,7 @@ from aiowandb.cli.output import (
 )
 from aiowandb.errors import AiowandbWarning
 from aiowandb.suggestions import did_you_mean
-from aiowandb.wire.dotted import is_meant, names_meant
+from aiowandb.wire.dotted import matches_any, matching_names
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
@@ -125,7 +125,7 @@ async def _print(
     if format == "table" and not keys:
         names = _fitting_columns(names)
     if keys:
-        meant = [name for name in names if is_meant(name, keys) and name != "_step"]
+        meant = [name for name in names if matches_any(name, keys) and name != "_step"]
         _report_unknown(run, keys, meant)
         names = ["_step", *(meant or keys)]
         if format == "csv" and not found:
@@ -165,21 +165,21 @@ def _print_row(row: Mapping[str, Any]) -> None:
 def _unknown(run: Run, keys: Sequence[str]) -> list[str]:
     """The keys that W&B does not list for this run."""
     known = run.history_keys.keys if run.history_keys else {}
-    return [key for key, group in zip(keys, names_meant(keys, known), strict=True) if not group]
+    return [key for key, group in zip(keys, matching_names(keys, known), strict=True) if not group]
 
 
 def _report_unknown(run: Run, keys: Sequence[str], names: Sequence[str]) -> None:
     """Report keys that no row has."""
     known = run.history_keys.keys if run.history_keys else {}
     for key in _unknown(run, keys):
-        if not any(is_meant(name, [key]) for name in names):
+        if not any(matches_any(name, [key]) for name in names):
             print_error(f"No key named {key!r} in run {run.ref}{_hint(key, known)}")
 
 
 def _hint(key: str, known: Collection[str]) -> str:
     """Which key was probably meant; W&B's web pages write nested keys with a slash."""
     other = key.translate(_OTHER_SEPARATOR)
-    if any(is_meant(name, [other]) for name in known):
+    if any(matches_any(name, [other]) for name in known):
         return f"; did you mean {other!r}?"
     return did_you_mean(key, known) or "."
 
@@ -187,7 +187,7 @@ def _hint(key: str, known: Collection[str]) -> str:
 def _names(run: Run, keys: Sequence[str]) -> list[str]:
     """The column names that the keys select in this run."""
     known = run.history_keys.keys if run.history_keys else {}
-    groups = zip(keys, names_meant(keys, known), strict=True)
+    groups = zip(keys, matching_names(keys, known), strict=True)
     return list(dict.fromkeys(name for key, group in groups for name in group or [key]))
 
 

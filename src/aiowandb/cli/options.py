@@ -127,21 +127,21 @@ def selection(command: F) -> F:
 
 def _order(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Check the sort order, and return it unchanged."""
-    from aiowandb.wire.filters import checked_order
+    from aiowandb.wire.filters import check_order
 
     name = value.lstrip("+-")
     hint = did_you_mean(name, _COLUMNS) if name not in _COLUMNS and "." not in name else ""
     if hint:
         raise click.BadParameter(f"runs have no column {name!r}{hint}", ctx, param)
     try:
-        checked_order(value)
+        check_order(value)
     except UsageError as error:
         raise click.BadParameter(str(error), ctx, param) from None
     return value
 
 
 def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[str, Any]:
-    from aiowandb.wire.filters import checked, parse_expression
+    from aiowandb.wire.filters import check_filters, parse_expression
 
     if not value.strip():
         return {}
@@ -149,7 +149,7 @@ def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[s
         if not value.lstrip().startswith("{"):
             return parse_expression(value)
         parsed: dict[str, Any] = msgspec.json.decode(value)
-        checked(parsed)
+        check_filters(parsed)
         return parsed
     except UsageError as error:
         raise click.BadParameter(str(error), ctx, param) from None

@@ -17,7 +17,7 @@ from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.reading import Ends
 from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
-from aiowandb.wire.dotted import nests_of, split_name
+from aiowandb.wire.dotted import parent_keys, split_name
 from aiowandb.wire.rows import flat_row, plain_value
 
 _ROWS_AT_ONCE = 1_000
@@ -130,7 +130,7 @@ def nested_as_json(batch: pa.RecordBatch) -> pa.RecordBatch:
     """
     heads: dict[str, list[str]] = {}
     for name in batch.schema.names:
-        heads.setdefault(next(iter(nests_of(name)), name), []).append(name)
+        heads.setdefault(next(iter(parent_keys(name)), name), []).append(name)
     fields, arrays = [], []
     for head, names in heads.items():
         if names == [head]:

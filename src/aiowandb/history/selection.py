@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aiowandb.wire.dotted import is_meant, names_meant
+from aiowandb.wire.dotted import matches_any, matching_names
 from aiowandb.wire.rows import STEP
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Selection(msgspec.Struct, frozen=True):
     def _columns(self, names: Collection[str]) -> list[str] | None:
         groups = self._groups(names)
         if groups is None:
-            return [name for name in names if not is_meant(name, self.exclude)]
+            return [name for name in names if not matches_any(name, self.exclude)]
         if not (any(groups) if self.any_key else all(groups)):
             return None
         return list(dict.fromkeys((*self.own, *(name for group in groups for name in group))))
@@ -124,5 +124,5 @@ class Selection(msgspec.Struct, frozen=True):
         if not self.keys:
             return None
         if self.exclude:
-            names = [name for name in names if not is_meant(name, self.exclude)]
-        return names_meant(self.keys, names)
+            names = [name for name in names if not matches_any(name, self.exclude)]
+        return matching_names(self.keys, names)

@@ -1,4 +1,4 @@
-"""What is said to W&B and what its answers mean: documents, structs and decoders.
+"""The requests to W&B and the responses: GraphQL documents, structs and decoders.
 
 Pure: no sockets, no files, no event loop. May import `errors`, `config` and `paths`.
 """

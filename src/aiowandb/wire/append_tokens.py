@@ -1,8 +1,8 @@
-"""How far the rows of a token have come, so that an append that was cut off can be repeated.
+"""Which rows of a token a run has already, so that an interrupted append can be repeated.
 
 A run keeps this in its summary, as JSON text under one key, and it travels in the same request as
-the rows that it counts: a writer that is killed has added both or neither. Whoever gives the same
-rows with the same token again has those skipped that are there, and a digest tells whether they
+the rows that it counts: a writer that is killed has added both or neither. If the same rows are
+given with the same token again, those that are there are skipped, and a digest tells whether they
 are the same.
 """
 
@@ -22,15 +22,15 @@ SUMMARY_KEY = "_appended"
 
 # The tokens used last; each takes about 150 bytes of a summary that is sent with every batch.
 _MAX_TOKENS = 16
-# They differ each time that the same row is given.
+# These differ each time that the same row is given.
 _CLOCKS = frozenset({"_timestamp", "_runtime"})
 
-# What a run had ended as, and what it is after an append to it was killed.
+# The states that a run ends in, and those that it has after an append to it was killed.
 _ENDED = frozenset({"finished", "failed"})
 _LEFT_BY_A_KILL = frozenset({"running", "crashed"})
 
 
-class Added(msgspec.Struct, frozen=True):
+class TokenRows(msgspec.Struct, frozen=True):
     """The rows of one token that a run has, and the state of the run before the first of them."""
 
     rows: int
@@ -40,15 +40,15 @@ class Added(msgspec.Struct, frozen=True):
     state: str | None = None
 
 
-_DECODER = msgspec.json.Decoder(dict[str, Added])
+_DECODER = msgspec.json.Decoder(dict[str, TokenRows])
 
 
 class TokenProgress:
-    """Where the rows that are given with a token stand among those added with it before."""
+    """Compares the rows that are given with a token to those that were added with it before."""
 
     def __init__(self, token: str, run: RunRecord) -> None:
         if not token:
-            raise UsageError("An empty token names nothing: leave token= out, or name the rows.")
+            raise UsageError("token is empty: leave it out, or give the rows a name.")
         self._token = token
         self._ref = run.ref
         self._all = _read(run)
@@ -69,7 +69,7 @@ class TokenProgress:
 
     @property
     def skipped(self) -> int:
-        """How many of the rows given so far were there before."""
+        """How many of the rows given so far were added before."""
         return min(self._given, self._before.rows if self._before else 0)
 
     def skip(self, row: Mapping[str, Any], step: int | None) -> bool:
@@ -87,14 +87,14 @@ class TokenProgress:
         return True
 
     def take(self, row: Mapping[str, Any], step: int | None) -> None:
-        """Count a row that is in the run, or on its way."""
+        """Count a row that is in the run, or will be."""
         fixed = {key: value for key, value in row.items() if key not in _CLOCKS}
         text = lenient.dumps([step, fixed], sort_keys=True)
         self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
         self._given += 1
 
     def require_all(self) -> None:
-        """Raise if the rows ended before those that were added with this token do."""
+        """Raise if fewer rows were given than were added with this token before."""
         if self._before and self._given < self._before.rows:
             raise ConflictError(
                 f"Run {self._ref}: only {self._given:,} rows were given, but {self._before.rows:,}"
@@ -102,8 +102,8 @@ class TokenProgress:
             )
 
     def summary_value(self, last_step: int, lines: int) -> str:
-        """What the summary is to say once the run has all rows counted so far."""
-        now = Added(self._given, self._hexdigest(), last_step, lines, self.state_before)
+        """The summary value for a run that has all rows counted so far."""
+        now = TokenRows(self._given, self._hexdigest(), last_step, lines, self.state_before)
         latest = [*self._all.items(), (self._token, now)][-_MAX_TOKENS:]
         return msgspec.json.encode(dict(latest)).decode()
 
@@ -111,7 +111,7 @@ class TokenProgress:
         return self._digest.hexdigest()[:32]
 
 
-def _read(run: RunRecord) -> dict[str, Added]:
+def _read(run: RunRecord) -> dict[str, TokenRows]:
     text = run.summary_metrics.get(SUMMARY_KEY)
     if text is None:
         return {}
@@ -120,5 +120,5 @@ def _read(run: RunRecord) -> dict[str, Added]:
     except (msgspec.MsgspecError, TypeError) as error:
         raise ConflictError(
             f"Run {run.ref}: its summary value {SUMMARY_KEY!r} is not what append(token=) keeps"
-            f" there ({error}): which rows were added before is not known."
+            f" there ({error}), so it is not known which rows were added before."
         ) from error

@@ -1,4 +1,4 @@
-"""Rows added to a run: the file stream's bodies, and a summary that keeps up with them."""
+"""Adding rows to a run: the requests of the file stream, with the summary that they lead to."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from aiowandb.wire.append_tokens import SUMMARY_KEY, TokenProgress
 from aiowandb.wire.json_edit import changed_object
 from aiowandb.wire.record import RunRecord
 
-# How the states that a run can end in are said in the file stream.
+# The exit codes that stand for the states a run can end in.
 _EXIT_CODES = {"finished": 0, "failed": 1}
 
 # W&B takes about 10 MiB in a request; a batch stays well below.
 _BATCH_BYTES = 2 << 20
-_LONGEST_LINE = (10 << 20) - (100 << 10)
+_MAX_LINE_BYTES = (10 << 20) - (100 << 10)
 
 
 class Chunk(msgspec.Struct):
@@ -31,7 +31,7 @@ class Chunk(msgspec.Struct):
 
 
 class Appender(msgspec.Struct):
-    """Which writer this is, and which lines of the history are its own so far."""
+    """The id of a writer, and which lines of the history it has added so far."""
 
     writer: str
     first: int
@@ -39,7 +39,7 @@ class Appender(msgspec.Struct):
 
 
 class StreamAnswer(msgspec.Struct):
-    """What W&B says to a file stream request."""
+    """The response to a request of the file stream."""
 
     stopped: bool = False
 
@@ -68,7 +68,7 @@ class PendingRows:
         self._clock = clock
         self._started = clock()
         self._first = run.history_line_count or 0
-        # What the rows do not change of the summary goes back as the text that it was.
+        # The parts of the summary that the rows do not change are sent back as the same text.
         self._stored_summary = run.summary_json or None
         self._read_summary = dict(run.summary)
         self._summary = dict(self._read_summary)
@@ -83,32 +83,30 @@ class PendingRows:
         return self._progress.skipped if self._progress else 0
 
     def add(self, row: Mapping[str, Any], step: int | None) -> None:
-        """Take a row, at this step, its own or the next. It must lie behind the last one."""
+        """Take a row, at the given step, its own or the next. It must be after the last one."""
         if self._progress and self._progress.skip(row, step):
             return
         given_step = step
         if step is None:
             step = row.get("_step", self.last_step + 1)
         if type(step) is not int:
-            raise UsageError(f"_step is a whole number, not {step!r}.")
+            raise UsageError(f"_step must be an integer, not {step!r}.")
         if step <= self.last_step:
             raise UsageError(
-                f"Rows go to the end of a history: step {step} is not behind step {self.last_step}."
+                f"Rows are added at the end: step {step} is not after step {self.last_step}."
             )
         now = self._clock()
         defaults = {"_timestamp": now, "_runtime": self._runtime + now - self._started}
-        whole = defaults | dict(row) | {"_step": step}
-        line = lenient.dumps(whole)
-        if len(line) > _LONGEST_LINE:
-            raise UsageError(
-                f"The row of step {step} has {len(line):,} bytes, and W&B takes 10 MB."
-            )
+        complete = defaults | dict(row) | {"_step": step}
+        line = lenient.dumps(complete)
+        if len(line) > _MAX_LINE_BYTES:
+            raise UsageError(f"The row of step {step} has {len(line):,} bytes; W&B allows 10 MB.")
         if self._progress:
             self._progress.take(row, given_step)
         self._lines.append(line)
         self._size += len(line)
         self.last_step = step
-        for key, value in whole.items():
+        for key, value in complete.items():
             _summarise(self._summary, key, value, self._metrics.get(key))
 
     @property
@@ -117,7 +115,7 @@ class PendingRows:
 
     @property
     def waiting(self) -> list[str]:
-        """The lines that `body` carries."""
+        """The lines that `body` sends."""
         return self._lines
 
     @property
@@ -127,12 +125,12 @@ class PendingRows:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing to say: no rows came, and the state is as it shall be."""
+        """Whether there is nothing to send: no rows were added, and the state stays the same."""
         is_same_state = self._state is None and self._state_now == self._state_before
         return is_same_state and not self._lines and not self.added
 
     def end_state(self, *, failed: bool) -> str:
-        """The run's state afterwards: the one asked for, or what it was before any row came."""
+        """The run's state afterwards: the requested one, or what it was before."""
         if self._state is None:
             return self._state_before or "finished"
         return "failed" if failed else self._state
@@ -143,11 +141,11 @@ class PendingRows:
             self._progress.require_all()
 
     def body(self, *, end: str | None = None, exclusive: bool = False) -> dict[str, Any]:
-        """The request that carries the waiting rows. Sent twice, it stores them once.
+        """The request that adds the waiting rows. If it is sent twice, they are stored once.
 
-        `end` is the state that the run is to end in. Without it the run is `running`, and if
-        nothing more comes, W&B takes it for crashed: a writer that dies half-way must not leave
-        a run that looks finished. `exclusive` asks a server that can do so to store the rows at
+        `end` is the state that the run is to end in. Without it the run is `running`, and W&B
+        marks it as crashed if nothing more comes: a writer that dies half-way must not leave a
+        run that looks finished. `exclusive` asks a server that supports it to store the rows at
         the end of the history or not at all.
         """
         files: dict[str, Chunk] = {}
@@ -170,7 +168,7 @@ class PendingRows:
         self.drop()
 
     def drop(self) -> None:
-        """Forget the rows that wait: they cannot be sent."""
+        """Forget the waiting rows: they cannot be sent."""
         self._lines = []
         self._size = 0
 
@@ -182,7 +180,7 @@ class PendingRows:
 
 
 def _summary_modes(raw_config: Mapping[str, Any]) -> dict[str, frozenset[int]]:
-    """What `define_metric` asked of the summary, by metric, as W&B stores it in the config."""
+    """The summary modes of `define_metric` by metric, as W&B stores them in the config."""
     own = raw_config.get("_wandb")
     defined = own.get("value", {}).get("m", []) if isinstance(own, dict) else []
     return {
@@ -202,7 +200,7 @@ def _summarise(summary: dict[str, Any], key: str, value: Any, modes: frozenset[i
     kept: dict[str, Any] = dict(before) if isinstance(before, dict) else {}
     for mode, name in _MODES.items():
         if mode in modes:
-            with suppress(TypeError):  # what cannot be compared is neither least nor most
+            with suppress(TypeError):  # what cannot be compared is neither min nor max
                 kept[name] = _MERGE[name](kept.get(name, value), value)
     summary[key] = kept
 

@@ -1,4 +1,4 @@
-"""A version of an artifact as W&B tells of it; the names are those of the W&B Python API."""
+"""A version of an artifact, with the attribute names of the W&B Python API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from aiowandb.paths import ArtifactRef
 from aiowandb.wire import lenient
-from aiowandb.wire.times import aware
+from aiowandb.wire.lenient import as_utc
 
 _VERSION = re.compile(r"v\d+")
 
@@ -97,7 +97,7 @@ class Alias(msgspec.Struct, rename="camel"):
 
 
 class ArtifactNode(msgspec.Struct, rename="camel"):
-    """A version of an artifact as it comes over the wire."""
+    """A version of an artifact as W&B sends it."""
 
     id: str
     version_index: int
@@ -115,7 +115,7 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
     metadata: str | None = None
 
     def record(self) -> ArtifactRecord:
-        """The version where it was logged."""
+        """The version in the collection that it was logged to."""
         return self.found_in(self.artifact_sequence, f"v{self.version_index}")
 
     def found_in(
@@ -126,16 +126,16 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
         name: str | None = None,
         aliases: Sequence[Alias] | None = None,
     ) -> ArtifactRecord:
-        """The version where a collection has it, under the name that it was found by."""
+        """The version in a collection, under the name that it was found by."""
         if aliases is None:
             known = self.aliases or ()
             aliases = [alias for alias in known if alias.artifact_collection == collection]
-        place = collection.at(version)
+        ref = collection.at(version)
         return ArtifactRecord(
             id=self.id,
             name=name or f"{collection.name}:{version}",
-            entity=place.entity,
-            project=place.project,
+            entity=ref.entity,
+            project=ref.project,
             type=self.artifact_type.name,
             version=version,
             aliases=[a.alias for a in aliases if not _VERSION.fullmatch(a.alias)],
@@ -146,14 +146,14 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
             size=self.size,
             file_count=self.file_count,
             state=self.state,
-            created_at=aware(self.created_at),
-            updated_at=aware(self.updated_at or self.created_at),
+            created_at=as_utc(self.created_at),
+            updated_at=as_utc(self.updated_at or self.created_at),
             source=self.artifact_sequence.at(f"v{self.version_index}"),
         )
 
 
 class Membership(msgspec.Struct, rename="camel"):
-    """The place of a version in a collection."""
+    """A version in a collection."""
 
     artifact_collection: Collection
     artifact: ArtifactNode | None

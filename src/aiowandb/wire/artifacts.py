@@ -1,4 +1,4 @@
-"""What is asked of W&B about artifacts: one, those of a run, the versions of one, who uses it."""
+"""Queries of artifacts: one, those of a run, the versions of one, the runs that use one."""
 
 from __future__ import annotations
 
@@ -116,12 +116,12 @@ class RunWithProject(RunRecord, kw_only=True, rename="camel", tag_field="__typen
     home: Home
 
 
-class Person(msgspec.Struct, tag_field="__typename", tag="User"):
-    """Somebody who made an artifact without a run."""
+class ArtifactCreator(msgspec.Struct, tag_field="__typename", tag="User"):
+    """A user who made an artifact without a run."""
 
 
 class CreatedBy(msgspec.Struct, rename="camel"):
-    created_by: RunWithProject | Person | None
+    created_by: RunWithProject | ArtifactCreator | None
 
 
 def artifact_by_name(entity: str, project: str, name: str) -> Operation[Membership | None]:

@@ -1,4 +1,4 @@
-"""What a user changed of a run, compared with what W&B has by now."""
+"""The changes that a user made to a run, compared with what W&B has now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELDS = {
 
 
 class Edit(msgspec.Struct, frozen=True):
-    """A mapping as it was read, and as its user wants it."""
+    """A mapping before and after the user changed it."""
 
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
@@ -31,7 +31,7 @@ class Edit(msgspec.Struct, frozen=True):
 
 
 class RunChanges(msgspec.Struct, frozen=True):
-    """What differs between a run as it was read and as its user wants it."""
+    """The differences between a run as it was read and as the user wants it."""
 
     fields: dict[str, Any]
     config: Edit
@@ -44,7 +44,7 @@ class RunChanges(msgspec.Struct, frozen=True):
             for name in FIELDS
             if not alike(getattr(read, name), value := getattr(wanted, name))
         }
-        # What nobody has looked at is as it was read, or was never asked for.
+        # What was never decoded is unchanged.
         config = summary = Edit()
         if wanted.has_decoded("config"):
             config = Edit(read.config, wanted.config)
@@ -56,7 +56,7 @@ class RunChanges(msgspec.Struct, frozen=True):
         return bool(self.fields or self.config or self.summary)
 
     def conflicts(self, read: RunRecord, current: RunRecord) -> list[str]:
-        """What is to be written and has been changed at W&B since it was read."""
+        """What the user changed and what has also changed at W&B since it was read."""
         moved = [n for n in self.fields if not alike(getattr(read, n), getattr(current, n))]
         if self.config and not alike(read.config, current.config):
             moved.append("config")
@@ -65,10 +65,10 @@ class RunChanges(msgspec.Struct, frozen=True):
         return moved
 
     def input(self, current: RunRecord) -> dict[str, Any]:
-        """The input of W&B's mutation: what changed, laid over what W&B has now.
+        """The input of W&B's mutation: the changes, applied to what W&B has now.
 
-        W&B replaces config and summary as a whole, its own part of the config included.
-        What was not changed goes back as the text that it was.
+        W&B replaces config and summary completely, its own part of the config included. What
+        was not changed is sent back as the same text.
         """
         sent: dict[str, Any] = {"id": current.storage_id}
         sent |= {FIELDS[name]: value for name, value in self.fields.items()}
@@ -84,7 +84,7 @@ class RunChanges(msgspec.Struct, frozen=True):
 
 
 def _rewritten_config_value(text: str | None, before: Any, after: Any) -> str:
-    """The value as it is stored, within the object that W&B wraps each value of a config in."""
+    """The value in the object that W&B wraps each value of a config in."""
     wrapper = members(text) if text is not None else None
     if any(member.key == "value" for member in wrapper or ()):
         read = {} if before is NOTHING else {"value": before}

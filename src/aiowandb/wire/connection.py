@@ -1,4 +1,4 @@
-"""Lists as W&B gives them: a page of edges, and where the next page begins."""
+"""Lists in GraphQL: pages of edges, and the cursor of the next page."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Connection(msgspec.Struct, Generic[T], rename="camel"):
         return [edge.node for edge in self.edges if edge.node is not None]
 
     def mapped(self, make: Callable[[T], R]) -> Connection[R]:
-        """The same page with something else made of each node."""
+        """The same page with each node converted."""
         edges = [Edge(make(edge.node), edge.cursor) for edge in self.edges if edge.node is not None]
         return Connection(edges, self.page_info, self.total_count)
 
     @property
     def next_cursor(self) -> str | None:
-        """Where the next page begins, or None after the last one.
+        """The cursor of the next page, or None after the last one.
 
-        Some lists of W&B go on behind the last edge, others behind the end of the page;
-        the documents ask for the one that is right.
+        Some lists of W&B continue after the cursor of the last edge, others after that of the
+        page. The documents ask for the right one only.
         """
         if not self.edges or not self.page_info.has_next_page:
             return None

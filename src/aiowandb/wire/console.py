@@ -9,7 +9,7 @@ import msgspec
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.times import parsed
+from aiowandb.wire.lenient import parse_time
 
 _CONSOLE_LOG = """
 query RunConsoleLog($entity: String!, $project: String!, $name: String!,
@@ -49,7 +49,7 @@ class ConsoleLogLine(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct):
-    """A line as it comes over the wire."""
+    """A line as W&B sends it."""
 
     number: int
     timestamp: str | None = None
@@ -59,7 +59,11 @@ class LogLine(msgspec.Struct):
 
     def read(self) -> ConsoleLogLine:
         return ConsoleLogLine(
-            self.number, parsed(self.timestamp), self.level or "", self.label or "", self.line or ""
+            self.number,
+            parse_time(self.timestamp),
+            self.level or "",
+            self.label or "",
+            self.line or "",
         )
 
 
@@ -68,11 +72,11 @@ class ConsoleRun(msgspec.Struct, rename="camel"):
     log_line_count: int | None = None
 
     def next_cursor(self) -> str | None:
-        """Where the next page begins, or None after the last line."""
+        """The cursor of the next page, or None after the last line."""
         lines = self.log_lines
         if not lines.nodes:
             return None
-        # A server may cut a page short and say that it was the last one.
+        # A server may send a short page and say that it was the last one.
         is_more = lines.nodes[-1].number + 1 < (self.log_line_count or 0)
         return lines.page_info.end_cursor if is_more or lines.page_info.has_next_page else None
 

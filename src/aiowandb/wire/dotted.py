@@ -1,4 +1,4 @@
-"""Dotted names: how W&B speaks of nested values in filters, histories and tables."""
+"""Dotted names for nested values, as W&B uses them in filters, histories and tables."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-# A dot that leads into a nest, and not one of a key itself.
+# A dot between keys, not an escaped one in a key.
 _DOT = re.compile(r"(?<!\\)\.")
 _GLOB = frozenset("*?[")
-# What rows have beside what was logged, whether W&B counts it among a run's keys or not.
+# Keys that every row has in addition to what was logged.
 OWN_KEYS = ("_step", "_runtime", "_timestamp")
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     r"""The leaves under their dotted names; a media object (one with `_type`) is a leaf.
 
-    Where a key with a literal dot meets another one of the same name, its dot is
-    written `\.`, so that neither is lost.
+    If a key with a literal dot has the same name as a nested one, its dot is written `\.`.
 
     >>> flattened({"loss": 1, "val": {"acc": 0.5}})
     {'loss': 1, 'val.acc': 0.5}
@@ -35,9 +34,9 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
-    """Where the value of a name is: the dict that holds it and its key there.
+    """The dict that has the value of this name, and its key there.
 
-    A literal key with dots goes before a nested one.
+    A literal key with dots takes precedence over a nested one.
 
     >>> find({"val": {"acc": 0.5}}, "val.acc")
     ({'acc': 0.5}, 'acc')
@@ -54,21 +53,21 @@ def find(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str] | None
     return None
 
 
-def names_meant(keys: Sequence[str], names: Collection[str]) -> list[list[str]]:
-    """For each key or glob, which of the names it means.
+def matching_names(keys: Sequence[str], names: Collection[str]) -> list[list[str]]:
+    """For each key or glob, the names that it matches.
 
-    A key means the name that is the same, and those of the values that are nested in it.
+    A key matches the same name, and those of the values nested in it.
 
-    >>> names_meant(["val", "l*"], ["loss", "val.acc", "val.top.1", "value"])
+    >>> matching_names(["val", "l*"], ["loss", "val.acc", "val.top.1", "value"])
     [['val.acc', 'val.top.1'], ['loss']]
     """
     below: dict[str, list[str]] = {}
     for name in names:
-        for nest in nests_of(name):
-            below.setdefault(nest, []).append(name)
+        for parent in parent_keys(name):
+            below.setdefault(parent, []).append(name)
     known = frozenset(names)
     return [
-        [name for name in names if is_meant(name, [key])]
+        [name for name in names if matches_any(name, [key])]
         if is_glob(key) and key not in known
         else [*({key} & known), *below.get(key, ())]
         for key in keys
@@ -76,41 +75,41 @@ def names_meant(keys: Sequence[str], names: Collection[str]) -> list[list[str]]:
 
 
 def unknown_keys(keys: Sequence[str], names: Collection[str]) -> list[str]:
-    """Those of the keys and globs that mean none of the names.
+    """The keys and globs that match none of the names.
 
     >>> unknown_keys(["val", "l*", "los"], ["loss", "val.acc"])
     ['los']
     """
-    groups = zip(keys, names_meant(keys, names), strict=True)
-    return [key for key, meant in groups if not meant]
+    groups = zip(keys, matching_names(keys, names), strict=True)
+    return [key for key, matching in groups if not matching]
 
 
-def is_meant(name: str, keys: Sequence[str]) -> bool:
-    """Whether one of the keys or globs means the name: it itself, or what it is nested in."""
+def matches_any(name: str, keys: Sequence[str]) -> bool:
+    """Whether one of the keys or globs matches the name, or a key that it is nested in."""
     for key in keys:
         if name == key or name.startswith(f"{key}."):
             return True
-        if is_glob(key) and any(fnmatchcase(each, key) for each in (name, *nests_of(name))):
+        if is_glob(key) and any(fnmatchcase(each, key) for each in (name, *parent_keys(name))):
             return True
     return False
 
 
 def is_glob(key: str) -> bool:
-    """Whether the key may stand for several."""
+    """Whether the key is a pattern."""
     return not _GLOB.isdisjoint(key)
 
 
-def nests_of(name: str) -> list[str]:
+def parent_keys(name: str) -> list[str]:
     r"""The keys that the value of this name is nested in, outermost first.
 
-    >>> nests_of(r"val.top\.1.acc")
+    >>> parent_keys(r"val.top\.1.acc")
     ['val', 'val.top\\.1']
     """
     return [name[: dot.start()] for dot in _DOT.finditer(name)] if "." in name else []
 
 
 def split_name(name: str) -> list[str]:
-    r"""The keys of which the name is made.
+    r"""The keys in the name.
 
     >>> split_name(r"val.top\.1")
     ['val', 'top.1']
@@ -119,7 +118,7 @@ def split_name(name: str) -> list[str]:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> int:
-    """Add the leaves, and say how many there are: more than were added if names clash."""
+    """Add the leaves, and return how many there are: more than were added if names clash."""
     count = len(values)
     for key, value in values.items():
         if isinstance(value, dict) and value and "_type" not in value:

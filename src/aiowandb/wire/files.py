@@ -1,4 +1,4 @@
-"""What is said to W&B about files: which a run has, where they lie, what they hold."""
+"""Queries and mutations of files: those of a run, where they are, what they contain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
-from aiowandb.wire.times import aware
+from aiowandb.wire.lenient import as_utc
 
 _RUN_FILES = """
 query RunFiles($entity: String!, $project: String!, $name: String!, $names: [String],
@@ -67,11 +67,11 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
     mimetype: str | None = None
     md5: str | None = None
     updated_at: datetime | None = None
-    # Some servers write large numbers as text.
+    # Some servers send large numbers as text.
     size_bytes: int | str | None = None
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "updated_at", aware(self.updated_at))
+        msgspec.structs.force_setattr(self, "updated_at", as_utc(self.updated_at))
 
     @property
     def size(self) -> int:
@@ -98,10 +98,10 @@ class CreatedFiles(msgspec.Struct, rename="camel"):
     files: list[UploadTarget] = []
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.files!r}>"  # the headers may permit the upload
+        return f"<{type(self).__name__} {self.files!r}>"  # the headers may have a signature
 
     def headers(self) -> dict[str, str]:
-        """The headers that go with the bytes."""
+        """The headers of the upload."""
         pairs = (header.partition(":") for header in self.upload_headers)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -132,7 +132,7 @@ def project_id(entity: str, project: str) -> Operation[str | None]:
 
 
 def create_files(ref: RunRef, names: Sequence[str]) -> Operation[CreatedFiles]:
-    """Ask where files of these names are to be put."""
+    """Ask for the URLs to upload files of these names to."""
     variables = _named(ref, names)
     return Operation("CreateRunFiles", _CREATE_FILES, variables, CreatedFiles, ("createRunFiles",))
 
@@ -147,7 +147,7 @@ def delete_files(ids: Sequence[str], project: str) -> Operation[Done]:
 
 
 def md5_of(text: str | None) -> bytes | None:
-    """The md5 that W&B writes in base64, or in hex; None if it says nothing to check.
+    """The md5, which W&B writes in base64 or in hex; None if there is none to check.
 
     >>> md5_of("1B2M2Y8AsgTpgAmY7PhCfg==").hex()
     'd41d8cd98f00b204e9800998ecf8427e'

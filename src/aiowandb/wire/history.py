@@ -1,4 +1,4 @@
-"""A run's history as W&B hands it out: Parquet files by URL, and pages of JSON rows."""
+"""Queries of histories: links to Parquet files, and pages of JSON rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ParquetHistory(WithLinks, msgspec.Struct, rename="camel"):
 
 
 class HistorySource(msgspec.Struct, rename="camel"):
-    """Where one run's rows lie, and how many there are."""
+    """Where one run's rows are, and how many there are."""
 
     history_keys: HistoryKeys | None = None
     history_line_count: int | None = None
@@ -62,7 +62,7 @@ class RowTexts(msgspec.Struct):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The rows of a run whose step lies in `[first, end)`, at most `samples` of them."""
+    """The rows of a run with a step in `[first, end)`, at most `samples` of them."""
 
     ref: RunRef
     first: int
@@ -81,12 +81,12 @@ _RUN = ("project?", "run?")
 
 
 def alias(index: int) -> str:
-    """The name under which the run at this index of a batch comes back."""
+    """The alias of the run at this index of a batch."""
     return f"r{index}"
 
 
 def history_plans(refs: Sequence[RunRef]) -> Operation[HistorySources | None]:
-    """Ask in one request where the histories of many runs of a project lie."""
+    """Ask in one request where the rows of many runs of a project are."""
     each = [(f"${alias(i)}: String!", "...PlanFields") for i in range(len(refs))]
     document = many_runs("HistoryPlans", each) + _PLAN_FIELDS
     variables = variables_of(refs)

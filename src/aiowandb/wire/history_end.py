@@ -1,4 +1,4 @@
-"""Where a history ends, asked to see whether somebody else adds to it as well."""
+"""The end of a history, which tells whether another writer adds rows too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ query RunResumeStatus($entity: String, $project: String, $name: String!) {
     bucket(name: $name, missingOk: true) { historyLineCount historyTail }
   }
 }"""
-# Of two rows with one step, those of two writers are further apart than this.
+# Two rows with the same step and a larger difference in time are from two writers.
 _SAME_MOMENT_S = 0.0005
 
 
@@ -30,10 +30,10 @@ class HistoryEnd(msgspec.Struct, rename="camel"):
     history_tail: str | None = None
 
     def other_writer(self, lines: int, last: str | None, waiting: Sequence[str] = ()) -> bool:
-        """Whether somebody else has added to a history of so many lines that ends with `last`.
+        """Whether another writer has added to a history of so many lines that ends with `last`.
 
-        `waiting` are lines that may be in it or not: nobody knows whether they arrived. Fewer
-        lines than expected say nothing: W&B may not have counted all yet.
+        It is not known whether the lines in `waiting` have arrived. Fewer lines than expected
+        mean nothing: W&B may not have counted all of them yet.
         """
         more = (self.history_line_count or 0) - lines
         if more < 0:
@@ -44,7 +44,7 @@ class HistoryEnd(msgspec.Struct, rename="camel"):
         return expected is not None and not self._ends_with(expected)
 
     def last_line(self) -> str | None:
-        """The last line, if W&B tells it."""
+        """The last line, if W&B sent it."""
         try:
             texts = lenient.loads(self.history_tail or "[]")
         except ServerError:
@@ -59,7 +59,7 @@ class HistoryEnd(msgspec.Struct, rename="camel"):
         our_moment, their_moment = ours.get("_timestamp"), theirs.get("_timestamp")
         if not (isinstance(our_moment, int | float) and isinstance(their_moment, int | float)):
             return ours == theirs
-        # W&B may write a row down in other words: these two say whose it is.
+        # W&B may store a row as a different text: step and time tell whose it is.
         same_step = ours.get("_step") == theirs.get("_step")
         return same_step and abs(our_moment - their_moment) < _SAME_MOMENT_S
 

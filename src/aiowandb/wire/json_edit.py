@@ -1,9 +1,8 @@
-"""An object as W&B stores it, as JSON text: read, and changed without touching the rest.
+"""Changes single keys of an object in JSON text, and leaves the rest of the text as it is.
 
-W&B replaces a config or a summary as a whole, so that a change of one key sends all the
-others back. What Python makes of a text is not always what the text says: floats have more
-digits than a double, `1e400` is no double at all, a key may be there twice. So whatever was
-not changed goes back as the text that it was.
+W&B replaces a config or a summary completely, so that a change of one key sends all the others
+back. Decoding and encoding is not lossless: floats may have more digits than a double, `1e400` is
+not a double at all, a key may be there twice. So whatever was not changed is sent as the same text.
 """
 
 from __future__ import annotations
@@ -15,31 +14,31 @@ from typing import Any, NamedTuple
 from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
 
-# A token of JSON. Words that JSON does not have are tokens as well.
+# A token of JSON, or a bare word that JSON does not have.
 _TOKEN = re.compile(r"""\s*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+)""", re.DOTALL)
-# Far more levels than anybody nests, and few enough for all that walks through values.
-_MOST_LEVELS = 300
-# What stands for a value that is not there.
+# More levels than anybody uses, and few enough for recursive functions.
+_MAX_LEVELS = 300
+# Stands for a value that is not there.
 NOTHING: Any = object()
 
 
 class Member(NamedTuple):
-    """A member of an object: its key, and the texts of the key and of the value."""
+    """A key and value of an object, with the texts of both."""
 
     key: str
     label: str
     text: str
 
 
-# Makes the text of a changed value of what is stored (None if there is nothing), of what was
-# read (or NOTHING), and of what is wanted.
+# Makes the text of a changed value from the stored text (None if there is none), the value as it
+# was read (or NOTHING), and the new value.
 Rewrite = Callable[[str | None, Any, Any], str]
 
 
 def read_object(text: str | None, levels: int = 1) -> dict[str, Any]:
-    """The object in this text. What is not understood of it is kept as text.
+    """The object in this text. Members that cannot be decoded are kept as text.
 
-    That goes by members, or by members of members with more `levels`.
+    With more `levels`, that applies to members of members too.
 
     >>> read_object('{"a": 1, "b": {"c": undefined}}')
     {'a': 1, 'b': '{"c": undefined}'}
@@ -54,9 +53,9 @@ def changed_object(
     after: Mapping[str, Any],
     rewrite: Rewrite | None = None,
 ) -> str:
-    """The text of a stored object, with what differs between `before` and `after`, and no more.
+    """The text of a stored object, with the differences between `before` and `after` applied.
 
-    `before` is what was read, which need not be what is stored by now: other keys stay.
+    `before` is what was read, and need not be what is stored now: other keys stay.
 
     >>> changed_object('{"a": 0.1000000000000000055, "b": 2}', {"a": 0.1, "b": 2}, {"a": 0.1})
     '{"a":0.1000000000000000055}'
@@ -87,7 +86,7 @@ def changed_object(
 
 
 def rewritten(text: str | None, before: Any, after: Any) -> str:
-    """The text of a changed value: what is the same within it stays as it is stored."""
+    """The text of a changed value; unchanged parts of it keep their text."""
     if text is None:
         return lenient.dumps(after)
     if isinstance(after, dict) and isinstance(before, dict) and members(text) is not None:
@@ -100,12 +99,12 @@ def rewritten(text: str | None, before: Any, after: Any) -> str:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Equality that holds for NaN, whatever the order of keys, and tells 1 from True."""
+    """Equality for which NaN equals NaN, 1 differs from True, and the order of keys is ignored."""
     return one is other or _canonical(one) == _canonical(other)
 
 
 def members(text: str) -> list[Member] | None:
-    """The members of the object in this text, in their order, or None if it is no object."""
+    """The members of the object in this text, in their order, or None if it is not an object."""
     spans = _outermost(text, "{}")
     if spans is None:
         return None
@@ -123,7 +122,7 @@ def members(text: str) -> list[Member] | None:
 
 
 def elements(text: str) -> list[str] | None:
-    """The texts of the elements of the array in this text, or None if it is none."""
+    """The texts of the elements of the array in this text, or None if it is not an array."""
     spans = _outermost(text, "[]")
     if spans is None:
         return None
@@ -153,12 +152,12 @@ def _read_member(text: str, levels: int) -> Any:
 
 
 def _is_deep(text: str) -> bool:
-    if text.count("[") + text.count("{") <= _MOST_LEVELS:
+    if text.count("[") + text.count("{") <= _MAX_LEVELS:
         return False
     levels = 0
     for start, _ in _tokens(text):
         levels += (text[start] in "[{") - (text[start] in "]}")
-        if levels > _MOST_LEVELS:
+        if levels > _MAX_LEVELS:
             return True
     return False
 
@@ -168,7 +167,7 @@ def _stored_members(text: str | None) -> list[Member]:
     if found is None:
         if lenient.loads(text or "{}") is None:
             return []
-        raise ServerError(f"W&B stores what is no object, and cannot be changed: {text:.100}")
+        raise ServerError(f"W&B stores something else than an object here: {text:.100}")
     return found
 
 
@@ -189,7 +188,7 @@ def _rewritten_list(items: list[str], after: list[Any]) -> str:
 
 
 def _outermost(text: str, brackets: str) -> list[tuple[int, int, int]] | None:
-    """The pieces between the outermost brackets: where each begins, has its colon, and ends."""
+    """The items between the outermost brackets: the start, the colon and the end of each."""
     pieces: list[tuple[int, int, int]] = []
     level, first, colon, end = 0, -1, -1, -1
     is_closed = False
@@ -218,7 +217,7 @@ def _outermost(text: str, brackets: str) -> list[tuple[int, int, int]] | None:
 
 
 def _tokens(text: str) -> Iterator[tuple[int, int]]:
-    """Where each token begins and ends, up to the first place that has none."""
+    """The start and end of each token, up to the first text that is not one."""
     place = 0
     while found := _TOKEN.match(text, place):
         place = found.end()

@@ -1,12 +1,13 @@
-"""JSON as W&B stores it: with bare `NaN` and `Infinity`, and control characters in strings.
+"""Values as W&B writes them: JSON with `NaN`, `Infinity` and control characters, times in UTC.
 
-Integers are exact, however large they are and whatever stands beside them.
+Integers of any size are decoded exactly.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,13 +16,13 @@ from aiowandb.errors import ServerError, UsageError
 
 _NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
-# It reads integers of any size exactly, where orjson makes floats of those beyond 64 bits.
+# msgspec decodes integers of any size, where orjson turns those beyond 64 bits into floats.
 _decode = msgspec.json.Decoder().decode
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def loads(text: str | bytes) -> Any:
-    """Decode strictly at full speed, and leniently only what needs it."""
+    """Decode with the fast strict decoder, and with the lenient one only if that fails."""
     try:
         return _decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -29,19 +30,19 @@ def loads(text: str | bytes) -> Any:
     try:
         return json.loads(text, strict=False, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise ServerError(f"W&B answered with JSON that cannot be read: {error}", error) from error
+        raise ServerError(f"W&B sent JSON that cannot be decoded: {error}", error) from error
 
 
 def loads_object(text: str | bytes) -> dict[str, Any]:
-    """Decode what has to be an object."""
+    """Decode JSON that must be an object."""
     value = loads(text)
     if not isinstance(value, dict):
-        raise ServerError(f"W&B answered with JSON that is no object: {str(text)[:100]}")
+        raise ServerError(f"W&B sent JSON that is not an object: {str(text)[:100]}")
     return value
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
-    """Encode as W&B's own client does: NaN and the infinities as bare tokens."""
+    """Encode as W&B's own client does: NaN and the infinities as bare words."""
     try:
         text = json.dumps(
             value,
@@ -51,15 +52,15 @@ def dumps(value: Any, *, sort_keys: bool = False) -> str:
             sort_keys=sort_keys,
         )
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"This cannot be said in JSON: {error}.") from error
+        raise UsageError(f"This value cannot be encoded as JSON: {error}.") from error
     if text.isascii():
         return text
-    # No request can carry half of a surrogate pair but as an escape.
+    # A lone surrogate can be sent only as an escape.
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def as_float(text: str) -> float | None:
-    """The number that W&B writes as a string where JSON has none for it, or None.
+    """The number of a string that W&B writes for NaN or an infinity; None for other strings.
 
     >>> as_float("-Infinity")
     -inf
@@ -67,15 +68,28 @@ def as_float(text: str) -> float | None:
     return _NON_FINITE.get(text)
 
 
+def as_utc(moment: datetime | None) -> datetime | None:
+    """The time with its zone: W&B writes times in UTC without saying so."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """The time in this text, or None if there is none."""
+    try:
+        return as_utc(datetime.fromisoformat(text)) if text else None
+    except ValueError:
+        return None
+
+
 def _integer(digits: str) -> int | str:
     try:
         return int(digits)
     except ValueError:
-        return digits  # Python makes no number of so many digits
+        return digits  # too many for Python to convert
 
 
 def _plain(value: Any) -> Any:
-    # numpy's and torch's scalars and arrays know how to become Python's.
+    # The scalars and arrays of numpy and torch.
     for method in ("tolist", "item"):
         if callable(convert := getattr(value, method, None)):
             return convert()

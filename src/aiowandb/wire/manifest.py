@@ -1,4 +1,4 @@
-"""What an artifact is made of: its manifest, and where its files lie."""
+"""The manifest of an artifact, and links to its files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ArtifactFileRef(msgspec.Struct, frozen=True):
 
 
 class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
-    """A file of an artifact, or with `ref` something that lies elsewhere."""
+    """A file of an artifact, or with `ref` a reference to something elsewhere."""
 
     digest: str
     size: int | None = None
@@ -63,7 +63,7 @@ class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def target(self) -> ArtifactFileRef | None:
-        """The file of another artifact that this stands for, or None if it is none."""
+        """The file of another artifact that this refers to, or None."""
         scheme, _, place = (self.ref or "").partition("://")
         hex_id, _, name = place.partition("/")
         try:
@@ -74,7 +74,7 @@ class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel"):
-    """What an artifact is made of: its entries by their names."""
+    """The entries of an artifact by name."""
 
     entries: Mapping[str, ManifestEntry] = msgspec.field(name="contents")
     version: int = 1
@@ -87,7 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
         try:
             return msgspec.json.decode(content, type=cls)
         except MALFORMED as error:
-            raise ServerError(f"The manifest of {name} cannot be read: {error}.", error) from error
+            raise ServerError(f"Cannot decode the manifest of {name}: {error}.", error) from error
 
 
 def manifest_link(artifact_id: str) -> Operation[str | None]:

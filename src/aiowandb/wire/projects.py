@@ -1,4 +1,4 @@
-"""Projects: one, or those of an entity."""
+"""Queries of projects: one, or those of an entity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.times import aware
+from aiowandb.wire.lenient import as_utc
 
 _PROJECT = """
 query GetProject($entity: String!, $name: String!) {
@@ -33,7 +33,7 @@ class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "created_at", aware(self.created_at))
+        msgspec.structs.force_setattr(self, "created_at", as_utc(self.created_at))
 
     @property
     def path(self) -> list[str]:

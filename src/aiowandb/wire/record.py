@@ -1,4 +1,4 @@
-"""A run as W&B tells of it, decoded from the wire; the names are those of the W&B Python API."""
+"""A run as W&B sends it, with the attribute names of the W&B Python API."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aiowandb.choices import RunField
 from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire.json_edit import read_object
+from aiowandb.wire.lenient import as_utc
 from aiowandb.wire.summary import Summary
-from aiowandb.wire.times import aware
 
 GRAPHQL_NAMES: Mapping[RunField, str] = {
     "config": "config",
@@ -24,12 +24,12 @@ GRAPHQL_NAMES: Mapping[RunField, str] = {
     "history_keys": "historyKeys",
 }
 ALL_FIELDS = frozenset(GRAPHQL_NAMES)
-# Each value of a config is in an object of its own.
+# Each value of a config is wrapped in an object.
 _CONFIG_LEVELS = 2
 
 
-# A long list has a great many of these. None can be part of a cycle: the collector of
-# cycles need not look at them.
+# Long lists have many of these. They cannot be part of a cycle, so the garbage collector need
+# not track them.
 class User(msgspec.Struct, frozen=True, gc=False):
     """Who made a run."""
 
@@ -38,30 +38,30 @@ class User(msgspec.Struct, frozen=True, gc=False):
 
 
 class TypeCount(msgspec.Struct, frozen=True, gc=False):
-    """How many values of one type a history key has."""
+    """The number of values of one type that a history key has."""
 
     type: str
     count: int = 0
 
 
 class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """What W&B knows of one history key."""
+    """What W&B knows about one history key."""
 
     type_counts: list[TypeCount] = []
 
     @property
     def types(self) -> frozenset[str]:
-        """The types of its values, None aside."""
+        """The types of its values, except None."""
         return frozenset(counted.type for counted in self.type_counts) - {"nil", "null"}
 
     @property
     def count(self) -> int:
-        """How many values it has, None aside."""
+        """The number of its values, except None."""
         return sum(c.count for c in self.type_counts if c.type not in ("nil", "null"))
 
     @property
     def has_text(self) -> bool:
-        """Whether strings were logged under it."""
+        """Whether some of its values are strings."""
         return "string" in self.types
 
 
@@ -73,15 +73,15 @@ class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
     @property
     def text_keys(self) -> list[str]:
-        """The keys under which strings were logged."""
+        """The keys with values that are strings."""
         return [key for key, info in self.keys.items() if info.has_text]
 
 
 class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel"):
-    """A run, decoded from the wire. The names are those of the W&B Python API.
+    """A run. The attribute names are those of the W&B Python API.
 
-    `id` is the short id in the run's URL, `name` the human name, `storage_id` the
-    opaque one that W&B itself uses.
+    `id` is the short id in the run's URL, `name` the display name, `storage_id` the opaque id
+    that W&B uses internally.
     """
 
     storage_id: str = msgspec.field(name="id")
@@ -104,16 +104,16 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)
     summary_json: str | UnsetType | None = msgspec.field(name="summaryMetrics", default=UNSET)
     system_json: str | UnsetType | None = msgspec.field(name="systemMetrics", default=UNSET)
-    # Not in the answer: whoever asked fills them in.
+    # Not in the response: the caller fills them in.
     entity: str = ""
     project: str = ""
 
     def __post_init__(self) -> None:
-        self.created_at = aware(self.created_at)
-        self.heartbeat_at = aware(self.heartbeat_at)
+        self.created_at = as_utc(self.created_at)
+        self.heartbeat_at = as_utc(self.heartbeat_at)
 
     def has_decoded(self, name: str) -> bool:
-        """Whether anybody has looked at the config or the summary, and may have changed it."""
+        """Whether the config or the summary was accessed, and may have been changed."""
         return name in self.__dict__
 
     @property
@@ -137,11 +137,11 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     @property
     def raw_config(self) -> dict[str, Any]:
         """The config as W&B stores it: each value wrapped, W&B's own keys included."""
-        return read_object(_listed(self.config_json, "config"), _CONFIG_LEVELS)
+        return read_object(_loaded(self.config_json, "config"), _CONFIG_LEVELS)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The config as the script gave it. Changes are sent by `update()`."""
+        """The config of the script. Changes are sent by `update()`."""
         return unwrapped(self.raw_config)
 
     @cached_property
@@ -150,12 +150,12 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
         Changes are sent by `update()`.
         """
-        return Summary(read_object(_listed(self.summary_json, "summary")))
+        return Summary(read_object(_loaded(self.summary_json, "summary")))
 
     @cached_property
     def system_metrics(self) -> dict[str, Any]:
         """The latest system metrics."""
-        return read_object(_listed(self.system_json, "system"))
+        return read_object(_loaded(self.system_json, "system"))
 
     @property
     def last_step(self) -> int:
@@ -164,13 +164,13 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
     @property
     def rawconfig(self) -> dict[str, Any]:
-        """The config with W&B's own keys, each value by itself."""
+        """The config with W&B's own keys, without the wrappers around its values."""
         return _bare(self.raw_config)
 
     @property
     def json_config(self) -> str:
-        """The config as JSON text, just as it is stored."""
-        return _listed(self.config_json, "config") or "{}"
+        """The config as JSON text, as it is stored."""
+        return _loaded(self.config_json, "config") or "{}"
 
     @property
     def summary_metrics(self) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
 
 def unwrapped(raw_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a stored config, without what W&B itself keeps there."""
+    """The values of a stored config, without W&B's own keys."""
     own = ("_wandb", "wandb_version")
     return _bare({key: value for key, value in raw_config.items() if key not in own})
 
@@ -214,7 +214,7 @@ def _bare(raw_config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _listed(text: str | UnsetType | None, part: RunField) -> str | None:
+def _loaded(text: str | UnsetType | None, field: RunField) -> str | None:
     if text is UNSET:
-        raise UsageError(f"This run was listed without its {part}: leave it in include=.")
+        raise UsageError(f"This run was listed without its {field}: add {field!r} to include=.")
     return text or None

@@ -1,9 +1,9 @@
-"""A row of a history as its users get it, the same whether it came as JSON or as Parquet.
+"""Rows of a history as users get them, the same whether they came as JSON or as Parquet.
 
-- What was not logged in the row is not in it. That goes for a None that was logged, too:
-  Parquet does not tell the two apart.
-- A number without a fraction is an int, and any other one a float. W&B's own client writes
-  1.0 as `1`, and Parquet has 1.0 for both.
+- A row has only the keys that were logged in it. A None that was logged is left out too:
+  Parquet has the same null for both.
+- A number without a fraction is an int, any other one a float. W&B's own client writes 1.0 as
+  `1`, and Parquet has 1.0 for both.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from aiowandb.wire.dotted import flattened
 # What W&B itself puts into every row.
 STEP, TIME = "_step", "_timestamp"
 
-# Beyond these, a float is rarely the integer that was logged.
-_LEAST_WHOLE, _MOST_WHOLE = -(2.0**63), 2.0**63
-_NESTS = frozenset({list, dict})
+# Floats outside of this range are rarely the integers that were logged.
+_MIN_INT, _MAX_INT = -(2.0**63), 2.0**63
+_CONTAINERS = frozenset({list, dict})
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,9 +30,9 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat = flattened(row) if dict in map(type, row.values()) else row
     return {
-        # Most values are floats with a fraction: those are seen here, without a call.
+        # Most values are floats with a fraction: they are handled here, without a call.
         key: value
-        if (value % 1 if type(value) is float else type(value) not in _NESTS)
+        if (value % 1 if type(value) is float else type(value) not in _CONTAINERS)
         else plain_value(value)
         for key, value in flat.items()
         if value is not None
@@ -40,7 +40,7 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """The value with a number without a fraction as an int, also within lists and objects.
+    """The value with floats without a fraction turned into ints, also in lists and objects.
 
     >>> plain_value([1.0, 0.5, -0.0, 1e300])
     [1, 0.5, -0.0, 1e+300]
@@ -50,22 +50,20 @@ def plain_value(value: Any) -> Any:
         return int(value) if is_whole(value) else value
     if kind is list or kind is dict:
         with suppress(RecursionError):
-            return _plain_nest(value)
+            return _plain_container(value)
     return value
 
 
 def is_whole(value: float) -> bool:
-    """Whether an int says the same: not of -0.0, and not of what has more than 64 bits."""
+    """Whether an int represents it: not -0.0, and not more than 64 bits."""
     return (
-        value.is_integer()
-        and _LEAST_WHOLE <= value < _MOST_WHOLE
-        and (value != 0 or str(value) == "0.0")
+        value.is_integer() and _MIN_INT <= value < _MAX_INT and (value != 0 or str(value) == "0.0")
     )
 
 
-def _plain_nest(value: Any) -> Any:
+def _plain_container(value: Any) -> Any:
     if type(value) is list:
-        return [_plain_nest(item) for item in value]
+        return [_plain_container(item) for item in value]
     if type(value) is dict:
-        return {key: _plain_nest(item) for key, item in value.items()}
+        return {key: _plain_container(item) for key, item in value.items()}
     return plain_value(value)

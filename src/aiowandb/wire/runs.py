@@ -1,4 +1,4 @@
-"""What is asked of W&B about runs: one of them, or a page of a project's, or how many."""
+"""Queries of runs: one run, a page of the runs of a project, their number."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RunsPage(msgspec.Struct, rename="camel"):
 
 
 class RunQuery(msgspec.Struct, frozen=True):
-    """Which runs, in which order, how many at a time, and what is asked of each."""
+    """Which runs, in which order, how many per page, and with which of the large fields."""
 
     filters: Mapping[str, Any] = {}
     order: str = "-created_at"
@@ -73,7 +73,7 @@ class RunQuery(msgspec.Struct, frozen=True):
 def list_runs(
     entity: str, project: str, query: RunQuery, cursor: str | None
 ) -> Operation[RunsPage | None]:
-    """A page of a project's runs, behind the cursor."""
+    """A page of a project's runs, after the cursor."""
     variables = {
         "entity": entity,
         "project": project,
@@ -114,6 +114,6 @@ StorageIds: TypeAlias = dict[str, StorageId | None]
 
 
 def storage_ids(refs: Sequence[RunRef]) -> Operation[StorageIds | None]:
-    """Ask in one request which of many runs of a project there are."""
+    """Ask in one request which of these runs of a project exist."""
     document = many_runs("StorageIds", [(f"${alias(i)}: String!", "id") for i in range(len(refs))])
     return Operation("StorageIds", document, variables_of(refs), StorageIds, at=("project?",))

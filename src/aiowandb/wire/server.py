@@ -1,4 +1,4 @@
-"""Who is asking, and what the server can do beyond what all servers can."""
+"""Queries of the user and of the features of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def viewer() -> Operation[Viewer | None]:
     return Operation("Viewer", _VIEWER, {}, Viewer, at=("viewer?",))
 
 
-# The first is the embedded W&B's own: it lets a writer ask that its rows go to the end or nowhere.
+# The first is the embedded W&B's own: rows can be stored at the end of a history or not at all.
 Feature = Literal["AIOWANDB_EXCLUSIVE_APPEND", "MARK_RUN_FILES_UPLOADED"]
 
 _FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"

@@ -1,4 +1,4 @@
-"""A run's summary: a mapping that also understands dotted names."""
+"""A run's summary: a mapping that also accepts dotted names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiowandb.wire.dotted import find
 class Summary(MutableMapping[str, Any]):
     """The last, best or chosen value of each metric.
 
-    Nested values are found both ways:
+    Nested values can be accessed in two ways:
 
     >>> summary = Summary({"val": {"loss": 0.1}})
     >>> summary["val"]["loss"], summary["val.loss"]
@@ -21,7 +21,7 @@ class Summary(MutableMapping[str, Any]):
     """
 
     def __init__(self, values: dict[str, Any], save: Callable[[], Any] | None = None) -> None:
-        # The name under which scripts written for wandb find the plain dict.
+        # Scripts written for wandb use this name for the plain dict.
         self._json_dict = values
         self._save = save
 
@@ -40,21 +40,21 @@ class Summary(MutableMapping[str, Any]):
         return self._save() if self._save else None
 
     def __getitem__(self, key: str) -> Any:
-        holder, last = self._place(key)
+        holder, last = self._locate(key)
         return holder[last]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        holder, last = self._place(key)
+        holder, last = self._locate(key)
         holder[last] = value
 
     def __delitem__(self, key: str) -> None:
-        holder, last = self._place(key)
+        holder, last = self._locate(key)
         del holder[last]
 
     def __contains__(self, key: object) -> bool:
         if not isinstance(key, str):
             return False
-        holder, last = self._place(key)
+        holder, last = self._locate(key)
         return last in holder
 
     def __iter__(self) -> Iterator[str]:
@@ -66,8 +66,8 @@ class Summary(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._json_dict)
 
-    def _place(self, key: str) -> tuple[dict[str, Any], str]:
-        """The dict that holds the key and its name there; a literal dotted key goes first."""
+    def _locate(self, key: str) -> tuple[dict[str, Any], str]:
+        """The dict that has the key, and its name there; a literal dotted key takes precedence."""
         if not isinstance(key, str):
             raise UsageError(f"A key of a summary must be a string, not {shown(key)}.")
         found = find(self._json_dict, key)

@@ -1,4 +1,4 @@
-"""Sweeps: what they search, how far they are, and how their runs are told from others."""
+"""Queries of sweeps, and the order of their runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiowandb.errors import ServerError, extra_needed
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.times import aware
+from aiowandb.wire.lenient import as_utc
 
 _FIELDS = """
 fragment SweepFields on Sweep {
@@ -57,13 +57,13 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="
     updated_at: datetime | None = None
     run_count: int | None = None
     expected_run_count: int | None = msgspec.field(name="runCountExpected", default=None)
-    # Not in the answer: whoever asked fills them in.
+    # Not in the response: the caller fills them in.
     entity: str = ""
     project: str = ""
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "created_at", aware(self.created_at))
-        msgspec.structs.force_setattr(self, "updated_at", aware(self.updated_at))
+        msgspec.structs.force_setattr(self, "created_at", as_utc(self.created_at))
+        msgspec.structs.force_setattr(self, "updated_at", as_utc(self.updated_at))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="
             found = yaml.safe_load(self.config_text)
         except yaml.YAMLError as error:
             raise ServerError(
-                f"The configuration of sweep {self.id} is no YAML: {error}"
+                f"The configuration of sweep {self.id} is not valid YAML: {error}"
             ) from error
         return found if isinstance(found, dict) else {}
 
@@ -109,7 +109,7 @@ class SweepsPage(msgspec.Struct, rename="camel"):
 
 
 def order_key(text: str) -> str:
-    """An order of a sweep's runs: what is no column is a metric, and larger is better.
+    """The order of a sweep's runs: a name that is not a column is a metric, highest first.
 
     >>> order_key("val.acc"), order_key("+loss"), order_key("-config.lr")
     ('-summary_metrics.val.acc', '+summary_metrics.loss', '-config.lr')

@@ -1,4 +1,4 @@
-"""What W&B is told of runs and projects: new ones, new values, their end."""
+"""Mutations of runs and projects: create, change, stop, delete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $note
   }) { bucket { ...RunFields } }
 }""" + run_fields()
 
-# Nothing but the name: sent for a run that exists, this changes nothing of it.
+# Only the name, so that a run that exists is not changed.
 _CREATE_RUN = """
 mutation UpsertBucket($entity: String, $project: String, $name: String!) {
   upsertBucket(input: { entityName: $entity, modelName: $project, name: $name }) {
@@ -63,12 +63,12 @@ class UpsertedModel(msgspec.Struct):
 
 
 def save_run(changes: dict[str, Any]) -> Operation[RunRecord]:
-    """Change a run; what is not named stays as it is."""
+    """Change a run; fields that are not given stay as they are."""
     return Operation("UpsertBucket", _SAVE_RUN, changes, RunRecord, at=("upsertBucket", "bucket"))
 
 
 def create_run(ref: RunRef) -> Operation[Bucket]:
-    """Make a run, unless it exists: the answer tells whether this made it."""
+    """Create a run unless it exists; the response tells whether it was created."""
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
     return Operation("UpsertBucket", _CREATE_RUN, variables, Bucket, at=("upsertBucket",))
 
@@ -79,7 +79,7 @@ def new_run_fields(
     config: Mapping[str, Any] | None,
     tags: Sequence[str] | None,
 ) -> Operation[RunRecord] | None:
-    """What a run that was made just now is given, if it is given anything."""
+    """Set the fields of a run that was just created; None if there are none to set."""
     changes: dict[str, Any] = {}
     if name is not None:
         changes["displayName"] = name

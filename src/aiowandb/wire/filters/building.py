@@ -1,10 +1,9 @@
-"""Filters for people who like to be told by their editor.
+"""Filters that are built with Python's operators, and that editors can complete.
 
     (config("lr") > 0.1) & (tag == "best") | display_name.matches("^baseline")
 
-is the filter of the same meaning in MongoDB's style, made out of Python's operators.
-`name` is, as in all of W&B's filters, the id in a run's URL; `display_name` is the name
-for people. Times without a zone are UTC.
+is the same filter in MongoDB's style. As in all of W&B's filters, `name` is the id in a run's
+URL and `display_name` is the name that people see. Times without a zone are UTC.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 from aiowandb.arguments import FILTERS, Check, Unfit, checks, text
 from aiowandb.errors import UsageError
-from aiowandb.wire.filters.checking import checked
+from aiowandb.wire.filters.checking import check_filters
 from aiowandb.wire.filters.names import parse_name
 
 
@@ -51,8 +50,8 @@ class Filter(Mapping[str, Any]):
 
     def __bool__(self) -> bool:
         raise UsageError(
-            f"The filter {self} is neither true nor false: combine filters with & | ~ in place"
-            " of and, or, not, and put each comparison into parentheses."
+            f"The filter {self} has no truth value: combine filters with & | ~ instead of and, or,"
+            " not, and put each comparison into parentheses."
         )
 
     def _joined(self, operator: str, other: Filter) -> Filter:
@@ -78,10 +77,10 @@ class Filter(Mapping[str, Any]):
 
 
 class Field:
-    """Something of a run that can be compared: a column, or a key inside one.
+    """A column of a run, or a key inside one, that can be compared.
 
-    A list, such as the tags, equals what one of its elements equals. What a run does
-    not have is equal to None, and neither above nor below anything.
+    A list, such as the tags, equals a value if one of its elements does. A field that a run
+    does not have equals None, and is neither greater nor less than anything.
     """
 
     @checks(name=text("a name like 'state' or 'config.lr'"))
@@ -108,22 +107,22 @@ class Field:
 
     @checks(values=_VALUES)
     def is_in(self, values: Iterable[Any]) -> Filter:
-        """It equals one of these."""
+        """The field equals one of these."""
         return self._is("$in", list(values))
 
     @checks(pattern=text("a regular expression"))
     def matches(self, pattern: str) -> Filter:
-        """Its text has a part that matches the regular expression, in RE2's syntax."""
+        """The regular expression, in RE2's syntax, matches a part of the field."""
         return self._is("$regex", pattern)
 
     def exists(self) -> Filter:
-        """The run has it."""
+        """The run has this field."""
         return self._is("$exists", True)
 
     def _is(self, operator: str, value: Any) -> Filter:
-        # A mistake shows where the condition is written, and a time or a numpy number is
-        # JSON from here on. The name stays as it is typed, so that it prints like that.
-        (sent,) = checked({self._name: {operator: value}}).values()
+        # Checked here, so that an error is raised where the condition is written. The name stays as
+        # it was typed, for printing.
+        (sent,) = check_filters({self._name: {operator: value}}).values()
         return Filter({self._name: sent})
 
     __hash__ = None  # type: ignore[assignment]
@@ -134,7 +133,7 @@ class Field:
 
 @checks(key=_KEY)
 def config(key: str) -> Field:
-    """A value of the config; nested ones behind dots, a key with a dot in double quotes.
+    """A value of the config; nested keys after dots, a key with a dot in double quotes.
 
     >>> config("optimizer.lr") > 0.1
     <Filter config.optimizer.lr > 0.1>
@@ -167,7 +166,7 @@ _WORDS = {"$in": "in", "$regex": "matches"}
 
 
 def expression(document: Mapping[str, Any]) -> str:
-    """The filter in words.
+    """The filter as an expression.
 
     >>> expression({"$nor": [{"tag": {"$eq": "old"}}, {"config.lr": {"$gt": 1}}]})
     'not (tag == "old" or config.lr > 1)'

@@ -1,10 +1,10 @@
-"""What users call the things of a run, and what W&B calls them.
+"""The names of columns and keys of a run: how users write them, and how W&B does.
 
 A name is a column like `state`, or a key inside the config or the summary: `config.lr`,
 `config.model.depth`, `summary.eval/loss`. A key that itself contains a dot is written in
-double quotes: `config."a.b"`. W&B stores a config value under the key's `value`, and
-that is all that tells `config."a.b"` (sent as `config.a.b.value`) from `config.a.b`
-(`config.a.value.b`). A summary has no such mark: there W&B looks for both.
+double quotes: `config."a.b"`. W&B stores a config value under the key's `value`, which is the
+only difference between `config."a.b"` (sent as `config.a.b.value`) and `config.a.b`
+(`config.a.value.b`). In a summary W&B looks for both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SNAKE = {
     "displayName": "display_name",
     "jobType": "job_type",
 }
-# The columns that W&B documents, and those that it is known to take. It may have others.
+# The columns that W&B documents, and others that it is known to accept. There may be more.
 _COLUMNS = (
     *(
         "state",
@@ -49,7 +49,7 @@ _COLUMNS = (
 )
 _COLUMN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SEGMENT = re.compile(r'"([^"]+)"|([^."]+)')
-# What needs no quotes in an expression: anything that is not punctuation there.
+# A key that needs no quotes in an expression: it has no punctuation.
 PLAIN_KEY = r"""[^\s()\[\],"'<>=!~.]+"""
 
 
@@ -62,14 +62,14 @@ class Name(msgspec.Struct, frozen=True):
 
     @property
     def in_filter(self) -> str:
-        """How W&B's filters say it: as it was typed, wherever W&B understands that."""
+        """The name in a filter: as it was typed, if W&B understands that."""
         if self.column == "config" and self.is_quoted:
             return self._wrapped()
         return ".".join([_SENT_AS.get(self.column, self.column), *self.keys])
 
     @property
     def in_order(self) -> str:
-        """How W&B's orders say it."""
+        """The name in an order."""
         if self.column == "config" and self.keys:
             return self._wrapped()
         column = _SENT_AS.get(self.column, self.column)
@@ -82,13 +82,13 @@ class Name(msgspec.Struct, frozen=True):
         return ".".join([self.column, key, "value", *inner])
 
     def __str__(self) -> str:
-        """As an expression has it: with quotes where they are needed."""
+        """The name in an expression: with quotes where they are needed."""
         keys = (key if re.fullmatch(PLAIN_KEY, key) else f'"{key}"' for key in self.keys)
         return ".".join([self.column, *keys])
 
 
 def parse_name(text: str) -> Name:
-    """The thing of a run that the text names.
+    """Parse the name of a column or key.
 
     >>> parse_name('config."a.b"').in_filter
     'config.a.b.value'
@@ -100,8 +100,8 @@ def parse_name(text: str) -> Name:
         found = _SEGMENT.match(text, end + 1)
         if found is None or text[found.end() : found.end() + 1] not in (".", ""):
             raise UsageError(
-                f"{text!r} names nothing of a run: write it like state, config.lr,"
-                ' summary.eval/loss, or config."a.b" where a key has a dot.'
+                f"{text!r} is not a name: write it like state, config.lr,"
+                ' summary.eval/loss, or config."a.b" if a key has a dot.'
             )
         segments.append(found[1] or found[2])
         is_quoted |= found[1] is not None
@@ -109,9 +109,9 @@ def parse_name(text: str) -> Name:
     column, *keys = segments
     if not _COLUMN.fullmatch(column) or text.startswith('"'):
         raise UsageError(
-            f"{text!r} names nothing of a run: {column!r} is no column. A key follows its"
-            " column behind a dot, like config.lr or summary.eval/loss."
+            f"{text!r} is not a name: {column!r} is not a column. Write a key after its column"
+            " and a dot, like config.lr or summary.eval/loss."
         )
     if column not in _COLUMNS and (hint := did_you_mean(column, _COLUMNS)):
-        warn(f"{text!r}: runs are not known to have a column {column!r}{hint}")
+        warn(f"{text!r}: runs have no known column {column!r}{hint}")
     return Name(column, tuple(keys), is_quoted)

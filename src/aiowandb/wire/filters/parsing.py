@@ -1,12 +1,12 @@
-"""Filters written as a line of text, for the command line.
+"""Filters as a line of text, for the command line.
 
     config.lr > 0.1 and (state == "finished" or tag in ["best", "kept"])
     not summary."a.b" exists and display_name matches "^run-\\d+"
     created_at > "2026-01-31" and heartbeat_at < 12h ago and duration > 2h
 
-`and` binds closer than `or`, and `not` closer than both. A span has one of the units
-s m h d w; with `ago` it is the time so long before now, without it is in seconds. In
-text, a backslash stands for itself unless a quote or a backslash follows.
+`not` binds tighter than `and`, and `and` tighter than `or`. A duration has one of the units
+s m h d w; with `ago` it is a time in the past, without it is a number of seconds. In text,
+a backslash is an ordinary character unless a quote or a backslash follows.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def parse_expression(text: str, now: Callable[[], datetime] = lambda: datetime.n
     <Filter config.lr > 0.1 and tag == "best">
     """
     try:
-        return _Reader(text, now).whole()
+        return _Parser(text, now).parse()
     except (RecursionError, OverflowError, ValueError) as error:
-        raise UsageError(f"The filter or a number in it is too large: {error}.") from error
+        raise UsageError(f"The filter, or a number in it, is too large: {error}.") from error
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -71,8 +71,8 @@ def _tokens(text: str) -> Iterator[_Token]:
     yield _Token("end", "", len(text))
 
 
-class _Reader:
-    """Reads by recursive descent, one method for each binding strength."""
+class _Parser:
+    """A recursive descent parser, with one method for each precedence."""
 
     def __init__(self, text: str, now: Callable[[], datetime]) -> None:
         self._text = text
@@ -80,7 +80,7 @@ class _Reader:
         self._tokens = _tokens(text)
         self._next = next(self._tokens)
 
-    def whole(self) -> Filter:
+    def parse(self) -> Filter:
         found = self._or()
         if self._next.kind != "end":
             raise self._expected("and, or, or the end")
