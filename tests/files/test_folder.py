@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiowandb import DownloadError
-from aiowandb.files.folder import inside
+from aiowandb.files.folder import path_inside
 
 CLIMBING = ["..", "../x", "a/../../x", "a/..", r"..\x", r"a\..\..\x", "a/.././../x"]
 ABSOLUTE = ["/etc/passwd", "//host/share/x", r"\x", r"\\host\share\x", r"\\?\C:\x"]
@@ -48,19 +48,19 @@ WINDOWS_ONLY = [
 @pytest.mark.parametrize("name", CLIMBING + ABSOLUTE + DRIVES + NO_FILES + NO_TEXT)
 def test_a_hostile_name_is_refused(tmp_path: Path, name: str, windows: bool) -> None:
     with pytest.raises(DownloadError, match="is refused") as caught:
-        inside(tmp_path, name, windows=windows)
+        path_inside(tmp_path, name, windows=windows)
     assert caught.value.name == name
 
 
 @pytest.mark.parametrize("name", ORDINARY + WINDOWS_ONLY)
 def test_an_ordinary_name_has_its_place(tmp_path: Path, name: str) -> None:
-    assert inside(tmp_path, name, windows=False) == tmp_path / name
+    assert path_inside(tmp_path, name, windows=False) == tmp_path / name
 
 
 @pytest.mark.parametrize("name", WINDOWS_ONLY)
 def test_what_windows_cannot_name_is_refused_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(DownloadError, match="Windows"):
-        inside(tmp_path, name, windows=True)
+        path_inside(tmp_path, name, windows=True)
 
 
 def test_a_link_inside_the_folder_does_not_lead_out_of_it(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_a_link_inside_the_folder_does_not_lead_out_of_it(tmp_path: Path) -> Non
     (tmp_path / "out" / "file").symlink_to(tmp_path / "secret")
     (tmp_path / "out" / "loop").symlink_to(tmp_path / "out" / "loop")
     folder = tmp_path / "out"
-    assert inside(folder, "link/x") == folder / "link" / "x"
+    assert path_inside(folder, "link/x") == folder / "link" / "x"
     for name in ("away/x", "file"):
         with pytest.raises(DownloadError, match="symbolic link"):
-            inside(folder, name)
+            path_inside(folder, name)
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert inside(tmp_path / "link", "x") == tmp_path / "link" / "x"
+    assert path_inside(tmp_path / "link", "x") == tmp_path / "link" / "x"
 
 
 SEGMENTS = st.sampled_from(["..", ".", "", "a", "C:", "c:", "con", "\0", "..."]) | st.text(
@@ -95,7 +95,7 @@ NAMES = st.lists(SEGMENTS | st.sampled_from(["/", "\\"]), max_size=8).flatmap(
 @given(NAMES)
 def test_whatever_the_name_the_file_stays_inside(tmp_path: Path, name: str) -> None:
     try:
-        path = inside(tmp_path, name)
+        path = path_inside(tmp_path, name)
     except DownloadError:
         return
     assert os.path.normpath(path).startswith(f"{tmp_path}{os.sep}")
@@ -105,7 +105,7 @@ def test_whatever_the_name_the_file_stays_inside(tmp_path: Path, name: str) -> N
 @given(NAMES)
 def test_nor_would_it_leave_on_windows(name: str) -> None:
     try:
-        inside(Path("folder"), name, windows=True)
+        path_inside(Path("folder"), name, windows=True)
     except DownloadError:
         return
     path = PureWindowsPath("folder", name)

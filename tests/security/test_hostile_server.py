@@ -151,7 +151,7 @@ async def test_a_file_larger_than_it_was_said_to_be_is_not_taken(
 
     async with connected(store, understate) as api:
         file = await (await api.run(f"{PATH}/r")).file("x.bin")
-        with pytest.raises(ContentError, match="more than the 1,000 bytes that W&B says"):
+        with pytest.raises(ContentError, match="larger than the 1,000 bytes that W&B announced"):
             await file.download(tmp_path / "out")
         assert api.traffic.received_bytes < 2_000_000
     assert list((tmp_path / "out").iterdir()) == []

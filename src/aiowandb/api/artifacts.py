@@ -18,9 +18,9 @@ from aiowandb.config.settings import app_url
 from aiowandb.errors import NotFoundError
 from aiowandb.fields import ArtifactFields, RecordHolder
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
-from aiowandb.files.artifact_lists import ArtifactList, Versions
+from aiowandb.files.artifact_lists import ArtifactList, ArtifactVersions
 from aiowandb.files.artifacts import ArtifactDownload, download_artifact
-from aiowandb.files.folder import inside
+from aiowandb.files.folder import path_inside
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef, parse_artifact_path
 from aiowandb.user_warnings import warn
@@ -107,7 +107,7 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
     def _usual_folder(self) -> Path:
         base = Path(os.environ.get("WANDB_ARTIFACT_DIR") or "artifacts")
         colon = "-" if os.name == "nt" else ":"
-        folder = inside(base, self.source.collection)
+        folder = path_inside(base, self.source.collection)
         return folder.with_name(f"{folder.name}{colon}{self.source.version}")
 
 
@@ -174,5 +174,5 @@ def versions_of(
         entity, project, wanted = await defaults.artifact(name)
         return ArtifactRef(entity, project, wanted.partition(":")[0], "")
 
-    source = Versions(session, where, type_name, order, tags, per_page, fresh=fresh)
+    source = ArtifactVersions(session, where, type_name, order, tags, per_page, fresh=fresh)
     return Artifacts(session, source)

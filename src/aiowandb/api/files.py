@@ -10,7 +10,7 @@ from pathlib import Path
 from aiowandb.api.listing import Listing
 from aiowandb.arguments import FLAG, PATH, checks
 from aiowandb.fields import FileFields, RecordHolder
-from aiowandb.files.source import Source, download_file, download_files
+from aiowandb.files.source import FileSource, download_file, download_files
 from aiowandb.net import Session
 from aiowandb.wire.files import FileRecord
 
@@ -22,7 +22,7 @@ class File(FileFields, RecordHolder[FileRecord]):
     >>> path = await file.download("models")
     """
 
-    def __init__(self, record: FileRecord, session: Session, source: Source) -> None:
+    def __init__(self, record: FileRecord, session: Session, source: FileSource) -> None:
         super().__init__(record)
         self._session = session
         self._source = source
@@ -59,7 +59,7 @@ class Files(Listing[File]):
     >>> paths = await files.download("out")
     """
 
-    def __init__(self, session: Session, source: Source) -> None:
+    def __init__(self, session: Session, source: FileSource) -> None:
         super().__init__(session)
         self._source = source
 

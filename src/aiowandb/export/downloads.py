@@ -25,7 +25,7 @@ from aiowandb.export.stored import RunSnapshot
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.artifacts import download_artifact
 from aiowandb.files.fetch import IsThere, is_there
-from aiowandb.files.folder import inside
+from aiowandb.files.folder import path_inside
 from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
 from aiowandb.net import Session, is_server_down
@@ -135,7 +135,7 @@ class _Downloads:
 
 
 async def _files(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
-    place = await run_sync(inside, folder, ref.run)
+    place = await run_sync(path_inside, folder, ref.run)
     return await update_files(session, RunFiles(session, ref), place, has)
 
 
@@ -144,7 +144,7 @@ async def _artifacts(session: Session, ref: RunRef, folder: Path, has: IsThere) 
     async with aclosing(RunArtifacts(session, ref, "output").pages()) as pages:
         async for page in pages:
             for artifact in page:
-                place = await run_sync(inside, folder, artifact.source.collection)
+                place = await run_sync(path_inside, folder, artifact.source.collection)
                 place = place.with_name(f"{place.name}-{artifact.source.version}")
                 found = await download_artifact(
                     session, artifact, place, allow_missing_references=True, has=has

@@ -1,4 +1,4 @@
-"""What lies in files at W&B: listed, and brought into a folder whole and checked.
+"""Files and artifacts at W&B: lists, downloads that are checked, uploads.
 
 May import `net`, `wire` and what everybody may use.
 """

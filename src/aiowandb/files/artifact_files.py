@@ -17,7 +17,7 @@ from aiowandb.wire.manifest import Manifest, artifact_files, manifest_link
 
 
 async def read_manifest(session: Session, artifact_id: str, name: str) -> Manifest:
-    """What the artifact of this id, called by this name in errors, is made of."""
+    """The manifest of the artifact with this id; `name` is for error messages."""
     link = await session.ask(manifest_link(artifact_id))
     if link is None:
         raise NotFoundError(f"Artifact {name} has no manifest.", operation="FetchArtifactManifest")
@@ -37,7 +37,7 @@ class ArtifactFiles:
         per_page: int = 50,
     ) -> None:
         if isinstance(names, str):
-            raise UsageError(f"names is a list of names, not {names!r}.")
+            raise UsageError(f"names must be a list of names, not {names!r}.")
         self._session = session
         self._ref = ref
         self._names = names
@@ -51,7 +51,7 @@ class ArtifactFiles:
             return sum([len(page) async for page in pages])
 
     def link(self, file: FileRecord) -> str | None:
-        # That both are the same is how W&B says that the file lies somewhere else.
+        # If both are the same, the file is a reference to something outside of W&B.
         return None if file.url == file.direct_url else file.direct_url
 
     async def find(self, name: str) -> FileRecord | None:

@@ -1,4 +1,4 @@
-"""Which artifacts there are: those that a run has logged or used, or the versions of one."""
+"""Lists of artifacts: those that a run has logged or used, or the versions of one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiowandb.wire.connection import Connection
 
 
 class ArtifactList(Protocol):
-    """Where artifacts are listed."""
+    """A list of artifacts at W&B."""
 
     def pages(self) -> AsyncGenerator[list[ArtifactRecord]]:
         """The artifacts, page by page."""
@@ -62,7 +62,7 @@ class RunArtifacts:
         return page
 
 
-class Versions:
+class ArtifactVersions:
     """The committed versions of an artifact, those with all of the tags."""
 
     def __init__(
@@ -87,8 +87,8 @@ class Versions:
     async def pages(self) -> AsyncGenerator[list[ArtifactRecord]]:
         async with aclosing(pages_of("the versions of an artifact", self._page)) as pages:
             async for page in pages:
-                if chosen := [record for record in page if self._tags.issubset(record.tags)]:
-                    yield chosen
+                if matching := [record for record in page if self._tags.issubset(record.tags)]:
+                    yield matching
 
     async def count(self) -> int:
         if self._tags:  # W&B only counts them all

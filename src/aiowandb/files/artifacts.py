@@ -1,4 +1,4 @@
-"""An artifact into a folder, with what it refers to at W&B."""
+"""Downloads an artifact into a folder, with the files of other artifacts that it refers to."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError, LinkError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
-from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
-from aiowandb.files.folder import inside
+from aiowandb.files.fetch import Download, IsThere, fetch, is_there
+from aiowandb.files.folder import path_inside
 from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef
@@ -28,13 +28,13 @@ from aiowandb.wire.manifest import Manifest, ManifestEntry
 
 log = logging.getLogger("aiowandb.files")
 
-# Links are good for a limited time: no more are asked for than are soon used.
+# Links expire: no more are requested at once than are soon used.
 _LINKS_AT_ONCE = 500
-_LONGEST_CHAIN = 10
+_MAX_REFERENCES = 10
 
 
 class LeftOut(WithLinks, msgspec.Struct, frozen=True):
-    """An entry of an artifact that was not fetched: what it refers to, and why it was not."""
+    """An entry of an artifact that was not downloaded: what it refers to, and why."""
 
     name: str
     reference: str
@@ -42,10 +42,10 @@ class LeftOut(WithLinks, msgspec.Struct, frozen=True):
 
 
 class ArtifactDownload(WithLinks, msgspec.Struct, frozen=True, kw_only=True):
-    """What a download has brought; it may be used as the path of the folder.
+    """The result of a download; it can be used as the path of the folder.
 
-    `fetched` is how many of the `files` had to travel. `references` are the entries that
-    were not fetched, with where they lead; `left_out` are the same with the reason.
+    `fetched` is how many of the `files` were transferred. `references` are the entries that
+    were not downloaded, with what they refer to; `left_out` are the same with the reason.
     """
 
     folder: Path
@@ -61,15 +61,15 @@ class ArtifactDownload(WithLinks, msgspec.Struct, frozen=True, kw_only=True):
         return str(self.folder)
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A file's entry, with the artifact that holds its bytes, and its name there."""
+class ResolvedEntry(msgspec.Struct, frozen=True):
+    """An entry with the artifact that has the file itself, and the name of the file there."""
 
     entry: ManifestEntry
     home: ArtifactRef
     name: str
 
-    def at(self, url: str) -> Remote:
-        return Remote(self.name, url, self.entry.size, self.entry.md5)
+    def at(self, url: str) -> Download:
+        return Download(self.name, url, self.entry.size, self.entry.md5)
 
 
 async def download_artifact(
@@ -80,29 +80,30 @@ async def download_artifact(
     path_prefix: str = "",
     allow_missing_references: bool = False,
     has: IsThere = is_there,
+    links_at_once: int = _LINKS_AT_ONCE,
 ) -> ArtifactDownload:
-    """Bring an artifact's files into the folder; one that is there and right stays."""
-    chains = _Chains(session)
-    held_files: dict[str, Held] = {}
+    """Download an artifact's files into the folder; those that are there already are kept."""
+    resolver = _Resolver(session)
+    resolved: dict[str, ResolvedEntry] = {}
     left_out: list[LeftOut] = []
     manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
     for name, entry in manifest.entries.items():
         if not name.startswith(path_prefix):
             continue
         try:
-            held = await chains.end(Held(entry, artifact.ref, name))
+            found = await resolver.resolve(ResolvedEntry(entry, artifact.ref, name))
         except (LinkError, NotFoundError) as error:
             if not allow_missing_references:
                 raise
             left_out.append(LeftOut(name, entry.ref or "", str(error)))
             continue
-        if held.entry.ref is None:
-            held_files[name] = held
+        if found.entry.ref is None:
+            resolved[name] = found
         else:
-            left_out.append(LeftOut(name, held.entry.ref, _outside(held.entry.ref)))
+            left_out.append(LeftOut(name, found.entry.ref, _outside(found.entry.ref)))
     _warn_of(artifact.qualified_name, left_out)
-    files = await run_sync(_placed, folder, held_files)
-    fetched = await _bring(session, files, has)
+    files = await run_sync(_with_paths, folder, resolved)
+    fetched = await _fetch_missing(session, files, has, links_at_once)
     return ArtifactDownload(
         folder=folder,
         files=tuple(files),
@@ -113,18 +114,18 @@ async def download_artifact(
 
 
 def _outside(reference: str) -> str:
-    """Why what lies there is not fetched."""
+    """Why a reference to something outside of W&B is not downloaded."""
     scheme = urlsplit(reference).scheme
     if scheme == "file":
-        return "it is a file of the computer that logged it, which W&B does not have"
-    return f"it lies outside of W&B, at a {scheme}:// address, and is not copied"
+        return "it is a file on the computer that logged it, which W&B does not have"
+    return f"it is outside of W&B, at a {scheme}:// address, and is not copied"
 
 
 def _warn_of(artifact: str, left_out: Sequence[LeftOut]) -> None:
     if left_out:
         first = left_out[0]
         log.warning(
-            "%s: %d of its entries are left out, the first one is %s (%s): %s",
+            "%s: %d of its entries are left out, the first is %s (%s): %s",
             artifact,
             len(left_out),
             first.name,
@@ -133,84 +134,94 @@ def _warn_of(artifact: str, left_out: Sequence[LeftOut]) -> None:
         )
 
 
-class _Chains:
-    """Follows references from artifact to artifact; each manifest is read once."""
+class _Resolver:
+    """Follows references to other artifacts; each manifest is read once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[str, tuple[ArtifactRef, Manifest]] = {}
 
-    async def end(self, held: Held) -> Held:
-        """Where the chain of references ends: at a file, or at something outside of W&B."""
-        start = held
-        for _ in range(_LONGEST_CHAIN):
-            target = held.entry.target
+    async def resolve(self, entry: ResolvedEntry) -> ResolvedEntry:
+        """The end of the chain of references: a file, or something outside of W&B."""
+        start = entry
+        for _ in range(_MAX_REFERENCES):
+            target = entry.entry.target
             if target is None:
-                return held
+                return entry
             home, manifest = await self._artifact(target.artifact_id)
-            entry = manifest.entries.get(target.name)
-            if entry is None:
-                raise NotFoundError(f"{held.name} refers to {target.name}, which {home} lacks.")
-            held = Held(entry, home, target.name)
-        raise DownloadError(f"{start.name} refers in circles: {held.entry.ref}.", name=start.name)
+            found = manifest.entries.get(target.name)
+            if found is None:
+                raise NotFoundError(
+                    f"{entry.name} refers to {target.name}, which {home} does not have."
+                )
+            entry = ResolvedEntry(found, home, target.name)
+        raise DownloadError(
+            f"{start.name} has circular references: {entry.entry.ref}.", name=start.name
+        )
 
     async def _artifact(self, artifact_id: str) -> tuple[ArtifactRef, Manifest]:
         if artifact_id not in self._known:
             found = await self._session.ask_cached(artifact_by_id(artifact_id))
             if found is None:
-                raise NotFoundError(f"There is no artifact with the id {artifact_id}.")
+                raise NotFoundError(f"Could not find the artifact with the id {artifact_id}.")
             home = found.record().source
             manifest = await read_manifest(self._session, artifact_id, str(home))
             self._known[artifact_id] = home, manifest
         return self._known[artifact_id]
 
 
-def _placed(folder: Path, files: Mapping[str, Held]) -> dict[Path, Held]:
-    return {inside(folder, name): held for name, held in files.items()}
+def _with_paths(folder: Path, files: Mapping[str, ResolvedEntry]) -> dict[Path, ResolvedEntry]:
+    return {path_inside(folder, name): entry for name, entry in files.items()}
 
 
-async def _bring(session: Session, files: Mapping[Path, Held], has: IsThere) -> int:
-    """Fetch what is not there yet, and say how many files that were."""
+async def _fetch_missing(
+    session: Session, files: Mapping[Path, ResolvedEntry], has: IsThere, links_at_once: int
+) -> int:
+    """Download the files that are not there yet, and return how many they were."""
 
-    async def is_missing(item: tuple[Path, Held]) -> bool:
-        path, held = item
-        return not await run_sync(has, path, held.entry.size, held.entry.md5)
+    async def is_missing(item: tuple[Path, ResolvedEntry]) -> bool:
+        path, entry = item
+        return not await run_sync(has, path, entry.entry.size, entry.entry.md5)
 
-    async def bring(item: tuple[Path, Held, str]) -> None:
-        path, held, url = item
-        source = ArtifactFiles(session, held.home)
+    async def download(item: tuple[Path, ResolvedEntry, str]) -> None:
+        path, entry, url = item
+        source = ArtifactFiles(session, entry.home)
 
-        async def renewed() -> Remote | None:
-            file = await source.find(held.name)
+        async def renewed() -> Download | None:
+            file = await source.find(entry.name)
             url = source.link(file) if file else None
-            return held.at(url) if url else None
+            return entry.at(url) if url else None
 
-        await fetch(session, path, held.at(url), renewed)
+        await fetch(session, path, entry.at(url), renewed)
 
     missing = await gather(files.items(), is_missing, FILES_AT_ONCE)
-    async with aclosing(_linked(session, compress(files.items(), missing))) as linked:
-        return len(await gather(linked, bring, FILES_AT_ONCE))
+    async with aclosing(
+        _linked(session, compress(files.items(), missing), links_at_once)
+    ) as linked:
+        return len(await gather(linked, download, FILES_AT_ONCE))
 
 
 async def _linked(
-    session: Session, files: Iterable[tuple[Path, Held]]
-) -> AsyncGenerator[tuple[Path, Held, str]]:
-    """The same files with links to their bytes, asked for in bulk, shortly before they are used."""
-    by_home: defaultdict[ArtifactRef, list[tuple[Path, Held]]] = defaultdict(list)
-    for path, held in files:
-        by_home[held.home].append((path, held))
+    session: Session, files: Iterable[tuple[Path, ResolvedEntry]], links_at_once: int
+) -> AsyncGenerator[tuple[Path, ResolvedEntry, str]]:
+    """The same files with links, which are requested in bulk, shortly before they are used."""
+    by_home: defaultdict[ArtifactRef, list[tuple[Path, ResolvedEntry]]] = defaultdict(list)
+    for path, entry in files:
+        by_home[entry.home].append((path, entry))
     for home, all_of_it in by_home.items():
-        for start in range(0, len(all_of_it), _LINKS_AT_ONCE):
-            some = all_of_it[start : start + _LINKS_AT_ONCE]
-            links = await _links(session, home, {held.name for _, held in some})
-            for path, held in some:
-                if held.name not in links:
-                    raise DownloadError(f"{home} gives no link to {held.name}.", name=held.name)
-                yield path, held, links[held.name]
+        for start in range(0, len(all_of_it), links_at_once):
+            some = all_of_it[start : start + links_at_once]
+            links = await _links(session, home, {entry.name for _, entry in some})
+            for path, entry in some:
+                if entry.name not in links:
+                    raise DownloadError(
+                        f"W&B sent no link to {entry.name} of {home}.", name=entry.name
+                    )
+                yield path, entry, links[entry.name]
 
 
 async def _links(session: Session, home: ArtifactRef, names: set[str]) -> dict[str, str]:
-    source = ArtifactFiles(session, home, sorted(names), _LINKS_AT_ONCE)
+    source = ArtifactFiles(session, home, sorted(names), len(names))
     links: dict[str, str] = {}
     async with aclosing(source.pages(fresh=True)) as pages:
         async for page in pages:

@@ -1,4 +1,4 @@
-"""One file's way from W&B to a path: whole and with the content that W&B says, or not at all."""
+"""Downloads one file to a path: complete and with the right content, or not at all."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from aiowandb.redaction import WithLinks
 
 _PIECE = 1 << 20
 
-# Whether there is a file at the path with this size and md5, as far as W&B says them. Blocks.
+# Whether the file at the path has this size and md5, if they are known. Blocks.
 IsThere = Callable[[Path, int | None, bytes | None], bool]
 
 
-class Remote(WithLinks, msgspec.Struct, frozen=True):
-    """Where a file is, and what is known of its content."""
+class Download(WithLinks, msgspec.Struct, frozen=True):
+    """Where a file is downloaded from, and what is known of its content."""
 
     name: str
     url: str
@@ -38,12 +38,15 @@ class Remote(WithLinks, msgspec.Struct, frozen=True):
 
 
 async def fetch(
-    session: Session, path: Path, remote: Remote, renewed: Callable[[], Awaitable[Remote | None]]
+    session: Session,
+    path: Path,
+    remote: Download,
+    renewed: Callable[[], Awaitable[Download | None]],
 ) -> None:
-    """Bring the file to the path, replacing what is there.
+    """Download the file to the path, replacing what is there.
 
-    Links expire, and a live run writes its files anew: if this is not the file that W&B
-    spoke of, it is asked once more, and what it says then counts.
+    Links expire, and a live run replaces its files: if the content is not what W&B announced,
+    W&B is asked once more, and the file is downloaded again.
     """
     try:
         await _fetch_once(session, path, remote)
@@ -55,14 +58,14 @@ async def fetch(
 
 
 def is_there(path: Path, size: int | None, md5: bytes | None) -> bool:
-    """Whether the file is there with this content, as far as that can be told."""
+    """Whether the file is there with this content, as far as that is known."""
     if md5 is None or not path.is_file() or size not in (None, path.stat().st_size):
         return False
     with path.open("rb") as file:
         return _md5(file) == md5
 
 
-async def _fetch_once(session: Session, path: Path, remote: Remote) -> None:
+async def _fetch_once(session: Session, path: Path, remote: Download) -> None:
     try:
         async with atomic_file(path) as file:
             await session.download(remote.url, file, max_bytes=remote.size)
@@ -71,28 +74,28 @@ async def _fetch_once(session: Session, path: Path, remote: Remote) -> None:
         if remote.size is None:
             raise
         raise ContentError(
-            f"{remote.name}: it has more than the {remote.size:,} bytes that W&B says.",
+            f"{remote.name}: it is larger than the {remote.size:,} bytes that W&B announced.",
             name=remote.name,
         ) from error
     except AiowandbError:
-        raise  # a time-out is an OSError too
+        raise  # our TimeoutError is an OSError too
     except OSError as error:
         raise DownloadError(
             f"Cannot write {path}: {error.strerror or error}.", name=remote.name
         ) from error
 
 
-def _check(file: BinaryIO, remote: Remote) -> None:
+def _check(file: BinaryIO, remote: Download) -> None:
     size = file.seek(0, os.SEEK_END)
     if remote.size is not None and size != remote.size:
         raise ContentError(
-            f"{remote.name}: {size:,} bytes came, and W&B says that it has {remote.size:,}.",
+            f"{remote.name}: received {size:,} bytes, but W&B announced {remote.size:,}.",
             name=remote.name,
         )
     file.seek(0)
     if remote.md5 is not None and (found := _md5(file)) != remote.md5:
         raise ContentError(
-            f"{remote.name}: its md5 is {found.hex()}, and W&B says {remote.md5.hex()}.",
+            f"{remote.name}: its md5 is {found.hex()}, but W&B announced {remote.md5.hex()}.",
             name=remote.name,
         )
 

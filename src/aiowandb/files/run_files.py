@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 
 
 class RunFiles:
-    """A run's files: all, or those of these names, or those like the pattern."""
+    """The files of a run: all, those with these names, or those that match the pattern."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class RunFiles:
         fresh: bool = False,
     ) -> None:
         if names and pattern:
-            raise UsageError("Files are chosen by names or by a pattern, not by both.")
+            raise UsageError("Pass names or a pattern, not both.")
         self._session = session
         self._ref = ref
         self._names = names
@@ -57,7 +57,7 @@ class RunFiles:
         return pages_of(f"the files of {self._ref}", page)
 
     async def count(self) -> int:
-        if self._names or self._pattern:  # W&B only counts them all
+        if self._names or self._pattern:  # W&B counts only all of them
             async with aclosing(self.pages()) as pages:
                 return sum([len(page) async for page in pages])
         return (await self._ask((), None, None, False)).file_count
@@ -79,11 +79,11 @@ class RunFiles:
         return content.getvalue()
 
     async def upload(self, path: Path, name: str) -> FileRecord:
-        """Make the file at the path one of the run's files, under this name."""
+        """Upload the file at the path to the run, under this name."""
         size = (await anyio.Path(path).stat()).st_size
         made = await self._session.ask(create_files(self._ref, [name]))
         if not made.files or not (url := made.files[0].upload_url):
-            raise CommError(f"W&B gave no place to upload {name} of run {self._ref} to.")
+            raise CommError(f"W&B sent no URL to upload {name} of run {self._ref} to.")
         if url.startswith("/"):
             url = self._session.settings.base_url + url
         await self._session.upload(url, lambda: _pieces(path), size, made.headers())

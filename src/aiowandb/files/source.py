@@ -1,4 +1,4 @@
-"""Files, wherever they are listed: how all of them, or one of them, come into a folder."""
+"""Downloads files into a folder, one or all, from any list of files at W&B."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Protocol
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError
-from aiowandb.files.fetch import IsThere, Remote, fetch, is_there
-from aiowandb.files.folder import inside
+from aiowandb.files.fetch import Download, IsThere, fetch, is_there
+from aiowandb.files.folder import path_inside
 from aiowandb.net import Session
 from aiowandb.redaction import redacted
 from aiowandb.wire.files import FileRecord, md5_of
 
-# While half of them are on the wire, the others are compared, named and synced.
+# While half of them are being transferred, the others are compared, renamed and synced.
 FILES_AT_ONCE = 16
 
 
-class Source(Protocol):
-    """Where files are listed: a run, or an artifact."""
+class FileSource(Protocol):
+    """A list of files at W&B: those of a run, or of an artifact."""
 
     def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
-        """The files, page by page; fresh ones have links that have just been made."""
+        """The files, page by page; with `fresh` their links are new."""
         ...
 
     async def count(self) -> int:
@@ -32,7 +32,7 @@ class Source(Protocol):
         ...
 
     def link(self, file: FileRecord) -> str | None:
-        """Where its content is, or None if that is not at W&B."""
+        """The link to its content, or None if that is not at W&B."""
         ...
 
     async def find(self, name: str) -> FileRecord | None:
@@ -46,24 +46,24 @@ class Source(Protocol):
 
 async def download_file(
     session: Session,
-    source: Source,
+    source: FileSource,
     file: FileRecord,
     folder: Path,
     *,
     replace: bool = False,
     exist_ok: bool = False,
 ) -> Path:
-    """Bring the file into the folder, and say where it is.
+    """Download the file into the folder, and return its path.
 
-    One that is there already is replaced with `replace`, left with `exist_ok`, else an error.
+    If it is there already, it is replaced with `replace`, kept with `exist_ok`, else an error.
     """
 
-    path = await run_sync(inside, folder, file.name)
+    path = await run_sync(path_inside, folder, file.name)
     if not replace and await run_sync(path.exists):
         if exist_ok and await run_sync(path.is_file):
             return path
         raise DownloadError(
-            f"{path} is there already: download with replace=True, or leave it with exist_ok=True.",
+            f"{path} exists already: replace it with replace=True, or keep it with exist_ok=True.",
             name=file.name,
         )
     await _fetch(session, source, file, path)
@@ -72,13 +72,13 @@ async def download_file(
 
 async def download_files(
     session: Session,
-    source: Source,
+    source: FileSource,
     folder: Path,
     *,
     replace: bool = False,
     exist_ok: bool = False,
 ) -> list[Path]:
-    """Bring all files into the folder, some at once, and say where they are."""
+    """Download all files into the folder, several at once, and return their paths."""
 
     async def download(file: FileRecord) -> Path:
         return await download_file(
@@ -90,12 +90,12 @@ async def download_files(
 
 
 async def update_files(
-    session: Session, source: Source, folder: Path, has: IsThere = is_there
+    session: Session, source: FileSource, folder: Path, has: IsThere = is_there
 ) -> list[Path]:
-    """Bring what is not in the folder as it is at W&B, some at once, and say where all are."""
+    """Download the files that are missing or different, and return the paths of all."""
 
     async def update(file: FileRecord) -> Path:
-        path = await run_sync(inside, folder, file.name)
+        path = await run_sync(path_inside, folder, file.name)
         if not await run_sync(has, path, file.size, md5_of(file.md5)):
             await _fetch(session, source, file, path)
         return path
@@ -104,28 +104,28 @@ async def update_files(
         return await gather(files, update, FILES_AT_ONCE)
 
 
-async def _fetch(session: Session, source: Source, file: FileRecord, path: Path) -> None:
-    async def renewed() -> Remote | None:
+async def _fetch(session: Session, source: FileSource, file: FileRecord, path: Path) -> None:
+    async def renewed() -> Download | None:
         fresh = await source.find(file.name)
         return _remote(source, fresh) if fresh else None
 
     await fetch(session, path, _remote(source, file), renewed)
 
 
-async def _each(source: Source) -> AsyncGenerator[FileRecord]:
+async def _each(source: FileSource) -> AsyncGenerator[FileRecord]:
     async with aclosing(source.pages(fresh=True)) as pages:
         async for page in pages:
             for file in page:
                 yield file
 
 
-def _remote(source: Source, file: FileRecord) -> Remote:
+def _remote(source: FileSource, file: FileRecord) -> Download:
     url = source.link(file)
     if url is None:
         raise DownloadError(
-            f"{file.name} is a reference to {redacted(file.url or '')}, which is not at W&B.",
+            f"{file.name} is a reference to {redacted(file.url or '')}, which is outside of W&B.",
             name=file.name,
         )
     md5 = md5_of(file.md5)
-    # Of a file that is just being uploaded W&B knows neither yet.
-    return Remote(file.name, url, file.size or (0 if md5 else None), md5)
+    # For a file that is being uploaded W&B has neither yet.
+    return Download(file.name, url, file.size or (0 if md5 else None), md5)
