@@ -1,28 +1,28 @@
-"""The rows of a project into a file of one's own format, from an asyncio program.
+"""The rows of a project in a file of your own format, from an asyncio program.
 
 python examples/asyncio_sink.py entity/project train/loss losses.tsv
 
-A sink of an export writes in a thread, see own_sink.py. Whoever writes in the event loop
-takes the batches from there: while one is written, the next ones are on their way.
+AiofilesSink writes without blocking the event loop: while one batch is written, the next ones
+are being downloaded. For a sink that an export writes to from its thread, see own_sink.py.
 """
 
 import asyncio
 import sys
 
-import aiofiles
+import pyarrow as pa
 
-from aiowandb import AsyncApi
+from aiowandb import AiofilesSink, AsyncApi, Run
 
 
 async def main(project: str, key: str, path: str) -> None:
-    rows = 0
-    async with AsyncApi() as api, aiofiles.open(path, "w") as file:
+    def tab_separated(run: Run, batch: pa.RecordBatch) -> str:
+        columns = batch.column("_step").to_pylist(), batch.column(key).to_pylist()
+        return "".join(f"{run.id}\t{step}\t{value}\n" for step, value in zip(*columns, strict=True))
+
+    async with AsyncApi() as api, AiofilesSink(path, tab_separated) as sink:
         async for run, batch in api.scan_histories(api.runs(project), keys=[key], ordered=True):
-            columns = batch.column("_step").to_pylist(), batch.column(key).to_pylist()
-            lines = [f"{run.id}\t{step}\t{value}\n" for step, value in zip(*columns, strict=True)]
-            await file.writelines(lines)
-            rows += len(lines)
-    print(f"{rows} rows in {path}")
+            await sink.write(run, batch)
+    print(f"{sink.rows} rows in {path}")
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Sweep,
         Sweeps,
     )
+    from aiowandb.api.sinks import AiofilesSink
     from aiowandb.choices import (
         EndState,
         EventStream,
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from aiowandb.wire.summary import Summary
 
 __all__ = [
+    "AiofilesSink",
     "AiowandbError",
     "AiowandbWarning",
     "Api",
@@ -205,6 +207,7 @@ _LAZY = {
             "Sweep",
             "Sweeps",
         ),
+        ".api.sinks": ("AiofilesSink",),
         ".choices": (
             "EndState",
             "EventStream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -84,7 +84,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
     __hash__ = object.__hash__  # the record changes
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> Summary[Awaitable[None]]:
         """The last, best or chosen value of each metric; NaN and Infinity are floats.
 
         Changes are sent by `update()`, or by `summary.update()`.

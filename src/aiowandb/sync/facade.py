@@ -163,7 +163,7 @@ class Run(RunFields, SyncWrapper[api.Run]):
     _repr_html_ = called(api.Run._repr_html_)
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> Summary[None]:
         """The last, best or chosen value of each metric; NaN and Infinity are floats.
 
         Changes are sent by `update()`, or by `summary.update()`.

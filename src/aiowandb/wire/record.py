@@ -145,7 +145,7 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
         return unwrapped(self.raw_config)
 
     @cached_property
-    def summary(self) -> Summary:
+    def summary(self) -> Summary[None]:
         """The last, best or chosen value of each metric; NaN and Infinity are floats.
 
         Changes are sent by `update()`.

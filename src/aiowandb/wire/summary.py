@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from aiowandb.arguments import shown
 from aiowandb.errors import UsageError
 from aiowandb.wire.dotted import find
 
+# What `update` returns: something to await where the run is async.
+S = TypeVar("S")
 
-class Summary(MutableMapping[str, Any]):
+
+class Summary(MutableMapping[str, Any], Generic[S]):
     """The last, best or chosen value of each metric.
 
     Nested values can be accessed in two ways:
@@ -20,13 +23,21 @@ class Summary(MutableMapping[str, Any]):
     (0.1, 0.1)
     """
 
-    def __init__(self, values: dict[str, Any], save: Callable[[], Any] | None = None) -> None:
+    @overload
+    def __init__(self: Summary[None], values: dict[str, Any]) -> None: ...
+
+    @overload
+    def __init__(self, values: dict[str, Any], save: Callable[[], S]) -> None: ...
+
+    def __init__(self, values: dict[str, Any], save: Callable[[], Any] = lambda: None) -> None:
         # Scripts written for wandb use this name for the plain dict.
         self._json_dict = values
         self._save = save
 
-    def update(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:  # type: ignore[override]
-        """Set the values, and send what was changed of the run: await it where the run is async.
+    def update(  # type: ignore[override] # a mapping's own returns nothing
+        self, values: Mapping[str, Any] | None = None, /, **more: Any
+    ) -> S:
+        """Set values, then send everything that was changed of the run, as `run.update()` does.
 
         >>> await run.summary.update({"accuracy": 0.9})
         """
@@ -37,7 +48,7 @@ class Summary(MutableMapping[str, Any]):
                 f"values must be a mapping of names to values, like a dict, not {shown(values)}."
             ) from None
         super().update(changed)
-        return self._save() if self._save else None
+        return self._save()
 
     def __getitem__(self, key: str) -> Any:
         holder, last = self._locate(key)
