@@ -1,4 +1,4 @@
-"""The embedded W&B as the client starts it. Nothing else here imports `aiowandb_server`."""
+"""Starts the embedded W&B. No other module of the client imports `aiowandb_server`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EmbeddedTransport(httpx.ASGITransport):
 
 @contextmanager
 def open_store(path: str | Path) -> Iterator[Store]:
-    """The embedded W&B's data in this folder, which is made on first use."""
+    """The data store of the embedded W&B in this folder, created on first use."""
     with extra_needed("local", "The embedded W&B"):
         import aiowandb_server
     try:
@@ -45,14 +45,14 @@ def open_store(path: str | Path) -> Iterator[Store]:
 
 
 def build_app(store: Store) -> ASGIApp:
-    """The ASGI application over a store, to be used in this process."""
+    """The ASGI application of a store, for use in this process."""
     from aiowandb_server import create_app
 
     return create_app(store)
 
 
 def build_sample(path: Path) -> str:
-    """Make the sample project in this folder, unless it is there, and give its path."""
+    """Create the sample project in this folder, unless it exists, and return its path."""
     with open_store(path) as store:
         from aiowandb_server import build_sample
 
@@ -73,12 +73,12 @@ def serve(
     latency: float = 0.0,
     allowed_hosts: Sequence[str] = (),
 ) -> None:
-    """Serve the embedded W&B in this folder until SIGINT or SIGTERM."""
+    """Serve the embedded W&B of this folder until SIGINT or SIGTERM."""
     with open_store(path) as store:
         import aiowandb_server
 
         if open_access and not aiowandb_server.is_loopback(host):
-            raise UsageError("--open lets everybody in and goes with a loopback --host only.")
+            raise UsageError("--open accepts any key, so --host must be a loopback address.")
         app = aiowandb_server.create_app(
             store,
             keys=keys,

@@ -3,7 +3,8 @@
     AiowandbError
      ├─ UsageError             the call itself is wrong: nothing was sent
      │   ├─ InvalidPathError   (also a ValueError)
-     │   └─ MissingExtraError  a package is not installed (also a ModuleNotFoundError)
+     │   ├─ MissingExtraError  a package is not installed (also a ModuleNotFoundError)
+     │   └─ MissingFileError   a file to be read does not exist (also a FileNotFoundError)
      ├─ RowError               a row does not fit the type asked for (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidPathError",
     "LinkError",
     "MissingExtraError",
+    "MissingFileError",
     "NotFoundError",
     "RateLimitError",
     "ResponseFacts",
@@ -90,6 +92,10 @@ class InvalidPathError(UsageError, ValueError):
 
 class MissingExtraError(UsageError, ModuleNotFoundError):
     """A package that this needs is not installed. The message says which extra brings it."""
+
+
+class MissingFileError(UsageError, FileNotFoundError):
+    """A file of this computer that was to be read does not exist."""
 
 
 class AiowandbWarning(UserWarning):

@@ -1,7 +1,7 @@
-"""What is known of runs, sweeps, artifacts, files and projects, the same in both faces.
+"""The attributes of runs, sweeps, artifacts, files and projects, for both clients.
 
-The objects that users hold do not copy the records that W&B sent: they hold one, and show its
-attributes as their own. So does an object of the synchronous face with the async one.
+The public classes do not copy the records that W&B sent: they hold one, and forward attributes
+to it. The synchronous classes hold an async object in the same way.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ T = TypeVar("T")
 
 
 class Holder(FixedAttributes, Generic[A]):
-    """An object that holds another one."""
+    """An object that holds another one, to which attributes are forwarded."""
 
     def __init__(self, inner: A) -> None:
         self._inner = inner
 
     def __reduce__(self) -> NoReturn:
         raise UsageError(
-            f"{type(self).__name__} cannot be sent to another process, where its connection is"
-            " not: send its path, and make an API client there."
+            f"{type(self).__name__} cannot be sent to another process, as it needs its connection:"
+            " send its path, and make an API client there."
         )
 
 
 class RecordHolder(Holder[A]):
-    """Something at W&B: `record` is what W&B told of it."""
+    """Something stored at W&B; `record` is what W&B sent about it."""
 
-    # What users may set, and what it may be set to.
+    # The attributes that users may set, and the checks of their values.
     _writable: ClassVar[Mapping[str, Check]] = {}
 
     @property
     def record(self) -> A:
-        """The msgspec struct with all that W&B told."""
+        """The msgspec struct with everything that W&B sent."""
         return self._inner
 
     def __eq__(self, other: object) -> bool:
@@ -65,7 +65,7 @@ class RecordHolder(Holder[A]):
         kind = type(self._inner).__name__
         return repr(self._inner).replace(kind, type(self).__name__, 1)
 
-    if not TYPE_CHECKING:  # type checkers know the attributes, and would take any name then
+    if not TYPE_CHECKING:  # hidden from type checkers, which would accept any name then
 
         def __setattr__(self, name: str, value: Any) -> None:
             if not name.startswith("_"):
@@ -75,7 +75,7 @@ class RecordHolder(Holder[A]):
 
 
 class Forwarded(Generic[T]):
-    """An attribute of the object that is held, read and written there."""
+    """An attribute that is read from and written to the inner object."""
 
     def __init__(self, doc: str | None = None) -> None:
         self.__doc__ = doc
@@ -103,52 +103,54 @@ class Forwarded(Generic[T]):
 
 
 class RunFields:
-    """What is known of a run."""
+    """The attributes of a run."""
 
     id = Forwarded[str]("The id in the run's URL.")
-    storage_id = Forwarded[str]("The opaque id that W&B itself uses.")
-    entity = Forwarded[str]("The user or team that it belongs to.")
-    project = Forwarded[str]("The project that it is in.")
+    storage_id = Forwarded[str]("W&B's internal id.")
+    entity = Forwarded[str]("The user or team that owns the run.")
+    project = Forwarded[str]("The project of the run.")
     ref = Forwarded[RunRef]()
     path = Forwarded[list[str]]("Entity, project and id; `api.run()` takes it.")
-    name = Forwarded[str | None]("The name for people.")
+    name = Forwarded[str | None]("The display name.")
     display_name = Forwarded[str | None]("The same as `name`.")
     state = Forwarded[str | None]("`running`, `finished`, `failed`, `crashed`, `killed`.")
     tags = Forwarded[list[str]]("The tags. Changes are sent by `update()`.")
-    group = Forwarded[str | None]("The group of runs that it belongs to.")
-    job_type = Forwarded[str | None]("Its kind of job within its group.")
-    commit = Forwarded[str | None]("The git commit of its code.")
-    notes = Forwarded[str | None]("The notes for people. Changes are sent by `update()`.")
+    group = Forwarded[str | None]("The group of the run.")
+    job_type = Forwarded[str | None]("The job type within the group.")
+    commit = Forwarded[str | None]("The git commit of the code.")
+    notes = Forwarded[str | None]("The notes. Changes are sent by `update()`.")
     description = Forwarded[str | None]()
     read_only = Forwarded[bool | None]()
-    created_at = Forwarded[datetime | None]("When it was made, in UTC.")
-    heartbeat_at = Forwarded[datetime | None]("When it last gave a sign of life, in UTC.")
-    user = Forwarded[User | None]("Who made it.")
-    username = Forwarded[str | None]("The name of the user who made the run.")
-    sweep_name = Forwarded[str | None]("The id of the sweep that it is part of, or None.")
+    created_at = Forwarded[datetime | None]("When it was created, in UTC.")
+    heartbeat_at = Forwarded[datetime | None]("When the run last reported to W&B, in UTC.")
+    user = Forwarded[User | None]("The user who created the run.")
+    username = Forwarded[str | None]("The name of the user who created the run.")
+    sweep_name = Forwarded[str | None]("The id of the sweep of the run, or None.")
     config = Forwarded[dict[str, Any]]("The config. Changes are sent by `update()`.")
-    raw_config = Forwarded[dict[str, Any]]("The config as W&B stores it, with its own keys.")
-    rawconfig = Forwarded[dict[str, Any]]("The config with W&B's own keys, each value by itself.")
-    json_config = Forwarded[str]("The config as JSON text, just as it is stored.")
+    raw_config = Forwarded[dict[str, Any]]("The config as W&B stores it, including internal keys.")
+    rawconfig = Forwarded[dict[str, Any]](
+        "The config including W&B's internal keys, with plain values."
+    )
+    json_config = Forwarded[str]("The config as JSON text, exactly as stored.")
     system_metrics = Forwarded[dict[str, Any]]("The latest system metrics.")
     summary_metrics = Forwarded[dict[str, Any]]("The summary as a plain dict.")
-    history_keys = Forwarded[HistoryKeys | None]("The keys of its history, with types.")
-    history_line_count = Forwarded[int | None]("How many rows its history has.")
-    last_step = Forwarded[int]("The last step of the history, or -1 if there is none.")
+    history_keys = Forwarded[HistoryKeys | None]("The keys of the history, with their types.")
+    history_line_count = Forwarded[int | None]("The number of rows in the history.")
+    last_step = Forwarded[int]("The last step of the history, or -1 if it is empty.")
     lastHistoryStep = Forwarded[int]("The same as `last_step`.")  # noqa: N815
     createdAt = Forwarded[datetime | None]("The same as `created_at`.")  # noqa: N815
     heartbeatAt = Forwarded[datetime | None]("The same as `heartbeat_at`.")  # noqa: N815
 
 
 class SweepFields:
-    """What is known of a sweep."""
+    """The attributes of a sweep."""
 
     id = Forwarded[str]("The id in the sweep's URL.")
-    storage_id = Forwarded[str]("The opaque id that W&B itself uses.")
+    storage_id = Forwarded[str]("W&B's internal id.")
     entity = Forwarded[str]()
     project = Forwarded[str]()
     path = Forwarded[list[str]]("Entity, project and id; `api.sweep()` takes it.")
-    name = Forwarded[str]("The name that it was given, or its id.")
+    name = Forwarded[str]("The display name, or the id if it has none.")
     display_name = Forwarded[str | None]()
     method = Forwarded[str | None]("`grid`, `random` or `bayes`.")
     state = Forwarded[str | None]("`RUNNING`, `FINISHED`, `STOPPED`, `CANCELED` or the like.")
@@ -158,13 +160,13 @@ class SweepFields:
     config_text = Forwarded[str]("The configuration in YAML.")
     created_at = Forwarded[datetime | None]()
     updated_at = Forwarded[datetime | None]()
-    run_count = Forwarded[int | None]("How many runs it has made.")
+    run_count = Forwarded[int | None]("The number of runs so far.")
     expected_run_count = Forwarded[int | None]()
-    order = Forwarded[str | None]("The order that puts the best run first, if there is a metric.")
+    order = Forwarded[str | None]("The sort order with the best run first, if there is a metric.")
 
 
 class ArtifactFields:
-    """What is known of a version of an artifact."""
+    """The attributes of a version of an artifact."""
 
     id = Forwarded[str]()
     name = Forwarded[str]("The name with its version.")
@@ -175,37 +177,37 @@ class ArtifactFields:
     aliases = Forwarded[list[str]]()
     tags = Forwarded[list[str]]()
     description = Forwarded[str | None]()
-    metadata = Forwarded[dict[str, Any]]("What its maker noted.")
+    metadata = Forwarded[dict[str, Any]]("The metadata that was logged with it.")
     digest = Forwarded[str]("The checksum of the manifest.")
-    size = Forwarded[int]("How many bytes its files have.")
+    size = Forwarded[int]("The total size of the files in bytes.")
     file_count = Forwarded[int]()
     state = Forwarded[str]()
     created_at = Forwarded[datetime | None]()
     updated_at = Forwarded[datetime | None]()
-    source = Forwarded[ArtifactRef]("Where it was logged.")
+    source = Forwarded[ArtifactRef]("The artifact version that was logged originally.")
     qualified_name = Forwarded[str]("Entity, project and name; `api.artifact()` takes it.")
-    source_qualified_name = Forwarded[str]("Entity, project and name under which it was logged.")
-    is_link = Forwarded[bool]("Whether it was found in a collection that it is linked to.")
+    source_qualified_name = Forwarded[str]("Entity, project and name of the original.")
+    is_link = Forwarded[bool]("Whether this is a link in another collection.")
 
 
 class FileFields:
-    """What is known of a file."""
+    """The attributes of a file."""
 
     id = Forwarded[str]()
-    name = Forwarded[str]("The name, with the folders that it is in.")
-    url = Forwarded[str | None]("Where it is fetched from, for a limited time.")
+    name = Forwarded[str]("The name, including its folders.")
+    url = Forwarded[str | None]("A download URL that is valid for a limited time.")
     direct_url = Forwarded[str | None]()
-    size = Forwarded[int]("How many bytes it has.")
-    md5 = Forwarded[str | None]("The checksum of its content, in base64.")
+    size = Forwarded[int]("The size in bytes.")
+    md5 = Forwarded[str | None]("The MD5 checksum in base64.")
     mimetype = Forwarded[str | None]()
     updated_at = Forwarded[datetime | None]()
 
 
 class ProjectFields:
-    """What is known of a project."""
+    """The attributes of a project."""
 
     id = Forwarded[str]()
     name = Forwarded[str]()
     entity = Forwarded[str]()
     path = Forwarded[list[str]]("Entity and name.")
-    created_at = Forwarded[datetime | None]("When it was made, in UTC.")
+    created_at = Forwarded[datetime | None]("When it was created, in UTC.")

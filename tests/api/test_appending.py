@@ -282,7 +282,7 @@ async def test_the_second_of_two_writers_is_told_and_overwrites_nothing(
     make_run(store, rows=3)
     run = await api.run("r")
     async with run.append(state="finished") as first:
-        with pytest.raises(ConflictError, match="Another writer adds rows to run local/p/r"):
+        with pytest.raises(ConflictError, match="Another writer is adding rows to run local/p/r"):
             async with run.append(state="finished") as second:
                 await second({"second": 1})
                 for n in range(1000):

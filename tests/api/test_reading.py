@@ -196,7 +196,7 @@ async def test_keys_are_a_list(api: AsyncApi, sample: Sample) -> None:
         await run.history(keys="loss")
     with pytest.raises(UsageError, match="keys must be specified in a list"):
         [row async for row in run.scan_history(keys="loss")]
-    with pytest.raises(UsageError, match="system metrics come whole"):
+    with pytest.raises(UsageError, match="system metrics are not selected by key"):
         await run.history(keys=["train/loss"], stream="system")
 
 

@@ -112,8 +112,8 @@ async def test_a_row_without_a_field_says_which_and_what_can_be_done(
         async for _ in run.scan_history(type=kind):
             pass
     assert str(caught.value) == (
-        f"Run local/p/r, step 2 has no 'loss', which {kind.__name__} requires: take only rows that"
-        " have what it requires with keys=['loss'], or give the field a default."
+        f"Run local/p/r, step 2 has no 'loss', which {kind.__name__} requires: select rows with"
+        " all required fields by keys=['loss'], or give the field a default."
     )
     assert (caught.value.step, caught.value.key, caught.value.value) == (2, "loss", None)
 

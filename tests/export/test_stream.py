@@ -73,7 +73,7 @@ async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) ->
         ("-", {"split": "run"}, "one stream of rows: leave split out"),
         ("-", {"format": "delta"}, "cannot be written to a stream"),
         ("", {}, "has no name"),
-        (None, {}, "target must be a folder, or a sink, which can write and close, not None"),
+        (None, {}, "target must be a folder, or a sink with the methods write and close, not None"),
     ],
 )
 async def test_what_no_stream_can_be_is_refused_before_anything_is_sent(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
 
 import msgspec
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 
 from aiowandb import Api, AsyncApi, api, sync
@@ -29,7 +30,11 @@ def of_the_facade(door: Api) -> None:
     assert_type(run.tags, list[str])
     assert_type(run.created_at, datetime | None)
     assert_type(run.config, dict[str, Any])
-    assert_type(run.summary, Summary)
+    assert_type(run.summary, Summary[None])
+    assert_type(run.summary.update({"loss": 0.1}), None)
+    assert_type(run.history(), pd.DataFrame)
+    assert_type(run.history(10, ["loss"], pandas=True), pd.DataFrame)
+    assert_type(run.history(pandas=False), list[dict[str, Any]])
     assert_type(run.metadata, dict[str, Any] | None)
     assert_type(run.sweep, sync.Sweep | None)
     assert_type(run.scan_history(), Iterator[dict[str, Any]])
@@ -52,6 +57,10 @@ def of_the_facade(door: Api) -> None:
     assert_type(len(runs), int)
     assert_type(runs.to_list(), list[sync.Run])
     assert_type(runs.to_pandas(), pd.DataFrame)
+    assert_type(runs.histories(), list[dict[str, Any]])
+    assert_type(runs.histories(10, ["loss"], "_step", "default"), list[dict[str, Any]])
+    assert_type(runs.histories(format="pandas"), pd.DataFrame)
+    assert_type(runs.histories(format="polars"), pl.DataFrame)
     assert_type(runs.export("out"), ExportResult)
     for run, batch in door.scan_histories(runs):
         assert_type(run, sync.Run)
@@ -72,6 +81,11 @@ async def of_the_original(door: AsyncApi) -> None:
     assert_type(run, api.Run)
     assert_type(run.name, str | None)
     assert_type(await run.metadata(), dict[str, Any] | None)
+    assert_type(run.summary, Summary[Awaitable[None]])
+    assert_type(await run.summary.update({"loss": 0.1}), None)
+    assert_type(await run.history(), pd.DataFrame)
+    assert_type(await run.history(10, ["loss"], pandas=True), pd.DataFrame)
+    assert_type(await run.history(pandas=False), list[dict[str, Any]])
     assert_type(await run.sweep(), api.Sweep | None)
     assert_type([row async for row in run.scan_history()], list[dict[str, Any]])
     assert_type([row async for row in run.scan_history(type=Row)], list[Row])
@@ -87,6 +101,9 @@ async def of_the_original(door: AsyncApi) -> None:
     assert_type([run.id async for run in runs], list[str])
     assert_type(await runs.count(), int)
     assert_type(await runs.to_pandas(), pd.DataFrame)
+    assert_type(await runs.histories(), list[dict[str, Any]])
+    assert_type(await runs.histories(format="pandas"), pd.DataFrame)
+    assert_type(await runs.histories(format="polars"), pl.DataFrame)
     assert_type(await runs.export("out"), ExportResult)
     async for run, batch in door.scan_histories(runs):
         assert_type(run, api.Run)

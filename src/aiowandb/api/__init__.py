@@ -1,7 +1,7 @@
-"""What users hold: `AsyncApi`, `Run` and what else W&B has. Thin: the layers below, put together.
+"""The public classes: `AsyncApi`, `Run` and everything else that W&B has. Thin.
 
-May import every layer below; `history`, `export` and `local` only inside functions,
-so that what they need is loaded when it is used.
+May import every layer below; `history`, `export` and `embedded` only inside of functions,
+so that the packages they need are loaded on first use.
 """
 
 from aiowandb.api.append import Append

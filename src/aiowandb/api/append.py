@@ -1,4 +1,4 @@
-"""`run.append()`: rows for the end of a run's history."""
+"""`run.append()`: adds rows to the end of a run's history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiowandb.net import Session
 from aiowandb.wire.appending import PendingRows
 from aiowandb.wire.record import RunRecord
 
-# How long a block that is cancelled or interrupted may still take to say so to W&B.
+# How long a cancelled block may still take to report that to W&B.
 _CLOSING_S = 10.0
 
 
@@ -33,7 +33,7 @@ class Appendable(Protocol):
 
 
 class Append(FixedAttributes):
-    """Rows on their way to a run. Call it with each of them, inside `async with`."""
+    """Adds rows to a run: call it with each row, inside of `async with`."""
 
     def __init__(
         self, run: Appendable, session: Session, state: str | None, token: str | None
@@ -44,26 +44,28 @@ class Append(FixedAttributes):
         self._token = token
         self._sender: RowSender | None = None
         self._added = self._skipped = 0
-        # Why rows could not be sent. Whoever could not be reached is not waited for twice, and
-        # a run that another writer has is left to it.
+        # Why rows could not be sent. After a failure there is no second long wait, and after a
+        # conflict the run is left to the other writer.
         self._failure: CommError | None = None
-        # While rows are on their way, those of another task must not count as sent.
+        # Rows that another task adds during a request must not count as sent with it.
         self._sending = anyio.Lock()
 
     @property
     def added(self) -> int:
-        """How many of the rows W&B has acknowledged; after the block, all that were not skipped."""
+        """The number of rows that W&B has acknowledged."""
         return self._sender.rows.added if self._sender else self._added
 
     @property
     def skipped(self) -> int:
-        """How many of the rows were in the run already, added before with the same token."""
+        """The number of rows that were in the run already, added earlier with the same token."""
         return self._sender.rows.skipped if self._sender else self._skipped
 
     async def __aenter__(self) -> Self:
         if self._sender is not None:
-            raise UsageError("This was entered before: add the rows inside of that `async with`.")
-        # Offsets and steps have to be those of this moment, not of when the run was read.
+            raise UsageError(
+                "This append is entered already: add the rows inside of that `async with`."
+            )
+        # Offsets and steps must be current: the run may have been read long ago.
         ref = self._run.record.ref
         record = await read_run(self._session, ref)
         rows = PendingRows(record, state=self._state, token=self._token)
@@ -90,14 +92,14 @@ class Append(FixedAttributes):
 
     @checks(row=VALUES, step=optional(integer(0)))
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
-        """Add a row, at this step, at its own `_step`, or else at the one after the last.
+        """Add a row at `step`, else at its own `_step`, else at the next step.
 
-        Waits now and then, while the rows so far are sent.
+        Rows are sent in batches; a call that completes a batch waits until it is sent.
         """
         if step is not None and row.get("_step", step) != step:
             raise UsageError(
-                f"step is {step}, and the row says that its _step is {shown(row['_step'])}:"
-                " give one of them."
+                f"step is {step}, but the row has the _step {shown(row['_step'])}:"
+                " pass only one of them."
             )
         async with self._sending:
             with self._noting_failures() as sender:
@@ -106,7 +108,7 @@ class Append(FixedAttributes):
                     await sender.send()
 
     async def _finish(self) -> None:
-        """Send the last rows, and the state that the run ends in."""
+        """Send the last rows, and the final state of the run."""
         try:
             async with self._sending:
                 with self._noting_failures() as sender:
@@ -118,7 +120,7 @@ class Append(FixedAttributes):
             raise
 
     async def _end_early(self, error: BaseException) -> None:
-        """Send the rows that came before the error, and that the run has failed."""
+        """Send the rows from before the error, and that the run has failed."""
         if isinstance(self._failure, ConflictError):
             return
         if isinstance(error, Exception) and error is not self._failure:
@@ -131,7 +133,7 @@ class Append(FixedAttributes):
             await self._send_failed_soon(error)
 
     async def _send_failed_soon(self, error: BaseException) -> None:
-        """The same, also for a task that is cancelled, but not for long."""
+        """The same with a time limit, in a task that may be cancelled."""
         with anyio.move_on_after(_CLOSING_S, shield=True) as scope:
             await self._send_failed(error)
         if scope.cancelled_caught:
@@ -151,7 +153,7 @@ class Append(FixedAttributes):
                         is_final = refused.status is not None and 400 <= refused.status < 500
                         if not is_final or isinstance(refused, ConflictError):
                             raise
-                        # W&B does not take the rows, but may take the state.
+                        # W&B rejects the rows, but may accept the state.
                         lost = len(rows.waiting)
                         rows.drop()
                         await sender.send(end)

@@ -1,9 +1,8 @@
-"""How a writer of rows learns that it is not the only one: W&B itself lets writers overwrite
-each other's rows.
+"""Detects a second writer of the same run, as W&B lets writers overwrite each other's rows.
 
-The embedded W&B can be asked to refuse rows that would not go to the end. Others are asked where
-the history ends before each batch and after the last one. Between such a question and the batch
-somebody else may still write; then the later question of one of the two finds it.
+The embedded W&B can reject rows that would not go to the end of the history. On other servers,
+the end of the history is checked before each batch and after the last one. Another writer may
+still get in between a check and its batch; then a later check of one of the two finds it.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.appending import PendingRows, StreamAnswer
 from aiowandb.wire.history_end import HistoryEnd, history_end
 
-# W&B may need a moment to count what it has acknowledged.
+# W&B may need some time to count the rows that it has acknowledged.
 _LONGEST_LAG_S = 20.0
-_NOT_ADDED = "the rest was not added, and nothing of the other writer was overwritten."
+_NOT_ADDED = "the rest was not added, and no row of the other writer was overwritten."
 _MAY_BE_LOST = "some of them, or of the other writer's, may have been overwritten since."
 
 
 class RowSender(Protocol):
-    """Sends batches of rows, and raises ConflictError if another writer is at work."""
+    """Sends batches of rows, and raises ConflictError if there is another writer."""
 
     rows: PendingRows
 
     async def send(self, end: str | None = None) -> None:
-        """Send what waits, and with `end` that no rows follow and what the run's state is."""
+        """Send the buffered rows; with `end`, also finish the run in this state."""
 
 
 async def row_sender(session: Session, ref: RunRef, rows: PendingRows) -> RowSender:
-    """The one that suits the server."""
+    """The sender that the server supports."""
     if await supports(session, "AIOWANDB_EXCLUSIVE_APPEND"):
         return ExclusiveSender(session, ref, rows)
     sender = WatchingSender(session, ref, rows)
@@ -44,7 +43,7 @@ async def row_sender(session: Session, ref: RunRef, rows: PendingRows) -> RowSen
 
 
 class ExclusiveSender:
-    """For a server that stores rows at the end of the history or not at all."""
+    """For servers that store rows at the end of the history or not at all."""
 
     def __init__(self, session: Session, ref: RunRef, rows: PendingRows) -> None:
         self.rows = rows
@@ -61,7 +60,7 @@ class ExclusiveSender:
 
 
 class WatchingSender:
-    """For W&B itself: looks at the end of the history before each batch and after the last."""
+    """For other servers: checks the end of the history before each batch and after the last."""
 
     def __init__(self, session: Session, ref: RunRef, rows: PendingRows) -> None:
         self.rows = rows
@@ -71,7 +70,7 @@ class WatchingSender:
         self._is_unsure = False
 
     async def start(self) -> None:
-        """Look at the history as it is before the first row."""
+        """Read the end of the history before the first row."""
         end = await self._end()
         if end.history_line_count == self.rows.line_count:
             self._last = end.last_line()
@@ -85,7 +84,7 @@ class WatchingSender:
 
     async def _send_rows(self) -> None:
         waiting = self.rows.waiting
-        # Of a batch that failed nobody knows whether it was stored.
+        # A batch that failed may have been stored or not.
         uncertain = waiting if self._is_unsure else ()
         if (await self._end()).other_writer(self.rows.line_count, self._last, uncertain):
             raise _conflict(self._ref, self.rows, _NOT_ADDED)
@@ -137,7 +136,7 @@ def _conflict(
     ref: RunRef, rows: PendingRows, rest: str, error: CommError | None = None
 ) -> ConflictError:
     return ConflictError(
-        f"Another writer adds rows to run {ref} at the same time. Of the rows of this append"
+        f"Another writer is adding rows to run {ref}. Of the rows of this append,"
         f" {rows.added:,} were stored; {rest}",
         error,
         status=error.status if error else None,

@@ -1,4 +1,4 @@
-"""`Artifact` and `Artifacts`: versions of artifacts, found, listed and downloaded."""
+"""`Artifact` and `Artifacts`: versions of artifacts, to list and download."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
 
     @property
     def url(self) -> str:
-        """The version's page for people."""
+        """The web page of this version."""
         ref, site = self.record.ref, app_url(self._session.settings.base_url)
         kind, name = quote(self.type, safe=""), quote(ref.collection, safe="")
         return f"{site}/{ref.entity}/{ref.project}/artifacts/{kind}/{name}/{ref.version}"
 
     @checks(names=optional(ANY_NAMES), per_page=integer(1))
     def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> Files:
-        """The files that it is made of: all, or those of these names."""
+        """The files of this version, or only those with these names."""
         return Files(self._session, ArtifactFiles(self._session, self.record.ref, names, per_page))
 
     async def manifest(self) -> Manifest:
-        """What it is made of: names, digests, sizes, references."""
+        """The manifest: names, digests, sizes and references of all files."""
         return await read_manifest(self._session, self.id, self.qualified_name)
 
     @checks(
         root=optional(PATH),
         allow_missing_references=FLAG,
-        path_prefix=optional(text("the beginning of names", empty=True)),
+        path_prefix=optional(text("the start of file names", empty=True)),
     )
     async def download(
         self,
@@ -73,30 +73,30 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
         allow_missing_references: bool = False,
         path_prefix: str | None = None,
     ) -> ArtifactDownload:
-        """Bring its files into the folder `root`, or into `artifacts/<name>:<version>`.
+        """Download the files into the folder `root`, by default `artifacts/<name>:<version>`.
 
-        Each appears whole and checked against the manifest, or not at all; one that is there
-        and right stays as it is. References to other artifacts are followed; those that lead
-        elsewhere, as to `file://` and `s3://`, are not fetched: the result lists them in
-        `left_out`, and a warning is logged. With `path_prefix`, only files whose
-        names begin with it.
+        Each file is verified against the manifest, and appears complete or not at all. Files
+        that exist and are intact are kept. References to other artifacts are followed. Other
+        references, like `file://` and `s3://`, are not downloaded: the result lists them in
+        `left_out`, and a warning is logged. `path_prefix` selects the files whose names start
+        with it.
         """
         return await download_artifact(
             self._session,
             self.record,
-            Path(root) if root is not None else self._usual_folder(),
+            Path(root) if root is not None else self._default_folder(),
             path_prefix=path_prefix or "",
             allow_missing_references=allow_missing_references,
         )
 
     async def logged_by(self) -> Run | None:
-        """The run that made it, or None if no run did."""
+        """The run that logged this version, or None."""
         artifact = await self._session.ask_cached(artifact_logged_by(self.id))
         maker = artifact and artifact.created_by
         return self._run(maker) if isinstance(maker, RunWithProject) else None
 
     async def used_by(self) -> list[Run]:
-        """The runs that have used it."""
+        """The runs that used this version."""
         users = await self._session.ask_cached(artifact_used_by(self.id))
         return [self._run(record) for record in users.nodes] if users else []
 
@@ -104,7 +104,7 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
         record.entity, record.project = record.home.entity.name, record.home.name
         return Run(record, self._session)
 
-    def _usual_folder(self) -> Path:
+    def _default_folder(self) -> Path:
         base = Path(os.environ.get("WANDB_ARTIFACT_DIR") or "artifacts")
         colon = "-" if os.name == "nt" else ":"
         folder = path_inside(base, self.source.collection)
@@ -112,7 +112,7 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
 
 
 class Artifacts(Listing[Artifact]):
-    """Artifacts of a run, or versions of one artifact. Nothing is sent until they are used.
+    """Artifacts of a run, or versions of one artifact. Nothing is sent until the list is used.
 
     >>> async for artifact in run.logged_artifacts():
     ...     print(artifact.name, artifact.type, artifact.size)
@@ -123,7 +123,7 @@ class Artifacts(Listing[Artifact]):
         self._source = source
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of artifacts."""
         return await self._source.count()
 
     async def _pages(self) -> AsyncGenerator[list[Artifact]]:
@@ -141,7 +141,7 @@ async def find_artifact(
     kind: str | None = None,
     fresh: bool = False,
 ) -> Artifact:
-    """The version of this name and alias, if it is of that kind."""
+    """The version with this name and alias. Its type must be `kind`, if given."""
     asked = artifact_by_name(entity, project, name)
     member = await session.ask_cached(asked, fresh=fresh)
     record = member.record(name) if member else None
@@ -165,10 +165,12 @@ def versions_of(
     *,
     fresh: bool,
 ) -> Artifacts:
-    """The versions of the artifact of this name and type."""
+    """The versions of the artifact with this name and type."""
     _, colon, alias = parse_artifact_path(name).name.partition(":")
     if colon:
-        warn(f"name={name!r}: every version is listed, not {alias!r} only; artifact() gives that.")
+        warn(
+            f"name={name!r}: all versions are listed, not just {alias!r}; use artifact() for that."
+        )
 
     async def where() -> ArtifactRef:
         entity, project, wanted = await defaults.artifact(name)

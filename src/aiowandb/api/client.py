@@ -1,4 +1,4 @@
-"""`AsyncApi`: the door to W&B."""
+"""`AsyncApi`: the client, from which everything else is reached."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from aiowandb.api.creating import make_project, make_run
 from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, Defaults
 from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
 from aiowandb.api.projects import Project, Projects, find_project
-from aiowandb.api.run import Run, find_run
+from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
 from aiowandb.api.sweeps import Sweep, find_sweep
+from aiowandb.api.updating import find_run_record
 from aiowandb.arguments import (
     ANY_NAMES,
     FILTERS,
@@ -53,18 +54,18 @@ if TYPE_CHECKING:
 
 
 class AsyncApi(FixedAttributes):
-    """Everything that W&B knows, asked asynchronously.
+    """The async client for W&B.
 
-    The key comes from the argument, `WANDB_API_KEY` or netrc; the other settings
-    from their arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's
-    settings files. `proxy` is the URL of one, else those of the environment are used;
-    an `ssl.SSLContext` in `verify` may hold CA and client certificates of your own.
-    W&B may be silent for `timeout` seconds, whatever is tried anew meanwhile;
-    `max_concurrency` is how many requests, and how many transfers of files beside
-    them, may be under way at once, `max_rate` how many requests go out a second, and `retry`
-    (a `RetryPolicy`) which failed requests are sent again.
-    Nothing is sent before the first call that needs an answer. What was read is kept until
-    it is closed, the pages of lists too: `fresh=True` of a list or `flush()` ask anew.
+    The API key is taken from the argument, `WANDB_API_KEY` or netrc, other settings from their
+    arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's settings files.
+    `timeout` is how many seconds W&B may stay silent, including all retries. `max_concurrency`
+    limits how many requests, and how many file transfers besides, run at once; `max_rate`
+    limits the requests per second. `proxy` is the URL of a proxy, by default that of the
+    environment. `verify` takes an `ssl.SSLContext` with your own CA or client certificates.
+    `retry` (a `RetryPolicy`) decides which failed requests are sent again.
+
+    Nothing is sent before the first call that needs a response. Responses, including the pages
+    of lists, are cached until the client is closed; `fresh=True` or `flush()` bypasses that.
 
     >>> async with AsyncApi() as api:
     ...     run = await api.run("entity/project/run_id")
@@ -102,7 +103,9 @@ class AsyncApi(FixedAttributes):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if transport is not None and (proxy, verify) != (None, None):
-            raise UsageError("transport makes the connections: leave proxy and verify out.")
+            raise UsageError(
+                "transport makes the connections: proxy and verify cannot be combined with it."
+            )
         settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
@@ -121,9 +124,9 @@ class AsyncApi(FixedAttributes):
     @classmethod
     @checks(path=PATH, project=PROJECT)
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
-        """Use the embedded W&B whose data lies in this folder: no account, no port.
+        """Use the embedded W&B stored in this folder: no account, no network port.
 
-        The folder is made on first use. Needs the extra `aiowandb[local]`.
+        The folder is created on first use. Requires the extra `aiowandb[local]`.
 
         >>> async with AsyncApi.local("my-wandb") as api:
         ...     async for run in api.runs("local/sample"):
@@ -156,9 +159,9 @@ class AsyncApi(FixedAttributes):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop what is under way and close the connections. `async with` does it for you.
+        """Stop everything in progress and close the connections. `async with` does so, too.
 
-        Any task of the event loop may do it, also another one than that which entered.
+        May be called from any task of the event loop, not only from the one that entered.
         """
         try:
             await self._session.aclose()
@@ -168,43 +171,44 @@ class AsyncApi(FixedAttributes):
 
     @property
     def settings(self) -> Settings:
-        """What was found in the arguments, the environment and the files."""
+        """The settings, from arguments, environment and files."""
         return self._session.settings
 
     @property
     def traffic(self) -> Traffic:
-        """What has been sent and received so far."""
+        """Counts of what has been sent and received so far."""
         return self._session.traffic
 
     @property
     def waiting(self) -> Waiting | None:
-        """Who keeps us waiting right now, since when and until when, or None if nobody does.
+        """Which host is being waited for, since when and until when; None if there is none.
 
-        Each retry and each pause is also a line of the logger `aiowandb.net`, at level INFO.
+        Each retry and each pause is also logged by `aiowandb.net` at level INFO.
         """
         return self._session.waits.current
 
     async def viewer(self) -> Viewer:
-        """The user that the API key belongs to."""
+        """The user of the API key."""
         return await self._defaults.viewer()
 
     async def default_entity(self) -> str:
-        """The entity that shortened paths belong to."""
+        """The entity that is used for paths without one."""
         return await self._defaults.entity()
 
     def flush(self) -> None:
-        """Forget what was read: the next look at the same thing asks W&B again."""
+        """Clear the cache: everything is requested again when it is next used."""
         self._session.require_open()
         self._session.flush()
 
     @checks(path=RUN_PATH, fresh=FLAG)
     async def run(self, path: str | Sequence[str], *, fresh: bool = False) -> Run:
-        """One run, by `entity/project/run_id`, a shortened path, or its URL in the browser.
+        """A run, by `entity/project/run_id`, a shortened path, or the URL of its web page.
 
-        Asked for again, it is as it was the first time, unless with `fresh`: W&B is asked
-        anew then. So do `artifact()`, `sweep()` and `project()`.
+        The response is cached; `fresh` requests it again. The same goes for `artifact()`,
+        `sweep()` and `project()`.
         """
-        return await find_run(self._session, await self._defaults.run(path), fresh=fresh)
+        ref = await self._defaults.run(path)
+        return Run(await find_run_record(self._session, ref, fresh=fresh), self._session)
 
     @checks(
         run_id=optional(text("the id of a run")),
@@ -226,10 +230,10 @@ class AsyncApi(FixedAttributes):
         tags: Sequence[str] | None = None,
         exist_ok: bool = False,
     ) -> Run:
-        """Make a run, in a project that is made too if need be. It is `running` at first.
+        """Create a run, in the state `running`, and its project if that does not exist.
 
-        If there is a run with this id, nothing of it is changed: `ConflictError` says so, or
-        with `exist_ok` it is what you get, as it is.
+        A run with this id that exists is never changed: it is a `ConflictError`, or with
+        `exist_ok` it is returned as it is.
 
         >>> run = await api.create_run(project="mnist", config={"lr": 0.1})
         >>> async with run.append(state="finished") as log:
@@ -238,7 +242,7 @@ class AsyncApi(FixedAttributes):
         if run_id is not None:
             check_run_id(run_id)
         elif exist_ok:
-            raise UsageError("exist_ok goes with run_id: without one the run is always new.")
+            raise UsageError("exist_ok requires run_id: without one, the run is always new.")
         owner, where = await self._defaults.new_project(project, entity)
         record = await make_run(
             self._session,
@@ -257,7 +261,7 @@ class AsyncApi(FixedAttributes):
     async def create_project(
         self, name: str, entity: str | None = None, *, exist_ok: bool = False
     ) -> None:
-        """Make a project. That it exists is a `ConflictError`, unless `exist_ok`."""
+        """Create a project. If it exists, that is a `ConflictError`, unless `exist_ok`."""
         check_project_name(name)
         owner = entity or await self._defaults.entity()
         await make_project(self._session, owner, name, exist_ok=exist_ok)
@@ -280,14 +284,13 @@ class AsyncApi(FixedAttributes):
         *,
         fresh: bool = False,
     ) -> Runs:
-        """The runs of a project, newest first; nothing is sent until they are used.
+        """The runs of a project, newest first. Nothing is sent until the list is used.
 
-        `filters` are W&B's, in MongoDB's style, or built with `aiowandb.filters`. Config,
-        summary, system metrics and history keys come with each page; `include` names
-        those that are wanted.
+        `filters` are W&B's, in the style of MongoDB, or built with `aiowandb.filters`. `include`
+        selects which of config, summary, system metrics and history keys come with the runs.
 
-        Pages that were read are kept for the life of the session: the same question gives the
-        same runs again. With `fresh`, W&B is asked each time. `flush()` forgets all that is kept.
+        Pages are cached until the client is closed, so the same query returns the same runs.
+        With `fresh`, they are requested each time; `flush()` clears the cache.
 
         >>> runs = api.runs("entity/project", filters={"state": "finished"})
         >>> async for run in runs:
@@ -311,10 +314,10 @@ class AsyncApi(FixedAttributes):
     ) -> Stream[tuple[Run, pa.RecordBatch]]:
         """The rows of many runs as Arrow record batches, each with its run, in few requests.
 
-        The runs are read side by side and their batches come as they arrive, those of
-        one run in step order; with `ordered`, run by run. The rest is as in
-        `Run.scan_history_batches`. If some runs cannot be read, the others are, and
-        `RunsFailedError` says so at the end. Needs the API to be entered with `async with`.
+        Runs are read concurrently. Batches come as they arrive, those of one run in step order;
+        with `ordered`, run by run. Other arguments are as in `Run.scan_history_batches`. If
+        some runs cannot be read, the others are, and a `RunsFailedError` is raised at the end.
+        The client must be entered with `async with`.
 
         >>> runs = api.runs("entity/project", filters={"tags": "best"})
         >>> async for run, batch in api.scan_histories(runs, keys=["val.*"]):
@@ -329,10 +332,10 @@ class AsyncApi(FixedAttributes):
     async def artifact(
         self, name: str, type: str | None = None, *, fresh: bool = False
     ) -> Artifact:
-        """One version of an artifact, by `entity/project/name:alias`, shortened, or its URL.
+        """A version of an artifact, by `entity/project/name:alias`, shortened, or its URL.
 
-        Without an alias it is the latest. With `type`, it must be of that type. With `fresh`,
-        W&B is asked again which version an alias stands for.
+        The default alias is `latest`. With `type`, it must be of that type. With `fresh`, the
+        version that the alias stands for is requested again.
         """
         path = await self._defaults.artifact(name)
         return await find_artifact(self._session, *path, kind=type, fresh=fresh)
@@ -355,9 +358,7 @@ class AsyncApi(FixedAttributes):
         *,
         fresh: bool = False,
     ) -> Artifacts:
-        """The versions of an artifact, those with all of the tags.
-
-        They are kept once they were read, as `runs()` says; with `fresh`, W&B is asked each time.
+        """The versions of an artifact that have all of these tags. Cached unless `fresh`.
 
         >>> async for artifact in api.artifacts("model", "entity/project/name"):
         ...     print(artifact.version, artifact.aliases)
@@ -368,14 +369,14 @@ class AsyncApi(FixedAttributes):
 
     @checks(path=RUN_PATH, fresh=FLAG)
     async def sweep(self, path: str | Sequence[str], *, fresh: bool = False) -> Sweep:
-        """One sweep, by `entity/project/sweep_id`, a shortened path, or its URL in the browser."""
+        """A sweep, by `entity/project/sweep_id`, a shortened path, or the URL of its web page."""
         return await find_sweep(self._session, await self._defaults.run(path), fresh=fresh)
 
     @checks(name=text("the name of a project"), entity=ENTITY, fresh=FLAG)
     async def project(
         self, name: str, entity: str | None = None, *, fresh: bool = False
     ) -> Project:
-        """One project, by its name or `entity/name`; with `fresh`, W&B is asked anew."""
+        """A project, by its name or `entity/name`. Cached unless `fresh`."""
         path = await self._defaults.named_project(name, entity)
         return await find_project(self._session, *path, fresh=fresh)
 
@@ -383,10 +384,7 @@ class AsyncApi(FixedAttributes):
     def projects(
         self, entity: str | None = None, per_page: int = 200, *, fresh: bool = False
     ) -> Projects:
-        """The projects of an entity, the default one if none is named.
-
-        They are kept once they were read, as `runs()` says; with `fresh`, W&B is asked each time.
-        """
+        """The projects of an entity, by default your own. Cached unless `fresh`."""
 
         async def owner() -> str:
             return entity or await self._defaults.entity()

@@ -1,4 +1,4 @@
-"""What a run wrote to stdout and stderr, page by page."""
+"""The console output of a run, page by page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiowandb.wire.console import ConsoleLogLine, ConsoleRun, console_page, cons
 async def console_pages(
     session: Session, ref: RunRef, per_page: int, last: int | None
 ) -> AsyncGenerator[list[ConsoleLogLine]]:
-    """The lines, page by page, or the `last` ones."""
+    """All lines page by page, or the `last` ones."""
     cursor: str | None = None
     while True:
         found = await _page(session, ref, per_page, last, cursor)
@@ -22,14 +22,14 @@ async def console_pages(
         if cursor is None:
             return
         if cursor == last_cursor:
-            raise ServerError(f"W&B tells the same lines of run {ref} again and again.")
+            raise ServerError(f"W&B returns the same console lines of run {ref} again and again.")
 
 
 async def _page(
     session: Session, ref: RunRef, per_page: int, last: int | None, cursor: str | None
 ) -> ConsoleRun:
     asked = console_page(ref, per_page, cursor) if last is None else console_tail(ref, last)
-    found = await session.ask(asked)  # it grows while the run is live
+    found = await session.ask(asked)  # not cached: it grows while the run is live
     if found is None:
         raise NotFoundError(f"Could not find run {ref}.")
     return found

@@ -1,7 +1,7 @@
-"""New runs and projects, made so that nothing of one that exists is changed.
+"""Creates runs and projects without ever changing one that exists.
 
-W&B makes what does not exist and overwrites what does, with the same call. So it is looked first,
-then only the name is sent, and the rest once W&B has said that this call made it.
+W&B's mutation creates what does not exist and overwrites what does. So existence is checked first,
+then only the name is sent, and the rest once W&B has confirmed that this call created it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run
 from aiowandb.wire.writing import Bucket, create_project, create_run, new_run_fields
 
-# One id in 2.8 million millions is drawn twice.
-_MAX_DRAWS = 3
-_AS_IT_IS = "Nothing of it was changed; exist_ok=True gives it as it is."
+# There are 2.8e12 ids: even a second attempt is unlikely.
+_MAX_ATTEMPTS = 3
+_AS_IT_IS = "It was not changed; exist_ok=True returns it as it is."
 
 
 async def make_run(
@@ -33,8 +33,10 @@ async def make_run(
     tags: Sequence[str] | None,
     exist_ok: bool,
 ) -> RunRecord:
-    """The run, made just now, or else found if that is allowed."""
-    new_run_fields("", name, config, tags)  # what cannot be sent shows before the run is made
+    """The new run, or with `exist_ok` the existing one."""
+    new_run_fields(
+        "", name, config, tags
+    )  # raises for values that cannot be sent before the run is created
     if run_id is None:
         record = await _make_nameless(session, entity, project)
     else:
@@ -56,7 +58,7 @@ async def make_run(
 
 
 async def make_project(session: Session, entity: str, name: str, *, exist_ok: bool) -> None:
-    """Make the project; that it exists is an error or all right."""
+    """Create the project."""
     found = await session.ask(get_project(entity, name))
     if found is None:
         answer = await session.answer(create_project(entity, name))
@@ -69,18 +71,18 @@ async def make_project(session: Session, entity: str, name: str, *, exist_ok: bo
 
 
 async def _make_nameless(session: Session, entity: str, project: str) -> RunRecord:
-    for _ in range(_MAX_DRAWS):
+    for _ in range(_MAX_ATTEMPTS):
         made, tries = await _create(session, RunRef(entity, project, new_run_id()))
-        # An id that was drawn twice belongs to somebody else; one that was sent twice does not.
+        # If the request was retried, the first try may have created the run.
         if made.inserted is not False or tries > 1:
             return made.bucket
     raise ServerError(
-        f"W&B says that {entity}/{project} has runs with {_MAX_DRAWS} ids that were drawn by lot."
+        f"W&B says that {entity}/{project} has runs with {_MAX_ATTEMPTS} random new ids."
     )
 
 
 async def _make_named(session: Session, ref: RunRef, *, exist_ok: bool) -> tuple[RunRecord, bool]:
-    """The run, and whether it was made just now."""
+    """The run, and whether it is new."""
     found = await session.ask(get_run(ref))
     if found:
         if not exist_ok:
@@ -89,13 +91,17 @@ async def _make_named(session: Session, ref: RunRef, *, exist_ok: bool) -> tuple
     made, tries = await _create(session, ref)
     is_new = made.inserted is not False
     if not is_new and not exist_ok:
-        whose = " by somebody else, or by this call, whose answer got lost" if tries > 1 else ""
-        raise ConflictError(f"Run {ref} was made at the same moment{whose}. {_AS_IT_IS}")
+        whose = (
+            " by somebody else, or by this call, if its first response was lost"
+            if tries > 1
+            else ""
+        )
+        raise ConflictError(f"Run {ref} was just created{whose}. {_AS_IT_IS}")
     return made.bucket, is_new
 
 
 async def _create(session: Session, ref: RunRef) -> tuple[Bucket, int]:
-    """What W&B says, and how many times it had to be asked."""
+    """The response, and the number of tries that it took."""
     answer = await session.answer(create_run(ref))
     session.flush()
     saved: Bucket = answer.data

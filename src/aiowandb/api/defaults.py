@@ -1,4 +1,4 @@
-"""What a shortened path stands for: the default entity and project filled in."""
+"""Fills in the default entity and project of shortened paths."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def _entity(value: Any) -> str:
     return value
 
 
-# Of these an empty string stands for none, as it does in the environment.
+# An empty string means none, as it does in the environment.
 ENTITY = optional(Check("the name of a user or team", _entity))
 PROJECT = optional(text("the name of a project", empty=True))
 ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 
 class Defaults:
-    """Completes paths; asks W&B for the default entity once, and only when it is needed."""
+    """Completes paths. W&B is asked for the default entity once, and only if it is needed."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,8 +45,8 @@ class Defaults:
         project = parsed.project or self._session.settings.project
         if not project:
             raise UsageError(
-                f"{path!r} names no project and there is no default one:"
-                " write it like project/run_id, or set WANDB_PROJECT."
+                f"{path!r} names no project, and there is no default project:"
+                " write project/run_id, or set WANDB_PROJECT."
             )
         return RunRef(parsed.entity or await self.entity(), project, parsed.run)
 
@@ -63,20 +63,20 @@ class Defaults:
         return parsed.entity or await self.entity(), project
 
     async def named_project(self, project: str | None, entity: str | None) -> tuple[str, str]:
-        """Entity and name of a project whose names, or none of them, are given apart."""
+        """Entity and name of a project, given separately or not at all."""
         if not project:
             return entity or await self.entity(), self._session.settings.project or DEFAULT_PROJECT
         return await self.project(f"{entity}/{project}" if entity else project)
 
     async def new_project(self, project: str | None, entity: str | None) -> tuple[str, str]:
-        """The same of a project that may have to be made."""
+        """The same for a project that may have to be created."""
         if project:
             path = f"{entity}/{project}" if entity else project
             check_project_name(parse_project_path(path).project or "", "project")
         return await self.named_project(project, entity)
 
     async def entity(self) -> str:
-        """The entity of the settings, else the one that the user has at W&B."""
+        """The entity of the settings, or else the user's default entity."""
         if named := self._session.settings.entity:
             return named
         user = await self.viewer()
@@ -85,7 +85,7 @@ class Defaults:
         return user.entity
 
     async def viewer(self) -> Viewer:
-        """The user that the credentials belong to."""
+        """The user of the credentials."""
         user = await self._session.ask_cached(viewer())
         if user is None:
             settings = self._session.settings

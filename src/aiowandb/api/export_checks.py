@@ -42,7 +42,7 @@ _TARGET = either(
     Check("a folder", _folder),
     PATH,
     having("a sink", "write", "close"),
-    what="a folder, or a sink, which can write and close",
+    what="a folder, or a sink with the methods write and close",
 )
 _FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
 

@@ -1,4 +1,4 @@
-"""`Files` and `File`: what lies in files of a run or of an artifact."""
+"""`Files` and `File`: the files of a run or of an artifact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiowandb.wire.files import FileRecord
 
 
 class File(FileFields, RecordHolder[FileRecord]):
-    """A file at W&B.
+    """A file stored at W&B.
 
     >>> file = await run.file("model.h5")
     >>> path = await file.download("models")
@@ -31,10 +31,10 @@ class File(FileFields, RecordHolder[FileRecord]):
     async def download(
         self, root: str | PathLike[str] = ".", replace: bool = False, exist_ok: bool = False
     ) -> Path:
-        """Bring the file into the folder `root` under its own name, and say where it is.
+        """Download the file into the folder `root` under its own name, and return its path.
 
-        It appears whole and checked, or not at all. One that is there already is replaced
-        with `replace`, left as it is with `exist_ok`, else an error.
+        The file is verified, and appears complete or not at all. An existing file is replaced
+        with `replace`, kept with `exist_ok`, and otherwise an error.
         """
         return await download_file(
             self._session,
@@ -46,12 +46,12 @@ class File(FileFields, RecordHolder[FileRecord]):
         )
 
     async def delete(self) -> None:
-        """Delete the file at W&B."""
+        """Delete the file from W&B."""
         await self._source.delete(self.record)
 
 
 class Files(Listing[File]):
-    """Files of a run or of an artifact. Nothing is sent until they are used.
+    """Files of a run or of an artifact. Nothing is sent until the list is used.
 
     >>> files = run.files(pattern="%.json")
     >>> async for file in files:
@@ -64,17 +64,16 @@ class Files(Listing[File]):
         self._source = source
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of files."""
         return await self._source.count()
 
     @checks(root=PATH, replace=FLAG, exist_ok=FLAG)
     async def download(
         self, root: str | PathLike[str] = ".", replace: bool = False, exist_ok: bool = False
     ) -> list[Path]:
-        """Bring all of them into the folder `root`, some at once, and say where they are.
+        """Download all files into the folder `root`, several at once, and return their paths.
 
-        As `File.download` does; the first one that fails ends it, and what was whole by
-        then stays.
+        Works like `File.download`. The first failure ends it; files that are complete stay.
         """
         return await download_files(
             self._session, self._source, Path(root), replace=replace, exist_ok=exist_ok

@@ -1,4 +1,4 @@
-"""How the rows of runs are read: a sample, all of them, or all of them as columns."""
+"""Reads rows of runs: a sample, all rows, or all rows as Arrow batches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-# Which rows are wanted, of one run or of many.
+# Arguments that select rows, of one run or of many.
 SCAN_CHECKS = {
     "keys": optional(NAMES),
     "min_step": optional(integer(0)),
@@ -65,7 +65,7 @@ async def read_sample(
     *,
     fresh: bool,
 ) -> list[dict[str, Any]]:
-    """At most `samples` rows of the run, spread over all of them."""
+    """At most `samples` rows, spread over the whole run."""
     if keys:
         return await sample_rows(session, run, keys, x_axis, samples, fresh=fresh)
     asked = sampled_rows(run.ref, samples, system=stream != "default")
@@ -76,30 +76,32 @@ async def read_sample(
 
 
 def check_sample(keys: Sequence[str] | None, x_axis: str, stream: EventStream) -> None:
-    """Raise if an argument of a sample would have no effect."""
+    """Raise for arguments that would have no effect."""
     if keys and stream != "default":
         raise UsageError(
-            "keys= selects from the history; the system metrics come whole: leave keys out."
+            "keys= cannot be combined with stream=: system metrics are not selected by key."
         )
     if not keys and x_axis != "_step":
         raise UsageError(
-            "x_axis goes with keys=: only rows that have all of them and the x axis are sampled."
+            "x_axis requires keys=, as only rows that have all of them and the x axis are sampled."
         )
 
 
 def check_scan(run: RunRecord, wanted: Selection, stream: EventStream) -> None:
-    """Warn of keys that the run does not have; raise for steps of rows that have none."""
+    """Warn of keys that the run does not have; raise for arguments without effect."""
     if stream == "default":
         warn_of_unknown(run, wanted.keys or ())
         warn_of_unknown(run, wanted.exclude)
     elif (wanted.min_step, wanted.max_step) != (0, None):
-        raise UsageError("The system metrics have no steps: leave min_step and max_step out.")
+        raise UsageError(
+            "System metrics have no steps: min_step and max_step cannot be used with them."
+        )
 
 
 async def row_pages(
     session: Session, ref: RunRef, wanted: Selection, stream: EventStream, kind: RowType | None
 ) -> AsyncGenerator[list[Any]]:
-    """The rows as dicts, or as what `kind` makes of them, page by page."""
+    """The rows as dicts, or converted to `kind`, page by page."""
     async with aclosing(_pages(session, ref, wanted, stream)) as pages:
         async for page in pages:
             for rows in page.rows():
@@ -132,21 +134,21 @@ async def _pages(
 
 
 def warn_of_unknown(run: RunRecord, keys: Sequence[str]) -> None:
-    """Warn of keys that the run does not have, if its keys came with it."""
+    """Warn of keys that the run does not have, if its keys are known."""
     unknown = UnknownKeys(keys)
     unknown.look_at(run)
     unknown.warn(f"in run {run.ref}")
 
 
 class UnknownKeys:
-    """Keys that were asked for, and that none of the runs has so far."""
+    """Requested keys that none of the runs seen so far has."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = list(keys)
         self._known: dict[str, None] = {}
 
     def look_at(self, run: RunRecord) -> None:
-        """Strike out what this run has; without its keys, nothing can be said of any."""
+        """Remove the keys of this run. If they are not known, no key counts as unknown."""
         if not self._keys:
             return
         if run.history_keys:
@@ -157,7 +159,7 @@ class UnknownKeys:
             self._keys = []
 
     def warn(self, place: str = "in any of the runs") -> None:
-        """Warn of those that are left, if there was any key at all."""
+        """Warn of the remaining keys, unless no run had any key at all."""
         for key in self._keys if self._known else ():
             warn(no_such("key", key, self._known, place))
 
@@ -165,9 +167,9 @@ class UnknownKeys:
 def scan_ahead(
     session: Session, runs: AsyncIterable[R] | Iterable[R], wanted: Selection, ordered: bool
 ) -> Stream[tuple[R, pa.RecordBatch]]:
-    """The batches of many runs, each with its run, as they arrive or run by run."""
+    """The batches of many runs with their runs, as they arrive or run by run."""
     if not session.is_entered:
-        raise UsageError("scan_histories() works ahead in tasks: use `async with AsyncApi()`.")
+        raise UsageError("scan_histories() runs background tasks: use `async with AsyncApi()`.")
     return session.ahead(_scan_many(session, runs, wanted, ordered))
 
 
@@ -185,7 +187,7 @@ async def _scan_many(
             async for run in every:
                 record = getattr(run, "record", None)
                 if not isinstance(record, RunRecord):
-                    raise UsageError(f"runs must be runs, and among them is {shown(run)}.")
+                    raise UsageError(f"runs must contain only runs, not {shown(run)}.")
                 unknown.look_at(record)
                 under_way[record.ref] = run
                 yield record.ref
@@ -210,11 +212,10 @@ def make_selection(
     any_key: bool = False,
     exclude: Sequence[str] = (),
 ) -> Selection:
-    """The rows that the arguments of a scan ask for, if there can be any."""
-
+    """The selection that the arguments of a scan describe; raises if it cannot match."""
     check_steps(min_step, max_step)
     if any_key and not keys:
-        raise UsageError("any_key goes with keys: without them every row is given.")
+        raise UsageError("any_key requires keys: without them, all rows are read.")
     return Selection(
         keys=tuple(keys or ()) or None,
         any_key=any_key,

@@ -1,4 +1,4 @@
-"""What all lists of W&B have in common: they come page by page, and on demand."""
+"""The base class of all lists: they are read page by page, on demand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLACE = Check("a whole number, or a slice like [10:20]", _place)
 
 
 class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
-    """What a query finds. Nothing is sent until it is used."""
+    """The results of a query. Nothing is sent until the list is used."""
 
     _all_at_once = ", or take all items with `await ....to_list()`"
     _counted = "; `await ....count()` counts them"
@@ -41,17 +41,17 @@ class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
 
     @abstractmethod
     def _pages(self) -> AsyncGenerator[list[T]]:
-        """The pages, asked for one after another."""
+        """Requests the pages one after another."""
 
     @abstractmethod
     async def count(self) -> int:
-        """How many there are."""
+        """The number of items."""
 
     def __aiter__(self) -> Stream[T]:
         return Items(self.pages())
 
     def pages(self) -> Stream[list[T]]:
-        """The same in lists, as they come from W&B, `per_page` at a time."""
+        """The items in lists of `per_page`, as W&B sends them."""
         return self._session.ahead(self._pages())
 
     @overload
@@ -65,7 +65,7 @@ class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
         return self._slice(index) if isinstance(index, slice) else self._item(index)
 
     async def to_list(self) -> list[T]:
-        """All of them."""
+        """All items."""
         async with aclosing(self.__aiter__()) as items:
             return [item async for item in items]
 
@@ -73,7 +73,9 @@ class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
         place = index if index >= 0 else index + await self.count()
         found = await self._slice(slice(place, place + 1)) if place >= 0 else []
         if not found:
-            raise IndexError(f"there are {await self.count()} of them, and none at {index}")
+            raise IndexError(
+                f"index {index} is out of range: the list has {await self.count()} items"
+            )
         return found[0]
 
     async def _slice(self, wanted: slice) -> list[T]:
@@ -85,7 +87,7 @@ class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
         return (await self._first(wanted.stop))[wanted]
 
     async def _first(self, most: int | None) -> list[T]:
-        """At least so many items from the start, if there are, or all."""
+        """The first items, at least `most` of them if there are that many; None means all."""
         found: list[T] = []
         async with aclosing(self._pages()) as pages:
             async for page in pages:

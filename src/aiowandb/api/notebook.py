@@ -1,4 +1,4 @@
-"""How a run looks in a notebook."""
+"""The HTML of a run in notebooks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from msgspec import UNSET
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.record import RunRecord
 
-_MOST = 12
-_LONGEST = 60
+_MAX_ROWS = 12
+_MAX_CHARACTERS = 60
 
 
 def run_card(run: RunRecord, url: str) -> str:
-    """A small table: what the run is, what it was configured with, how it ended."""
+    """A small table of the run's state, config and summary."""
     made = f"{run.created_at:%Y-%m-%d %H:%M} UTC" if run.created_at else ""
     about = [("state", run.state), ("created", made), ("steps", run.last_step + 1)]
     if run.tags:
@@ -38,11 +38,11 @@ def run_card(run: RunRecord, url: str) -> str:
 def _list(items: Iterable[tuple[str, Any]]) -> str:
     rows = list(items)
     lines = [f"<tr><td>{escape(key)}</td><td>{_short(value)}</td></tr>" for key, value in rows]
-    if len(lines) > _MOST:
-        lines[_MOST:] = [f"<tr><td>and {len(rows) - _MOST} more</td><td></td></tr>"]
+    if len(lines) > _MAX_ROWS:
+        lines[_MAX_ROWS:] = [f"<tr><td>and {len(rows) - _MAX_ROWS} more</td><td></td></tr>"]
     return f"<table>{''.join(lines)}</table>"
 
 
 def _short(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+    return escape(text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…")

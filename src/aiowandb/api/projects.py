@@ -1,4 +1,4 @@
-"""`Project` and `Projects`: where runs and sweeps are."""
+"""`Project` and `Projects`: they contain runs and sweeps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aiowandb.wire.record import ALL_FIELDS
 
 
 class Project(ProjectFields, RecordHolder[ProjectRecord]):
-    """A project of W&B.
+    """A project.
 
     >>> project = await api.project("mnist", entity="me")
     >>> async for sweep in project.sweeps():
@@ -36,7 +36,7 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
 
     @property
     def url(self) -> str:
-        """The project's page for people."""
+        """The web page of the project."""
         return f"{app_url(self._session.settings.base_url)}/{self.entity}/{self.name}/workspace"
 
     @checks(
@@ -55,7 +55,7 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
         *,
         fresh: bool = False,
     ) -> Runs:
-        """Its runs, as `api.runs()` gives them."""
+        """The runs of the project, as `api.runs()` returns them."""
         path = f"{self.entity}/{self.name}"
         session = self._session
         return Runs(
@@ -64,12 +64,12 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
 
     @checks(per_page=integer(1), fresh=FLAG)
     def sweeps(self, per_page: int = 50, *, fresh: bool = False) -> Sweeps:
-        """Its sweeps. They are kept once they were read, unless with `fresh`."""
+        """The sweeps of the project. Cached unless `fresh`."""
         return Sweeps(self._session, self.entity, self.name, per_page, fresh=fresh)
 
 
 class Projects(Listing[Project]):
-    """The projects of an entity. Nothing is sent until they are used.
+    """The projects of an entity. Nothing is sent until the list is used.
 
     >>> async for project in api.projects("me"):
     ...     print(project.name, project.created_at)
@@ -89,8 +89,8 @@ class Projects(Listing[Project]):
         self._fresh = fresh
 
     async def count(self) -> int:
-        """How many there are."""
-        # W&B does not count them: all have to be asked for.
+        """The number of projects."""
+        # W&B does not count them, so all have to be listed.
         async with aclosing(self._pages()) as pages:
             return sum([len(page) async for page in pages])
 
@@ -108,7 +108,7 @@ class Projects(Listing[Project]):
 
 
 async def find_project(session: Session, entity: str, name: str, *, fresh: bool = False) -> Project:
-    """The project of this name."""
+    """The project with this name."""
     record = await session.ask_cached(get_project(entity, name), fresh=fresh)
     if record is None:
         raise NotFoundError(f"Could not find project {entity}/{name}.", operation="GetProject")

@@ -1,4 +1,4 @@
-"""Rows in the form that their user asked for."""
+"""Converts rows to the type or format that was asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast, get_type_hints, is_typeddict
+from typing import TYPE_CHECKING, Any, cast, get_type_hints, is_typeddict
 
 import msgspec
 
@@ -15,19 +15,22 @@ from aiowandb.arguments import Unfit
 from aiowandb.choices import RowsFormat
 from aiowandb.errors import RowError, extra_needed
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _MISSING = re.compile(r"missing required field `(.*)`")
 
 
 class RowType:
-    """A class that rows are made into, and how."""
+    """Converts rows to a class."""
 
     def __init__(self, kind: type, convert: Callable[[dict[str, Any]], Any]) -> None:
         self._kind = kind
         self._convert = convert
 
     def rows(self, rows: Sequence[dict[str, Any]], run: str) -> list[Any]:
-        """Each row as this class, or a `RowError` that says which value does not fit."""
+        """The rows as instances; raises a `RowError` that names a value that does not fit."""
         made = []
         for row in rows:
             try:
@@ -37,15 +40,15 @@ class RowType:
         return made
 
     def _misfit(self, row: dict[str, Any], error: ValueError, run: str) -> RowError:
-        """What is to be said of a row that does not fit: where, what, and what can be done."""
+        """The error for a row that does not fit: where, why, and what to do."""
         key, what, is_missing = _misfit(error)
         step, value = row.get("_step"), row.get(key or "")
         place = f"Run {run}, step {step}"
         if is_missing:
             needed = [name for name in _required(self._kind) if name != "_step"]
             said = (
-                f"{place} has no {key!r}, which {self._kind.__name__} requires: take only rows"
-                f" that have what it requires with keys={needed!r}, or give the field a default."
+                f"{place} has no {key!r}, which {self._kind.__name__} requires: select rows with"
+                f" all required fields by keys={needed!r}, or give the field a default."
             )
         else:
             said = f"{place}: {f'{key!r} is {value!r}: ' if key else ''}{what}."
@@ -53,7 +56,7 @@ class RowType:
 
 
 def row_type(kind: Any) -> RowType:
-    """How rows are made into the class, if it is one that they can be made into."""
+    """The converter for a class; raises `Unfit` if rows cannot be converted to it."""
     if not isinstance(kind, type):
         known = _is_known(type(kind))
         raise Unfit(f": write the class, {type(kind).__name__}" if known else "")
@@ -67,7 +70,7 @@ def row_type(kind: Any) -> RowType:
             convert = _named_tuple(kind)
         convert({})
     except msgspec.ValidationError:
-        pass  # a row of nothing does not fit; but the fields are of types that are known
+        pass  # an empty row does not fit, but all types of fields are supported
     except (TypeError, NameError) as error:
         raise Unfit(f": {error}") from None
     return RowType(kind, convert)
@@ -100,13 +103,13 @@ def _is_named_tuple(kind: Any) -> bool:
 def _pydantic(kind: Any) -> Callable[[dict[str, Any]], Any]:
     if hasattr(kind, "model_validate"):
         validate = kind.model_validate
-    else:  # a dataclass of pydantic, which has been imported for that
+    else:  # a pydantic dataclass, so pydantic is imported
         validate = sys.modules["pydantic"].TypeAdapter(kind).validate_python
     return cast(Callable[[dict[str, Any]], Any], validate)
 
 
 def _named_tuple(kind: Any) -> Callable[[dict[str, Any]], Any]:
-    """What makes a row into the named tuple; msgspec would make it out of an array."""
+    """The converter to a named tuple, which msgspec only converts from arrays."""
     hints, defaults = get_type_hints(kind), kind._field_defaults
     fields: list[Any] = [
         (name, hints.get(name, Any), msgspec.field(default_factory=partial(defaults.get, name)))
@@ -119,7 +122,7 @@ def _named_tuple(kind: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def _required(kind: Any) -> list[str]:
-    """The keys of the fields that have no default."""
+    """The keys of fields without a default."""
     if _is_pydantic(kind):
         fields = kind.__pydantic_fields__
         return [field.alias or name for name, field in fields.items() if field.is_required()]
@@ -130,7 +133,7 @@ def _required(kind: Any) -> list[str]:
 
 
 def _misfit(error: Any) -> tuple[str | None, str, bool]:
-    """The key of the value that does not fit, what is wrong, and whether there is none."""
+    """The key of the value that does not fit, the reason, and whether it is missing."""
     if isinstance(error, msgspec.ValidationError):
         found = _PLACE.search(str(error))
         key, what = found[1] if found else None, _PLACE.sub("", str(error))
@@ -142,8 +145,8 @@ def _misfit(error: Any) -> tuple[str | None, str, bool]:
     return key, first["msg"], first["type"] == "missing" and key is not None
 
 
-def as_frame(rows: list[dict[str, Any]]) -> Any:
-    """A pandas DataFrame where pandas is installed, else the rows."""
+def frame_if_possible(rows: list[dict[str, Any]]) -> pd.DataFrame | list[dict[str, Any]]:
+    """A pandas DataFrame if pandas is installed, else the rows."""
     try:
         import pandas as pd
     except ModuleNotFoundError:
@@ -152,7 +155,7 @@ def as_frame(rows: list[dict[str, Any]]) -> Any:
 
 
 def rows_format(format: RowsFormat) -> Callable[[list[dict[str, Any]]], Any]:
-    """What makes rows into this format, if its package is there."""
+    """Returns a function that converts rows to this format; raises if its package is missing."""
     if format == "default":
         return lambda rows: rows
     if format == "pandas":

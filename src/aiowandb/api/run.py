@@ -1,14 +1,12 @@
-"""`Run`: what W&B knows of one run, its rows, and what can be done to it."""
+"""`Run`: the attributes of a run, its rows and files, and its changes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from anyio.to_thread import run_sync
 from msgspec.structs import replace
 
 from aiowandb.api.append import Append
@@ -26,7 +24,7 @@ from aiowandb.api.histories import (
     warn_of_unknown,
 )
 from aiowandb.api.notebook import run_card
-from aiowandb.api.rows import as_frame
+from aiowandb.api.rows import frame_if_possible
 from aiowandb.api.updating import WRITABLE, check_values, read_run, send_changes, wait_for_end
 from aiowandb.arguments import (
     ANY_NAMES,
@@ -43,21 +41,19 @@ from aiowandb.arguments import (
 from aiowandb.choices import EndState, EventStream, Nested, SetState
 from aiowandb.concurrency.tasks import Items, Stream
 from aiowandb.config.settings import app_url
-from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.fields import RecordHolder, RunFields
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.wire import lenient
 from aiowandb.wire.artifacts import Direction
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.runs import get_run
 from aiowandb.wire.summary import Summary
 from aiowandb.wire.writing import delete_run, stop_run, update_state
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from aiowandb.api.artifacts import Artifacts
@@ -65,11 +61,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-_METADATA = "wandb-metadata.json"
-
 
 class Run(RunFields, RecordHolder[RunRecord]):
-    """A run of W&B. Its attributes are here already, its rows come when asked for.
+    """A run. Its attributes are loaded already, its rows are read on demand.
 
     >>> run = await api.run("entity/project/run_id")
     >>> run.name, run.config["lr"], run.summary["loss"], run.tags
@@ -85,9 +79,9 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     @property
     def summary(self) -> Summary[Awaitable[None]]:
-        """The last, best or chosen value of each metric; NaN and Infinity are floats.
+        """The summary value of each metric. NaN and infinities are floats.
 
-        Changes are sent by `update()`, or by `summary.update()`.
+        Changes are sent by `update()` or by `summary.update()`.
         """
         return Summary(self._inner.summary_metrics, save=self.update)
 
@@ -97,12 +91,37 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     @property
     def url(self) -> str:
-        """The run's page for people."""
+        """The web page of the run."""
         site = app_url(self._session.settings.base_url)
         return f"{site}/{self.entity}/{self.project}/runs/{self.id}"
 
     def _repr_html_(self) -> str:
         return run_card(self._inner, self.url)
+
+    @overload
+    async def history(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        stream: EventStream = "default",
+        *,
+        pandas: Literal[False],
+        fresh: bool = False,
+    ) -> list[dict[str, Any]]: ...
+
+    # Where pandas is not installed, it is a list of dicts, and checkers do not know the class.
+    @overload
+    async def history(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        stream: EventStream = "default",
+        *,
+        pandas: Literal[True] = True,
+        fresh: bool = False,
+    ) -> pd.DataFrame: ...
 
     @checks(
         samples=integer(1),
@@ -121,22 +140,19 @@ class Run(RunFields, RecordHolder[RunRecord]):
         *,
         pandas: bool = True,
         fresh: bool = False,
-    ) -> Any:
-        """A sample of the rows, at most `samples` of them. All of them: `scan_history()`.
+    ) -> pd.DataFrame | list[dict[str, Any]]:
+        """A sample of at most `samples` rows. `scan_history()` reads all rows.
 
-        A pandas DataFrame where pandas is installed, else, or with `pandas=False`, a
-        list of dicts. With `keys`, names or globs, only rows that have all of these keys
-        and the x axis. `stream="system"` samples the system metrics. The same sample is given
-        again for the life of the session, unless with `fresh`.
-
-        A row has the same values as in `scan_history()`.
+        Returns a pandas DataFrame if pandas is installed; else, or with `pandas=False`, a list of
+        dicts. With `keys` (names or globs), only rows that have all of them and the x axis are
+        sampled. `stream="system"` samples the system metrics. Cached unless `fresh`.
         """
         check_sample(keys, x_axis, stream)
         warn_of_unknown(self.record, [*keys, x_axis] if keys else ())
         rows = await read_sample(
             self._session, self.record, samples, keys, x_axis, stream, fresh=fresh
         )
-        return as_frame(rows) if pandas else rows
+        return frame_if_possible(rows) if pandas else rows
 
     @overload
     def scan_history(
@@ -179,21 +195,20 @@ class Run(RunFields, RecordHolder[RunRecord]):
         stream: EventStream = "default",
         type: Any = None,
     ) -> Stream[Any]:
-        """Every row in step order; with `keys`, every row that has all of these keys.
+        """All rows in step order; with `keys`, only rows that have all of these keys.
 
-        `any_key` takes rows that have one of them. `exclude` names keys to leave out.
-        Both take globs, like `val.*`, and a key that others are nested in, like `val`,
-        stands for those. `min_step` is included, `max_step` is not. `stream="system"`
-        gives the system metrics, which have no steps. A key that the run does not have, as
-        far as is known, is an `AiowandbWarning`.
+        With `any_key`, rows that have any of the keys. `exclude` leaves keys out. Both take
+        globs like `val.*`, and the name of a nested dict, like `val`, stands for all keys in
+        it. `min_step` is included, `max_step` is not. `stream="system"` reads the system
+        metrics, which have no steps. A key that the run does not have is an `AiowandbWarning`.
 
-        With `type`, each row is made into that `msgspec.Struct`, dataclass, attrs class,
-        TypedDict, NamedTuple or pydantic model. Keys like `val.loss` are renamed there:
-        `field(name=...)` in a Struct, `Field(alias=...)` in pydantic. A row that does not
-        fit is a `RowError`: take only rows with all `keys`, or give fields a default.
+        With `type`, each row is converted to that `msgspec.Struct`, dataclass, attrs class,
+        TypedDict, NamedTuple or pydantic model. Keys like `val.loss` need another name there:
+        `field(name=...)` in a Struct, `Field(alias=...)` in pydantic. A row that does not fit
+        is a `RowError`: select rows with `keys`, or give fields a default.
 
-        A row has what was logged in it, nested keys under dotted names. A number without a
-        fraction is an int, as 1.0 is sent like 1; a None that was logged is not there.
+        Nested keys have dotted names. A float without a fraction may be an int, as W&B sends
+        1.0 like 1. A logged None is left out.
 
         >>> async for row in run.scan_history(keys=["loss"]):
         ...     print(row["_step"], row["loss"])
@@ -215,11 +230,11 @@ class Run(RunFields, RecordHolder[RunRecord]):
         stream: EventStream = "default",
         nested: Nested = "dots",
     ) -> Stream[pa.RecordBatch]:
-        """The same rows as Arrow record batches: nested keys as dotted columns.
+        """The same rows as Arrow record batches, nested keys as dotted columns.
 
-        With `nested="json"`, a nest of keys is one column of JSON text instead. A batch
-        has the columns that its rows have values in. A column of numbers is int64 where
-        W&B sent nothing but integers for the batch, else float64.
+        With `nested="json"`, a nested dict is one column of JSON text instead. A batch has the
+        columns in which its rows have values. A column of numbers is int64 if W&B sent only
+        integers for the batch, else float64.
 
         >>> async for batch in run.scan_history_batches(keys=["train/*"]):
         ...     print(batch.num_rows, batch.schema.names)
@@ -242,9 +257,9 @@ class Run(RunFields, RecordHolder[RunRecord]):
         *,
         fresh: bool = False,
     ) -> Files:
-        """The run's files: all, or those of these names, or those like the SQL pattern.
+        """The files of the run, or those with these names or matching this SQL LIKE pattern.
 
-        They are kept once they were read; with `fresh`, W&B is asked each time.
+        Cached unless `fresh`.
 
         >>> await run.files(pattern="media/%.png").download("pictures")
         """
@@ -253,57 +268,47 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     @checks(name=text("the name of a file"))
     async def file(self, name: str) -> File:
-        """The run's file of this name."""
+        """The file of the run with this name."""
         source = RunFiles(self._session, self.ref)
-        record = await source.find(name)
-        if record is None:
-            raise NotFoundError(f"Run {self.ref} has no file {name}.", operation="RunFiles")
-        return File(record, self._session, source)
+        return File(await source.get(name), self._session, source)
 
     @checks(path=PATH, root=PATH)
     async def upload_file(self, path: str | PathLike[str], root: str | PathLike[str] = ".") -> File:
-        """Make a file of this computer one of the run's files, under its path seen from `root`."""
-        name = Path(await run_sync(os.path.relpath, path, root))
-        if name.is_absolute() or ".." in name.parts:
-            raise UsageError(f"{path} is not inside {root}: name a root= that it is in.")
-        if await run_sync(os.path.isdir, path):
-            raise UsageError(f"path must be a file, and {path} is a folder: upload one at a time.")
+        """Upload a local file to the run, under its path relative to `root`."""
         source = RunFiles(self._session, self.ref)
-        record = await source.upload(Path(path), name.as_posix())
-        return File(record, self._session, source)
+        return File(await source.upload(Path(path), Path(root)), self._session, source)
 
     @checks(per_page=integer(1), fresh=FLAG)
     def logged_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
-        """The artifacts that the run has made, kept once they were read unless with `fresh`."""
+        """The artifacts that the run logged. Cached unless `fresh`."""
         return self._artifacts("output", per_page, fresh=fresh)
 
     @checks(per_page=integer(1), fresh=FLAG)
     def used_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
-        """The artifacts that the run has used, kept once they were read unless with `fresh`."""
+        """The artifacts that the run used. Cached unless `fresh`."""
         return self._artifacts("input", per_page, fresh=fresh)
 
     async def sweep(self) -> Sweep | None:
-        """The sweep that the run is part of, or None if it is of none."""
-        from aiowandb.api.sweeps import find_sweep  # a sweep knows its runs, and they know it
+        """The sweep that the run is part of, or None."""
+        from aiowandb.api.sweeps import find_sweep  # they import each other
 
         if not self.sweep_name:
             return None
         return await find_sweep(self._session, RunRef(self.entity, self.project, self.sweep_name))
 
     async def metadata(self) -> dict[str, Any] | None:
-        """What the run noted of its machine and its program, or None if it did not.
+        """What the run recorded about its machine and program, or None.
 
         >>> metadata = await run.metadata()
         >>> metadata["git"]["commit"]
         """
-        content = await RunFiles(self._session, self.ref).read(_METADATA)
-        return lenient.loads(content) if content else None
+        return await RunFiles(self._session, self.ref).metadata()
 
     @checks(per_page=integer(1), last=optional(integer(1)))
     def console_logs(
         self, *, per_page: int = 1000, last: int | None = None
     ) -> Stream[ConsoleLogLine]:
-        """What the run wrote to stdout and stderr, or the `last` lines of it.
+        """The lines that the run wrote to stdout and stderr, or the `last` of them.
 
         >>> async for line in run.console_logs(last=100):
         ...     print(line.timestamp, line.content)
@@ -312,10 +317,10 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     @checks(merge=FLAG)
     async def update(self, *, merge: bool = False) -> None:
-        """Send what was changed here: config, summary, name, tags, notes, group and the like.
+        """Send the changes that were made here, to config, summary, name, tags, notes etc.
 
-        What was not changed is not touched. If W&B's copy of it was changed since it was
-        read, it is a `ConflictError`; with `merge`, the changes are laid over W&B's copy.
+        Only what was changed is sent. If W&B's copy of it has changed since the run was read,
+        that is a `ConflictError`; with `merge`, the changes are applied to W&B's copy.
 
         >>> run.config["lr"] = 0.1
         >>> run.tags.append("best")
@@ -333,13 +338,13 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     @checks(force=FLAG)
     async def load(self, force: bool = True) -> None:
-        """Read the run again, unless not forced; changes that were not sent are forgotten."""
+        """Read the run again, unless `force` is false. Changes that were not sent are lost."""
         if force:
             self._take(await read_run(self._session, self.ref))
 
     @checks(state=choice(SetState))
     async def update_state(self, state: SetState) -> bool:
-        """Change the state of a run that no script is attached to; says whether W&B did."""
+        """Change the state of a run without a script; returns whether W&B did so."""
         done = await self._session.ask(update_state(self.storage_id, state))
         if done.success:
             self._set_state(state)
@@ -347,31 +352,31 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     @checks(delete_artifacts=FLAG)
     async def delete(self, delete_artifacts: bool = False) -> None:
-        """Delete the run, with its artifacts if asked to."""
+        """Delete the run, and with `delete_artifacts` the artifacts that it logged."""
         await self._session.ask(delete_run(self.storage_id, delete_artifacts=delete_artifacts))
 
     async def stop(self) -> bool:
-        """Ask the script of a live run to stop; says whether W&B passed that on."""
+        """Ask the script of a live run to stop; returns whether W&B passed that on."""
         return (await self._session.ask(stop_run(self.storage_id))).success
 
     @checks(poll_interval=POSITIVE)
     async def wait_until_finished(self, poll_interval: float = 5.0) -> str:
-        """Wait until the run has ended, and give the state that it ended in."""
+        """Wait until the run has ended, and return its final state."""
         await wait_for_end(self._session, self.ref, poll_interval, self._set_state)
         await self.load()
         return self.state or ""
 
     @checks(state=optional(choice(EndState)), token=optional(text("a name for the rows")))
     def append(self, *, state: EndState | None = None, token: str | None = None) -> Append:
-        """Add rows to the end of the history, also of a run that has finished.
+        """Add rows to the end of the history, even if the run has finished.
 
-        Meanwhile the run is `running`; afterwards it is what it was before, or `state`. If the
-        block ends with an exception, the rows before it are kept, and a run that was to get a
-        `state` is `failed`. A writer that is killed leaves it `running`, soon `crashed`.
+        Inside of the block the run is `running`; afterwards it has its previous state, or
+        `state`. If the block ends with an exception, the rows before it are kept, and with
+        `state` the run is `failed`. If the process is killed, the run will be `crashed`.
 
-        If another writer adds rows too, `ConflictError` says so; `log.added` counts the rows
-        that were acknowledged. A `token` names the rows, so that this can be repeated if it was
-        cut off: those that are in the run already are skipped.
+        A second writer is a `ConflictError`; `log.added` counts the acknowledged rows. With a
+        `token`, the same rows can be added again after a failure: rows that are in the run
+        already are skipped.
 
         >>> async with run.append() as log:
         ...     await log({"loss": 0.1})
@@ -383,21 +388,12 @@ class Run(RunFields, RecordHolder[RunRecord]):
         self._inner.state = state
 
     def _take(self, record: RunRecord) -> None:
-        """Be what the record says, and remember it as what was read."""
+        """Show this record, and compare later changes with it."""
         self._read = record
         self._inner = replace(record, tags=list(record.tags))
 
     def _artifacts(self, direction: Direction, per_page: int, *, fresh: bool) -> Artifacts:
-        from aiowandb.api.artifacts import Artifacts  # an artifact knows its runs, they know it
+        from aiowandb.api.artifacts import Artifacts  # they import each other
 
         source = RunArtifacts(self._session, self.ref, direction, per_page, fresh=fresh)
         return Artifacts(self._session, source)
-
-
-async def find_run(session: Session, ref: RunRef, *, fresh: bool = False) -> Run:
-    """The run of this path."""
-    record = await session.ask_cached(get_run(ref), fresh=fresh)
-    if record is None:
-        raise NotFoundError(f"Could not find run {ref}.", operation="Run")
-    record.entity, record.project = ref.entity, ref.project
-    return Run(record, session)

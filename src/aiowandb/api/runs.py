@@ -1,4 +1,4 @@
-"""`Runs`: the runs that a query finds, page by page, as a table, or as files."""
+"""`Runs`: the results of a query, page by page, as a table, or exported to files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
@@ -17,6 +17,7 @@ from aiowandb.api.listing import Listing
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
+from aiowandb.api.run_pages import no_project, run_pages
 from aiowandb.arguments import (
     NAMES,
     checks,
@@ -40,15 +41,12 @@ from aiowandb.choices import (
 )
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import import_in_thread, run_sync
-from aiowandb.errors import NotFoundError, UsageError, extra_needed
-from aiowandb.net import BatchSize, Session, ask_page
-from aiowandb.net.paging import all_pages_of, pages_of
+from aiowandb.errors import UsageError, extra_needed
+from aiowandb.net import Session
 from aiowandb.paths import parse_project_path
-from aiowandb.wire.connection import Connection
 from aiowandb.wire.filters import check_filters, check_order
-from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.runs import RunQuery, RunsPage, count_runs, list_runs
+from aiowandb.wire.runs import RunQuery, count_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,19 +56,18 @@ if TYPE_CHECKING:
     from aiowandb.export import ExportResult, OnEvent, Sink
     from aiowandb.readplan import ReadPlan
 
-# An export reads all pages anyway, and W&B counts requests.
+# Exports read all pages anyway, and W&B limits the number of requests.
 _PER_LONG_PAGE = 500
-_LEAST_PAGE = 25
-# Samples are small; how many really travel at once is for the session to say.
+# Samples are small; the session limits how many are requested at once.
 _SAMPLES_AT_ONCE = 16
 _EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
 
 
 class Runs(Listing[Run]):
-    """The runs that a query finds. Nothing is sent until they are used.
+    """The runs that match a query. Nothing is sent until the list is used.
 
-    A page that was read is kept, and W&B is not asked for it again in the same session,
-    unless the list was made with `fresh=True`. Exports and tables always ask.
+    Pages are cached until the client is closed, unless the list was made with `fresh=True`.
+    Exports and tables are never read from the cache.
 
     >>> runs = api.runs("entity/project")
     >>> await runs.count()
@@ -94,22 +91,22 @@ class Runs(Listing[Run]):
         super().__init__(session)
         self._defaults = defaults
         self._fresh = fresh
-        parse_project_path(path)  # what is wrong with it shows here
+        parse_project_path(path)  # raises at once if it is invalid
         self._path = path
         chosen = {} if filters is None else check_filters(filters)
         self._query = RunQuery(chosen, check_order(order), per_page, frozenset(include))
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of runs."""
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
         found = await self._session.ask_cached(query, fresh=self._fresh)
         if found is None:
-            raise _no_project(entity, project)
+            raise no_project(entity, project)
         return found
 
     async def to_arrow(self) -> pa.Table:
-        """A table with a row a run: its own fields, `config.*` and `summary.*` flattened.
+        """A table with one row per run: its fields, and flattened `config.*` and `summary.*`.
 
         pandas, polars and duckdb read it directly.
         """
@@ -143,6 +140,38 @@ class Runs(Listing[Run]):
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is never a series
         return frame
 
+    @overload
+    async def histories(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        format: Literal["default"] = "default",
+        stream: EventStream = "default",
+    ) -> list[dict[str, Any]]: ...
+
+    @overload
+    async def histories(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        *,
+        format: Literal["pandas"],
+        stream: EventStream = "default",
+    ) -> pd.DataFrame: ...
+
+    @overload
+    async def histories(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        *,
+        format: Literal["polars"],
+        stream: EventStream = "default",
+    ) -> pl.DataFrame: ...
+
     @checks(
         samples=integer(1),
         keys=optional(NAMES),
@@ -157,10 +186,10 @@ class Runs(Listing[Run]):
         x_axis: str = "_step",
         format: RowsFormat = "default",
         stream: EventStream = "default",
-    ) -> Any:
-        """A sample of each run's rows, at most `samples` of them, every row with its `run_id`.
+    ) -> list[dict[str, Any]] | pd.DataFrame | pl.DataFrame:
+        """A sample of at most `samples` rows of each run, each row with its `run_id`.
 
-        They are dicts, or with `format` one frame of pandas or polars. All rows of all runs:
+        Returns dicts, or with `format` one DataFrame of pandas or polars. To read all rows, use
         `api.scan_histories(runs)`.
         """
         in_format = rows_format(format)
@@ -200,33 +229,33 @@ class Runs(Listing[Run]):
         overwrite: bool = False,
         on_event: OnEvent | None = None,
     ) -> ExportResult:
-        """Bring a folder up to date with these runs and their whole histories.
+        """Export these runs and their full histories to a folder, or update it.
 
-        `runs.<format>` has one row a run; the history has all rows of all runs, with
-        `run_id` and `_step` first: the Parquet dataset `history/`, or `history.<format>`
-        for csv, jsonl and arrow. `what` may also ask for `system`, the system metrics, and
-        for the runs' `files` and `artifacts`.
+        `runs.<format>` has one row per run. The history has all rows of all runs, starting with
+        `run_id` and `_step`: the Parquet dataset `history/`, or `history.<format>` for csv,
+        jsonl and arrow. `what` can add the `system` metrics and the runs' `files` and
+        `artifacts`.
 
-        A file appears whole or not at all. Killed at any instant, the same call goes on
-        where it was; made again, it asks only for runs and steps that are new. A folder
-        in which something else was exported is refused, unless with `overwrite`. Runs that
-        fail are named in the result, the others are there. Runs that W&B has no more stay,
-        and `runs.<format>` says so in its column `deleted`, unless `on_deleted` is `"drop"`.
+        Files appear complete or not at all. After an interruption at any point, the same call
+        resumes; later, it requests only new runs and steps. A folder with an export of something
+        else is refused, unless `overwrite`. Runs that fail are listed in the result, the others
+        are exported. Runs that were deleted from W&B are kept and marked in the column
+        `deleted` of `runs.<format>`; `on_deleted="drop"` removes them.
 
-        `keys`, names or globs, are the columns of the history, and its rows are those that
-        have any of them; with `any_key=False`, those that have all, which is what
-        `scan_history` gives unless told otherwise. `exclude` leaves columns out. A key that
-        no run has is an `AiowandbWarning`, and in `result.unknown_keys`.
+        `keys` (names or globs) selects the columns of the history, and the rows that have any of
+        them; with `any_key=False`, the rows that have all of them, as in `scan_history`.
+        `exclude` leaves columns out. A key that no run has is an `AiowandbWarning`, and is
+        listed in `result.unknown_keys`.
 
-        `samples` takes a sample of each run instead of all. `layout="long"` has a row a
-        value, `split="run"` a file a run. `safe_csv` defuses cells that a spreadsheet would
-        run. `nan` is what JSON Lines have for NaN and the infinities:
-        `"null"`, which is the default, `"text"` like `"NaN"`, or the bare `"token"`.
-        `on_event` is called with what happens meanwhile.
+        `samples` exports a sample of each run instead of all rows. `layout="long"` writes one
+        row per value, `split="run"` one file per run. `safe_csv` escapes cells that a
+        spreadsheet would run as formulas. `nan` is how JSON Lines represent NaN and infinities:
+        `"null"` (the default), `"text"` like `"NaN"`, or the bare `"token"`. `on_event` is
+        called with progress events.
 
-        The folder may be a URL like `s3://bucket/folder`, or a path in `filesystem`, one of
-        pyarrow's or fsspec's. Instead of a folder, `target` may be `-`, the standard output,
-        or a sink of your own: it is handed one table, the history or what `what` says.
+        The folder can be a URL like `s3://bucket/folder`, or a path in `filesystem`, one of
+        pyarrow's or fsspec's. Instead of a folder, `target` can be `-` for stdout, or a sink of
+        your own, which receives one table.
 
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         >>> result.rows, result.failed
@@ -237,10 +266,10 @@ class Runs(Listing[Run]):
 
         is_folder = isinstance(target, str | Path) and target != "-"
         if filesystem is not None and not is_folder:
-            raise UsageError("filesystem goes with a folder in it, not with a stream of rows.")
+            raise UsageError("filesystem requires a folder as the target.")
         options = ExportOptions(
             format=format,
-            what=tuple(what if what is not None else _usual_tables(is_folder=is_folder)),
+            what=tuple(what if what is not None else _default_tables(is_folder=is_folder)),
             layout=layout,
             split=split,
             keys=tuple(keys or ()) or None,
@@ -258,9 +287,9 @@ class Runs(Listing[Run]):
             overwrite=overwrite,
         )
         if not is_folder:
-            sink_at(target, options)  # what it does not take shows before anything is sent
+            sink_at(target, options)  # raises before anything is sent
         if format == "delta":
-            # What is not installed shows before anything is sent.
+            # A missing package is an error before anything is sent.
             await import_in_thread("aiowandb.export.delta")
         entity, project = await self._defaults.project(self._path)
         source = Source(
@@ -356,38 +385,16 @@ class Runs(Listing[Run]):
 
     async def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
         entity, project = await self._defaults.project(self._path)
-        size = BatchSize(query.per_page, query.per_page)
-
-        async def page(cursor: str | None) -> Connection[RunRecord]:
-            def of_size(per_page: int) -> Operation[RunsPage | None]:
-                asked = msgspec.structs.replace(query, per_page=per_page)
-                return list_runs(entity, project, asked, cursor)
-
-            if fresh:
-                least = min(_LEAST_PAGE, query.per_page)
-                found = await ask_page(self._session, of_size, size, least)
-            else:
-                asked = of_size(query.per_page)
-                found = await self._session.ask_cached(asked, fresh=self._fresh)
-            if found is None:
-                raise _no_project(entity, project)
-            return msgspec.structs.replace(found.runs, total_count=found.run_count)
-
-        what = f"the runs of {entity}/{project}"
-        listing = all_pages_of(what, page, lambda run: run.id) if fresh else pages_of(what, page)
+        listing = run_pages(
+            self._session, entity, project, query, complete=fresh, fresh=self._fresh
+        )
         async with aclosing(listing) as pages:
             async for records in pages:
-                for record in records:
-                    record.entity, record.project = entity, project
                 yield records
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"
 
 
-def _no_project(entity: str, project: str) -> NotFoundError:
-    return NotFoundError(f"Could not find project {entity}/{project}.", operation="Runs")
-
-
-def _usual_tables(*, is_folder: bool) -> tuple[What, ...]:
+def _default_tables(*, is_folder: bool) -> tuple[What, ...]:
     return ("runs", "history") if is_folder else ("history",)

@@ -1,7 +1,7 @@
 """A sample of the rows that have certain keys.
 
-W&B samples such rows itself, but its answer is strict JSON, where NaN is the word "NaN", and
-it takes a key by its very name: a nest of keys has to be asked for by what is in it.
+W&B samples such rows itself, but it answers in strict JSON, where NaN is the string "NaN", and it
+only takes full names: of a nested dict, each key has to be requested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aiowandb.wire.runs import get_run
 Row = dict[str, Any]
 
 _STEP = "_step"
-# Rows of one step; more than one are a rarity.
+# Rows of one step; there is rarely more than one.
 _ROWS_OF_A_STEP = 10
 
 
@@ -45,14 +45,14 @@ async def sample_rows(
     if len(rows) < samples and not _is_complete(len(rows), groups, known):
         rows = await _sampled_here(session, run.ref, keys, x_axis, samples)
     else:
-        rows = await _with_words_told_apart(session, run.ref, rows, known)
+        rows = await _with_floats_restored(session, run.ref, rows, known)
     return [{key: row[key] for key in row if key != _STEP or _STEP in names} for row in rows]
 
 
 async def _known_keys(session: Session, run: RunRecord, *, fresh: bool) -> Mapping[str, KeyInfo]:
     keys = run.history_keys
     if fresh or (keys is None and run.history_line_count != 0):
-        # The run was listed without them, or may have more of them by now.
+        # The run was listed without its keys, or may have more by now.
         found = await session.ask_cached(get_run(run.ref), fresh=fresh)
         keys = found.history_keys if found else None
     return keys.keys if keys else {}
@@ -69,10 +69,10 @@ async def _sampled_by_wandb(
 
 
 def _is_complete(rows: int, groups: Sequence[list[str]], known: Mapping[str, KeyInfo]) -> bool:
-    """Whether so many rows are all that have a name of each group.
+    """Whether there are no more rows than these that have a name of each group.
 
-    They have all names of all groups. So they are, if a group has just one name each, or if
-    the names of one are nowhere but in them.
+    These rows have all names of all groups. There are no others if each group has just one
+    name, or if all names of a group occur only as often as there are rows.
     """
     if all(len(group) == 1 for group in groups):
         return True
@@ -84,7 +84,7 @@ def _is_complete(rows: int, groups: Sequence[list[str]], known: Mapping[str, Key
 async def _sampled_here(
     session: Session, ref: RunRef, keys: Sequence[str], x_axis: str, samples: int
 ) -> list[Row]:
-    """A sample of our own, of all rows, for keys that are not logged together."""
+    """A sample made here from all rows, for keys that are not logged together."""
     await import_in_thread("aiowandb.history.scan")
     from aiowandb.history.scan import scan_run
     from aiowandb.history.selection import Selection
@@ -104,17 +104,17 @@ async def _sampled_here(
     return found
 
 
-async def _with_words_told_apart(
+async def _with_floats_restored(
     session: Session, ref: RunRef, rows: Sequence[Row], known: Mapping[str, KeyInfo]
 ) -> list[Row]:
-    """The rows with numbers where "NaN" and the like were numbers, and text where they were text.
+    """The rows with "NaN" and the like as floats, unless they were logged as text.
 
-    Where both were logged under a key, the row itself is asked for: it tells them apart.
+    If a key has both, the full row is requested, which distinguishes them.
     """
-    doubtful: dict[int, list[str]] = {}
+    ambiguous: dict[int, list[str]] = {}
     found = []
     for row in rows:
-        words = {key: value for key, value in row.items() if _has_word(value)}
+        words = {key: value for key, value in row.items() if _has_float_string(value)}
         numbers = {
             key: lenient.as_float(word)
             for key, word in words.items()
@@ -123,13 +123,13 @@ async def _with_words_told_apart(
         found.append(row | numbers)
         unknown = [key for key in words if key not in numbers and not _is_text(known, key)]
         if unknown and isinstance(step := row.get(_STEP), int):
-            doubtful[step] = unknown
-    if doubtful:
-        async with aclosing(_rows_at(session, ref, list(doubtful))) as true_rows:
+            ambiguous[step] = unknown
+    if ambiguous:
+        async with aclosing(_rows_at(session, ref, list(ambiguous))) as true_rows:
             exact = {row.get(_STEP): row async for row in true_rows}
         for row in found:
             step = row.get(_STEP)
-            keys = doubtful.get(step, []) if isinstance(step, int) else []
+            keys = ambiguous.get(step, []) if isinstance(step, int) else []
             row |= {key: exact[step][key] for key in keys if key in exact.get(step, ())}
     return found
 
@@ -146,13 +146,13 @@ async def _rows_at(session: Session, ref: RunRef, steps: Sequence[int]) -> Async
             yield flat_row(lenient.loads_object(text))
 
 
-def _has_word(value: Any) -> bool:
-    """Whether a word for NaN or an infinity is in the value."""
+def _has_float_string(value: Any) -> bool:
+    """Whether the value contains a string for NaN or an infinity."""
     if isinstance(value, str):
         return lenient.as_float(value) is not None
     if isinstance(value, dict):
-        return any(map(_has_word, value.values()))
-    return isinstance(value, list) and any(map(_has_word, value))
+        return any(map(_has_float_string, value.values()))
+    return isinstance(value, list) and any(map(_has_float_string, value))
 
 
 def _is_number(known: Mapping[str, KeyInfo], key: str) -> bool:

@@ -1,4 +1,4 @@
-"""`Sweep` and `Sweeps`: searches for good configurations, and the runs that they have made."""
+"""`Sweep` and `Sweeps`: hyperparameter searches and their runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aiowandb.wire.sweeps import SweepRecord, SweepsPage, get_sweep, list_sweeps
 
 
 class Sweep(SweepFields, RecordHolder[SweepRecord]):
-    """A sweep of W&B.
+    """A sweep.
 
     >>> sweep = await api.sweep("entity/project/sweep_id")
     >>> best = await sweep.best_run()
@@ -36,26 +36,24 @@ class Sweep(SweepFields, RecordHolder[SweepRecord]):
 
     @property
     def url(self) -> str:
-        """The sweep's page for people."""
+        """The web page of the sweep."""
         site = app_url(self._session.settings.base_url)
         return f"{site}/{self.entity}/{self.project}/sweeps/{self.id}"
 
     @property
     def runs(self) -> Runs:
-        """The runs that it has made, the first one first.
-
-        They are kept once they were read; while the sweep goes on, ask
+        """The runs of the sweep, oldest first. Cached; while the sweep is running, use
         `api.runs(path, {"sweep": sweep.id}, fresh=True)`.
         """
         return self._runs("+created_at", 50)
 
     @checks(order=optional(text("an order like '-accuracy'")), fresh=FLAG)
     async def best_run(self, order: str | None = None, *, fresh: bool = False) -> Run | None:
-        """The run that is best by the metric of the configuration, or by `order`.
+        """The best run by the metric of the sweep's configuration, or by `order`.
 
-        An order is `+name` where less is better and `-name` where more is; a name that is
-        no column is a metric. Without either, it is the newest run; None if there is no run.
-        The answer is kept for the life of the session, unless with `fresh`.
+        An order is `+name` if lower is better and `-name` if higher is; a name that is not a
+        column is a metric. Without a metric, it is the newest run. None if there are no runs.
+        Cached unless `fresh`.
         """
         wanted = self.order if order is None else order_key(order)
         try:
@@ -72,7 +70,7 @@ class Sweep(SweepFields, RecordHolder[SweepRecord]):
 
 
 class Sweeps(Listing[Sweep]):
-    """The sweeps of a project. Nothing is sent until they are used.
+    """The sweeps of a project. Nothing is sent until the list is used.
 
     >>> async for sweep in project.sweeps():
     ...     print(sweep.name, sweep.state, sweep.run_count)
@@ -88,7 +86,7 @@ class Sweeps(Listing[Sweep]):
         self._fresh = fresh
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of sweeps."""
         return (await self._ask(None)).total_sweeps
 
     async def _pages(self) -> AsyncGenerator[list[Sweep]]:
@@ -111,7 +109,7 @@ class Sweeps(Listing[Sweep]):
 
 
 async def find_sweep(session: Session, ref: RunRef, *, fresh: bool = False) -> Sweep:
-    """The sweep of this path."""
+    """The sweep with this path."""
     record = await session.ask_cached(get_sweep(ref), fresh=fresh)
     if record is None:
         raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweep")

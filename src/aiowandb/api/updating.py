@@ -1,4 +1,4 @@
-"""How a run is read again, and how what its user changed of it is sent."""
+"""Reads a run, and sends the changes that its user made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiowandb.wire.runs import get_run, run_state
 from aiowandb.wire.writing import save_run
 
 _TEXT = optional(text("a string", empty=True))
-# What can be set of a run, and is sent by `update()`.
+# The attributes of a run that can be set, and are sent by `update()`.
 WRITABLE: Mapping[str, Check] = {
     "name": _TEXT,
     "display_name": _TEXT,
@@ -33,8 +33,16 @@ WRITABLE: Mapping[str, Check] = {
 _ENDED = frozenset({"finished", "failed", "crashed", "killed"})
 
 
+async def find_run_record(session: Session, ref: RunRef, *, fresh: bool = False) -> RunRecord:
+    """The run of this path, from the cache unless it has to be fresh."""
+    record = await session.ask_cached(get_run(ref), fresh=fresh)
+    if record is None:
+        raise not_found(ref)
+    return replace(record, entity=ref.entity, project=ref.project)
+
+
 async def read_run(session: Session, ref: RunRef) -> RunRecord:
-    """The run as W&B has it now."""
+    """The run as W&B has it now, which is not cached."""
     record = await session.ask(get_run(ref))
     if record is None:
         raise not_found(ref)
@@ -42,7 +50,7 @@ async def read_run(session: Session, ref: RunRef) -> RunRecord:
 
 
 def check_values(run: RunRecord) -> None:
-    """Raise if something was changed in place to what cannot be sent."""
+    """Raise if a value was changed in place to something that cannot be sent."""
     for name, check in WRITABLE.items():
         if name in FIELDS or run.has_decoded(name):
             check(name, getattr(run, name))
@@ -57,9 +65,9 @@ def check_values(run: RunRecord) -> None:
 async def send_changes(
     session: Session, read: RunRecord, wanted: RunRecord, *, merge: bool
 ) -> RunRecord | None:
-    """Send what differs from what was read; gives the run as it is then, or None.
+    """Send the differences between `read` and `wanted`; returns the new record, if any.
 
-    Unless with `merge`, it is a conflict if W&B's copy of the same thing was changed meanwhile.
+    Without `merge`, it is a conflict if W&B's copy of a changed value has changed, too.
     """
     changes = RunChanges.of(read, wanted)
     if not changes:
@@ -68,7 +76,7 @@ async def send_changes(
     if not merge and (moved := changes.conflicts(read, current)):
         raise ConflictError(
             f"Run {wanted.ref}: {' and '.join(moved)} changed at W&B since this run was read:"
-            " load() and change it again, or update(merge=True)."
+            " call load() and repeat the change, or use update(merge=True)."
         )
     saved = await session.ask(save_run(changes.input(current)))
     return replace(saved, entity=wanted.entity, project=wanted.project)
@@ -77,7 +85,7 @@ async def send_changes(
 async def wait_for_end(
     session: Session, ref: RunRef, poll_interval: float, on_state: Callable[[str], None]
 ) -> None:
-    """Ask for the run's state now and then until it has ended."""
+    """Poll the state of the run until it has ended."""
     while True:
         state = await session.ask(run_state(ref))
         if state is None:
@@ -89,4 +97,4 @@ async def wait_for_end(
 
 
 def not_found(ref: RunRef) -> NotFoundError:
-    return NotFoundError(f"Could not find run {ref}.")
+    return NotFoundError(f"Could not find run {ref}.", operation="Run")

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for code that has none or may not use its own."""
+"""An event loop in a background thread, for code without an event loop of its own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class Portal:
-    """Runs async functions for a thread that waits for them.
+    """Runs async functions for threads that wait for the results.
 
-    The loop ends when the portal is closed or forgotten, and with the interpreter.
+    The loop ends when the portal is closed or garbage-collected, and when Python exits.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Portal:
         weakref.finalize(self, self._loop.stop_soon).atexit = False
 
     def keep_open(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
-        """Make the context on the loop, enter it, and leave it when the portal is closed."""
+        """Make and enter a context on the loop, and exit it when the portal is closed."""
 
         collected = CollectedWarnings()
 
@@ -53,7 +53,7 @@ class Portal:
         return opened
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run the function on the loop and wait for what it gives."""
+        """Run the function on the loop and wait for its result."""
 
         async def call() -> T:
             return await function(*args, **kwargs)
@@ -63,7 +63,7 @@ class Portal:
     def iterate(
         self, function: Callable[P, Stream[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Generator[T]:
-        """The items that the function gives, one at a time."""
+        """The items of the stream that the function returns, one at a time."""
 
         started: list[Stream[T]] = []
         collected = CollectedWarnings()
@@ -82,16 +82,16 @@ class Portal:
                 await items.aclose()
 
         try:
-            # Which may read ahead from now on, also if this is interrupted.
+            # From now on it may read ahead, so it must be stopped even if this is interrupted.
             self._run(start, collected)
             while not isinstance(item := self._run(advance, collected), _End):
                 yield item
         finally:
-            if self._loop.runs_here:  # else they have ended with it
+            if self._loop.runs_here:  # else it has ended with the loop
                 self._loop.run(stop)
 
     def _run(self, work: Callable[[], Awaitable[T]], collected: CollectedWarnings) -> T:
-        """Do it on the loop; what it warns of is shown in this thread, at the caller's line."""
+        """Run it on the loop; its warnings are shown in this thread, at the caller's line."""
 
         async def collecting() -> T:
             with collected.collecting():
@@ -103,21 +103,21 @@ class Portal:
             collected.show()
 
     def enter(self) -> None:
-        """Note that a `with` block will close this."""
+        """Called by `with`, which may only be used once."""
         self._loop.require()
         if self._is_entered:
             raise UsageError(
-                "This API client was entered before: use the one of the outer `with`,"
-                " or make another one."
+                "This API client was entered before: use it inside of the outer `with`,"
+                " or make a new one."
             )
         self._is_entered = True
 
     def close(self) -> None:
-        """Leave what was kept open and stop the loop."""
+        """Exit the contexts and stop the loop."""
         self._loop.stop()
 
     def __reduce__(self) -> NoReturn:
-        raise UsageError("An Api stays in its process: make a new one in the other.")
+        raise UsageError("An Api cannot be sent to another process: make a new one there.")
 
 
 class _Loop:
@@ -156,12 +156,12 @@ class _Loop:
         try:
             return portal.start_task_soon(call.run).result()
         except BaseException:
-            # Ctrl-C, or what another signal handler raised. Whoever gets it may make the same
-            # call at once, or end the process: nothing of this one may still be under way then.
-            # A second Ctrl-C comes out of this wait and leaves the rest to the loop.
+            # Ctrl-C, or an exception of another signal handler. The caller may repeat the call at
+            # once or exit, so nothing of this call may still be running. A second Ctrl-C ends
+            # this wait, too.
             if not call.has_ended:
                 call.is_stopped = True
-                with suppress(RuntimeError):  # the loop is over, and the call with it
+                with suppress(RuntimeError):  # the loop has ended, and the call with it
                     portal.start_task_soon(call.stop).result()
             raise
 
@@ -176,15 +176,15 @@ class _Loop:
                 self._thread.join()
 
     def stop_soon(self) -> None:
-        # Garbage may be collected by any thread, also by the loop's own, and none may wait here.
+        # Garbage is collected by any thread, even the loop's own, so this must not wait.
         if self.runs_here:
             threading.Thread(target=self.stop, daemon=True).start()
 
     def require(self) -> anyio.from_thread.BlockingPortal:
         if self._process != os.getpid():
             raise UsageError(
-                "This Api was made before the process forked, and its connections stayed"
-                " in the parent: make a new Api in the child."
+                "This Api was made before the process forked, and its connections belong to"
+                " the parent: make a new Api in the child process."
             )
         if self._portal is None:
             raise UsageError("This API client is closed: make a new one.")
@@ -192,7 +192,7 @@ class _Loop:
 
 
 class _Call(Generic[T]):
-    """A call that can be stopped at any moment, also before it is known to have begun."""
+    """A call that can be stopped at any time, even before it has started."""
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
         self._function = function
@@ -211,7 +211,7 @@ class _Call(Generic[T]):
             ended.set()
 
     async def stop(self) -> None:
-        """Cancel the call and wait until it has ended. If it has not begun, it will not."""
+        """Cancel the call and wait until it has ended. If it has not started, it never will."""
         if self._under_way:
             scope, ended = self._under_way
             scope.cancel()
@@ -219,4 +219,4 @@ class _Call(Generic[T]):
 
 
 class _End:
-    """What comes after the last item."""
+    """Marks the end of a stream."""

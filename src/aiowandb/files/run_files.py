@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import anyio
+from anyio.to_thread import run_sync
 
-from aiowandb.errors import CommError, NotFoundError, UsageError
+from aiowandb.errors import CommError, MissingFileError, NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import (
     FileRecord,
@@ -78,8 +82,21 @@ class RunFiles:
         await self._session.download(file.url, content)
         return content.getvalue()
 
-    async def upload(self, path: Path, name: str) -> FileRecord:
-        """Upload the file at the path to the run, under this name."""
+    async def get(self, name: str) -> FileRecord:
+        """The file of this name; raises if there is no such file."""
+        file = await self.find(name)
+        if file is None:
+            raise NotFoundError(f"Run {self._ref} has no file {name}.", operation="RunFiles")
+        return file
+
+    async def metadata(self) -> dict[str, Any] | None:
+        """What the run recorded about its machine and program, or None."""
+        content = await self.read("wandb-metadata.json")
+        return lenient.loads(content) if content else None
+
+    async def upload(self, path: Path, root: Path) -> FileRecord:
+        """Upload a local file to the run, under its path relative to `root`."""
+        name = await _name_below(path, root)
         size = (await anyio.Path(path).stat()).st_size
         made = await self._session.ask(create_files(self._ref, [name]))
         if not made.files or not (url := made.files[0].upload_url):
@@ -112,6 +129,18 @@ class RunFiles:
 
     def _not_found(self) -> NotFoundError:
         return NotFoundError(f"Could not find run {self._ref}.", operation="RunFiles")
+
+
+async def _name_below(path: Path, root: Path) -> str:
+    """The name that a file of this computer gets as a file of a run: its path below `root`."""
+    name = Path(await run_sync(os.path.relpath, path, root))
+    if name.is_absolute() or ".." in name.parts:
+        raise UsageError(f"{path} is not inside {root}: pass a root= that contains it.")
+    if not await run_sync(path.exists):
+        raise MissingFileError(f"path must be an existing file, and {path} does not exist.")
+    if not await run_sync(path.is_file):
+        raise UsageError(f"path must be a file, and {path} is none: upload files one at a time.")
+    return name.as_posix()
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

@@ -1,6 +1,6 @@
-"""The async classes for code without `await`, member by member. Nothing here has logic of its own.
+"""The same classes without `await`, wrapped member by member; no logic of their own.
 
-May import `api` and what everybody may use.
+May import `api` and every layer below.
 """
 
 from aiowandb.sync.facade import (

@@ -1,4 +1,4 @@
-"""Everything of `aiowandb.api` without `await`: `Api` and what it gives. No logic of its own."""
+"""`Api` and its classes: those of `aiowandb.api` without `await`. No logic of their own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from aiowandb import api
-from aiowandb.choices import EventStream
 from aiowandb.concurrency.portal import Portal
 from aiowandb.config.credentials import without_traceback_locals
 from aiowandb.config.settings import Settings
@@ -25,6 +24,7 @@ from aiowandb.fields import (
     SweepFields,
 )
 from aiowandb.net import RetryPolicy, Traffic, Waiting
+from aiowandb.sync.overloads import RunRows, RunsSamples
 from aiowandb.sync.wrapping import (
     SyncListing,
     SyncWrapper,
@@ -45,11 +45,9 @@ from aiowandb.wire.sweeps import SweepRecord
 if TYPE_CHECKING:
     import pyarrow as pa
 
-S = TypeVar("S")
-
 
 class File(FileFields, SyncWrapper[api.File]):
-    """A file at W&B.
+    """A file stored at W&B.
 
     >>> path = run.file("model.h5").download("models")
     """
@@ -60,7 +58,7 @@ class File(FileFields, SyncWrapper[api.File]):
 
 
 class Files(SyncListing[api.Files, File]):
-    """Files of a run or of an artifact. Nothing is sent until they are used.
+    """Files of a run or of an artifact. Nothing is sent until the list is used.
 
     >>> for file in run.files(pattern="%.json"):
     ...     print(file.name, file.size)
@@ -71,7 +69,7 @@ class Files(SyncListing[api.Files, File]):
 
 
 class Append(SyncWrapper[api.Append]):
-    """Rows on their way to a run; see `Run.append`."""
+    """Adds rows to a run; see `Run.append`."""
 
     added = Forwarded[int]()
     skipped = Forwarded[int]()
@@ -99,8 +97,8 @@ def _sweep(original: api.Sweep, portal: Portal) -> Sweep:
     return Sweep(original, portal)
 
 
-class Run(RunFields, SyncWrapper[api.Run]):
-    """A run of W&B. Its attributes are here already, its rows come when asked for.
+class Run(RunFields, RunRows, SyncWrapper[api.Run]):
+    """A run. Its attributes are loaded already, its rows are read on demand.
 
     >>> run = api.run("entity/project/run_id")
     >>> run.name, run.config["lr"], run.summary["loss"], run.tags
@@ -117,40 +115,6 @@ class Run(RunFields, SyncWrapper[api.Run]):
     upload_file = awaited(api.Run.upload_file, wrap=File)
     metadata = awaited_property(api.Run.metadata)
     console_logs = iterated(api.Run.console_logs, by_page=True)
-    history = awaited(api.Run.history)
-    if TYPE_CHECKING:  # what type= gives cannot be told through `iterated`
-
-        @overload
-        def scan_history(
-            self,
-            keys: Sequence[str] | None = None,
-            page_size: int = 1000,
-            min_step: int | None = None,
-            max_step: int | None = None,
-            *,
-            any_key: bool = False,
-            exclude: Sequence[str] = (),
-            stream: EventStream = "default",
-            type: None = None,
-        ) -> Iterator[dict[str, Any]]: ...
-
-        @overload
-        def scan_history(
-            self,
-            keys: Sequence[str] | None = None,
-            page_size: int = 1000,
-            min_step: int | None = None,
-            max_step: int | None = None,
-            *,
-            any_key: bool = False,
-            exclude: Sequence[str] = (),
-            stream: EventStream = "default",
-            type: type[S],
-        ) -> Iterator[S]: ...
-
-        def scan_history(self, *args: Any, **kwargs: Any) -> Any: ...
-    else:
-        scan_history = iterated(api.Run.scan_history, by_page=True)
     scan_history_batches = iterated(api.Run.scan_history_batches)
     update = awaited(api.Run.update)
     save = awaited(api.Run.save)
@@ -164,9 +128,9 @@ class Run(RunFields, SyncWrapper[api.Run]):
 
     @property
     def summary(self) -> Summary[None]:
-        """The last, best or chosen value of each metric; NaN and Infinity are floats.
+        """The summary value of each metric. NaN and infinities are floats.
 
-        Changes are sent by `update()`, or by `summary.update()`.
+        Changes are sent by `update()` or by `summary.update()`.
         """
         return Summary(self._inner.summary_metrics, save=self.update)
 
@@ -175,8 +139,8 @@ class Run(RunFields, SyncWrapper[api.Run]):
         self._inner.summary = values
 
 
-class Runs(SyncListing[api.Runs, Run]):
-    """The runs that a query finds. Nothing is sent until they are used.
+class Runs(RunsSamples, SyncListing[api.Runs, Run]):
+    """The runs that match a query. Nothing is sent until the list is used.
 
     >>> runs = api.runs("entity/project")
     >>> len(runs), runs[0], runs[10:20]
@@ -188,7 +152,6 @@ class Runs(SyncListing[api.Runs, Run]):
     to_arrow = awaited(api.Runs.to_arrow)
     to_pandas = awaited(api.Runs.to_pandas)
     to_polars = awaited(api.Runs.to_polars)
-    histories = awaited(api.Runs.histories)
     export = awaited(api.Runs.export)
     plan = awaited(api.Runs.plan)
     to_lazy = awaited(api.Runs.to_lazy)
@@ -196,7 +159,7 @@ class Runs(SyncListing[api.Runs, Run]):
     to_arrow_stream = awaited(api.Runs.to_arrow_stream)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """What pandas, polars and duckdb read the table of `to_arrow` through."""
+        """Lets pandas, polars and duckdb read the table of `to_arrow` directly."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
 
@@ -219,7 +182,7 @@ class Artifact(ArtifactFields, SyncWrapper[api.Artifact]):
 
 
 class Artifacts(SyncListing[api.Artifacts, Artifact]):
-    """Artifacts of a run, or versions of one artifact. Nothing is sent until they are used.
+    """Artifacts of a run, or versions of one artifact. Nothing is sent until the list is used.
 
     >>> for artifact in run.logged_artifacts():
     ...     print(artifact.name, artifact.type, artifact.size)
@@ -229,7 +192,7 @@ class Artifacts(SyncListing[api.Artifacts, Artifact]):
 
 
 class Sweep(SweepFields, SyncWrapper[api.Sweep]):
-    """A sweep of W&B.
+    """A sweep.
 
     >>> sweep = api.sweep("entity/project/sweep_id")
     >>> best = sweep.best_run()
@@ -242,16 +205,14 @@ class Sweep(SweepFields, SyncWrapper[api.Sweep]):
 
     @property
     def runs(self) -> Runs:
-        """The runs that it has made, the first one first.
-
-        They are kept once they were read; while the sweep goes on, ask
+        """The runs of the sweep, oldest first. Cached; while the sweep is running, use
         `api.runs(path, {"sweep": sweep.id}, fresh=True)`.
         """
         return Runs(self._inner.runs, self._portal)
 
 
 class Sweeps(SyncListing[api.Sweeps, Sweep]):
-    """The sweeps of a project. Nothing is sent until they are used.
+    """The sweeps of a project. Nothing is sent until the list is used.
 
     >>> for sweep in project.sweeps():
     ...     print(sweep.name, sweep.state, sweep.run_count)
@@ -261,7 +222,7 @@ class Sweeps(SyncListing[api.Sweeps, Sweep]):
 
 
 class Project(ProjectFields, SyncWrapper[api.Project]):
-    """A project of W&B.
+    """A project.
 
     >>> for sweep in api.project("mnist", entity="me").sweeps():
     ...     print(sweep.name)
@@ -275,7 +236,7 @@ class Project(ProjectFields, SyncWrapper[api.Project]):
 
 
 class Projects(SyncListing[api.Projects, Project]):
-    """The projects of an entity. Nothing is sent until they are used.
+    """The projects of an entity. Nothing is sent until the list is used.
 
     >>> for project in api.projects("me"):
     ...     print(project.name, project.created_at)
@@ -292,9 +253,9 @@ def _run_and_batch(
 
 
 class Api(SyncWrapper[api.AsyncApi]):
-    """Everything that W&B knows, for code without `await`. The names are those of `AsyncApi`.
+    """The client for code without `await`. It has the methods and arguments of `AsyncApi`.
 
-    Works in scripts, in threads and in notebooks.
+    Works in scripts, threads and notebooks.
 
     >>> for run in Api().runs("entity/project"):
     ...     print(run.name, run.summary.get("loss"))
@@ -334,9 +295,9 @@ class Api(SyncWrapper[api.AsyncApi]):
 
     @classmethod
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
-        """Use the embedded W&B whose data lies in this folder: no account, no port.
+        """Use the embedded W&B stored in this folder: no account, no network port.
 
-        The folder is made on first use. Needs the extra `aiowandb[local]`.
+        The folder is created on first use. Requires the extra `aiowandb[local]`.
 
         >>> for run in Api.local("my-wandb").runs("local/sample"):
         ...     print(run.name)
@@ -362,7 +323,7 @@ class Api(SyncWrapper[api.AsyncApi]):
         self.close()
 
     def close(self) -> None:
-        """Close the connections and the event loop. `with` does it for you."""
+        """Close the connections and the event loop. `with` does so, too."""
         self._portal.close()
 
     settings = Forwarded[Settings]()
@@ -373,7 +334,7 @@ class Api(SyncWrapper[api.AsyncApi]):
     default_entity = awaited_property(api.AsyncApi.default_entity)
     run = awaited(api.AsyncApi.run, wrap=Run)
     runs = called(api.AsyncApi.runs, wrap=Runs)
-    if TYPE_CHECKING:  # that it takes runs of the facade cannot be told through `iterated`
+    if TYPE_CHECKING:  # `iterated` would say that it takes runs of the async client
 
         def scan_histories(
             self,

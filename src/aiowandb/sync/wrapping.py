@@ -1,4 +1,4 @@
-"""How an async class gets a synchronous wrapper: member by member, typed, with nothing added.
+"""Builds typed synchronous wrappers of async classes, member by member.
 
 A wrapper holds the async object and the portal that its calls run on. Its members are
 made from those of the original and keep their signatures and docstrings:
@@ -50,12 +50,12 @@ R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 W = TypeVar("W", bound="SyncWrapper[Any]")
 
-# What makes something of an original for users of the facade; a wrapper's class does.
+# Wraps an async object for synchronous users; the class of a wrapper is one.
 Wrap = Callable[[Any, Portal], R]
 
 
 class SyncWrapper(Holder[A]):
-    """An async object and the portal that it is driven through."""
+    """An async object, and the portal that its methods run on."""
 
     def __init__(self, original: A, portal: Portal) -> None:
         super().__init__(original)
@@ -66,7 +66,7 @@ class SyncWrapper(Holder[A]):
 
 
 class awaited_property(Generic[T]):  # noqa: N801 - is used like `property`
-    """A method of the original that takes nothing, as an attribute; its result may be wrapped."""
+    """A method without arguments as an attribute; its result may be wrapped."""
 
     @overload
     def __init__(self, method: Callable[[Any], Awaitable[T]]) -> None: ...
@@ -118,7 +118,7 @@ def awaited(
 def awaited(
     method: Callable[Concatenate[Any, P], Awaitable[Any]], *, wrap: Wrap[Any] | None = None
 ) -> Member[P, Any]:
-    """The method, awaited, and its result wrapped."""
+    """Awaits the method, and wraps its result."""
 
     def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         result = wrapper._portal.call(method, wrapper._inner, *args, **kwargs)
@@ -138,7 +138,7 @@ def called(method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[R]) -> Memb
 def called(
     method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[Any] | None = None
 ) -> Member[P, Any]:
-    """The method, which does not wait, and its result wrapped."""
+    """Calls the method, which is not async, and wraps its result."""
 
     def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         result = method(wrapper._inner, *args, **kwargs)
@@ -165,7 +165,10 @@ def iterated(
     wrap: Wrap[Any] | None = None,
     by_page: bool = False,
 ) -> Member[P, Iterator[Any]]:
-    """The method's items, each wrapped, or handed from thread to thread a page at a time."""
+    """Iterates over the result of the method and wraps the items.
+
+    With `by_page`, the items cross threads a page at a time, which is faster for many items.
+    """
 
     def pages(*args: Any, **kwargs: Any) -> Stream[Any]:
         return cast(Items[Any], method(*args, **kwargs)).pages
@@ -184,7 +187,7 @@ def iterated(
 def _items(
     found: Generator[Any], portal: Portal, wrap: Wrap[Any] | None, *, by_page: bool
 ) -> Iterator[Any]:
-    with closing(found):  # at once, also where a traceback keeps this frame
+    with closing(found):  # at once, even if a traceback keeps this frame alive
         for item in found:
             if by_page:
                 yield from item
@@ -193,7 +196,7 @@ def _items(
 
 
 class SyncListing(SyncWrapper[L], Generic[L, W]):
-    """A list whose items come page by page, or by their place: `runs[0]`, `runs[10:20]`."""
+    """A list that is read page by page, or by index: `runs[0]`, `runs[10:20]`."""
 
     _kind: ClassVar[type[SyncWrapper[Any]]]
 
@@ -203,20 +206,20 @@ class SyncListing(SyncWrapper[L], Generic[L, W]):
                 yield from page
 
     def pages(self) -> Generator[list[W]]:
-        """The same in lists, as they come from W&B, `per_page` at a time."""
+        """The items in lists of `per_page`, as W&B sends them."""
         with closing(self._portal.iterate(self._inner.pages)) as pages:
             for page in pages:
                 yield self._wrap_all(page)
 
     def count(self) -> int:
-        """How many there are."""
+        """The number of items."""
         return self._portal.call(self._inner.count)
 
     def __len__(self) -> int:
         return self.count()
 
     def to_list(self) -> list[W]:
-        """All of them."""
+        """All items."""
         return self._wrap_all(self._portal.call(self._inner.to_list))
 
     @overload
@@ -236,7 +239,7 @@ class SyncListing(SyncWrapper[L], Generic[L, W]):
 
 
 def _check(method: Any, wrapper: SyncWrapper[Any], *args: Any, **kwargs: Any) -> None:
-    """Raise at once for wrong arguments: the method itself is called with the first item."""
+    """Raise for wrong arguments now: the method itself is only called with the first item."""
     if check := getattr(method, "check_arguments", None):
         check(wrapper._inner, *args, **kwargs)
 
@@ -251,7 +254,7 @@ def _original(argument: Any) -> Any:
         return argument._inner
     if isinstance(argument, str | bytes | Mapping) or not isinstance(argument, Iterable):
         return argument
-    # Whatever else twins come in is run through here: the thread of the portal may not.
+    # Other iterables are consumed here, as they may not run in the thread of the portal.
     items = list(argument)
     originals = [item._inner if isinstance(item, SyncWrapper) else item for item in items]
     is_same = all(map(operator.is_, items, originals))
@@ -259,7 +262,7 @@ def _original(argument: Any) -> Any:
 
 
 def if_any(wrap: Wrap[R]) -> Wrap[R | None]:
-    """Wraps what is not None."""
+    """Wraps a value that is not None."""
     return lambda result, portal: None if result is None else wrap(result, portal)
 
 

@@ -48,7 +48,8 @@ class Summary(MutableMapping[str, Any], Generic[S]):
                 f"values must be a mapping of names to values, like a dict, not {shown(values)}."
             ) from None
         super().update(changed)
-        return self._save()
+        saved: S = self._save()
+        return saved
 
     def __getitem__(self, key: str) -> Any:
         holder, last = self._locate(key)

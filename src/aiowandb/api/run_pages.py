@@ -1,0 +1,55 @@
+"""The pages of a list of runs, cached or complete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from aiowandb.errors import NotFoundError
+from aiowandb.net import BatchSize, Session, ask_page
+from aiowandb.net.paging import all_pages_of, pages_of
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import RunQuery, RunsPage, list_runs
+
+# Pages that W&B is too slow for are halved down to this size.
+_LEAST_PAGE = 25
+
+
+async def run_pages(
+    session: Session, entity: str, project: str, query: RunQuery, *, complete: bool, fresh: bool
+) -> AsyncGenerator[list[RunRecord]]:
+    """The runs of a query, page by page.
+
+    `complete` pages have every run just once, even if runs come and go meanwhile. Other pages
+    are cached, unless they have to be `fresh`.
+    """
+    size = BatchSize(query.per_page, query.per_page)
+
+    async def page(cursor: str | None) -> Connection[RunRecord]:
+        def of_size(per_page: int) -> Operation[RunsPage | None]:
+            asked = msgspec.structs.replace(query, per_page=per_page)
+            return list_runs(entity, project, asked, cursor)
+
+        if complete:
+            found = await ask_page(session, of_size, size, min(_LEAST_PAGE, query.per_page))
+        else:
+            found = await session.ask_cached(of_size(query.per_page), fresh=fresh)
+        if found is None:
+            raise no_project(entity, project)
+        return msgspec.structs.replace(found.runs, total_count=found.run_count)
+
+    what = f"the runs of {entity}/{project}"
+    listing = all_pages_of(what, page, lambda run: run.id) if complete else pages_of(what, page)
+    async with aclosing(listing) as pages:
+        async for records in pages:
+            for record in records:
+                record.entity, record.project = entity, project
+            yield records
+
+
+def no_project(entity: str, project: str) -> NotFoundError:
+    return NotFoundError(f"Could not find project {entity}/{project}.", operation="Runs")
