@@ -1,4 +1,4 @@
-"""How a file appears: whole, under its name, or not at all."""
+"""Writes a file so that it appears complete under its name, or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ UNFINISHED = ".unfinished"
 async def atomic_file(
     path: Path, temporary: Path | None = None, mode: int = 0o666
 ) -> AsyncIterator[BinaryIO]:
-    """A file to write and read that takes the name `path` when the block ends without an error.
+    """A file that is renamed to `path` when the block ends without an error.
 
-    Its folders are made. After an error or a cancellation nothing of it is left. Until
-    it is whole its name is `temporary`, or one that no other writer has. `mode` is who may
-    read it, before the umask.
+    Its folders are created. After an error or a cancellation nothing of it is left. Until then
+    its name is `temporary`, or one that no other writer uses. `mode` are its permissions,
+    before the umask.
     """
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
     create = partial(_create, temporary, mode)
@@ -51,7 +51,7 @@ def _discard(temporary: Path, file: BinaryIO) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in the folder survive a power cut. Windows has no such call."""
+    """Make renames in the folder survive a power failure. Windows has no such call."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -200,7 +200,7 @@ def test_a_key_does_not_show_itself() -> None:
 
 @pytest.mark.parametrize("url", ["https://wandb.ai", "http://api.wandb.ai", "https://x.wandb.ai"])
 def test_the_address_of_the_clouds_pages_is_not_taken_for_its_api(url: str) -> None:
-    with pytest.raises(UsageError, match=r"that is https://api\.wandb\.ai"):
+    with pytest.raises(UsageError, match=r"use https://api\.wandb\.ai"):
         Settings.load(base_url=url, environ={})
 
 
@@ -229,7 +229,7 @@ def test_proxies_are_by_scheme_and_an_argument_is_for_both() -> None:
     assert "s3cret" not in repr(settings)
     both = Settings.load(proxy="http://other:1", environ=environ).proxies
     assert both == {"http://": "http://other:1", "https://": "http://other:1"}
-    with pytest.raises(UsageError, match="proxy is no URL") as caught:
+    with pytest.raises(UsageError, match="proxy is not a URL") as caught:
         Settings.load(proxy="user:s3cret@proxy", environ={})
     assert "s3cret" not in str(caught.value)
 

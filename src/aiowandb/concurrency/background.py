@@ -1,7 +1,7 @@
-"""Which event loop this is, and tasks that belong to it and not to the task that started them.
+"""Background tasks, which belong to the event loop and not to the task that started them.
 
 A task group of anyio has to be left by the task that has entered it. Fixtures, generators and
-applications often begin in one task and end in another: what they open may not hold one.
+applications often begin in one task and end in another: they must not hold a task group.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import anyio
 
 Args = TypeVarTuple("Args")
 
-# The background tasks that this is part of: none of them can wait for its own end.
+# The background tasks that this code runs in: a task cannot wait for its own end.
 _inside: ContextVar[tuple[BackgroundTask, ...]] = ContextVar("_inside", default=())
 
 
 def current_loop() -> Any | None:
-    """What stands for the event loop whose task this is: a trio token, or asyncio's loop."""
-    # Who has not imported trio is not run by it.
+    """The running event loop: a trio token, or asyncio's loop; None outside of one."""
+    # If trio is not imported, it is not running.
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
         return trio.lowlevel.current_trio_token()
@@ -33,7 +33,7 @@ def current_loop() -> Any | None:
 
 
 def call_soon(loop: Any, function: Callable[[], object]) -> None:
-    """Have the loop call the function, from any thread. A RuntimeError if the loop is over."""
+    """Call the function in the event loop, from any thread. A RuntimeError if it has ended."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         loop.call_soon_threadsafe(function)
     else:
@@ -41,7 +41,7 @@ def call_soon(loop: Any, function: Callable[[], object]) -> None:
 
 
 class BackgroundTask:
-    """A task of the event loop that can be stopped from any other one of it."""
+    """A task that can be stopped from any other task of the event loop."""
 
     def __init__(self, at_end: Callable[[], object]) -> None:
         self._at_end = at_end
@@ -52,7 +52,7 @@ class BackgroundTask:
         self._scope.cancel()
 
     async def stop(self) -> None:
-        """Cancel it and wait until it has ended, also if the caller is cancelled."""
+        """Cancel it and wait until it has ended, even if the caller is cancelled."""
         self.cancel()
         if self in _inside.get():
             return
@@ -70,10 +70,10 @@ class BackgroundTask:
 
 
 class BackgroundTasks:
-    """Tasks that run until they end, or until whoever owns them closes this."""
+    """Tasks that run until they end, or until this is closed."""
 
     def __init__(self) -> None:
-        # asyncio itself keeps no task alive.
+        # asyncio keeps no references to tasks.
         self._tasks: dict[BackgroundTask, object] = {}
 
     def start(
@@ -82,9 +82,9 @@ class BackgroundTasks:
         *args: *Args,
         at_end: Callable[[], object] = lambda: None,
     ) -> BackgroundTask:
-        """Run `work` in a task. It has to see to its own errors: nobody waits for them here.
+        """Run `work` in a task. It must handle its own errors: they are not raised anywhere.
 
-        `at_end` is called in any case, also if the task is cancelled before it has begun.
+        `at_end` is called in any case, even if the task is cancelled before it has begun.
         """
         loop = current_loop()
         task = BackgroundTask(at_end)

@@ -1,4 +1,4 @@
-"""Reading ahead: the next item is made while this one is used, and all may be left any time."""
+"""Reading ahead: the next item of a generator is made while the current one is used."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class ReadAhead(AsyncOnly, Generic[T]):
-    """The items of a generator, the next ones made in a task while this one is used.
+    """The items of a generator; the next ones are made in a task while this one is used.
 
-    The task is one of the given ones. It ends when the items do, and when this
-    iterator is closed or forgotten: a loop over it may be left with a plain `break`.
+    The task belongs to `tasks`. It ends with the items, or when this iterator is closed or
+    garbage-collected: a loop over it can be left with a plain `break`.
     """
 
     _is_closed = True  # until there is something to close
@@ -33,7 +33,7 @@ class ReadAhead(AsyncOnly, Generic[T]):
         self._loop = current_loop()
         if self._loop is None:
             raise UsageError("Reading ahead needs a task of an event loop, and this is none.")
-        # One item is always in the hand of the task, waiting to be sent.
+        # The task always has one more item, which waits to be sent.
         send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
         self._end = _End()
         self._warnings = CollectedWarnings()
@@ -58,19 +58,19 @@ class ReadAhead(AsyncOnly, Generic[T]):
             self._items.close()
             if self._is_closed or self._end.is_reached:
                 raise StopAsyncIteration from None
-            # To end here as if these were all would be a lie.
+            # Ending here would look as if these were all items.
             raise UsageError(
-                "The API client was closed before this was read to its end: read inside of its"
+                "The API client was closed before all items were read: read them inside of its"
                 " `async with` block."
             ) from None
         if isinstance(item, _Failure):
-            # Now: as part of a cycle, which errors make, the stream may be collected before us.
+            # Now: an error makes a cycle, and the stream may be garbage-collected before this.
             self._items.close()
             raise item.error
         return item
 
     async def aclose(self) -> None:
-        """Stop what is under way, and wait until it has stopped."""
+        """Stop the task, and wait until it has ended."""
         if not self._is_closed:
             self._require_own_loop()
             self._is_closed = True
@@ -83,18 +83,17 @@ class ReadAhead(AsyncOnly, Generic[T]):
         if current_loop() is self._loop:
             _forget(self._items, self._task)
             return
-        # Garbage may be collected by any thread, and only its own may touch the loop.
+        # This may run in any thread, and only the loop's own thread may touch the task.
         items, task = self._items, self._task
         try:
             call_soon(self._loop, lambda: _forget(items, task))
-        except RuntimeError:  # the loop is over, and the task with it
+        except RuntimeError:  # the loop has ended, and the task with it
             items.close()
 
     def _require_own_loop(self) -> None:
         if current_loop() is not self._loop:
             raise UsageError(
-                "This is being read in one event loop and was asked from another, or from another"
-                " thread: read it where it was made."
+                "This iterator belongs to another event loop or thread: use it where it was made."
             )
 
 
@@ -104,7 +103,7 @@ class _Failure:
 
 
 class _End:
-    """Whether the items have ended by themselves, be it with an error."""
+    """Whether the generator has ended, with or without an error."""
 
     is_reached = False
 
@@ -113,7 +112,7 @@ def _close_streams(
     send: MemoryObjectSendStream[T], items: MemoryObjectReceiveStream[T], end: _End
 ) -> None:
     send.close()
-    if not end.is_reached:  # whoever still reads is told so; who does not, leaves nothing open
+    if not end.is_reached:  # a reader is told; without one, nothing stays open
         items.close()
 
 
@@ -130,7 +129,7 @@ async def _feed(
 ) -> None:
     async with send, aclosing(items):
         try:
-            # Broken: nobody reads any more.
+            # Broken: there is no reader any more.
             with warnings.collecting(), suppress(anyio.BrokenResourceError):
                 async for item in items:
                     await send.send(item)
@@ -138,8 +137,8 @@ async def _feed(
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             raise
         except BaseException as error:
-            # It belongs to the reader, also if it is an interrupt: out of here it would end
-            # the event loop.
+            # It is raised in the reader, even if it is an interrupt: here it would end the event
+            # loop.
             end.is_reached = True
             try:
                 await send.send(_Failure(error))

@@ -1,4 +1,4 @@
-"""Task groups whose errors come out as themselves, and items that come with time."""
+"""Task groups that raise single errors, and asynchronous iterators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Closable(Protocol):
 
 
 class Stream(Protocol[T_co]):
-    """Items that come with time, and that may be left early."""
+    """An asynchronous iterator that can be closed early."""
 
     def __aiter__(self) -> AsyncIterator[T_co]: ...
 
@@ -65,15 +65,15 @@ class Tasks:
     def start_soon(
         self, work: Callable[[*Args], Coroutine[Any, Any, object]], *args: *Args
     ) -> None:
-        """Run the work in a task. If that never begins, streams that it was given are closed."""
+        """Run `work` in a task. If it never begins, the streams in its arguments are closed."""
         self._group.create_task(_Deferred(work, args), name=getattr(work, "__qualname__", None))
 
 
 class _Deferred(Coroutine[Any, Any, object]):
     """Calls its function when it is awaited, and not before.
 
-    When asyncio's loop ends, it ends tasks that have not begun as well. anyio has called their
-    functions by then, and Python complains of coroutines that were never awaited.
+    When asyncio's loop ends, it also ends tasks that have not begun. anyio has already called
+    their functions then, and Python warns about coroutines that were never awaited.
     """
 
     def __init__(self, work: Callable[..., Coroutine[Any, Any, object]], args: Any) -> None:
@@ -117,7 +117,7 @@ async def task_group() -> AsyncIterator[Tasks]:
 
 
 async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
-    """The items, whether they come with time or are there; what reads them ahead is stopped."""
+    """The items of any iterable, asynchronous or not; it is closed in the end."""
     if isinstance(items, AsyncIterable):
         iterator = aiter(items)
         try:
@@ -134,27 +134,27 @@ async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
 async def gather(
     items: AsyncIterable[T] | Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int
 ) -> list[R]:
-    """What `work` makes of each item, in the order of the items, so many at once."""
-    places = anyio.Semaphore(at_once)
+    """The results of `work` for each item, in the order of the items, `at_once` at a time."""
+    slots = anyio.Semaphore(at_once)
     done: dict[int, R] = {}
 
     async def one(number: int, item: T) -> None:
         done[number] = await work(item)
-        places.release()
+        slots.release()
 
     async with aclosing(each_of(items)) as every, task_group() as tasks:
         number = 0
         async for item in every:
-            await places.acquire()
+            await slots.acquire()
             tasks.start_soon(one, number, item)
             number += 1
     return [done[number] for number in sorted(done)]
 
 
 class AsyncOnly:
-    """Tells whoever forgets an `async` or an `await` what to write instead."""
+    """Raises errors that say what to write where `async` or `await` was forgotten."""
 
-    # Type checkers know it without this: to them nothing of it is there.
+    # Hidden from type checkers, which report these mistakes by themselves.
     if not TYPE_CHECKING:
 
         def __iter__(self) -> NoReturn:
@@ -171,7 +171,7 @@ class AsyncOnly:
 
         def __len__(self) -> NoReturn:
             raise TypeError(
-                f"{type(self).__name__} is asynchronous and has no len(), nor is it true or false:"
+                f"{type(self).__name__} is asynchronous and has no len() and no truth value:"
                 f" go through it with `async for`{self._all_at_once}{self._counted}."
             )
 
@@ -179,7 +179,7 @@ class AsyncOnly:
 
 
 class Items(AsyncOnly, Generic[T]):
-    """The items of pages, one by one."""
+    """The single items of pages."""
 
     def __init__(self, pages: Stream[Sequence[T]]) -> None:
         self.pages = pages
@@ -200,7 +200,7 @@ class Items(AsyncOnly, Generic[T]):
 
 
 class OnDemand(AsyncOnly, Generic[T]):
-    """The items of a generator, each one made when it is asked for."""
+    """The items of a generator, each made when it is requested."""
 
     def __init__(self, items: AsyncGenerator[T]) -> None:
         self._items = items
@@ -217,7 +217,7 @@ class OnDemand(AsyncOnly, Generic[T]):
 
 
 def _first(error: BaseException) -> BaseException:
-    # Interrupts weigh more than failures: whoever pressed Ctrl-C wants to see that.
+    # Interrupts come first: Ctrl-C must not be hidden by another error.
     while isinstance(error, BaseExceptionGroup):
         urgent = [e for e in error.exceptions if not isinstance(e, Exception)]
         error = (urgent or error.exceptions)[0]

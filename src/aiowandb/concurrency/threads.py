@@ -23,10 +23,10 @@ _imported: set[str] = set()
 
 
 async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
-    """What the function gives in a worker thread. It is waited for in any case.
+    """Call the function in a worker thread, and wait for it in any case.
 
-    anyio's own is not where asyncio cancels a task without anyio's knowledge, as
-    `asyncio.wait_for` does: then a file would be closed while the thread still writes it.
+    anyio's own `run_sync` does not wait if asyncio cancels the task, as `asyncio.wait_for`
+    does: then a file would be closed while the thread still writes to it.
     """
     results: list[T] = []
 
@@ -39,11 +39,11 @@ async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
 
 
 async def import_in_thread(name: str) -> None:
-    """Import a module without stopping the event loop.
+    """Import a module without blocking the event loop.
 
-    pyarrow, numpy, and pandas where it is installed, take seconds on a busy machine.
+    pyarrow, numpy and pandas take seconds on a busy machine.
     """
-    # What is in `sys.modules` may be under way in another thread, and would be waited for.
+    # A module in `sys.modules` may still be importing in another thread.
     if name not in _imported:
         await run_sync(import_module, name)
         _imported.add(name)
@@ -51,7 +51,7 @@ async def import_in_thread(name: str) -> None:
 
 @asynccontextmanager
 async def in_thread_context(make: Callable[[], T], drop: Callable[[T], object]) -> AsyncIterator[T]:
-    """What `make` makes in a thread and `drop` does away with in one, however the block ends."""
+    """A resource that is created and released in a thread, however the block ends."""
     made: list[T] = []
     try:
         await run_sync(lambda: made.append(make()))
@@ -63,7 +63,7 @@ async def in_thread_context(make: Callable[[], T], drop: Callable[[T], object]) 
 
 
 class Aborted(Exception):
-    """Nobody wants any more what the thread is about."""
+    """The work of the thread is not needed any more."""
 
 
 class Inbox(Generic[T]):
@@ -77,7 +77,7 @@ class Inbox(Generic[T]):
         self._is_closed = self._is_aborted = False
 
     async def put(self, item: T) -> None:
-        """Hand an item over, as soon as there is room."""
+        """Add an item, as soon as there is room."""
         while True:
             with self._changed:
                 if self._is_aborted:
@@ -96,7 +96,7 @@ class Inbox(Generic[T]):
             self._changed.notify()
 
     def abort(self) -> None:
-        """In the event loop: have the thread stop where it next looks, and take no more."""
+        """In the event loop: make the thread stop at its next item, and accept no more."""
         with self._changed:
             self._is_aborted = True
             self._changed.notify()
@@ -123,7 +123,7 @@ class Inbox(Generic[T]):
             if not self._items:
                 raise StopIteration
             item = self._items.popleft()
-            # Not for each item: to wake the event loop takes a while.
+            # Not for each item: waking the event loop is slow.
             has_room = self._has_room if len(self._items) <= self._size // 2 else None
             if has_room:
                 self._has_room = None
@@ -135,13 +135,13 @@ class Inbox(Generic[T]):
 async def feed_thread(
     work: Callable[[Inbox[T]], R], feed: Callable[[Inbox[T]], Awaitable[object]], size: int
 ) -> R:
-    """What `work` gives in a worker thread, whose inbox `feed` fills meanwhile.
+    """Run `work` in a worker thread while `feed` fills its inbox; returns the result of `work`.
 
-    If one of them fails, or all is cancelled, the other one is stopped and waited for.
+    If one of them fails, or both are cancelled, the other one is stopped and waited for.
     """
     inbox = Inbox[T](size)
     results: list[R] = []
-    # The thread waits for what other threads make: it must not take their place.
+    # The thread waits for other threads: it must not use up their limit.
     own_thread = anyio.CapacityLimiter(1)
     ended = anyio.Event()
 
@@ -167,4 +167,4 @@ async def feed_thread(
 
 
 async def nothing(_: Inbox[T]) -> None:
-    """Feeds a thread that needs nothing but itself."""
+    """For `feed_thread`, if the thread needs no items."""

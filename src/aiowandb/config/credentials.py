@@ -1,6 +1,6 @@
-"""Who asks W&B: API keys and identity tokens, what they look like and where they are found.
+"""API keys and identity tokens: how they are found, and what they look like.
 
-The first of these that there is: the argument, WANDB_API_KEY or
+The first that exists is used: the argument, WANDB_API_KEY or
 WANDB_IDENTITY_TOKEN_FILE, netrc (by host and port), the settings files.
 """
 
@@ -20,7 +20,7 @@ from aiowandb.config.netrc import netrc_password, netrc_path
 from aiowandb.errors import AiowandbError, ApiKeyError, UsageError
 
 _SHORTEST_KEY = 40
-# So many last characters tell keys apart, and give nothing away.
+# This many last characters distinguish keys without revealing them.
 _SHOWN = 4
 
 P = ParamSpec("P")
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 def without_traceback_locals(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, whose errors do not keep the calls below it.
+    """The function, with errors whose traceback has no frames from inside of it.
 
-    Reports may show the variables of all calls, and the key is one of them.
+    Error reports may show the local variables of all frames, and one of them is the key.
     """
 
     @wraps(function)
@@ -46,7 +46,7 @@ def without_traceback_locals(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class ApiKey:
-    """An API key that knows where it came from and never shows itself."""
+    """An API key with its source; its repr does not show it."""
 
     __slots__ = ("_value", "source")
 
@@ -55,12 +55,12 @@ class ApiKey:
         self.source = source
 
     def reveal(self) -> str:
-        """The key itself: for the header of a request to W&B and for nothing else."""
+        """The key itself: only for the header of requests to W&B."""
         return self._value
 
     @property
     def hint(self) -> str:
-        """Which key this is, for people who have several: its source and its last characters."""
+        """Which key this is: its source and its last characters."""
         source = "the argument api_key" if self.source == "argument" else self.source
         return f"the API key from {source} that ends in {self._value[-_SHOWN:]}"
 
@@ -69,9 +69,9 @@ class ApiKey:
 
 
 class IdentityToken(msgspec.Struct, frozen=True):
-    """A token of another identity provider, in a file, that W&B gives access tokens for.
+    """A token of another identity provider, in a file, which W&B exchanges for access tokens.
 
-    The access tokens are kept in the file `cache` until they run out.
+    The access tokens are kept in the file `cache` until they expire.
     """
 
     file: Path
@@ -91,11 +91,11 @@ Credentials = ApiKey | IdentityToken
 
 
 def checked_key(value: str, source: str) -> str:
-    """The key as it goes on the wire; a malformed one is refused before any request."""
+    """Return the key if it is well-formed, else raise before any request is sent."""
     if not value:
         raise ApiKeyError(f"The API key from {source} is empty.")
     if re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", value, re.ASCII):
-        return value  # a JWT carries its own structure
+        return value  # a JWT
     secret = value.split("-", 1)[1] if "-" in value else value
     if not re.fullmatch(r"[\w-]*", secret, re.ASCII):
         raise ApiKeyError(
@@ -123,8 +123,7 @@ def find_credentials(
     key, token = environ.get("WANDB_API_KEY"), environ.get("WANDB_IDENTITY_TOKEN_FILE")
     if key and token:
         raise UsageError(
-            "WANDB_API_KEY and WANDB_IDENTITY_TOKEN_FILE are both set: unset the one that"
-            " is not meant."
+            "WANDB_API_KEY and WANDB_IDENTITY_TOKEN_FILE are both set: unset one of them."
         )
     if key:
         return ApiKey(key, "WANDB_API_KEY")

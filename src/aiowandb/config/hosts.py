@@ -1,11 +1,11 @@
-"""The names of W&B's cloud: one deployment answers under several, and has pages under others."""
+"""The host names of W&B's cloud: those of the API, and those of the web pages."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-# The host of the pages, and the older name of the API behind them. The API's newer name is
-# `api.` and the host of the pages.
+# The host of the pages, and the older host of the API. The newer host of the API is `api.` with
+# the host of the pages.
 _OLDER_API = {
     "forge.coreweave.com": "api.wandb.ai",
     "qa.forge.coreweave.com": "api.qa.wandb.ai",
@@ -16,7 +16,7 @@ _OLDER_PAGES = frozenset({"wandb.ai", "www.wandb.ai", "app.wandb.ai"})
 
 
 def names_of(host: str) -> list[str]:
-    """The names under which the API at this host may be found, this one first.
+    """All host names of the API at this host, this one first.
 
     >>> names_of("api.wandb.ai")
     ['api.wandb.ai', 'api.forge.coreweave.com', 'forge.coreweave.com']
@@ -29,9 +29,9 @@ def names_of(host: str) -> list[str]:
 
 
 def api_behind(url: str) -> str:
-    """The API's own address, where the URL is that of its proxy; other URLs stay as they are.
+    """The URL of the API, if this is the URL of its proxy; other URLs are returned unchanged.
 
-    Raises `ValueError`, with the right address, for what else is at the host of the pages.
+    Raises `ValueError`, with the right URL, for other URLs at the host of the pages.
 
     >>> api_behind("https://forge.coreweave.com/api/wandb")
     'https://api.forge.coreweave.com'
@@ -46,7 +46,7 @@ def api_behind(url: str) -> str:
 
 
 def pages_of(host: str) -> str | None:
-    """Where the pages for people are, if this is a host of the cloud's API."""
+    """The URL of the web pages, if this is a host of the cloud's API."""
     if host == "api.wandb.ai":
         return "https://wandb.ai"
     for pages, older in _OLDER_API.items():
@@ -56,12 +56,12 @@ def pages_of(host: str) -> str | None:
 
 
 def is_cloud_page(host: str) -> bool:
-    """Whether the cloud has pages for people at this host."""
+    """Whether this is a host of the cloud's web pages."""
     return host in _OLDER_PAGES or host in _OLDER_API
 
 
 def page_path(host: str, path: str) -> str | None:
-    """The path of a page below the root of all pages, or None if that host has no such page.
+    """The path of a page below the root of the pages, or None if the host has no such page.
 
     >>> page_path("forge.coreweave.com", "/wandb/me/mnist/runs/abc123")
     '/me/mnist/runs/abc123'

@@ -1,4 +1,4 @@
-"""W&B's settings files: INI files of which the section `[default]` counts."""
+"""W&B's settings files: INI files with a section `[default]`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def global_settings_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def read_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the files say; that of the working folder goes before that of the user."""
+    """The settings in the files; that of the working folder takes precedence."""
     root = Path(environ.get("WANDB_DIR") or ".")
     folder = ".wandb" if (root / ".wandb").is_dir() else "wandb"
     found: dict[str, str] = {}
@@ -36,7 +36,7 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_setting(text: str, name: str, value: str) -> str:
-    """The file's text with this setting, and with everything else as it was."""
+    """The text of the file with this setting changed and everything else as it was."""
     lines = [*text.splitlines(), "[default]"] if not _DEFAULT.search(text) else text.splitlines()
     start = next(n for n, line in enumerate(lines) if _DEFAULT.match(line)) + 1
     inside = [n for n, line in enumerate(lines) if n >= start and line.startswith("[")]

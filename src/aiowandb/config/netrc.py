@@ -1,4 +1,4 @@
-"""The netrc file that W&B's tools share: the keys of hosts, found by host and port."""
+"""The netrc file that W&B's tools share, with the API keys of hosts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def netrc_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def netrc_password(path: Path, host: str) -> str | None:
-    """The password for the host. A file that has it and that others can read is refused."""
+    """The password for the host; an error if other users can read it in the file."""
     try:
         found = netrc.netrc(path).authenticators(host)
         others_read = os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
-        # The parser quotes the line it stumbled over, which may be the one with the key.
+        # The parser's message has the line with the error, which may be the one with the key.
         reason = error.strerror if isinstance(error, OSError) else "it is not in netrc's format"
         raise UsageError(f"Cannot read {path}: {reason}.") from None
     if found is None:
@@ -46,11 +46,11 @@ def netrc_password(path: Path, host: str) -> str | None:
 
 
 def with_entry(text: str, host: str, password: str) -> str:
-    """The file's text with this entry for the host, and with everything else as it was."""
+    """The text of the file with this entry for the host and everything else as it was."""
     value = r'(?:"(?:[^"\\]|\\.)*"|\S+)'
     old = rf'(?<!\S)machine\s+"?{re.escape(host)}"?(?!\S)(?:\s+{_MEMBER}\s+{value})*[^\S\n]*\n?'
     text = re.sub(old, "", text)
-    default = _DEFAULT.search(text)  # holds for all that was not named before it
+    default = _DEFAULT.search(text)  # applies to hosts that are not named before it
     end = default.start() if default else len(text)
     before = text[:end] + ("\n" if text[:end] and not text[:end].endswith("\n") else "")
     return f"{before}machine {host}\n  login user\n  password {password}\n{text[end:]}"

@@ -1,8 +1,8 @@
-"""Where settings come from: arguments, then the environment, then files.
+"""Settings from arguments, the environment and files, in this order.
 
-The precedence is the one that W&B users know. A value is taken from the first
-place that has it: the argument, WANDB_*, the settings file of the working folder,
-that of the user. Credentials have an order of their own, see `keys`.
+The precedence is the same as in W&B's own tools. A value is taken from the first place that has
+it: the argument, WANDB_*, the settings file of the working folder, that of the user. Credentials
+have an order of their own, see `credentials`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SECURE_NAMES = frozenset({*names_of("api.wandb.ai"), *names_of("api.qa.wandb.ai
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session needs to know, gathered once.
+    """The settings of a session.
 
-    `timeout` is for how many seconds one request may remain without a result, retries
-    included and its place in our own line not; `http_timeout` is how long one try may be
-    silent. `max_rate` is how many requests may start in a second. `proxies` are by scheme.
+    `timeout` is how many seconds one request may take, with retries but without the time in
+    our own queue; `http_timeout` is how long one attempt may be silent. `max_rate` is how many
+    requests may start in a second. `proxies` are by scheme.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         verify: ssl.SSLContext | bool | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Settings:
-        """Gather the settings from the arguments, the environment and the files."""
+        """Load the settings from the arguments, the environment and the files."""
         files = read_settings(environ)
 
         def found(name: str) -> str | None:
@@ -99,7 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def app_url(base_url: str) -> str:
-    """Where the pages for people are, given where the API is."""
+    """The URL of the web pages for the base URL of an API."""
     scheme, _, rest = base_url.partition("://")
     if of_cloud := pages_of(rest):
         return of_cloud
@@ -107,7 +107,7 @@ def app_url(base_url: str) -> str:
 
 
 def refused_credentials(credentials: Credentials | None, base_url: str, status: int) -> str:
-    """What to say where W&B does not accept the credentials: which they are, and what to do."""
+    """The message for credentials that W&B does not accept: which they are, and what to do."""
     if credentials is None:
         return f"There was no API key: get one at {app_url(base_url)}/authorize."
     if status == 403:
@@ -120,25 +120,25 @@ def refused_credentials(credentials: Credentials | None, base_url: str, status: 
 
 
 def checked_url(url: str) -> str:
-    """The base URL as requests are made with it; what cannot be one is a `UsageError`."""
+    """The base URL for requests; a `UsageError` if it cannot be one."""
     if "@" in url:
         # It may hold a password and is not shown.
-        raise UsageError(f"The base URL holds no user: write it like {DEFAULT_BASE_URL}.")
+        raise UsageError(f"The base URL must not have a user: write it like {DEFAULT_BASE_URL}.")
     scheme, host = "", ""
     with suppress(ValueError):
         parts = urlsplit(url)
         if parts.port != 0:
             scheme, host = parts.scheme, parts.hostname or ""
     if scheme not in ("http", "https") or not host or " " in url:
-        raise UsageError(f"The base URL {url!r} is not one: write it like {DEFAULT_BASE_URL}.")
+        raise UsageError(f"{url!r} is not a base URL: write it like {DEFAULT_BASE_URL}.")
     if f".{host}".endswith(".wandb.ai") and (scheme == "http" or "api." not in host):
-        raise UsageError(f"{url} is no base URL of W&B's cloud: that is {DEFAULT_BASE_URL}.")
+        raise UsageError(f"{url} is not the base URL of W&B's cloud: use {DEFAULT_BASE_URL}.")
     try:
         found = api_behind(url).rstrip("/")
     except ValueError as right:
-        raise UsageError(f"{url} is no base URL of W&B's cloud: that is {right}.") from None
+        raise UsageError(f"{url} is not the base URL of W&B's cloud: use {right}.") from None
     if scheme == "http" and host in _SECURE_NAMES:
-        raise UsageError(f"{url} is not secure, and carries the key: write https://{host}.")
+        raise UsageError(f"{url} would send the API key unencrypted: write https://{host}.")
     return found
 
 
@@ -146,7 +146,7 @@ def _checked_proxy(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
         # The URL may hold a password and is not shown.
-        raise UsageError("The proxy is no URL: write it like http://proxy.example:3128.")
+        raise UsageError("The proxy is not a URL: write it like http://proxy.example:3128.")
     return url
 
 
@@ -167,8 +167,8 @@ def _verification(
         verify = (disabled or "").lower() not in ("1", "true", "yes", "on")
     if not getattr(verify, "verify_mode", verify):  # a context says CERT_NONE, which is zero
         warn(
-            "Certificates are not verified, as verify= or WANDB_INSECURE_DISABLE_SSL wants it:"
-            " whoever is in the way can pose as W&B and read the API key.",
+            "Certificates are not verified because of verify= or WANDB_INSECURE_DISABLE_SSL:"
+            " anyone on the network path can pose as W&B and read the API key.",
             UserWarning,
         )
     return verify
