@@ -37,7 +37,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # What these classes have is documented by their own projects.
-_BASES = "Struct,MutableMapping,Mapping,Exception"
+_BASES = "Struct,MutableMapping,Mapping,Exception,Dataset"
 autodoc_default_options = {"members": True, "undoc-members": True, "inherited-members": _BASES}
 add_module_names = False
 python_use_unqualified_type_names = True
@@ -51,6 +51,9 @@ _FOREIGN = [
     *("datetime.datetime", "httpx.AsyncBaseTransport", "os.PathLike", "pathlib.Path"),
     *("pa.RecordBatch", "pa.Table", "pd.DataFrame", "pl.DataFrame", "pyarrow.lib.RecordBatch"),
     *("ssl.SSLContext", "types.TracebackType"),
+    *("pl.LazyFrame", "pa.RecordBatchReader", "pyarrow.lib.RecordBatchReader"),
+    *("pyarrow.lib.Schema", "pyarrow._compute.Expression", "pyarrow._dataset.Scanner"),
+    "duckdb.DuckDBPyConnection",
 ]
 _ABC = (
     *("AsyncIterable", "AsyncIterator", "Awaitable", "Callable", "Collection", "Generator"),

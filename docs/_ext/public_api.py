@@ -26,6 +26,11 @@ from aiowandb import filters, sync
 INTERNAL = frozenset(
     {"config_json", "credentials", "of", "ref", "size_bytes", "summary_json", "system_json"}
 )
+# What a read plan has because Arrow's datasets have it, and refuses; see `ReadPlan.scanner`.
+OF_ARROW = frozenset(
+    {"filter", "get_fragments", "join", "join_asof", "partition_expression", "replace_schema"}
+    | {"sort_by"}
+)
 # What users make themselves; the other classes they are given.
 CONSTRUCTED = frozenset({"AsyncApi", "Api"})
 FACES = {"aiowandb": aiowandb, "aiowandb.sync": sync, "aiowandb.filters": filters}
@@ -112,7 +117,7 @@ def prepare(_: Sphinx) -> None:
 
 
 def skip(_app: Sphinx, what: str, name: str, _obj: Any, _skip: bool, _options: Any) -> bool | None:
-    return True if what == "class" and name in INTERNAL else None
+    return True if what == "class" and (name in INTERNAL or name in OF_ARROW) else None
 
 
 def signature(

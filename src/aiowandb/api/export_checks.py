@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiowandb.arguments import (
     ANY_NAMES,
@@ -21,6 +21,10 @@ from aiowandb.arguments import (
     optional,
 )
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.errors import UsageError
+
+if TYPE_CHECKING:
+    from aiowandb.export import ExportOptions
 
 
 def _filesystem(value: Any) -> Any:
@@ -65,3 +69,25 @@ EXPORT_CHECKS = {
     "overwrite": FLAG,
     "on_event": optional(FUNCTION),
 }
+
+
+def default_tables(target: object) -> tuple[What, ...]:
+    """What is exported into the target where nothing is named."""
+    return ("runs", "history") if _is_folder(target) else ("history",)
+
+
+def check_target(target: Any, options: ExportOptions, *, filesystem: Any, overwrite: bool) -> None:
+    """Raise if the target does not take what is exported, before anything is sent."""
+    from aiowandb.export.stream import sink_at
+
+    if _is_folder(target):
+        options.check_effect(target="folder", overwrite=overwrite)
+        return
+    if filesystem is not None:
+        raise UsageError("filesystem requires a folder as the target.")
+    options.check_effect(target="stdout" if target == "-" else "sink", overwrite=overwrite)
+    sink_at(target, options)
+
+
+def _is_folder(target: object) -> bool:
+    return isinstance(target, str | Path) and target != "-"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aiowandb.arguments import ANY_NAMES, FLAG, NAMES, choice, integer, optional
+from aiowandb.arguments import ANY_NAMES, FLAG, NAMES, Check, Unfit, choice, integer, optional
 from aiowandb.choices import EventStream, LiveRows
 from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.net import Session
@@ -16,10 +16,20 @@ from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery
 
 if TYPE_CHECKING:
-    from aiowandb.readplan import ReadPlan
+    from aiowandb.readplan import PlanOptions, ReadPart, ReadPlan
 
 # W&B counts requests, and of each run little more than its keys is asked for.
 _PER_PAGE = 500
+
+
+def _last_steps(value: Any) -> Mapping[str, int]:
+    if not isinstance(value, Mapping):
+        raise Unfit
+    found = dict(value)
+    if not all(isinstance(run, str) and type(step) is int for run, step in found.items()):
+        raise Unfit
+    return found
+
 
 ROWS_CHECKS = {
     "keys": optional(NAMES),
@@ -31,6 +41,7 @@ PLAN_CHECKS = ROWS_CHECKS | {
     "any_key": FLAG,
     "stream": choice(EventStream),
     "live": choice(LiveRows),
+    "after": optional(Check("a mapping of the ids of runs to steps", _last_steps)),
 }
 
 Records = Callable[[RunQuery], AsyncGenerator[list[RunRecord]]]
@@ -46,6 +57,22 @@ class PlanArguments(msgspec.Struct, frozen=True):
     any_key: bool = True
     stream: EventStream = "default"
     live: LiveRows = "read"
+    after: Mapping[str, int] | None = None
+
+    def options(self) -> PlanOptions:
+        """The same as the planner takes them, if they make sense together."""
+        from aiowandb.readplan import PlanOptions
+
+        return PlanOptions(
+            keys=tuple(self.keys or ()) or None,
+            exclude=tuple(self.exclude),
+            min_step=self.min_step,
+            max_step=self.max_step,
+            any_key=self.any_key,
+            stream=self.stream,
+            live=self.live,
+            after=dict(self.after or {}),
+        )
 
 
 async def make_plan(
@@ -58,18 +85,33 @@ async def make_plan(
 ) -> ReadPlan:
     """The plan of all runs that the query finds."""
     await import_in_thread("aiowandb.readplan")
-    from aiowandb.readplan import Planner, PlanOptions
+    from aiowandb.readplan import Planner
 
-    options = PlanOptions(
-        keys=tuple(arguments.keys or ()) or None,
-        exclude=tuple(arguments.exclude),
-        min_step=arguments.min_step,
-        max_step=arguments.max_step,
-        any_key=arguments.any_key,
-        stream=arguments.stream,
-        live=arguments.live,
-    )
-    planner = Planner(session, entity, project, options)
-    asked = RunQuery(query.filters, query.order, _PER_PAGE, frozenset({"history_keys"}))
-    async with aclosing(session.ahead(records(asked))) as pages:
+    planner = Planner(session, entity, project, arguments.options())
+    async with aclosing(session.ahead(records(_asked(query)))) as pages:
         return await planner.plan(aiter(pages))
+
+
+async def make_parts(
+    session: Session,
+    where: Callable[[], Awaitable[tuple[str, str]]],
+    query: RunQuery,
+    records: Records,
+    arguments: PlanArguments,
+    rows: int,
+) -> AsyncGenerator[ReadPart]:
+    """Parts of so many rows, the first ones while the last runs are not listed yet."""
+    await import_in_thread("aiowandb.readplan")
+    from aiowandb.readplan import Planner
+
+    planner = Planner(session, *await where(), arguments.options())
+    async with (
+        aclosing(session.ahead(records(_asked(query)))) as pages,
+        aclosing(planner.parts(aiter(pages), rows)) as parts,
+    ):
+        async for part in parts:
+            yield part
+
+
+def _asked(query: RunQuery) -> RunQuery:
+    return RunQuery(query.filters, query.order, _PER_PAGE, frozenset({"history_keys"}))

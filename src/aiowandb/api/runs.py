@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import msgspec
 
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.export_checks import EXPORT_CHECKS
+from aiowandb.api.export_checks import EXPORT_CHECKS, check_target, default_tables
 from aiowandb.api.histories import UnknownKeys, check_sample, read_sample
 from aiowandb.api.listing import Listing
-from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_plan
+from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
 from aiowandb.api.run_pages import no_project, run_pages
@@ -39,9 +39,9 @@ from aiowandb.choices import (
     Split,
     What,
 )
-from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.tasks import Stream, gather
 from aiowandb.concurrency.threads import import_in_thread, run_sync
-from aiowandb.errors import UsageError, extra_needed
+from aiowandb.errors import extra_needed
 from aiowandb.net import Session
 from aiowandb.paths import parse_project_path
 from aiowandb.wire.filters import check_filters, check_order
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from aiowandb.export import ExportResult, OnEvent, Sink
-    from aiowandb.readplan import ReadPlan
+    from aiowandb.readplan import ReadPart, ReadPlan
 
 # Exports read all pages anyway, and W&B limits the number of requests.
 _PER_LONG_PAGE = 500
@@ -128,14 +128,12 @@ class Runs(Listing[Run]):
         """The table of `to_arrow` as a pandas DataFrame."""
         with extra_needed("pandas", "to_pandas()"):
             import pandas as pd  # noqa: F401 - pyarrow needs it
-
         return (await self.to_arrow()).to_pandas()
 
     async def to_polars(self) -> pl.DataFrame:
         """The table of `to_arrow` as a polars DataFrame."""
         with extra_needed("polars", "to_polars()"):
             import polars as pl
-
         frame = pl.from_arrow(await self.to_arrow())
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is never a series
         return frame
@@ -262,14 +260,10 @@ class Runs(Listing[Run]):
         """
         await import_in_thread("aiowandb.export")
         from aiowandb.export import ExportOptions, Source, export_runs
-        from aiowandb.export.stream import sink_at
 
-        is_folder = isinstance(target, str | Path) and target != "-"
-        if filesystem is not None and not is_folder:
-            raise UsageError("filesystem requires a folder as the target.")
         options = ExportOptions(
             format=format,
-            what=tuple(what if what is not None else _default_tables(is_folder=is_folder)),
+            what=tuple(what if what is not None else default_tables(target)),
             layout=layout,
             split=split,
             keys=tuple(keys or ()) or None,
@@ -282,12 +276,7 @@ class Runs(Listing[Run]):
             on_deleted=on_deleted,
             nan=nan,
         )
-        options.check_effect(
-            target="folder" if is_folder else "stdout" if target == "-" else "sink",
-            overwrite=overwrite,
-        )
-        if not is_folder:
-            sink_at(target, options)  # raises before anything is sent
+        check_target(target, options, filesystem=filesystem, overwrite=overwrite)
         if format == "delta":
             # A missing package is an error before anything is sent.
             await import_in_thread("aiowandb.export.delta")
@@ -322,6 +311,7 @@ class Runs(Listing[Run]):
         any_key: bool = True,
         stream: EventStream = "default",
         live: LiveRows = "read",
+        after: Mapping[str, int] | None = None,
     ) -> ReadPlan:
         """A plan to read all rows of these runs, which any engine in any process can carry out.
 
@@ -332,15 +322,38 @@ class Runs(Listing[Run]):
         travel with the plan, up to 64 MB of them. With `live="fetch"` whoever reads a part
         fetches them, with the API key that is found there; with `live="skip"` they are left out.
 
+        `after`, the `last_steps` of an earlier plan, leaves out what that covers.
+
         >>> plan = await api.runs("entity/project").plan(keys=["loss", "val.*"])
         >>> for part in plan.parts(64):
         ...     for batch in part.read():
         ...         print(batch.num_rows)
         """
-        arguments = PlanArguments(keys, exclude, min_step, max_step, any_key, stream, live)
+        arguments = PlanArguments(keys, exclude, min_step, max_step, any_key, stream, live, after)
         where = await self._defaults.project(self._path)
-        records = partial(self._records, fresh=True)
-        return await make_plan(self._session, *where, self._query, records, arguments)
+        listed = partial(self._records, fresh=True)
+        return await make_plan(self._session, *where, self._query, listed, arguments)
+
+    @checks(part_rows=integer(1), **ROWS_CHECKS, live=choice(LiveRows))
+    def stream_parts(
+        self,
+        part_rows: int = 1_000_000,
+        keys: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        live: LiveRows = "read",
+    ) -> Stream[ReadPart]:
+        """Parts of so many rows, the first ones while the last runs are not listed yet.
+
+        Later parts may have more columns: those that their runs are the first to have.
+        """
+        arguments = PlanArguments(keys, exclude, min_step, max_step, live=live)
+        where = partial(self._defaults.project, self._path)
+        listed = partial(self._records, fresh=True)
+        parts = make_parts(self._session, where, self._query, listed, arguments, part_rows)
+        return self._session.ahead(parts)
 
     @checks(**ROWS_CHECKS)
     async def to_lazy(
@@ -396,5 +409,5 @@ class Runs(Listing[Run]):
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"
 
 
-def _default_tables(*, is_folder: bool) -> tuple[What, ...]:
-    return ("runs", "history") if is_folder else ("history",)
+def _no_project(entity: str, project: str) -> NotFoundError:
+    return NotFoundError(f"Could not find project {entity}/{project}.", operation="Runs")

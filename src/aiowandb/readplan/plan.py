@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,14 +10,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from aiowandb.arguments import integer
+from aiowandb.arguments import check_steps, integer
 from aiowandb.errors import UsageError
 from aiowandb.history.selection import Selection
 from aiowandb.readplan import frames
 from aiowandb.readplan.links import ends_at
 from aiowandb.readplan.origin import Origin
 from aiowandb.readplan.part import FORMAT, Columns, PartData, ReadPart, packed, unpickled
-from aiowandb.readplan.runs import RunSlice, lay_out
+from aiowandb.readplan.runs import RunSlice, lay_out, narrowed
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,6 +36,7 @@ class PlanData(msgspec.Struct, frozen=True, array_like=True):
     slices: tuple[RunSlice, ...]
     runs: int
     requests: int
+    after: Mapping[str, int] = {}
 
 
 class ReadPlan(ds.Dataset):  # type: ignore[misc]
@@ -85,6 +86,35 @@ class ReadPlan(ds.Dataset):  # type: ignore[misc]
         """When the first of its links ends, or None if they do not say or there are none."""
         links = (url for one in self._data.slices for url in one.run.segments)
         return min(filter(None, map(ends_at, links)), default=None)
+
+    @property
+    def last_steps(self) -> dict[str, int]:
+        """The last step of each run that this plan, or one before it, covers.
+
+        Handed to `Runs.plan(after=)` it plans what is new.
+        """
+        found = dict(self._data.after)
+        for one in self._data.slices:
+            end = one.run.end if one.max_step is None else min(one.run.end, one.max_step)
+            found[one.run.run] = end - 1
+        return found
+
+    def select(
+        self,
+        *,
+        runs: Collection[str] | None = None,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        last_steps: Mapping[str, int] | None = None,
+    ) -> ReadPlan:
+        """The plan of some of its rows: of these runs, with steps in `[min_step, max_step)`.
+
+        With `last_steps`, as another plan has them, of the runs that it names and up to there.
+        """
+        check_steps(min_step, max_step)
+        slices = narrowed(self._data.slices, runs, min_step or 0, max_step, last_steps)
+        names = len({one.run.run for one in slices})
+        return ReadPlan(msgspec.structs.replace(self._data, slices=tuple(slices), runs=names))
 
     def parts(self, count: int) -> list[ReadPart]:
         """The same rows in at most so many parts of about as many rows each.
@@ -161,9 +191,7 @@ class ReadPlan(ds.Dataset):  # type: ignore[misc]
         )
 
     # Those of Arrow's datasets that reach behind `scanner`, where there is nothing.
-    get_fragments = _get_fragments = filter = replace_schema = _refuse
-    join = join_asof = sort_by = _scanner_options = _refuse
-
-    @property
-    def partition_expression(self) -> None:
-        """None: W&B's projects have no partitions."""
+    if not TYPE_CHECKING:
+        get_fragments = _get_fragments = filter = replace_schema = _refuse
+        join = join_asof = sort_by = _scanner_options = _refuse
+        partition_expression = None

@@ -24,14 +24,15 @@ from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.reading import Start
 from aiowandb.history.scan import live_windows, scan_system
 from aiowandb.history.selection import Selection
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.readplan.origin import Origin
-from aiowandb.readplan.part import Columns
+from aiowandb.readplan.part import Columns, PartData, ReadPart
 from aiowandb.readplan.plan import PlanData, ReadPlan
-from aiowandb.readplan.runs import PlannedRun, RunSlice
+from aiowandb.readplan.runs import PlannedRun, RunSlice, chunks
 from aiowandb.suggestions import no_such
 from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import unknown_keys
@@ -58,6 +59,8 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_step: int | None = None
     stream: EventStream = "default"
     live: LiveRows = "read"
+    # The last steps that are known of runs: only what follows is wanted of those.
+    after: Mapping[str, int] = {}
 
     def __post_init__(self) -> None:
         check_steps(self.min_step, self.max_step)
@@ -65,10 +68,11 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError("any_key goes with keys: without them every row is read.")
         if not self.is_system:
             return
-        if (self.keys, self.exclude, self.min_step, self.max_step) != (None, (), None, None):
+        given = (self.keys, self.exclude, self.min_step, self.max_step, dict(self.after))
+        if given != (None, (), None, None, {}):
             raise UsageError(
-                "keys, exclude and steps select from the history; the system metrics come whole:"
-                " leave them out."
+                "keys, exclude, steps and after select from the history; the system metrics come"
+                " whole: leave them out."
             )
         if self.live != "read":
             raise UsageError(
@@ -105,6 +109,7 @@ class Planner:
         self._schema: RowSchema = SystemSchema() if options.is_system else RowSchema()
         self._size = BatchSize(50, 200)
         self._seen: set[str] = set()
+        self._starts: dict[RunRef, Start] = {}
         self._carried = 0
         self._requests_before = session.traffic.requests
 
@@ -128,43 +133,79 @@ class Planner:
             tuple(slices),
             len(self._seen),
             self._session.traffic.requests - self._requests_before,
+            dict(self._options.after),
         )
         return ReadPlan(data)
+
+    async def parts(
+        self, pages: AsyncIterator[Sequence[RunRecord]], rows: int
+    ) -> AsyncGenerator[ReadPart]:
+        """Parts of about so many rows, each as soon as its runs are planned.
+
+        The columns of a part are those that W&B has announced of the runs up to it.
+        """
+        rest: list[RunSlice] = []
+        async with aclosing(self.slices(pages)) as planned:
+            async for some in planned:
+                groups = list(chunks([*rest, *some], rows))
+                rest = groups.pop() if groups else []
+                for group in groups:
+                    yield self._part(group)
+        if rest:
+            yield self._part(rest)
+
+    def _part(self, group: Sequence[RunSlice]) -> ReadPart:
+        return ReadPart(PartData(self.origin, self.columns, self.selection, tuple(group)))
 
     async def slices(
         self, pages: AsyncIterator[Sequence[RunRecord]]
     ) -> AsyncGenerator[list[RunSlice]]:
         """The runs of one page after another, each in one slice; no run is an error."""
-        first, last = self.selection.min_step, self.selection.max_step
         async for page in pages:
             # Runs that are added while others are listed push some onto a second page.
             new = [run for run in page if run.id not in self._seen]
             self._seen.update(run.id for run in new)
-            planned = await (self._system(new) if self._options.is_system else self._page(new))
-            yield [RunSlice(run, first, last) for run in planned]
+            yield await (self._system(new) if self._options.is_system else self._page(new))
         if not self._seen:
             where = f"{self.origin.entity}/{self.origin.project}"
             raise NotFoundError(f"No runs found in {where}: there is nothing to plan.")
 
-    async def _page(self, records: Sequence[RunRecord]) -> list[PlannedRun]:
+    async def _page(self, records: Sequence[RunRecord]) -> list[RunSlice]:
         for record in records:
             self._announced.add(record.history_keys)
-        refs = [run.ref for run in records if not RunSnapshot.of_history(run).is_empty]
+        self._starts = {run.ref: self._start(run) for run in records if self._has_news(run)}
+        refs = list(self._starts)
         size = self._size.now
         some = [refs[first : first + size] for first in range(0, len(refs), size)]
         answers = await gather(some, self._plans, _PLANS_AT_ONCE)
         plans = _all_of([plan for answer in answers for plan in answer], refs)
         carried: Mapping[RunRef, _Carried] = {}
         if self._options.live == "read":
-            live = {ref: _live_part(plan) for ref, plan in plans.items() if self._is_live(plan)}
+            live = {ref: plan for ref, plan in plans.items() if self._is_live(plan)}
             carried = await self._read_live(live)
-        return [self._planned(plan, carried.get(ref)) for ref, plan in plans.items()]
+        return [
+            RunSlice(
+                self._planned(plan, carried.get(ref)),
+                max(self.selection.min_step, self._starts[ref].step),
+                self.selection.max_step,
+            )
+            for ref, plan in plans.items()
+        ]
+
+    def _has_news(self, run: RunRecord) -> bool:
+        known = self._options.after.get(run.id)
+        return run.last_step != known and not RunSnapshot.of_history(run).is_empty
+
+    def _start(self, run: RunRecord) -> Start:
+        known = self._options.after.get(run.id, -1)
+        # A run that ends before what is known of it was rewound: what it has is all new.
+        return Start(known + 1 if run.last_step > known else 0)
 
     async def _plans(self, refs: Sequence[RunRef]) -> list[HistoryPlan | CommError]:
         return await plan_histories(self._session, refs, self._size)
 
     def _is_live(self, plan: HistoryPlan) -> bool:
-        start = self.selection.min_step
+        start = max(self.selection.min_step, self._starts[plan.ref].step)
         return bool(live_windows(plan, self.selection, start, plan.rows))
 
     def _planned(self, plan: HistoryPlan, carried: _Carried | None) -> PlannedRun:
@@ -172,8 +213,7 @@ class Planner:
         is_live = self._is_live(plan)
         if is_live and self._options.live == "fetch":
             return PlannedRun(run, rows=rows, end=plan.end, fetch=True)
-        is_all = not self.selection.min_step and self.selection.max_step is None
-        is_counted = is_all and not (is_live and carried is None)
+        is_counted = self._is_counted(plan.ref) and not (is_live and carried is None)
         return PlannedRun(
             run,
             plan.segments,
@@ -184,29 +224,41 @@ class Planner:
             carried.rows if carried else 0,
         )
 
+    def _is_counted(self, ref: RunRef) -> bool:
+        """Whether all rows are wanted, so that W&B's count is theirs."""
+        first = max(self.selection.min_step, self._starts[ref].step)
+        return not first and self.selection.max_step is None
+
     async def _read_live(self, plans: Mapping[RunRef, HistoryPlan]) -> dict[RunRef, _Carried]:
         """The rows of the runs that are in no file."""
 
         async def known(
             _: Session, refs: Sequence[RunRef], __: BatchSize
         ) -> list[HistoryPlan | CommError]:
-            return [plans[ref] for ref in refs]
+            return [self._live_part(plans[ref]) for ref in refs]
 
         found: dict[RunRef, _Carried] = {}
         if plans:
-            async with scan_runs(self._session, plans, self.selection, plan=known) as runs:
+            starts = {ref: self._starts[ref] for ref in plans}
+            async with scan_runs(self._session, plans, self.selection, starts, known) as runs:
                 async for run in runs:
                     found[run.ref] = await self._carry(run)
         return found
 
-    async def _system(self, records: Sequence[RunRecord]) -> list[PlannedRun]:
+    def _live_part(self, plan: HistoryPlan) -> HistoryPlan:
+        """The same without files: how many rows are in them is not known."""
+        is_counted = self._is_counted(plan.ref) and not plan.segments
+        return msgspec.structs.replace(plan, segments=(), rows=plan.rows if is_counted else None)
+
+    async def _system(self, records: Sequence[RunRecord]) -> list[RunSlice]:
         refs = [record.ref for record in records]
         planned = []
         async with scan_each(self._session, refs, self._system_pages) as runs:
             async for run in runs:
                 carried = await self._carry(run)
                 rows = carried.rows
-                planned.append(PlannedRun(run.ref.run, (), rows, 0, None, carried.streams, rows))
+                one = PlannedRun(run.ref.run, (), rows, 0, None, carried.streams, rows)
+                planned.append(RunSlice(one))
         return planned
 
     def _system_pages(self, ref: RunRef) -> AsyncGenerator[Page]:
@@ -264,12 +316,6 @@ def _all_of(
     if failed:
         raise RunsFailedError(failed)
     return found
-
-
-def _live_part(plan: HistoryPlan) -> HistoryPlan:
-    """The same without files: how many rows are in them is not known."""
-    rows = None if plan.segments else plan.rows
-    return msgspec.structs.replace(plan, segments=(), rows=rows)
 
 
 def _as_streams(batches: Sequence[pa.RecordBatch]) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -52,6 +52,27 @@ class RunSlice(msgspec.Struct, frozen=True, array_like=True, gc=False):
         end = max(self.run.end, 1)
         top = end if self.max_step is None else min(self.max_step, end)
         return self.run.rows * max(0, top - self.min_step) // end
+
+
+def narrowed(
+    slices: Iterable[RunSlice],
+    runs: Container[str] | None,
+    min_step: int,
+    max_step: int | None,
+    last_steps: Mapping[str, int] | None,
+) -> list[RunSlice]:
+    """The slices of these runs, and of each the rows with these steps, if there may be any."""
+    found = []
+    for one in slices:
+        name = one.run.run
+        if (runs is not None and name not in runs) or (last_steps and name not in last_steps):
+            continue
+        tops = [one.max_step, max_step, last_steps[name] + 1 if last_steps else None]
+        top = min((top for top in tops if top is not None), default=None)
+        first = max(one.min_step, min_step)
+        if first < (one.run.end if top is None else top):
+            found.append(RunSlice(one.run, first, top))
+    return found
 
 
 def lay_out(slices: Sequence[RunSlice], parts: int) -> list[list[RunSlice]]:

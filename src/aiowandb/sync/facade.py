@@ -89,10 +89,6 @@ class Append(SyncWrapper[api.Append]):
     __call__ = awaited(api.Append.__call__)
 
 
-def _artifacts(original: api.Artifacts, portal: Portal) -> Artifacts:
-    return Artifacts(original, portal)
-
-
 def _sweep(original: api.Sweep, portal: Portal) -> Sweep:
     return Sweep(original, portal)
 
@@ -109,8 +105,12 @@ class Run(RunFields, RunRows, SyncWrapper[api.Run]):
 
     files = called(api.Run.files, wrap=Files)
     file = awaited(api.Run.file, wrap=File)
-    logged_artifacts = called(api.Run.logged_artifacts, wrap=_artifacts)
-    used_artifacts = called(api.Run.used_artifacts, wrap=_artifacts)
+    logged_artifacts = called(
+        api.Run.logged_artifacts, wrap=lambda found, portal: Artifacts(found, portal)
+    )
+    used_artifacts = called(
+        api.Run.used_artifacts, wrap=lambda found, portal: Artifacts(found, portal)
+    )
     sweep = awaited_property(api.Run.sweep, wrap=if_any(_sweep))
     upload_file = awaited(api.Run.upload_file, wrap=File)
     metadata = awaited_property(api.Run.metadata)
@@ -154,6 +154,7 @@ class Runs(RunsSamples, SyncListing[api.Runs, Run]):
     to_polars = awaited(api.Runs.to_polars)
     export = awaited(api.Runs.export)
     plan = awaited(api.Runs.plan)
+    stream_parts = iterated(api.Runs.stream_parts)
     to_lazy = awaited(api.Runs.to_lazy)
     to_frame = awaited(api.Runs.to_frame)
     to_arrow_stream = awaited(api.Runs.to_arrow_stream)

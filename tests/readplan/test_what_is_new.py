@@ -1,0 +1,66 @@
+"""Plans of what is new, of some rows of a plan, and parts that come while runs are listed."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiowandb import Api, ReadPlan
+from aiowandb_server import create_app, serve_in_thread
+
+from .world import PATH, World, of_batches
+
+
+def steps(plan: ReadPlan) -> list[tuple[str, int]]:
+    table = of_batches(plan.schema, plan.read())
+    return sorted(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("history", ["parquet", "json"])
+def test_a_plan_after_another_one_has_what_is_new(world: World, history: str) -> None:
+    world.add_run("done", ({"_step": i, "loss": 0.5} for i in range(5)))
+    live = world.add_run("live", ({"_step": i, "loss": 0.5} for i in range(5)), finished=False)
+    app = create_app(world.store, history=history)  # type: ignore[arg-type]
+    with serve_in_thread(app) as url, Api(world.key, base_url=url) as api:
+        first = api.runs(PATH).plan()
+        assert first.last_steps == {"done": 4, "live": 4}
+        nothing = api.runs(PATH).plan(after=first.last_steps)
+        assert (nothing.rows, nothing.parts(3), steps(nothing)) == (0, [], [])
+        world.store.history.append(live, [f'{{"_step": {i}, "loss": 1}}' for i in range(5, 8)])
+        world.store.finish(live)
+        world.add_run("new", [{"_step": 3, "acc": 1.5}])
+        second = api.runs(PATH).plan(after=nothing.last_steps)
+        assert steps(second) == [("live", 5), ("live", 6), ("live", 7), ("new", 3)]
+        assert second.last_steps == {"done": 4, "live": 7, "new": 3}
+
+
+def test_a_run_that_was_rewound_is_planned_anew(world: World) -> None:
+    world.add_run("run", ({"_step": i, "loss": 0.5} for i in range(5)))
+    with Api.local(world.store.folder) as api:
+        plan = api.runs(PATH).plan(after={"run": 9})
+        assert steps(plan) == [("run", step) for step in range(5)]
+
+
+def test_some_rows_of_a_plan_are_a_plan(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.add_run(name, ({"_step": i, "loss": 0.5} for i in range(5)))
+    with Api.local(world.store.folder) as api:
+        plan = api.runs(PATH).plan()
+        assert steps(plan.select(runs=["b"])) == [("b", step) for step in range(5)]
+        assert steps(plan.select(min_step=3, max_step=4)) == [("a", 3), ("b", 3), ("c", 3)]
+        until = plan.select(last_steps={"a": 1, "c": 0})
+        assert steps(until) == [("a", 0), ("a", 1), ("c", 0)]
+        assert until.last_steps == {"a": 1, "c": 0}
+        assert plan.select(min_step=9).parts(1) == []
+
+
+def test_the_first_parts_come_before_the_last_run_is_listed(world: World) -> None:
+    for number in range(1_001):
+        world.add_run(f"run-{number:04}", [{"_step": 0, "loss": 0.5}])
+    with world.serve() as url, Api(world.key, base_url=url) as api:
+        rows, asked = [], []
+        for part in api.runs(PATH).stream_parts(100, ["loss"]):
+            rows.append(part.rows)
+            asked.append(api.traffic.requests)
+        assert sum(rows) == 1_001
+        everything = api.runs(PATH).plan(["loss"])
+        assert asked[0] < everything.requests - 1
