@@ -1,12 +1,15 @@
-"""The pages of a list of runs, cached or complete."""
+"""The pages of a list of runs, cached or complete, and their runs as a table."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from aiowandb.concurrency.tasks import Stream
+from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import NotFoundError
 from aiowandb.net import BatchSize, Session, ask_page
 from aiowandb.net.paging import all_pages_of, pages_of
@@ -14,6 +17,9 @@ from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery, RunsPage, list_runs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Pages that W&B is too slow for are halved down to this size.
 _LEAST_PAGE = 25
@@ -53,3 +59,15 @@ async def run_pages(
 
 def no_project(entity: str, project: str) -> NotFoundError:
     return NotFoundError(f"Could not find project {entity}/{project}.", operation="Runs")
+
+
+async def runs_table(pages: Stream[list[RunRecord]]) -> pa.Table:
+    """A table with one row per run."""
+    await import_in_thread("aiowandb.export")
+    from aiowandb.export.runs_table import RunsTable
+
+    table = RunsTable()
+    async with aclosing(pages):
+        async for page in pages:
+            await run_sync(table.add, page)
+    return await run_sync(table.table)

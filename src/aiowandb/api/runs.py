@@ -17,7 +17,7 @@ from aiowandb.api.listing import Listing
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
-from aiowandb.api.run_pages import no_project, run_pages
+from aiowandb.api.run_pages import no_project, run_pages, runs_table
 from aiowandb.arguments import (
     NAMES,
     checks,
@@ -110,19 +110,12 @@ class Runs(Listing[Run]):
 
         pandas, polars and duckdb read it directly.
         """
-        await import_in_thread("aiowandb.export")
-        from aiowandb.export.runs_table import RunsTable
-
         query = msgspec.structs.replace(
             self._query,
             fields=frozenset(self._query.fields) & {"config", "summary"},
             per_page=max(self._query.per_page, _PER_LONG_PAGE),
         )
-        table = RunsTable()
-        async with aclosing(self._session.ahead(self._records(query, fresh=True))) as pages:
-            async for page in pages:
-                await run_sync(table.add, page)
-        return await run_sync(table.table)
+        return await runs_table(self._session.ahead(self._records(query, fresh=True)))
 
     async def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas DataFrame."""
@@ -350,8 +343,10 @@ class Runs(Listing[Run]):
         Later parts may have more columns: those that their runs are the first to have.
         """
         arguments = PlanArguments(keys, exclude, min_step, max_step, live=live)
-        where = partial(self._defaults.project, self._path)
-        listed = partial(self._records, fresh=True)
+        where, listed = (
+            partial(self._defaults.project, self._path),
+            partial(self._records, fresh=True),
+        )
         parts = make_parts(self._session, where, self._query, listed, arguments, part_rows)
         return self._session.ahead(parts)
 
@@ -377,8 +372,7 @@ class Runs(Listing[Run]):
         format: FrameFormat = "polars",
     ) -> pl.DataFrame | pd.DataFrame | pa.Table:
         """All rows of these runs as one frame of polars or pandas, or as an Arrow table."""
-        plan = await self.plan(keys, exclude, min_step, max_step)
-        return await run_sync(plan.to_frame, format)
+        return await run_sync((await self.plan(keys, exclude, min_step, max_step)).to_frame, format)
 
     @checks(**ROWS_CHECKS)
     async def to_arrow_stream(
@@ -407,7 +401,3 @@ class Runs(Listing[Run]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"
-
-
-def _no_project(entity: str, project: str) -> NotFoundError:
-    return NotFoundError(f"Could not find project {entity}/{project}.", operation="Runs")
