@@ -21,13 +21,17 @@ ROOT = Path(__file__).parent.parent
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What the server is: a project, its history as Parquet or `live` as JSON, and its manners."""
+    """What the server is: a project, its history as Parquet or `live` as JSON, and its manners.
+
+    Its runs have 50 keys in config and summary, and so many `keys` more.
+    """
 
     runs: int
     rows: int
     live: bool = False
     latency: float = 0.0
     rate_limit: float | None = None
+    keys: int = 0
 
     def at(self, latency: float) -> Setting:
         """The same, so many seconds away."""
@@ -83,6 +87,7 @@ class Origin:
 def origin(setting: Setting) -> Iterator[Origin]:
     """The replay server, for as long as the block runs."""
     options = [f"--runs={setting.runs}", f"--rows={setting.rows}", f"--latency={setting.latency}"]
+    options += [f"--keys={setting.keys}"]
     options += ["--live"] if setting.live else []
     options += [f"--rate-limit={setting.rate_limit}"] if setting.rate_limit else []
     command = [sys.executable, "-m", "benchmarks.origin", *options]

@@ -25,11 +25,25 @@ class Job(msgspec.Struct, frozen=True):
         return Path(self.out)
 
 
+class Stall(msgspec.Struct, frozen=True):
+    """The longest time in seconds that an event loop has stood still for one step of a task.
+
+    `cpu` is that of its thread without garbage collections, which `collector` has: they go
+    through all objects of the process, those of imported modules included. `wall` is with both;
+    a busy machine makes it longer.
+    """
+
+    cpu: float
+    wall: float
+    collector: float
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What a contender has done, so that nobody wins by doing less."""
 
     rows: int
     first_row: float | None = None
+    stall: Stall | None = None
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -43,6 +57,7 @@ class Cost(msgspec.Struct, frozen=True):
     peak_memory: int
     rows: int
     first_row: float | None = None
+    stall: Stall | None = None
 
 
 def asked_job() -> Job:
@@ -62,7 +77,7 @@ def report(work: Callable[[], Outcome]) -> None:
     started, before = time.perf_counter(), _cpu()
     outcome = work()
     wall, cpu = time.perf_counter() - started, _cpu() - before
-    cost = Cost(wall, cpu, _peak_memory(), outcome.rows, outcome.first_row)
+    cost = Cost(wall, cpu, _peak_memory(), outcome.rows, outcome.first_row, outcome.stall)
     print("\n" + msgspec.json.encode(cost).decode())
 
 

@@ -15,7 +15,7 @@ from aiowandb import Api, AsyncApi
 from benchmarks.contenders.clock import Job, Outcome, measured
 from benchmarks.origin.project import PATH
 
-_KEY = "0" * 40
+KEY = "0" * 40
 anyio.run(anyio.sleep, 0)
 
 
@@ -75,12 +75,12 @@ def iterate_rows(job: Job) -> Outcome:
 
 
 def iterate_rows_blocking(job: Job) -> Outcome:
-    with Api(_KEY, base_url=job.url) as api:
+    with Api(KEY, base_url=job.url) as api:
         return Outcome(sum(1 for run in api.runs(PATH) for _ in run.scan_history()))
 
 
 def _api(job: Job) -> AsyncApi:
-    return AsyncApi(_KEY, base_url=job.url)
+    return AsyncApi(KEY, base_url=job.url)
 
 
 if __name__ == "__main__":

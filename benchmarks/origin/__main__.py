@@ -17,11 +17,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--live", action="store_true", help="history as JSON, not Parquet")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds a request")
+    parser.add_argument("--keys", type=int, default=0, help="more keys of config and summary")
     parser.add_argument("--rate-limit", type=float, help="API requests a second")
     asked = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        project = Project(asked.runs, asked.rows, asked.live, url)
+        project = Project(asked.runs, asked.rows, asked.live, url, asked.keys)
         project.prepare()
         app = Replay(project, asked.latency, asked.rate_limit)
         config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)

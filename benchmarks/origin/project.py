@@ -32,12 +32,16 @@ def run_name(number: int) -> str:
 
 @dataclass(frozen=True)
 class Project:
-    """`runs` finished runs of `rows` rows, whose history lies in Parquet or is `live` as JSON."""
+    """`runs` finished runs of `rows` rows, whose history lies in Parquet or is `live` as JSON.
+
+    Config and summary have 50 keys, and so many `keys` more.
+    """
 
     runs: int
     rows: int
     live: bool
     url: str
+    keys: int = 0
 
     def root(self) -> Fields:
         """What a document starts from."""
@@ -98,7 +102,7 @@ class Project:
             return history.texts(first or 0, asked["samples"] if end is None else end)
 
         return {
-            **_described(number),
+            **_described(number, self.keys),
             "historyLineCount": b"%d" % self.rows,
             "historyKeys": history.keys,
             "history": rows,
@@ -109,7 +113,7 @@ class Project:
         }
 
 
-def _described(number: int) -> dict[str, Piece]:
+def _described(number: int, keys: int) -> dict[str, Piece]:
     """All of a run but its history, at the size that such things have."""
     config: dict[str, Any] = {
         "lr": 10 ** -(2 + number % 4),
@@ -119,6 +123,7 @@ def _described(number: int) -> dict[str, Piece]:
         "data": {"path": "s3://datasets/imagenet/2012", "workers": 8, "shuffle": True},
         "betas": [0.9, 0.95],
         **{f"flag_{i}": (number + i) % 3 == 0 for i in range(12)},
+        **{f"option_{i}": number + i for i in range(keys // 2)},
     }
     summary = {
         "_step": 4999,
@@ -126,6 +131,7 @@ def _described(number: int) -> dict[str, Piece]:
         "_timestamp": STARTED + number,
         "eval": {"score": math.sin(number)},
         **{f"train/metric_{i}": math.sin(number + i) for i in range(24)},
+        **{f"eval/metric_{i}": math.cos(number + i) for i in range(keys - keys // 2)},
     }
     system = {f"system.gpu.{i}.memory": math.cos(number + i) for i in range(16)}
     values: dict[str, Any] = {

@@ -14,6 +14,7 @@ from benchmarks.scenes import (
     limit,
     listing,
     memory,
+    stalls,
     start,
 )
 
@@ -29,5 +30,6 @@ SCENES: Mapping[str, Scene] = {
     "i": embedded.store_and_list,
     "requests": exports.requests,
     "limit": limit.steady_rate,
+    "stall": stalls.of_the_loop,
     "latency": latency.sweep,
 }
