@@ -29,7 +29,7 @@ _LONGEST_NAME = 200
 Kept = RowRange | StagedRun
 
 
-class RunTask(msgspec.Struct, frozen=True):
+class RunTask(msgspec.Struct, frozen=True, gc=False):
     """One run's share of a new part: the rows that we have of it, and whether to ask for more.
 
     What is fetched `extends` the rows that we have, or else replaces them.

@@ -1,4 +1,8 @@
-"""What an export knows of its rows: which run lies where, and as of when."""
+"""What an export knows of its rows: which run lies where, and as of when.
+
+There is one of these for each run of a project. They hold no cycles, and are kept from the garbage
+collector, which would stop the event loop for longer the more runs there are.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +72,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class StoredRun(msgspec.Struct, frozen=True):
+class StoredRun(msgspec.Struct, frozen=True, gc=False):
     """The rows of one run in a part.
 
     `snapshot` is how the run was listed before they were read. Of the rows that W&B had then,
@@ -110,7 +114,7 @@ class Part(msgspec.Struct, frozen=True):
         return sum(stored.snapshot.estimated_rows for stored in self.runs)
 
 
-class RowRange(msgspec.Struct, frozen=True):
+class RowRange(msgspec.Struct, frozen=True, gc=False):
     """Where the rows of a run lie: in this part, from the row `offset` on."""
 
     part: Part
@@ -118,7 +122,7 @@ class RowRange(msgspec.Struct, frozen=True):
     stored: StoredRun
 
 
-class StagedRun(msgspec.Struct, frozen=True):
+class StagedRun(msgspec.Struct, frozen=True, gc=False):
     """Where the rows of a run lie whose part is not complete yet: `size` bytes of a file."""
 
     stored: StoredRun
