@@ -20,16 +20,16 @@ CALLS = [
     ("Api.local('.').runs('local/p').histories(format='pandas')", "pandas", "pandas"),
     ("Api.local('.').runs('local/p').histories(format='polars')", "polars", "polars"),
     ("Api.local('.').runs('local/p').export('o', format='delta')", "deltalake", "delta"),
-    ("Api.local('.')", "starlette", "local"),
-    ("Api.local('.')", "graphql", "local"),
-    ("Api.local('.')", "yaml", "local"),
-    ("Api.local('.')", "uvicorn", "local"),
+    ("Api.local('.').viewer", "starlette", "local"),
+    ("Api.local('.').viewer", "graphql", "local"),
+    ("Api.local('.').viewer", "yaml", "local"),
+    ("Api.local('.').viewer", "uvicorn", "local"),
     ("import aiowandb_server", "starlette", "local"),
     ("import aiowandb_server.server", "uvicorn", "local"),
     ("SweepRecord(storage_id='x', id='x').config", "yaml", "sweeps"),
     ("SweepRecord(storage_id='x', id='x').name", "yaml", "sweeps"),
-    ("drawn([], 80, color=False)", "uniplot", "plot"),
-    ("painted([], 't', Path('x.png'))", "matplotlib", "plot"),
+    ("render_curves([], 80, color=False)", "uniplot", "plot"),
+    ("save_plot([], 't', Path('x.png'))", "matplotlib", "plot"),
 ]
 SCRIPT = """
 import sys
@@ -37,7 +37,7 @@ from pathlib import Path
 sys.modules[{package!r}] = None
 from aiowandb import Api, UsageError
 from aiowandb.wire.sweeps import SweepRecord
-from aiowandb.cli.curves import drawn, painted
+from aiowandb.cli.curves import render_curves, save_plot
 try:
     {call}
 except ModuleNotFoundError as error:
