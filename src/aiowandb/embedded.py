@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 
 from aiowandb.choices import HistoryMode
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import StoreError, UsageError, extra_needed
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from aiowandb_server import Store
 
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
-
 IN_PROCESS_URL = "http://wandb.in-process"
-
-
-class EmbeddedTransport(httpx.ASGITransport):
-    """Sends requests to the embedded W&B in this process, whose data lies in `folder`."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(build_app(store))
-        self.folder = store.folder
 
 
 @contextmanager
@@ -44,11 +35,33 @@ def open_store(path: str | Path) -> Iterator[Store]:
         yield store
 
 
-def build_app(store: Store) -> ASGIApp:
-    """The ASGI application of a store, for use in this process."""
-    from aiowandb_server import create_app
+class EmbeddedTransport(httpx.AsyncBaseTransport):
+    """The embedded W&B in this process, whose data lies in `folder`.
 
-    return create_app(store)
+    The first request opens it, in a thread: to import the server and its store takes a while.
+    """
+
+    def __init__(self, path: str | Path, key: str) -> None:
+        self.folder = Path(path)
+        self._key = key
+        self._app: httpx.ASGITransport | None = None
+        self._opening = anyio.Lock()
+        self._store = ExitStack()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async with self._opening:
+            if self._app is None:
+                self._app = await run_sync(self._open)
+        return await self._app.handle_async_request(request)
+
+    def _open(self) -> httpx.ASGITransport:
+        store = self._store.enter_context(open_store(self.folder))
+        from aiowandb_server import create_app
+
+        return httpx.ASGITransport(create_app(store, keys=[self._key]))
+
+    async def aclose(self) -> None:
+        self._store.close()
 
 
 def build_sample(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The first use of something imports what it needs, and the event loop goes on meanwhile."""
+"""The first use of something imports and opens what it needs, and the event loop goes on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ from tests.support.sample import Sample
 
 # Told by what is imported while a task of the loop runs: time says nothing on a busy machine.
 SCRIPT = """
+import ssl
 import sys
 import anyio
 from aiowandb import AsyncApi
 from aiowandb.concurrency.background import current_loop
 
-HEAVY = {{"numpy", "pandas", "pyarrow"}}
+HEAVY = {{"numpy", "pandas", "pyarrow", "httpcore", "starlette", "graphql", "aiowandb_server"}}
 imported_in_the_loop = []
+done_in_the_loop = []
+
+def audit(event, args):
+    if event == "sqlite3.connect" and current_loop() is not None:
+        done_in_the_loop.append(event)
+
+sys.addaudithook(audit)
+read_certificates = ssl.SSLContext.load_verify_locations
+
+def load_verify_locations(self, *args, **kwargs):
+    if current_loop() is not None:
+        done_in_the_loop.append("load_verify_locations")
+    return read_certificates(self, *args, **kwargs)
+
+ssl.SSLContext.load_verify_locations = load_verify_locations
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
@@ -53,25 +69,44 @@ async def many(runs, api):
     async for run, batch in api.scan_histories(runs):
         break
 
+async def viewer(runs, api):
+    await api.viewer()
+
+async def local(runs, api):
+    async with AsyncApi.local({store!r}) as api:
+        await api.viewer()
+
 async def main():
     async with AsyncApi() as api:
         assert HEAVY.isdisjoint(sys.modules)
         await globals()[sys.argv[1]](api.runs({path!r}), api)
 
 anyio.run(main)
-print(*imported_in_the_loop[:3])
+print(*imported_in_the_loop[:3], *done_in_the_loop)
 """
 
 
 @pytest.mark.parametrize(
     "what",
-    ["export", "table", "rows", "batches", "system_metrics", "sample_of_keys", "many"],
+    [
+        "export",
+        "table",
+        "rows",
+        "batches",
+        "system_metrics",
+        "sample_of_keys",
+        "many",
+        "viewer",
+        "local",
+    ],
 )
-def test_the_first_use_imports_nothing_heavy_in_the_event_loop(
+def test_the_first_use_does_nothing_long_in_the_event_loop(
     tmp_path: Path, url: str, sample: Sample, what: str
 ) -> None:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(path=sample.path, folder=str(tmp_path / "out")))
+    script.write_text(
+        SCRIPT.format(path=sample.path, folder=str(tmp_path / "out"), store=str(tmp_path / "store"))
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", script, what],
         capture_output=True,

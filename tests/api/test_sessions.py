@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, MutableMapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from aiowandb import Api, AsyncApi, UsageError
 from aiowandb.api import Run
-from tests.support.sample import RUNS, Sample
+from tests.support.sample import ROWS, RUNS, Sample
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +153,82 @@ async def test_the_lifespan_of_an_application_holds_a_session(sample: Sample) ->
     await in_task(lambda: context.__aexit__(None, None, None))
 
 
+async def test_clients_of_an_application_may_leave_at_any_moment(
+    sample: Sample, tmp_path: Path
+) -> None:
+    class Left(Exception):
+        """The server cannot send any more."""
+
+    class Closing(StreamingResponse):
+        """Closes its generator, which trio asks for and starlette leaves to the collector."""
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            assert isinstance(self.body_iterator, AsyncGenerator)
+            async with aclosing(self.body_iterator):
+                await super().__call__(scope, receive, send)
+
+    async with AsyncApi.local(sample.folder) as api:
+
+        async def batches(_: Request) -> StreamingResponse:
+            async def lines() -> AsyncGenerator[str]:
+                async with aclosing(api.scan_histories(api.runs(sample.path, fresh=True))) as scan:
+                    async for run, batch in scan:
+                        yield f"{run.id} {batch.num_rows}\n"
+
+            return Closing(lines())
+
+        async def export(request: Request) -> PlainTextResponse:
+            result = await api.runs(sample.path).export(tmp_path / request.query_params["to"])
+            return PlainTextResponse(str(result.rows))
+
+        app = Starlette(routes=[Route("/batches", batches), Route("/export", export)])
+
+        async def request(path: str, query: str = "", leave_at: int = 1000) -> str:
+            """The response, of which so many messages can be sent before the client leaves."""
+            sent: list[bytes] = []
+
+            async def send(message: MutableMapping[str, Any]) -> None:
+                if len(sent) == leave_at:
+                    raise Left
+                sent.append(message.get("body", b""))
+
+            async def receive() -> dict[str, Any]:
+                return {"type": "http.request"}
+
+            scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "headers": []}
+            scope |= {"asgi": {"spec_version": "2.4"}, "query_string": query.encode()}
+            await app(scope, receive, send)
+            return b"".join(sent).decode()
+
+        async def leave(leave_at: int) -> None:
+            with pytest.raises(Left):
+                await request("/batches", leave_at=leave_at)
+
+        async def cancelled_export() -> None:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as both:
+                    both.start_soon(request, "/export", "to=cancelled")
+                    await request("/batches")
+                    scope.cancel()
+
+        async def exported() -> None:
+            assert await request("/export", "to=complete") == str(RUNS * ROWS)
+
+        await api.viewer()
+        before = len(anyio.get_running_tasks())
+        with anyio.fail_after(300):
+            async with anyio.create_task_group() as tasks:
+                for leave_at in (0, 1, 2, 4):
+                    tasks.start_soon(leave, leave_at)
+                tasks.start_soon(cancelled_export)
+                tasks.start_soon(exported)
+                streamed = await request("/batches")
+        rows = sum(int(line.split()[1]) for line in streamed.splitlines())
+        assert rows == RUNS * ROWS
+        gc.collect()  # what was left open would say so
+        assert len(anyio.get_running_tasks()) == before
+
+
 FIXTURES = """
 import pytest_asyncio, pytest
 from aiowandb import AsyncApi
@@ -244,6 +322,22 @@ async def scans_that_have_not_begun():
     run = await kept.runs("{path}")[0]
     ahead = [run.scan_history(), kept.scan_histories([run])]
 
+class Cycle:
+    def __init__(self, *parts):
+        self.itself, self.parts = self, parts
+
+async def scans_in_cycles():
+    for _ in range(2):  # those of the last round are there when the loop ends
+        api = await AsyncApi().__aenter__()
+        run = await api.runs("{path}")[0]
+        scans = [run.scan_history(page_size=1), api.scan_histories([run, run]), reader()]
+        for scan in scans:
+            await anext(scan)
+        await anyio.wait_all_tasks_blocked()
+        Cycle(api, scans, run.scan_history())
+        del api, run, scans, scan
+
+gc.disable()
 anyio.run(globals()[sys.argv[1]], backend=sys.argv[2])
 gc.collect()
 """
@@ -259,6 +353,7 @@ gc.collect()
         "generator_that_the_loop_closes",
         "not_begun",
         "scans_that_have_not_begun",
+        "scans_in_cycles",
     ],
 )
 def test_a_session_that_nobody_closes_neither_hangs_nor_warns(
@@ -425,7 +520,6 @@ def test_another_event_loop_is_wrong_use(sample: Sample, is_entered: bool) -> No
 
         anyio.run(first, backend=backend)
         anyio.run(second, backend=backend)
-        api._cleanup.close()
 
 
 async def test_another_thread_is_wrong_use(sample: Sample) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -43,6 +43,7 @@ from aiowandb.choices import RunField
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.config.credentials import without_traceback_locals
 from aiowandb.config.settings import Settings
+from aiowandb.embedded import IN_PROCESS_URL, EmbeddedTransport
 from aiowandb.errors import UsageError
 from aiowandb.net import RetryPolicy, Session, Traffic, Waiting
 from aiowandb.paths import check_project_name, check_run_id
@@ -119,32 +120,28 @@ class AsyncApi(FixedAttributes):
         )
         self._session = Session(settings, transport=transport, retry=retry)
         self._defaults = Defaults(self._session)
-        self._cleanup = ExitStack()
 
     @classmethod
     @checks(path=PATH, project=PROJECT)
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
         """Use the embedded W&B stored in this folder: no account, no network port.
 
-        The folder is created on first use. Requires the extra `aiowandb[local]`.
+        The folder is opened, or created, by the first call that needs a response. Requires the
+        extra `aiowandb[local]`.
 
         >>> async with AsyncApi.local("my-wandb") as api:
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        from aiowandb.embedded import IN_PROCESS_URL, EmbeddedTransport, open_store
-
-        with ExitStack() as stack:
-            store = stack.enter_context(open_store(path))
-            api = cls(
-                store.local_key,
-                base_url=IN_PROCESS_URL,
-                entity="local",
-                project=project,
-                transport=EmbeddedTransport(store),
-            )
-            api._cleanup = stack.pop_all()
-        return api
+        # Of this client alone. The server takes it beside the key that lies in the folder.
+        key = token_hex(20)
+        return cls(
+            key,
+            base_url=IN_PROCESS_URL,
+            entity="local",
+            project=project,
+            transport=EmbeddedTransport(path, key),
+        )
 
     async def __aenter__(self) -> Self:
         await self._session.__aenter__()
@@ -163,11 +160,7 @@ class AsyncApi(FixedAttributes):
 
         May be called from any task of the event loop, not only from the one that entered.
         """
-        try:
-            await self._session.aclose()
-        finally:
-            if self._session.is_closed:
-                self._cleanup.close()
+        await self._session.aclose()
 
     @property
     def settings(self) -> Settings:

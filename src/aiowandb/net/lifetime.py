@@ -8,12 +8,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
-import httpx
 
 from aiowandb.concurrency.background import BackgroundTasks, call_soon, current_loop
 from aiowandb.errors import UsageError
+from aiowandb.net.transports import HttpClient
 
 _CLOSED = "This API client is closed. Create a new one."
+_CLOSED_MEANWHILE = "This API client was closed before W&B had answered."
 
 
 class Lifetime:
@@ -22,7 +23,7 @@ class Lifetime:
     Connections that nobody closes are closed when the loop ends, or when this is garbage.
     """
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: HttpClient) -> None:
         self.tasks = BackgroundTasks()
         self.is_closed = self.is_entered = False
         self._calls: set[anyio.CancelScope] = set()
@@ -70,10 +71,15 @@ class Lifetime:
             self._calls.add(scope)
             try:
                 yield
+            except RuntimeError as error:
+                # httpx says it of a request that was about to be sent.
+                if self.is_closed:
+                    raise UsageError(_CLOSED_MEANWHILE) from error
+                raise
             finally:
                 self._calls.discard(scope)
         if scope.cancelled_caught:
-            raise UsageError("This API client was closed before W&B had answered.")
+            raise UsageError(_CLOSED_MEANWHILE)
 
     async def aclose(self) -> None:
         if self.is_closed:
@@ -104,7 +110,7 @@ class Lifetime:
         self._finalizer.atexit = False
 
 
-async def _closer(http: httpx.AsyncClient) -> AsyncGenerator[None]:
+async def _closer(http: HttpClient) -> AsyncGenerator[None]:
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Target, Transfers
-from aiowandb.net.transports import open_client
+from aiowandb.net.transports import HttpClient, make_client
 from aiowandb.net.waits import Waits
 from aiowandb.wire.graphql import MALFORMED, Operation
 from aiowandb.wire.server import Feature, FeaturesData, server_features
@@ -67,11 +68,14 @@ class Session:
         # What this session waits for, in requests and transfers.
         self.waits = Waits(self.host)
         self._requests = Attempts(requests, retry, settings.timeout, secrets, self.waits)
-        self._http = open_client(
-            settings,
-            auth=HostAuth(settings, secrets, self._requests.check),
-            max_connections=2 * max_concurrency,
-            transport=transport,
+        self._http = HttpClient(
+            partial(
+                make_client,
+                settings,
+                auth=HostAuth(settings, secrets, self._requests.check),
+                max_connections=2 * max_concurrency,
+                transport=transport,
+            )
         )
         self._lifetime = Lifetime(self._http)
         # Signed URLs usually lead to an object store, which has limits of its own and needs no

@@ -21,6 +21,7 @@ from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.stalls import Stalls
 from aiowandb.net.traffic import Traffic, count
+from aiowandb.net.transports import HttpClient
 
 T = TypeVar("T")
 # What a download is written to: a file, or one that stays in memory while it is small.
@@ -38,7 +39,7 @@ _md5 = partial(md5, usedforsecurity=False)
 class Transfers:
     """Downloads and uploads, complete or not at all."""
 
-    def __init__(self, http: httpx.AsyncClient, attempts: Attempts, traffic: Traffic) -> None:
+    def __init__(self, http: HttpClient, attempts: Attempts, traffic: Traffic) -> None:
         self._http = http
         self._attempts = attempts
         self._traffic = traffic

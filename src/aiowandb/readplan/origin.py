@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from secrets import token_hex
 
 import msgspec
 
 from aiowandb.config.settings import Settings
-from aiowandb.embedded import EmbeddedTransport, open_store
+from aiowandb.embedded import EmbeddedTransport
 from aiowandb.net import Session
 
 _KEYS = frozenset({"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"})
@@ -33,11 +34,11 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     async def session(self, *, with_key: bool = False) -> AsyncIterator[Session]:
         """A session that follows links only, or one that may ask W&B with the key found here."""
         if self.folder is not None:
-            with open_store(self.folder) as store:
-                key = store.local_key if with_key else None
-                transport = EmbeddedTransport(store)
-                async with Session(self._settings(key), transport=transport) as session:
-                    yield session
+            key = token_hex(20)
+            transport = EmbeddedTransport(self.folder, key)
+            settings = self._settings(key if with_key else None)
+            async with Session(settings, transport=transport) as session:
+                yield session
             return
         settings = Settings.load(base_url=self.base_url) if with_key else self._settings(None)
         async with Session(settings) as session:

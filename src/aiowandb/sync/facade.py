@@ -298,7 +298,8 @@ class Api(SyncWrapper[api.AsyncApi]):
     def local(cls, path: str | Path, *, project: str | None = None) -> Self:
         """Use the embedded W&B stored in this folder: no account, no network port.
 
-        The folder is created on first use. Requires the extra `aiowandb[local]`.
+        The folder is opened, or created, by the first call that needs a response. Requires the
+        extra `aiowandb[local]`.
 
         >>> for run in Api.local("my-wandb").runs("local/sample"):
         ...     print(run.name)
