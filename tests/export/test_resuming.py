@@ -24,6 +24,8 @@ from tests.export.conftest import Project, contents, steps
 RUNS, ROWS = 48, 150
 EXPORT = """
 import json, sys
+from aiowandb import Api
+from aiowandb.export import pipeline
 
 url, key, path, folder, rows, options = sys.argv[1:]
 pipeline.PART_ROWS = int(rows)

@@ -13,12 +13,20 @@ if TYPE_CHECKING:
     from aiowandb_server.store.store import Store
 
 
+# Some seconds of work; a page of 1,000 runs has a tenth of that.
+_MAX_FIELDS = 500_000
+
+
 class RefusedError(Exception):
     """A request that cannot be answered; `status` becomes the status of the HTTP answer."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TooManyFieldsError(BaseException):
+    """An answer grows too large. No Exception: those end a field only, and others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,16 @@ class Context:
     links: Links
     history: HistoryMode
     _users: dict[int, User | None] = field(default_factory=dict)
+    _fields: list[int] = field(default_factory=lambda: [_MAX_FIELDS])
+
+    def count_field(self) -> None:
+        """Note that one more field is answered; too many of them end the request."""
+        self._fields[0] -= 1
+        if self._fields[0] < 0:
+            raise TooManyFieldsError(
+                f"the answer would have more than {_MAX_FIELDS} fields, which is more than are"
+                " allowed. Ask for less at once."
+            )
 
     def entity_name(self, name: str | None) -> str:
         """The entity meant by an argument: the viewer's own one if it is missing or empty."""

@@ -43,7 +43,7 @@ from aiowandb_server.graphql import (
     sweeps,
     viewer,
 )
-from aiowandb_server.graphql.context import Context, RefusedError
+from aiowandb_server.graphql.context import Context, RefusedError, TooManyFieldsError
 from aiowandb_server.graphql.cost import MAX_LENGTH, MAX_TOKENS, check_cost
 from aiowandb_server.graphql.resolving import name_of_type, read_field
 from aiowandb_server.graphql.scalars import bind_scalars
@@ -118,22 +118,25 @@ def answer(body: bytes, context: Context) -> Answer:
     try:
         document = _parsed(request.query)
         if isinstance(document, DocumentNode):
-            check_cost(document, operation_name, request.variables)
+            check_cost(document, operation_name)
     except RequestError as error:
         return refused(str(error), error.status)
     if not isinstance(document, DocumentNode):
         return _errors(400, [document])
     if problems := _problems(request.query, document):
         return _errors(400, problems)
-    result = execute_sync(
-        load_schema(),
-        document,
-        context_value=context,
-        variable_values=request.variables,
-        operation_name=operation_name,
-        field_resolver=read_field,
-        type_resolver=name_of_type,
-    )
+    try:
+        result = execute_sync(
+            load_schema(),
+            document,
+            context_value=context,
+            variable_values=request.variables,
+            operation_name=operation_name,
+            field_resolver=read_field,
+            type_resolver=name_of_type,
+        )
+    except TooManyFieldsError as error:
+        return refused(str(error), 413)
     if result.errors:
         return _errors(_status(result.errors), result.errors, result.data)
     return Answer(200, _encoded({"data": result.data}))

@@ -66,6 +66,7 @@ class Resolvers:
 
 def read_field(source: Any, info: Any, **_: Any) -> Any:
     """Resolve a field without a function; a dict may hold what is costly as a function."""
+    info.context.count_field()
     if isinstance(source, dict):
         member = source.get(info.field_name)
         return member() if callable(member) else member
@@ -106,6 +107,7 @@ def whole_list(items: list[Any]) -> dict[str, Any]:
 def _adapted(function: Callable[..., Any]) -> Callable[..., Any]:
     def resolve(source: Any, info: Any, **arguments: Any) -> Any:
         context: Context = info.context
+        context.count_field()
         named = {_snake_case(name): argument for name, argument in arguments.items()}
         return function(source, context, **named)
 

@@ -16,7 +16,10 @@ folder = artifact.download()
 print(sorted(os.listdir(folder)), os.path.basename(folder))
 with open(os.path.join(folder, "weights.bin")) as weights:
     print(weights.read())
-print(os.listdir(artifact.download(root="here")), sorted(file.name for file in artifact.files()))
+print(
+    sorted(os.listdir(artifact.download(root="here"))),
+    sorted(file.name for file in artifact.files()),
+)
 print(artifact.metadata, artifact.description, artifact.size, artifact.id)
 print(artifact.qualified_name, artifact.entity, artifact.project, artifact.file_count)
 print(artifact.logged_by().id, [user.id for user in artifact.used_by()])
