@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, MutableMapping
@@ -555,3 +556,13 @@ async def test_a_reading_that_another_thread_forgets_ends(sample: Sample) -> Non
         with anyio.fail_after(60):
             while len(anyio.get_running_tasks()) > before:  # noqa: ASYNC110 - tells of no end
                 await anyio.sleep(0.001)
+
+
+async def test_what_needs_its_connection_cannot_be_pickled(sample: Sample) -> None:
+    async with AsyncApi.local(sample.folder) as api:
+        runs = api.runs(sample.path)
+        run = await runs[0]
+        for kept in (api, runs, run, run.files(), await api.project(sample.path)):
+            with pytest.raises(UsageError, match="another process"):
+                pickle.dumps(kept)
+        assert pickle.loads(pickle.dumps(run.record)).ref == run.record.ref

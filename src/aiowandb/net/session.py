@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -15,7 +15,7 @@ import msgspec
 from aiowandb.concurrency.read_ahead import ReadAhead
 from aiowandb.concurrency.tasks import OnDemand, Stream
 from aiowandb.config.settings import Settings, app_url
-from aiowandb.errors import ApiKeyError, CommError, GraphQLError, ServerError
+from aiowandb.errors import ApiKeyError, CommError, GraphQLError, ServerError, UsageError
 from aiowandb.net import bodies
 from aiowandb.net.adaptive import Concurrency, Pace
 from aiowandb.net.attempts import Attempt, Attempts, Transient
@@ -85,6 +85,12 @@ class Session:
             self._http,
             Attempts(transfers, retry, settings.timeout, secrets, self.waits),
             self.traffic,
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "What asks W&B cannot be sent to another process, as it needs its connection: send its"
+            " path, and create an API client there."
         )
 
     @property
