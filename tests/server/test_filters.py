@@ -190,3 +190,50 @@ def test_runs_can_be_found_by_the_keys_of_their_history(store: Store, project: P
 
     assert names("eval/loss") == ["live"]
     assert names("a.b") == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("config", "filters", "found"),
+    [
+        ({"a\\b": 1}, {r"config.a\b": 1}, True),
+        ({"a\\b": 1}, {r"config.a\b": {"$exists": False}}, False),
+        ({"a\\": {"b": 1}}, {"config.a\\.b": 1}, True),
+        ({"é": 1}, {"config.é": 1}, True),
+        ({"a<b&c": 1}, {"config.a<b&c": 1}, True),
+        ({"a\tb": 1}, {"config.a\tb": 1}, True),
+        ({"": 1}, {"config.": 1}, True),
+        ({"": 1}, {"config..value": 1}, True),
+        ({"": 1}, {"config.": {"$exists": False}}, False),
+        ({"": {"": 1}}, {"config..": 1}, True),
+        ({"a": {"b": 1}, "a.b": 2}, {"config.a.b": 1}, True),
+        ({"a": {"b": 1}, "a.b": 2}, {"config.a.b": 2}, False),
+        ({"a": {"b": 1}, "a.b": 2}, {"config.a\\.b": 2}, True),
+        ({"a": {"b": 1}, "a.b": 2}, {"config.a\\.b": 1}, False),
+        ({"a": {"b": None}, "a.b": 2}, {"config.a.b": None}, True),
+        ({"a": {"b": None}, "a.b": 2}, {"config.a.b": 2}, False),
+        ({"a": {"b": [1]}, "a.b": [2]}, {"config.a.b": 1}, True),
+        ({"a": {"b": [1]}, "a.b": [2]}, {"config.a.b": 2}, False),
+        ({"a": 1, "a.b": 2}, {"config.a.b": 2}, True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_key_is_found_however_it_is_written(
+    store: Store, project: Project, config: Any, filters: Any, found: bool, ascii_only: bool
+) -> None:
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=ascii_only).replace("&", r"\u0026")
+
+    changes = RunChanges(
+        config=text({key: {"value": item} for key, item in config.items()}), summary=text(config)
+    )
+    run, _ = store.runs.upsert(project, "r", changes)
+    assert run.config == changes.config, "it is given back as it was written"
+    assert store.runs.count(project, filters) == found
+    assert [r.name for r in store.runs.page(project, filters=filters).items] == ["r"] * found
+    of_summary = {
+        name.replace("config.", "summary_metrics.").removesuffix(".value"): item
+        for name, item in filters.items()
+    }
+    if filters != {"config..value": 1}:
+        assert store.runs.count(project, of_summary) == found

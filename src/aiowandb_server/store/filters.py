@@ -53,6 +53,7 @@ def _search(pattern: str, text: str) -> bool:
 
 
 _search_cached = lru_cache(maxsize=16_384)(_search)
+_MAX_ITEMS = 100_000
 _MAX_OTHERS = 100
 _NUMBERS_AT_ONCE = 1000
 _MAX_DEPTH = 40
@@ -158,6 +159,10 @@ def _equals(target: Field, operand: Any) -> Sql:
 
 def _is_one_of(name: str, target: Field, items: list[Any]) -> Sql:
     """Equal to one of many values; those of one type are one condition, however many they are."""
+    if len(items) > _MAX_ITEMS:
+        raise FilterError(
+            f"{name}: a list of {len(items)} values is too long: {_MAX_ITEMS} are allowed"
+        )
     if target.is_time:
         items = [_seconds(name, item) for item in items]
     texts: list[str] = []

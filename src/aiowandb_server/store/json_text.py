@@ -146,13 +146,22 @@ def finite(text: str) -> str | None:
     """What SQLite's JSON functions can read, or None if `text` is that already.
 
     NaN becomes null; Infinity becomes a number too large for a double, which SQLite reads as
-    infinity: comparisons and orders then come out right.
+    infinity: comparisons and orders then come out right. Escapes are written in one way only, as
+    SQLite compares the keys of an object with those of a path letter by letter.
     """
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return _finite_dumps(loads(text))
-    return None
+    if "\\" not in text:
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            return None
+    return _finite_dumps(loads(text))
+
+
+def key_in_path(key: str) -> str:
+    """A key as it stands in a path of SQLite's, for texts that `finite` has written."""
+    return json.dumps(key, ensure_ascii=False)
 
 
 def readable(text: str) -> str:
@@ -168,8 +177,8 @@ def _finite_dumps(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "null" if math.isnan(value) else "9e999" if value > 0 else "-9e999"
     if isinstance(value, dict):
-        members = (f"{json.dumps(key)}:{_finite_dumps(item)}" for key, item in value.items())
+        members = (f"{key_in_path(key)}:{_finite_dumps(item)}" for key, item in value.items())
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_finite_dumps, value)) + "]"
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -3,15 +3,16 @@
 Columns are known in both spellings (`displayName`, `display_name`). `config.lr`,
 `config.lr.value`, `config.model.depth` and `config.model.value.depth` all reach what the SDK
 stores under `{"lr": {"value": ...}}`. A key that itself contains dots is found too, after the
-nested reading of the same name.
+nested reading of the same name; where both exist, `config.a\\.b` is the key with the dot.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiowandb_server.store.conditions import Sql, value
+from aiowandb_server.store.conditions import Sql
 from aiowandb_server.store.fields import Field, UnknownFieldError, column, moment
+from aiowandb_server.store.json_text import key_in_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,36 @@ _ALIASES = {
 _TIMES = {"created_at": "run.created_at", "heartbeat_at": "run.heartbeat_at"}
 _CONFIG = "ifnull(run.finite_config, run.config)"
 _SUMMARY = "ifnull(run.finite_summary, run.summary)"
+_DOCUMENTS = {"config": _CONFIG, "summary": _SUMMARY}
 _KEYS = "(SELECT keys FROM history_keys WHERE history_keys.run_id = run.id)"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPaths:
+    """Where in `config` or `summary` a key is: at the first of its paths that exists."""
+
+    document: str
+    paths: tuple[str, ...]
+
+    @property
+    def three(self) -> tuple[str, ...]:
+        """The paths, the last one repeated if there are fewer."""
+        return (*self.paths, *self.paths[-1:] * (3 - len(self.paths)))
 
 
 def run_field(name: str, state_rule: StateRule) -> Field:
     """The field of that name; UnknownFieldError says what would have been possible."""
-    head, _, rest = name.partition(".")
+    if (found := key_paths(name)) is not None:
+        return _json_field(_DOCUMENTS[found.document], found.paths)
+    head, dot, rest = name.partition(".")
     head = _ALIASES.get(head, head)
-    if rest:
-        return _inside(head, rest, name)
+    if dot:
+        if head == "keys_info" and rest.startswith("keys."):
+            return _json_field(_KEYS, (_path(["keys", rest.removeprefix("keys.")]),))
+        raise UnknownFieldError(
+            f"runs have no {name!r} to ask for: only config, summary_metrics and keys_info.keys "
+            "have keys inside"
+        )
     if head == "state":
         return Field(state_rule.sql(), Sql("'text'"), never_null=True)
     if head == "tags":
@@ -93,50 +115,55 @@ def asks_for_keys(name: str) -> bool:
     return name.startswith(("keys_info.", "keysInfo."))
 
 
-def _inside(head: str, rest: str, name: str) -> Field:
-    if '"' in rest or "\0" in rest:
-        raise UnknownFieldError(f"{name!r}: a key with a double quote or a NUL cannot be asked for")
+def key_paths(name: str) -> KeyPaths | None:
+    r"""Where the key of `config.KEY` or `summary_metrics.KEY` is; None for other names.
+
+    `a.b` is the nested key, or else the literal one; `a\.b` can only be the literal one.
+    """
+    head, dot, rest = name.partition(".")
+    head = _ALIASES.get(head, head)
+    if not dot or head not in ("config", "summary_metrics"):
+        return None
     parts = rest.split(".")
+    literal = rest
     if head == "config":
         inner = parts[2:] if parts[1:2] == ["value"] else parts[1:]
-        paths = [_path([parts[0], "value", *inner])]
+        nested = [parts[0], "value", *inner]
         literal = rest.removesuffix(".value")
-        if "." in literal:
-            paths.append(_path([literal, "value"]))
-        return _json_field(_CONFIG, paths)
-    if head == "summary_metrics":
-        return _json_field(_SUMMARY, [_path(parts)] + ([_path([rest])] if len(parts) > 1 else []))
-    if head == "keys_info" and parts[0] == "keys" and len(parts) > 1:
-        return _json_field(_KEYS, [_path(["keys", ".".join(parts[1:])])])
-    raise UnknownFieldError(
-        f"runs have no {name!r} to ask for: only config, summary_metrics and keys_info.keys "
-        "have keys inside"
-    )
+        after = ["value"]
+    else:
+        nested, after = parts, []
+    paths = [_path(nested)]
+    if "." in literal:
+        paths.append(_path([literal, *after]))
+    if "\\." in literal:
+        paths.append(_path([literal.replace("\\.", "."), *after]))
+    return KeyPaths("config" if head == "config" else "summary", tuple(paths))
 
 
 def _path(parts: list[str]) -> str:
     # An all-digit part is an element of a list or a key; W&B's own dashboards use only keys.
-    return "$" + "".join(f'."{part}"' for part in parts)
+    for part in parts:
+        if '"' in part or "\0" in part:
+            raise UnknownFieldError(
+                f"{part!r}: a key with a double quote or a NUL cannot be asked for"
+            )
+    return "$" + "".join(f".{key_in_path(part)}" for part in parts)
 
 
-def _json_field(document: str, paths: list[str]) -> Field:
-    kind = _first_of(f"json_type({document}, ?)", paths)
-    if len(paths) == 1:
-        place = value(paths[0])
-    else:
-        first, other = paths
-        place = Sql(f"iif(json_type({document}, ?) IS NULL, ?, ?)", (first, other, first))
+def _json_field(document: str, paths: tuple[str, ...]) -> Field:
+    *others, last = paths
+    place = Sql("?", (last,))
+    if others:
+        # A null at the first path is a value too, and nothing is taken from the second.
+        cases = " ".join([f"WHEN json_type({document}, ?) IS NOT NULL THEN ?"] * len(others))
+        parameters = tuple(path for other in others for path in (other, other))
+        place = Sql(f"(CASE {cases} ELSE ? END)", (*parameters, last))
     return Field(
-        _first_of(f"json_extract({document}, ?)", paths),
-        kind,
+        Sql(f"json_extract({document}, {place.text})", place.parameters),
+        Sql(f"json_type({document}, {place.text})", place.parameters),
         Sql(
             f"SELECT value, type FROM json_each({document}, {place.text})",  # noqa: S608 - our own columns
             place.parameters,
         ),
     )
-
-
-def _first_of(call: str, paths: list[str]) -> Sql:
-    if len(paths) == 1:
-        return Sql(call, value(paths[0]).parameters)
-    return Sql(f"coalesce({', '.join([call] * len(paths))})", tuple(paths))

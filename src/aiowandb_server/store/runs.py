@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,17 +12,19 @@ import orjson
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
-from aiowandb_server.store.conditions import TRUE, every
+from aiowandb_server.store.conditions import TRUE, Sql, every
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import cursor_of, parse_order
 from aiowandb_server.store.records import Page, Project, Run, RunChanges
 from aiowandb_server.store.run_fields import StateRule, run_field
+from aiowandb_server.store.run_index import IndexedFilter, RunIndex
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
     from aiowandb_server.store.database import Database
+    from aiowandb_server.store.ordering import Order
 
 _COLUMNS = """
     run.id, project_id, entity.name AS entity, project.name AS project, run.name, display_name,
@@ -44,6 +47,7 @@ class Runs:
         self._database = database
         self._clock = clock
         self._crash_after = crash_after
+        self._index = RunIndex(database)
 
     @property
     def state_rule(self) -> StateRule:
@@ -99,20 +103,26 @@ class Runs:
         field = partial(run_field, state_rule=rule)
         ordering = parse_order(order or "+created_at", field, "run.id")
         state = rule.sql()
-        where = every([compile_filter(filters, field), ordering.after(after)])
-        statement = (
-            f"SELECT {_COLUMNS.format(state=state.text)}, {ordering.key.text} AS place {_FROM} "
-            f"WHERE project_id = ? AND {where.text} ORDER BY {ordering.sql.text} LIMIT ?"
-        )
-        parameters = (
-            *state.parameters,
-            *ordering.key.parameters,
-            project.id,
-            *where.parameters,
-            *ordering.sql.parameters,
-            first + 1,
-        )
+        selected = compile_filter(filters, field)
+        self._index.prepare(project, filters)
         with self._database.read() as connection:
+            found = self._index.find(connection, project, filters, field)
+            if found and _is_short(connection, found, project, first, ordering):
+                ids = f"run.id IN (SELECT {found.ids} {found.source.text})"
+                selected = Sql(ids, found.source.parameters)
+            where = every([selected, ordering.after(after)])
+            statement = (
+                f"SELECT {_COLUMNS.format(state=state.text)}, {ordering.key.text} AS place {_FROM} "
+                f"WHERE project_id = ? AND {where.text} ORDER BY {ordering.sql.text} LIMIT ?"
+            )
+            parameters = (
+                *state.parameters,
+                *ordering.key.parameters,
+                project.id,
+                *where.parameters,
+                *ordering.sql.parameters,
+                first + 1,
+            )
             rows = connection.execute(statement, parameters).fetchall()
         return Page(
             [_run(row) for row in rows[:first]],
@@ -121,14 +131,20 @@ class Runs:
         )
 
     def count(self, project: Project, filters: object = None) -> int:
-        where = compile_filter(filters, partial(run_field, state_rule=self.state_rule))
-        statement = "SELECT run_count FROM project WHERE id = ?"
-        parameters: tuple[object, ...] = (project.id,)
-        if where != TRUE:
-            condition = f"project_id = ? AND {where.text}"
-            statement = f"SELECT count(*) FROM run WHERE {condition}"  # noqa: S608 - see Sql
-            parameters = (project.id, *where.parameters)
+        field = partial(run_field, state_rule=self.state_rule)
+        where = compile_filter(filters, field)
+        self._index.prepare(project, filters)
         with self._database.read() as connection:
+            if where == TRUE:
+                statement = "SELECT run_count FROM project WHERE id = ?"
+                parameters: tuple[object, ...] = (project.id,)
+            elif found := self._index.find(connection, project, filters, field):
+                statement = f"SELECT count(*) {found.source.text}"
+                parameters = found.source.parameters
+            else:
+                condition = f"project_id = ? AND {where.text}"
+                statement = f"SELECT count(*) FROM run WHERE {condition}"  # noqa: S608 - see Sql
+                parameters = (project.id, *where.parameters)
             (count,) = connection.execute(statement, parameters).fetchone()
         return int(count)
 
@@ -161,6 +177,25 @@ class Runs:
             (*state.parameters, *parameters),
         ).fetchone()
         return _run(row) if row else None
+
+
+def _is_short(
+    connection: sqlite3.Connection,
+    found: IndexedFilter,
+    project: Project,
+    first: int,
+    order: Order,
+) -> bool:
+    """True if sorting what the index finds costs less than reading runs in order until a page is
+    full. Of many runs that are selected, few are read until then."""
+    limit = project.run_count // 4
+    if order.key.text == "run.created_at":
+        limit = min(limit, math.isqrt(first * project.run_count))
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 {found.source.text} LIMIT ?)",  # noqa: S608 - see Sql
+        (*found.source.parameters, limit + 1),
+    ).fetchone()
+    return bool(count <= limit)
 
 
 def new_run_name() -> str:

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _BOUNDS = frozenset({"min", "max", "mu", "sigma", "q"})
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Not the faster one of libyaml, which refuses half surrogates and nests without a limit.
+_LOADER = yaml.SafeLoader
 _METHODS = ("grid", "random", "bayes")
 # Of the YAML, in characters; and of what it says, in values, with what is referred to filled in.
-_MAX_LENGTH = 2**20
+_MAX_LENGTH = 2**18
 _MAX_VALUES = 100_000
+# Beyond this, one step more is the same number.
+_MAX_STEPS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,8 @@ def _axis(path: tuple[str, ...], parameter: Mapping[str, Any]) -> _Axis:
     step = parameter.get("q")
     if step and low is not None and high is not None:
         count = int((high - low) / step + 1e-9) + 1
+        if count > _MAX_STEPS:
+            raise RequestError(f"{'.'.join(path)}: a grid of {count} values is too large")
         return _Axis(path, max(count, 0), lambda index: low + index * step)
     raise RequestError(f"{'.'.join(path)}: a grid needs `values`, or whole numbers min and max")
 

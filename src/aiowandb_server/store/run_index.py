@@ -1,0 +1,176 @@
+"""The index of values in config and summary, by which runs are counted and found in large projects.
+
+Without it a filter by `config.lr` reads the config of every run. A key is indexed when somebody
+first filters by it, and kept up to date by triggers from then on; so writing a run costs nothing
+for the thousands of keys that nobody asks for. Lists, objects and long texts are not indexed:
+where a key has one, its filters read the runs. The answer is the same either way.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiowandb_server.store.conditions import Sql, every
+from aiowandb_server.store.fields import Field
+from aiowandb_server.store.filters import compile_filter, fields_of
+from aiowandb_server.store.run_fields import KeyPaths, key_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aiowandb_server.store.database import Database
+    from aiowandb_server.store.fields import FieldOf
+    from aiowandb_server.store.records import Project
+
+# Fewer runs are read as quickly as the index is.
+_MIN_RUNS = 2_000
+_MAX_KEYS_A_PROJECT = 64
+_MAX_KEYS_A_FILTER = 8
+# Conditions that a missing value does not meet, those first that leave the fewest runs.
+_SELECTIVE = ("$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex")
+
+
+class IndexedFilter(NamedTuple):
+    """`SELECT {ids} {source}` are the ids of the runs that the filter selects."""
+
+    source: Sql
+    ids: str = "v0.run_id"
+
+
+class RunIndex:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def prepare(self, project: Project, filters: object) -> None:
+        """Index the keys that the filter asks for, if that serves. Not inside a transaction."""
+        wanted = _wanted(project, filters)
+        if not wanted:
+            return
+        with self._database.read() as connection:
+            known = _known_keys(connection, project, wanted)
+        for name in wanted.keys() - known.keys():
+            # A database that takes no writes now is read without the index.
+            with suppress(sqlite3.OperationalError):
+                self._add(project, wanted[name])
+
+    def find(
+        self, connection: sqlite3.Connection, project: Project, filters: object, field: FieldOf
+    ) -> IndexedFilter | None:
+        """The filter as a question to the index, or None if it has to read the runs."""
+        known = _known_keys(connection, project, _wanted(project, filters))
+        driver = min(_drivers(filters, known.keys()), default=None)
+        if driver is None:
+            return None
+        # The most selective key comes first, and the others of its runs are looked up.
+        names = sorted(known, key=lambda name: name != driver[1])
+        aliases = {name: f"v{number}" for number, name in enumerate(names)}
+        asks_for_runs = False
+
+        def indexed_field(name: str) -> Field:
+            nonlocal asks_for_runs
+            if name in aliases:
+                return Field(Sql(f"{aliases[name]}.value"), Sql(f"{aliases[name]}.kind"))
+            asks_for_runs = True
+            return field(name)
+
+        condition = compile_filter(filters, indexed_field)
+        joins = [
+            Sql(
+                f"LEFT JOIN run_value AS {aliases[name]} "
+                f"ON {aliases[name]}.key_id = ? AND {aliases[name]}.run_id = v0.run_id",
+                (known[name],),
+            )
+            for name in names[1:]
+        ]
+        if asks_for_runs:
+            joins.append(Sql("CROSS JOIN run ON run.id = v0.run_id"))
+        where = every([Sql("(v0.key_id = ?)", (known[names[0]],)), condition])
+        text = " ".join(join.text for join in joins)
+        return IndexedFilter(
+            Sql(
+                f"FROM run_value AS v0 {text} WHERE {where.text}",
+                (*(value for join in joins for value in join.parameters), *where.parameters),
+            )
+        )
+
+    def _add(self, project: Project, paths: KeyPaths) -> None:
+        with self._database.write() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM indexed_key WHERE project_id = ?", (project.id,)
+            ).fetchone()
+            if count >= _MAX_KEYS_A_PROJECT:
+                connection.execute(
+                    "DELETE FROM indexed_key "
+                    "WHERE id = (SELECT min(id) FROM indexed_key WHERE project_id = ?)",
+                    (project.id,),
+                )
+            row = connection.execute(
+                "INSERT INTO indexed_key (project_id, document, path, path2, path3) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+                (project.id, paths.document, *paths.three),
+            ).fetchone()
+            if row:
+                connection.execute(
+                    "INSERT INTO run_value SELECT * FROM expected_run_value WHERE key_id = ?",
+                    (row["id"],),
+                )
+
+
+def _wanted(project: Project, filters: object) -> dict[str, KeyPaths]:
+    """The keys that the filter needs in the index: none if it would not serve."""
+    if project.run_count < _MIN_RUNS:
+        return {}
+    found = {name: key_paths(name) for name in fields_of(filters)}
+    wanted = {name: paths for name, paths in found.items() if paths is not None}
+    if len(wanted) > _MAX_KEYS_A_FILTER or not any(_drivers(filters, wanted.keys())):
+        return {}
+    return wanted
+
+
+def _known_keys(
+    connection: sqlite3.Connection, project: Project, wanted: Mapping[str, KeyPaths]
+) -> dict[str, int]:
+    """The ids of those keys that are indexed, with all their values."""
+    known = {}
+    for name, paths in wanted.items():
+        row = connection.execute(
+            """
+            SELECT id FROM indexed_key
+            WHERE project_id = ? AND document = ? AND path = ? AND path2 = ? AND path3 = ?
+            """,
+            (project.id, paths.document, *paths.three),
+        ).fetchone()
+        if row is not None:
+            known[name] = int(row["id"])
+    return {name: key for name, key in known.items() if not _has_long(connection, key)}
+
+
+def _has_long(connection: sqlite3.Connection, key_id: int) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM run_value WHERE key_id = ? AND kind = 'long' LIMIT 1", (key_id,)
+    ).fetchone()
+    return row is not None
+
+
+def _drivers(filters: object, names: Any) -> Iterator[tuple[int, str]]:
+    """Names that a run must have a value of to be selected, each with how many it leaves."""
+    if not isinstance(filters, dict):
+        return
+    for name, operand in filters.items():
+        if name == "$and" and isinstance(operand, list):
+            for part in operand:
+                yield from _drivers(part, names)
+        elif name in names:
+            asked = operand if isinstance(operand, dict) else {"$eq": operand}
+            for rank, operator in enumerate(_SELECTIVE):
+                if operator in asked and _is_scalar(asked[operator]):
+                    yield rank, name
+
+
+def _is_scalar(operand: object) -> bool:
+    """True if nothing but a number, a text or a truth value is equal to it, or to one of it."""
+    if isinstance(operand, list):
+        return all(isinstance(item, (str, int, float)) for item in operand)
+    return isinstance(operand, (str, int, float))
