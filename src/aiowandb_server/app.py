@@ -51,10 +51,11 @@ def create_app(
     """The application over a store.
 
     `keys` are accepted as the user `local`, beside the store's own key. `open_access` accepts any
-    key as a user of that name: for development on this machine only. `history` is how finished
-    history is handed out: as Parquet, as JSON, or half and half. `rate_limit` (requests a second)
-    and `latency` (seconds) make the server behave like a busy one. `allowed_hosts` are the names
-    that it answers to, beside those of this machine; None allows every name.
+    key as a user of that name: for development on this machine only. `history` is how histories are
+    handed out: as Parquet, as JSON, or (`mixed`) as Parquet with the first half of live runs.
+    `rate_limit` (requests a second) and `latency` (seconds) make the server behave like a busy one.
+    `allowed_hosts` are the names that it answers to, beside those of this machine; None allows
+    every name.
     """
     access = Access(store, keys=keys, open_access=open_access)
     api = _Api(store, access, history)

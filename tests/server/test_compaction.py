@@ -134,11 +134,18 @@ def test_json_mode_hands_out_no_files(store: Store, run: Run) -> None:
     assert (answer.tokens, answer.first_live_step) == ([], 7)
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_mixed_mode_hands_out_the_first_half(store: Store, run: Run, finished: bool) -> None:
+def test_mixed_mode_hands_out_a_finished_run_once(store: Store, run: Run) -> None:
     store.history.append(run, step_lines(*range(10)))
-    if finished:
-        store.finish(run)
+    store.finish(run)
+    done = store.runs.by_id(run.id)
+    assert done is not None
+    answer = store.history.exported(done, "mixed")
+    assert answer.first_live_step is None
+    assert answer == store.history.exported(done, "parquet")
+
+
+def test_mixed_mode_hands_out_the_first_half_of_a_live_run(store: Store, run: Run) -> None:
+    store.history.append(run, step_lines(*range(10)))
     answer = store.history.exported(run, "mixed")
     (token,) = answer.tokens
     table = pq.read_table(store.history.columns_path(token))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from graphql import parse, validate
 
 from aiowandb_server import Store
+from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.execution import load_schema
+from aiowandb_server.store.artifact_records import NewArtifact
 from aiowandb_server.store.records import Project, Run
 from tests.server.conftest import Client
 
@@ -141,3 +144,95 @@ async def test_a_typename_is_the_real_one(client: Client, run: Run) -> None:
 async def test_introspection_answers_older_clients(client: Client) -> None:
     data = await client.ask('{QueryType: __type(name:"Query"){fields{name}}}')
     assert {"name": "viewer"} in data["QueryType"]["fields"]
+
+
+async def test_the_name_of_nobody_is_available(client: Client, store: Store) -> None:
+    asked = "query($name: String!) { entity(name: $name) { name available members { id } } }"
+    free = await client.ask(asked, name="nobody")
+    assert free["entity"] == {"name": "nobody", "available": True, "members": []}
+    assert store.accounts.entity("nobody") is None
+    taken = await client.ask(asked, name="local")
+    assert taken["entity"]["available"] is False
+
+
+async def test_a_user_may_choose_the_entity_that_runs_go_to(client: Client, store: Store) -> None:
+    await client.ask('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
+    change = """mutation($entity: String!) { updateUser(input: {defaultEntity: $entity}) {
+        user { entity defaultEntity { name } userEntity { name } } } }"""
+    answer = await client.ask(change, entity="team")
+    assert answer["updateUser"]["user"] == {
+        "entity": "team",
+        "defaultEntity": {"name": "team"},
+        "userEntity": {"name": "local"},
+    }
+    made = await client.ask(
+        'mutation{upsertBucket(input:{modelName:"p"}){bucket{project{entity{name}}}}}'
+    )
+    assert made["upsertBucket"]["bucket"]["project"]["entity"]["name"] == "team"
+    status, message = await client.refusal(change, entity="nowhere")
+    assert (status, "nowhere" in message) == (404, True)
+    store.accounts.ensure_user("ann")
+    other = 'mutation($id: ID!){updateUser(input:{id:$id,defaultEntity:"local"}){user{id}}}'
+    ann = store.accounts.user("ann")
+    assert ann is not None
+    status, _ = await client.refusal(other, id=ids.encode("User", ann.id))
+    assert status == 404, "she is no member of it"
+
+
+@pytest.mark.parametrize("name", ["r1", "with:colon"])
+async def test_ids_of_runs_that_clients_make_of_names_are_understood(
+    client: Client, store: Store, project: Project, name: str
+) -> None:
+    run, _ = store.runs.upsert(project, name)
+    storage_id = ids.encode("Run", "v1", name, "demo", "local")
+    stop = "mutation($id: ID!) { stopRun(input: {id: $id}) { success } }"
+    assert (await client.ask(stop, id=storage_id))["stopRun"]["success"]
+    stopped = store.runs.by_id(run.id)
+    assert stopped is not None
+    assert stopped.stop_requested
+    changed = await client.ask(
+        'mutation($id: String){upsertBucket(input:{id:$id,notes:"new"}){bucket{name notes}}}',
+        id=storage_id,
+    )
+    assert changed["upsertBucket"]["bucket"] == {"name": name, "notes": "new"}
+    for missing in ("Run:v1:nope:demo:local", "Run:v1:r1:demo:else", "Run:v1:r1", "Run:v1:::"):
+        status, _ = await client.refusal(stop, id=base64.b64encode(missing.encode()).decode())
+        assert status == 404
+    delete = "mutation($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }"
+    await client.ask(delete, id=storage_id)
+    assert store.runs.by_id(run.id) is None
+
+
+async def test_types_of_artifacts_come_in_pages(
+    client: Client, store: Store, project: Project
+) -> None:
+    for number in range(5):
+        store.collections.ensure(project, f"c{number}", f"t{number}")
+    asked = """query($after: String) { project(name: "demo") {
+        artifactTypes(first: 2, after: $after) {
+          edges { node { name } } pageInfo { endCursor hasNextPage } } } }"""
+    found, after = [], None
+    for size in (2, 2, 1):
+        page = (await client.ask(asked, after=after))["project"]["artifactTypes"]
+        assert len(page["edges"]) == size
+        assert page["pageInfo"]["hasNextPage"] == (size == 2)
+        found += [edge["node"]["name"] for edge in page["edges"]]
+        after = page["pageInfo"]["endCursor"]
+    assert found == [f"t{number}" for number in range(5)]
+
+
+async def test_a_committed_version_has_a_hash_of_its_own(
+    client: Client, store: Store, project: Project
+) -> None:
+    collection = store.collections.ensure(project, "data", "dataset")
+    asked = "query($id: ID!) { artifact(id: $id) { commitHash } }"
+    hashes = []
+    for number in range(2):
+        version = store.artifacts.create(collection, NewArtifact(digest=f"d{number}"))
+        artifact = ids.encode("Artifact", version.id)
+        assert (await client.ask(asked, id=artifact))["artifact"] == {"commitHash": None}
+        store.artifacts.commit(version.id, size=0, file_count=0)
+        hashes.append((await client.ask(asked, id=artifact))["artifact"]["commitHash"])
+        assert (await client.ask(asked, id=artifact))["artifact"]["commitHash"] == hashes[-1]
+    assert len(set(hashes)) == 2
+    assert all(len(found) == 20 for found in hashes)

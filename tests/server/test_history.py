@@ -234,3 +234,18 @@ def test_events_are_sampled_too(store: Store, run: Run) -> None:
     fresh = store.runs.by_id(run.id)
     assert fresh is not None
     assert store.history.events(fresh, 3) == [lines[0], lines[4], lines[8]]
+
+
+def test_a_logged_word_is_counted_as_text_however_it_reads(store: Store, run: Run) -> None:
+    def counts() -> dict[str, Any]:
+        keys = json.loads(store.history.keys(run.id))["keys"]
+        return {key: {t["type"]: t["count"] for t in keys[key]["typeCounts"]} for key in "xyz"}
+
+    lines = ['{"x": "NaN", "y": NaN, "z": 1}', '{"x": "Infinity", "y": Infinity, "z": "NaN"}']
+    store.history.append(run, lines)
+    expected = {"x": {"string": 2}, "y": {"number": 2}, "z": {"number": 1, "string": 1}}
+    assert counts() == expected
+    store.finish(run)
+    assert counts() == expected
+    store.history.append(run, ['{"x": "-Infinity"}'])
+    assert counts() == expected | {"x": {"string": 3}}

@@ -85,14 +85,14 @@ async def test_a_store_that_holds_such_rows_already_can_be_read(tmp_path: Path) 
             "UPDATE run SET config = ?, finite_config = ?, summary = ?",
             (r'{"a": {"value": "\ud800"}}', r'{"a": {"value": "\ud800"}}', "[" * 2500),
         )
-        # As it was before there was an index of values.
+        # As it was before later migrations.
         for kind, name in connection.execute(
             "SELECT type, name FROM sqlite_schema WHERE name LIKE '%run_value%' "
             "AND type IN ('view', 'trigger')"
         ).fetchall():
             connection.execute(f"DROP {kind} {name}")
-        connection.execute("DROP TABLE run_value")
-        connection.execute("DROP TABLE indexed_key")
+        for table in ("run_value", "indexed_key", "default_entity"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 7")
         connection.commit()
     with Store.open(tmp_path) as store:

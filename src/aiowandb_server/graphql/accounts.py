@@ -77,6 +77,21 @@ def create_user(context: Context, user: dict[str, Any]) -> dict[str, Any]:
     return {"user": made}
 
 
+@resolvers.mutation("updateUser")
+def update_user(context: Context, change: dict[str, Any]) -> dict[str, Any]:
+    accounts = context.store.accounts
+    user_id = ids.row_id("User", change["id"]) if change.get("id") else context.viewer.id
+    user = accounts.user_by_id(user_id)
+    if user is None or (user.id != context.viewer.id and not context.viewer.is_admin):
+        raise RefusedError("user not found", 404)
+    if name := change.get("defaultEntity"):
+        entity = accounts.entity(name)
+        if entity is None or not context.access.may_use(user, name):
+            raise RefusedError(f"no entity {name!r} that {user.username!r} belongs to", 404)
+        accounts.set_default_entity(user.id, entity.id)
+    return {"user": accounts.user_by_id(user.id)}
+
+
 @resolvers.mutation("generateApiKey")
 def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts

@@ -49,8 +49,8 @@ class Context:
             )
 
     def entity_name(self, name: str | None) -> str:
-        """The entity meant by an argument: the viewer's own one if it is missing or empty."""
-        return name or self.viewer.entity
+        """The entity meant by an argument: the viewer's default one if it is missing or empty."""
+        return name or self.viewer.default_entity
 
     def may_see(self, entity: str) -> bool:
         return self.access.may_use(self.viewer, entity)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.resolving import Resolvers
-from aiowandb_server.graphql.runs import require_run, run_by_id, run_by_storage_id
+from aiowandb_server.graphql.runs import find_run, require_run, run_by_storage_id
 from aiowandb_server.store.lines import MAX_STEP
 from aiowandb_server.store.records import RunChanges
 
@@ -25,10 +24,9 @@ _TRANSITIONS = {
 
 @resolvers.mutation("deleteRun")
 def delete_run(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
-    run_id = ids.row_id("Run", deletion["id"])
-    if context.store.runs.by_id(run_id) is None:
+    run = find_run(context, deletion["id"])
+    if run is None:
         return {}  # clients send a mutation again when its answer got lost
-    run = run_by_id(context, run_id)
     if deletion.get("deleteArtifacts"):
         artifacts = context.store.artifacts
         while made := artifacts.of_run(run.id, "output", first=1000).items:

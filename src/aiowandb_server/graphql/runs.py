@@ -9,7 +9,7 @@ import orjson
 
 from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.context import RefusedError
-from aiowandb_server.graphql.projects import ensure_project, require_project
+from aiowandb_server.graphql.projects import ensure_project, find_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.graphql.scalars import int32
 from aiowandb_server.store import json_text
@@ -29,7 +29,23 @@ _MAX_FILTER = 2 * 2**20
 
 def run_by_storage_id(context: Context, storage_id: str) -> Run:
     """The run of that id; a 404 if there is none that the viewer may see."""
-    return run_by_id(context, ids.row_id("Run", storage_id))
+    run = find_run(context, storage_id)
+    if run is None:
+        raise RefusedError("run not found", 404)
+    return run
+
+
+def find_run(context: Context, storage_id: str) -> Run | None:
+    """The run of that id, or None if there is none that the viewer may see.
+
+    Beside our own ids, those are understood that W&B's clients make themselves, of names.
+    """
+    if (names := ids.names_of_run(storage_id)) is not None:
+        name, project_name, entity = names
+        project = find_project(context, project_name, entity)
+        return context.store.runs.get(project, name) if project else None
+    run = context.store.runs.by_id(ids.row_id("Run", storage_id))
+    return run if run and context.may_see(run.entity) else None
 
 
 def run_by_id(context: Context, run_id: int) -> Run:

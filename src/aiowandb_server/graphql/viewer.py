@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.resolving import Resolvers, whole_list
+from aiowandb_server.store.records import Entity
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.records import Entity, Member, User
+    from aiowandb_server.store.records import Member, User
 
 resolvers = Resolvers()
 
@@ -30,6 +31,8 @@ FEATURES = (
     "UPDATE_RUN_STATE",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
 )
+# The id of an entity that does not exist.
+_FREE = 0
 # Without this flag the SDK would not upload the script that made a run.
 _FLAGS = '{"code_saving_enabled": true}'
 
@@ -50,7 +53,11 @@ def server_info(_: None, _context: Context) -> dict[str, Any]:
 
 @resolvers("Query", "entity")
 def entity(_: None, context: Context, name: str) -> Entity | None:
-    return context.store.accounts.entity(name) if context.may_see(name) else None
+    found = context.store.accounts.entity(name)
+    if found is None:
+        # W&B's clients look here whether a name is free.
+        return Entity(_FREE, name, is_team=False, created_at=0)
+    return found if context.may_see(name) else None
 
 
 @resolvers("Query", "users")
@@ -66,9 +73,13 @@ def api_keys(user: User, context: Context) -> Any:
 
 
 @resolvers("User", "userEntity")
-@resolvers("User", "defaultEntity")
 def own_entity(user: User, context: Context) -> Entity | None:
     return context.store.accounts.entity(user.entity)
+
+
+@resolvers("User", "defaultEntity")
+def default_entity(user: User, context: Context) -> Entity | None:
+    return context.store.accounts.entity(user.default_entity)
 
 
 @resolvers("User", "teams")
@@ -90,6 +101,7 @@ def user_of_entity(entity: Entity, context: Context) -> User | None:
 resolvers.fields(
     "User",
     id=lambda user: ids.encode("User", user.id),
+    entity=lambda user: user.default_entity,
     admin=lambda user: user.is_admin,
     flags=lambda _: _FLAGS,
     organizations=lambda _: [],
@@ -103,7 +115,7 @@ resolvers.fields(
     "Entity",
     id=lambda entity: ids.encode("Entity", entity.id),
     entityType=lambda entity: "team" if entity.is_team else "user",
-    available=lambda _: False,
+    available=lambda entity: entity.id == _FREE,
     readOnly=lambda _: False,
     readOnlyAdmin=lambda _: False,
     privateOnly=lambda _: False,

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 LOCAL_USER = "local"
 _USER = """
-    SELECT user.id, username, user.name, email, is_admin, entity.name AS entity, user.created_at
+    SELECT user.id, username, user.name, email, is_admin, entity.name AS entity, user.created_at,
+           ifnull(chosen.name, entity.name) AS default_entity
     FROM user JOIN entity ON entity.id = user.entity_id
+              LEFT JOIN default_entity ON default_entity.user_id = user.id
+              LEFT JOIN entity AS chosen ON chosen.id = default_entity.entity_id
 """
 _ENTITY = "SELECT id, name, is_team, created_at FROM entity"
 
@@ -64,6 +67,12 @@ class Accounts:
             row = connection.execute(f"{_USER} WHERE user.id = ?", (user_id,)).fetchone()
         return _user(row) if row else None
 
+    def set_default_entity(self, user_id: int, entity_id: int) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO default_entity VALUES (?, ?)", (user_id, entity_id)
+            )
+
     def search_users(self, query: str) -> list[User]:
         """Users whose name or e-mail address is `query`."""
         with self._database.read() as connection:
@@ -100,9 +109,12 @@ class Accounts:
             rows = connection.execute(
                 """
                 SELECT user.id, username, user.name, email, user.is_admin, own.name AS entity,
-                       user.created_at, member.is_admin AS leads
+                       user.created_at, member.is_admin AS leads,
+                       ifnull(chosen.name, own.name) AS default_entity
                 FROM member JOIN user ON user.id = member.user_id
                             JOIN entity AS own ON own.id = user.entity_id
+                            LEFT JOIN default_entity ON default_entity.user_id = user.id
+              LEFT JOIN entity AS chosen ON chosen.id = default_entity.entity_id
                 WHERE member.entity_id = ? ORDER BY user.id
                 """,
                 (entity_id,),
@@ -209,6 +221,7 @@ def _user(row: sqlite3.Row) -> User:
         bool(row["is_admin"]),
         row["entity"],
         row["created_at"],
+        row["default_entity"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -51,6 +52,13 @@ class Artifact:
     created_at: int
     updated_at: int
     version: int | None
+
+    @property
+    def commit_hash(self) -> str | None:
+        """What names the committed version, and never changes; None before."""
+        if self.state != "COMMITTED":
+            return None
+        return hashlib.sha256(f"{self.id}:{self.digest}".encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)

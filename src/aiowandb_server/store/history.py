@@ -198,10 +198,14 @@ class History:
         return [text for (text,) in rows]
 
     def exported(self, run: Run, mode: HistoryMode) -> Exported:
-        """What of the history is handed out as Parquet, compacting what ought to be."""
+        """What of the history is handed out as Parquet, compacting what ought to be.
+
+        In the mode `mixed` that is the first half for a run that is still live, as in the cloud;
+        the histories of other runs are complete files.
+        """
         if mode == "json":
             return Exported([], self._first_step(run.id))
-        if mode == "mixed":
+        if mode == "mixed" and run.state not in _AT_REST:
             return self._early_part(run)
         if run.state in _AT_REST:
             try:

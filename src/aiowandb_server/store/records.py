@@ -28,6 +28,8 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class User:
+    """`entity` is the user's own; runs that name none go to `default_entity`."""
+
     id: int
     username: str
     name: str
@@ -35,6 +37,7 @@ class User:
     is_admin: bool
     entity: str
     created_at: int
+    default_entity: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ where a key has one, its filters read the runs. The answer is the same either wa
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiowandb_server.store.conditions import Sql, every
@@ -28,20 +30,34 @@ if TYPE_CHECKING:
 _MIN_RUNS = 2_000
 _MAX_KEYS_A_PROJECT = 64
 _MAX_KEYS_A_FILTER = 8
+_MAX_CACHED_COUNTS = 256
+_MAX_CACHED_PARAMETERS = 100
 # Conditions that a missing value does not meet, those first that leave the fewest runs.
 _SELECTIVE = ("$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex")
 
 
 class IndexedFilter(NamedTuple):
-    """`SELECT {ids} {source}` are the ids of the runs that the filter selects."""
+    """`SELECT {ids} {source}` are the ids of the runs that the filter selects.
+
+    `version` names the state of the values that it depends on; None if it asks for more.
+    """
 
     source: Sql
+    version: tuple[Any, ...] | None
     ids: str = "v0.run_id"
+
+
+class _Key(NamedTuple):
+    id: int
+    version: int
 
 
 class RunIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Clients ask for the same count with every page.
+        self._counts: OrderedDict[Any, int] = OrderedDict()
+        self._lock = Lock()
 
     def prepare(self, project: Project, filters: object) -> None:
         """Index the keys that the filter asks for, if that serves. Not inside a transaction."""
@@ -55,16 +71,34 @@ class RunIndex:
             with suppress(sqlite3.OperationalError):
                 self._add(project, wanted[name])
 
+    def count(self, connection: sqlite3.Connection, found: IndexedFilter) -> int:
+        """How many runs a filter selects; counted again only when values have changed."""
+        state = (found.version, found.source)
+        with self._lock:
+            if found.version is not None and state in self._counts:
+                self._counts.move_to_end(state)
+                return self._counts[state]
+        (count,) = connection.execute(
+            f"SELECT count(*) {found.source.text}",
+            found.source.parameters,
+        ).fetchone()
+        if found.version is not None and len(found.source.parameters) <= _MAX_CACHED_PARAMETERS:
+            with self._lock:
+                self._counts[state] = count
+                if len(self._counts) > _MAX_CACHED_COUNTS:
+                    self._counts.popitem(last=False)
+        return int(count)
+
     def find(
         self, connection: sqlite3.Connection, project: Project, filters: object, field: FieldOf
     ) -> IndexedFilter | None:
         """The filter as a question to the index, or None if it has to read the runs."""
         known = _known_keys(connection, project, _wanted(project, filters))
-        driver = min(_drivers(filters, known.keys()), default=None)
-        if driver is None:
+        ranks = {name: rank for rank, name in sorted(_drivers(filters, known.keys()), reverse=True)}
+        if not ranks:
             return None
         # The most selective key comes first, and the others of its runs are looked up.
-        names = sorted(known, key=lambda name: name != driver[1])
+        names = sorted(known, key=lambda name: ranks.get(name, len(_SELECTIVE)))
         aliases = {name: f"v{number}" for number, name in enumerate(names)}
         asks_for_runs = False
 
@@ -78,21 +112,23 @@ class RunIndex:
         condition = compile_filter(filters, indexed_field)
         joins = [
             Sql(
-                f"LEFT JOIN run_value AS {aliases[name]} "
+                # SQLite takes tables of a CROSS JOIN in the order in which they stand.
+                f"{'CROSS' if name in ranks else 'LEFT'} JOIN run_value AS {aliases[name]} "
                 f"ON {aliases[name]}.key_id = ? AND {aliases[name]}.run_id = v0.run_id",
-                (known[name],),
+                (known[name].id,),
             )
             for name in names[1:]
         ]
         if asks_for_runs:
             joins.append(Sql("CROSS JOIN run ON run.id = v0.run_id"))
-        where = every([Sql("(v0.key_id = ?)", (known[names[0]],)), condition])
+        where = every([Sql("(v0.key_id = ?)", (known[names[0]].id,)), condition])
         text = " ".join(join.text for join in joins)
         return IndexedFilter(
             Sql(
                 f"FROM run_value AS v0 {text} WHERE {where.text}",
                 (*(value for join in joins for value in join.parameters), *where.parameters),
-            )
+            ),
+            None if asks_for_runs else tuple(known[name] for name in names),
         )
 
     def _add(self, project: Project, paths: KeyPaths) -> None:
@@ -131,25 +167,27 @@ def _wanted(project: Project, filters: object) -> dict[str, KeyPaths]:
 
 def _known_keys(
     connection: sqlite3.Connection, project: Project, wanted: Mapping[str, KeyPaths]
-) -> dict[str, int]:
-    """The ids of those keys that are indexed, with all their values."""
-    known = {}
+) -> dict[str, _Key]:
+    """Those of the keys that are indexed, with all their values."""
+    known: dict[str, _Key] = {}
     for name, paths in wanted.items():
         row = connection.execute(
             """
-            SELECT id FROM indexed_key
+            SELECT id, version FROM indexed_key
             WHERE project_id = ? AND document = ? AND path = ? AND path2 = ? AND path3 = ?
             """,
             (project.id, paths.document, *paths.three),
         ).fetchone()
         if row is not None:
-            known[name] = int(row["id"])
-    return {name: key for name, key in known.items() if not _has_long(connection, key)}
+            known[name] = _Key(*row)
+    return {name: key for name, key in known.items() if not _has_long(connection, key.id)}
 
 
 def _has_long(connection: sqlite3.Connection, key_id: int) -> bool:
     row = connection.execute(
-        "SELECT 1 FROM run_value WHERE key_id = ? AND kind = 'long' LIMIT 1", (key_id,)
+        "SELECT 1 FROM run_value INDEXED BY run_value_that_is_long "
+        "WHERE key_id = ? AND kind = 'long' LIMIT 1",
+        (key_id,),
     ).fetchone()
     return row is not None
 

@@ -107,7 +107,7 @@ class Runs:
         self._index.prepare(project, filters)
         with self._database.read() as connection:
             found = self._index.find(connection, project, filters, field)
-            if found and _is_short(connection, found, project, first, ordering):
+            if found and self._is_short(connection, found, project, first, ordering):
                 ids = f"run.id IN (SELECT {found.ids} {found.source.text})"
                 selected = Sql(ids, found.source.parameters)
             where = every([selected, ordering.after(after)])
@@ -139,8 +139,7 @@ class Runs:
                 statement = "SELECT run_count FROM project WHERE id = ?"
                 parameters: tuple[object, ...] = (project.id,)
             elif found := self._index.find(connection, project, filters, field):
-                statement = f"SELECT count(*) {found.source.text}"
-                parameters = found.source.parameters
+                return self._index.count(connection, found)
             else:
                 condition = f"project_id = ? AND {where.text}"
                 statement = f"SELECT count(*) FROM run WHERE {condition}"  # noqa: S608 - see Sql
@@ -157,6 +156,21 @@ class Runs:
         with self._database.write() as connection:
             cursor = connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
         return cursor.rowcount > 0
+
+    def _is_short(
+        self,
+        connection: sqlite3.Connection,
+        found: IndexedFilter,
+        project: Project,
+        first: int,
+        order: Order,
+    ) -> bool:
+        """True if sorting what the index finds costs less than reading runs in order until a page
+        is full. Of many runs that are selected, few are read until then."""
+        limit = project.run_count // 4
+        if order.key.text == "run.created_at":
+            limit = min(limit, math.isqrt(first * project.run_count))
+        return self._index.count(connection, found) <= limit
 
     def _one(self, where: str, parameters: tuple[object, ...]) -> Run | None:
         with self._database.read() as connection:
@@ -177,25 +191,6 @@ class Runs:
             (*state.parameters, *parameters),
         ).fetchone()
         return _run(row) if row else None
-
-
-def _is_short(
-    connection: sqlite3.Connection,
-    found: IndexedFilter,
-    project: Project,
-    first: int,
-    order: Order,
-) -> bool:
-    """True if sorting what the index finds costs less than reading runs in order until a page is
-    full. Of many runs that are selected, few are read until then."""
-    limit = project.run_count // 4
-    if order.key.text == "run.created_at":
-        limit = min(limit, math.isqrt(first * project.run_count))
-    (count,) = connection.execute(
-        f"SELECT count(*) FROM (SELECT 1 {found.source.text} LIMIT ?)",  # noqa: S608 - see Sql
-        (*found.source.parameters, limit + 1),
-    ).fetchone()
-    return bool(count <= limit)
 
 
 def new_run_name() -> str:

@@ -12,6 +12,7 @@ CREATE TABLE indexed_key (
     path       TEXT    NOT NULL,
     path2      TEXT    NOT NULL,
     path3      TEXT    NOT NULL,
+    version    INTEGER NOT NULL DEFAULT 0, -- grows when a value of a run of the project changes
     UNIQUE (project_id, document, path, path2, path3)
 ) STRICT;
 
@@ -50,6 +51,7 @@ FROM (
 WHERE kind IS NOT NULL;
 
 CREATE TRIGGER run_value_made AFTER INSERT ON run BEGIN
+    UPDATE indexed_key SET version = version + 1 WHERE project_id = new.project_id;
     INSERT INTO run_value SELECT * FROM expected_run_value
         WHERE run_id = new.id
           AND key_id IN (SELECT id FROM indexed_key WHERE project_id = new.project_id);
@@ -59,6 +61,7 @@ CREATE TRIGGER run_value_changed AFTER UPDATE OF config, summary, finite_config,
 WHEN new.config <> old.config OR new.summary <> old.summary
      OR new.finite_config IS NOT old.finite_config OR new.finite_summary IS NOT old.finite_summary
 BEGIN
+    UPDATE indexed_key SET version = version + 1 WHERE project_id = new.project_id;
     DELETE FROM run_value WHERE run_id = new.id
         AND key_id IN (SELECT id FROM indexed_key WHERE project_id = new.project_id);
     INSERT INTO run_value SELECT * FROM expected_run_value
@@ -67,6 +70,7 @@ BEGIN
 END;
 
 CREATE TRIGGER run_value_deleted AFTER DELETE ON run BEGIN
+    UPDATE indexed_key SET version = version + 1 WHERE project_id = old.project_id;
     DELETE FROM run_value WHERE run_id = old.id
         AND key_id IN (SELECT id FROM indexed_key WHERE project_id = old.project_id);
 END;
