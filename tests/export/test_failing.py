@@ -182,6 +182,6 @@ async def test_a_journal_that_is_damaged_is_not_guessed_at(
     await runs.export(out)
     journal = out / ".aiowandb-export" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"committed", b"comitted"))
-    with pytest.raises(ExportError, match=r"journal\.jsonl cannot be understood \(line 3"):
+    with pytest.raises(ExportError, match=r"journal\.jsonl cannot be read \(line 3"):
         await runs.export(out)
     await runs.export(out, overwrite=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from aiowandb import ExportError, TimeoutError
-from aiowandb.export.claim import opened as claimed
+from aiowandb.export.claim import claim_folder
 from aiowandb.export.folders.base import plain_errors
 from aiowandb.export.folders.local import LocalFolder
-from aiowandb.export.journal import VERSION, Begun, Deleted, Journal, Source
+from aiowandb.export.journal import VERSION, Begun, Deleted, ExportIdentity, Journal
 from aiowandb.export.options import ExportOptions
 
 DELETED = Deleted(("a", "b"))
-BEGUN = Begun(VERSION, Source("api.wandb.ai", "me/mnist"), ExportOptions())
+BEGUN = Begun(VERSION, ExportIdentity("api.wandb.ai", "me/mnist"), ExportOptions())
 
 
 def test_a_draft_takes_its_name_when_it_is_put(tmp_path: Path) -> None:
@@ -84,11 +84,11 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_an_export_goes_on_under_another_name_of_the_same_cloud(tmp_path: Path) -> None:
     for host in ("api.wandb.ai", "api.forge.coreweave.com", "api.wandb.ai"):
-        source = Source(host, "me/mnist")
-        with claimed(LocalFolder(tmp_path), source, ExportOptions(), overwrite=False) as begin:
+        source = ExportIdentity(host, "me/mnist")
+        with claim_folder(LocalFolder(tmp_path), source, ExportOptions(), overwrite=False) as begin:
             assert begin().records == [BEGUN]
-    elsewhere = Source("api.qa.wandb.ai", "me/mnist")
-    other = claimed(LocalFolder(tmp_path), elsewhere, ExportOptions(), overwrite=False)
+    elsewhere = ExportIdentity("api.qa.wandb.ai", "me/mnist")
+    other = claim_folder(LocalFolder(tmp_path), elsewhere, ExportOptions(), overwrite=False)
     with pytest.raises(ExportError, match="another export"), other:
         pass
 

@@ -17,13 +17,13 @@ from aiowandb.export.journal import (
     Committed,
     Deleted,
     Dropped,
+    ExportIdentity,
     ExportState,
     Fetched,
     Journal,
     Planned,
     Record,
     Rendered,
-    Source,
     Staged,
     Unstaged,
     Widened,
@@ -34,7 +34,7 @@ from aiowandb.history.columns import Kind
 from aiowandb.history.reading import RowMark
 from tests.export.conftest import Project, contents, places, steps
 
-BEGUN = Begun(1, Source("api.wandb.ai", "me/mnist"), ExportOptions())
+BEGUN = Begun(1, ExportIdentity("api.wandb.ai", "me/mnist"), ExportOptions())
 NAMES, NUMBERS = st.sampled_from("abc"), st.integers(0, 5)
 SNAPSHOTS = st.builds(
     RunSnapshot, run=NAMES, storage_id=NAMES, lines=st.none() | NUMBERS, last_step=NUMBERS

@@ -67,8 +67,8 @@ async def test_a_lock_that_fails_otherwise_is_said(
 
 def test_the_command_says_what_is_not_guaranteed_in_one_line(tmp_path: Path) -> None:
     program = """
-from aiowandb.export.folders import lock
-lock._lock = lambda file: None
+from aiowandb.export.folders import local
+local._lock = lambda file: None
 from aiowandb.cli import main
 main()
 """

@@ -159,7 +159,7 @@ async def test_a_header_that_is_out_cannot_take_a_new_column(
 ) -> None:
     project.log("a", steps(0, 3, late=1))
     server.forgets = {"late"}
-    with pytest.raises(ExportError, match=r"not announced \(late\).*Export into a folder"):
+    with pytest.raises(ExportError, match=r"not announce \(late\).*Export into a folder"):
         await runs.export("-", format="csv")
 
 

@@ -120,7 +120,7 @@ def test_a_type_refuses_what_it_was_not_made_for() -> None:
 
 @pytest.mark.parametrize("step", ["9" * 30, "1.5", '"ten"', "[1]"])
 def test_a_step_that_is_no_whole_number_is_an_error(step: str) -> None:
-    with pytest.raises(ServerError, match="a step that is none"):
+    with pytest.raises(ServerError, match="invalid _step"):
         RowDecoder().batch([f'{{"_step": {step}, "loss": 1}}'])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiowandb.history.live import cut, cut_again, is_whole
+from aiowandb.history.live import bisect, is_complete, split
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 
@@ -30,8 +30,8 @@ class Server:
         rows: list[int] = []
         for window in windows:
             found = self.answer(window)
-            whole = is_whole(window, len(found))
-            rows += found if whole else self.read(cut_again(window, found))
+            complete = is_complete(window, len(found))
+            rows += found if complete else self.read(bisect(window, found))
         return rows
 
 
@@ -42,13 +42,13 @@ steps = st.lists(st.integers(0, 5_000), max_size=300)
 def test_every_row_is_read_once_in_step_order(
     steps: list[int], page: int, counted: int | None
 ) -> None:
-    windows = cut(REF, 0, 5_001, counted, page)
+    windows = split(REF, 0, 5_001, counted, page)
     assert Server(steps).read(windows) == sorted(steps)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 1000), st.integers(0, 10**5))
 def test_windows_lie_side_by_side(first: int, end: int, page: int, rows: int) -> None:
-    windows = cut(REF, first, end, rows, page)
+    windows = split(REF, first, end, rows, page)
     ends = [first, *(window.end for window in windows)]
     assert [window.first for window in windows] == ends[:-1]
     assert not windows or ends[-1] == end
@@ -56,22 +56,22 @@ def test_windows_lie_side_by_side(first: int, end: int, page: int, rows: int) ->
 
 def test_dense_rows_take_as_many_windows_as_pages() -> None:
     server = Server(list(range(10_000)))
-    assert len(server.read(cut(REF, 0, 10_000, 10_000, 1000))) == 10_000
+    assert len(server.read(split(REF, 0, 10_000, 10_000, 1000))) == 10_000
     assert server.asked == 10
 
 
 def test_few_rows_in_a_long_range_take_one_window() -> None:
     server = Server([i * 100_000 for i in range(100)])
-    assert len(server.read(cut(REF, 0, 10**7 + 1, 100, 1000))) == 100
+    assert len(server.read(split(REF, 0, 10**7 + 1, 100, 1000))) == 100
     assert server.asked == 1
 
 
 def test_rows_in_a_heap_are_found_with_a_handful_of_questions() -> None:
     server = Server([*range(3_000), 10**7])
-    assert len(server.read(cut(REF, 0, 10**7 + 1, 3_001, 1000))) == 3_001
+    assert len(server.read(split(REF, 0, 10**7 + 1, 3_001, 1000))) == 3_001
     assert server.asked < 20
 
 
 def test_a_step_with_more_rows_than_a_page_is_asked_for_more() -> None:
     server = Server([7] * 50)
-    assert server.read(cut(REF, 0, 100, 50, 10)) == [7] * 50
+    assert server.read(split(REF, 0, 100, 50, 10)) == [7] * 50

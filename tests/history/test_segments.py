@@ -12,7 +12,7 @@ import pytest
 
 from aiowandb.config.settings import Settings
 from aiowandb.history.scan import scan_run
-from aiowandb.history.segments import _flat
+from aiowandb.history.segments import _flatten
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -20,7 +20,7 @@ from aiowandb.paths import RunRef
 
 def flat(**columns: list[object]) -> dict[str, list[object]]:
     (batch,) = pa.table({name: pa.array(values) for name, values in columns.items()}).to_batches()
-    found: dict[str, list[object]] = _flat(batch).to_pydict()
+    found: dict[str, list[object]] = _flatten(batch).to_pydict()
     return found
 
 

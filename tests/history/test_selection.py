@@ -27,14 +27,14 @@ selections = st.builds(
 
 
 def from_batch(selection: Selection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    batch = selection.of_batch(rows_to_batch(rows))
+    batch = selection.filter_batch(rows_to_batch(rows))
     return [] if batch is None else [row for rows in ParquetPage(batch).rows() for row in rows]
 
 
 @given(selections, rows)
 def test_batches_and_rows_are_selected_alike(selection: Selection, rows: Any) -> None:
     rows = [{"_step": step} | row for step, row in enumerate(rows)]
-    assert from_batch(selection, rows) == selection.of_rows([flat_row(row) for row in rows])
+    assert from_batch(selection, rows) == selection.filter_rows([flat_row(row) for row in rows])
 
 
 ROWS: list[dict[str, Any]] = [
@@ -61,14 +61,16 @@ ROWS: list[dict[str, Any]] = [
     ],
 )
 def test_what_is_asked_for_comes(selection: Selection, steps: list[int], columns: set[str]) -> None:
-    batch = selection.of_batch(rows_to_batch(ROWS))
+    batch = selection.filter_batch(rows_to_batch(ROWS))
     assert batch is not None
     assert batch.column("_step").to_pylist() == steps
     assert set(batch.schema.names) == columns
 
 
 def test_a_key_that_looks_like_a_glob_means_itself_where_it_is_there() -> None:
-    batch = Selection(keys=("x[1]",)).of_batch(rows_to_batch([{"_step": 0, "x[1]": 1, "x1": 2}]))
+    batch = Selection(keys=("x[1]",)).filter_batch(
+        rows_to_batch([{"_step": 0, "x[1]": 1, "x1": 2}])
+    )
     assert batch is not None
     assert batch.schema.names == ["_step", "x[1]"]
 

@@ -252,7 +252,7 @@ class Runs(Listing[Run]):
         >>> result.rows, result.failed
         """
         await import_in_thread("aiowandb.export")
-        from aiowandb.export import ExportOptions, Source, export_runs
+        from aiowandb.export import ExportIdentity, ExportOptions, export_runs
 
         options = ExportOptions(
             format=format,
@@ -274,18 +274,18 @@ class Runs(Listing[Run]):
             # A missing package is an error before anything is sent.
             await import_in_thread("aiowandb.export.delta")
         entity, project = await self._defaults.project(self._path)
-        source = Source(
+        identity = ExportIdentity(
             self._session.host,
             f"{entity}/{project}",
             dict(self._query.filters),
             self._query.order,
         )
-        query = RunQuery(source.filters, source.order, _PER_LONG_PAGE, _EXPORTED)
+        query = RunQuery(identity.filters, identity.order, _PER_LONG_PAGE, _EXPORTED)
         async with aclosing(self._records(query, fresh=True)) as pages:
             return await export_runs(
                 self._session,
                 pages,
-                source,
+                identity,
                 target,
                 options,
                 filesystem=filesystem,

@@ -1,10 +1,10 @@
-"""Many runs into files: select, plan, scan concurrently, unify the schema, write, commit.
+"""Export many runs into files: select, plan, read concurrently, unify the schema, write, commit.
 
-May import `history`, `net` and `wire`. Start reading at `pipeline`.
+May import `history`, `files`, `net` and `wire`. Start reading at `pipeline`.
 """
 
 from aiowandb.export.formats import Sink
-from aiowandb.export.journal import Source
+from aiowandb.export.journal import ExportIdentity
 from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.export.pipeline import export_runs
 from aiowandb.export.progress import (
@@ -26,6 +26,7 @@ from aiowandb.net import Waiting
 __all__ = [
     "Clash",
     "ExportEvent",
+    "ExportIdentity",
     "ExportOptions",
     "ExportResult",
     "FileFinished",
@@ -42,7 +43,6 @@ __all__ = [
     "RunStarted",
     "RunsFound",
     "Sink",
-    "Source",
     "Split",
     "Waiting",
     "What",

@@ -1,8 +1,8 @@
-"""A dataset of an export: what the journal says of it, and the files that make it true.
+"""A dataset of an export: its state in the journal, and its files.
 
 A part is written as a draft, staged, and committed by a record in the journal. It is published,
-which is to say moved to where readers look, when nothing is left there that it replaces, and
-when all parts have the same columns: readers see the rows as they were, or as they are now.
+that is, moved to where readers look, once all parts that it replaces can be dropped and all parts
+have the same columns: readers see either the old rows or the new ones.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Never, Protocol
 
 import pyarrow as pa
 
+from aiowandb.concurrency.threads import Inbox
 from aiowandb.export.folders.base import Folder
+from aiowandb.export.formats import sink_for, write_file
 from aiowandb.export.journal import (
     Committed,
     Dropped,
@@ -27,7 +29,8 @@ from aiowandb.export.journal import (
     Unstaged,
     Widened,
 )
-from aiowandb.export.parquet import count_values, opened_parquet
+from aiowandb.export.options import ExportOptions
+from aiowandb.export.parquet import count_values, open_parquet
 from aiowandb.export.plan import NewPart, Plan, part_name
 from aiowandb.export.progress import Clash
 from aiowandb.export.schema import RowSchema
@@ -35,20 +38,20 @@ from aiowandb.export.staging import STAGED, StagingFile, intact_runs
 from aiowandb.export.stored import Part, StagedRun, StoredRun, locate_runs
 
 
-class Table(Protocol):
-    """What knows of the parts beside the folder, as a Delta table does."""
+class OnPublish(Protocol):
+    """A catalogue that lists the published parts, as a Delta table does."""
 
-    def publish(self, schema: RowSchema, parts: Sequence[Part]) -> None:
-        """Have these parts, and no others."""
+    def publish_as(self, schema: RowSchema, parts: Sequence[Part]) -> None:
+        """List these parts, and no others."""
         ...
 
     def sizes(self) -> Mapping[str, int]:
-        """The files that it knows, and what it takes for their sizes."""
+        """The files that it lists, and the sizes that it has recorded."""
         ...
 
 
 class Dataset:
-    """Rows that an export has so far. All calls block."""
+    """The rows of one table that were exported so far. All calls block."""
 
     def __init__(
         self,
@@ -57,14 +60,14 @@ class Dataset:
         schema: RowSchema,
         folder: Folder,
         journal: Journal,
-        table: Table | None = None,
+        on_publish: OnPublish | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
         self.schema = schema
         self._home = home
         self._journal = journal
-        self._table = table
+        self._on_publish = on_publish
         self._state = journal.state.dataset(name)
         if self._state.schema_number:
             self.schema = type(schema)(self._state.kinds, self._state.clashes)
@@ -77,72 +80,66 @@ class Dataset:
 
     @property
     def parts(self) -> list[Part]:
-        """The parts that are committed, in the order of their files.
+        """The committed parts, in the order of their files.
 
-        While a plan is carried out, those that are to go and those that replace them.
+        While a plan is executed, both old parts and those that replace them.
         """
         return sorted(self._state.parts.values(), key=lambda part: (part.file, part.number))
 
     @property
     def staged_runs(self) -> Mapping[str, StagedRun]:
-        """The runs whose rows are complete, and whose parts are not."""
+        """The runs whose rows are complete while their parts are not."""
         return self._state.staged
 
     @property
     def schema_number(self) -> int:
-        """How often the columns have changed."""
+        """The version of the columns: how often they have changed."""
         return self._state.schema_number
 
     @property
     def next_number(self) -> int:
-        """A number that no part has had yet."""
+        """A number that no part has had."""
         return self._state.next_number
 
     def unique_name(self, number: int) -> str:
-        """A file name that no part has had yet, not even one of an earlier export."""
+        """A file name that no part has had, not even one of an earlier export."""
         begun = self._journal.state.begun
         return part_name(number, begun.token if begun else "")
 
-    def batches(self, parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
-        """The rows of the parts."""
-        for part in parts:
-            with opened_parquet(self.folder, self.path(part)) as file:
-                yield from file.iter_batches()
-
     def clashes(self) -> tuple[Clash, ...]:
-        """The columns whose values have no kind in common, and how many values they have."""
+        """The columns whose values clash, and how many values they have."""
         counts = Counter[str]()
         for part in self.parts if self.schema.clashes else ():
             counts += count_values(self.folder, self.path(part), self.schema.clashes)
         return tuple(Clash(name, counts[name]) for name in sorted(self.schema.clashes))
 
     def widen(self, schema: RowSchema) -> None:
-        """Have these columns from now on."""
+        """Use these columns from now on."""
         if schema != self.schema or not self.schema_number:
             self._record(Widened(self.name, schema.kinds, tuple(sorted(schema.clashes))))
             self.schema = schema
 
     def begin(self, plan: Plan) -> None:
-        """Note which parts will go once the plan is carried out."""
+        """Record which parts will be dropped after the plan was executed."""
         if plan.drops != self._state.drops:
             self._record(Planned(self.name, tuple(sorted(plan.drops))))
 
     def draft(self, new: NewPart) -> Path:
-        """Where the part can be written."""
+        """Where to write the part."""
         return self.folder.draft(self._staged_name(new.number))
 
     def staging_file(self, new: NewPart) -> StagingFile:
-        """Where the part's runs can be kept until it is complete."""
+        """Where to stage the part's runs until it is complete."""
         name = f"{STAGED}/{self.name}-{new.number}-{secrets.token_hex(4)}"
-        return StagingFile(self.folder, name, self._keep)
+        return StagingFile(self.folder, name, self._record_staged)
 
     def forget_staged_run(self, run: str) -> None:
-        """The staged rows of the run are not W&B's any more, if there are any."""
+        """Forget the staged rows of the run, as W&B has others."""
         if run in self._state.staged:
             self._record(Unstaged(self.name, (run,)))
 
     def commit(self, new: NewPart, draft: Path, runs: tuple[StoredRun, ...]) -> Part:
-        """Make a part of what was written."""
+        """Make the draft a part of the dataset."""
         size = draft.stat().st_size
         staged = self._staged_name(new.number)
         self.folder.put(draft, f"{STAGED}/{staged}")
@@ -154,21 +151,45 @@ class Dataset:
         return part
 
     def end(self) -> None:
-        """Let the parts that the plan has replaced go, and publish those that it has made."""
+        """Drop the parts that the plan has replaced, and publish the new ones."""
         self._drop(self._state.drops)
         self._publish()
 
     def path(self, part: Part) -> str:
-        """Where the part's file lies now."""
+        """Where the part's file is now."""
         staged = self._staged_name(part.number)
-        return f"{STAGED}/{staged}" if staged in self._staged else self.place(part)
+        return f"{STAGED}/{staged}" if staged in self._staged else self.published_path(part)
 
-    def place(self, part: Part) -> str:
-        """Where the part's file lies once it is published."""
+    def published_path(self, part: Part) -> str:
+        """Where the part's file is once it is published."""
         return f"{self._home}/{part.file}"
 
-    def is_rendered(self, file: str, parts: Iterable[Part]) -> bool:
-        """Whether the file is there, and was made of these very parts."""
+    def render(self, options: ExportOptions, inbox: Inbox[Never]) -> dict[str, int]:
+        """Write the rows in the format of the options; give the files by name, and their sizes."""
+        if options.format in ("parquet", "delta"):
+            return {self.published_path(part): part.size for part in self.parts}
+        files = self._rendered_files(options)
+        for file, parts in files.items():
+            if not self._is_rendered(file, parts):
+                batches = inbox.checked(self._batches(parts))
+                write_file(batches, self.schema.arrow, sink_for(options), self.folder, file)
+                numbers = tuple(part.number for part in parts)
+                self._record(Rendered(self.name, file, numbers, self.folder.size(file) or 0))
+        for file in set(self._state.rendered).difference(files):
+            self.folder.remove(file)
+        return {file: self._state.rendered[file].size for file in files}
+
+    def _rendered_files(self, options: ExportOptions) -> dict[str, list[Part]]:
+        """The files that are made of parts: one of all of them, or one a part."""
+        if options.split:
+            return {
+                f"{self.name}/{Path(part.file).stem}.{options.format}": [part]
+                for part in self.parts
+            }
+        return {f"{self.name}.{options.format}": self.parts}
+
+    def _is_rendered(self, file: str, parts: Iterable[Part]) -> bool:
+        """Whether the file exists and was made of just these parts."""
         rendered = self._state.rendered.get(file)
         return (
             rendered is not None
@@ -176,19 +197,10 @@ class Dataset:
             and rendered.size == self.folder.size(file)
         )
 
-    def note_rendered(self, file: str, parts: Iterable[Part]) -> None:
-        """Remember what the file was made of."""
-        numbers = tuple(part.number for part in parts)
-        self._record(Rendered(self.name, file, numbers, self.folder.size(file) or 0))
-
-    def rendered_size(self, file: str) -> int:
-        """The size of a file that was made."""
-        return self._state.rendered[file].size
-
-    def forget_rendered(self, published: Collection[str]) -> None:
-        """Remove the files that were made before and are not among those to be published."""
-        for file in set(self._state.rendered).difference(published):
-            self.folder.remove(file)
+    def _batches(self, parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
+        for part in parts:
+            with open_parquet(self.folder, self.path(part)) as file:
+                yield from file.iter_batches()
 
     def _publish(self) -> None:
         parts = self.parts
@@ -197,27 +209,27 @@ class Dataset:
         for part in parts:
             staged = self._staged_name(part.number)
             if staged in self._staged:
-                self.folder.move(f"{STAGED}/{staged}", self.place(part))
+                self.folder.move(f"{STAGED}/{staged}", self.published_path(part))
                 self._staged.remove(staged)
-        if self._table:
+        if self._on_publish:
             if parts:
                 self.folder.check()
-                self._table.publish(self.schema, parts)
+                self._on_publish.publish_as(self.schema, parts)
             return
         stale = self._state.files.difference(part.file for part in parts)
         for file in stale.intersection(self.folder.files(self._home)) if stale else ():
             self.folder.remove(f"{self._home}/{file}")
 
-    def _keep(self, run: StagedRun, is_in_place: bool) -> None:
-        # A sync for each run would take longer than the run. In an object store there is none.
+    def _record_staged(self, run: StagedRun, is_in_place: bool) -> None:
+        # Syncing each run would take longer than reading it. Uploads need no sync.
         self._journal.append(Staged(self.name, run), durable=not is_in_place)
 
     def _forget_missing(self, staged: Mapping[str, int]) -> None:
-        """Forget the parts whose files are not there as they should be."""
+        """Forget the parts whose files are missing or have another size."""
         sizes = {f"{STAGED}/{name}": size for name, size in staged.items()}
         at_home = self.folder.files(self._home)
         sizes |= {f"{self._home}/{name}": size for name, size in at_home.items()}
-        known = self._table.sizes() if self._table else {}
+        known = self._on_publish.sizes() if self._on_publish else {}
         self._drop(
             part.number
             for part in self.parts
@@ -226,7 +238,7 @@ class Dataset:
         )
 
     def _forget_staged(self, intact: Mapping[str, StagedRun]) -> None:
-        """Forget the staged runs that are lost, or lie in a part by now."""
+        """Forget the staged runs that are damaged, or in a part by now."""
         stored = locate_runs(self.parts)
         gone = {
             name: run
@@ -241,7 +253,7 @@ class Dataset:
                 self.folder.remove(file)
 
     def _remove_orphans(self, staged: Collection[str]) -> None:
-        """Remove the staged runs that a killed export had no time to note."""
+        """Remove the staged runs that a killed export had no time to record."""
         needed = {run.file for run in self._state.staged.values()}
         for name in staged:
             is_ours = name.startswith(f"{self.name}-") and name.endswith(".arrows")

@@ -1,7 +1,7 @@
-"""Delta Lake: the parts are the table's data files, and each change of them is one transaction.
+"""Delta Lake: the parts are the table's data files, and each change is one transaction.
 
-What a transaction takes out of the table stays in the folder for readers of older
-versions, as long as Delta keeps such files.
+Files that a transaction removes from the table stay in the folder for readers of older
+versions, for as long as Delta retains them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Delta:
         self._uri, self._options = _parsed(url)
 
     def sizes(self) -> dict[str, int]:
-        """The files of the table, and what it takes for their sizes."""
+        """The files that the table lists, and the sizes that it has recorded."""
         with self._plain_errors():
             if not DeltaTable.is_deltatable(self._uri, self._options):
                 return {}
@@ -42,9 +42,9 @@ class Delta:
             names = [path.rpartition("/")[2] for path in actions["path"].to_pylist()]
             return dict(zip(names, actions["size_bytes"].to_pylist(), strict=True))
 
-    def publish(self, schema: RowSchema, parts: Sequence[Part]) -> None:
-        """Have these parts in the table, and no others."""
-        columns = Schema.from_arrow(_known_to_delta(schema.arrow))
+    def publish_as(self, schema: RowSchema, parts: Sequence[Part]) -> None:
+        """Let the table have these parts, and no others."""
+        columns = Schema.from_arrow(_delta_schema(schema.arrow))
         with self._plain_errors():
             if not DeltaTable.is_deltatable(self._uri, self._options):
                 create_table_with_add_actions(
@@ -56,13 +56,13 @@ class Delta:
                 )
                 return
             table = DeltaTable(self._uri, storage_options=self._options)
-            there = {uri.rpartition("/")[2] for uri in table.file_uris()}
+            present = {uri.rpartition("/")[2] for uri in table.file_uris()}
             adds: list[AddAction | RemoveAction] = [
-                _add(part) for part in parts if part.file not in there
+                _add(part) for part in parts if part.file not in present
             ]
-            gone = there.difference(part.file for part in parts)
+            gone = present.difference(part.file for part in parts)
             if table.schema() != columns:
-                # No part is older than its columns: all are new to the table.
+                # All parts were written with the new columns, so all are new to the table.
                 table.create_write_transaction(adds, "overwrite", columns)
             elif adds or gone:
                 table.create_write_transaction([*adds, *map(_remove, gone)], "append", columns)
@@ -70,11 +70,11 @@ class Delta:
             table.vacuum(dry_run=False)
 
     def write(self, rows: pa.Table) -> None:
-        """Have these rows in the table, and no others."""
+        """Let the table have these rows, and no others."""
         with self._plain_errors():
             write_deltalake(
                 self._uri,
-                rows.cast(_known_to_delta(rows.schema)),
+                rows.cast(_delta_schema(rows.schema)),
                 mode="overwrite",
                 schema_mode="overwrite",
                 storage_options=self._options,
@@ -85,9 +85,9 @@ class Delta:
         try:
             yield
         except (DeltaError, OSError) as error:
-            said = hide_secrets(str(error), self._url)
+            reason = hide_secrets(str(error), self._url)
             raise ExportError(
-                f"Cannot write the Delta table {redacted(self._uri)}: {said}"
+                f"Cannot write the Delta table {redacted(self._uri)}: {reason}"
             ) from None
 
 
@@ -104,17 +104,17 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _known_to_delta(schema: pa.Schema) -> pa.Schema:
-    """The schema in types that Delta has: it knows no dictionaries, and no column of nothing.
+def _delta_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema in types that Delta has: it has no dictionaries, and no columns of nulls only.
 
-    Nor does it know columns whose names differ by upper and lower case only.
+    Nor can it have columns whose names differ only in case.
     """
     found: dict[str, str] = {}
     for name in schema.names:
         if (other := found.setdefault(name.lower(), name)) != name:
             raise ExportError(
-                f"A Delta table cannot have both {other} and {name}: it does not tell upper case"
-                " from lower. Exclude one of the keys, or export into another format."
+                f"A Delta table cannot have both {other} and {name}: its column names ignore case."
+                " Exclude one of the keys, or export into another format."
             )
     return pa.schema([(field.name, _type(field.type)) for field in schema])
 
@@ -126,20 +126,20 @@ def _type(kind: pa.DataType) -> pa.DataType:
 
 
 def _parsed(url: str) -> tuple[str, dict[str, str] | None]:
-    """The URL as Delta takes it, and what stands in it beside the place as its options."""
+    """The URL in the form that Delta accepts, and the options that were part of it."""
     parts = urlsplit(url)
     if parts.scheme in ("abfs", "abfss") and parts.password:
         return _parsed_azure(parts)
     if parts.scheme != "s3":
         return url, None
-    said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    scheme = said.get("scheme", "https")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    scheme = query.get("scheme", "https")
     options = {
         "AWS_ACCESS_KEY_ID": parts.username,
         "AWS_SECRET_ACCESS_KEY": parts.password,
-        "AWS_REGION": said.get("region"),
-        "AWS_ENDPOINT_URL": f"{scheme}://{said['endpoint_override']}"
-        if "endpoint_override" in said
+        "AWS_REGION": query.get("region"),
+        "AWS_ENDPOINT_URL": f"{scheme}://{query['endpoint_override']}"
+        if "endpoint_override" in query
         else None,
         "AWS_ALLOW_HTTP": "true" if scheme == "http" else None,
     }
@@ -148,7 +148,7 @@ def _parsed(url: str) -> tuple[str, dict[str, str] | None]:
 
 
 def _parsed_azure(parts: SplitResult) -> tuple[str, dict[str, str]]:
-    """The same for Azure, in the forms that pyarrow takes: the password is the account's key."""
+    """The same for Azure, in the forms that pyarrow accepts: the password is the account key."""
     key = unquote(parts.password or "")
     host, path = parts.hostname or "", parts.path
     account, _, service = host.partition(".")

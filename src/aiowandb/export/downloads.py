@@ -36,7 +36,7 @@ Kind = Literal["files", "artifacts"]
 _RUNS_AT_ONCE = 4
 
 
-async def fetch_belongings(
+async def update_downloads(
     session: Session,
     kind: Kind,
     runs: Mapping[RunRef, RunSnapshot],

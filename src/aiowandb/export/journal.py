@@ -1,8 +1,8 @@
-"""The journal of an export: what it is, and what of it is finished.
+"""The journal of an export: what is exported, and what of it is finished.
 
-One JSON record a line. Its state is what the records amount to; when they have become much
-longer than that, they are replaced by records that say just the state. What was being written
-when the power went is a torn last line, which is as if it had never begun.
+One JSON record per line. Replaying the records gives the state. When the log is much longer than
+the state, it is compacted: replaced by records that give the same state. A torn last line, which
+a power cut may leave, is ignored.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from aiowandb.export.stored import Part, RunSnapshot, StagedRun
 from aiowandb.history.columns import Kind
 
 VERSION = 1
-# A log of this size is read and written in no time.
+# A smaller log is not worth compacting.
 _SMALL = 1 << 16
-_MUCH_LONGER = 2
+_COMPACT_RATIO = 2
 
 
-class Source(msgspec.Struct, frozen=True):
-    """Which runs are exported."""
+class ExportIdentity(msgspec.Struct, frozen=True):
+    """Which runs are exported: a folder takes only exports of the same ones."""
 
     host: str
     project: str
@@ -35,24 +35,24 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="record", tag=str.lower):
-    """Something that has happened."""
+    """A change of the state. The names of records and fields are those in the file."""
 
 
 class Begun(_Record, frozen=True):
     """The first record: what is exported, and how.
 
-    Names of parts have the `token`, if there is one: tables that were there before may know
-    the others.
+    If there is a `token`, it is part of the names of parts: an earlier table may still refer to
+    parts without it.
     """
 
     version: int
-    source: Source
+    identity: ExportIdentity = msgspec.field(name="source")
     options: ExportOptions
     token: str = ""
 
 
 class Widened(_Record, frozen=True):
-    """The columns of a dataset from now on, and which of them hold values that clash."""
+    """The new columns of a dataset, and which of them hold values that clash."""
 
     dataset: str
     kinds: dict[str, Kind]
@@ -60,21 +60,21 @@ class Widened(_Record, frozen=True):
 
 
 class Planned(_Record, frozen=True):
-    """The parts by number that will be dropped once those that replace them are there."""
+    """The numbers of parts that will be dropped once their replacements are committed."""
 
     dataset: str
     drops: tuple[int, ...]
 
 
 class Staged(_Record, frozen=True):
-    """A run whose rows are complete, and whose part is not."""
+    """A run whose rows are complete while its part is not."""
 
     dataset: str
     run: StagedRun
 
 
 class Unstaged(_Record, frozen=True):
-    """Staged runs that are not needed any more, or lost."""
+    """Staged runs that are no longer needed, or lost."""
 
     dataset: str
     runs: tuple[str, ...]
@@ -88,14 +88,14 @@ class Committed(_Record, frozen=True):
 
 
 class Dropped(_Record, frozen=True):
-    """Parts by number that are no parts any more. What was planned is done with that."""
+    """The numbers of parts that were removed from the dataset."""
 
     dataset: str
     parts: tuple[int, ...]
 
 
 class Rendered(_Record, frozen=True):
-    """A file that was made of these parts by number."""
+    """A file in another format that was made of the parts with these numbers."""
 
     dataset: str
     file: str
@@ -104,7 +104,7 @@ class Rendered(_Record, frozen=True):
 
 
 class Restored(_Record, frozen=True):
-    """A dataset but for its parts, as the records before this one have left it."""
+    """The state of a dataset without its parts, after a compaction."""
 
     dataset: str
     schema_number: int
@@ -115,7 +115,7 @@ class Restored(_Record, frozen=True):
 
 
 class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
-    """A file as it was brought here, and its md5 in hex as far as W&B says it."""
+    """A file as it was downloaded, and its md5 in hex if W&B gave one."""
 
     name: str
     size: int
@@ -123,9 +123,9 @@ class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Fetched(_Record, frozen=True):
-    """All files, or all artifacts, of a run are here, as they were when it was listed so.
+    """All files, or all artifacts, of a run in this state were downloaded.
 
-    Exports of old versions did not note which files those are.
+    Exports of old versions did not record which files those were.
     """
 
     kind: Literal["files", "artifacts"]
@@ -134,7 +134,7 @@ class Fetched(_Record, frozen=True):
 
 
 class Deleted(_Record, frozen=True):
-    """All runs of the export that W&B has no more."""
+    """All runs of the export that no longer exist at W&B."""
 
     runs: tuple[str, ...]
 
@@ -155,7 +155,7 @@ Record = (
 
 
 class DatasetState:
-    """What the records of one dataset amount to."""
+    """The state of one dataset: the result of its records."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -163,11 +163,11 @@ class DatasetState:
         self.clashes: tuple[str, ...] = ()
         self.schema_number = 0
         self.next_number = 0
-        # By number, and so in the order in which they were committed.
+        # By number, which is the order in which they were committed.
         self.parts: dict[int, Part] = {}
-        # Parts that go when the plan that is carried out has replaced them.
+        # Parts to drop once the current plan has replaced them.
         self.drops: frozenset[int] = frozenset()
-        # Names that any part has ever had.
+        # All names that parts ever had.
         self.files: set[str] = set()
         self.rendered: dict[str, Rendered] = {}
         self.staged: dict[str, StagedRun] = {}
@@ -200,7 +200,7 @@ class DatasetState:
                 self.files.update(record.files)
 
     def records(self) -> Iterator[Record]:
-        """Records that amount to the same."""
+        """The shortest list of records with this state."""
         for part in self.parts.values():
             yield Committed(self.name, part)
         yield Restored(
@@ -219,7 +219,7 @@ class DatasetState:
 
 
 class ExportState:
-    """What all records amount to."""
+    """The state of an export: the result of all records."""
 
     def __init__(self) -> None:
         self.begun: Begun | None = None
@@ -242,7 +242,7 @@ class ExportState:
                 self.dataset(record.dataset).apply(record)
 
     def records(self) -> Iterator[Record]:
-        """Records that amount to the same, the first one first."""
+        """The shortest list of records with this state."""
         if self.begun:
             yield self.begun
         for dataset in self.datasets.values():
@@ -253,13 +253,13 @@ class ExportState:
 
 
 class Journal:
-    """The state of an export, and the log that it is read from."""
+    """The log of an export, and the state that it gives."""
 
     def __init__(self, folder: Folder, name: str) -> None:
         self.state = ExportState()
-        self._place = folder.location(name)
+        self._location = folder.location(name)
         self._log = folder.log(name)
-        self._writing = Lock()
+        self._lock = Lock()
         self._size = len(self._log.text)
         self._next_size = 0
         try:
@@ -270,9 +270,9 @@ class Journal:
             raise
 
     def append(self, record: Record, *, durable: bool = True) -> None:
-        """Write the record down, for good if it is to be durable. Several threads may call."""
+        """Write the record, and sync it to the disk if `durable`. Threads may share the journal."""
         line = msgspec.json.encode(record)
-        with self._writing:
+        with self._lock:
             self._log.append(line, durable=durable)
             self._size += len(line) + 1
             self.state.apply(record)
@@ -280,7 +280,7 @@ class Journal:
 
     @property
     def records(self) -> list[Record]:
-        """What there is, in as few records as possible."""
+        """The shortest list of records with this state."""
         return list(self.state.records())
 
     def close(self) -> None:
@@ -289,7 +289,7 @@ class Journal:
     def _compact(self) -> None:
         if self._size > max(self._next_size, _SMALL):
             text = _lines(self.state.records())
-            self._next_size = _MUCH_LONGER * len(text)
+            self._next_size = _COMPACT_RATIO * len(text)
             if self._size > self._next_size:
                 self._log.replace(text)
                 self._size = len(text)
@@ -299,8 +299,8 @@ class Journal:
             return _decode(line)
         except msgspec.MsgspecError as error:
             raise ExportError(
-                f"{self._place} cannot be understood (line {number}: {error}):"
-                " it is damaged, or of a newer aiowandb. Export with overwrite to start anew."
+                f"{self._location} cannot be read (line {number}: {error}):"
+                " it is damaged, or was written by a newer aiowandb. Use overwrite to start over."
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Parts as Parquet files: written so that the same rows give the same bytes, and read by row."""
+"""Parquet files: written so that the same rows give the same bytes, and read run by run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from aiowandb.export.folders.base import Folder
 from aiowandb.export.stored import RowRange
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;
-# and of very many columns no more rows than fit into memory.
+# with very many columns, only as many rows as fit into memory.
 _GROUP_ROWS = 131_072
 _GROUP_CELLS = 16_000_000
-_LEAST_ROWS = 1_024
+_MIN_ROWS = 1_024
 
 
 class ParquetSink:
@@ -31,11 +31,11 @@ class ParquetSink:
             file,
             schema,
             compression="zstd",
-            # Measurements hardly repeat: a dictionary of them costs CPU and makes the file larger.
+            # Measurements rarely repeat: a dictionary costs CPU and makes the file larger.
             use_dictionary=[field.name for field in schema if field.name not in floats],
             use_byte_stream_split=floats,
         )
-        self._group_rows = min(_GROUP_ROWS, max(_LEAST_ROWS, _GROUP_CELLS // len(schema)))
+        self._group_rows = min(_GROUP_ROWS, max(_MIN_ROWS, _GROUP_CELLS // len(schema)))
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 
@@ -51,18 +51,18 @@ class ParquetSink:
                 self._write_group()
             self._writer.close()
         finally:
-            self._writer.is_open = False  # or its finaliser would fail once more, at any time
+            self._writer.is_open = False  # or its finaliser would fail again, at any time
 
     def _write_group(self) -> None:
         waiting = pa.Table.from_batches(self._waiting, self._schema)
         group, rest = waiting.slice(0, self._group_rows), waiting.slice(self._group_rows)
-        group = _plain_dictionaries(group).combine_chunks()
+        group = _minimal_dictionaries(group).combine_chunks()
         self._writer.write_table(group, row_group_size=self._group_rows)
         self._waiting, self._waiting_rows = rest.to_batches(), rest.num_rows
 
 
-def _plain_dictionaries(table: pa.Table) -> pa.Table:
-    """Dictionaries of the values that are there, in their order, and of no others."""
+def _minimal_dictionaries(table: pa.Table) -> pa.Table:
+    """The table with dictionaries of just the values that occur, in the order of their rows."""
     for index, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             values = table.column(index).cast(field.type.value_type)
@@ -71,41 +71,41 @@ def _plain_dictionaries(table: pa.Table) -> pa.Table:
 
 
 @contextmanager
-def opened_parquet(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file of the folder."""
     with folder.open(name) as file, pq.ParquetFile(file) as parquet:
         yield parquet
 
 
 def count_values(folder: Folder, name: str, columns: Collection[str]) -> Counter[str]:
-    """How many values, nulls aside, the columns of a file have."""
+    """How many values the columns of a file have, not counting nulls."""
     counts = Counter[str]()
-    with opened_parquet(folder, name) as file:
-        places = {name: i for i, name in enumerate(file.schema_arrow.names) if name in columns}
+    with open_parquet(folder, name) as file:
+        indices = {name: i for i, name in enumerate(file.schema_arrow.names) if name in columns}
         for group in range(file.metadata.num_row_groups):
-            for column, place in places.items():
-                statistics = file.metadata.row_group(group).column(place).statistics
+            for column, index in indices.items():
+                statistics = file.metadata.row_group(group).column(index).statistics
                 counts[column] += statistics.num_values
     return counts
 
 
-class OldRows:
-    """The rows of parts, read run by run; to be closed."""
+class PartReader:
+    """Reads the rows of parts, run by run; to be closed."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._files: dict[str, pq.ParquetFile] = {}
-        self._opened = ExitStack()
-        # Neighbours in a new part often were neighbours in an old one.
+        self._open_files = ExitStack()
+        # Runs next to each other in a new part often were so in an old one.
         self._group = lru_cache(maxsize=2)(self._read_group)
 
-    def batches(self, name: str, place: RowRange) -> Iterator[pa.RecordBatch]:
-        """The rows of one run, whose part is the file of this name."""
+    def batches(self, name: str, rows: RowRange) -> Iterator[pa.RecordBatch]:
+        """The rows of one run, from the part whose file has this name."""
         if name not in self._files:
-            parquet = self._opened.enter_context(opened_parquet(self._folder, name))
+            parquet = self._open_files.enter_context(open_parquet(self._folder, name))
             self._files[name] = parquet
         metadata = self._files[name].metadata
-        first, last = place.offset, place.offset + place.stored.rows
+        first, last = rows.offset, rows.offset + rows.stored.rows
         start = 0
         for index in range(metadata.num_row_groups):
             end = start + metadata.row_group(index).num_rows
@@ -117,7 +117,7 @@ class OldRows:
 
     def close(self) -> None:
         self._group.cache_clear()
-        self._opened.close()
+        self._open_files.close()
 
     def _read_group(self, name: str, index: int) -> pa.Table:
         return self._files[name].read_row_group(index)

@@ -1,7 +1,7 @@
-"""The way of an export, from pages of runs to committed files.
+"""The way of an export, from pages of runs to published files.
 
-pages of runs -> a listing -> a plan of parts -> what is not there yet is read, many runs at once
-              -> one schema -> parts, each committed when complete -> files of other formats
+pages of runs -> a plan of parts -> the rows that are missing are read, many runs at once
+              -> one schema -> parts, each committed when complete -> files in other formats
 
 The event loop reads; one thread writes.
 """
@@ -9,21 +9,20 @@ The event loop reads; one thread writes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never
 
 from aiowandb.concurrency.threads import Inbox, feed_thread, in_thread_context, nothing, run_sync
 from aiowandb.errors import UsageError
-from aiowandb.export.claim import opened
+from aiowandb.export.claim import claim_folder
 from aiowandb.export.dataset import Dataset
-from aiowandb.export.downloads import fetch_belongings
+from aiowandb.export.downloads import update_downloads
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.folders.locate import folder_at
-from aiowandb.export.formats import Sink, sink_for
-from aiowandb.export.journal import Journal, Source
-from aiowandb.export.listing import Archive, SelectedRuns, select_runs
+from aiowandb.export.formats import Sink, sink_for, write_file
+from aiowandb.export.journal import ExportIdentity, Journal
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
@@ -36,12 +35,17 @@ from aiowandb.export.progress import (
     RunFailure,
     RunsFound,
 )
-from aiowandb.export.runs_table import render, write_file
-from aiowandb.export.sources import RowSource, row_sources
+from aiowandb.export.runs_table import RunsArchive
+from aiowandb.export.sources import RowSource, SelectedRuns, row_sources, select_runs
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
+from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
+from aiowandb.history.decode import RowDecoder
+from aiowandb.history.reading import Start
+from aiowandb.history.scan import scan_sample, scan_system
 from aiowandb.net import Session
+from aiowandb.paths import RunRef
 from aiowandb.suggestions import no_such
 from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import unknown_keys
@@ -50,8 +54,6 @@ from aiowandb.wire.record import RunRecord
 if TYPE_CHECKING:
     from aiowandb.export.delta import Delta
 
-T = TypeVar("T")
-
 # A run that fails is tried again at the end of the export, then by the next export.
 _TRIES = 2
 
@@ -59,7 +61,7 @@ _TRIES = 2
 async def export_runs(
     session: Session,
     pages: AsyncIterator[Sequence[RunRecord]],
-    source: Source,
+    identity: ExportIdentity,
     target: str | Path | Sink,
     options: ExportOptions,
     *,
@@ -67,22 +69,25 @@ async def export_runs(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> ExportResult:
-    """Bring a folder up to date with the runs, or hand one table to a sink; `-` is stdout."""
+    """Bring a folder up to date with the runs, or pass one table to a sink; `-` is stdout."""
     reporter = Reporter(session, on_event)
     deleted: Sequence[str] = ()
     async with reporter.reporting():
         if isinstance(target, str | Path) and target != "-":
             folder = await run_sync(folder_at, target, filesystem)
-            async with _in_threads(opened(folder, source, options, overwrite=overwrite)) as begin:
-                runs, unknown = await _selected(pages, options, reporter)
+            claim = claim_folder(folder, identity, options, overwrite=overwrite)
+            async with in_thread_context(
+                claim.__enter__, lambda _: claim.__exit__(None, None, None)
+            ) as begin:
+                runs, unknown = await _select(pages, options, reporter)
                 journal = await run_sync(begin)
                 begun = journal.state.begun
                 options = options.continuing(begun.options if begun else None)
                 export = _FolderExport(session, folder, options, journal, reporter)
-                tables, deleted = await export.update(runs, source)
+                tables, deleted = await export.update(runs, identity)
         else:
             make_sink = sink_at(target, options)
-            runs, unknown = await _selected(pages, options, reporter)
+            runs, unknown = await _select(pages, options, reporter)
             tables = [await _stream(session, runs, options, make_sink, reporter)]
     files = [file for table in tables for file in table.files]
     return ExportResult(
@@ -101,10 +106,10 @@ async def export_runs(
     )
 
 
-async def _selected(
+async def _select(
     pages: AsyncIterator[Sequence[RunRecord]], options: ExportOptions, reporter: Reporter
 ) -> tuple[SelectedRuns, list[str]]:
-    """The runs, and the keys that are named in the options and none of them has."""
+    """The runs, and the keys that the options name and none of the runs has."""
     runs = await select_runs(pages)
     reporter.emit(RunsFound(len(runs.histories)))
     known = runs.announced.names if "history" in options.what else frozenset()
@@ -115,7 +120,7 @@ async def _selected(
 
 
 class _Table(NamedTuple):
-    """A table that is up to date, and what is to be said of it."""
+    """One table of the result, up to date: its files, and what went wrong."""
 
     files: Sequence[Path | str] = ()
     size: int = 0
@@ -124,23 +129,8 @@ class _Table(NamedTuple):
     clashes: Sequence[Clash] = ()
 
 
-async def _stream(
-    session: Session,
-    runs: SelectedRuns,
-    options: ExportOptions,
-    make_sink: MakeSink,
-    reporter: Reporter,
-) -> _Table:
-    if "runs" in options.what:
-        await stream_table(runs.table, make_sink)
-        return _Table(clashes=runs.table.clashes())
-    (rows,) = row_sources(session, runs, options)
-    failed, clashes = await stream_rows(rows, make_sink, reporter)
-    return _Table(rows=reporter.rows, failed=failed, clashes=clashes)
-
-
 class _FolderExport:
-    """An export into a folder that is ours alone."""
+    """An export into a folder that it has claimed."""
 
     def __init__(
         self,
@@ -155,24 +145,23 @@ class _FolderExport:
         self._options = options
         self._journal = journal
         self._reporter = reporter
-        self._archive = Archive(folder, journal, options)
+        self._archive = RunsArchive(folder, journal, options)
 
     async def update(
-        self, runs: SelectedRuns, source: Source
+        self, runs: SelectedRuns, identity: ExportIdentity
     ) -> tuple[list[_Table], Sequence[str]]:
-        """Have all that is wanted of the runs; give the tables, and runs that W&B has no more."""
+        """Update each table; also give the runs that are kept though deleted at W&B."""
         listed = {ref.run for ref in runs.histories}
-        deleted = await self._archive.deleted_runs(self._session, source, listed)
+        deleted = await self._archive.deleted_runs(self._session, identity, listed)
         tables = []
         if "runs" in self._options.what:
             tables.append(await feed_thread(partial(self._write_runs, runs, deleted), nothing, 1))
         tables += [
-            await self._update_rows(rows, deleted)
-            for rows in row_sources(self._session, runs, self._options)
+            await self._update_rows(rows, deleted) for rows in row_sources(runs, self._options)
         ]
         for kind in ("files", "artifacts"):
             if kind in self._options.what:
-                tables.append(await self._fetch_files(kind, runs))
+                tables.append(await self._update_downloads(kind, runs))
         return tables, deleted
 
     def _write_runs(
@@ -186,7 +175,7 @@ class _FolderExport:
             self._delta("runs").write(table.table())
         if options.format != "parquet":
             batches = inbox.checked(table.batches())
-            write_file(batches, table.schema, ParquetSink, folder, self._archive.table_file)
+            write_file(batches, table.schema, ParquetSink, folder, self._archive.file)
         if options.format == "delta":
             return _Table([folder.location("runs")], clashes=clashes)
         name = f"runs.{options.format}"
@@ -195,29 +184,11 @@ class _FolderExport:
         return _Table([folder.location(name)], folder.size(name) or 0, clashes=clashes)
 
     async def _update_rows(self, source: RowSource, deleted: Sequence[str]) -> _Table:
-        dataset = await run_sync(self._dataset, source)
-        failed = await _read_missing(source, dataset, self._options, deleted, self._reporter)
+        dataset = await run_sync(self._open_dataset, source)
+        failed = await self._read_missing(source, dataset, deleted)
         return await feed_thread(partial(self._render, dataset, failed), nothing, 1)
 
-    async def _fetch_files(self, kind: Literal["files", "artifacts"], runs: SelectedRuns) -> _Table:
-        failed = await fetch_belongings(
-            self._session, kind, runs.heartbeats, self._folder, self._journal, self._reporter
-        )
-        return _Table([self._folder.location(kind)], failed=failed)
-
-    def _render(
-        self, dataset: Dataset, failed: Sequence[RunFailure], inbox: Inbox[Never]
-    ) -> _Table:
-        files = render(dataset, self._options, inbox)
-        return _Table(
-            [self._folder.location(file) for file in files],
-            sum(files.values()),
-            sum(part.rows for part in dataset.parts),
-            failed,
-            dataset.clashes(),
-        )
-
-    def _dataset(self, source: RowSource) -> Dataset:
+    def _open_dataset(self, source: RowSource) -> Dataset:
         is_published = self._options.format in ("parquet", "delta")
         home = source.name if is_published else f"{STATE_DIR}/{source.name}"
         table = self._delta(source.name) if self._options.format == "delta" else None
@@ -235,26 +206,41 @@ class _FolderExport:
             )
         return Delta(url)
 
+    async def _read_missing(
+        self, source: RowSource, dataset: Dataset, deleted: Collection[str]
+    ) -> list[RunFailure]:
+        """Add the rows that the dataset lacks; give the runs that failed in each try."""
+        refs = {ref.run: ref for ref in source.runs}
+        failures: dict[str, list[RunFailure]] = {}
+        while plan := await run_sync(_plan, source, dataset, self._options, deleted, failures):
+            starts = {refs[task.snapshot.run]: task.start for task in plan.fetched}
+            self._reporter.emit(RowsWanted(source.name, len(starts), plan.expected_rows))
+            writer = RowsWriter(dataset, plan, self._reporter)
+            async with _read(self._session, source, starts) as runs:
+                feed = partial(feed_rows, runs, len(starts), self._reporter)
+                for failure in await feed_thread(writer.execute_plan, feed, ARRIVALS_AHEAD):
+                    failures.setdefault(failure.run, []).append(failure)
+        return [found[-1] for found in failures.values() if len(found) == _TRIES]
 
-async def _read_missing(
-    source: RowSource,
-    dataset: Dataset,
-    options: ExportOptions,
-    deleted: Collection[str],
-    reporter: Reporter,
-) -> list[RunFailure]:
-    """Have the rows of all runs in the dataset, but of those that fail again and again."""
-    refs = {ref.run: ref for ref in source.runs}
-    failures: dict[str, list[RunFailure]] = {}
-    while plan := await run_sync(_plan, source, dataset, options, deleted, failures):
-        starts = {refs[task.snapshot.run]: task.start for task in plan.fetched}
-        reporter.emit(RowsWanted(source.name, len(starts), plan.expected_rows))
-        writer = RowsWriter(dataset, plan, reporter)
-        async with source.read(starts) as runs:
-            feed = partial(feed_rows, runs, len(starts), reporter)
-            for failure in await feed_thread(writer.write, feed, ARRIVALS_AHEAD):
-                failures.setdefault(failure.run, []).append(failure)
-    return [found[-1] for found in failures.values() if len(found) == _TRIES]
+    def _render(
+        self, dataset: Dataset, failed: Sequence[RunFailure], inbox: Inbox[Never]
+    ) -> _Table:
+        files = dataset.render(self._options, inbox)
+        return _Table(
+            [self._folder.location(file) for file in files],
+            sum(files.values()),
+            sum(part.rows for part in dataset.parts),
+            failed,
+            dataset.clashes(),
+        )
+
+    async def _update_downloads(
+        self, kind: Literal["files", "artifacts"], runs: SelectedRuns
+    ) -> _Table:
+        failed = await update_downloads(
+            self._session, kind, runs.heartbeats, self._folder, self._journal, self._reporter
+        )
+        return _Table([self._folder.location(kind)], failed=failed)
 
 
 def _plan(
@@ -264,11 +250,11 @@ def _plan(
     deleted: Collection[str],
     failures: Mapping[str, Sequence[RunFailure]],
 ) -> Plan:
-    where = locate_runs(dataset.parts)
+    located = locate_runs(dataset.parts)
     given_up = {run for run, found in failures.items() if len(found) == _TRIES}
     wanted = [run for run in source.runs.values() if run.run not in given_up]
-    # What there is of other runs stays.
-    wanted += [where[run].stored.snapshot for run in (*given_up, *deleted) if run in where]
+    # The rows that we have of other runs stay.
+    wanted += [located[run].stored.snapshot for run in (*given_up, *deleted) if run in located]
     return plan_parts(
         wanted,
         dataset.parts,
@@ -276,16 +262,39 @@ def _plan(
         next_number=dataset.next_number,
         part_rows=PART_ROWS,
         split=options.split == "run",
-        follows=source.follows,
+        extend=source.is_extendable,
         name_part=dataset.unique_name if options.format == "delta" else None,
         staged=dataset.staged_runs,
     )
 
 
-@asynccontextmanager
-async def _in_threads(context: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """A context whose entry and exit block."""
-    async with in_thread_context(
-        context.__enter__, lambda _: context.__exit__(None, None, None)
-    ) as value:
-        yield value
+def _read(
+    session: Session, source: RowSource, starts: Mapping[RunRef, Start]
+) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
+    """Read these runs in their order, each from its start on."""
+    selection = source.selection
+    if source.name == "system":
+        return scan_each(session, starts, lambda ref: scan_system(session, ref, selection))
+    samples, decoder = source.samples, RowDecoder()
+    if samples is not None:
+        return scan_each(
+            session, starts, lambda ref: scan_sample(session, ref, selection, samples, decoder)
+        )
+    return scan_runs(session, starts, selection, starts)
+
+
+async def _stream(
+    session: Session,
+    runs: SelectedRuns,
+    options: ExportOptions,
+    make_sink: MakeSink,
+    reporter: Reporter,
+) -> _Table:
+    if "runs" in options.what:
+        await stream_table(runs.table, make_sink)
+        return _Table(clashes=runs.table.clashes())
+    (source,) = row_sources(runs, options)
+    with_rows = {ref: run for ref, run in source.runs.items() if not run.is_empty}
+    async with _read(session, source, dict.fromkeys(with_rows, Start())) as incoming:
+        failed, clashes = await stream_rows(source, with_rows, incoming, make_sink, reporter)
+    return _Table(rows=reporter.rows, failed=failed, clashes=clashes)

@@ -1,12 +1,12 @@
-"""What is to be written so that the parts hold the selected runs as they are now.
+"""Plans which parts to write so that they hold the selected runs as they are now.
 
-The rules, by which a killed export that goes on gives the same bytes as one left alone:
+These rules make a resumed export give the same bytes as one that was never interrupted:
 
-- Parts are runs in the selected order; a part ends with the run that fills it.
-- A part all of whose runs are as they were stays, or is cast to new columns under its name.
-- The runs of any other part, those of a small one, and new runs are laid out again.
+- A part is a sequence of runs in the selected order; it ends with the run that fills it.
+- A part whose runs are all unchanged stays, or is rewritten with new columns under its name.
+- The runs of all other parts, of small parts, and new runs are laid out again.
 
-Rows that are here already, in a part or staged for one, are copied; only the others are read.
+Rows that were exported before, in a part or staged for one, are copied; only others are read.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import msgspec
 from aiowandb.export.stored import Part, RowRange, RunSnapshot, StagedRun, locate_runs
 from aiowandb.history.reading import Start
 
-# A file size that readers like.
+# A good file size for readers.
 PART_ROWS = 1_000_000
-# File systems have names of 255 bytes; some room is for an ending, and for a name while under way.
-_LONGEST_NAME = 200
+# File systems allow 255 bytes; some are left for a suffix and for temporary names.
+_MAX_NAME = 200
 
 Kept = RowRange | StagedRun
 
 
 class RunTask(msgspec.Struct, frozen=True, gc=False):
-    """One run's share of a new part: the rows that we have of it, and whether to ask for more.
+    """One run of a new part: the rows of it that are kept, and whether to fetch more.
 
-    What is fetched `extends` the rows that we have, or else replaces them.
+    The fetched rows extend the kept ones if `extends`, or else replace them.
     """
 
     snapshot: RunSnapshot
@@ -42,7 +42,7 @@ class RunTask(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def start(self) -> Start:
-        """Where to read from."""
+        """Where to start reading."""
         end = self.kept.stored.end if self.kept and self.extends else None
         return end or Start()
 
@@ -56,7 +56,7 @@ class NewPart(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Parts to be written, and the numbers of those that are to go then."""
+    """The parts to write, and the numbers of those that they replace."""
 
     new: tuple[NewPart, ...] = ()
     drops: frozenset[int] = frozenset()
@@ -70,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def expected_rows(self) -> int:
-        """About how many rows are not here yet."""
+        """About how many rows will be fetched."""
         return sum(
             max(0, task.snapshot.estimated_rows - task.start.rows_before) for task in self.fetched
         )
@@ -84,33 +84,33 @@ def plan_parts(
     next_number: int,
     part_rows: int,
     split: bool = False,
-    follows: bool = True,
+    extend: bool = True,
     name_part: Callable[[int], str] | None = None,
     staged: Mapping[str, StagedRun] | None = None,
 ) -> Plan:
-    """What is to be done to the parts; an empty plan if they are as they should be.
+    """The plan that brings the parts up to date; empty if they are.
 
-    With `split`, each run is a part of its own. Unless with `follows`, a run that has
-    gone on is asked for as a whole. With `name_part`, no file name is used again.
+    With `split`, each run is a part of its own. Without `extend`, a run that has grown
+    is read anew. With `name_part`, no file name is reused.
     """
     part_rows = 1 if split else part_rows
     selected = {run.run: run for run in runs}
-    where, staged = locate_runs(parts), staged or {}
-    loose = {part.number for part in parts if not _is_current(part, selected, where)}
-    if loose or not parts or not where.keys() >= selected.keys():
+    located, staged = locate_runs(parts), staged or {}
+    loose = {part.number for part in parts if not _is_current(part, selected, located)}
+    if loose or not parts or not located.keys() >= selected.keys():
         loose |= {part.number for part in parts if part.estimated_rows < part_rows // 2}
     staying = [part for part in parts if part.number not in loose]
     settled = {stored.snapshot.run for part in staying for stored in part.runs}
     groups = list(_lay_out((run for run in runs if run.run not in settled), part_rows))
     if not groups and not staying:
-        groups.append([])  # no rows at all are a file too
+        groups.append([])  # a table without rows is a file too
     numbers = count(next_number)
     outdated = [part for part in staying if part.schema != schema]
     new = [
         NewPart(
             number := next(numbers),
             name_part(number) if name_part else part.file,
-            tuple(RunTask(stored.snapshot, where[stored.snapshot.run]) for stored in part.runs),
+            tuple(RunTask(stored.snapshot, located[stored.snapshot.run]) for stored in part.runs),
         )
         for part in outdated
     ]
@@ -123,24 +123,24 @@ def plan_parts(
             file = name_part(number) if name_part else _next_file(taken)
         taken.add(file)
         tasks = tuple(
-            _task(run, (staged.get(run.run), where.get(run.run)), follows) for run in group
+            _task(run, (staged.get(run.run), located.get(run.run)), extend) for run in group
         )
         new.append(NewPart(number, file, tasks))
     return Plan(tuple(new), frozenset(loose) | {part.number for part in outdated})
 
 
 def part_name(number: int, token: str = "") -> str:
-    """The file of a part by its number, and a token where others may have had that name."""
+    """The file name of a part: its number, and a token if a former part may have had the name."""
     return f"part-{number:05}{token and f'-{token}'}.parquet"
 
 
 def _is_current(
-    part: Part, selected: Mapping[str, RunSnapshot], where: Mapping[str, RowRange]
+    part: Part, selected: Mapping[str, RunSnapshot], located: Mapping[str, RowRange]
 ) -> bool:
     return all(
         (run := selected.get(stored.snapshot.run)) is not None
         and run.equals(stored.snapshot)
-        and where[run.run].part is part
+        and located[run.run].part is part
         for stored in part.runs
     )
 
@@ -158,14 +158,14 @@ def _lay_out(runs: Iterable[RunSnapshot], part_rows: int) -> Iterator[list[RunSn
         yield group
 
 
-def _task(run: RunSnapshot, places: Iterable[Kept | None], follows: bool) -> RunTask:
-    """The run's task, by the first place that has its rows as they are now, or were before."""
-    found = [kept for kept in places if kept]
+def _task(run: RunSnapshot, candidates: Iterable[Kept | None], extend: bool) -> RunTask:
+    """The run's task: keep its current rows if a candidate has them, else extend or replace."""
+    found = [kept for kept in candidates if kept]
     for kept in found:
         if run.equals(kept.stored.snapshot):
             return RunTask(run, kept)
     for kept in found:
-        if follows and kept.stored.end and run.may_extend(kept.stored.snapshot):
+        if extend and kept.stored.end and run.may_extend(kept.stored.snapshot):
             return RunTask(run, kept, fetch=True, extends=True)
     if run.is_empty:
         return RunTask(run)
@@ -177,10 +177,10 @@ def _next_file(taken: Collection[str]) -> str:
 
 
 def _run_file(run: str) -> str:
-    # Readers of datasets skip names that begin with a dot or an underscore.
+    # Readers of datasets skip names that start with a dot or an underscore.
     name = quote(run, safe="-_.")
     if name[0] in "._":
         name = f"%{ord(name[0]):02X}{name[1:]}"
-    if len(name) > _LONGEST_NAME:
-        name = f"{name[:_LONGEST_NAME]}~{sha256(run.encode()).hexdigest()[:16]}"
+    if len(name) > _MAX_NAME:
+        name = f"{name[:_MAX_NAME]}~{sha256(run.encode()).hexdigest()[:16]}"
     return f"{name}.parquet"

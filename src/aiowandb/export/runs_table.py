@@ -1,71 +1,36 @@
-"""Runs as a table: one row a run, config and summary flattened, made page by page."""
+"""The table of runs: one row a run, config and summary flattened, made page by page.
+
+It also remembers the runs that were exported and are no longer at W&B.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
-from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aiowandb.concurrency.threads import Inbox
-from aiowandb.export.dataset import Dataset
-from aiowandb.export.folders.base import Folder
-from aiowandb.export.formats import OpenSink, SinkFile, sink_for
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import CommError
+from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.journal import Deleted, ExportIdentity, ExportState, Journal
 from aiowandb.export.options import ExportOptions
+from aiowandb.export.parquet import open_parquet
 from aiowandb.export.progress import Clash
 from aiowandb.export.schema import as_kind
-from aiowandb.export.stored import Part
 from aiowandb.history.columns import Kind, kind_of, meet, to_column
+from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
+from aiowandb.wire.history import alias
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import StorageIds, storage_ids
 
-
-def write_file(
-    batches: Iterable[pa.RecordBatch],
-    schema: pa.Schema,
-    open_sink: OpenSink,
-    folder: Folder,
-    name: str,
-) -> None:
-    """Write the batches into a file of the folder, which appears when it is complete."""
-    with closing(SinkFile(folder.draft(name), open_sink, schema)) as file:
-        for batch in batches:
-            file.write(batch)
-        file.finish()
-        folder.put(file.path, name)
-
-
-def render(dataset: Dataset, options: ExportOptions, inbox: Inbox[Never]) -> dict[str, int]:
-    """Have the rows in the format that is wanted; give the files by name, and their sizes."""
-    if options.format in ("parquet", "delta"):
-        return {dataset.place(part): part.size for part in dataset.parts}
-    files = _rendered_files(dataset, options)
-    for name, parts in files.items():
-        if not dataset.is_rendered(name, parts):
-            batches = inbox.checked(dataset.batches(parts))
-            schema = dataset.schema.arrow
-            write_file(batches, schema, sink_for(options), dataset.folder, name)
-            dataset.note_rendered(name, parts)
-    dataset.forget_rendered(files)
-    return {name: dataset.rendered_size(name) for name in files}
-
-
-def _rendered_files(dataset: Dataset, options: ExportOptions) -> dict[str, list[Part]]:
-    """The files that are made of parts: all in one, or one a part."""
-    if options.split:
-        return {
-            f"{dataset.name}/{Path(part.file).stem}.{options.format}": [part]
-            for part in dataset.parts
-        }
-    return {f"{dataset.name}.{options.format}": dataset.parts}
-
-
+RUNS_FILE = "runs.parquet"
 RUN_ID, DELETED = "run_id", "deleted"
 _TIME = pa.timestamp("us", tz="UTC")
 _OWN_TYPES = {
@@ -237,3 +202,70 @@ def _rows_of(table: pa.Table) -> Iterator[Row]:
 
 def _is_json(field: pa.Field) -> bool:
     return kind_of(field) is Kind.JSON and pa.types.is_string(field.type)
+
+
+class RunsArchive:
+    """What an export has of runs that are not listed any more."""
+
+    def __init__(self, folder: Folder, journal: Journal, options: ExportOptions) -> None:
+        self._journal = journal
+        self._folder = folder
+        # Only Parquet keeps the types of all values: beside other formats it is kept for us.
+        is_parquet = options.format == "parquet"
+        self.file = RUNS_FILE if is_parquet else f"{STATE_DIR}/{RUNS_FILE}"
+        self._keeps = options.on_deleted == "keep"
+        self._has_table = "runs" in options.what
+
+    def table(self) -> pa.Table | None:
+        """The table of runs of the last export. Blocks."""
+        if not self._has_table or self._folder.size(self.file) is None:
+            return None
+        try:
+            with open_parquet(self._folder, self.file) as file:
+                return file.read()
+        except (pa.ArrowException, OSError):
+            return None  # somebody has spoilt it; it is written anew
+
+    async def deleted_runs(
+        self, session: Session, identity: ExportIdentity, listed: Collection[str]
+    ) -> tuple[str, ...]:
+        """The runs that are here and that W&B has no more, if they are to be kept.
+
+        Runs that are there and are not selected any more are none of them.
+        """
+        state = self._journal.state
+        known = await run_sync(self._known, state)
+        missing = [run for run in known if run not in listed] if self._keeps else []
+        before = set(state.deleted)
+        entity, _, project = identity.project.partition("/")
+        asked = [RunRef(entity, project, run) for run in missing if run not in before]
+        gone = {ref.run for ref in await _without(session, asked)}
+        deleted = tuple(run for run in missing if run in before or run in gone)
+        if deleted != state.deleted:
+            await run_sync(self._journal.append, Deleted(deleted))
+        return deleted
+
+    def _known(self, state: ExportState) -> list[str]:
+        table = self.table()
+        return list(dict.fromkeys((*(table[RUN_ID].to_pylist() if table else ()), *_stored(state))))
+
+
+def _stored(state: ExportState) -> Iterator[str]:
+    for dataset in state.datasets.values():
+        for part in dataset.parts.values():
+            for stored in part.runs:
+                yield stored.snapshot.run
+
+
+async def _without(session: Session, refs: list[RunRef]) -> list[RunRef]:
+    """Those of the runs that W&B does not have."""
+
+    def is_there(found: StorageIds | None, index: int, _: RunRef) -> bool | CommError:
+        return (found or {}).get(alias(index)) is not None
+
+    size, answers = BatchSize(200, 200), list[bool | CommError]()
+    while len(answers) < len(refs):
+        some = refs[len(answers) : len(answers) + size.now]
+        answers += await ask_batched(session, some, storage_ids, is_there, size)
+    # What W&B cannot tell of a run is no reason to take it for deleted.
+    return [ref for ref, answer in zip(refs, answers, strict=True) if answer is False]

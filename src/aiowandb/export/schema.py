@@ -1,4 +1,4 @@
-"""One schema for the rows of all runs, and every batch made to fit it."""
+"""One schema for the rows of all runs, and batches converted to it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aiowandb.wire.rows import STEP
 RUN_ID = "run_id"
 NAME = pa.dictionary(pa.int32(), pa.string())
 
-_OUR_NAME = re.compile(f"{RUN_ID}(_logged)*")
+_RESERVED_NAME = re.compile(f"{RUN_ID}(_logged)*")
 
 Keys = Iterable[tuple[str, Kind]]
 
 
 class SchemaSurprise(Exception):
-    """The rows have columns or kinds that W&B had not announced; `keys` are the true ones."""
+    """The rows have columns or kinds that W&B did not announce; `keys` are the actual ones."""
 
     def __init__(self, keys: Sequence[tuple[str, Kind]]) -> None:
         super().__init__(f"unannounced columns: {', '.join(name for name, _ in keys)}")
@@ -31,23 +31,23 @@ class SchemaSurprise(Exception):
 class RowSchema:
     """The columns of a dataset: the run, the step, then the keys by name.
 
-    `clashes` names the columns of JSON text whose values are of kinds that have nothing
-    else in common, like numbers and strings.
+    `clashes` names the columns that are JSON text because their values are of different kinds,
+    like numbers and strings.
     """
 
-    own: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME), Kind.INT.field(STEP))
+    fixed: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME), Kind.INT.field(STEP))
 
     def __init__(
         self, kinds: Mapping[str, Kind] | None = None, clashes: Collection[str] = ()
     ) -> None:
-        kinds, own = kinds or {}, {field.name for field in self.own}
-        self.kinds = {name: kinds[name] for name in sorted(kinds) if name not in own}
+        kinds, fixed = kinds or {}, {field.name for field in self.fixed}
+        self.kinds = {name: kinds[name] for name in sorted(kinds) if name not in fixed}
         self.clashes = frozenset(clashes)
         fields = (kind.field(name) for name, kind in self.kinds.items())
-        self.arrow = pa.schema([*self.own, *fields])
+        self.arrow = pa.schema([*self.fixed, *fields])
 
     def widened(self, keys: Keys) -> Self:
-        """This schema with room for these keys too."""
+        """This schema with these keys added."""
         met = dict(self.kinds)
         clashes = set(self.clashes)
         for key, kind in keys:
@@ -59,15 +59,15 @@ class RowSchema:
         return type(self)(met, clashes.intersection(met))
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A run's batch with exactly these columns, no value lost; else `SchemaSurprise`."""
+        """The batch of a run with exactly these columns; `SchemaSurprise` if values do not fit."""
         batch = batch.rename_columns([self._column(name) for name in batch.schema.names])
-        self._check_room((f.name, kind_of(f)) for f in batch.schema if f.name != STEP)
+        self._check_fits((f.name, kind_of(f)) for f in batch.schema if f.name != STEP)
         zeros = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
         run_id = pa.DictionaryArray.from_arrays(zeros, pa.array([run]))
         return self.recast(batch.add_column(0, RUN_ID, run_id))
 
     def fit_or_widen(self, run: str, batch: pa.RecordBatch) -> tuple[Self, pa.RecordBatch]:
-        """The batch fitted into this schema, or into a wider one; and which of them it was."""
+        """The batch fitted to this schema, or to a wider one, and the schema that was used."""
         try:
             return self, self.fit(run, batch)
         except SchemaSurprise as surprise:
@@ -75,24 +75,24 @@ class RowSchema:
             return wider, wider.fit(run, batch)
 
     def recast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch, made of an earlier, narrower schema, with the columns of this one."""
+        """The batch, which has an earlier, narrower schema, with the columns of this one."""
         if batch.schema.equals(self.arrow, check_metadata=True):
             return batch
-        places = {field.name: (i, kind_of(field)) for i, field in enumerate(batch.schema)}
-        columns = [batch.column(field.name).cast(field.type) for field in self.own]
+        present = {field.name: (i, kind_of(field)) for i, field in enumerate(batch.schema)}
+        columns = [batch.column(field.name).cast(field.type) for field in self.fixed]
         for name, kind in self.kinds.items():
-            if name in places:
-                index, found = places[name]
+            if name in present:
+                index, found = present[name]
                 columns.append(as_kind(batch.column(index), found, kind))
             else:
                 columns.append(pa.nulls(batch.num_rows, kind.arrow))
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def _column(self, key: str) -> str:
-        """The column of a key; one that is called like ours gets another name, and that one too."""
-        return f"{key}_logged" if _OUR_NAME.fullmatch(key) else key
+        """The column of a key; a key with a reserved name gets a suffix."""
+        return f"{key}_logged" if _RESERVED_NAME.fullmatch(key) else key
 
-    def _check_room(self, found: Keys) -> None:
+    def _check_fits(self, found: Keys) -> None:
         surprises = [
             (name, kind)
             for name, kind in found
@@ -113,7 +113,7 @@ class RowSchema:
 class SystemSchema(RowSchema):
     """The columns of system metrics, which have no steps."""
 
-    own: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME),)
+    fixed: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME),)
 
 
 def as_kind(array: pa.Array, found: Kind, wanted: Kind) -> pa.Array:
@@ -131,9 +131,9 @@ _NO_KEYS = pa.array([], pa.int32())
 
 
 class LongSchema(RowSchema):
-    """Run, step, key and value. The values are of the kind in which those of all keys meet."""
+    """Run, step, key and value. The kind of the values is the one that holds those of all keys."""
 
-    own: ClassVar[Sequence[pa.Field]] = (*RowSchema.own, pa.field(KEY, NAME))
+    fixed: ClassVar[Sequence[pa.Field]] = (*RowSchema.fixed, pa.field(KEY, NAME))
 
     def widened(self, keys: Keys) -> Self:
         return super().widened((VALUE, kind) for name, kind in keys if name != STEP)
@@ -141,13 +141,13 @@ class LongSchema(RowSchema):
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         names = sorted(set(batch.schema.names) - {STEP})
         fields = [batch.schema.field(name) for name in names]
-        self._check_room((VALUE, kind_of(field)) for field in fields)
+        self._check_fits((VALUE, kind_of(field)) for field in fields)
         wanted = self.kinds.get(VALUE, Kind.NULL)
         rows, keys, values = [_NO_ROWS], [_NO_KEYS], [pa.array([], wanted.arrow)]
-        for place, field in enumerate(fields):
+        for index, field in enumerate(fields):
             column = as_kind(batch.column(field.name), kind_of(field), wanted)
             rows.append(pc.indices_nonzero(column.is_valid()))
-            keys.append(pa.repeat(pa.scalar(place, pa.int32()), len(rows[-1])))
+            keys.append(pa.repeat(pa.scalar(index, pa.int32()), len(rows[-1])))
             values.append(column.take(rows[-1]))
         row = pa.concat_arrays(rows)
         # A stable sort: the values of a row stay in the order of their keys.

@@ -1,62 +1,87 @@
-"""What rows there are to export, and how those of each kind are read."""
+"""What is exported: the selected runs, and the tables of their rows."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
-from functools import partial
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
-from aiowandb.errors import NotFoundError
-from aiowandb.export.listing import SelectedRuns
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.options import ExportOptions
+from aiowandb.export.runs_table import ArchiveTable
 from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.columns import Kind
-from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
-from aiowandb.history.decode import RowDecoder
-from aiowandb.history.pages import JsonPage, Page
-from aiowandb.history.reading import Start
-from aiowandb.history.scan import scan_system
 from aiowandb.history.selection import Selection
-from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.wire.history import sampled_rows
+from aiowandb.wire.record import RunRecord
 
-# Reads these runs in their order, each from its start on.
-Runs = AbstractAsyncContextManager[AsyncIterator[RunBatches]]
-Read = Callable[[Mapping[RunRef, Start]], Runs]
+
+class SelectedRuns(msgspec.Struct):
+    """The runs of an export in their order, a table of them, and what W&B says of their keys.
+
+    `heartbeats` has their snapshots for what has no steps.
+    """
+
+    histories: dict[RunRef, RunSnapshot] = {}
+    heartbeats: dict[RunRef, RunSnapshot] = {}
+    table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
+    announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
+
+    def add(self, page: Sequence[RunRecord]) -> None:
+        """Add the runs of a page. This takes a while: call it in a thread."""
+        # If the order changed while pages were read, a run may be listed twice.
+        new = list({run.ref: run for run in page if run.ref not in self.histories}.values())
+        self.table.add(new)
+        for run in new:
+            self.histories[run.ref] = RunSnapshot.from_history(run)
+            self.heartbeats[run.ref] = RunSnapshot.from_heartbeat(run)
+            self.announced.add(run.history_keys)
+
+
+async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns:
+    """Read all pages; of each run only a snapshot and one table row are kept in memory."""
+    runs = SelectedRuns()
+    async for page in pages:
+        await run_sync(runs.add, page)
+    return runs
 
 
 class RowSource(msgspec.Struct, frozen=True):
-    """Rows of one kind: of which runs, with which keys as far as W&B says, and how they are read.
+    """A table of rows to export: the runs that have them, and which of their rows and columns.
 
-    `unknown_keys` are of types that we do not know, so that only their values can tell their
-    kinds. With `follows`, a run that has gone on is read from its last row that is known, else
-    anew.
+    `keys` are the columns whose kinds W&B reports; `unknown_keys` are of types that we do not
+    know, so that only their values can tell. `samples` is how many rows of a run are taken
+    instead of all.
     """
 
-    name: str
+    name: Literal["history", "system"]
     runs: Mapping[RunRef, RunSnapshot]
     schema: RowSchema
-    keys: Collection[tuple[str, Kind]]
-    unknown_keys: frozenset[str]
-    follows: bool
-    read: Read
+    selection: Selection
+    keys: Collection[tuple[str, Kind]] = ()
+    unknown_keys: frozenset[str] = frozenset()
+    samples: int | None = None
+
+    @property
+    def is_extendable(self) -> bool:
+        """Whether a run that has grown is read from its last known row on, and not anew."""
+        return self.name == "history" and self.samples is None
 
 
-def row_sources(session: Session, runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
-    """The rows that the options ask for."""
+def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
+    """The tables of rows that the options ask for."""
     found = []
     if "history" in options.what:
-        found.append(_history(session, runs, options))
+        found.append(_history(runs, options))
     if "system" in options.what:
-        found.append(_system(session, runs))
+        found.append(RowSource("system", runs.heartbeats, SystemSchema(), Selection()))
     return found
 
 
-def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> RowSource:
+def _history(runs: SelectedRuns, options: ExportOptions) -> RowSource:
     selection = Selection(
         keys=options.keys,
         any_key=options.any_key,
@@ -65,37 +90,12 @@ def _history(session: Session, runs: SelectedRuns, options: ExportOptions) -> Ro
         max_step=options.max_step,
     )
     announced = runs.announced.selected(selection)
-
-    def read(starts: Mapping[RunRef, Start]) -> Runs:
-        if options.samples is None:
-            return scan_runs(session, starts, selection, starts)
-        sample = partial(_sample, session, selection, RowDecoder(), options.samples)
-        return scan_each(session, starts, sample)
-
     return RowSource(
         "history",
         runs.histories,
         LongSchema() if options.layout == "long" else RowSchema(),
+        selection,
         announced.keys,
         frozenset(announced.unknown_keys),
-        follows=options.samples is None,
-        read=read,
+        options.samples,
     )
-
-
-def _system(session: Session, runs: SelectedRuns) -> RowSource:
-    def read(starts: Mapping[RunRef, Start]) -> Runs:
-        return scan_each(session, starts, lambda ref: scan_system(session, ref, Selection()))
-
-    return RowSource(
-        "system", runs.heartbeats, SystemSchema(), (), frozenset(), follows=False, read=read
-    )
-
-
-async def _sample(
-    session: Session, selection: Selection, decoder: RowDecoder, samples: int, ref: RunRef
-) -> AsyncGenerator[Page]:
-    found = await session.ask(sampled_rows(ref, samples))
-    if found is None:
-        raise NotFoundError(f"Could not find run {ref}.", operation="RunFullHistory")
-    yield JsonPage([found.history or []], selection, decoder)

@@ -1,9 +1,9 @@
-"""Runs that are complete before the part that they belong to.
+"""Staging: keeps runs that are complete before the part that they belong to.
 
-A part is a file of many runs, and appears when all of them are there. So that an export that is
-killed reads no run twice, each run is kept as soon as its rows have come: as Arrow streams in a
-file that grows run by run. Nothing of it is synced to the disk: after a power cut the checksum
-tells which runs are there.
+A part is a file of many runs, and appears when all of them are complete. So that a killed export
+reads no run twice, each run is staged as soon as its rows have arrived: as Arrow streams in a file
+that grows run by run. This file is not synced to the disk: after a power cut, checksums tell which
+runs are intact.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ import pyarrow as pa
 from aiowandb.export.folders.base import STATE_DIR, Folder, GrowingFile
 from aiowandb.export.stored import StagedRun, StoredRun
 
-_PIECE = 1 << 20
-# An object store takes no single runs: it gets some together, now and then.
-_BYTES_TOGETHER = 32 << 20
-_SECONDS_TOGETHER = 20.0
+STAGED = f"{STATE_DIR}/staged"
+_READ_SIZE = 1 << 20
+# Into an object store, runs are uploaded together, at this size or after this time.
+_UPLOAD_BYTES = 32 << 20
+_UPLOAD_SECONDS = 20.0
 
 
 class StagingFile:
-    """Runs on their way into one part. All calls block.
+    """The staged runs of one part. All calls block.
 
-    `on_kept` is called with each run that survives us from now on, and with whether it lies
-    where it is to stay, on a disk, or was just brought into an object store.
+    `on_staged` is called with each run that would survive a kill from now on, and with whether
+    it is in its place on a disk; otherwise it was uploaded to an object store.
     """
 
     def __init__(
         self,
         folder: Folder,
         name: str,
-        on_kept: Callable[[StagedRun, bool], None],
+        on_staged: Callable[[StagedRun, bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._name = name
-        self._on_kept = on_kept
+        self._on_staged = on_staged
         self._clock = clock
         self._published_at = clock()
         self._file: GrowingFile | None = None
@@ -50,16 +51,16 @@ class StagingFile:
         self._waiting: list[StagedRun] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows of the run that is under way."""
+        """Add rows of the current run."""
         if self._file is None:
             self._file = self._folder.grow(self._path)
-        content = _encoded(batch)
+        content = _encode(batch)
         self._file.write(content)
         self._size += len(content)
         self._checksum = zlib.crc32(content, self._checksum)
 
     def finish_run(self, stored: StoredRun) -> None:
-        """All rows of the run are there."""
+        """Complete the current run."""
         if self._file is None:
             return
         path = self._path
@@ -70,13 +71,13 @@ class StagingFile:
             self.publish()
 
     def discard_run(self) -> None:
-        """Forget the rows of the run that is under way."""
+        """Discard the rows of the current run."""
         if self._file and self._size:
             self._file.truncate(self._start)
         self._size = self._checksum = 0
 
     def publish(self) -> None:
-        """Let the runs that are finished survive us."""
+        """Make sure that the finished runs survive a kill."""
         if self._file is None or not self._waiting:
             return
         is_in_place = self._file.is_in_place
@@ -87,7 +88,7 @@ class StagingFile:
             self._file, self._start = None, 0
             self._files += 1
         for run in self._waiting:
-            self._on_kept(run, is_in_place)
+            self._on_staged(run, is_in_place)
         self._waiting = []
         self._published_at = self._clock()
 
@@ -103,7 +104,7 @@ class StagingFile:
     @property
     def _is_due(self) -> bool:
         waited = self._clock() - self._published_at
-        return self._start >= _BYTES_TOGETHER or waited >= _SECONDS_TOGETHER
+        return self._start >= _UPLOAD_BYTES or waited >= _UPLOAD_SECONDS
 
 
 def staged_batches(folder: Folder, run: StagedRun) -> Iterator[pa.RecordBatch]:
@@ -116,7 +117,7 @@ def staged_batches(folder: Folder, run: StagedRun) -> Iterator[pa.RecordBatch]:
 
 
 def intact_runs(folder: Folder, runs: Mapping[str, StagedRun]) -> dict[str, StagedRun]:
-    """Those of the runs whose rows are really there, as a power cut may have left them."""
+    """The runs whose rows are undamaged: a power cut may have lost some."""
     sizes = folder.files(STAGED)
     return {
         name: run
@@ -126,21 +127,18 @@ def intact_runs(folder: Folder, runs: Mapping[str, StagedRun]) -> dict[str, Stag
     }
 
 
-STAGED = f"{STATE_DIR}/staged"
-
-
 def _checksum(folder: Folder, run: StagedRun) -> int:
     checksum, left = 0, run.size
     with folder.open(run.file) as file:
         file.seek(run.start)
-        while left and (piece := file.read(min(left, _PIECE))):
+        while left and (piece := file.read(min(left, _READ_SIZE))):
             checksum = zlib.crc32(piece, checksum)
             left -= len(piece)
     return checksum
 
 
-def _encoded(batch: pa.RecordBatch) -> pa.Buffer:
-    """The batch as an Arrow stream of its own, without the columns that have no values."""
+def _encode(batch: pa.RecordBatch) -> pa.Buffer:
+    """The batch as an Arrow stream of its own, without columns that have only nulls."""
     names = [
         name
         for name, column in zip(batch.schema.names, batch.columns, strict=True)

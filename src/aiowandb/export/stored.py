@@ -1,8 +1,4 @@
-"""What an export knows of its rows: which run lies where, and as of when.
-
-There is one of these for each run of a project. They hold no cycles, and are kept from the garbage
-collector, which would stop the event loop for longer the more runs there are.
-"""
+"""What an export has: which rows of which run, in which file, and as of when."""
 
 from __future__ import annotations
 
@@ -13,26 +9,26 @@ import msgspec
 from aiowandb.history.reading import RowMark, Start
 from aiowandb.wire.record import RunRecord
 
-# W&B does not say how many system metrics a run has; this is how often they are taken.
-_SECONDS_A_METRIC = 15
+# W&B does not say how many system metrics a run has; this is how often they are logged.
+_SECONDS_PER_METRIC = 15
 
 
 class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """A run as a listing showed it.
+    """The state of a run when it was listed.
 
-    Where steps say nothing, as of system metrics and files, the second of the last sign
-    of life stands for the last step.
+    Where steps do not matter, as for system metrics and files, the second of the last
+    heartbeat stands for the last step.
     """
 
     run: str
     storage_id: str
     lines: int | None
     last_step: int
-    # The last sign of life. Exports of old versions did not note it.
+    # As a Unix time. Exports of old versions did not record it.
     heartbeat: float | None = None
 
     @classmethod
-    def of_history(cls, run: RunRecord) -> RunSnapshot:
+    def from_history(cls, run: RunRecord) -> RunSnapshot:
         heartbeat = run.heartbeat_at.timestamp() if run.heartbeat_at else None
         return cls(run.id, run.storage_id, run.history_line_count, run.last_step, heartbeat)
 
@@ -41,7 +37,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
         if not run.heartbeat_at or not run.created_at:
             return cls(run.id, run.storage_id, None, -1)
         lived = (run.heartbeat_at - run.created_at).total_seconds()
-        lines = max(0, int(lived / _SECONDS_A_METRIC))
+        lines = max(0, int(lived / _SECONDS_PER_METRIC))
         return cls(run.id, run.storage_id, lines, int(run.heartbeat_at.timestamp()))
 
     @property
@@ -53,15 +49,15 @@ class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
         return self.lines == 0 and self.last_step < 0
 
     def equals(self, earlier: RunSnapshot) -> bool:
-        """Whether nothing has happened to the run since."""
+        """Whether the run has not changed since."""
         if earlier.heartbeat is None:
             earlier = msgspec.structs.replace(earlier, heartbeat=self.heartbeat)
         return self == earlier
 
     def may_extend(self, earlier: RunSnapshot) -> bool:
-        """Whether the run may have just the rows that it had, and more behind them.
+        """Whether the run may have the same rows as before, and more after them.
 
-        If it was rewound meanwhile and has gone on differently, only its rows can tell.
+        If it was rewound in between and then logged other rows, only the rows can tell.
         """
         if (self.storage_id, self.lines is None) != (earlier.storage_id, earlier.lines is None):
             return False
@@ -75,8 +71,8 @@ class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
 class StoredRun(msgspec.Struct, frozen=True, gc=False):
     """The rows of one run in a part.
 
-    `snapshot` is how the run was listed before they were read. Of the rows that W&B had then,
-    selected or not, `rows_read` is the number, and `last` the mark of the last one.
+    `snapshot` is the run as it was listed before they were read. `rows_read` is how many rows
+    were read, selected or not, and `last` the mark of the last one.
     """
 
     snapshot: RunSnapshot = msgspec.field(name="listed")
@@ -86,17 +82,17 @@ class StoredRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def end(self) -> Start | None:
-        """Where to read on: at the last row, to see that it is still the same; None if unknown."""
+        """Where to continue: at the last row, to verify that it is the same; None if unknown."""
         if self.last is None or not self.rows_read:
             return None
         return Start(self.last.step, self.rows_read - 1)
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A committed file of rows, run after run, each run's in step order.
+    """A committed file of rows, run after run, the rows of each run in step order.
 
-    `schema` counts how often the columns had changed when it was written. `number` is never
-    used again; a file name may be, by a part that replaces this one.
+    `schema` is the version of the columns that it was written with. `number` is never reused;
+    the file name may be, by a part that replaces this one.
     """
 
     number: int
@@ -115,7 +111,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class RowRange(msgspec.Struct, frozen=True, gc=False):
-    """Where the rows of a run lie: in this part, from the row `offset` on."""
+    """The rows of a run within a part, from row `offset` on."""
 
     part: Part
     offset: int
@@ -123,7 +119,7 @@ class RowRange(msgspec.Struct, frozen=True, gc=False):
 
 
 class StagedRun(msgspec.Struct, frozen=True, gc=False):
-    """Where the rows of a run lie whose part is not complete yet: `size` bytes of a file."""
+    """The rows of a run whose part is not complete yet: `size` bytes of a file."""
 
     stored: StoredRun
     file: str
@@ -133,7 +129,7 @@ class StagedRun(msgspec.Struct, frozen=True, gc=False):
 
 
 def locate_runs(parts: Iterable[Part]) -> dict[str, RowRange]:
-    """Where each run lies; if in two parts, then in the one that was written later."""
+    """Where the rows of each run are; if in two parts, in the one that was written later."""
     found = {}
     for part in sorted(parts, key=lambda part: part.number):
         offset = 0

@@ -1,10 +1,10 @@
-"""Rows straight into a sink: no folder, no journal, and nothing to go on with when it is cut."""
+"""Rows straight into a sink: no folder, no journal, and so nothing to resume from."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -28,15 +28,17 @@ from aiowandb.export.progress import (
 from aiowandb.export.runs_table import RunsTable
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.sources import RowSource
+from aiowandb.export.stored import RunSnapshot
 from aiowandb.export.writer import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
 from aiowandb.history.columns import Kind
-from aiowandb.history.reading import Start
+from aiowandb.history.concurrent import RunBatches
+from aiowandb.paths import RunRef
 
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
 
 _TABLES = frozenset({"runs", "history", "system"})
-_NOT_FOR_EYES = frozenset({"parquet", "arrow"})
+_BINARY_FORMATS = frozenset({"parquet", "arrow"})
 
 
 def sink_at(target: str | Path | Sink, options: ExportOptions) -> MakeSink:
@@ -53,14 +55,14 @@ def sink_at(target: str | Path | Sink, options: ExportOptions) -> MakeSink:
 
 
 def _to_stdout(options: ExportOptions) -> MakeSink:
-    if options.format in _NOT_FOR_EYES and sys.stdout.isatty():
+    if options.format in _BINARY_FORMATS and sys.stdout.isatty():
         raise UsageError(f"A terminal cannot show {options.format}: send it to a file or a pipe.")
     open_sink = partial(ArrowSink, stream=True) if options.format == "arrow" else sink_for(options)
     return lambda schema: open_sink(pa.PythonFile(sys.stdout.buffer, "w"), schema)
 
 
 async def stream_table(table: RunsTable, make_sink: MakeSink) -> None:
-    """Hand the table to the sink."""
+    """Pass the table to the sink."""
 
     def write(inbox: Inbox[Never]) -> None:
         with closing(make_sink(table.schema)) as sink:
@@ -71,31 +73,32 @@ async def stream_table(table: RunsTable, make_sink: MakeSink) -> None:
 
 
 async def stream_rows(
-    source: RowSource, make_sink: MakeSink, reporter: Reporter
+    source: RowSource,
+    runs: Mapping[RunRef, RunSnapshot],
+    incoming: AsyncIterator[RunBatches],
+    make_sink: MakeSink,
+    reporter: Reporter,
 ) -> tuple[list[RunFailure], list[Clash]]:
-    """Hand the rows to the sink, run by run; give the runs that failed, and what clashed."""
-    # What is written before a value comes cannot be changed: JSON text holds any.
+    """Pass the rows to the sink, run by run; give the runs that failed, and what clashed."""
+    # The columns cannot change once rows are written, and JSON text holds any value.
     unknown = source.unknown_keys - {name for name, _ in source.keys}
     schema = source.schema.widened([*source.keys, *((name, Kind.JSON) for name in unknown)])
-    runs = {ref: run for ref, run in source.runs.items() if not run.is_empty}
     expected = sum(run.estimated_rows for run in runs.values())
     reporter.emit(RowsWanted(source.name, len(runs), expected))
-    writer = _StreamWriter(source, schema, make_sink, reporter)
-    async with source.read(dict.fromkeys(runs, Start())) as incoming:
-        await feed_thread(
-            writer.write, partial(feed_rows, incoming, len(runs), reporter), ARRIVALS_AHEAD
-        )
+    writer = _StreamWriter(source.name, schema, make_sink, reporter)
+    feed = partial(feed_rows, incoming, len(runs), reporter)
+    await feed_thread(writer.write, feed, ARRIVALS_AHEAD)
     return writer.failed, writer.clashes
 
 
 class _StreamWriter:
-    """Hands rows to a sink. What it has of a run that fails cannot be taken back."""
+    """Passes rows to a sink. Rows of a run that fails later cannot be taken back."""
 
     def __init__(
-        self, source: RowSource, schema: RowSchema, make_sink: MakeSink, reporter: Reporter
+        self, name: str, schema: RowSchema, make_sink: MakeSink, reporter: Reporter
     ) -> None:
         self.failed: list[RunFailure] = []
-        self._name = source.name
+        self._name = name
         self._schema = schema
         self._make_sink = make_sink
         self._reporter = reporter

@@ -1,6 +1,6 @@
-"""The thread of an export that writes: rows of old parts, and rows from W&B, into new parts.
+"""The writer thread of an export: copies rows of old parts, and rows from W&B, into new parts.
 
-It is plain blocking code. What W&B sends comes through an inbox that the event loop fills.
+This is plain blocking code. Rows from W&B come through an inbox that the event loop fills.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiowandb.concurrency.threads import Inbox
 from aiowandb.errors import CommError, ExportError, IncompleteHistoryError
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.formats import SinkFile
-from aiowandb.export.parquet import OldRows, ParquetSink
+from aiowandb.export.parquet import ParquetSink, PartReader
 from aiowandb.export.plan import Kept, NewPart, Plan, RunTask
 from aiowandb.export.progress import (
     FileFinished,
@@ -38,17 +38,17 @@ from aiowandb.history.reading import Reading
 from aiowandb.paths import RunRef
 from aiowandb.wire.rows import STEP
 
-# What comes of a run, in this order: its name, its rows, and how the reading ended.
+# What arrives of a run, in this order: its name, its rows, and how the reading ended.
 Arrival: TypeAlias = RunRef | pa.RecordBatch | Reading | CommError
 
-# While the thread writes one batch the next ones arrive; each run has more in its own stream.
+# The next batches arrive while one is written; each run has more waiting in its own stream.
 ARRIVALS_AHEAD = 8
 
 
 async def feed_rows(
     runs: AsyncIterator[RunBatches], count: int, reporter: Reporter, inbox: Inbox[Arrival]
 ) -> None:
-    """Hand over the rows of so many runs, one run after another."""
+    """Put the rows of `count` runs into the inbox, one run after another."""
     async for run in runs:
         count -= 1
         async with run:
@@ -62,12 +62,12 @@ async def feed_rows(
                 await inbox.put(error)
         reporter.report()
     if count > 0:
-        # The task that reads has failed, and its error stops us in a moment.
+        # The task that reads has failed, and its error is about to cancel this one.
         await anyio.sleep_forever()
 
 
 def incoming_runs(inbox: Inbox[Arrival]) -> Iterator[IncomingRun]:
-    """In the thread: the runs, each to be read to its end before the next one."""
+    """In the thread: the runs that arrive; each must be read to its end before the next one."""
     for ref in inbox:
         if not isinstance(ref, RunRef):
             raise ExportError(f"Rows arrived that belong to no run: {type(ref).__name__}.")
@@ -75,7 +75,7 @@ def incoming_runs(inbox: Inbox[Arrival]) -> Iterator[IncomingRun]:
 
 
 class IncomingRun:
-    """The rows of a run, as they arrive. Behind the last one, `reading` says what was read."""
+    """The rows of a run, as they arrive. After the last one, `reading` says what was read."""
 
     def __init__(self, ref: RunRef, inbox: Inbox[Arrival]) -> None:
         self.ref = ref
@@ -94,14 +94,14 @@ class IncomingRun:
                     return
                 case _:
                     break
-        raise ExportError(f"The rows of run {self.ref} came without an end.")
+        raise ExportError(f"The rows of run {self.ref} arrived without an end.")
 
 
 class PartWriter:
-    """Rows on their way into one Parquet file. All calls block.
+    """Writes the rows of one part into a Parquet file. All calls block.
 
-    The last rows can be taken back, and the schema may widen half-way: then the file
-    is made of what was written, at the end.
+    The last rows can be rolled back, and the schema may widen in between: then the file is
+    rewritten at the end.
     """
 
     def __init__(self, path: Path, schema: RowSchema) -> None:
@@ -113,7 +113,7 @@ class PartWriter:
         self._open(schema)
 
     def write(self, batch: pa.RecordBatch, schema: RowSchema) -> None:
-        """Add rows that fit the schema, which is the one of the last call or a wider one."""
+        """Add rows that fit the schema, which is that of the last call or a wider one."""
         if schema is not self._schema:
             self._pieces[-1].finish()
             if not self.rows:
@@ -123,12 +123,12 @@ class PartWriter:
         self.rows += batch.num_rows
 
     def rollback_to(self, start: int) -> None:
-        """Have none of the rows from this one on."""
+        """Discard the rows from this one on."""
         if start < self.rows:
             self._rolled_back.append(range(start, self.rows))
 
     def finish(self) -> Path:
-        """The complete file."""
+        """Complete the file; give its path."""
         self._pieces[-1].finish()
         if len(self._pieces) > 1 or self._rolled_back:
             pieces = list(self._pieces)
@@ -139,7 +139,7 @@ class PartWriter:
         return self._pieces[-1].path
 
     def close(self) -> None:
-        """Leave nothing that was not moved elsewhere."""
+        """Remove all files that were not moved elsewhere."""
         for piece in self._pieces:
             piece.close()
 
@@ -158,31 +158,31 @@ class PartWriter:
 
     def _without_rolled_back(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
         start, end = row, row + batch.num_rows
-        for gone in self._rolled_back:
-            if start < gone.start < end:
-                yield batch.slice(start - row, gone.start - start)
-            if gone.start < end:
-                start = max(start, gone.stop)
+        for discarded in self._rolled_back:
+            if start < discarded.start < end:
+                yield batch.slice(start - row, discarded.start - start)
+            if discarded.start < end:
+                start = max(start, discarded.stop)
         if start < end:
             yield batch.slice(start - row)
 
 
 class RowsWriter:
-    """Carries out a plan for a dataset."""
+    """Executes a plan: writes its parts and commits them to the dataset."""
 
     def __init__(self, dataset: Dataset, plan: Plan, reporter: Reporter) -> None:
         self._dataset = dataset
         self._plan = plan
         self._reporter = reporter
         self._schema = dataset.schema
-        self._old = OldRows(dataset.folder)
+        self._old = PartReader(dataset.folder)
         self._incoming: Iterator[IncomingRun] = iter(())
         self._failed: list[RunFailure] = []
 
-    def write(self, inbox: Inbox[Arrival]) -> list[RunFailure]:
-        """Write the parts; give the runs whose rows could not be had.
+    def execute_plan(self, inbox: Inbox[Arrival]) -> list[RunFailure]:
+        """Write the parts; give the runs that failed.
 
-        What arrives is about the runs that the plan fetches, in its order.
+        The inbox has the runs that the plan fetches, in its order.
         """
         self._dataset.begin(self._plan)
         self._incoming = incoming_runs(inbox)
@@ -198,13 +198,14 @@ class RowsWriter:
             if runs or not new.tasks:
                 file = part.finish()
                 self._dataset.widen(self._schema)
-                made = self._dataset.commit(new, file, tuple(runs))
-                self._reporter.emit(FileFinished(self._dataset.place(made), made.rows, made.size))
+                committed = self._dataset.commit(new, file, tuple(runs))
+                path = self._dataset.published_path(committed)
+                self._reporter.emit(FileFinished(path, committed.rows, committed.size))
 
     def _write_runs(self, new: NewPart, part: PartWriter, inbox: Inbox[Arrival]) -> list[StoredRun]:
-        """Write the rows of the part's runs; say which rows it has then."""
+        """Write the rows of the part's runs; give those that it has then."""
         runs: list[StoredRun | None] = []
-        # With the last run that is read the part is complete, so that it need not be staged.
+        # The last run that is fetched completes the part, so it need not be staged.
         last = next((task for task in reversed(new.tasks) if task.fetch), None)
         with closing(self._dataset.staging_file(new)) as staging:
             try:
@@ -215,7 +216,7 @@ class RowsWriter:
                     else:
                         runs.append(self._copy_run(task, part))
             except BaseException:
-                with suppress(ExportError):  # what stops us is the error to tell
+                with suppress(ExportError):  # the first error is the one to raise
                     staging.publish()
                 raise
         return [stored for stored in runs if stored]
@@ -230,7 +231,7 @@ class RowsWriter:
     def _fetch_run(
         self, task: RunTask, part: PartWriter, staging: StagingFile | None
     ) -> StoredRun | None:
-        """Which rows of the run the part has then; None if there are none to be had."""
+        """Write fetched rows; give the rows that the part has of the run, None if it has none."""
         run, start = task.snapshot.run, part.rows
         rows = _RunRows(part, staging)
         for batch in self._rows_of(task.kept) if task.kept and task.extends else ():
@@ -244,7 +245,7 @@ class RowsWriter:
             rows.discard()
             part.rollback_to(copied)
             if task.extends and isinstance(error, IncompleteHistoryError):
-                return self._distrusted(task)
+                return self._mark_stale(task)
             self._failed.append(RunFailure(run, error))
             self._reporter.emit(RunFailed(self._dataset.name, run, str(error)))
             if task.kept is None or task.extends:
@@ -267,8 +268,8 @@ class RowsWriter:
             self._reporter.rows += fitted.num_rows
         return incoming.reading
 
-    def _distrusted(self, task: RunTask) -> StoredRun | None:
-        """The rows that we have of a run and that are not W&B's any more, until it is read anew."""
+    def _mark_stale(self, task: RunTask) -> StoredRun | None:
+        """Keep rows that W&B has replaced, without a mark: the next try reads the run anew."""
         self._dataset.forget_staged_run(task.snapshot.run)
         return msgspec.structs.replace(task.kept.stored, last=None) if task.kept else None
 
@@ -281,7 +282,7 @@ class RowsWriter:
 
 
 class _RunRows:
-    """The rows of one run, on their way into a part and, until that is complete, aside."""
+    """Writes the rows of one run into a part, and into its staging file if it has one."""
 
     def __init__(self, part: PartWriter, staging: StagingFile | None) -> None:
         self._part = part
@@ -299,7 +300,7 @@ class _RunRows:
 
 
 def _new_rows(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
-    """The rows of the batch that are not among those that are extended."""
+    """The rows of the batch that follow the kept ones."""
     if not (task.extends and task.kept and task.kept.stored.last):
         return batch
     known = pc.less_equal(batch.column(STEP), task.kept.stored.last.step)
@@ -307,7 +308,7 @@ def _new_rows(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
 
 
 def _stored(task: RunTask, rows: int, reading: Reading) -> StoredRun:
-    """What the run has now, if the last row that we had of it is still W&B's."""
+    """The run with all its rows, provided that W&B still has the last one of the kept rows."""
     if not (task.extends and task.kept):
         return StoredRun(task.snapshot, rows, reading.rows, reading.last)
     if reading.first != task.kept.stored.last:

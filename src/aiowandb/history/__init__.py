@@ -1,4 +1,5 @@
-"""A run's rows: plan where they lie, fetch them as pages, give them as columns or rows.
+"""The rows of runs: find where they are, fetch them as pages, return them as columns or rows.
 
-Most modules here import pyarrow, which is why the layers above import them only when they are used.
+Most modules here import pyarrow, so the layers above import them only when they are used. Start
+reading at `plan`, then `scan`.
 """

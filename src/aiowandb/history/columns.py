@@ -1,4 +1,4 @@
-r"""From JSON rows to Arrow columns: the kinds of column, and which kind a column gets.
+r"""From JSON rows to Arrow columns: the kinds of columns, and which kind a column gets.
 
            JSON
         /   |   \         FLOAT BOOL TEXT FLOATS
@@ -7,10 +7,10 @@ r"""From JSON rows to Arrow columns: the kinds of column, and which kind a colum
         \   |   /    /
            NULL
 
-`meet` goes up this picture to the first kind that holds both without losing a
-value: ints and floats are floats; what clashes is kept as JSON text.
+`meet` goes up in this picture to the first kind that holds both without losing a
+value: ints and floats become floats; values that clash are kept as JSON text.
 
-The rule, for the values that one column has:
+The rule for the values of one column:
 
     all int                    INT (FLOAT where one does not fit 64 bits)
     int and float              FLOAT; the strings "NaN", "Infinity" and "-Infinity"
@@ -22,7 +22,7 @@ The rule, for the values that one column has:
     anything else, and mixes   JSON: each value as JSON text
 
 Nested objects become columns named with dots. A media object (one with `_type`)
-stays one value. `_step` comes first, the other columns in the order they are met.
+stays one value. `_step` comes first, the other columns in the order of their first value.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.rows import STEP
 
-# Plain strings and JSON texts are both Arrow strings: the field says which it is.
+# Plain strings and JSON text are both Arrow strings: the field's metadata says which.
 _JSON_MARK = {b"encoding": b"json"}
 
 
 class Kind(Enum):
-    """What all values of a column are; nulls aside."""
+    """The kind of all values of a column; any may be null."""
 
     NULL = "null"
     BOOL = "bool"
@@ -100,7 +100,7 @@ def meet(one: Kind, other: Kind) -> Kind:
 
 
 def kind_of(field: pa.Field) -> Kind:
-    """The kind of a column, also of one that somebody else's Parquet file has."""
+    """The kind of a column, also of one in a Parquet file that W&B wrote."""
     kind = field.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -124,7 +124,7 @@ def kind_of(field: pa.Field) -> Kind:
 
 _INT64 = range(-(2**63), 2**63)
 _NONE = type(None)
-_LOOK = 3
+_SAMPLED = 3
 
 
 def rows_to_batch(
@@ -132,9 +132,9 @@ def rows_to_batch(
     first: Sequence[str] = (STEP,),
     text_keys: Collection[str] = (),
 ) -> pa.RecordBatch:
-    """Make a record batch of nested rows, the columns `first` first.
+    """Make a record batch of nested rows, with the columns `first` first.
 
-    `text_keys` are known to have strings.
+    Strings were logged under `text_keys`.
     """
     flat = [flattened(row) for row in rows]
     names = dict.fromkeys((*first, *(name for row in flat for name in row)))
@@ -147,9 +147,9 @@ def columns_to_batch(
     numbers: Collection[str] = (),
     text_keys: Collection[str] = (),
 ) -> pa.RecordBatch:
-    """Make a record batch of columns; None is null, and what is nothing but null is left out.
+    """Make a record batch of columns; None is null, and columns of only nulls are left out.
 
-    Columns in `numbers` are known to have nothing but numbers and None.
+    Columns in `numbers` are known to have only numbers and None.
     """
     fields, arrays = [], []
     for name, values in columns.items():
@@ -160,14 +160,14 @@ def columns_to_batch(
         if name == STEP and kind is not Kind.INT:
             kind, array = Kind.INT, _steps(array)
         if kind is not Kind.NULL:
-            # What is no UTF-8 in a name could not be written, nor told from its like by a "?".
+            # A name that is not UTF-8 cannot be written, and "?" would merge different names.
             fields.append(kind.field(name.encode(errors="backslashreplace").decode()))
             arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def to_column(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array]:
-    """One column, by the rule above; None is null."""
+    """One column by the rule above; None is null."""
     types = set(map(type, values))
     types.discard(_NONE)
     try:
@@ -176,7 +176,7 @@ def to_column(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, p
         if types == {int, float}:
             return Kind.FLOAT, pa.array(values, pa.float64())
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        pass  # integers that Arrow's numbers do not hold exactly, text that is no UTF-8
+        pass  # integers that Arrow cannot hold exactly, text that is not UTF-8
     return _of_any(values, has_text=has_text)
 
 
@@ -184,31 +184,31 @@ def _steps(array: pa.Array) -> pa.Array:
     try:
         return array.cast(pa.int64())
     except pa.ArrowException as error:
-        raise ServerError(f"W&B answered with a step that is none: {error}.", error) from error
+        raise ServerError(f"W&B returned an invalid _step: {error}.", error) from error
 
 
 def _floats(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
-    """A column of numbers: once one is known to be a float, the others need no look."""
-    if any(type(value) is float for value in values[:_LOOK]):
+    """A column of numbers: if one is a float, the types of the others do not matter."""
+    if any(type(value) is float for value in values[:_SAMPLED]):
         with suppress(pa.ArrowException):
             return Kind.FLOAT, pa.array(values, pa.float64())
     return to_column(values)
 
 
 def json_text(value: Any) -> str:
-    """The value as JSON; NaN and the infinities as the strings that W&B uses for them."""
+    """The value as JSON; NaN and the infinities as the strings that W&B writes for them."""
     try:
-        value = _speakable(value)
+        value = _without_nan(value)
         try:
             return orjson.dumps(value).decode()
         except TypeError:  # half a surrogate pair, a very large integer, or deep nesting
             return json.dumps(value, separators=(",", ":"))
     except RecursionError as error:
-        raise ServerError("W&B answered with a value that is nested too deeply.", error) from error
+        raise ServerError("W&B returned a value that is nested too deeply.", error) from error
 
 
 def with_strict_json(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with columns of JSON text that every reader of JSON takes: without bare NaN."""
+    """The batch with JSON text that any JSON parser accepts: without bare NaN."""
     for index, field in enumerate(batch.schema):
         column = batch.column(index)
         if kind_of(field) is not Kind.JSON or not pa.types.is_string(field.type):
@@ -244,7 +244,7 @@ def _of_any(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.
             lists = [None if value is None else list(map(float, value)) for value in values]
             return kind, pa.array(lists, kind.arrow)
     except OverflowError:
-        kind = Kind.JSON  # an integer that is beyond all floats
+        kind = Kind.JSON  # an integer that is too large for a float
     if kind is Kind.JSON:
         values = [None if value is None else json_text(value) for value in values]
     elif kind is Kind.TEXT:
@@ -285,11 +285,11 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _speakable(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:  # NaN or infinite
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {key: _speakable(item) for key, item in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_speakable(item) for item in value]
+        return [_without_nan(item) for item in value]
     return value

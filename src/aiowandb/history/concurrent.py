@@ -1,6 +1,6 @@
 """The histories of many runs at once, in few requests and bounded memory.
 
-Each run has a task of its own that fills a stream of batches; they are read side by side.
+Each run has a task of its own that fills a stream of batches; several tasks run at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -29,7 +29,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from aiowandb.concurrency.tasks import Tasks, each_of, task_group
 from aiowandb.errors import CommError, RunsFailedError
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import Bundle, bundles
+from aiowandb.history.live import WindowPrefetch, group_windows
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.reading import Reading, Start
@@ -41,16 +41,20 @@ from aiowandb.wire.history import Window
 
 PlanAll = Callable[[Session, Sequence[RunRef], BatchSize], Awaitable[list[HistoryPlan | CommError]]]
 
+# Enough runs under way to keep the connections and the writer busy. In memory are a few
+# batches of each.
+_RUNS_AHEAD = 16
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
 
+# What a run's task sends: batches, then how the reading ended.
+BatchStream: TypeAlias = MemoryObjectReceiveStream[pa.RecordBatch | Reading | CommError]
+
 
 class RunBatches:
-    """The batches of one run, to be closed. Behind the last one, `reading` says what was read."""
+    """The batches of one run, to be closed. After the last one, `reading` says what was read."""
 
-    def __init__(
-        self, ref: RunRef, batches: MemoryObjectReceiveStream[pa.RecordBatch | Reading | CommError]
-    ) -> None:
+    def __init__(self, ref: RunRef, batches: BatchStream) -> None:
         self.ref = ref
         self.reading = Reading()
         self._is_complete = False
@@ -74,9 +78,9 @@ class RunBatches:
         except anyio.EndOfStream:
             if self._is_complete:
                 return self.reading
-        # The task that reads has failed, and its error stops us in a moment.
+        # The task that reads has failed, and its error is about to cancel this one.
         await anyio.sleep_forever()
-        raise AssertionError("nobody wakes us")
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         self._batches.close()
@@ -93,8 +97,35 @@ class RunBatches:
         self.close()
 
 
+@asynccontextmanager
+async def scan_runs(
+    session: Session,
+    refs: AsyncIterable[RunRef] | Iterable[RunRef],
+    selection: Selection,
+    starts: Mapping[RunRef, Start] | None = None,
+    plan: PlanAll = plan_histories,
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    """Read ahead in the given runs; give each with its batches, in the order of the runs.
+
+    Runs in `starts` are read from there on; `plan` finds where rows are. A run that fails alone
+    raises its error where its batches are read. Leaving the block cancels what is still being read.
+    """
+    reader = HistoryReader(session, selection, starts or {}, plan)
+    async with _read_ahead(partial(reader.open_runs, refs)) as runs:
+        yield runs
+
+
+@asynccontextmanager
+async def scan_each(
+    session: Session, refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
+) -> AsyncIterator[AsyncIterator[RunBatches]]:
+    """The same for what W&B returns for one run at a time: `pages` reads a run."""
+    async with _read_ahead(partial(_open_each, session, refs, pages)) as runs:
+        yield runs
+
+
 class HistoryReader:
-    """Plans many runs at once, then reads each in a task, from its start on."""
+    """Plans many runs at once, then reads each in a task of its own, from its start on."""
 
     def __init__(
         self,
@@ -115,27 +146,27 @@ class HistoryReader:
     async def open_runs(
         self,
         refs: AsyncIterable[RunRef] | Iterable[RunRef],
-        opened: MemoryObjectSendStream[RunBatches],
+        runs: MemoryObjectSendStream[RunBatches],
     ) -> None:
         """Send the batches of each run, in the order of the runs."""
         groups = _of_one_project(refs, self._plan_size)
-        async with opened, aclosing(groups), task_group() as tasks:
-            async for some in groups:
-                plans = await self._plan(self._session, some, self._plan_size)
-                planned = zip(some, plans, map(self._only_window, plans), strict=True)
-                for bundle in bundles(planned):
-                    tasks.start_soon(bundle.fetch, self._session, self._page_size)
-                    for ref, plan, _ in bundle.planned:
+        async with runs, aclosing(groups), task_group() as tasks:
+            async for group in groups:
+                plans = await self._plan(self._session, group, self._plan_size)
+                planned = zip(group, plans, map(self._only_window, plans), strict=True)
+                for prefetch in group_windows(planned):
+                    tasks.start_soon(prefetch.fetch, self._session, self._page_size)
+                    for ref, plan, _ in prefetch.runs:
                         is_large = not isinstance(plan, CommError) and plan.is_large
                         if is_large:
-                            # Here and not in the task: the run that is wanted first must have
-                            # its turn first.
+                            # Here and not in the task: large runs must start in their order, as
+                            # the first is awaited first.
                             await self._large.acquire()
-                        pages = self._pages(plan, bundle, is_large=is_large)
-                        await _open_run(ref, pages, opened, tasks, self._session)
+                        pages = self._pages(plan, prefetch, is_large=is_large)
+                        await _open_run(ref, pages, runs, tasks, self._session)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
-        """The one window that the run's live rows fit in, if they do."""
+        """The window of the run's live rows, if one is enough for them."""
         if isinstance(plan, CommError):
             return None
         selection = from_step(self._selection, self._start(plan.ref).step)
@@ -146,7 +177,7 @@ class HistoryReader:
         return self._starts.get(ref, Start())
 
     async def _pages(
-        self, plan: HistoryPlan | CommError, bundle: Bundle, *, is_large: bool
+        self, plan: HistoryPlan | CommError, prefetch: WindowPrefetch, *, is_large: bool
     ) -> AsyncGenerator[Page]:
         try:
             if isinstance(plan, CommError):
@@ -159,7 +190,7 @@ class HistoryReader:
                 self._page_size,
                 self._start(plan.ref),
             )
-            async with aclosing(scan.pages(await bundle.answer(plan.ref))) as pages:
+            async with aclosing(scan.pages(await prefetch.take(plan.ref))) as pages:
                 async for page in pages:
                     yield page
         finally:
@@ -167,22 +198,43 @@ class HistoryReader:
                 self._large.release()
 
 
-async def open_each(
+async def _of_one_project(
+    refs: AsyncIterable[RunRef] | Iterable[RunRef], size: BatchSize
+) -> AsyncGenerator[list[RunRef]]:
+    """The runs in their order, in groups of one project and of limited size."""
+    group: list[RunRef] = []
+    seen: set[RunRef] = set()
+    async with aclosing(each_of(refs)) as every:
+        async for ref in every:
+            # Runs that are created while others are listed push some onto a second page.
+            if ref in seen:
+                continue
+            seen.add(ref)
+            is_other = group and (ref.entity, ref.project) != (group[0].entity, group[0].project)
+            if is_other or len(group) >= size.now:
+                yield group
+                group = []
+            group.append(ref)
+        if group:
+            yield group
+
+
+async def _open_each(
     session: Session,
     refs: Iterable[RunRef],
     pages: Callable[[RunRef], AsyncGenerator[Page]],
-    opened: MemoryObjectSendStream[RunBatches],
+    runs: MemoryObjectSendStream[RunBatches],
 ) -> None:
-    """The same for runs that each are read by themselves."""
-    async with opened, task_group() as tasks:
+    """Send the batches of each run, where runs are not planned together."""
+    async with runs, task_group() as tasks:
         for ref in refs:
-            await _open_run(ref, pages(ref), opened, tasks, session)
+            await _open_run(ref, pages(ref), runs, tasks, session)
 
 
 async def _open_run(
     ref: RunRef,
     pages: AsyncGenerator[Page],
-    opened: MemoryObjectSendStream[RunBatches],
+    runs: MemoryObjectSendStream[RunBatches],
     tasks: Tasks,
     session: Session,
 ) -> None:
@@ -191,7 +243,7 @@ async def _open_run(
     )
     tasks.start_soon(_fill, pages, send, session)
     try:
-        await opened.send(RunBatches(ref, batches))
+        await runs.send(RunBatches(ref, batches))
     except BaseException:
         batches.close()
         raise
@@ -202,7 +254,7 @@ async def _fill(
     batches: MemoryObjectSendStream[pa.RecordBatch | Reading | CommError],
     session: Session,
 ) -> None:
-    """Send the batches, or what fails for the run alone, unless nobody takes them any more."""
+    """Send the batches, or the error if the run alone fails, until the receiver is closed."""
     reading = Reading()
     async with batches:
         with suppress(anyio.BrokenResourceError):
@@ -221,57 +273,27 @@ async def _fill(
                 await batches.send(error)
 
 
-async def _of_one_project(
-    refs: AsyncIterable[RunRef] | Iterable[RunRef], size: BatchSize
-) -> AsyncGenerator[list[RunRef]]:
-    """The runs in their order, so many at a time, those of one project together."""
-    some: list[RunRef] = []
-    seen: set[RunRef] = set()
-    async with aclosing(each_of(refs)) as every:
-        async for ref in every:
-            # Runs that are added while others are listed push some onto a second page.
-            if ref in seen:
-                continue
-            seen.add(ref)
-            other = some and (ref.entity, ref.project) != (some[0].entity, some[0].project)
-            if other or len(some) >= size.now:
-                yield some
-                some = []
-            some.append(ref)
-        if some:
-            yield some
-
-
-# Enough runs under way to keep the connections and the writer busy; what waits in memory
-# is a few batches of each.
-_RUNS_AHEAD = 16
-
-
 @asynccontextmanager
-async def scan_runs(
-    session: Session,
-    refs: AsyncIterable[RunRef] | Iterable[RunRef],
-    selection: Selection,
-    starts: Mapping[RunRef, Start] | None = None,
-    plan: PlanAll = plan_histories,
+async def _read_ahead(
+    open_all: Callable[[MemoryObjectSendStream[RunBatches]], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[AsyncIterator[RunBatches]]:
-    """Read ahead in the given runs; give the batches of one after another, in their order.
+    send, runs = anyio.create_memory_object_stream[RunBatches](_RUNS_AHEAD)
+    with runs:
+        try:
+            async with task_group() as tasks:
+                tasks.start_soon(open_all, send)
+                yield runs
+                tasks.cancel_scope.cancel()
+        finally:
+            _close_unread(runs)
 
-    Runs in `starts` are read from there on; `plan` says where the rows are. A run that fails by
-    itself raises its error among its own batches. Leaving the block stops whatever is under way.
-    """
-    reader = HistoryReader(session, selection, starts or {}, plan)
-    async with _read_ahead(partial(reader.open_runs, refs)) as runs:
-        yield runs
 
-
-@asynccontextmanager
-async def scan_each(
-    session: Session, refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
-) -> AsyncIterator[AsyncIterator[RunBatches]]:
-    """The same for what W&B hands out a run at a time: `pages` reads one."""
-    async with _read_ahead(partial(open_each, session, refs, pages)) as runs:
-        yield runs
+def _close_unread(runs: MemoryObjectReceiveStream[RunBatches]) -> None:
+    while True:
+        try:
+            runs.receive_nowait().close()
+        except (anyio.WouldBlock, anyio.EndOfStream):
+            return
 
 
 async def scan_batches(
@@ -283,7 +305,7 @@ async def scan_batches(
 ) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
     """The batches of many runs, run by run or as they come; None after a run's last one.
 
-    Runs that failed by themselves are told of at the end, when the others are through.
+    Runs that fail alone are raised at the end, as one error, after the others are complete.
     """
     failed: dict[RunRef, CommError] = {}
     async with scan_runs(session, refs, selection) as runs:
@@ -320,51 +342,28 @@ async def _interleaved(
     runs: AsyncIterator[RunBatches], failed: dict[RunRef, CommError]
 ) -> AsyncGenerator[tuple[RunRef, pa.RecordBatch | None]]:
     send, merged = anyio.create_memory_object_stream[tuple[RunRef, pa.RecordBatch | None]]()
-    places = anyio.Semaphore(_RUNS_AHEAD)
+    slots = anyio.Semaphore(_RUNS_AHEAD)
 
     async def forward(
-        run: RunBatches, own: MemoryObjectSendStream[tuple[RunRef, pa.RecordBatch | None]]
+        run: RunBatches, to: MemoryObjectSendStream[tuple[RunRef, pa.RecordBatch | None]]
     ) -> None:
-        with own:
+        with to:
             async with aclosing(_batches_of(run, failed)) as batches:
                 async for batch in batches:
-                    await own.send(batch)
-        places.release()
+                    await to.send(batch)
+        slots.release()
 
     async def forward_all() -> None:
         with send:
-            await places.acquire()
+            await slots.acquire()
             async for run in runs:
-                # Cloned here: when the task begins, all may be over and `send` be closed.
+                # Cloned here: by the time the task starts, `send` may be closed.
                 tasks.start_soon(forward, run, send.clone())
-                await places.acquire()
+                await slots.acquire()
 
-    # All of them, as asyncio may end a task before it has begun.
+    # Closed here too, as asyncio may cancel a task before it has started.
     with send, merged:
         async with task_group() as tasks:
             tasks.start_soon(forward_all)
             async for batch in merged:
                 yield batch
-
-
-@asynccontextmanager
-async def _read_ahead(
-    open_all: Callable[[MemoryObjectSendStream[RunBatches]], Coroutine[Any, Any, None]],
-) -> AsyncIterator[AsyncIterator[RunBatches]]:
-    send, runs = anyio.create_memory_object_stream[RunBatches](_RUNS_AHEAD)
-    with runs:
-        try:
-            async with task_group() as tasks:
-                tasks.start_soon(open_all, send)
-                yield runs
-                tasks.cancel_scope.cancel()
-        finally:
-            _close_untaken(runs)
-
-
-def _close_untaken(runs: MemoryObjectReceiveStream[RunBatches]) -> None:
-    while True:
-        try:
-            runs.receive_nowait().close()
-        except (anyio.WouldBlock, anyio.EndOfStream):
-            return

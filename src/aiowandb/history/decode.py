@@ -1,10 +1,9 @@
-"""JSON rows into columns at full speed, through a type that is made for the rows at hand.
+"""Fast decoding of JSON rows into columns, with a struct type made for the rows at hand.
 
-Rows look alike, within a run and often within a project. The first page is decoded the
-general way and teaches what its rows are: which keys there are, how they nest, and of
-which types the values are. A type with just these fields then decodes the next pages
-without a dict a row. A page that does not fit goes the general way, with nothing lost,
-and teaches again.
+The rows of a run, and often of a project, have the same keys. The first page is decoded in
+the general way, and its keys, their nesting and the types of their values are learned. A
+struct type with just these fields then decodes the next pages without a dict per row. A page
+that does not fit is decoded in the general way again, so nothing is lost, and learned from.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from aiowandb.history.columns import columns_to_batch, rows_to_batch
 from aiowandb.wire import lenient
 from aiowandb.wire.rows import STEP
 
-# What rows have taught: the types of a key's values, or the same for the keys below it.
-Taught = dict[str, "set[type] | Taught"]
+# What was learned of each key: the types of its values, or the same for the keys below it.
+Learned = dict[str, "set[type] | Learned"]
 
 _FIELDS: dict[type, Any] = {
     int: int,
@@ -34,9 +33,9 @@ _FIELDS: dict[type, Any] = {
     dict: dict[str, Any],
 }
 # A type with more keys, or with many more than a page has, costs more than it saves.
-_MOST_KEYS = 2_000
-_MOST_UNUSED = 4
-# Integers are exact, also those beyond 64 bits.
+_MAX_KEYS = 2_000
+_MAX_UNUSED_RATIO = 4
+# Integers stay exact, also beyond 64 bits.
 _decode: Callable[[str], list[dict[str, Any]]] = msgspec.json.Decoder(list[Any]).decode
 
 
@@ -49,16 +48,16 @@ def decode_rows(texts: Sequence[str]) -> list[dict[str, Any]]:
     try:
         rows.sort(key=lambda row: row.get(STEP, -1))
     except (AttributeError, TypeError) as error:
-        raise ServerError(f"W&B answered with rows that are none: {error}.", error) from error
+        raise ServerError(f"W&B returned rows that are not objects: {error}.", error) from error
     return rows
 
 
 class RowDecoder:
-    """Decodes pages of rows that look alike, of one run or of many, in any thread."""
+    """Decodes pages of similar rows, of one run or of many. Threads may share it."""
 
     def __init__(self) -> None:
-        self._learning = threading.Lock()
-        self._taught: Taught = {}
+        self._lock = threading.Lock()
+        self._learned: Learned = {}
         self._shape: Shape | None = None
 
     def batch(self, texts: Sequence[str], text_keys: Collection[str] = ()) -> pa.RecordBatch:
@@ -69,50 +68,50 @@ class RowDecoder:
             except msgspec.MsgspecError:
                 pass
             else:
-                if batch.num_columns * _MOST_UNUSED < len(shape):
-                    with self._learning:
+                if batch.num_columns * _MAX_UNUSED_RATIO < len(shape):
+                    with self._lock:
                         self._forget()
                 return batch
         rows = decode_rows(texts)
-        with self._learning:
+        with self._lock:
             self._learn(rows)
         return rows_to_batch(rows, text_keys=text_keys)
 
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
-        fits = all(_note(self._taught, row) for row in rows)
-        if fits and self._taught.get(STEP) == {int} and len(self._taught) > 1:
+        fits = all(_learn_row(self._learned, row) for row in rows)
+        if fits and self._learned.get(STEP) == {int} and len(self._learned) > 1:
             try:
-                self._shape = Shape(self._taught)
+                self._shape = Shape(self._learned)
             except (ValueError, msgspec.ValidationError):
-                fits = False  # names that no type can have, or that two keys share
-        if not self._shape or len(self._shape) > _MOST_KEYS or not fits:
+                fits = False  # names that no field can have, or that two keys share
+        if not self._shape or len(self._shape) > _MAX_KEYS or not fits:
             self._forget()
 
     def _forget(self) -> None:
-        self._taught, self._shape = {}, None
+        self._learned, self._shape = {}, None
 
 
 class Shape:
-    """The type of rows, and where in it each column is."""
+    """The struct type of rows, and where in it each column is."""
 
-    def __init__(self, taught: Taught) -> None:
-        self._places: dict[str, str] = {STEP: ""}
+    def __init__(self, learned: Learned) -> None:
+        self._paths: dict[str, str] = {STEP: ""}
         self._media: list[str] = []
         self._nests: list[_Nest] = []
         self._numbers: set[str] = set()
-        self._row = self._type(taught, "", "")
+        self._row = self._type(learned, "", "")
         self._rows = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
-        self._getters = {name: attrgetter(place) for name, place in self._places.items()}
+        self._getters = {name: attrgetter(path) for name, path in self._paths.items()}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._paths)
 
     def batch(self, texts: Sequence[str], text_keys: Collection[str] = ()) -> pa.RecordBatch:
         """The rows as columns; a `MsgspecError` if they have another shape."""
         rows = self._decode(texts)
         if not rows:
             raise msgspec.ValidationError("there are no rows")
-        # Column by column: a tuple a row would keep the garbage collector busy.
+        # Column by column: a tuple per row would keep the garbage collector busy.
         columns = {name: list(map(get, rows)) for name, get in self._getters.items()}
         for name in self._media:
             if any(type(value) is dict and "_type" not in value for value in columns[name]):
@@ -133,28 +132,28 @@ class Shape:
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            # Bare NaN and the like, which are seldom in every row.
+            # Bare NaN and the like, which few rows have.
             return [msgspec.convert(lenient.loads(text), self._row) for text in texts]
 
-    def _type(self, taught: Taught, name: str, place: str) -> type[msgspec.Struct]:
+    def _type(self, learned: Learned, name: str, path: str) -> type[msgspec.Struct]:
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-        for i, (key, kind) in enumerate(taught.items()):
+        for i, (key, kind) in enumerate(learned.items()):
             if isinstance(kind, dict):
-                inner = self._type(kind, f"{name}{key}.", f"{place}f{i}.")
+                inner = self._type(kind, f"{name}{key}.", f"{path}f{i}.")
                 absent = inner()
                 fields.append((f"f{i}", inner, absent))
-                leaf = next(n for n in self._places if n.startswith(f"{name}{key}."))
-                self._nests.append(_Nest(leaf, attrgetter(f"{place}f{i}"), absent))
+                leaf = next(n for n in self._paths if n.startswith(f"{name}{key}."))
+                self._nests.append(_Nest(leaf, attrgetter(f"{path}f{i}"), absent))
                 continue
-            if name + key in self._places and name + key != STEP:
-                raise msgspec.ValidationError(f"{name}{key} is there twice")
-            self._places[name + key] = f"{place}f{i}"
+            if name + key in self._paths and name + key != STEP:
+                raise msgspec.ValidationError(f"{name}{key} is a duplicate")
+            self._paths[name + key] = f"{path}f{i}"
             if dict in kind:
                 self._media.append(name + key)
             if name + key == STEP:
                 fields.append((f"f{i}", int))
             else:
-                # A metric that has been whole so far may yet be 0.5.
+                # A metric that has only had integers so far may yet be 0.5.
                 wide = kind | {int, float} if kind & {int, float} else kind
                 if wide == {int, float}:
                     self._numbers.add(name + key)
@@ -163,7 +162,7 @@ class Shape:
         return msgspec.defstruct(
             "Row",
             fields,
-            rename={f"f{i}": key for i, key in enumerate(taught)},
+            rename={f"f{i}": key for i, key in enumerate(learned)},
             forbid_unknown_fields=True,
             frozen=True,
             gc=False,
@@ -172,30 +171,30 @@ class Shape:
 
 
 class _Nest(NamedTuple):
-    """Keys below another one: a leaf of them, where they are, and what is there if they are not."""
+    """An object with keys: one of its leaves, how to get it, and its value where it is absent."""
 
     leaf: str
     of: Callable[[Any], Any]
     absent: msgspec.Struct
 
     def check(self, rows: Sequence[msgspec.Struct]) -> None:
-        """Refuse an empty object: it is a value, not a nest without keys."""
+        """Refuse an empty object: it is a value, and not the same as an absent one."""
         absent = self.absent
         for found in map(self.of, rows):
             if found is not absent and found == absent:
                 raise msgspec.ValidationError("an empty object")
 
 
-def _note(taught: Taught, row: dict[str, Any]) -> bool:
-    """Add what this row teaches; False if it contradicts what others have taught."""
+def _learn_row(learned: Learned, row: dict[str, Any]) -> bool:
+    """Learn from this row; False if it contradicts the others."""
     for key, value in row.items():
         kind = type(value)
         if kind is dict and value and "_type" not in value:
-            below = taught.setdefault(key, {})
-            if not isinstance(below, dict) or not _note(below, value):
+            below = learned.setdefault(key, {})
+            if not isinstance(below, dict) or not _learn_row(below, value):
                 return False
         else:
-            types = taught.setdefault(key, set())
+            types = learned.setdefault(key, set())
             if isinstance(types, dict):
                 return False
             if value is not None:

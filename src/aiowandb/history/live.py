@@ -1,9 +1,8 @@
-"""Rows that are not in files yet, fetched in windows of steps, several a request.
+"""Rows that are not in files yet, fetched in windows of steps, several windows a request.
 
 W&B answers a window with at most as many rows as were asked for, and draws a sample
-where there are more. Asked for one row more than a page has, a window that comes back
-with that many rows is not known to be complete: it is split where its sample says that the
-rows are, and asked again.
+where there are more. A window asks for one row more than a page has: if it comes back with
+that many rows it may be a sample, and is split where the sample says that the rows are.
 """
 
 from __future__ import annotations
@@ -21,34 +20,38 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.history import RowTextsByAlias, Window, alias, history_pages
 from aiowandb.wire.rows import STEP
 
-# W&B's count of the rows may be wrong. Where there are more, windows are cut again.
-_MOST = 4096
+# How many values the rows in one answer may have together.
+VALUES_PER_ANSWER = 200_000
+# W&B's count of the rows may be wrong. Where there are more, windows are bisected.
+_MAX_WINDOWS = 4096
+
+Texts = list[str]
 
 
-def cut(ref: RunRef, first: int, end: int, rows: int | None, page: int) -> list[Window]:
+def split(ref: RunRef, first: int, end: int, rows: int | None, page: int) -> list[Window]:
     """Windows over `[first, end)` of about a page each, if `rows` rows lie there evenly."""
     steps = end - first
     if steps <= 0:
         return []
     expected = steps if rows is None else max(1, min(rows, steps))
-    # Dense rows fill a window exactly; where there are gaps, chance needs some room.
+    # Dense rows fill a window exactly; where there are gaps, leave some room for chance.
     room = page if expected == steps else max(1, page * 4 // 5)
-    pages = min(-(-expected // room), _MOST)
+    pages = min(-(-expected // room), _MAX_WINDOWS)
     width = max(-(-steps // pages), min(page, steps))
     return [
         Window(ref, start, min(start + width, end), page + 1) for start in range(first, end, width)
     ]
 
 
-def is_whole(window: Window, rows: int) -> bool:
-    """Whether an answer of so many rows is all that the window holds."""
+def is_complete(window: Window, rows: int) -> bool:
+    """Whether an answer of so many rows has all rows of the window."""
     return rows < window.samples
 
 
-def cut_again(window: Window, steps: Sequence[int]) -> list[Window]:
-    """Smaller windows in place of one that was too full, by the steps of its sample."""
+def bisect(window: Window, steps: Sequence[int]) -> list[Window]:
+    """Two windows in place of one that was too full, halved by the steps of its sample."""
     if window.end - window.first == 1:
-        # So many rows at one step: nothing is left to cut, so ask for more of them.
+        # So many rows at one step: it cannot be halved, so ask for more rows.
         return [Window(window.ref, window.first, window.end, window.samples * 2)]
     seen = sorted(set(steps))
     middle = seen[len(seen) // 2] if seen else (window.first + window.end) // 2
@@ -59,29 +62,41 @@ def cut_again(window: Window, steps: Sequence[int]) -> list[Window]:
     ]
 
 
-# How many values the rows in one answer may have together.
-VALUES_AN_ANSWER = 200_000
-
-Texts = list[str]
-
-
 class FirstAnswer(msgspec.Struct, frozen=True):
-    """What a window was answered with when it was asked for together with others."""
+    """The answer to a window that was asked for together with others; maybe only a sample."""
 
     window: Window
     answer: Texts | CommError
 
     async def all_rows(self, session: Session) -> list[Texts]:
-        """The window's rows, also where the answer was but a sample of them."""
+        """All rows of the window; if the answer was a sample, more requests are sent."""
         if isinstance(self.answer, CommError):
             raise self.answer
-        if is_whole(self.window, len(self.answer)):
+        if is_complete(self.window, len(self.answer)):
             return [self.answer] if self.answer else []
         steps = [step for row in decode_rows(self.answer) if isinstance(step := row.get(STEP), int)]
         pages: list[Texts] = []
-        for smaller in cut_again(self.window, steps):
+        for smaller in bisect(self.window, steps):
             pages += await read_window(session, smaller)
         return pages
+
+
+async def read_windows(
+    session: Session, windows: Sequence[Window], size: BatchSize
+) -> list[FirstAnswer]:
+    """The first answers to windows of one project, in as few requests as possible."""
+
+    def texts(found: RowTextsByAlias | None, index: int, window: Window) -> Texts | CommError:
+        run = (found or {}).get(alias(index))
+        if run is None:
+            return NotFoundError(f"Run {window.ref} disappeared while it was read.")
+        return run.history or []
+
+    answers: list[Texts | CommError] = []
+    while len(answers) < len(windows):
+        batch = windows[len(answers) : len(answers) + size.now]
+        answers += await ask_batched(session, batch, history_pages, texts, size)
+    return [FirstAnswer(*pair) for pair in zip(windows, answers, strict=True)]
 
 
 async def read_window(session: Session, window: Window) -> list[Texts]:
@@ -90,33 +105,15 @@ async def read_window(session: Session, window: Window) -> list[Texts]:
     return await first.all_rows(session)
 
 
-async def read_windows(
-    session: Session, windows: Sequence[Window], size: BatchSize
-) -> list[FirstAnswer]:
-    """The first answers to windows of one project, in as few requests as go."""
-
-    def texts(found: RowTextsByAlias | None, index: int, window: Window) -> Texts | CommError:
-        run = (found or {}).get(alias(index))
-        if run is None:
-            return NotFoundError(f"Run {window.ref} vanished while it was read.")
-        return run.history or []
-
-    answers: list[Texts | CommError] = []
-    while len(answers) < len(windows):
-        some = windows[len(answers) : len(answers) + size.now]
-        answers += await ask_batched(session, some, history_pages, texts, size)
-    return [FirstAnswer(*pair) for pair in zip(windows, answers, strict=True)]
+PlannedRun = tuple[RunRef, HistoryPlan | CommError, Window | None]
 
 
-Planned = tuple[RunRef, HistoryPlan | CommError, Window | None]
+class WindowPrefetch:
+    """Some planned runs; the windows of those that have one are fetched in one go."""
 
-
-class Bundle:
-    """Runs in their order; those with a window are asked for their live rows together."""
-
-    def __init__(self, planned: list[Planned]) -> None:
-        self.planned = planned
-        self._windows = {ref: window for ref, _, window in planned if window}
+    def __init__(self, runs: list[PlannedRun]) -> None:
+        self.runs = runs
+        self._windows = {ref: window for ref, _, window in runs if window}
         self._answers: dict[RunRef, FirstAnswer] = {}
         self._fetched = anyio.Event()
 
@@ -125,30 +122,30 @@ class Bundle:
             self._answers[answer.window.ref] = answer
         self._fetched.set()
 
-    async def answer(self, ref: RunRef) -> FirstAnswer | None:
-        """What the run's window was answered with, if it has one; given once."""
+    async def take(self, ref: RunRef) -> FirstAnswer | None:
+        """The answer to the run's window, once it is there; None if the run has no window."""
         if ref not in self._windows:
             return None
         await self._fetched.wait()
         return self._answers.pop(ref)
 
 
-def bundles(planned: Iterable[Planned]) -> Iterable[Bundle]:
-    """The runs in their order, in bundles whose answers are not too large."""
-    some: list[Planned] = []
+def group_windows(runs: Iterable[PlannedRun]) -> Iterable[WindowPrefetch]:
+    """The runs in their order, grouped so that no answer is too large."""
+    group: list[PlannedRun] = []
     values = 0
-    for one in planned:
-        size = _values(one)
-        if values and values + size > VALUES_AN_ANSWER:
-            yield Bundle(some)
-            some, values = [], 0
-        some.append(one)
+    for run in runs:
+        size = _expected_values(run)
+        if values and values + size > VALUES_PER_ANSWER:
+            yield WindowPrefetch(group)
+            group, values = [], 0
+        group.append(run)
         values += size
-    yield Bundle(some)
+    yield WindowPrefetch(group)
 
 
-def _values(one: Planned) -> int:
-    _, plan, window = one
+def _expected_values(run: PlannedRun) -> int:
+    _, plan, window = run
     if window is None or isinstance(plan, CommError):
         return 0
     rows = min(window.samples, window.end - window.first, plan.rows or window.samples)

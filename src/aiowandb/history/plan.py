@@ -1,4 +1,4 @@
-"""Where the rows of a run lie: Parquet files first, then what is still live."""
+"""Where the rows of a run are: in Parquet files first, then rows that are still live."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.history import HistorySource, HistorySources, alias, history_plans
 
-# Runs of more rows hold more while they are read, and keep everybody busy by themselves.
+# Runs with more rows take more memory while they are read, and one keeps all connections busy.
 _LARGE = 50_000
-# The steps that W&B can be asked for.
+# The steps that W&B accepts in a query.
 _STEPS = range(2**63 - 1)
 
 
 class HistoryPlan(WithLinks, msgspec.Struct, frozen=True):
     """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
 
-    `rows` is how many rows W&B has counted, files and all, or None if it did not say;
-    `keys` is how many keys they have, and `text_keys` are those under which strings were logged.
+    `rows` is how many rows W&B counts in all, or None if it did not say; `keys` is how many
+    keys they have, and `text_keys` are the keys under which strings were logged.
     """
 
     ref: RunRef
@@ -35,14 +35,14 @@ class HistoryPlan(WithLinks, msgspec.Struct, frozen=True):
 
     @property
     def is_large(self) -> bool:
-        """Whether the run is worth more care than one of many."""
+        """Whether the run is worth reading by itself."""
         return (self.rows or 0) > _LARGE
 
 
 async def plan_histories(
     session: Session, runs: Sequence[RunRef], size: BatchSize
 ) -> list[HistoryPlan | CommError]:
-    """Plan many runs of one project with one request; a run that fails alone has its error."""
+    """Plan many runs of one project with one request; a run that fails alone gets its error."""
 
     def plan(found: HistorySources | None, index: int, run: RunRef) -> HistoryPlan | CommError:
         return _plan(run, (found or {}).get(alias(index)))
@@ -66,22 +66,22 @@ def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundEr
     end = (keys.last_step if keys else -1) + 1
     parquet = source.parquet_history
     segments = tuple(parquet.parquet_urls or ()) if parquet else ()
-    live = [_within(row.step) for row in (parquet.live_data or ())] if parquet else []
+    live = [_clamp(row.step) for row in (parquet.live_data or ())] if parquet else []
     if live:
         live_from = min(live)
     else:
-        # Without files and without a boundary, all that there is must be live.
+        # Without files and without a boundary, all rows must be live.
         live_from = end if segments else 0
     return HistoryPlan(
         ref=ref,
         segments=segments,
         live_from=live_from,
-        end=_within(max(end, max(live, default=-1) + 1)),
+        end=_clamp(max(end, max(live, default=-1) + 1)),
         rows=source.history_line_count,
         keys=len(keys.keys) if keys else 0,
         text_keys=frozenset(keys.text_keys) if keys else frozenset(),
     )
 
 
-def _within(step: float) -> int:
+def _clamp(step: float) -> int:
     return int(min(max(step, _STEPS.start), _STEPS.stop))

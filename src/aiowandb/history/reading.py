@@ -1,7 +1,7 @@
-"""What was read of a run: how many rows, and marks by which its first and last row are known.
+"""What was read of a run: how many rows, and marks that identify its first and last row.
 
-W&B lets a run be rewound, and its rows be logged once more under the same steps. Whoever kept
-rows of a run recognises by the mark of the last one whether W&B still has them.
+A run can be rewound, and other rows be logged under the same steps. The mark of the last row that
+was exported shows whether W&B still has it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from aiowandb.history.selection import Selection
 from aiowandb.wire import lenient
 from aiowandb.wire.rows import STEP, TIME
 
-# A row is told from another one by its time and a few of its values.
+# A row is identified by its time and a few of its values.
 _MARKED_VALUES = 8
 
 
 class RowMark(msgspec.Struct, frozen=True):
-    """A row's step, and a digest of what it says, whether it came as JSON or as columns."""
+    """A row's step, and a digest of its values that is the same for JSON and for columns."""
 
     step: int
     digest: str
 
     @classmethod
     def of(cls, row: pa.RecordBatch, keys: Collection[str]) -> RowMark | None:
-        """The mark of the only row of a batch; of its values, those of these keys count."""
-        place = row.schema.get_field_index(STEP)
-        step = row.column(place)[0].as_py() if place >= 0 else None
+        """The mark of the only row of a batch, by the values of these keys."""
+        index = row.schema.get_field_index(STEP)
+        step = row.column(index)[0].as_py() if index >= 0 else None
         if step is None:
             return None
         digest = blake2b(digest_size=12)
@@ -51,30 +51,30 @@ class Ends(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, batches: Sequence[pa.RecordBatch], selection: Selection) -> Ends:
-        """The ends of batches in step order, of whose columns some are selected."""
-        some = [batch for batch in batches if batch.num_rows]
-        if not some:
+        """The ends of batches in step order, by their selected columns."""
+        filled = [batch for batch in batches if batch.num_rows]
+        if not filled:
             return cls()
-        ends = (some[0].slice(0, 1), some[-1].slice(some[-1].num_rows - 1))
+        ends = (filled[0].slice(0, 1), filled[-1].slice(filled[-1].num_rows - 1))
         return cls(*(RowMark.of(row, selection.columns(row.schema.names) or ()) for row in ends))
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The step from which a run is read, and how many rows of it lie before."""
+    """The step from which a run is read, and how many rows it has before that."""
 
     step: int = 0
     rows_before: int = 0
 
 
 class Reading(msgspec.Struct):
-    """The rows of a run that were read, whichever of them were selected."""
+    """The rows of a run that were read, selected or not."""
 
     rows: int = 0
     first: RowMark | None = None
     last: RowMark | None = None
 
     def add(self, rows: int, ends: Ends) -> None:
-        """Some more rows, behind the others."""
+        """Count more rows, which follow the others."""
         if rows:
             self.first = self.first if self.rows else ends.first
             self.last = ends.last
@@ -82,17 +82,17 @@ class Reading(msgspec.Struct):
 
 
 def _values(row: pa.RecordBatch, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names and values that are the same in whichever of W&B's forms the row came."""
+    """Names and values that are the same whether the row came as JSON or from Parquet."""
     for name in dict.fromkeys(names):
-        place = row.schema.get_field_index(name)
-        if place >= 0 and name != STEP and row.column(place).null_count == 0:
-            value = row.column(place)[0].as_py()
-            if kind_of(row.schema.field(place)) is Kind.JSON and isinstance(value, str):
+        index = row.schema.get_field_index(name)
+        if index >= 0 and name != STEP and row.column(index).null_count == 0:
+            value = row.column(index)[0].as_py()
+            if kind_of(row.schema.field(index)) is Kind.JSON and isinstance(value, str):
                 value = lenient.loads(value)
             if isinstance(value, str):
                 value = lenient.as_float(value) or value
             if isinstance(value, bool | str):
                 yield name, str(value)
             elif isinstance(value, int | float):
-                with suppress(OverflowError):  # integers beyond all floats are no mark
+                with suppress(OverflowError):  # integers too large for a float are left out
                     yield name, repr(float(value))

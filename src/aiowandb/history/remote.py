@@ -1,4 +1,4 @@
-"""A large Parquet file read where it lies: its footer, then the parts that are wanted."""
+"""A large Parquet file, read over HTTP ranges: its footer, then only the parts that are needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aiowandb.net import Piece, Session
 
 _TAIL = 1 << 17
 _HEAD = 1 << 23
-# Wanted parts that are closer than this come in one piece.
+# Parts that are closer than this are fetched in one request.
 _GAP = 1 << 16
 # A row group must fit into memory with room for others; files with larger ones go to disk.
-_MOST_A_GROUP = 1 << 25
-_MOST_AT_ONCE = 1 << 24
+_MAX_GROUP_SIZE = 1 << 25
+_MAX_WAVE_SIZE = 1 << 24
 
 Span = tuple[int, int]
 
@@ -36,10 +36,10 @@ class RemoteFile:
 
     @classmethod
     async def open(cls, session: Session, url: str, *, from_start: bool) -> RemoteFile | None:
-        """The file, or None if it is better downloaded whole.
+        """The file, or None if it is better downloaded completely.
 
-        Who is going to read it `from_start` gets the beginning along with the end: the
-        first rows need no further request then.
+        With `from_start` the beginning is fetched along with the end, so that the first rows
+        need no further request.
         """
         head_size = _HEAD if from_start else 4
         ends = [f"-{_TAIL}", f"0-{head_size - 1}"]
@@ -54,63 +54,63 @@ class RemoteFile:
         try:
             file = cls(session, url, tail, head)
         except pa.ArrowException:
-            return None  # no such file: reading it whole will say what it is
+            return None  # not a Parquet file: the complete download will say what is wrong
         groups = range(file.metadata.num_row_groups)
         sizes = [file.metadata.row_group(group).total_byte_size for group in groups]
-        return file if len(sizes) > 1 and max(sizes) <= _MOST_A_GROUP else None
+        return file if len(sizes) > 1 and max(sizes) <= _MAX_GROUP_SIZE else None
 
     def waves(self, groups: Sequence[int]) -> Iterator[list[int]]:
-        """The row groups, some at a time: one at first, then as many as memory allows."""
+        """The row groups in waves: one group at first, then as many as memory allows."""
         wave: list[int] = []
-        size, most = 0, 0
+        size, limit = 0, 0
         for group in groups:
-            own = self.metadata.row_group(group).total_byte_size
-            if wave and size + own > most:
+            group_size = self.metadata.row_group(group).total_byte_size
+            if wave and size + group_size > limit:
                 yield wave
-                wave, size, most = [], 0, _MOST_AT_ONCE
+                wave, size, limit = [], 0, _MAX_WAVE_SIZE
             wave.append(group)
-            size += own
+            size += group_size
         if wave:
             yield wave
 
-    async def parts(self, groups: Iterable[int], columns: Collection[str]) -> io.RawIOBase:
-        """A file that has what these columns of these row groups need, and nothing else."""
+    async def fetch(self, groups: Iterable[int], columns: Collection[str]) -> io.RawIOBase:
+        """A sparse file with just the bytes that these columns of these row groups need."""
         names = frozenset(columns)
-        spans = _joined(span for group in groups for span in self._spans(group, names))
+        spans = _merged(span for group in groups for span in self._spans(group, names))
         missing = [span for span in spans if span[1] > len(self._head.content)]
-        pieces = await gather(missing, self._fetch, max(1, len(missing)))
+        pieces = await gather(missing, self._fetch_span, max(1, len(missing)))
         found = {first: piece for (first, _), piece in zip(missing, pieces, strict=True)}
-        return _Parts({0: self._head.content} | found, self._tail.total)
+        return _SparseFile({0: self._head.content} | found, self._tail.total)
 
     def _spans(self, group: int, columns: Collection[str]) -> Iterator[Span]:
-        of_group = self.metadata.row_group(group)
-        for index in range(of_group.num_columns):
-            column = of_group.column(index)
-            if _is_of(column.path_in_schema, columns):
+        row_group = self.metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            if _belongs_to(column.path_in_schema, columns):
                 first = column.dictionary_page_offset or column.data_page_offset
                 yield first, first + column.total_compressed_size
 
-    async def _fetch(self, span: Span) -> bytes:
+    async def _fetch_span(self, span: Span) -> bytes:
         piece = await self._session.piece(self._url, f"{span[0]}-{span[1] - 1}")
         if piece is None or not piece.is_of(self._tail):
-            raise LinkError("The file was replaced while it was read.")
+            raise LinkError("The file was replaced while it was being read.")
         return piece.content
 
 
-def _is_of(path: str, columns: Collection[str]) -> bool:
-    """Whether a leaf lies in one of the columns: those of lists and media lie below their names."""
+def _belongs_to(path: str, columns: Collection[str]) -> bool:
+    """Whether a leaf is part of one of the columns: lists and media have leaves below."""
     while path and path not in columns:
         path = path.rpartition(".")[0]
     return bool(path)
 
 
-class _Parts(io.RawIOBase):
-    """Pieces of a file at their places; what lies between them must not be asked for."""
+class _SparseFile(io.RawIOBase):
+    """Pieces of a file at their offsets; what is between them cannot be read."""
 
     def __init__(self, pieces: dict[int, bytes], size: int) -> None:
         self._pieces = pieces
         self._size = size
-        self._place = 0
+        self._position = 0
 
     def seekable(self) -> bool:
         return True
@@ -119,28 +119,28 @@ class _Parts(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = start + offset
-        return self._place
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
 
     def read(self, size: int = -1) -> bytes:
-        end = self._size if size < 0 else min(self._place + size, self._size)
+        end = self._size if size < 0 else min(self._position + size, self._size)
         for first, content in self._pieces.items():
-            if first <= self._place and end <= first + len(content):
-                found = content[self._place - first : end - first]
-                self._place = end
+            if first <= self._position and end <= first + len(content):
+                found = content[self._position - first : end - first]
+                self._position = end
                 return found
-        raise OSError(f"bytes {self._place} to {end} are not there")
+        raise OSError(f"bytes {self._position} to {end} were not fetched")
 
 
-def _joined(spans: Iterable[Span]) -> list[Span]:
-    joined: list[Span] = []
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
     for first, end in sorted(spans):
-        if joined and first - joined[-1][1] <= _GAP:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        if merged and first - merged[-1][1] <= _GAP:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            joined.append((first, end))
-    return joined
+            merged.append((first, end))
+    return merged

@@ -1,6 +1,6 @@
-"""All rows of a run, page by page: first the Parquet segments, then the live tail.
+"""All rows of a run, page by page: first the Parquet segments, then the live rows.
 
-System metrics are rows without steps, in the order of time.
+System metrics are rows without steps, in order of time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import IncompleteHistoryError, LinkError, NotFoundError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
-from aiowandb.history.live import VALUES_AN_ANSWER, FirstAnswer, Texts, cut, read_windows
+from aiowandb.history.live import VALUES_PER_ANSWER, FirstAnswer, Texts, read_windows, split
 from aiowandb.history.pages import JsonPage, Page
 from aiowandb.history.plan import HistoryPlan, plan_history
 from aiowandb.history.reading import Ends, Start
@@ -30,6 +30,8 @@ from aiowandb.wire.history import Window, sampled_rows
 from aiowandb.wire.rows import flat_row
 
 _REQUESTS_AT_ONCE = 2
+# System metrics come every few seconds: more of them than this take years.
+_MAX_SYSTEM_ROWS = 10_000_000
 
 # Gives a run's plan with fresh links, or raises if that may not be.
 Replan = Callable[[RunRef], Awaitable[HistoryPlan]]
@@ -44,7 +46,7 @@ async def scan_run(session: Session, ref: RunRef, selection: Selection) -> Async
 
 
 class Scan:
-    """One run being read from a start: every row of the selection once, in step order."""
+    """Reads one run from a start: every selected row once, in step order."""
 
     def __init__(
         self,
@@ -74,9 +76,9 @@ class Scan:
         return self._next_step
 
     async def pages(self, first: FirstAnswer | None = None) -> AsyncGenerator[Page]:
-        """The pages. `first` may bring the answer to the first live window.
+        """The pages. `first` may be an answer to the first live window that is already there.
 
-        Rows that are missing or doubled are an error behind the last page.
+        If rows are missing or duplicated, an error follows the last page.
         """
         for part in (self._all_file_pages(), self._live_pages(first)):
             async with aclosing(part) as pages:
@@ -87,12 +89,12 @@ class Scan:
             await self._check_count()
 
     async def _check_count(self) -> None:
-        """Raise an error unless there were as many rows as W&B counts, or counts by now."""
+        """Raise unless as many rows were read as W&B counted before, or counts now."""
         before, read = self._plan.rows, self._rows_read
         if before is None or before == read:
             return
         now = (await plan_history(self._session, self._plan.ref)).rows
-        # A live run may have grown, or have been rewound, while it was read.
+        # A live run may have grown or been rewound while it was read.
         if now is None or not min(before, now) <= read <= max(before, now):
             raise IncompleteHistoryError(
                 f"W&B counts {before:,} rows of run {self._plan.ref}, and returned {read:,}.",
@@ -100,7 +102,7 @@ class Scan:
             )
 
     async def _all_file_pages(self) -> AsyncGenerator[Page]:
-        """The pages of the files. Their links may expire, or W&B may export the run anew."""
+        """The pages of the files. Their links may expire, or W&B may replace the files."""
         planned_at: int | None = None
         while True:
             try:
@@ -110,7 +112,7 @@ class Scan:
                 return
             except LinkError:
                 if planned_at == self._next_step:
-                    raise  # fresh links, and they do not work either
+                    raise  # new links, and they do not work either
             planned_at = self._next_step
             self._plan = await self._replan(self._plan.ref)
 
@@ -122,34 +124,36 @@ class Scan:
                     self._next_step = max(self._next_step, rows.last_step + 1)
 
     def _segment(self, url: str) -> AsyncGenerator[SegmentRows]:
-        rest = msgspec.structs.replace(self._selection, min_step=self._next_step)
-        return read_segment(self._session, url, rest, is_large=self._plan.is_large)
+        unread = from_step(self._selection, self._next_step)
+        return read_segment(self._session, url, unread, is_large=self._plan.is_large)
 
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()
         if first and windows[:1] == [first.window]:
             yield self._page(await first.all_rows(self._session))
             del windows[0]
-        # One at first, so that the first rows come soon.
-        together, at_once = 1, 1
+        # One window at first, so that the first rows come soon.
+        per_request, at_once = 1, 1
         while windows:
-            some = [windows[i : i + together] for i in range(0, together * at_once, together)]
-            del windows[: together * at_once]
-            for pieces in await gather(filter(None, some), self._read, at_once):
-                yield self._page(pieces)
-            together, at_once = self._windows_together(), _REQUESTS_AT_ONCE
+            requests = [
+                windows[i : i + per_request] for i in range(0, per_request * at_once, per_request)
+            ]
+            del windows[: per_request * at_once]
+            for answers in await gather(filter(None, requests), self._read, at_once):
+                yield self._page(answers)
+            per_request, at_once = self._windows_per_request(), _REQUESTS_AT_ONCE
 
     async def _read(self, windows: Sequence[Window]) -> list[Texts]:
         """All rows of windows that are asked for in one request."""
         answers = await read_windows(self._session, windows, self._size)
-        return [piece for one in answers for piece in await one.all_rows(self._session)]
+        return [texts for answer in answers for texts in await answer.all_rows(self._session)]
 
-    def _page(self, pieces: Sequence[Texts]) -> JsonPage:
-        return JsonPage(pieces, self._selection, self._decoder, self._plan.text_keys)
+    def _page(self, chunks: Sequence[Texts]) -> JsonPage:
+        return JsonPage(chunks, self._selection, self._decoder, self._plan.text_keys)
 
-    def _windows_together(self) -> int:
+    def _windows_per_request(self) -> int:
         values = self._selection.page_size * max(1, self._plan.keys)
-        return max(1, min(self._size.now, VALUES_AN_ANSWER // values))
+        return max(1, min(self._size.now, VALUES_PER_ANSWER // values))
 
     def _live_windows(self) -> list[Window]:
         rows = self._plan.rows
@@ -162,25 +166,42 @@ class Scan:
 
 
 def from_step(selection: Selection, step: int) -> Selection:
-    """The selection without the rows before the step."""
+    """The selection without rows before the step."""
     return msgspec.structs.replace(selection, min_step=max(selection.min_step, step))
 
 
 def live_windows(
     plan: HistoryPlan, selection: Selection, next_step: int, rows: int | None
 ) -> list[Window]:
-    """The windows of the rows that are not in files, from `next_step` on."""
+    """The windows of the rows that are not in files, from `next_step` on; about `rows` rows."""
     start = max(plan.live_from, next_step)
     stop = plan.end if selection.max_step is None else min(plan.end, selection.max_step)
-    return cut(plan.ref, start, stop, rows, selection.page_size)
+    return split(plan.ref, start, stop, rows, selection.page_size)
 
 
-# They come every few seconds: more of them than this take years.
-_ALL = 10_000_000
+async def scan_sample(
+    session: Session, ref: RunRef, selection: Selection, samples: int, decoder: RowDecoder
+) -> AsyncGenerator[Page]:
+    """A sample of the rows of one run, drawn by W&B."""
+    found = await session.ask(sampled_rows(ref, samples))
+    if found is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="RunFullHistory")
+    yield JsonPage([found.history or []], selection, decoder)
+
+
+async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
+    """The system metrics of a run. W&B has no windows over them: they come in one answer."""
+    found = await session.ask(sampled_rows(ref, _MAX_SYSTEM_ROWS, system=True))
+    if found is None:
+        raise NotFoundError(f"Could not find run {ref}.", operation="RunSystemHistory")
+    texts = found.history or []
+    selection = msgspec.structs.replace(selection, always=())
+    for first in range(0, len(texts), selection.page_size):
+        yield SystemPage(texts[first : first + selection.page_size], selection)
 
 
 class SystemPage:
-    """Some system metrics as they came."""
+    """Some system metrics of one run."""
 
     def __init__(self, texts: Sequence[str], selection: Selection) -> None:
         self.count = len(texts)
@@ -189,22 +210,11 @@ class SystemPage:
         self._selection = selection
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
-        yield list(self._selection.of_rows([flat_row(row) for row in self._rows]))
+        yield list(self._selection.filter_rows([flat_row(row) for row in self._rows]))
 
     async def batches(self) -> list[pa.RecordBatch]:
         batch = await run_sync(self._batch)
         return [] if batch is None else [batch]
 
     def _batch(self) -> pa.RecordBatch | None:
-        return self._selection.of_batch(rows_to_batch(self._rows, first=()))
-
-
-async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
-    """All of them. W&B has no windows over them, so they come in one answer."""
-    found = await session.ask(sampled_rows(ref, _ALL, system=True))
-    if found is None:
-        raise NotFoundError(f"Could not find run {ref}.", operation="RunSystemHistory")
-    texts = found.history or []
-    selection = msgspec.structs.replace(selection, own=())
-    for first in range(0, len(texts), selection.page_size):
-        yield SystemPage(texts[first : first + selection.page_size], selection)
+        return self._selection.filter_batch(rows_to_batch(self._rows, first=()))

@@ -24,15 +24,15 @@ from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.wire.rows import STEP, TIME
 
-# Files up to this size never touch the disk.
+# Files up to this size stay in memory.
 _IN_MEMORY = 4 << 20
-_PIECE = 1 << 18
+_READ_BUFFER = 1 << 18
 _BATCH_ROWS = 16_384
 _NO_STEPS = "its rows have no steps"
 
 
 class SegmentRows(NamedTuple):
-    """Some rows of a file as a page, and the last step of all rows that it was made of."""
+    """Some rows of a file as a page, and the last step of these rows, selected or not."""
 
     page: ParquetPage
     last_step: int
@@ -41,11 +41,11 @@ class SegmentRows(NamedTuple):
 async def read_segment(
     session: Session, url: str, selection: Selection, *, is_large: bool = False
 ) -> AsyncGenerator[SegmentRows]:
-    """The rows of the file at this URL; a large file is read where it lies, if that goes."""
+    """The rows of the file at this URL; of a large file only the needed parts, if possible."""
     everything = not selection.keys and selection.projection is None
     from_start = everything and not selection.min_step
     remote = await RemoteFile.open(session, url, from_start=from_start) if is_large else None
-    segments = _in_waves(remote, selection) if remote else _downloaded(session, url, selection)
+    segments = _parts(remote, selection) if remote else _download(session, url, selection)
     last_read, last_of_file = -1, -1
     async with aclosing(segments):
         async for segment in segments:
@@ -61,24 +61,24 @@ async def read_segment(
     if remote:
         last_of_file = _last_step(remote.metadata)
     if last_of_file > last_read:
-        # Nothing is read of row groups behind `max_step`, but files that follow must not bring
-        # rows under steps that this one has.
+        # Row groups after `max_step` are not read, but files that follow must not return
+        # rows with steps that this one has.
         yield SegmentRows(ParquetPage(None, 0), last_of_file)
 
 
-async def _downloaded(
+async def _download(
     session: Session, url: str, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     file = SpooledTemporaryFile(max_size=_IN_MEMORY)
     try:
         await session.download(url, file)
-        yield _Segment(partial(_opened, file), selection)
+        yield _Segment(partial(_open_spool, file), selection)
     finally:
         with anyio.CancelScope(shield=True):
             await file.aclose()
 
 
-async def _in_waves(
+async def _parts(
     remote: RemoteFile, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     leaves = list(_leaves(remote.metadata.schema.to_arrow_schema()))
@@ -89,21 +89,21 @@ async def _in_waves(
             yield rows
             return
     for groups in remote.waves(wanted):
-        parts = await remote.parts(groups, columns)
+        parts = await remote.fetch(groups, columns)
         file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
         yield _Segment(file, selection, groups)
 
 
 class _Segment:
-    """A file, or some row groups of it. `read` blocks, and gives None after the last rows."""
+    """A file, or some row groups of it. `read` blocks, and returns None after the last rows."""
 
     def __init__(
         self,
-        opened: Callable[[], pq.ParquetFile],
+        open_file: Callable[[], pq.ParquetFile],
         selection: Selection,
         groups: Sequence[int] | None = None,
     ) -> None:
-        self._opened = opened
+        self._open_file = open_file
         self._selection = selection
         self._groups = groups
         self._batches: Iterator[pa.RecordBatch] | None = None
@@ -113,7 +113,7 @@ class _Segment:
 
     @property
     def is_read(self) -> bool:
-        """Whether all rows have come. To ask once more would cost a turn of a thread."""
+        """Whether all rows were read: another call would only cost a trip to a thread."""
         return self._rows_left <= 0
 
     def read(self) -> SegmentRows | None:
@@ -128,13 +128,13 @@ class _Segment:
             last_step = pc.max(batch.column(STEP)).as_py()
             if last_step is None or batch.column(STEP).null_count:
                 raise ValueError(_NO_STEPS)
-            batch = _flat(self._selection.within_steps(batch))
+            batch = _flatten(self._selection.filter_steps(batch))
             ends = Ends.of([batch], self._selection)
-            wanted = self._selection.of_batch(batch)
+            wanted = self._selection.filter_batch(batch)
             return SegmentRows(ParquetPage(wanted, batch.num_rows, ends), last_step)
 
     def _open(self) -> Iterator[pa.RecordBatch]:
-        parquet = self._opened()
+        parquet = self._open_file()
         names = parquet.schema_arrow.names
         if len(set(names)) < len(names):
             raise ValueError("two of its columns have the same name")
@@ -142,9 +142,9 @@ class _Segment:
         groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
         self.last_step = _last_step(parquet.metadata)
         if not groups:
-            return iter(())  # older versions of pyarrow would ask the file for its row group -1
+            return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
-        # Many files are read side by side: threads for one would only get in the way.
+        # Many files are read at once: more threads for each would only slow them down.
         return parquet.iter_batches(  # type: ignore[no-any-return]
             _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
         )
@@ -155,22 +155,22 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise ServerError(f"W&B handed out a Parquet file that cannot be read: {error}") from error
+        raise ServerError(f"W&B returned a Parquet file that cannot be read: {error}") from error
 
 
-def _opened(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
+def _open_spool(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
     content = file.wrapped
     if isinstance(content, BytesIO):
         return pq.ParquetFile(pa.BufferReader(content.getvalue()), pre_buffer=False)
     content.seek(0)
-    # A row group may be as large as the file: read its columns piece by piece.
-    return pq.ParquetFile(content, buffer_size=_PIECE, pre_buffer=False)
+    # A row group may be as large as the file: read its columns in chunks.
+    return pq.ParquetFile(content, buffer_size=_READ_BUFFER, pre_buffer=False)
 
 
 def _unwanted_rows(
     metadata: pq.FileMetaData, groups: Iterable[int], selection: Selection, names: list[str]
 ) -> SegmentRows | None:
-    """What is known of rows none of which has what is asked for, without reading one of them."""
+    """A page for rows none of which has the selected keys, made without reading them."""
     if selection.columns(names) is not None:
         return None
     place = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}[STEP]
@@ -197,16 +197,16 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
 
 
 def _last_step(metadata: pq.FileMetaData) -> int:
-    """The last step that the file says it has, or -1 if it does not say."""
-    place = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == STEP)
+    """The last step of the file by its statistics, or -1 if it has none."""
+    index = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == STEP)
     groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
-    steps = [group.column(place).statistics for group in groups]
+    steps = [group.column(index).statistics for group in groups]
     known = (step.max for step in steps if step is not None and step.has_min_max)
     return max((int(step) for step in known if isinstance(step, int | float)), default=-1)
 
 
 def _columns(selection: Selection, names: list[str]) -> list[str]:
-    """What is read of a file: what is selected, and what rows are counted and marked by."""
+    """The columns to read: those that are selected, and those that marks of rows need."""
     wanted = selection.columns_to_read(names) or ()
     return list(dict.fromkeys((*wanted, *(name for name in (STEP, TIME) if name in names))))
 
@@ -220,16 +220,16 @@ def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
 
 
 def _steps_as_int64(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with steps as we count them, or an error of Arrow's if they are none."""
-    place = batch.schema.get_field_index(STEP)
-    steps = batch.column(place)
+    """The batch with steps as 64-bit integers, or an Arrow error if they are no integers."""
+    index = batch.schema.get_field_index(STEP)
+    steps = batch.column(index)
     if steps.type == pa.int64():
         return batch
-    return batch.set_column(place, STEP, steps.cast(pa.int64()))
+    return batch.set_column(index, STEP, steps.cast(pa.int64()))
 
 
-def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Structs become dotted columns, so that both ways of storing a nested key look alike."""
+def _flatten(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with structs as dotted columns, so that nested keys look as in JSON rows."""
     batch = _media_as_text(batch)
     while any(pa.types.is_struct(field.type) for field in batch.schema):
         literal = {field.name for field in batch.schema if not pa.types.is_struct(field.type)}
@@ -246,7 +246,7 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _media_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Media, and lists of anything but numbers, as JSON text, as in pages of rows."""
+    """The batch with media and lists of other things than numbers as JSON text, as in JSON rows."""
     for index, field in enumerate(batch.schema):
         if not pa.types.is_nested(field.type) or _is_plain_object(field.type):
             continue
@@ -259,7 +259,7 @@ def _media_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _text_of(value: Any) -> str:
-    # NaN stays itself here: rows are made of this text, and have what was logged.
+    # NaN stays NaN here: rows are made of this text, and have the values that were logged.
     try:
         return json.dumps(value, separators=(",", ":"))
     except (TypeError, RecursionError):

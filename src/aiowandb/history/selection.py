@@ -1,4 +1,4 @@
-"""Which rows and columns of a run are wanted, told to files, batches and rows alike.
+"""Which rows and columns of a run are selected, applied to files, batches and rows alike.
 
 Imports pyarrow only where it is used: a scan is described before anything heavy is loaded.
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Rows with steps in `[min_step, max_step)` that have all `keys`, or with `any_key` one.
+    """Rows with steps in `[min_step, max_step)` that have all `keys`, or any with `any_key`.
 
     A key may be a glob: a row has it if it has any key that the glob matches. A key with
-    others nested in it stands for those. Columns are those of `keys`, in their order,
-    without those of `exclude`. No `keys` are all of them.
+    others nested in it stands for those. The columns are those of `keys`, in their order,
+    without those of `exclude`; without `keys`, all columns are selected.
     """
 
     keys: tuple[str, ...] | None = None
@@ -32,20 +32,20 @@ class Selection(msgspec.Struct, frozen=True):
     min_step: int = 0
     max_step: int | None = None
     page_size: int = 1000
-    # What every row has, and is always given.
-    own: tuple[str, ...] = (STEP,)
-    # Of the wanted columns, those that are given: the rows are the same without the others.
+    # Columns that are selected in any case.
+    always: tuple[str, ...] = (STEP,)
+    # Of the selected columns, those that are returned. It has no effect on the rows.
     projection: frozenset[str] | None = None
 
     def columns(self, names: Collection[str]) -> list[str] | None:
-        """Those of the columns that are wanted, or None if no row can have what is asked."""
+        """The selected columns of these, or None if no row can have the keys that are asked for."""
         found = self._columns(names)
         if found is None or self.projection is None:
             return found
-        return [name for name in found if name in self.projection or name in self.own]
+        return [name for name in found if name in self.projection or name in self.always]
 
     def columns_to_read(self, names: Collection[str]) -> list[str] | None:
-        """The columns by which rows are chosen, and those that are given of them."""
+        """The columns that select rows, and those that are returned."""
         return self._columns(names) if self.keys else self.columns(names)
 
     def _columns(self, names: Collection[str]) -> list[str] | None:
@@ -54,10 +54,10 @@ class Selection(msgspec.Struct, frozen=True):
             return [name for name in names if not matches_any(name, self.exclude)]
         if not (any(groups) if self.any_key else all(groups)):
             return None
-        return list(dict.fromkeys((*self.own, *(name for group in groups for name in group))))
+        return list(dict.fromkeys((*self.always, *(name for group in groups for name in group))))
 
-    def of_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
-        """The wanted rows and columns of a batch, or None if there are none."""
+    def filter_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """The selected rows and columns of a batch, or None if there are none."""
         import pyarrow.compute as pc
 
         columns = self.columns(batch.schema.names)
@@ -69,11 +69,11 @@ class Selection(msgspec.Struct, frozen=True):
             batch = batch.select(columns)
         return batch if batch.num_rows else None
 
-    def of_rows(self, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-        """The wanted rows, each with what is wanted of it; steps aside. They have no None."""
+    def filter_rows(self, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """The rows with the selected keys, whatever their steps. Rows have no None as a value."""
         if not self.keys and not self.exclude:
             return rows
-        # Rows look alike: what is wanted of one is known from another with the same keys.
+        # Most rows have the same keys as others: match the keys once.
         known: dict[tuple[str, ...], list[str] | None] = {}
         found = []
         for row in rows:
@@ -85,8 +85,8 @@ class Selection(msgspec.Struct, frozen=True):
                 found.append({name: row[name] for name in columns})
         return found
 
-    def within_steps(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of a batch whose steps are wanted, whatever else is."""
+    def filter_steps(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch whose steps are selected, whatever their keys."""
         import pyarrow.compute as pc
 
         mask = self._step_mask(batch)
@@ -120,7 +120,7 @@ class Selection(msgspec.Struct, frozen=True):
         return mask
 
     def _groups(self, names: Collection[str]) -> list[list[str]] | None:
-        """For each of `keys`, the columns that it means."""
+        """For each of `keys`, the columns that it names."""
         if not self.keys:
             return None
         if self.exclude:

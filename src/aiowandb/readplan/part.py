@@ -111,7 +111,7 @@ class ReadPart:
         selection, schema = data.selection, data.columns.schema(columns)
         if columns is not None:
             # Our own columns are always there, and may be called like keys that are not asked for.
-            own = {field.name for field in schema.own}
+            own = {field.name for field in schema.fixed}
             keys = frozenset(_key_of(name) for name in columns if name not in own)
             selection = msgspec.structs.replace(selection, projection=keys)
         portal = Portal()

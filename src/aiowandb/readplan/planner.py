@@ -87,7 +87,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def selection(self) -> Selection:
         if self.is_system:
-            return Selection(own=())
+            return Selection(always=())
         return Selection(
             keys=self.keys,
             any_key=self.any_key,
@@ -194,7 +194,7 @@ class Planner:
 
     def _has_news(self, run: RunRecord) -> bool:
         known = self._options.after.get(run.id)
-        return run.last_step != known and not RunSnapshot.of_history(run).is_empty
+        return run.last_step != known and not RunSnapshot.from_history(run).is_empty
 
     def _start(self, run: RunRecord) -> Start:
         known = self._options.after.get(run.id, -1)

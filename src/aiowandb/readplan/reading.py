@@ -148,7 +148,7 @@ def _from_step(batch: pa.RecordBatch, selection: Selection, step: int) -> pa.Rec
     """The rows of the batch that are wanted and in no file before this step, and their columns."""
     if STEP in batch.schema.names:
         start = max(selection.min_step, step)
-        batch = msgspec.structs.replace(selection, min_step=start).within_steps(batch)
+        batch = msgspec.structs.replace(selection, min_step=start).filter_steps(batch)
     names = batch.schema.names
     wanted = msgspec.structs.replace(selection, keys=None).columns(names)
     return batch if wanted is None or wanted == names else batch.select(wanted)
