@@ -1,4 +1,4 @@
-"""What runs have beside their rows: their files, and the artifacts that they have logged."""
+"""Downloads of an export: the files of runs, and the artifacts that they have logged."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ async def update_downloads(
     journal: Journal,
     reporter: Reporter,
 ) -> list[RunFailure]:
-    """Have the files or artifacts of the runs in the folder; give the runs that failed.
+    """Download the files or artifacts of the runs into the folder; give the runs that failed.
 
-    Of files that are there, only those are fetched that W&B has otherwise. A run that has
-    given no sign of life since, and whose files are all there, is not asked about again.
+    Files that exist are only fetched again if they differ from those at W&B. No request is sent
+    for a run without a heartbeat since the last export whose files all exist.
     """
     known = {run: record for (of, run), record in journal.state.fetched.items() if of == kind}
     sizes = await run_sync(partial(folder.files, kind, recursive=True)) if known else {}
@@ -68,24 +68,24 @@ async def update_downloads(
             await run_sync(journal.append, Fetched(kind, runs[ref], files))
             reporter.emit(RunFinished(kind, ref.run, len(files)))
 
-    news = [ref for ref, run in runs.items() if not _is_current(known.get(ref.run), run, sizes)]
-    reporter.emit(RowsWanted(kind, len(news), 0))
-    await gather(news, fetch, _RUNS_AT_ONCE)
+    outdated = [ref for ref, run in runs.items() if not _is_current(known.get(ref.run), run, sizes)]
+    reporter.emit(RowsWanted(kind, len(outdated), 0))
+    await gather(outdated, fetch, _RUNS_AT_ONCE)
     return failed
 
 
 def _is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int]) -> bool:
-    """Whether there is nothing new of the run, and all is there that was brought."""
+    """Whether the run is unchanged, and all files that were downloaded exist."""
     if record is None or record.run != run or record.files is None:
         return False
     return all(sizes.get(file.name) == file.size for file in record.files)
 
 
 class _Downloads:
-    """The files or artifacts of one run, where they lie and as we know them.
+    """The files or artifacts of one run.
 
-    In an object store, what W&B said of a file when it was brought has to stand for its
-    content, which on a disk can be looked at.
+    On a disk, the content of existing files is checked. In an object store, the checksum that
+    W&B gave when the file was downloaded is trusted instead.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class _Downloads:
         location = folder.location(kind)
         self._is_local = isinstance(location, Path)
         self._root = location if isinstance(location, Path) else folder.draft(kind)
-        self._said: dict[str, str] = {}
+        self._md5s: dict[str, str] = {}
 
     async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
-        """Bring what is not there as it is at W&B; give all that is there then."""
-        bring = _files if self._kind == "files" else _artifacts
-        paths = await bring(session, ref, self._root, self._has)
+        """Download files that are missing or differ; give all files of the run."""
+        download = _download_files if self._kind == "files" else _download_artifacts
+        paths = await download(session, ref, self._root, self._has)
         return tuple([await run_sync(self._put, path) for path in paths])
 
     def _has(self, path: Path, size: int | None, md5: bytes | None) -> bool:
         name = self._name(path)
-        self._said[name] = md5.hex() if md5 else ""
+        self._md5s[name] = md5.hex() if md5 else ""
         if self._is_local:
             return is_there(path, size, md5)
         known = self._known.get(name)
@@ -121,11 +121,11 @@ class _Downloads:
         return known.md5 == md5.hex() and known.size == self._sizes.get(name)
 
     def _put(self, path: Path) -> FetchedFile:
-        """Put the file in its place, if it was fetched and does not lie there yet."""
+        """Upload the file if it was fetched and the folder is in an object store."""
         name = self._name(path)
         if not self._is_local and not path.exists():
             return self._known[name]
-        file = FetchedFile(name, path.stat().st_size, self._said.get(name, ""))
+        file = FetchedFile(name, path.stat().st_size, self._md5s.get(name, ""))
         if not self._is_local:
             self._folder.put(path, f"{self._kind}/{name}")
         return file
@@ -134,20 +134,22 @@ class _Downloads:
         return path.relative_to(self._root).as_posix()
 
 
-async def _files(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
-    place = await run_sync(path_inside, folder, ref.run)
-    return await update_files(session, RunFiles(session, ref), place, has)
+async def _download_files(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
+    target = await run_sync(path_inside, folder, ref.run)
+    return await update_files(session, RunFiles(session, ref), target, has)
 
 
-async def _artifacts(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
+async def _download_artifacts(
+    session: Session, ref: RunRef, folder: Path, has: IsThere
+) -> list[Path]:
     files: list[Path] = []
     async with aclosing(RunArtifacts(session, ref, "output").pages()) as pages:
         async for page in pages:
             for artifact in page:
-                place = await run_sync(path_inside, folder, artifact.source.collection)
-                place = place.with_name(f"{place.name}-{artifact.source.version}")
+                target = await run_sync(path_inside, folder, artifact.source.collection)
+                target = target.with_name(f"{target.name}-{artifact.source.version}")
                 found = await download_artifact(
-                    session, artifact, place, allow_missing_references=True, has=has
+                    session, artifact, target, allow_missing_references=True, has=has
                 )
                 files += found.files
     return files

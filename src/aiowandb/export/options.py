@@ -1,4 +1,4 @@
-"""What of the runs is exported, and in which form."""
+"""What is exported of the runs, and in which format."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ __all__ = ["ExportOptions", "Format", "Layout", "Nan", "OnDeleted", "Split", "Wh
 
 Target: TypeAlias = Literal["folder", "stdout", "sink"]
 
-# What may differ from one export into a folder to the next.
+# Options that may differ from one export into a folder to the next.
 MAY_CHANGE = frozenset({"on_deleted"})
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the runs is exported, and in which form; wrong values are refused at once.
+    """What is exported of the runs, and in which format; invalid values raise an error.
 
-    `what` are tables, and what the runs have in files. Of the history: `keys`, names or
-    globs, are its columns, and its rows those that have any of them, or all without `any_key`;
-    not the columns of `exclude`; steps in `[min_step, max_step)`; or a sample of `samples`
-    rows a run. `layout` is a column a key, or `long`: a row a value. `split="run"` gives each
-    run a file of its own. `safe_csv` defuses cells that a spreadsheet would run as formulas.
-    Runs that were exported and then deleted at W&B are kept, unless `on_deleted` is `drop`.
-    `nan` is what JSON Lines have for NaN and the infinities: null, text like "NaN", or the
-    bare token, which is no strict JSON; None is what the folder has already, and null in a
-    new one.
+    `what` names tables, and downloads of runs. For the history: `keys`, names or globs, selects
+    columns, and rows that have any of them, or all without `any_key`; `exclude` leaves columns
+    out; `[min_step, max_step)` limits the steps; `samples` takes a sample of so many rows per
+    run. `layout` is one column per key, or `long`: one row per value. `split="run"` writes one
+    file per run. `safe_csv` escapes cells that a spreadsheet would run as formulas. Runs that
+    were exported and then deleted at W&B are kept, unless `on_deleted` is `drop`. `nan` is how
+    JSON Lines have NaN and the infinities: null, text like "NaN", or the bare token, which is
+    not strict JSON; None means as before in this folder, and null in a new one.
     """
 
     format: Format = "parquet"
@@ -68,9 +67,9 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_steps(self.min_step, self.max_step)
 
     def check_effect(self, *, target: Target, overwrite: bool = False) -> None:
-        """Raise if one of them would have no effect, which nobody can have wanted.
+        """Raise if an option would have no effect, which must be a mistake.
 
-        Not part of making them: journals hold options from before this was checked.
+        `__post_init__` does not check it: older journals have such options.
         """
         if not self.any_key and not self.keys:
             raise UsageError("any_key goes with keys: without them every row is exported.")
@@ -95,12 +94,12 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
                     )
 
     def effective(self) -> ExportOptions:
-        """The same, with those that have no effect as they are by default."""
+        """The same options, with those that have no effect set to their defaults."""
         kept = {name: getattr(_DEFAULT, name) for name in self._without_effect()}
         return msgspec.structs.replace(self, **kept)
 
     def _without_effect(self) -> list[str]:
-        """The names of options that are given and have no effect on what is exported."""
+        """The names of options that are set and have no effect on what is exported."""
         found = [
             name
             for name, tables in _NEEDS.items()
@@ -109,9 +108,9 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         return found if self.keys or self.any_key or "any_key" in found else [*found, "any_key"]
 
     def continuing(self, before: ExportOptions | None) -> ExportOptions:
-        """These options, with what is left open as it was `before`: in the journal of the folder.
+        """These options, with those left open as in `before`, the options in the folder's journal.
 
-        JSON Lines had text for NaN when journals did not say so.
+        Journals without `nan` are of versions that wrote text for NaN into JSON Lines.
         """
         if self.format != "jsonl" or self.nan:
             return self
@@ -119,7 +118,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DEFAULT = ExportOptions()
-# The tables that an option says something of: without one of them it has no effect.
+# The tables that an option applies to: without one of them it has no effect.
 _HISTORY = frozenset[What]({"history"})
 _ROWS = frozenset[What]({"history", "system"})
 _NEEDS: Mapping[str, frozenset[What]] = {

@@ -1,4 +1,4 @@
-"""What an export has done so far and in the end: events, counts and the result."""
+"""What an export reports: events while it runs, and the result at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiowandb.net import Session, Traffic, Waiting, part_of
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event"):
-    """Something that has happened."""
+    """An event of an export."""
 
 
 class RunsFound(_Event, frozen=True, tag="runs_found"):
@@ -27,9 +27,9 @@ class RunsFound(_Event, frozen=True, tag="runs_found"):
 
 
 class RowsWanted(_Event, frozen=True, tag="rows_wanted"):
-    """How many runs have rows that are not here yet, and about how many rows they have.
+    """How many runs have rows to fetch, and about how many rows those are.
 
-    For the tables `files` and `artifacts`: how many runs have news; rows are not counted.
+    For the tables `files` and `artifacts`, how many runs have changed; rows are not counted.
     """
 
     table: str
@@ -45,7 +45,7 @@ class RunStarted(_Event, frozen=True, tag="run_started"):
 
 
 class RunFinished(_Event, frozen=True, tag="run_finished"):
-    """All rows of a run are written; so many with those that were here before."""
+    """All rows of a run are written; `rows` includes those that were exported before."""
 
     table: str
     run: str
@@ -53,7 +53,7 @@ class RunFinished(_Event, frozen=True, tag="run_finished"):
 
 
 class RunFailed(_Event, frozen=True, tag="run_failed"):
-    """The rows of a run could not be had this time."""
+    """A run could not be exported this time."""
 
     table: str
     run: str
@@ -61,7 +61,7 @@ class RunFailed(_Event, frozen=True, tag="run_failed"):
 
 
 class FileFinished(_Event, frozen=True, tag="file_finished"):
-    """A file is whole. It is shown when those that it replaces can go."""
+    """A file is complete. It is published once the files that it replaces can be dropped."""
 
     file: str
     rows: int
@@ -69,9 +69,9 @@ class FileFinished(_Event, frozen=True, tag="file_finished"):
 
 
 class Progress(_Event, frozen=True, tag="progress"):
-    """Rows that came, and what they cost, since the export began; told several times a second.
+    """Totals since the export began, reported several times a second.
 
-    W&B is not asked again before `throttled_until`, as `time.time()`.
+    No request is sent before `throttled_until`, as in `time.time()`.
     """
 
     seconds: float
@@ -94,30 +94,30 @@ ExportEvent = (
     | Waiting
 )
 
-# Called in the thread of the event loop, which waits for it.
+# Called in the thread of the event loop, which is blocked meanwhile.
 OnEvent = Callable[[ExportEvent], None]
 
 
 class RunFailure(msgspec.Struct, frozen=True):
-    """A run of which something could not be had. The next export tries it again."""
+    """A run that could not be exported completely. The next export tries it again."""
 
     run: str
     error: AiowandbError
 
 
 class Clash(msgspec.Struct, frozen=True):
-    """A column whose values have no kind in common, and are JSON texts therefore."""
+    """A column whose values are of different kinds, and therefore kept as JSON text."""
 
     column: str
     values: int
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is now, and what it cost. `requests` are those that W&B's limits count;
-    what else the session did meanwhile is not in the numbers.
+    """What was exported, and what it cost. `requests` are those that W&B's limits count;
+    other requests of the session are not included.
 
-    `deleted` are runs that are kept although W&B has them no more. `unknown_keys` are keys that
-    were named, and that none of the runs has.
+    `deleted` are runs that are kept although they were deleted at W&B. `unknown_keys` are keys
+    that were named and that none of the runs has.
     """
 
     runs: int
@@ -134,15 +134,15 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     unknown_keys: tuple[str, ...] = ()
 
 
-_SECONDS_BETWEEN = 0.25
+_REPORT_EVERY_S = 0.25
 
 
 class Reporter:
-    """Counts since the export began. Any of its threads may emit events."""
+    """Collects events and counts of an export, from any thread, and reports them to `on_event`."""
 
     def __init__(self, session: Session, on_event: OnEvent | None) -> None:
         self.rows = 0
-        # What the export has caused: other work may go on in the same session.
+        # Of this export only: the session may do other work at the same time.
         self.traffic = Traffic()
         self._session = session
         self._started = time.monotonic()
@@ -154,18 +154,18 @@ class Reporter:
         return time.monotonic() - self._started
 
     def emit(self, event: ExportEvent) -> None:
-        """Something has happened. It is reported when the event loop comes to it."""
+        """Queue an event; the event loop reports it."""
         if self._on_event:
             self._events.append(event)
 
     def report(self) -> None:
-        """In the event loop: report what has happened."""
+        """In the event loop: report the queued events."""
         while self._on_event and self._events:
             self._on_event(self._events.popleft())
 
     @asynccontextmanager
     async def reporting(self) -> AsyncIterator[None]:
-        """Report the progress now and then while the block runs, also when nothing moves."""
+        """Report the progress regularly while the block runs, even if nothing changes."""
         waits = self._session.waits
         with part_of(self._session.traffic) as self.traffic, waits.listening(self.emit):
             async with task_group() as tasks:
@@ -179,14 +179,14 @@ class Reporter:
     async def _report_often(self) -> None:
         last: Waiting | None = None
         while True:
-            # Who is silent is no event of anybody's: it is seen by looking.
+            # Waiting for an answer is no event of its own: it must be polled.
             waiting = self._session.waits.current
             if waiting and waiting.reason != (last and last.reason):
                 self.emit(waiting)
             last = waiting
             self.emit(self._progress())
             self.report()
-            await anyio.sleep(_SECONDS_BETWEEN)
+            await anyio.sleep(_REPORT_EVERY_S)
 
     def _progress(self) -> Progress:
         traffic = self.traffic

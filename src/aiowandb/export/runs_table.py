@@ -33,7 +33,7 @@ from aiowandb.wire.runs import StorageIds, storage_ids
 RUNS_FILE = "runs.parquet"
 RUN_ID, DELETED = "run_id", "deleted"
 _TIME = pa.timestamp("us", tz="UTC")
-_OWN_TYPES = {
+_FIXED_TYPES = {
     RUN_ID: pa.string(),
     "name": pa.string(),
     "state": pa.string(),
@@ -52,14 +52,14 @@ Row = dict[str, Any]
 
 
 class RunsTable:
-    """The rows of runs so far. Calls take a while: a thread makes them.
+    """A row per run. Calls take a while: make them in a thread.
 
-    Each page becomes columns at once, of the kinds that its own values have. Which kinds the
-    columns of all pages have is known behind the last one.
+    Each page becomes columns at once, of the kinds of its own values. The kinds of the columns
+    of all pages are known after the last one.
     """
 
-    def __init__(self, own: Mapping[str, pa.DataType] = _OWN_TYPES) -> None:
-        self._own = own
+    def __init__(self, fixed: Mapping[str, pa.DataType] = _FIXED_TYPES) -> None:
+        self._fixed = fixed
         self._pages: list[pa.RecordBatch] = []
         self._columns: dict[str, _Column] = {}
 
@@ -77,16 +77,16 @@ class RunsTable:
 
     @property
     def schema(self) -> pa.Schema:
-        own = [pa.field(name, kind) for name, kind in self._own.items()]
+        fixed = [pa.field(name, kind) for name, kind in self._fixed.items()]
         keys = (column.kind.field(name) for name, column in self._columns.items())
-        return pa.schema([*own, *keys])
+        return pa.schema([*fixed, *keys])
 
     def table(self) -> pa.Table:
         """All rows."""
         return pa.Table.from_batches(self.batches(), self.schema)
 
     def clashes(self) -> tuple[Clash, ...]:
-        """The columns that are JSON text because their values are of kinds that clash."""
+        """The columns that are JSON text because their values are of different kinds."""
         return tuple(
             Clash(name, column.values.total())
             for name, column in self._columns.items()
@@ -94,12 +94,12 @@ class RunsTable:
         )
 
     def _add(self, rows: Sequence[Row]) -> None:
-        names = dict.fromkeys((*self._own, *(name for row in rows for name in row)))
+        names = dict.fromkeys((*self._fixed, *(name for row in rows for name in row)))
         fields, arrays = [], []
         for name in names:
             values = [row.get(name) for row in rows]
-            if name in self._own:
-                field = pa.field(name, self._own[name])
+            if name in self._fixed:
+                field = pa.field(name, self._fixed[name])
                 array = pa.array(values, field.type)
             else:
                 kind, array = to_column(values)
@@ -111,11 +111,11 @@ class RunsTable:
             self._pages.append(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)))
 
     def _fitted(self, page: pa.RecordBatch, field: pa.Field) -> pa.Array:
-        place = page.schema.get_field_index(field.name)
-        if place < 0:
+        index = page.schema.get_field_index(field.name)
+        if index < 0:
             return pa.nulls(page.num_rows, field.type)
-        array, found = page.column(place), kind_of(page.schema.field(place))
-        if field.name in self._own:
+        array, found = page.column(index), kind_of(page.schema.field(index))
+        if field.name in self._fixed:
             return array
         wanted = self._columns[field.name].kind
         if found is Kind.TEXT and wanted is Kind.FLOAT:
@@ -124,16 +124,16 @@ class RunsTable:
 
 
 class ArchiveTable(RunsTable):
-    """The table of an export, which remembers the runs that W&B has no more."""
+    """The table of an export, which keeps the runs that were deleted at W&B."""
 
     def __init__(self) -> None:
-        super().__init__(_OWN_TYPES | {DELETED: pa.bool_()})
+        super().__init__(_FIXED_TYPES | {DELETED: pa.bool_()})
 
     def add(self, runs: Sequence[RunRecord]) -> None:
         self._add([_row(run) | {DELETED: False} for run in runs])
 
     def add_deleted(self, runs: Sequence[str], before: pa.Table | None) -> None:
-        """Add the rows that these runs had in the table of the last export."""
+        """Add deleted runs, with the rows that they had in the table of the last export."""
         known: dict[str, Row] = {}
         if before is not None and RUN_ID in before.schema.names:
             rows = before.filter(pc.is_in(before[RUN_ID], pa.array(runs, pa.string())))
@@ -142,7 +142,7 @@ class ArchiveTable(RunsTable):
 
 
 class _Column:
-    """What is known of a column: the kinds of its pages, and how many values have which kind."""
+    """The kinds of a column in its pages, and how many values have which kind."""
 
     def __init__(self) -> None:
         self.values = Counter[Kind]()
@@ -151,7 +151,7 @@ class _Column:
 
     def add(self, kind: Kind, array: pa.Array, values: Sequence[Any]) -> None:
         if kind is Kind.TEXT and all(v is None or lenient.as_float(v) is not None for v in values):
-            # Numbers or texts: the other pages tell.
+            # Numbers or strings: the other pages decide.
             self._has_non_finite_text = True
         else:
             self._kinds.add(kind)
@@ -190,7 +190,7 @@ def _row(run: RunRecord) -> Row:
 
 
 def _rows_of(table: pa.Table) -> Iterator[Row]:
-    """Rows of a table that an export has written, JSON text as what it says."""
+    """The rows of a table that an export has written, with JSON text parsed."""
     json = {field.name for field in table.schema if _is_json(field)}
     for row in table.to_pylist():
         yield {
@@ -205,12 +205,12 @@ def _is_json(field: pa.Field) -> bool:
 
 
 class RunsArchive:
-    """What an export has of runs that are not listed any more."""
+    """The runs of earlier exports that are no longer listed, and which of them W&B has deleted."""
 
     def __init__(self, folder: Folder, journal: Journal, options: ExportOptions) -> None:
         self._journal = journal
         self._folder = folder
-        # Only Parquet keeps the types of all values: beside other formats it is kept for us.
+        # Only Parquet keeps the types of all values: with other formats an extra copy is kept.
         is_parquet = options.format == "parquet"
         self.file = RUNS_FILE if is_parquet else f"{STATE_DIR}/{RUNS_FILE}"
         self._keeps = options.on_deleted == "keep"
@@ -224,14 +224,14 @@ class RunsArchive:
             with open_parquet(self._folder, self.file) as file:
                 return file.read()
         except (pa.ArrowException, OSError):
-            return None  # somebody has spoilt it; it is written anew
+            return None  # it is damaged, and will be written again
 
     async def deleted_runs(
         self, session: Session, identity: ExportIdentity, listed: Collection[str]
     ) -> tuple[str, ...]:
-        """The runs that are here and that W&B has no more, if they are to be kept.
+        """The exported runs that were deleted at W&B, if they are to be kept.
 
-        Runs that are there and are not selected any more are none of them.
+        Runs that W&B still has but that are no longer selected are not among them.
         """
         state = self._journal.state
         known = await run_sync(self._known, state)
@@ -239,7 +239,7 @@ class RunsArchive:
         before = set(state.deleted)
         entity, _, project = identity.project.partition("/")
         asked = [RunRef(entity, project, run) for run in missing if run not in before]
-        gone = {ref.run for ref in await _without(session, asked)}
+        gone = {ref.run for ref in await _find_deleted(session, asked)}
         deleted = tuple(run for run in missing if run in before or run in gone)
         if deleted != state.deleted:
             await run_sync(self._journal.append, Deleted(deleted))
@@ -257,15 +257,15 @@ def _stored(state: ExportState) -> Iterator[str]:
                 yield stored.snapshot.run
 
 
-async def _without(session: Session, refs: list[RunRef]) -> list[RunRef]:
-    """Those of the runs that W&B does not have."""
+async def _find_deleted(session: Session, refs: list[RunRef]) -> list[RunRef]:
+    """The runs that no longer exist at W&B."""
 
-    def is_there(found: StorageIds | None, index: int, _: RunRef) -> bool | CommError:
+    def exists(found: StorageIds | None, index: int, _: RunRef) -> bool | CommError:
         return (found or {}).get(alias(index)) is not None
 
     size, answers = BatchSize(200, 200), list[bool | CommError]()
     while len(answers) < len(refs):
-        some = refs[len(answers) : len(answers) + size.now]
-        answers += await ask_batched(session, some, storage_ids, is_there, size)
-    # What W&B cannot tell of a run is no reason to take it for deleted.
+        batch = refs[len(answers) : len(answers) + size.now]
+        answers += await ask_batched(session, batch, storage_ids, exists, size)
+    # An error does not mean that a run was deleted.
     return [ref for ref, answer in zip(refs, answers, strict=True) if answer is False]

@@ -1,5 +1,4 @@
-"""The folder that an export writes into: on a disk, in an object store, or anywhere else.
+"""The folder that an export writes into: on a disk, in an object store, or elsewhere.
 
-Nothing in here knows what an export is; it imports what everybody may use. Start reading
-at `base`.
+Nothing here knows what an export is. Start reading at `base`.
 """

@@ -1,8 +1,8 @@
-"""What an export needs of the folder that it writes into, on a disk or in an object store.
+"""The interface of the folder that an export writes into, on a disk or in an object store.
 
-Names are relative to the folder and have slashes. What is not finished lies in
-`.aiowandb-export`, which readers of datasets skip. All calls block, and are made by one
-thread at a time unless they say otherwise.
+Names are relative to the folder and have slashes. Unfinished files are in `.aiowandb-export`,
+which readers of datasets skip. All calls block, and are made by one thread at a time unless
+their docstrings say otherwise.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Log(Protocol):
-    """A list of lines that only grows, and the text that it had when it was opened.
+    """An append-only list of lines, and the text that it had when it was opened.
 
-    A line is there completely or not at all, also after an error, a kill or a power cut.
+    A line is written completely or not at all, also after an error, a kill or a power cut.
     """
 
     text: bytes
@@ -40,25 +40,25 @@ class Log(Protocol):
         ...
 
     def replace(self, text: bytes) -> None:
-        """Have these lines instead of all that there are; readers see the old or the new ones."""
+        """Replace all lines by these, atomically."""
         ...
 
     def close(self) -> None: ...
 
 
 class GrowingFile(Protocol):
-    """A file of bytes that is written from its start to its end, over several exports if need be.
+    """A file that grows at its end, over several exports if need be.
 
-    On a disk it survives a kill: what was written is there when it is opened again. In an
-    object store it lies on this machine until it is published.
+    On a disk, bytes that were written survive a kill. For an object store, the file is on this
+    machine until it is published.
     """
 
-    # Whether what is written needs no publishing.
+    # Whether the file is in its place already, so that it need not be published.
     is_in_place: bool
 
     @property
     def path(self) -> Path:
-        """Where it can be read, or mapped into memory, on this machine."""
+        """Where it can be read on this machine."""
         ...
 
     @property
@@ -73,25 +73,25 @@ class GrowingFile(Protocol):
         ...
 
     def publish(self) -> None:
-        """Let it be found in the folder under its name, as it is now."""
+        """Make its present content available in the folder under its name."""
         ...
 
     def close(self) -> None: ...
 
 
 class Folder(Protocol):
-    """Files that appear completely or not at all."""
+    """A folder whose files appear completely or not at all."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Make the folder and be the only export in it while the block runs."""
+        """Create the folder and lock it against other exports while the block runs."""
         ...
 
     def draft(self, name: str) -> Path:
-        """Where a file can be written, on this machine, before it is put in its place."""
+        """Where to write a file, on this machine, before it is put into the folder."""
         ...
 
     def put(self, draft: Path, name: str) -> None:
-        """Let the draft appear under the name, whatever is there now."""
+        """Move the draft into the folder under this name, replacing any file there."""
         ...
 
     def move(self, name: str, to: str) -> None: ...
@@ -101,23 +101,23 @@ class Folder(Protocol):
         ...
 
     def open(self, name: str) -> pa.NativeFile:
-        """The file to be read, at any place in it."""
+        """Open the file for random reads."""
         ...
 
     def check(self) -> None:
-        """Raise if another export has taken the folder over, as it may one that slept.
+        """Raise if another export has taken over the folder, which can happen to one that slept.
 
-        `put`, `move`, `remove` and logs do so by themselves. Others who write into the folder
-        call it right before.
+        `put`, `move`, `remove` and logs check by themselves. Other writers call it right before
+        they write.
         """
         ...
 
     def log(self, name: str, *, fresh: bool = False) -> Log:
-        """The log of this name; with `fresh`, an empty one, whatever was there."""
+        """Open the log of this name; with `fresh`, empty it first."""
         ...
 
     def grow(self, name: str) -> GrowingFile:
-        """The file of this name to be written on where it ends, or a new one."""
+        """Open the file of this name for appending, or create it."""
         ...
 
     def size(self, name: str) -> int | None:
@@ -125,13 +125,13 @@ class Folder(Protocol):
         ...
 
     def remove_folder(self, folder: str) -> None:
-        """Remove a folder within this one with all that is in it, if there is one."""
+        """Remove a subfolder and everything in it, if there is one."""
         ...
 
     def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
-        """The files in a folder within this one and their sizes; none if it is not there.
+        """The files in a subfolder and their sizes; none if it does not exist.
 
-        Names are relative to that folder, with slashes if those of its folders are wanted too.
+        Names are relative to the subfolder, with slashes if `recursive`.
         """
         ...
 
@@ -140,24 +140,24 @@ class Folder(Protocol):
         ...
 
     def url(self, name: str) -> str | None:
-        """The same for others who open it by themselves, credentials included, if they can."""
+        """The same for libraries that open it themselves, with credentials; None if they cannot."""
         ...
 
 
 @cache
 def warn_once(message: str) -> None:
-    """Log what is not guaranteed in a folder; once is enough, however often it is exported into."""
+    """Log a warning about a folder once, however often it is exported into."""
     _logger.warning("%s", message)
 
 
 @contextmanager
 def plain_errors(place: Path | str) -> Iterator[None]:
-    """Raise what the operating system complains of as an `ExportError` that names the place."""
+    """Raise errors of the operating system as an `ExportError` that names the place."""
     try:
         yield
     except AiowandbError:
         raise  # our TimeoutError is an OSError too
     except OSError as error:
-        # pyarrow's errors have the number, and words of their own.
+        # pyarrow's errors have the same number and another text.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ExportError(f"Cannot write {place}: {reason}.") from error

@@ -1,7 +1,7 @@
 """A folder on this machine: files are written beside, made durable, and renamed.
 
-One export at a time has it, by a lock of the operating system. Where the file system has no
-locks, as NFS and Lustre may have none, a lease in files has to do.
+A lock of the operating system admits one export at a time. Where the file system has no locks,
+as may be on NFS and Lustre, a lease in files takes its place.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class LocalFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        with locked(self._root) as self._lease:
+        with _lock_folder(self._root) as self._lease:
             with plain_errors(self._root):
-                # What a killed export was writing.
+                # Left by a killed export.
                 shutil.rmtree(self._drafts, ignore_errors=True)
                 self._drafts.mkdir(parents=True)
             try:
@@ -132,15 +132,15 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[Lease | None]:
-    """Hold the folder while the block runs, by a lock of the operating system, which ends with us.
+def _lock_folder(folder: Path) -> Iterator[Lease | None]:
+    """Lock the folder while the block runs; the operating system unlocks it if the process dies.
 
-    What is given is None, or the lease that stands for the lock.
+    Gives None, or the lease that takes the place of the lock.
     """
     path = folder / STATE_DIR / "lock"
     with plain_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not "w": that would wipe out the name of the holder.
+        # Not "w": that would erase the name of the holder.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
     with file:
         with plain_errors(folder):
@@ -156,7 +156,7 @@ def locked(folder: Path) -> Iterator[Lease | None]:
             return
         if not is_ours:
             raise in_use(folder, Holder.read(file.read()))
-        with suppress(OSError):  # it is only for people, and the disk may be full
+        with suppress(OSError):  # it is only informative, and the disk may be full
             file.truncate()
             file.write(Holder.me().text)
         yield None
@@ -165,10 +165,10 @@ def locked(folder: Path) -> Iterator[Lease | None]:
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR_AWAY = 1 << 30  # what is locked cannot be read by others: lock beyond the text
+    _LOCKED_BYTE = 1 << 30  # beyond the text: others cannot read what is locked
 
     def _lock(file: BinaryIO) -> bool | None:
-        file.seek(_FAR_AWAY)
+        file.seek(_LOCKED_BYTE)
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -181,7 +181,7 @@ else:
     import fcntl
 
     def _lock(file: BinaryIO) -> bool | None:
-        """Whether the lock is ours now; None if there are no locks."""
+        """Whether this process has the lock now; None if the file system has no locks."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -194,7 +194,7 @@ else:
 
 
 class _SharedFiles:
-    """See `Leasable`: small files in a folder that several machines may have mounted."""
+    """See `Leasable`: small files in a folder that several machines may mount."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -235,7 +235,7 @@ class _SharedFiles:
 
     def age(self, name: str) -> float | None:
         path = self._root / name
-        # By the clock of the machine that has the disk, which may not be this one.
+        # By the clock of the machine that has the disk, which may be another one.
         now = path.with_name(f".clock-{os.getpid()}-{time.monotonic_ns()}")
         with plain_errors(path):
             try:

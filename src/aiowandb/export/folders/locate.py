@@ -1,4 +1,4 @@
-"""Which folder a path or a URL names, and how it is reached."""
+"""Opens the folder that a path or a URL names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.folders.remote import RemoteFolder
 from aiowandb.redaction import hide_secrets, redacted
 
-# pyarrow would try for a quarter of an hour, also where nobody is logged in.
+# pyarrow would retry for a quarter of an hour, even without credentials.
 _GOOGLE_DEADLINE_S = 60
 _OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss")
 _HINT = " without the extra: pip install 'aiowandb[cloud]'"
@@ -32,11 +32,11 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     if isinstance(target, Path) or "://" not in target:
         return LocalFolder(Path(target))
     try:
-        found, path = FileSystem.from_uri(_in_finite_time(target))
+        found, path = FileSystem.from_uri(_with_deadline(target))
     except (pa.ArrowException, ImportError, OSError, ValueError) as error:
-        said = hide_secrets(str(error), target)
-        # Not `from error`, whose text may be the URL with all that is in it.
-        raise UsageError(f"{redacted(target)} cannot be exported into: {said}") from None
+        reason = hide_secrets(str(error), target)
+        # Not `from error`, whose text may have the URL with its credentials.
+        raise UsageError(f"{redacted(target)} cannot be exported into: {reason}") from None
     if not path.strip("/"):
         raise UsageError(f"{redacted(target)} names no folder.")
     if isinstance(found, LocalFileSystem):
@@ -45,7 +45,7 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     return RemoteFolder(found, path, redacted(target), target, exclusive_at(target, found), hint)
 
 
-def _in_finite_time(url: str) -> str:
+def _with_deadline(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("gs", "gcs") or "retry_limit_seconds" in parts.query:
         return url
