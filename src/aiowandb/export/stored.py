@@ -1,4 +1,8 @@
-"""What an export has: which rows of which run, in which file, and as of when."""
+"""What an export has: which rows of which run, in which file, and as of when.
+
+There is one of these per run of a project. They have no reference cycles and are not tracked by the
+garbage collector, which would stop the event loop for longer the more runs there are.
+"""
 
 from __future__ import annotations
 
