@@ -9,12 +9,12 @@ import re
 from typing import TYPE_CHECKING
 
 from aiowandb_server.store.accounts import LOCAL_USER, digest_of
-from aiowandb_server.store.records import ApiKey
+from aiowandb_server.store.records import ApiKeyRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiowandb_server.store.records import User
+    from aiowandb_server.store.records import UserRow
     from aiowandb_server.store.store import Store
 
 _USERNAME = re.compile(r"[\w.\-]{1,128}")
@@ -35,7 +35,7 @@ class Access:
         self._given = [digest_of(key) for key in keys]
         self._open = open_access
 
-    def user(self, authorization: str | None) -> User | None:
+    def user(self, authorization: str | None) -> UserRow | None:
         """The user, or None if the header holds no valid key."""
         key = _key(authorization)
         if not key:
@@ -48,15 +48,15 @@ class Access:
             return self._store.accounts.ensure_user(key)
         return known
 
-    def keys(self, user: User) -> list[ApiKey]:
+    def keys(self, user: UserRow) -> list[ApiKeyRow]:
         """The keys that log in as this user, among them the name itself under open access."""
         keys = self._store.accounts.keys(user.id)
         if self._open:
             # It is not stored: the same data folder may be served with real keys later.
-            keys.insert(0, ApiKey(0, user.username[:6], "open access"))
+            keys.insert(0, ApiKeyRow(0, user.username[:6], "open access"))
         return keys
 
-    def may_use(self, user: User, entity: str) -> bool:
+    def may_use(self, user: UserRow, entity: str) -> bool:
         """True if the entity is the user's own or a team's, or the user an administrator."""
         return (
             user.is_admin or entity == user.entity or entity in self._store.accounts.teams(user.id)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from aiowandb_server.store.history import HistoryMode
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
     from aiowandb_server.store.store import Store
 
 logger = logging.getLogger("aiowandb_server")
@@ -135,7 +135,7 @@ class _Api:
 
         return await blocking(apply)
 
-    def _compact(self, run: Run) -> None:
+    def _compact(self, run: RunRow) -> None:
         try:
             self._store.compaction.compact(run.id)
         except Exception:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiowandb_server.access import Access
     from aiowandb_server.links import Links
     from aiowandb_server.store.disk import Blob
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
     from aiowandb_server.store.store import Store
 
 # An upload is handed to a worker thread in pieces of this size; the hop costs more than small ones.
@@ -171,7 +171,7 @@ class Content:
         except ClientDisconnect:
             return error(400, "the upload broke off")
 
-    def _run(self, request: Request) -> Run | None:
+    def _run(self, request: Request) -> RunRow | None:
         place = request.path_params
         project = self._store.projects.get(place["entity"], place["project"])
         return self._store.runs.get(project, place["run"]) if project else None

@@ -1,4 +1,4 @@
-"""The two exceptions of the embedded W&B."""
+"""The exceptions of the embedded W&B."""
 
 from __future__ import annotations
 
@@ -13,3 +13,23 @@ class RequestError(Exception):
 
 class StoreError(Exception):
     """The data folder cannot be opened or used."""
+
+
+class RefusedError(Exception):
+    """A request that cannot be answered; `status` becomes the status of the HTTP answer."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TooManyFieldsError(BaseException):
+    """An answer grows too large. No Exception: those end a field only, and others follow."""
+
+
+class UnknownFieldError(RequestError):
+    """A filter or an order names something that the rows do not have."""
+
+
+class FilterError(RequestError):
+    """A filter that W&B would refuse; the message says which part and why."""

@@ -9,7 +9,7 @@ import msgspec
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
-from aiowandb_server.store.appenders import Appender
+from aiowandb_server.store.appenders import AppendClaim
 from aiowandb_server.store.lines import Stream
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 
@@ -86,10 +86,10 @@ def _exit_code(said: int | None) -> int | None:
     raise RequestError(f"{said} is no exit code")
 
 
-def _appender(said: _Appender) -> Appender:
+def _appender(said: _Appender) -> AppendClaim:
     if not (0 <= said.first < _MAX_OFFSET and 0 <= said.lines < _MAX_OFFSET):
         raise RequestError(f"appender: {said.lines} lines from {said.first} on cannot be")
-    return Appender(said.writer, said.first, said.lines)
+    return AppendClaim(said.writer, said.first, said.lines)
 
 
 def _text(line: object) -> str:

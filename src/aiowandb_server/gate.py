@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from aiowandb_server.store.records import User
+    from aiowandb_server.store.records import UserRow
 
 DEFAULT_MAX_BODY = 64 * 2**20
 # Where the endpoints find who is asking.
@@ -42,7 +42,7 @@ class RequestGate:
     def __init__(
         self,
         app: ASGIApp,
-        find_user: Callable[[str | None], User | None],
+        find_user: Callable[[str | None], UserRow | None],
         *,
         origins: OriginRules | None = None,
         rate_limit: float | None = None,

@@ -20,7 +20,7 @@ from aiowandb_server.store.records import RunChanges, iso
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 
 if TYPE_CHECKING:
-    from aiowandb_server.store.records import Project
+    from aiowandb_server.store.records import ProjectRow
     from aiowandb_server.store.store import Store
 
 _MODELS = ("resnet18", "resnet50", "vit-small", "convnext")
@@ -120,7 +120,7 @@ def _config(index: int, chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _write_run(store: Store, project: Project, user_id: int, plan: _Plan) -> None:
+def _write_run(store: Store, project: ProjectRow, user_id: int, plan: _Plan) -> None:
     model = plan.config["model"]["name"]
     wrapped = {key: {"value": item} for key, item in plan.config.items()}
     wrapped["_wandb"] = {"value": {"cli_version": "0.31.0", "python_version": "3.12.1", "t": {}}}
@@ -273,7 +273,7 @@ def _console(plan: _Plan) -> list[str]:
     return lines
 
 
-def _described(store: Store, project: Project, *, created: bool) -> SampleProject:
+def _described(store: Store, project: ProjectRow, *, created: bool) -> SampleProject:
     runs = rows = 0
     after = None
     while True:

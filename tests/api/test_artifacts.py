@@ -23,7 +23,7 @@ from aiowandb import (
 from aiowandb.files.artifacts import download_artifact
 from aiowandb.paths import ArtifactRef
 from aiowandb_server import RunChanges, Store
-from aiowandb_server.store.records import Run as StoredRun
+from aiowandb_server.store.records import RunRow as StoredRun
 from tests.support.artifacts import log_artifact
 from tests.support.tampering import connected, there
 

@@ -19,7 +19,7 @@ import pytest
 from aiowandb import Api
 from aiowandb.cli import cli
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.conftest import MEASURING
@@ -48,7 +48,7 @@ class World:
         self.log(self.done, 0, "one", "two \x1b[31m", "three")
         store.finish(self.done)
 
-    def _run(self, name: str, *, lr: float, loss: float) -> Run:
+    def _run(self, name: str, *, lr: float, loss: float) -> RunRow:
         project = self.store.projects.ensure("local", "demo")[0]
         changes = RunChanges(
             config=json.dumps({"lr": {"value": lr}, "seed": {"value": 7}}),
@@ -61,7 +61,7 @@ class World:
         )
         return run
 
-    def log(self, run: Run, first: int, *lines: str) -> None:
+    def log(self, run: RunRow, first: int, *lines: str) -> None:
         texts = [f"2026-01-31T12:00:00.5 {line}" for line in lines]
         self.store.stream.apply(run, StreamUpdate({"console": Chunk(first, texts)}))
 

@@ -15,7 +15,7 @@ from aiowandb import Api
 from aiowandb.choices import HistoryMode, What
 from aiowandb.wire import lenient
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 
 PATH = "local/demo"
 IMAGE = {"_type": "image-file", "path": "media/x.png", "size": 3}
@@ -33,7 +33,7 @@ class World:
 
     def add_run(
         self, name: str, rows: Iterable[Mapping[str, Any]], *, finished: bool = True
-    ) -> Run:
+    ) -> RunRow:
         user = self.store.accounts.ensure_user("local")
         project, _ = self.store.projects.ensure("local", "demo")
         run, _ = self.store.runs.upsert(project, name, RunChanges(user_id=user.id))

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiowandb.choices import HistoryMode
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.sdk.conftest import Sdk
@@ -45,7 +45,7 @@ def build(folder: Path) -> None:
         add_odd_run(store, "live", finished=False)
 
 
-def add_run(store: Store, project_name: str, name: str, number: int, sweep: str = "") -> Run:
+def add_run(store: Store, project_name: str, name: str, number: int, sweep: str = "") -> RunRow:
     user = store.accounts.ensure_user("local")
     project, _ = store.projects.ensure("local", project_name, user_id=user.id)
     config = {

@@ -12,7 +12,7 @@ import pytest
 
 from aiowandb_server import Store, create_app
 from aiowandb_server.gate import RequestGate
-from aiowandb_server.store.records import Project, Run, RunChanges
+from aiowandb_server.store.records import ProjectRow, RunChanges, RunRow
 from tests.support.backends import QUICK_ON_ASYNCIO
 
 START = 1_750_000_000
@@ -73,12 +73,12 @@ def store(tmp_path: Path, clock: Clock, new_folder: Callable[[Path], Path]) -> I
 
 
 @pytest.fixture
-def project(store: Store) -> Project:
+def project(store: Store) -> ProjectRow:
     return store.projects.ensure("local", "demo")[0]
 
 
 @pytest.fixture
-def run(store: Store, project: Project) -> Run:
+def run(store: Store, project: ProjectRow) -> RunRow:
     return store.runs.upsert(project, "r1", RunChanges(config='{"lr": {"value": 0.1}}'))[0]
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from aiowandb_server import Store
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ async def send(
     return await client.stream("local/demo/r1", {"files": files, "appender": appender} | more)
 
 
-def stored(store: Store, run: Run) -> tuple[list[Any], Any, str]:
+def stored(store: Store, run: RunRow) -> tuple[list[Any], Any, str]:
     """The values of x in the history, the one in the summary, and the run's state."""
     now = store.runs.by_id(run.id)
     assert now
@@ -46,7 +46,7 @@ def stored(store: Store, run: Run) -> tuple[list[Any], Any, str]:
 
 
 async def test_the_second_of_two_writers_is_refused_and_changes_nothing(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     done = {"complete": True, "exitcode": 0}
     assert (await send(client, "a", 0, 0, 1, 2, **done)).status_code == 200
@@ -59,7 +59,7 @@ async def test_the_second_of_two_writers_is_refused_and_changes_nothing(
 
 
 async def test_what_is_sent_again_is_acknowledged_and_stored_once(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     for _ in range(2):
         assert (await send(client, "a", 0, 0, 1, 2)).status_code == 200
@@ -71,7 +71,7 @@ async def test_what_is_sent_again_is_acknowledged_and_stored_once(
 
 
 async def test_what_is_sent_again_after_another_has_gone_on_leaves_the_others_summary(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     await send(client, "a", 0, 0, 1, 2)
     await send(client, "b", 2, 0, 3)
@@ -81,7 +81,7 @@ async def test_what_is_sent_again_after_another_has_gone_on_leaves_the_others_su
 
 
 async def test_rows_that_come_late_once_more_do_not_bring_a_run_back_to_life(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     await send(client, "a", 0, 0, 1, 2)
     await send(client, "a", 0, 2, complete=True, exitcode=0)
@@ -90,7 +90,7 @@ async def test_rows_that_come_late_once_more_do_not_bring_a_run_back_to_life(
 
 
 async def test_an_end_without_rows_says_whether_the_rows_are_still_there(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     await send(client, "a", 0, 0, 1, 2)
     assert (await send(client, "a", 0, 2, complete=True, exitcode=0)).status_code == 200
@@ -101,7 +101,7 @@ async def test_an_end_without_rows_says_whether_the_rows_are_still_there(
 
 
 async def test_lines_that_a_plain_writer_overwrote_are_noticed(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     await send(client, "a", 0, 0, 1, 2, 3)
     plain = {"wandb-history.jsonl": {"offset": 2, "content": ['{"_step": 2, "x": 9}']}}
@@ -111,7 +111,7 @@ async def test_lines_that_a_plain_writer_overwrote_are_noticed(
 
 
 async def test_lines_before_those_of_an_appender_are_none_of_its_business(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     store.history.append(run, ['{"_step": 0, "x": 0}'])
     await send(client, "a", 1, 0, 1)
@@ -120,7 +120,7 @@ async def test_lines_before_those_of_an_appender_are_none_of_its_business(
     assert stored(store, run)[0] == [9, 1, 2]
 
 
-async def test_a_run_that_was_rewound_is_noticed(client: Client, store: Store, run: Run) -> None:
+async def test_a_run_that_was_rewound_is_noticed(client: Client, store: Store, run: RunRow) -> None:
     await send(client, "a", 0, 0, 1, 2, 3)
     store.history.rewind(run, 1)
     assert (await send(client, "a", 0, 3, 4)).status_code == 409
@@ -141,7 +141,7 @@ async def test_a_run_that_was_rewound_is_noticed(client: Client, store: Store, r
     ],
 )
 async def test_an_appender_that_cannot_be_is_refused(
-    client: Client, run: Run, appender: Any
+    client: Client, run: RunRow, appender: Any
 ) -> None:
     answer = await client.stream("local/demo/r1", {"appender": appender})
     assert answer.status_code == 400

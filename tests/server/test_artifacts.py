@@ -11,7 +11,7 @@ import pytest
 
 from aiowandb_server import Store
 from aiowandb_server.graphql import ids
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -100,7 +100,7 @@ async def found(client: Client, name: str, fields: str = "id versionIndex") -> A
     return data["project"]["artifact"]
 
 
-async def test_versions_are_numbered_and_aliased(client: Client, run: Run) -> None:
+async def test_versions_are_numbered_and_aliased(client: Client, run: RunRow) -> None:
     await log(client, "d0", {"a": b"1"})
     await log(
         client,
@@ -117,14 +117,14 @@ async def test_versions_are_numbered_and_aliased(client: Client, run: Run) -> No
     assert aliases == []
 
 
-async def test_a_version_is_invisible_until_it_is_committed(client: Client, run: Run) -> None:
+async def test_a_version_is_invisible_until_it_is_committed(client: Client, run: RunRow) -> None:
     artifact = await announce(client, "d0")
     assert artifact["state"] == "PENDING"
     assert await found(client, "data") is None
 
 
 async def test_a_version_with_a_missing_file_is_never_committed(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     artifact = await announce(client, "d0")
     status, message = await client.refusal(COMMIT, id=artifact["id"])
@@ -136,7 +136,7 @@ async def test_a_version_with_a_missing_file_is_never_committed(
     assert (status, "'a' is in the manifest but" in message) == (400, True)
 
 
-async def test_an_upload_that_is_something_else_is_refused(client: Client, run: Run) -> None:
+async def test_an_upload_that_is_something_else_is_refused(client: Client, run: RunRow) -> None:
     artifact = await announce(client, "d0")
     data = await client.ask(
         "mutation($i:CreateArtifactFilesInput!){createArtifactFiles(input:$i){files{edges{node{"
@@ -147,7 +147,7 @@ async def test_an_upload_that_is_something_else_is_refused(client: Client, run: 
     assert (await client.http.put(url, content=b"2")).status_code == 400
 
 
-async def test_the_same_content_is_not_uploaded_twice(client: Client, run: Run) -> None:
+async def test_the_same_content_is_not_uploaded_twice(client: Client, run: RunRow) -> None:
     await log(client, "d0", {"a": b"1"})
     again = await announce(client, "d0", clientID="other")
     assert again["state"] == "COMMITTED"
@@ -155,12 +155,14 @@ async def test_the_same_content_is_not_uploaded_twice(client: Client, run: Run) 
     assert await upload(client, fresh["id"], {"a": b"1", "b": b"2"}) == 1
 
 
-async def test_a_repeated_announcement_is_the_same_version(client: Client, run: Run) -> None:
+async def test_a_repeated_announcement_is_the_same_version(client: Client, run: RunRow) -> None:
     first = await announce(client, "d0")
     assert (await announce(client, "d0"))["id"] == first["id"]
 
 
-async def test_files_and_manifest_can_be_downloaded_without_a_key(client: Client, run: Run) -> None:
+async def test_files_and_manifest_can_be_downloaded_without_a_key(
+    client: Client, run: RunRow
+) -> None:
     await log(client, "d0", {"x/a.txt": b"one", "b.txt": b"two"})
     fields = """
       size fileCount currentManifest { file { directUrl } }
@@ -175,7 +177,7 @@ async def test_files_and_manifest_can_be_downloaded_without_a_key(client: Client
     assert set(manifest.json()["contents"]) == {"x/a.txt", "b.txt"}
 
 
-async def test_an_incremental_version_holds_what_its_base_held(client: Client, run: Run) -> None:
+async def test_an_incremental_version_holds_what_its_base_held(client: Client, run: RunRow) -> None:
     base = await log(client, "d0", {"a": b"1", "b": b"2"})
     artifact = await announce(client, "d1")
     await upload(
@@ -192,7 +194,7 @@ async def test_an_incremental_version_holds_what_its_base_held(client: Client, r
     assert set(manifest.json()["contents"]) == {"a", "b", "c"}
 
 
-async def test_processes_make_a_version_together(client: Client, run: Run) -> None:
+async def test_processes_make_a_version_together(client: Client, run: RunRow) -> None:
     """Each sends a patch; the version holds them all once one of them commits it."""
     first = await announce(client, "d0", distributedID="group", clientID="one")
     second = await announce(client, "d1", distributedID="group", clientID="two")
@@ -208,7 +210,7 @@ async def test_processes_make_a_version_together(client: Client, run: Run) -> No
     assert (await announce(client, "d2", distributedID="group"))["id"] != first["id"]
 
 
-async def test_a_file_is_found_without_its_link(client: Client, run: Run) -> None:
+async def test_a_file_is_found_without_its_link(client: Client, run: RunRow) -> None:
     await log(client, "d0", {"a": b"one"})
     hex_md5 = hashlib.md5(b"one").hexdigest()
     for path in (
@@ -220,7 +222,7 @@ async def test_a_file_is_found_without_its_link(client: Client, run: Run) -> Non
         assert (await client.keyless.get(path)).status_code == 401
 
 
-async def test_collections_are_filtered_and_ordered(client: Client, run: Run) -> None:
+async def test_collections_are_filtered_and_ordered(client: Client, run: RunRow) -> None:
     for name in ("b", "c", "a"):
         await log(client, name, {"f": b"1"}, artifactCollectionName=name)
 
@@ -243,12 +245,12 @@ async def test_collections_are_filtered_and_ordered(client: Client, run: Run) ->
     assert await names(filters='{"name": {"$in": ["a", "c"]}}', order="+createdAt") == ["c", "a"]
 
 
-async def test_a_storage_region_that_is_not_here_is_refused(client: Client, run: Run) -> None:
+async def test_a_storage_region_that_is_not_here_is_refused(client: Client, run: RunRow) -> None:
     with pytest.raises(AssertionError, match="invalid storageRegion 'mars'"):
         await announce(client, "d0", storageRegion="mars")
 
 
-async def test_aliases_move_and_are_removed(client: Client, run: Run) -> None:
+async def test_aliases_move_and_are_removed(client: Client, run: RunRow) -> None:
     old = await log(client, "d0", {"a": b"1"})
     new = await log(client, "d1", {"a": b"2"})
     alias = {
@@ -267,7 +269,7 @@ async def test_aliases_move_and_are_removed(client: Client, run: Run) -> None:
     assert await found(client, "data:prod") is None
 
 
-async def test_links_used_and_logged_are_found(client: Client, store: Store, run: Run) -> None:
+async def test_links_used_and_logged_are_found(client: Client, store: Store, run: RunRow) -> None:
     identity = await log(client, "d0", {"a": b"1"})
     await client.ask(
         "mutation($i:UseArtifactInput!){useArtifact(input:$i){artifact{id}}}",
@@ -308,7 +310,7 @@ async def test_links_used_and_logged_are_found(client: Client, store: Store, run
 
 
 async def test_a_version_with_aliases_is_deleted_only_if_they_may_go(
-    client: Client, run: Run
+    client: Client, run: RunRow
 ) -> None:
     identity = await log(
         client, "d0", {"a": b"1"}, aliases=[{"alias": "x", "artifactCollectionName": "data"}]
@@ -322,7 +324,7 @@ async def test_a_version_with_aliases_is_deleted_only_if_they_may_go(
     assert again["state"] == "PENDING", "deleted content is uploaded anew"
 
 
-async def test_a_collection_is_of_one_type(client: Client, run: Run) -> None:
+async def test_a_collection_is_of_one_type(client: Client, run: RunRow) -> None:
     await log(client, "d0", {"a": b"1"})
     response = await client.send(
         "mutation($i:CreateArtifactInput!){createArtifact(input:$i){artifact{id}}}",
@@ -339,7 +341,7 @@ async def test_a_collection_is_of_one_type(client: Client, run: Run) -> None:
 
 
 async def test_a_deleted_collection_is_told_of_once_more(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     project = store.projects.get("local", "demo")
     assert project is not None

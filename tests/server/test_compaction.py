@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.columns import ColumnBuilder, is_json
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from aiowandb_server.store.rows import flatten
 
 
@@ -22,7 +22,7 @@ def step_lines(*steps: int, **values: Any) -> list[str]:
     return [json.dumps({"_step": step, **values}) for step in steps]
 
 
-def exported(store: Store, run: Run) -> pa.Table:
+def exported(store: Store, run: RunRow) -> pa.Table:
     fresh = store.runs.by_id(run.id)
     assert fresh is not None
     (token,) = store.history.exported(fresh, "parquet").tokens
@@ -37,14 +37,14 @@ def live_rows(store: Store) -> int:
     return int(count)
 
 
-def test_a_finished_run_leaves_sqlite(store: Store, run: Run) -> None:
+def test_a_finished_run_leaves_sqlite(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(0, 1, 5))
     store.finish(run)
     assert live_rows(store) == 0
     assert exported(store, run).column("_step").to_pylist() == [0, 1, 5]
 
 
-def test_columns_have_the_narrowest_type_that_fits(store: Store, run: Run) -> None:
+def test_columns_have_the_narrowest_type_that_fits(store: Store, run: RunRow) -> None:
     rows: list[dict[str, Any]] = [
         {"_step": 0, "i": 1, "f": 1, "t": True, "s": "a", "v": [1, 2], "w": [1], "mix": 1, "n": 1},
         {"_step": 1, "i": 2, "f": 0.5, "t": False, "s": "b", "v": [3], "w": [0.5], "mix": "x"},
@@ -78,7 +78,7 @@ def test_columns_have_the_narrowest_type_that_fits(store: Store, run: Run) -> No
     assert math.isnan(table.column("n").to_pylist()[2])
 
 
-def test_row_groups_carry_statistics_of_the_step(store: Store, run: Run) -> None:
+def test_row_groups_carry_statistics_of_the_step(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(3, 9))
     store.finish(run)
     (token,) = store.history.exported(run, "parquet").tokens
@@ -86,14 +86,14 @@ def test_row_groups_carry_statistics_of_the_step(store: Store, run: Run) -> None
     assert (statistics.statistics.min, statistics.statistics.max) == (3, 9)
 
 
-def test_a_live_run_says_where_its_live_rows_begin(store: Store, run: Run) -> None:
+def test_a_live_run_says_where_its_live_rows_begin(store: Store, run: RunRow) -> None:
     assert store.history.exported(run, "parquet").first_live_step is None
     store.history.append(run, step_lines(4, 5))
     answer = store.history.exported(run, "parquet")
     assert (answer.tokens, answer.first_live_step) == ([], 4)
 
 
-def test_a_resumed_run_is_all_live_until_it_is_done(store: Store, run: Run) -> None:
+def test_a_resumed_run_is_all_live_until_it_is_done(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(0, 1))
     store.finish(run)
     resumed = store.runs.change(run.id, RunChanges(state="running"))
@@ -102,7 +102,7 @@ def test_a_resumed_run_is_all_live_until_it_is_done(store: Store, run: Run) -> N
     assert (answer.tokens, answer.first_live_step) == ([], 0)
 
 
-def test_finishing_again_makes_one_new_segment(store: Store, run: Run) -> None:
+def test_finishing_again_makes_one_new_segment(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(0, 1))
     store.finish(run)
     (first,) = store.history.exported(run, "parquet").tokens
@@ -114,27 +114,27 @@ def test_finishing_again_makes_one_new_segment(store: Store, run: Run) -> None:
     assert store.history.columns_path(first).exists(), "its links may still be in use"
 
 
-def test_a_rewritten_row_is_never_handed_out_in_its_old_form(store: Store, run: Run) -> None:
+def test_a_rewritten_row_is_never_handed_out_in_its_old_form(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(0, 1, x=1))
     store.finish(run)
     store.history.append(run, step_lines(1, x=2), offset=1)
     assert exported(store, run).column("x").to_pylist() == [1, 2]
 
 
-def test_a_run_that_fell_silent_is_compacted_when_somebody_asks(store: Store, run: Run) -> None:
+def test_a_run_that_fell_silent_is_compacted_when_somebody_asks(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(0))
     crashed = store.runs.change(run.id, RunChanges(state="crashed"))
     assert len(store.history.exported(crashed, "parquet").tokens) == 1
 
 
-def test_json_mode_hands_out_no_files(store: Store, run: Run) -> None:
+def test_json_mode_hands_out_no_files(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(7, 8))
     store.finish(run)
     answer = store.history.exported(run, "json")
     assert (answer.tokens, answer.first_live_step) == ([], 7)
 
 
-def test_mixed_mode_hands_out_a_finished_run_once(store: Store, run: Run) -> None:
+def test_mixed_mode_hands_out_a_finished_run_once(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(*range(10)))
     store.finish(run)
     done = store.runs.by_id(run.id)
@@ -144,7 +144,7 @@ def test_mixed_mode_hands_out_a_finished_run_once(store: Store, run: Run) -> Non
     assert answer == store.history.exported(done, "parquet")
 
 
-def test_mixed_mode_hands_out_the_first_half_of_a_live_run(store: Store, run: Run) -> None:
+def test_mixed_mode_hands_out_the_first_half_of_a_live_run(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(*range(10)))
     answer = store.history.exported(run, "mixed")
     (token,) = answer.tokens
@@ -154,7 +154,7 @@ def test_mixed_mode_hands_out_the_first_half_of_a_live_run(store: Store, run: Ru
 
 
 def test_a_rewrite_during_compaction_is_not_lost(
-    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+    store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.history.append(run, step_lines(0, 1, x=1))
     write = store._segments.write
@@ -211,13 +211,13 @@ def same_value(sent: Any, read: Any) -> bool:
     return bool(sent == read)
 
 
-def test_a_boolean_among_numbers_stays_one(store: Store, run: Run) -> None:
+def test_a_boolean_among_numbers_stays_one(store: Store, run: RunRow) -> None:
     store.history.append(run, [json.dumps({"_step": 0, "x": [0.5, False]})])
     store.finish(run)
     assert exported(store, run)["x"].to_pylist() == ["[0.5,false]"]
 
 
-def test_media_come_back_as_objects_where_they_are_alike(store: Store, run: Run) -> None:
+def test_media_come_back_as_objects_where_they_are_alike(store: Store, run: RunRow) -> None:
     alike = {"_type": "histogram", "values": [1, 2], "bins": [0.5, 1, 2]}
     rows = [
         {"_step": 0, "h": alike, "m": {"_type": "image-file", "path": "p"}, "l": ["a", "b"]},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aiowandb_server import Store
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ async def listed(client: Client, **variables: Any) -> list[dict[str, Any]]:
     return [edge["node"] for edge in run["files"]["edges"]]
 
 
-async def test_an_uploaded_file_is_listed_and_comes_back(client: Client, run: Run) -> None:
+async def test_an_uploaded_file_is_listed_and_comes_back(client: Client, run: RunRow) -> None:
     made = (await client.ask(CREATE, files=["media/ä b.txt"]))["createRunFiles"]
     assert made["runID"]
     (slot,) = made["files"]
@@ -56,7 +56,7 @@ async def test_an_uploaded_file_is_listed_and_comes_back(client: Client, run: Ru
         assert (await client.keyless.get(url)).content == data
 
 
-async def test_an_upload_needs_a_link_or_a_key(client: Client, store: Store, run: Run) -> None:
+async def test_an_upload_needs_a_link_or_a_key(client: Client, store: Store, run: RunRow) -> None:
     path = "/files/local/demo/r1/a.txt"
     assert (await client.http.put(path, content=b"1")).status_code == 200
     assert (await client.http.get(path)).content == b"1"
@@ -67,7 +67,7 @@ async def test_an_upload_needs_a_link_or_a_key(client: Client, store: Store, run
     assert store.files.path(node).read_bytes() == b"1"
 
 
-async def test_an_upload_to_the_same_name_replaces(client: Client, run: Run) -> None:
+async def test_an_upload_to_the_same_name_replaces(client: Client, run: RunRow) -> None:
     path = "/files/local/demo/r1/a.txt"
     await client.http.put(path, content=b"old")
     await client.http.put(path, content=b"")
@@ -76,7 +76,7 @@ async def test_an_upload_to_the_same_name_replaces(client: Client, run: Run) -> 
 
 
 async def test_files_are_listed_by_name_by_pattern_and_in_pages(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     for name in ("a.json", "b.json", "c_d.txt", "cXd.txt"):
         store.files.add(run, name, b"x")
@@ -95,14 +95,14 @@ async def test_files_are_listed_by_name_by_pattern_and_in_pages(
 
 
 @pytest.mark.parametrize("name", ["../up.txt", "a/../../up.txt", "/etc/passwd", "a\\..\\b", ""])
-async def test_a_name_that_climbs_out_is_refused(client: Client, run: Run, name: str) -> None:
+async def test_a_name_that_climbs_out_is_refused(client: Client, run: RunRow, name: str) -> None:
     status, message = await client.refusal(CREATE, files=[name])
     assert status == 400
     assert "is no name for a file" in message
 
 
 async def test_a_path_that_climbs_out_stores_nothing(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     response = await client.http.put("/files/local/demo/r1/%2e%2e/%2e%2e/up.txt", content=b"x")
     assert response.status_code in (400, 404, 405)
@@ -110,7 +110,7 @@ async def test_a_path_that_climbs_out_stores_nothing(
     assert not list(store.folder.rglob("up.txt"))
 
 
-async def test_a_deleted_file_is_gone(client: Client, store: Store, run: Run) -> None:
+async def test_a_deleted_file_is_gone(client: Client, store: Store, run: RunRow) -> None:
     store.files.add(run, "a.txt", b"x")
     (node,) = await listed(client)
     await client.ask(
@@ -123,7 +123,7 @@ async def test_a_deleted_file_is_gone(client: Client, store: Store, run: Run) ->
     assert (await client.http.get(node["url"])).status_code == 404
 
 
-async def test_uploads_are_confirmed(client: Client, store: Store, run: Run) -> None:
+async def test_uploads_are_confirmed(client: Client, store: Store, run: RunRow) -> None:
     mutation = (
         'mutation($f:[String!]!){markRunFilesUploaded(input:{entityName:"local",'
         'projectName:"demo",runName:"r1",files:$f}){success}}'
@@ -136,7 +136,7 @@ async def test_uploads_are_confirmed(client: Client, store: Store, run: Run) -> 
 
 
 async def test_a_leading_dot_does_not_make_another_name(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     store.files.add(run, "./a b.txt", b"1")
     assert [node["name"] for node in await listed(client, names=["./a b.txt"])] == ["a b.txt"]

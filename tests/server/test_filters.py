@@ -9,7 +9,7 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.records import Project
+from aiowandb_server.store.records import ProjectRow
 from tests.server.conftest import START, Clock
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def filled(store: Store, project: Project) -> Project:
+def filled(store: Store, project: ProjectRow) -> ProjectRow:
     for name, facts in RUNS.items():
         store.runs.upsert(
             project,
@@ -106,7 +106,7 @@ def filled(store: Store, project: Project) -> Project:
     ],
     ids=str,
 )
-def test_a_filter_selects(store: Store, filled: Project, filters: Any, expected: str) -> None:
+def test_a_filter_selects(store: Store, filled: ProjectRow, filters: Any, expected: str) -> None:
     page = store.runs.page(filled, filters=filters)
     assert [run.name for run in page.items] == expected.split()
     assert store.runs.count(filled, filters) == len(expected.split())
@@ -131,7 +131,7 @@ def test_a_filter_selects(store: Store, filled: Project, filters: Any, expected:
     ids=str,
 )
 def test_a_wrong_filter_is_explained(
-    store: Store, project: Project, filters: Any, message: str
+    store: Store, project: ProjectRow, filters: Any, message: str
 ) -> None:
     with pytest.raises(RequestError) as refusal:
         store.runs.page(project, filters=filters)
@@ -139,7 +139,7 @@ def test_a_wrong_filter_is_explained(
         assert message in str(refusal.value)
 
 
-def test_a_filter_nested_without_end_is_refused(store: Store, project: Project) -> None:
+def test_a_filter_nested_without_end_is_refused(store: Store, project: ProjectRow) -> None:
     filters: dict[str, Any] = {"name": "a"}
     for _ in range(200):
         filters = {"$not": filters}
@@ -147,12 +147,12 @@ def test_a_filter_nested_without_end_is_refused(store: Store, project: Project) 
         store.runs.page(project, filters=filters)
 
 
-def test_a_costly_pattern_takes_no_longer_than_others(store: Store, project: Project) -> None:
+def test_a_costly_pattern_takes_no_longer_than_others(store: Store, project: ProjectRow) -> None:
     store.runs.upsert(project, "r", RunChanges(display_name="a" * 5000 + "!"))
     assert store.runs.count(project, {"display_name": {"$regex": "^(a+)+$"}}) == 0
 
 
-def test_times_are_compared_as_times(store: Store, project: Project, clock: Clock) -> None:
+def test_times_are_compared_as_times(store: Store, project: ProjectRow, clock: Clock) -> None:
     store.runs.upsert(project, "early")
     clock.now += 3600
     store.runs.upsert(project, "late")
@@ -167,7 +167,7 @@ def test_times_are_compared_as_times(store: Store, project: Project, clock: Cloc
     assert names({"duration": 0}) == ["early", "late"]
 
 
-def test_a_silent_run_reads_as_crashed(store: Store, project: Project, clock: Clock) -> None:
+def test_a_silent_run_reads_as_crashed(store: Store, project: ProjectRow, clock: Clock) -> None:
     store.runs.upsert(project, "silent")
     store.runs.upsert(project, "done", RunChanges(state="finished"))
     clock.now += 301
@@ -176,7 +176,7 @@ def test_a_silent_run_reads_as_crashed(store: Store, project: Project, clock: Cl
     assert store.runs.count(project, {"state": "running"}) == 0
 
 
-def test_runs_can_be_found_by_the_keys_of_their_history(store: Store, project: Project) -> None:
+def test_runs_can_be_found_by_the_keys_of_their_history(store: Store, project: ProjectRow) -> None:
     live, _ = store.runs.upsert(project, "live")
     store.history.append(live, ['{"_step": 0, "eval/loss": 1}'])
     done, _ = store.runs.upsert(project, "done")
@@ -219,7 +219,7 @@ def test_runs_can_be_found_by_the_keys_of_their_history(store: Store, project: P
 )
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_a_key_is_found_however_it_is_written(
-    store: Store, project: Project, config: Any, filters: Any, found: bool, ascii_only: bool
+    store: Store, project: ProjectRow, config: Any, filters: Any, found: bool, ascii_only: bool
 ) -> None:
     def text(value: Any) -> str:
         return json.dumps(value, ensure_ascii=ascii_only).replace("&", r"\u0026")

@@ -13,7 +13,7 @@ from aiowandb_server import Store
 from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.execution import load_schema
 from aiowandb_server.store.artifact_records import NewArtifact
-from aiowandb_server.store.records import Project, Run
+from aiowandb_server.store.records import ProjectRow, RunRow
 from tests.server.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +49,7 @@ async def test_an_empty_operation_name_means_the_only_operation(client: Client) 
     assert data["viewer"] == {"username": "local", "entity": "local"}
 
 
-async def test_undeclared_variables_and_nulls_are_accepted(client: Client, run: Run) -> None:
+async def test_undeclared_variables_and_nulls_are_accepted(client: Client, run: RunRow) -> None:
     data = await client.ask(
         """
         query Run($project: String!, $entity: String, $name: String!, $unused: Int) {
@@ -83,7 +83,7 @@ async def test_a_document_nested_without_end_is_refused(client: Client) -> None:
     assert status == 400
 
 
-async def test_a_wrong_filter_is_a_400_with_its_reason(client: Client, project: Project) -> None:
+async def test_a_wrong_filter_is_a_400_with_its_reason(client: Client, project: ProjectRow) -> None:
     query = 'query($f: JSONString){project(name:"demo"){runs(filters:$f){totalCount}}}'
     status, message = await client.refusal(query, f='{"summary.acc": 1}')
     assert status == 400
@@ -93,7 +93,7 @@ async def test_a_wrong_filter_is_a_400_with_its_reason(client: Client, project: 
     assert "filters are not JSON" in message
 
 
-async def test_what_does_not_exist_is_null(client: Client, project: Project) -> None:
+async def test_what_does_not_exist_is_null(client: Client, project: ProjectRow) -> None:
     assert await client.ask('{project(name:"none"){name}}') == {"project": None}
     data = await client.ask('{project(name:"demo"){run(name:"none"){name}}}')
     assert data == {"project": {"run": None}}
@@ -107,7 +107,7 @@ async def test_ids_of_other_things_are_not_found(client: Client) -> None:
         assert (status, "not found" in message) == (404, True)
 
 
-async def test_a_run_may_be_deleted_twice(client: Client, store: Store, run: Run) -> None:
+async def test_a_run_may_be_deleted_twice(client: Client, store: Store, run: RunRow) -> None:
     # Clients send a mutation again when its answer got lost.
     found = (await client.ask('{project(name:"demo"){run(name:"r1"){id}}}'))["project"]["run"]
     for _ in range(2):
@@ -118,7 +118,7 @@ async def test_a_run_may_be_deleted_twice(client: Client, store: Store, run: Run
 
 
 async def test_numbers_that_are_no_json_travel_as_strings(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     store.history.append(run, ['{"_step":0,"x":NaN,"y":-Infinity,"big":1180591620717411303424}'])
     data = await client.ask(
@@ -129,7 +129,7 @@ async def test_numbers_that_are_no_json_travel_as_strings(
     assert rows == [[{"x": "NaN", "y": "-Infinity", "big": 2**70}]]
 
 
-async def test_a_typename_is_the_real_one(client: Client, run: Run) -> None:
+async def test_a_typename_is_the_real_one(client: Client, run: RunRow) -> None:
     data = await client.ask(
         '{project(name:"demo"){__typename runs(first:1){__typename pageInfo{__typename} '
         "edges{node{__typename}}}}}"
@@ -181,7 +181,7 @@ async def test_a_user_may_choose_the_entity_that_runs_go_to(client: Client, stor
 
 @pytest.mark.parametrize("name", ["r1", "with:colon"])
 async def test_ids_of_runs_that_clients_make_of_names_are_understood(
-    client: Client, store: Store, project: Project, name: str
+    client: Client, store: Store, project: ProjectRow, name: str
 ) -> None:
     run, _ = store.runs.upsert(project, name)
     storage_id = ids.encode("Run", "v1", name, "demo", "local")
@@ -204,7 +204,7 @@ async def test_ids_of_runs_that_clients_make_of_names_are_understood(
 
 
 async def test_types_of_artifacts_come_in_pages(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     for number in range(5):
         store.collections.ensure(project, f"c{number}", f"t{number}")
@@ -222,7 +222,7 @@ async def test_types_of_artifacts_come_in_pages(
 
 
 async def test_a_committed_version_has_a_hash_of_its_own(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     collection = store.collections.ensure(project, "data", "dataset")
     asked = "query($id: ID!) { artifact(id: $id) { commitHash } }"

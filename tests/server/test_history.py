@@ -11,16 +11,16 @@ import pytest
 from aiowandb_server import Store
 from aiowandb_server.store.history import Sampled
 from aiowandb_server.store.lines import MAX_STEP
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 
-Prepare = Callable[[Store, Run], None]
+Prepare = Callable[[Store, RunRow], None]
 
 
-def live(store: Store, run: Run) -> None:
+def live(store: Store, run: RunRow) -> None:
     """All rows in SQLite."""
 
 
-def compacted(store: Store, run: Run) -> None:
+def compacted(store: Store, run: RunRow) -> None:
     """All rows in Parquet."""
     store.finish(run)
 
@@ -35,7 +35,7 @@ def lines_of(rows: list[dict[str, Any]]) -> list[str]:
     return [json.dumps(row, separators=(", ", ":")) for row in rows]
 
 
-def everything(store: Store, run: Run) -> list[str]:
+def everything(store: Store, run: RunRow) -> list[str]:
     return store.history.window(run, -MAX_STEP, MAX_STEP, 10**9)
 
 
@@ -47,14 +47,14 @@ STRANGE = [
 ]
 
 
-def test_lines_come_back_byte_for_byte(store: Store, run: Run, prepare: Prepare) -> None:
+def test_lines_come_back_byte_for_byte(store: Store, run: RunRow, prepare: Prepare) -> None:
     store.history.append(run, STRANGE)
     prepare(store, run)
     assert everything(store, run) == STRANGE
 
 
 def test_a_window_holds_its_first_step_and_not_its_last(
-    store: Store, run: Run, prepare: Prepare
+    store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     lines = lines_of([{"_step": step} for step in (0, 5, 6, 90)])
     store.history.append(run, lines)
@@ -63,7 +63,7 @@ def test_a_window_holds_its_first_step_and_not_its_last(
     assert store.history.window(run, 7, 90, 100) == []
 
 
-def test_a_sample_is_even_and_keeps_both_ends(store: Store, run: Run, prepare: Prepare) -> None:
+def test_a_sample_is_even_and_keeps_both_ends(store: Store, run: RunRow, prepare: Prepare) -> None:
     lines = lines_of([{"_step": step} for step in range(101)])
     store.history.append(run, lines)
     prepare(store, run)
@@ -71,7 +71,7 @@ def test_a_sample_is_even_and_keeps_both_ends(store: Store, run: Run, prepare: P
     assert store.history.window(run, 0, 1000, 5) == store.history.window(run, 0, 1000, 5)
 
 
-def test_steps_need_not_come_in_order(store: Store, run: Run, prepare: Prepare) -> None:
+def test_steps_need_not_come_in_order(store: Store, run: RunRow, prepare: Prepare) -> None:
     lines = lines_of([{"_step": step} for step in (5, 1, 3)])
     store.history.append(run, lines)
     prepare(store, run)
@@ -79,7 +79,7 @@ def test_steps_need_not_come_in_order(store: Store, run: Run, prepare: Prepare) 
 
 
 def test_a_resent_line_overwrites_and_never_doubles(
-    store: Store, run: Run, prepare: Prepare
+    store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     store.history.append(run, lines_of([{"_step": step, "x": 1} for step in range(4)]))
     prepare(store, run)
@@ -93,20 +93,20 @@ def test_a_resent_line_overwrites_and_never_doubles(
     assert everything(store, run)[2:] == again
 
 
-def test_integers_beyond_64_bits_are_sampled_as_they_are(store: Store, run: Run) -> None:
+def test_integers_beyond_64_bits_are_sampled_as_they_are(store: Store, run: RunRow) -> None:
     store.history.append(run, [f'{{"_step":0,"big":{2**70},"low":{-(2**63) - 1}}}'])
     rows = store.history.sampled(run, Sampled(("big", "low"), 10))
     assert repr(rows) == repr([{"big": 2**70, "low": -(2**63) - 1}])
 
 
-def test_a_word_is_counted_as_the_text_that_it_is(store: Store, run: Run) -> None:
+def test_a_word_is_counted_as_the_text_that_it_is(store: Store, run: RunRow) -> None:
     store.history.append(run, ['{"_step":0,"x":NaN,"s":"NaN"}', '{"_step":1,"x":1,"s":"a"}'])
     keys = json.loads(store.history.keys(run.id))["keys"]
     assert keys["x"]["typeCounts"] == [{"type": "number", "count": 2}]
     assert keys["s"]["typeCounts"] == [{"type": "string", "count": 2}]
 
 
-def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: Run) -> None:
+def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: RunRow) -> None:
     good = lines_of([{"_step": 0}, {"_step": 3}])
     sent = [good[0], "{broken", "[1]", good[1]]
     assert store.history.append(run, sent) == 2
@@ -117,14 +117,14 @@ def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: Run) -> 
     assert fresh.history_lines == 4, "the next line's number counts what was sent"
 
 
-def test_a_line_without_a_step_stands_at_its_number(store: Store, run: Run) -> None:
+def test_a_line_without_a_step_stands_at_its_number(store: Store, run: RunRow) -> None:
     store.history.append(run, ['{"x":0}', '{"x":1,"_step":2.0}'])
     assert store.history.window(run, 0, 1, 10) == ['{"x":0,"_step":0}']
     assert store.history.window(run, 2, 3, 10) == ['{"x":1,"_step":2.0}']
 
 
 def test_sampled_rows_have_all_keys_under_dotted_names(
-    store: Store, run: Run, prepare: Prepare
+    store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     store.history.append(
         run,
@@ -146,7 +146,9 @@ def test_sampled_rows_have_all_keys_under_dotted_names(
     assert store.history.sampled(run, Sampled(("missing",), 10)) == []
 
 
-def test_media_and_whole_objects_can_be_sampled(store: Store, run: Run, prepare: Prepare) -> None:
+def test_media_and_whole_objects_can_be_sampled(
+    store: Store, run: RunRow, prepare: Prepare
+) -> None:
     image = {"_type": "image-file", "path": "media/x.png", "size": 3}
     store.history.append(run, lines_of([{"_step": 0, "img": image, "n": {"a": 1}}]))
     prepare(store, run)
@@ -155,7 +157,7 @@ def test_media_and_whole_objects_can_be_sampled(store: Store, run: Run, prepare:
 
 
 def test_a_literal_key_and_a_nested_one_are_told_apart(
-    store: Store, run: Run, prepare: Prepare
+    store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     store.history.append(run, ['{"_step":0,"a":{"b":3},"a.b":2}'])
     prepare(store, run)
@@ -163,7 +165,9 @@ def test_a_literal_key_and_a_nested_one_are_told_apart(
     assert store.history.sampled(run, Sampled(names, 1)) == [{"a.b": 3, r"a\.b": 2}]
 
 
-def test_history_keys_count_what_each_key_holds(store: Store, run: Run, prepare: Prepare) -> None:
+def test_history_keys_count_what_each_key_holds(
+    store: Store, run: RunRow, prepare: Prepare
+) -> None:
     rows: list[dict[str, Any]] = [
         {"_step": 0, "loss": 3, "s": "a", "m": {"_type": "histogram"}, "b": True, "l": [1]},
         {"_step": 4, "loss": 2.5, "n": {"x": float("nan")}, "s": 1, "none": None},
@@ -194,7 +198,7 @@ def test_history_keys_count_what_each_key_holds(store: Store, run: Run, prepare:
     }
 
 
-def test_history_keys_follow_new_and_rewritten_lines(store: Store, run: Run) -> None:
+def test_history_keys_follow_new_and_rewritten_lines(store: Store, run: RunRow) -> None:
     def count() -> Any:
         return json.loads(store.history.keys(run.id))["keys"]["x"]["typeCounts"]
 
@@ -207,7 +211,7 @@ def test_history_keys_follow_new_and_rewritten_lines(store: Store, run: Run) -> 
     assert count() == [{"type": "number", "count": 3}]
 
 
-def test_rewinding_forgets_later_steps(store: Store, run: Run, prepare: Prepare) -> None:
+def test_rewinding_forgets_later_steps(store: Store, run: RunRow, prepare: Prepare) -> None:
     lines = lines_of([{"_step": step} for step in range(10)])
     store.history.append(run, lines)
     prepare(store, run)
@@ -220,7 +224,7 @@ def test_rewinding_forgets_later_steps(store: Store, run: Run, prepare: Prepare)
     assert everything(store, run)[-1] == '{"_step":5,"x":1}'
 
 
-def test_the_tail_is_the_last_line(store: Store, run: Run, prepare: Prepare) -> None:
+def test_the_tail_is_the_last_line(store: Store, run: RunRow, prepare: Prepare) -> None:
     assert store.history.tail(run, "history") is None
     lines = lines_of([{"_step": step} for step in (1, 7)])
     store.history.append(run, lines)
@@ -228,7 +232,7 @@ def test_the_tail_is_the_last_line(store: Store, run: Run, prepare: Prepare) -> 
     assert store.history.tail(run, "history") == lines[-1]
 
 
-def test_events_are_sampled_too(store: Store, run: Run) -> None:
+def test_events_are_sampled_too(store: Store, run: RunRow) -> None:
     lines = lines_of([{"system.cpu": index} for index in range(9)])
     store.history.append(run, lines, stream="events")
     fresh = store.runs.by_id(run.id)
@@ -236,7 +240,7 @@ def test_events_are_sampled_too(store: Store, run: Run) -> None:
     assert store.history.events(fresh, 3) == [lines[0], lines[4], lines[8]]
 
 
-def test_a_logged_word_is_counted_as_text_however_it_reads(store: Store, run: Run) -> None:
+def test_a_logged_word_is_counted_as_text_however_it_reads(store: Store, run: RunRow) -> None:
     def counts() -> dict[str, Any]:
         keys = json.loads(store.history.keys(run.id))["keys"]
         return {key: {t["type"]: t["count"] for t in keys[key]["typeCounts"]} for key in "xyz"}

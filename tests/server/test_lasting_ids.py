@@ -15,7 +15,7 @@ import pytest
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.graphql import ids
 from aiowandb_server.store.artifact_records import NewArtifact
-from aiowandb_server.store.records import Project, Run
+from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.server.conftest import Client
 
@@ -46,7 +46,7 @@ async def file_of(client: Client, run: str) -> dict[str, str]:
 
 @pytest.mark.anyio
 async def test_a_deletion_sent_again_deletes_nothing_made_since(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     for name in ("a", "b"):
         store.runs.upsert(project, name)
@@ -60,7 +60,7 @@ async def test_a_deletion_sent_again_deletes_nothing_made_since(
 
 @pytest.mark.anyio
 async def test_a_change_of_a_deleted_run_changes_no_other(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     store.runs.upsert(project, "b")
     deleted = await storage_id(client, "b")
@@ -78,7 +78,7 @@ async def test_a_change_of_a_deleted_run_changes_no_other(
 
 @pytest.mark.anyio
 async def test_a_link_to_a_deleted_file_does_not_open_its_successor(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     store.files.add(run, "a.txt", b"first")
     first = await file_of(client, "r1")
@@ -99,7 +99,7 @@ async def test_a_link_to_a_deleted_file_does_not_open_its_successor(
 
 @pytest.mark.anyio
 async def test_an_upload_for_a_deleted_run_does_not_reach_its_namesake(
-    client: Client, store: Store, project: Project, run: Run
+    client: Client, store: Store, project: ProjectRow, run: RunRow
 ) -> None:
     made = (await client.ask(UPLOAD, run="r1"))["createRunFiles"]["files"][0]
     store.runs.delete(run.id)
@@ -127,14 +127,14 @@ def test_an_early_part_is_of_the_run_that_it_is_asked_for(tmp_path: Path) -> Non
         assert exported.tokens[0] not in (old, f"early-{run.id}-0-4")
 
 
-def version_of(store: Store, project: Project, name: str) -> int | None:
+def version_of(store: Store, project: ProjectRow, name: str) -> int | None:
     collection = store.collections.ensure(project, "data", "dataset")
     artifact = store.artifacts.create(collection, NewArtifact(digest=name, client_id=name))
     return store.artifacts.commit(artifact.id, size=0, file_count=0).version
 
 
 def test_the_number_of_a_deleted_version_is_not_given_out_again(
-    store: Store, project: Project
+    store: Store, project: ProjectRow
 ) -> None:
     assert [version_of(store, project, name) for name in "abc"] == [0, 1, 2]
     newest = store.artifacts.by_client_id("c")
@@ -146,7 +146,7 @@ def test_the_number_of_a_deleted_version_is_not_given_out_again(
 
 @pytest.mark.anyio
 async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     data = store.collections.ensure(project, "data", "dataset")
     deleted = store.artifacts.create(data, NewArtifact(digest="1", client_id="mine"))
@@ -158,7 +158,7 @@ async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
 
 
 def test_the_number_of_a_removed_link_is_not_given_out_again(
-    store: Store, project: Project
+    store: Store, project: ProjectRow
 ) -> None:
     portfolio = store.collections.ensure(project, "best", "dataset", "PORTFOLIO")
     for name in "ab":
@@ -336,7 +336,7 @@ def test_a_store_of_before_survives_a_kill_while_it_is_brought_up_to_date(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", ["-1", " 1", "1_0", "١", "9" * 30])
-async def test_an_id_is_written_in_one_way_only(client: Client, run: Run, number: str) -> None:
+async def test_an_id_is_written_in_one_way_only(client: Client, run: RunRow, number: str) -> None:
     status, _ = await client.refusal(
         "mutation($id: ID!){stopRun(input:{id:$id}){success}}", id=ids.encode("Run", number)
     )

@@ -9,12 +9,12 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.records import Project
+from aiowandb_server.store.records import ProjectRow
 from tests.server.conftest import Clock
 
 
 @pytest.fixture
-def filled(store: Store, project: Project, clock: Clock) -> Project:
+def filled(store: Store, project: ProjectRow, clock: Clock) -> ProjectRow:
     for name, loss in (("a", 3), ("b", None), ("c", 1.5), ("d", 3), ("e", "text")):
         clock.now += 10
         summary = {"loss": loss} if loss is not None else {}
@@ -22,7 +22,7 @@ def filled(store: Store, project: Project, clock: Clock) -> Project:
     return project
 
 
-def in_pages(store: Store, project: Project, **question: Any) -> str:
+def in_pages(store: Store, project: ProjectRow, **question: Any) -> str:
     """Names of all runs, read two at a time."""
     names, after = "", None
     while True:
@@ -49,12 +49,12 @@ def in_pages(store: Store, project: Project, **question: Any) -> str:
     ],
 )
 def test_an_order_holds_across_pages(
-    store: Store, filled: Project, order: str | None, expected: str
+    store: Store, filled: ProjectRow, order: str | None, expected: str
 ) -> None:
     assert in_pages(store, filled, order=order) == expected
 
 
-def test_pages_stay_right_while_runs_come_and_go(store: Store, filled: Project) -> None:
+def test_pages_stay_right_while_runs_come_and_go(store: Store, filled: ProjectRow) -> None:
     first = store.runs.page(filled, first=2, order="-created_at")
     store.runs.upsert(filled, "newcomer")
     gone = store.runs.get(filled, "d")
@@ -64,14 +64,16 @@ def test_pages_stay_right_while_runs_come_and_go(store: Store, filled: Project) 
     assert [run.name for run in rest.items] == ["c", "b", "a"]
 
 
-def test_an_unknown_order_and_a_made_up_cursor_are_refused(store: Store, filled: Project) -> None:
+def test_an_unknown_order_and_a_made_up_cursor_are_refused(
+    store: Store, filled: ProjectRow
+) -> None:
     with pytest.raises(RequestError, match="runs have no 'colour'"):
         store.runs.page(filled, order="-colour")
     with pytest.raises(RequestError, match="not a cursor"):
         store.runs.page(filled, after="12")
 
 
-def test_the_count_of_a_project_follows_its_runs(store: Store, filled: Project) -> None:
+def test_the_count_of_a_project_follows_its_runs(store: Store, filled: ProjectRow) -> None:
     assert store.runs.count(filled) == 5
     run = store.runs.get(filled, "a")
     assert run is not None

@@ -15,7 +15,7 @@ import pytest
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.json_text import MAX_DEPTH
-from aiowandb_server.store.records import Project, Run
+from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.search import parse_space
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.server.conftest import Client
@@ -36,7 +36,7 @@ async def runs_of(client: Client, **variables: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("is_finished", [False, True])
 async def test_half_a_surrogate_in_one_row_leaves_the_project_readable(
-    client: Client, store: Store, project: Project, run: Run, is_finished: bool
+    client: Client, store: Store, project: ProjectRow, run: RunRow, is_finished: bool
 ) -> None:
     store.runs.upsert(project, "other")
     line = r'{"k\ud800": 1, "pair": "\ud83d\ude00", "half": "\udc00", "_step": 0}'
@@ -54,7 +54,7 @@ async def test_half_a_surrogate_in_one_row_leaves_the_project_readable(
 
 
 async def test_half_a_surrogate_in_a_request_is_kept_as_a_replacement(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     body = rb"""{"files": {"output.log": {"offset": 0, "content": ["a\ud800b"]},
         "wandb-summary.json": {"offset": 0, "content": ["{\"x\": \"\\ud800\"}"]}}}"""
@@ -68,7 +68,7 @@ async def test_half_a_surrogate_in_a_request_is_kept_as_a_replacement(
 
 
 async def test_config_with_half_a_surrogate_can_be_ordered_by(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     store.runs.upsert(project, "odd", RunChanges(config=r'{"lr": {"value": "\ud800"}}'))
     store.runs.upsert(project, "plain", RunChanges(config='{"lr": {"value": "a"}}'))
@@ -102,7 +102,7 @@ async def test_a_store_that_holds_such_rows_already_can_be_read(tmp_path: Path) 
 
 
 async def test_what_is_nested_too_deeply_is_text_in_a_row_and_refused_elsewhere(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     def nested(depth: int) -> str:
         return '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
@@ -126,7 +126,7 @@ async def test_what_is_nested_too_deeply_is_text_in_a_row_and_refused_elsewhere(
         assert not isinstance(value, str) or set(value) == {"[", "]"}
 
 
-async def test_brackets_in_a_text_are_not_nested(store: Store, run: Run) -> None:
+async def test_brackets_in_a_text_are_not_nested(store: Store, run: RunRow) -> None:
     line = json.dumps({"_step": 0, "text": '["\\' * 10_000})
     assert store.history.append(run, [line]) == 0
 
@@ -148,7 +148,7 @@ async def test_brackets_in_a_text_are_not_nested(store: Store, run: Run) -> None
 )
 @pytest.mark.parametrize("is_finished", [False, True])
 async def test_what_goes_out_names_its_step(
-    client: Client, store: Store, run: Run, line: str, expected: str, is_finished: bool
+    client: Client, store: Store, run: RunRow, line: str, expected: str, is_finished: bool
 ) -> None:
     assert store.history.append(run, [line]) == 0
     if is_finished:
@@ -162,7 +162,7 @@ async def test_what_goes_out_names_its_step(
         assert pq.read_table(io.BytesIO(content))["_step"].to_pylist() == [0]
 
 
-async def test_a_line_count_beyond_what_can_be_told_is_refused(client: Client, run: Run) -> None:
+async def test_a_line_count_beyond_what_can_be_told_is_refused(client: Client, run: RunRow) -> None:
     for offset in (2**31, 2**40):
         body = {"files": {"output.log": {"offset": offset, "content": ["x"]}}}
         assert (await client.stream("local/demo/r1", body)).status_code == 400
@@ -171,7 +171,7 @@ async def test_a_line_count_beyond_what_can_be_told_is_refused(client: Client, r
 
 
 async def test_the_exit_code_of_a_crash_on_windows_is_kept(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     body = {"complete": True, "exitcode": 0xC0000005}
     assert (await client.stream("local/demo/r1", body)).status_code == 200
@@ -182,7 +182,7 @@ async def test_the_exit_code_of_a_crash_on_windows_is_kept(
 
 
 async def test_bytes_that_are_no_utf_8_do_not_end_a_run(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     body = b'{"files": {"output.log": {"offset": 0, "content": ["a\xffb"]}}}'
     answer = await client.http.post("/files/local/demo/r1/file_stream", content=body)
@@ -192,7 +192,7 @@ async def test_bytes_that_are_no_utf_8_do_not_end_a_run(
     assert store.console.tail(spoken, 1).items[0].line == "a\ufffdb"
 
 
-def test_a_number_without_end_is_text_in_its_row(store: Store, run: Run) -> None:
+def test_a_number_without_end_is_text_in_its_row(store: Store, run: RunRow) -> None:
     digits = "9" * 5_000
     assert store.history.append(run, [f'{{"_step": 0, "x": -{digits}, "y": 1}}']) == 0
     store.finish(run)
@@ -201,7 +201,7 @@ def test_a_number_without_end_is_text_in_its_row(store: Store, run: Run) -> None
 
 
 async def test_a_history_that_cannot_become_columns_goes_out_as_it_is(
-    client: Client, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+    client: Client, store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(run_id: int) -> None:
         raise ArithmeticError("nobody knows why")
@@ -226,7 +226,7 @@ SWEEPS = """{ project(name: "demo") { sweeps { edges { node {
 
 @pytest.mark.parametrize("prior", [None, "{", '{"nothing.such": 1}'])
 async def test_a_sweep_of_before_that_is_not_understood_spoils_no_list(
-    client: Client, store: Store, project: Project, prior: str | None
+    client: Client, store: Store, project: ProjectRow, prior: str | None
 ) -> None:
     config = "method: grid\nparameters: {x: {values: [1, 2]}}"
     old = store.sweeps.create(project, SweepChanges(config=config))
@@ -241,7 +241,7 @@ async def test_a_sweep_of_before_that_is_not_understood_spoils_no_list(
     assert {edge["node"]["priorRuns"]["totalCount"] for edge in edges} == {0}
 
 
-async def test_prior_runs_that_nobody_can_look_for_are_refused(client: Client, run: Run) -> None:
+async def test_prior_runs_that_nobody_can_look_for_are_refused(client: Client, run: RunRow) -> None:
     status, _ = await client.refusal(
         "mutation($input: UpsertSweepInput!){upsertSweep(input: $input){sweep{id}}}",
         input={
@@ -254,7 +254,7 @@ async def test_prior_runs_that_nobody_can_look_for_are_refused(client: Client, r
 
 
 def test_a_filter_may_name_thousands_and_a_longer_one_is_refused(
-    store: Store, project: Project, run: Run
+    store: Store, project: ProjectRow, run: RunRow
 ) -> None:
     names = [f"r{number}" for number in range(5_000)]
     assert store.runs.count(project, {"name": {"$in": names}}) == 1
@@ -262,7 +262,7 @@ def test_a_filter_may_name_thousands_and_a_longer_one_is_refused(
         store.runs.count(project, {"name": {"$in": [*names] * 60}})
 
 
-def test_pages_go_on_after_an_infinite_value(store: Store, project: Project) -> None:
+def test_pages_go_on_after_an_infinite_value(store: Store, project: ProjectRow) -> None:
     for name, value in (("a", "1"), ("b", "Infinity"), ("c", "Infinity"), ("d", "null")):
         store.runs.upsert(project, name, RunChanges(summary=f'{{"x": {value}}}'))
     found: list[str] = []

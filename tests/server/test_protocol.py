@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from aiowandb_server import Store
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client, Clock
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ async def test_a_config_that_is_no_object_is_refused(client: Client) -> None:
 
 
 async def test_a_file_stream_request_is_stored_whole(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     response = await client.stream(
         "local/demo/r1",
@@ -106,7 +106,7 @@ async def test_a_file_stream_request_is_stored_whole(
     ],
 )
 async def test_a_malformed_file_stream_request_is_refused(
-    client: Client, store: Store, run: Run, body: bytes
+    client: Client, store: Store, run: RunRow, body: bytes
 ) -> None:
     response = await client.http.post("/files/local/demo/r1/file_stream", content=body)
     assert response.status_code == 400
@@ -115,12 +115,12 @@ async def test_a_malformed_file_stream_request_is_refused(
     assert fresh.history_lines == 0
 
 
-async def test_an_unknown_run_has_no_file_stream(client: Client, run: Run) -> None:
+async def test_an_unknown_run_has_no_file_stream(client: Client, run: RunRow) -> None:
     assert (await client.stream("local/demo/none", {})).status_code == 404
     assert (await client.stream("local/none/r1", {})).status_code == 404
 
 
-async def test_a_stopped_run_is_told_with_its_next_request(client: Client, run: Run) -> None:
+async def test_a_stopped_run_is_told_with_its_next_request(client: Client, run: RunRow) -> None:
     found = await run_of(client, "id")
     await client.ask("mutation($id:ID!){stopRun(input:{id:$id}){success}}", id=found["id"])
     assert (await client.stream("local/demo/r1", {})).json()["stopped"] is True
@@ -130,7 +130,7 @@ async def test_a_stopped_run_is_told_with_its_next_request(client: Client, run: 
 
 
 async def test_the_resume_status_has_all_that_a_resume_needs(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     query = """
     query RunResumeStatus($project: String, $entity: String, $name: String!) {
@@ -152,7 +152,7 @@ async def test_the_resume_status_has_all_that_a_resume_needs(
 
 
 async def test_sampled_history_includes_its_last_step(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     store.history.append(run, [json.dumps({"_step": step, "x": step}) for step in range(10)])
     specs = ['{"keys": ["_step", "x"], "minStep": 2, "maxStep": 4, "samples": 100}']
@@ -163,7 +163,7 @@ async def test_sampled_history_includes_its_last_step(
 
 
 async def test_parquet_links_need_no_key_and_give_ranges(
-    client: Client, store: Store, run: Run, clock: Clock
+    client: Client, store: Store, run: RunRow, clock: Clock
 ) -> None:
     store.history.append(run, ['{"_step":0}'])
     await client.stream("local/demo/r1", {"complete": True, "exitcode": 0})
@@ -182,13 +182,13 @@ async def test_parquet_links_need_no_key_and_give_ranges(
     assert (await client.keyless.get(url)).status_code == 403
 
 
-async def test_a_live_run_has_live_data(client: Client, store: Store, run: Run) -> None:
+async def test_a_live_run_has_live_data(client: Client, store: Store, run: RunRow) -> None:
     store.history.append(run, ['{"_step":3}', '{"_step":4}'])
     found = await run_of(client, "parquetHistory{parquetUrls liveData}")
     assert found["parquetHistory"] == {"parquetUrls": [], "liveData": [{"_step": 3}]}
 
 
-async def test_state_changes_follow_the_rules(client: Client, run: Run) -> None:
+async def test_state_changes_follow_the_rules(client: Client, run: RunRow) -> None:
     mutation = "mutation($i: UpdateRunStateInput!){updateRunState(input:$i){success}}"
     storage_id = (await run_of(client, "id"))["id"]
 
@@ -202,7 +202,9 @@ async def test_state_changes_follow_the_rules(client: Client, run: Run) -> None:
     assert "invalid state transition" in refused.text
 
 
-async def test_a_rewound_run_goes_on_from_its_step(client: Client, store: Store, run: Run) -> None:
+async def test_a_rewound_run_goes_on_from_its_step(
+    client: Client, store: Store, run: RunRow
+) -> None:
     store.history.append(run, [json.dumps({"_step": step}) for step in range(9)])
     data = await client.ask(
         'mutation($r:String!,$v:Float!){rewindRun(input:{runName:$r,projectName:"demo",'
@@ -216,7 +218,7 @@ async def test_a_rewound_run_goes_on_from_its_step(client: Client, store: Store,
     }
 
 
-async def test_an_alert_is_kept(client: Client, store: Store, run: Run) -> None:
+async def test_an_alert_is_kept(client: Client, store: Store, run: RunRow) -> None:
     await client.ask(
         "mutation($s: AlertSeverity = INFO, $w: Duration){notifyScriptableRunAlert(input:{"
         'entityName:"local",projectName:"demo",runName:"r1",title:"t",text:"x",severity:$s,'
@@ -228,7 +230,7 @@ async def test_an_alert_is_kept(client: Client, store: Store, run: Run) -> None:
     assert (alert.title, alert.text, alert.severity) == ("t", "x", "WARN")
 
 
-async def test_reports_are_read(client: Client, store: Store, run: Run) -> None:
+async def test_reports_are_read(client: Client, store: Store, run: RunRow) -> None:
     project = store.projects.get("local", "demo")
     assert project is not None
     store.reports.add(project, "Findings", spec='{"blocks": []}')
@@ -246,12 +248,12 @@ def history_of(*rows: dict[str, Any], offset: int = 0) -> dict[str, Any]:
     return {"files": {"wandb-history.jsonl": {"offset": offset, "content": content}}}
 
 
-def all_rows(store: Store, run: Run) -> list[dict[str, Any]]:
+def all_rows(store: Store, run: RunRow) -> list[dict[str, Any]]:
     return [json.loads(line) for line in store.history.window(run, 0, 10**9, 10**9)]
 
 
 async def test_writers_in_shared_mode_do_not_overwrite_each_other(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     async def say(writer: str, body: dict[str, Any]) -> None:
         headers = {"X-WANDB-USE-ASYNC-FILESTREAM": "true", "X-WANDB-ASYNC-CLIENT-ID": writer}
@@ -277,7 +279,7 @@ async def test_writers_in_shared_mode_do_not_overwrite_each_other(
 
 
 async def test_what_a_second_writer_overwrites_is_kept_aside(
-    client: Client, store: Store, run: Run
+    client: Client, store: Store, run: RunRow
 ) -> None:
     await client.stream("local/demo/r1", history_of({"_step": 0, "x": 1}, {"_step": 1, "x": 2}))
     await client.stream("local/demo/r1", history_of({"_step": 0, "x": 1}, {"_step": 1, "x": 3}))
@@ -285,7 +287,9 @@ async def test_what_a_second_writer_overwrites_is_kept_aside(
     assert [json.loads(text) for text in store.history.replaced(run)] == [{"_step": 1, "x": 2}]
 
 
-async def test_a_summary_is_made_of_the_rows_if_the_run_wants_it(client: Client, run: Run) -> None:
+async def test_a_summary_is_made_of_the_rows_if_the_run_wants_it(
+    client: Client, run: RunRow
+) -> None:
     answer = await client.http.post(
         "/files/local/demo/r1/file_stream",
         json=history_of({"_step": 0, "x": 1, "y": 1}, {"_step": 1, "x": 2}),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.filters import compile_filter
-from aiowandb_server.store.records import Project
+from aiowandb_server.store.records import ProjectRow
 from aiowandb_server.store.run_fields import run_field
 from tests.server.conftest import START
 
@@ -67,7 +67,7 @@ def random_changes(chance: random.Random) -> RunChanges:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Project]]:
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, ProjectRow]]:
     """Many runs of all kinds; written here without an fsync for each."""
     chance = random.Random(1)
     with Store.open(tmp_path_factory.mktemp("large"), clock=lambda: float(START)) as store:
@@ -93,7 +93,7 @@ def _apply(connection: Any, run_id: int, changes: RunChanges) -> None:
     _apply(connection, run_id, changes)
 
 
-def scanned(store: Store, project: Project, filters: Any) -> list[str]:
+def scanned(store: Store, project: ProjectRow, filters: Any) -> list[str]:
     """Names of the runs that the filter selects, by reading all of them."""
     where = compile_filter(filters, partial(run_field, state_rule=store.runs.state_rule))
     with store._database.read() as connection:
@@ -140,7 +140,7 @@ documents = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(filters=documents, seed=st.integers(0, 10**6), descending=st.booleans())
 def test_the_index_finds_what_a_scan_finds(
-    large: tuple[Store, Project], filters: Any, seed: int, descending: bool
+    large: tuple[Store, ProjectRow], filters: Any, seed: int, descending: bool
 ) -> None:
     store, project = large
     chance = random.Random(seed)
@@ -161,7 +161,7 @@ def test_the_index_finds_what_a_scan_finds(
         assert [run.name for run in rest.items] == expected[20:]
 
 
-def steps(store: Store, project: Project, filters: Any) -> str:
+def steps(store: Store, project: ProjectRow, filters: Any) -> str:
     """How SQLite counts the runs."""
     statements: list[str] = []
     connection = store._database._idle.get_nowait()
@@ -172,7 +172,7 @@ def steps(store: Store, project: Project, filters: Any) -> str:
     return "\n".join(statements)
 
 
-def test_many_runs_are_counted_without_reading_them(large: tuple[Store, Project]) -> None:
+def test_many_runs_are_counted_without_reading_them(large: tuple[Store, ProjectRow]) -> None:
     store, project = large
     filters = {"config.lr": 1, "summary_metrics.n": {"$lt": 2}}
     store.runs.count(project, filters)
@@ -218,14 +218,14 @@ def test_the_number_of_keys_in_the_index_is_bounded(store: Store) -> None:
     assert count == 64
 
 
-def test_a_small_project_has_no_index(store: Store, project: Project) -> None:
+def test_a_small_project_has_no_index(store: Store, project: ProjectRow) -> None:
     store.runs.upsert(project, "r", RunChanges(config='{"lr": {"value": 1}}'))
     assert store.runs.count(project, {"config.lr": 1}) == 1
     with store._database.read() as connection:
         assert connection.execute("SELECT count(*) FROM indexed_key").fetchone()[0] == 0
 
 
-def _with_runs(store: Store, number: int, config: str = "{}") -> Project:
+def _with_runs(store: Store, number: int, config: str = "{}") -> ProjectRow:
     project, _ = store.projects.ensure("local", "many")
     with store._database.write() as connection:
         connection.executemany(

@@ -12,7 +12,7 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError, StoreError
-from aiowandb_server.store.records import Project, Run
+from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from tests.server.conftest import Clock
 
@@ -59,21 +59,21 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Store.open(tmp_path / "file" / "data")
 
 
-def test_config_and_summary_must_be_objects(store: Store, project: Project) -> None:
+def test_config_and_summary_must_be_objects(store: Store, project: ProjectRow) -> None:
     for changes in (RunChanges(config="[1]"), RunChanges(summary="nonsense")):
         with pytest.raises(RequestError, match="is a JSON object"):
             store.runs.upsert(project, "r", changes)
     assert store.runs.get(project, "r") is None, "a refused upsert leaves nothing behind"
 
 
-def test_null_leaves_a_field_as_it_is_and_empty_sets_it(store: Store, project: Project) -> None:
+def test_null_leaves_a_field_as_it_is_and_empty_sets_it(store: Store, project: ProjectRow) -> None:
     store.runs.upsert(project, "r", RunChanges(notes="n", tags=["a"], group="g"))
     run, inserted = store.runs.upsert(project, "r", RunChanges(notes="", tags=[]))
     assert not inserted
     assert (run.notes, run.tags, run.group) == ("", "[]", "g")
 
 
-def test_the_file_stream_drives_the_state(store: Store, run: Run, clock: Clock) -> None:
+def test_the_file_stream_drives_the_state(store: Store, run: RunRow, clock: Clock) -> None:
     def state() -> str:
         fresh = store.runs.by_id(run.id)
         assert fresh is not None
@@ -95,7 +95,7 @@ def test_the_file_stream_drives_the_state(store: Store, run: Run, clock: Clock) 
     assert state() == "finished"
 
 
-def test_deleting_a_project_leaves_no_rows(store: Store, project: Project, run: Run) -> None:
+def test_deleting_a_project_leaves_no_rows(store: Store, project: ProjectRow, run: RunRow) -> None:
     store.history.append(run, ['{"_step":0}', "bad"])
     store.files.add(run, "a.txt", b"a")
     store.projects.delete(project.id)

@@ -9,9 +9,9 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.records import Project
+from aiowandb_server.store.records import ProjectRow
 from aiowandb_server.store.search import parse_space
-from aiowandb_server.store.sweeps import Sweep, SweepChanges
+from aiowandb_server.store.sweeps import SweepChanges, SweepRow
 from tests.server.conftest import Client, Clock
 
 GRID = """
@@ -74,7 +74,7 @@ def test_random_values_stay_in_their_bounds(parameter: Any, low: float, high: fl
     ],
 )
 def test_a_configuration_that_cannot_be_run_is_refused(
-    store: Store, project: Project, text: str
+    store: Store, project: ProjectRow, text: str
 ) -> None:
     with pytest.raises(RequestError):
         store.sweeps.create(project, SweepChanges(config=text))
@@ -82,17 +82,17 @@ def test_a_configuration_that_cannot_be_run_is_refused(
 
 
 @pytest.fixture
-def sweep(store: Store, project: Project) -> Sweep:
+def sweep(store: Store, project: ProjectRow) -> SweepRow:
     return store.sweeps.create(project, SweepChanges(config=GRID))
 
 
-def state(store: Store, sweep: Sweep) -> str:
+def state(store: Store, sweep: SweepRow) -> str:
     fresh = store.sweeps.by_id(sweep.id)
     assert fresh is not None
     return fresh.state
 
 
-def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: Sweep) -> None:
+def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: SweepRow) -> None:
     agents = [store.sweeps.add_agent(sweep, host) for host in ("a", "b")]
     commands = [store.sweeps.heartbeat(agent, {}) for agent in agents * 2]
     told = [command for batch in commands for command in batch]
@@ -108,20 +108,20 @@ def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: Sweep
     assert state(store, sweep) == "FINISHED"
 
 
-def test_an_agent_is_told_which_program_to_run(store: Store, project: Project) -> None:
+def test_an_agent_is_told_which_program_to_run(store: Store, project: ProjectRow) -> None:
     text = config(method="random", program="train.py", parameters={"x": {"value": 1}})
     sweep = store.sweeps.create(project, SweepChanges(config=text))
     (command,) = store.sweeps.heartbeat(store.sweeps.add_agent(sweep, "a"), {})
     assert command["program"] == "train.py"
 
 
-def test_a_busy_agent_gets_nothing_new(store: Store, sweep: Sweep) -> None:
+def test_a_busy_agent_gets_nothing_new(store: Store, sweep: SweepRow) -> None:
     agent = store.sweeps.add_agent(sweep, "a")
     (command,) = store.sweeps.heartbeat(agent, {})
     assert store.sweeps.heartbeat(agent, {command["run_id"]: True}) == []
 
 
-def test_pause_cancel_and_stop_reach_the_agent(store: Store, sweep: Sweep) -> None:
+def test_pause_cancel_and_stop_reach_the_agent(store: Store, sweep: SweepRow) -> None:
     agent = store.sweeps.add_agent(sweep, "a")
     store.sweeps.change(sweep.id, SweepChanges(state="PAUSED"))
     assert store.sweeps.heartbeat(agent, {}) == []
@@ -132,7 +132,7 @@ def test_pause_cancel_and_stop_reach_the_agent(store: Store, sweep: Sweep) -> No
 
 @pytest.mark.anyio
 async def test_a_sweep_says_how_it_goes(
-    client: Client, store: Store, project: Project, sweep: Sweep, clock: Clock
+    client: Client, store: Store, project: ProjectRow, sweep: SweepRow, clock: Clock
 ) -> None:
     for name, loss in (("a", 2.0), ("b", 0.5)):
         changes = RunChanges(sweep=sweep.name, summary=json.dumps({"loss": loss}))
@@ -162,7 +162,7 @@ async def test_a_sweep_says_how_it_goes(
 
 @pytest.mark.anyio
 async def test_sweeps_are_filtered_and_know_their_prior_runs(
-    client: Client, store: Store, project: Project
+    client: Client, store: Store, project: ProjectRow
 ) -> None:
     store.runs.upsert(project, "old")
     prior = json.dumps({"$or": [{"name": "old"}]})

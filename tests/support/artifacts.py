@@ -10,7 +10,7 @@ from typing import Any
 
 from aiowandb_server import Store
 from aiowandb_server.store.artifact_records import NewArtifact
-from aiowandb_server.store.records import Run
+from aiowandb_server.store.records import RunRow
 
 _AS_THE_SDK_WRITES_THEM = {
     "version": 1,
@@ -21,7 +21,7 @@ _AS_THE_SDK_WRITES_THEM = {
 
 def log_artifact(
     store: Store,
-    run: Run,
+    run: RunRow,
     name: str,
     files: Mapping[str, bytes],
     *,

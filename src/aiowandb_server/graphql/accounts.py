@@ -6,8 +6,8 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql import ids
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.resolving import Resolvers
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql.artifact_uploads import alias_names
 from aiowandb_server.graphql.artifacts import (
     artifact_by_client_id,
@@ -12,21 +13,20 @@ from aiowandb_server.graphql.artifacts import (
     sequence_of,
 )
 from aiowandb_server.graphql.collections import require_collection
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.projects import ensure_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers
 from aiowandb_server.graphql.runs import require_run
-from aiowandb_server.store.artifact_records import Collection
+from aiowandb_server.store.artifact_records import CollectionRow
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.artifact_records import Artifact
+    from aiowandb_server.store.artifact_records import ArtifactRow
 
 resolvers = Resolvers()
 
 
 @dataclass(frozen=True, slots=True)
-class _Deleted(Collection):
+class _Deleted(CollectionRow):
     """What is left to say of a collection that has just been deleted."""
 
     state: str = "DELETED"
@@ -156,7 +156,7 @@ def delete_collection_tags(context: Context, change: dict[str, Any]) -> dict[str
     return {"success": True}
 
 
-def _replace_aliases(context: Context, artifact: Artifact, wanted: tuple[str, ...]) -> None:
+def _replace_aliases(context: Context, artifact: ArtifactRow, wanted: tuple[str, ...]) -> None:
     collection = sequence_of(context, artifact)
     for member in context.store.artifacts.memberships(artifact.id):
         for alias in context.store.collections.aliases(collection.id, member.id):
@@ -166,7 +166,7 @@ def _replace_aliases(context: Context, artifact: Artifact, wanted: tuple[str, ..
         context.store.collections.add_alias(collection, artifact.id, name)
 
 
-def _named_collection(context: Context, named: dict[str, Any]) -> Collection:
+def _named_collection(context: Context, named: dict[str, Any]) -> CollectionRow:
     project = require_project(context, named["projectName"], named["entityName"])
     name = named["artifactCollectionName"].partition(":")[0]
     collection = context.store.collections.get(project.id, name)

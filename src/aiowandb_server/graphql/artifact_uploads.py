@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.artifacts import content_path, project_of_version, require_artifact
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.projects import ensure_project
-from aiowandb_server.graphql.resolving import Resolvers, whole_list
+from aiowandb_server.graphql.resolving import Resolvers, unpaged
 from aiowandb_server.store.artifact_records import NewArtifact
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.artifact_records import Manifest
+    from aiowandb_server.store.artifact_records import ManifestRow
 
 resolvers = Resolvers()
 
@@ -96,7 +96,7 @@ def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str,
                 artifact=artifact,
             )
         )
-    return {"files": whole_list(views)}
+    return {"files": unpaged(views)}
 
 
 @resolvers.mutation("completeMultipartUploadArtifact")
@@ -120,7 +120,7 @@ def alias_names(change: dict[str, Any]) -> tuple[str, ...]:
     return tuple(alias["alias"] for alias in change.get("aliases") or ())
 
 
-def _require_manifest(context: Context, manifest_id: str) -> Manifest:
+def _require_manifest(context: Context, manifest_id: str) -> ManifestRow:
     manifest = context.store.manifests.get(ids.row_id("Manifest", manifest_id))
     if manifest is None:
         raise RefusedError("manifest not found", 404)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.collections import aliases_of_member, default_type, find_member
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.files import FileView
-from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, whole_list
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.store.manifests import hex_md5
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
     from aiowandb_server.store.artifact_records import (
-        Alias,
-        Artifact,
+        AliasRow,
+        ArtifactRow,
         ArtifactType,
-        Collection,
+        CollectionRow,
         Entry,
-        Manifest,
-        Membership,
+        ManifestRow,
+        MembershipRow,
     )
-    from aiowandb_server.store.records import Project, Run, User
+    from aiowandb_server.store.records import ProjectRow, RunRow, UserRow
 
 resolvers = Resolvers()
 
@@ -35,37 +35,37 @@ class ClientIdMapping:
     server_id: str
 
 
-def find_artifact(context: Context, artifact_id: str) -> Artifact | None:
+def find_artifact(context: Context, artifact_id: str) -> ArtifactRow | None:
     """The version of that id, or None if there is none that the viewer may see."""
     return _visible(context, context.store.artifacts.by_id(ids.row_id("Artifact", artifact_id)))
 
 
-def artifact_by_client_id(context: Context, client_id: str) -> Artifact | None:
+def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | None:
     """The version that its client calls so, or None if the viewer may not see it."""
     return _visible(context, context.store.artifacts.by_client_id(client_id))
 
 
-def _visible(context: Context, artifact: Artifact | None) -> Artifact | None:
+def _visible(context: Context, artifact: ArtifactRow | None) -> ArtifactRow | None:
     if artifact is None or not context.may_see(project_of_version(context, artifact).entity):
         return None
     return artifact
 
 
-def require_artifact(context: Context, artifact_id: str) -> Artifact:
+def require_artifact(context: Context, artifact_id: str) -> ArtifactRow:
     artifact = find_artifact(context, artifact_id)
     if artifact is None:
         raise RefusedError(f"artifact {artifact_id!r} not found", 404)
     return artifact
 
 
-def sequence_of(context: Context, artifact: Artifact) -> Collection:
+def sequence_of(context: Context, artifact: ArtifactRow) -> CollectionRow:
     collection = context.store.collections.by_id(artifact.collection_id)
     if collection is None:
         raise RefusedError("the collection of this artifact has been deleted", 404)
     return collection
 
 
-def project_of_version(context: Context, artifact: Artifact) -> Project:
+def project_of_version(context: Context, artifact: ArtifactRow) -> ProjectRow:
     project = context.store.projects.by_id(sequence_of(context, artifact).project_id)
     if project is None:
         raise RefusedError("the project of this artifact has been deleted", 404)
@@ -73,7 +73,7 @@ def project_of_version(context: Context, artifact: Artifact) -> Project:
 
 
 @resolvers("Query", "artifact")
-def artifact(_: None, context: Context, id: str) -> Artifact | None:
+def artifact(_: None, context: Context, id: str) -> ArtifactRow | None:
     return find_artifact(context, id)
 
 
@@ -84,27 +84,27 @@ def client_id_mapping(_: None, context: Context, client_id: str) -> ClientIdMapp
 
 
 @resolvers("Project", "artifact")
-def artifact_by_name(project: Project, context: Context, name: str) -> Artifact | None:
+def artifact_by_name(project: ProjectRow, context: Context, name: str) -> ArtifactRow | None:
     member = find_member(context, project, name)
     return context.store.artifacts.by_id(member.artifact_id) if member else None
 
 
 @resolvers("Run", "outputArtifacts")
 def output_artifacts(
-    run: Run, context: Context, after: str | None = None, first: int | None = None
+    run: RunRow, context: Context, after: str | None = None, first: int | None = None
 ) -> Any:
     return _of_run(context, run, "output", first, after)
 
 
 @resolvers("Run", "inputArtifacts")
 def input_artifacts(
-    run: Run, context: Context, after: str | None = None, first: int | None = None
+    run: RunRow, context: Context, after: str | None = None, first: int | None = None
 ) -> Any:
     return _of_run(context, run, "input", first, after)
 
 
 def _of_run(
-    context: Context, run: Run, direction: str, first: int | None, after: str | None
+    context: Context, run: RunRow, direction: str, first: int | None, after: str | None
 ) -> Any:
     page = context.store.artifacts.of_run(run.id, direction, first=page_size(first), after=after)
     return connection(
@@ -117,7 +117,7 @@ def _of_run(
 
 @resolvers("ArtifactCollectionMembership", "files")
 def files_of_member(
-    member: Membership,
+    member: MembershipRow,
     context: Context,
     names: list[str] | None = None,
     after: str | None = None,
@@ -128,33 +128,33 @@ def files_of_member(
 
 
 @resolvers("Artifact", "artifactSequence")
-def artifact_sequence(artifact: Artifact, context: Context) -> Collection:
+def artifact_sequence(artifact: ArtifactRow, context: Context) -> CollectionRow:
     return sequence_of(context, artifact)
 
 
 @resolvers("Artifact", "artifactType")
-def type_of_version(artifact: Artifact, context: Context) -> ArtifactType | None:
+def type_of_version(artifact: ArtifactRow, context: Context) -> ArtifactType | None:
     return default_type(sequence_of(context, artifact), context)
 
 
 @resolvers("Artifact", "tags")
-def tags_of_version(artifact: Artifact, context: Context) -> Any:
+def tags_of_version(artifact: ArtifactRow, context: Context) -> Any:
     return context.store.artifacts.tags(artifact.id)
 
 
 @resolvers("Artifact", "aliases")
-def aliases_of_version(artifact: Artifact, context: Context) -> list[Alias]:
+def aliases_of_version(artifact: ArtifactRow, context: Context) -> list[AliasRow]:
     members = context.store.artifacts.memberships(artifact.id)
     return [alias for member in members for alias in aliases_of_member(member, context)]
 
 
 @resolvers("Artifact", "currentManifest")
-def current_manifest(artifact: Artifact, context: Context) -> Manifest | None:
+def current_manifest(artifact: ArtifactRow, context: Context) -> ManifestRow | None:
     return context.store.manifests.current(artifact.id)
 
 
 @resolvers("Artifact", "createdBy")
-def created_by(artifact: Artifact, context: Context) -> Run | User | None:
+def created_by(artifact: ArtifactRow, context: Context) -> RunRow | UserRow | None:
     if artifact.run_id is not None:
         run = context.store.runs.by_id(artifact.run_id)
         return run if run and context.may_see(run.entity) else None
@@ -162,19 +162,19 @@ def created_by(artifact: Artifact, context: Context) -> Run | User | None:
 
 
 @resolvers("Artifact", "usedBy")
-def used_by(artifact: Artifact, context: Context) -> Any:
+def used_by(artifact: ArtifactRow, context: Context) -> Any:
     runs = (context.store.runs.by_id(run) for run in context.store.artifacts.users_of(artifact.id))
-    return whole_list([run for run in runs if run and context.may_see(run.entity)])
+    return unpaged([run for run in runs if run and context.may_see(run.entity)])
 
 
 @resolvers("Artifact", "artifactMemberships")
-def artifact_memberships(artifact: Artifact, context: Context) -> Any:
-    return whole_list(context.store.artifacts.memberships(artifact.id))
+def artifact_memberships(artifact: ArtifactRow, context: Context) -> Any:
+    return unpaged(context.store.artifacts.memberships(artifact.id))
 
 
 @resolvers("Artifact", "files")
 def files_of_version(
-    artifact: Artifact,
+    artifact: ArtifactRow,
     context: Context,
     names: list[str] | None = None,
     after: str | None = None,
@@ -193,20 +193,20 @@ def files_of_version(
 
 @resolvers("Artifact", "filesByManifestEntries")
 def files_by_entries(
-    artifact: Artifact, context: Context, entries: list[dict[str, Any]] | None = None, **_: Any
+    artifact: ArtifactRow, context: Context, entries: list[dict[str, Any]] | None = None, **_: Any
 ) -> Any:
     names = [entry["name"] for entry in entries or () if entry.get("name")]
     page = context.store.manifests.entries(artifact.id, names=names, first=_FILES_A_PAGE)
     entity = project_of_version(context, artifact).entity
-    return whole_list([entry_view(entity, artifact, entry) for entry in page.items])
+    return unpaged([entry_view(entity, artifact, entry) for entry in page.items])
 
 
 @resolvers("ArtifactManifest", "file")
-def manifest_file(manifest: Manifest, _context: Context) -> FileView:
+def manifest_file(manifest: ManifestRow, _context: Context) -> FileView:
     return FileView(ids.encode("Manifest", manifest.id), manifest.name, manifest_path(manifest))
 
 
-def entry_view(entity: str, artifact: Artifact, entry: Entry) -> FileView:
+def entry_view(entity: str, artifact: ArtifactRow, entry: Entry) -> FileView:
     return FileView(
         ids.encode("Entry", artifact.id, entry.name),
         entry.name,
@@ -225,7 +225,7 @@ def content_path(entity: str, md5: str) -> str:
     return f"/wandb_artifacts/{entity}/{hex_md5(md5)}"
 
 
-def manifest_path(manifest: Manifest) -> str:
+def manifest_path(manifest: ManifestRow) -> str:
     return f"/manifests/{manifest.id}/wandb_manifest.json"
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql import ids
-from aiowandb_server.graphql.context import RefusedError
-from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, whole_list
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
     from aiowandb_server.store.artifact_records import (
-        Alias,
-        Artifact,
+        AliasRow,
+        ArtifactRow,
         ArtifactType,
-        Collection,
-        Membership,
+        CollectionRow,
+        MembershipRow,
     )
-    from aiowandb_server.store.records import Project
+    from aiowandb_server.store.records import ProjectRow
 
 resolvers = Resolvers()
 
@@ -26,7 +26,7 @@ resolvers = Resolvers()
 _COLLECTION = ("ArtifactSequence", "ArtifactPortfolio")
 
 
-def find_member(context: Context, project: Project, name: str) -> Membership | None:
+def find_member(context: Context, project: ProjectRow, name: str) -> MembershipRow | None:
     """The version that `collection:alias` names; without an alias the latest one."""
     collection_name, _, alias = name.partition(":")
     collection = context.store.collections.get(project.id, collection_name)
@@ -40,11 +40,11 @@ def collection_by_id(
     _: None,
     context: Context,
     id: str,
-) -> Collection | None:
+) -> CollectionRow | None:
     return find_collection(context, id)
 
 
-def find_collection(context: Context, collection_id: str) -> Collection | None:
+def find_collection(context: Context, collection_id: str) -> CollectionRow | None:
     """The collection of that id, or None if there is none that the viewer may see."""
     found = context.store.collections.by_id(ids.row_id("ArtifactCollection", collection_id))
     project = context.store.projects.by_id(found.project_id) if found else None
@@ -52,31 +52,31 @@ def find_collection(context: Context, collection_id: str) -> Collection | None:
 
 
 @resolvers("Project", "artifactCollectionMembership")
-def member_by_name(project: Project, context: Context, name: str) -> Membership | None:
+def member_by_name(project: ProjectRow, context: Context, name: str) -> MembershipRow | None:
     return find_member(context, project, name)
 
 
 @resolvers("Project", "artifactCollection")
-def collection_by_name(project: Project, context: Context, name: str) -> Collection | None:
+def collection_by_name(project: ProjectRow, context: Context, name: str) -> CollectionRow | None:
     return context.store.collections.get(project.id, name)
 
 
 @resolvers("Project", "artifactTypes")
 def artifact_types(
-    project: Project, context: Context, first: int | None = None, after: str | None = None
+    project: ProjectRow, context: Context, first: int | None = None, after: str | None = None
 ) -> Any:
     page = context.store.collections.page_of_types(project.id, first=page_size(first), after=after)
     return connection(page.items, page.cursors, has_next=page.has_next)
 
 
 @resolvers("Project", "artifactType")
-def artifact_type(project: Project, context: Context, name: str) -> ArtifactType | None:
+def artifact_type(project: ProjectRow, context: Context, name: str) -> ArtifactType | None:
     types = context.store.collections.types(project.id)
     return next((found for found in types if found.name == name), None)
 
 
 @resolvers("Project", "artifactCollections")
-def collections_of_project(project: Project, context: Context, **page: Any) -> Any:
+def collections_of_project(project: ProjectRow, context: Context, **page: Any) -> Any:
     return _collections(context, project.id, None, **page)
 
 
@@ -86,40 +86,40 @@ def collections_of_type(kind: ArtifactType, context: Context, **page: Any) -> An
 
 
 @resolvers("ArtifactType", "artifactCollection")
-def collection_of_type(kind: ArtifactType, context: Context, name: str) -> Collection | None:
+def collection_of_type(kind: ArtifactType, context: Context, name: str) -> CollectionRow | None:
     found = context.store.collections.get(kind.project_id, name)
     return found if found and found.type_id == kind.id else None
 
 
 @resolvers(_COLLECTION, "project")
-def project_of(collection: Collection, context: Context) -> Project | None:
+def project_of(collection: CollectionRow, context: Context) -> ProjectRow | None:
     return context.store.projects.by_id(collection.project_id)
 
 
 @resolvers(_COLLECTION, "defaultArtifactType")
-def default_type(collection: Collection, context: Context) -> ArtifactType | None:
+def default_type(collection: CollectionRow, context: Context) -> ArtifactType | None:
     types = context.store.collections.types(collection.project_id)
     return next((found for found in types if found.id == collection.type_id), None)
 
 
 @resolvers(_COLLECTION, "tags")
-def tags_of_collection(collection: Collection, context: Context) -> Any:
-    return whole_list(context.store.collections.tags(collection.id))
+def tags_of_collection(collection: CollectionRow, context: Context) -> Any:
+    return unpaged(context.store.collections.tags(collection.id))
 
 
 @resolvers(_COLLECTION, "aliases")
-def aliases_of_collection(collection: Collection, context: Context, **_: Any) -> Any:
-    return whole_list(context.store.collections.aliases(collection.id))
+def aliases_of_collection(collection: CollectionRow, context: Context, **_: Any) -> Any:
+    return unpaged(context.store.collections.aliases(collection.id))
 
 
 @resolvers(_COLLECTION, "artifactMembership")
-def member(collection: Collection, context: Context, alias_name: str) -> Membership | None:
+def member(collection: CollectionRow, context: Context, alias_name: str) -> MembershipRow | None:
     return context.store.collections.membership(collection.id, alias_name)
 
 
 @resolvers(_COLLECTION, "artifacts")
 def versions(
-    collection: Collection,
+    collection: CollectionRow,
     context: Context,
     after: str | None = None,
     first: int | None = None,
@@ -152,27 +152,27 @@ def versions(
 
 
 @resolvers("ArtifactSequence", "latestArtifact")
-def latest_artifact(collection: Collection, context: Context) -> Artifact | None:
+def latest_artifact(collection: CollectionRow, context: Context) -> ArtifactRow | None:
     return context.store.artifacts.latest(collection.id)
 
 
 @resolvers("ArtifactAlias", "artifactCollection")
-def collection_of_alias(alias: Alias, context: Context) -> Collection | None:
+def collection_of_alias(alias: AliasRow, context: Context) -> CollectionRow | None:
     return context.store.collections.by_id(alias.collection_id)
 
 
 @resolvers("ArtifactCollectionMembership", "aliases")
-def aliases_of_member(member: Membership, context: Context) -> list[Alias]:
+def aliases_of_member(member: MembershipRow, context: Context) -> list[AliasRow]:
     return context.store.collections.aliases(member.collection_id, member.id)
 
 
 @resolvers("ArtifactCollectionMembership", "artifactCollection")
-def collection_of_member(member: Membership, context: Context) -> Collection | None:
+def collection_of_member(member: MembershipRow, context: Context) -> CollectionRow | None:
     return context.store.collections.by_id(member.collection_id)
 
 
 @resolvers("ArtifactCollectionMembership", "artifact")
-def artifact_of_member(member: Membership, context: Context) -> Artifact | None:
+def artifact_of_member(member: MembershipRow, context: Context) -> ArtifactRow | None:
     return context.store.artifacts.by_id(member.artifact_id)
 
 
@@ -199,7 +199,7 @@ def _collections(
     )
 
 
-def require_collection(context: Context, collection_id: str) -> Collection:
+def require_collection(context: Context, collection_id: str) -> CollectionRow:
     """The collection of that id; a 404 if there is none that the viewer may see."""
     collection = find_collection(context, collection_id)
     if collection is None:

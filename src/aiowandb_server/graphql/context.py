@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from aiowandb_server.errors import RefusedError, TooManyFieldsError
+
 if TYPE_CHECKING:
     from aiowandb_server.access import Access
     from aiowandb_server.links import Links
     from aiowandb_server.store.history import HistoryMode
-    from aiowandb_server.store.records import User
+    from aiowandb_server.store.records import UserRow
     from aiowandb_server.store.store import Store
 
 
@@ -17,26 +19,14 @@ if TYPE_CHECKING:
 _MAX_FIELDS = 500_000
 
 
-class RefusedError(Exception):
-    """A request that cannot be answered; `status` becomes the status of the HTTP answer."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class TooManyFieldsError(BaseException):
-    """An answer grows too large. No Exception: those end a field only, and others follow."""
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     store: Store
-    viewer: User
+    viewer: UserRow
     access: Access
     links: Links
     history: HistoryMode
-    _users: dict[int, User | None] = field(default_factory=dict)
+    _users: dict[int, UserRow | None] = field(default_factory=dict)
     _fields: list[int] = field(default_factory=lambda: [_MAX_FIELDS])
 
     def count_field(self) -> None:
@@ -59,7 +49,7 @@ class Context:
         if not self.may_see(entity):
             raise RefusedError(f"permission denied: you are no member of {entity!r}", 403)
 
-    def user(self, user_id: int | None) -> User | None:
+    def user(self, user_id: int | None) -> UserRow | None:
         """A user by row id, read once a request: lists of runs ask for the same few again."""
         if user_id is None:
             return None

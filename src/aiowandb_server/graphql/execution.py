@@ -28,7 +28,7 @@ from graphql.validation import (
     VariablesInAllowedPositionRule,
 )
 
-from aiowandb_server.errors import RequestError
+from aiowandb_server.errors import RefusedError, RequestError, TooManyFieldsError
 from aiowandb_server.graphql import (
     accounts,
     artifact_changes,
@@ -43,7 +43,7 @@ from aiowandb_server.graphql import (
     sweeps,
     viewer,
 )
-from aiowandb_server.graphql.context import Context, RefusedError, TooManyFieldsError
+from aiowandb_server.graphql.context import Context
 from aiowandb_server.graphql.cost import MAX_LENGTH, MAX_TOKENS, check_cost
 from aiowandb_server.graphql.resolving import name_of_type, read_field
 from aiowandb_server.graphql.scalars import bind_scalars
@@ -91,7 +91,7 @@ _BODY = msgspec.json.Decoder(_Body)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     status: int
     body: bytes
 
@@ -107,7 +107,7 @@ def load_schema() -> GraphQLSchema:
     return schema
 
 
-def answer(body: bytes, context: Context) -> Answer:
+def answer(body: bytes, context: Context) -> HttpAnswer:
     """Execute a request. Runs in a worker thread; the store blocks."""
     try:
         request = json_text.decode_body(_BODY, body)
@@ -139,10 +139,10 @@ def answer(body: bytes, context: Context) -> Answer:
         return refused(str(error), 413)
     if result.errors:
         return _errors(_status(result.errors), result.errors, result.data)
-    return Answer(200, _encoded({"data": result.data}))
+    return HttpAnswer(200, _encoded({"data": result.data}))
 
 
-def refused(message: str, status: int = 400) -> Answer:
+def refused(message: str, status: int = 400) -> HttpAnswer:
     return _errors(status, [GraphQLError(message)])
 
 
@@ -184,9 +184,9 @@ def _validate_cached(text: str) -> tuple[GraphQLError, ...]:
 
 def _errors(
     status: int, errors: Sequence[GraphQLError], data: dict[str, Any] | None = None
-) -> Answer:
+) -> HttpAnswer:
     body = {"data": data, "errors": [error.formatted for error in errors]}
-    return Answer(status, _encoded(body))
+    return HttpAnswer(status, _encoded(body))
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

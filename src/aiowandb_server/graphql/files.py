@@ -13,9 +13,9 @@ from aiowandb_server.store.files import check_name
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
     from aiowandb_server.links import Links
-    from aiowandb_server.store.artifact_records import Artifact
+    from aiowandb_server.store.artifact_records import ArtifactRow
     from aiowandb_server.store.files import RunFile
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 resolvers = Resolvers()
 
@@ -37,7 +37,7 @@ class FileView:
     updated_at: int | None = None
     reference: str | None = None
     wants_upload: bool = True
-    artifact: Artifact | None = None
+    artifact: ArtifactRow | None = None
     file_id: int | None = None
     run_id: int | None = None
 
@@ -48,18 +48,18 @@ class FileView:
         return links.upload(self.path, self.run_id)
 
 
-def run_file_path(run: Run, name: str) -> str:
+def run_file_path(run: RunRow, name: str) -> str:
     return f"/files/{run.entity}/{run.project}/{run.name}/{name}"
 
 
 @resolvers("Run", "fileCount")
-def file_count(run: Run, context: Context) -> int:
+def file_count(run: RunRow, context: Context) -> int:
     return context.store.files.count(run)
 
 
 @resolvers("Run", "files")
 def files(
-    run: Run,
+    run: RunRow,
     context: Context,
     names: list[str] | None = None,
     after: str | None = None,
@@ -131,7 +131,7 @@ def delete_files(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
     return {"success": True}
 
 
-def _view(run: Run, file: RunFile) -> FileView:
+def _view(run: RunRow, file: RunFile) -> FileView:
     return FileView(
         ids.encode("File", file.id),
         file.name,

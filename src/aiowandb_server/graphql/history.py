@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.store.history import Sampled
 from aiowandb_server.store.lines import MAX_STEP
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 resolvers = Resolvers()
 
@@ -32,13 +32,13 @@ _SPEC = msgspec.json.Decoder(_Spec)
 
 
 @resolvers("Run", "historyKeys")
-def history_keys(run: Run, context: Context) -> Any:
+def history_keys(run: RunRow, context: Context) -> Any:
     return orjson.loads(context.store.history.keys(run.id)) if run.history_lines else None
 
 
 @resolvers("Run", "history")
 def history(
-    run: Run,
+    run: RunRow,
     context: Context,
     min_step: int | None = None,
     max_step: int | None = None,
@@ -50,18 +50,18 @@ def history(
 
 
 @resolvers("Run", "events")
-def events(run: Run, context: Context, samples: int | None = None) -> list[str]:
+def events(run: RunRow, context: Context, samples: int | None = None) -> list[str]:
     return context.store.history.events(run, _samples(samples))
 
 
 @resolvers("Run", "sampledHistory")
-def sampled_history(run: Run, context: Context, specs: list[str]) -> list[list[dict[str, Any]]]:
+def sampled_history(run: RunRow, context: Context, specs: list[str]) -> list[list[dict[str, Any]]]:
     return [context.store.history.sampled(run, _request(spec)) for spec in specs]
 
 
 @resolvers("Run", "parquetHistory")
 def parquet_history(
-    run: Run,
+    run: RunRow,
     context: Context,
     live_keys: list[str] | None = None,  # noqa: ARG001 - W&B answers with `_step` whatever is asked
 ) -> dict[str, Any]:
@@ -101,7 +101,7 @@ _LINES_A_PAGE = 1000
 
 @resolvers("Run", "logLines")
 def log_lines(
-    run: Run,
+    run: RunRow,
     context: Context,
     first: int | None = None,
     after: str | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.errors import RefusedError
 
 
 def encode(kind: str, *parts: str | int) -> str:

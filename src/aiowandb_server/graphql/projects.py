@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql import ids
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.records import Entity, Project, User
+    from aiowandb_server.store.records import Entity, ProjectRow, UserRow
     from aiowandb_server.store.reports import Report
 
 resolvers = Resolvers()
@@ -19,7 +19,7 @@ resolvers = Resolvers()
 _DEFAULT_PROJECT = "uncategorized"
 
 
-def find_project(context: Context, name: str | None, entity: str | None) -> Project | None:
+def find_project(context: Context, name: str | None, entity: str | None) -> ProjectRow | None:
     """The project, or None if it does not exist or is not the viewer's to see."""
     owner = context.entity_name(entity)
     if not context.may_see(owner):
@@ -27,7 +27,7 @@ def find_project(context: Context, name: str | None, entity: str | None) -> Proj
     return context.store.projects.get(owner, name or _DEFAULT_PROJECT)
 
 
-def require_project(context: Context, name: str | None, entity: str | None) -> Project:
+def require_project(context: Context, name: str | None, entity: str | None) -> ProjectRow:
     project = find_project(context, name, entity)
     if project is None:
         raise RefusedError(f"project {context.entity_name(entity)}/{name} not found", 404)
@@ -36,7 +36,7 @@ def require_project(context: Context, name: str | None, entity: str | None) -> P
 
 def ensure_project(
     context: Context, name: str | None, entity: str | None, **properties: Any
-) -> tuple[Project, bool]:
+) -> tuple[ProjectRow, bool]:
     """The project, made if need be, and whether it was made."""
     owner = context.entity_name(entity)
     context.require(owner)
@@ -51,7 +51,7 @@ def ensure_project(
 @resolvers("Query", "model")
 def project(
     _: None, context: Context, name: str | None = None, entity_name: str | None = None
-) -> Project | None:
+) -> ProjectRow | None:
     return find_project(context, name, entity_name)
 
 
@@ -92,12 +92,12 @@ def delete_model(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
 
 
 @resolvers("Project", "entity")
-def owner(project: Project, context: Context) -> Entity | None:
+def owner(project: ProjectRow, context: Context) -> Entity | None:
     return context.store.accounts.entity(project.entity)
 
 
 @resolvers("Project", "user")
-def author(project: Project, context: Context) -> User | None:
+def author(project: ProjectRow, context: Context) -> UserRow | None:
     return context.user(project.user_id)
 
 
@@ -113,7 +113,7 @@ resolvers.fields(
 
 @resolvers("Project", "allViews")
 def all_views(
-    project: Project,
+    project: ProjectRow,
     context: Context,
     view_type: str | None = None,
     view_name: str | None = None,
@@ -127,7 +127,7 @@ def all_views(
 
 
 @resolvers("View", "user")
-def report_author(report: Report, context: Context) -> User | None:
+def report_author(report: Report, context: Context) -> UserRow | None:
     return context.user(report.user_id)
 
 

@@ -78,7 +78,8 @@ def name_of_type(value: Any, info: Any, abstract_type: Any) -> str:  # noqa: ARG
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     if kind is not None:
         return "ArtifactSequence" if kind == "SEQUENCE" else "ArtifactPortfolio"
-    return type(value).__name__
+    # Records are named after what they are rows of: a `RunRow` is a `Run` of the schema.
+    return type(value).__name__.removesuffix("Row")
 
 
 def page_size(first: int | None, default: int = DEFAULT_PAGE, limit: int = MAX_PAGE) -> int:
@@ -98,7 +99,7 @@ def connection(
     }
 
 
-def whole_list(items: list[Any]) -> dict[str, Any]:
+def unpaged(items: list[Any]) -> dict[str, Any]:
     """A list that is never cut into pages."""
     cursors = [str(index) for index in range(len(items))]
     return connection(items, cursors, has_next=False, totalCount=len(items))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.graphql.context import RefusedError
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql.resolving import Resolvers
 from aiowandb_server.graphql.runs import find_run, require_run, run_by_storage_id
 from aiowandb_server.store.lines import MAX_STEP

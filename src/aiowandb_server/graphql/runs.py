@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from aiowandb_server.errors import RefusedError
 from aiowandb_server.graphql import ids
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.projects import ensure_project, find_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.graphql.scalars import int32
@@ -19,7 +19,7 @@ from aiowandb_server.store.run_fields import asks_for_keys
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.records import Project, Run, User
+    from aiowandb_server.store.records import ProjectRow, RunRow, UserRow
 
 resolvers = Resolvers()
 
@@ -27,7 +27,7 @@ resolvers = Resolvers()
 _MAX_FILTER = 2 * 2**20
 
 
-def run_by_storage_id(context: Context, storage_id: str) -> Run:
+def run_by_storage_id(context: Context, storage_id: str) -> RunRow:
     """The run of that id; a 404 if there is none that the viewer may see."""
     run = find_run(context, storage_id)
     if run is None:
@@ -35,7 +35,7 @@ def run_by_storage_id(context: Context, storage_id: str) -> Run:
     return run
 
 
-def find_run(context: Context, storage_id: str) -> Run | None:
+def find_run(context: Context, storage_id: str) -> RunRow | None:
     """The run of that id, or None if there is none that the viewer may see.
 
     Beside our own ids, those are understood that W&B's clients make themselves, of names.
@@ -48,14 +48,14 @@ def find_run(context: Context, storage_id: str) -> Run | None:
     return run if run and context.may_see(run.entity) else None
 
 
-def run_by_id(context: Context, run_id: int) -> Run:
+def run_by_id(context: Context, run_id: int) -> RunRow:
     run = context.store.runs.by_id(run_id)
     if run is None or not context.may_see(run.entity):
         raise RefusedError("run not found", 404)
     return run
 
 
-def require_run(context: Context, name: str, project: str | None, entity: str | None) -> Run:
+def require_run(context: Context, name: str, project: str | None, entity: str | None) -> RunRow:
     run = context.store.runs.get(require_project(context, project, entity), name)
     if run is None:
         raise RefusedError(f"run {name!r} not found in project {project!r}", 404)
@@ -64,7 +64,7 @@ def require_run(context: Context, name: str, project: str | None, entity: str | 
 
 def run_connection(
     context: Context,
-    project: Project,
+    project: ProjectRow,
     filters: Any,
     order: str | None,
     first: int | None,
@@ -99,7 +99,7 @@ def parse_filters(filters: str | None) -> Any:
 
 
 @resolvers("Project", "runCount")
-def run_count(project: Project, context: Context, filters: str | None = None) -> int:
+def run_count(project: ProjectRow, context: Context, filters: str | None = None) -> int:
     selected = parse_filters(filters)
     _count_keys(context, project, selected)
     return context.store.runs.count(project, selected)
@@ -107,7 +107,7 @@ def run_count(project: Project, context: Context, filters: str | None = None) ->
 
 @resolvers("Project", "runs")
 def list_runs(
-    project: Project,
+    project: ProjectRow,
     context: Context,
     filters: str | None = None,
     after: str | None = None,
@@ -118,17 +118,17 @@ def list_runs(
 
 
 @resolvers("Project", "run")
-def run(project: Project, context: Context, name: str, **_: Any) -> Run | None:
+def run(project: ProjectRow, context: Context, name: str, **_: Any) -> RunRow | None:
     return context.store.runs.get(project, name)
 
 
 @resolvers("Project", "bucket")
 def old_run(
-    project: Project,
+    project: ProjectRow,
     context: Context,
     name: str,
     missing_ok: bool | None = None,
-) -> Run | None:
+) -> RunRow | None:
     found = context.store.runs.get(project, name)
     if found is None and not missing_ok:
         raise RefusedError(f"run {name!r} not found in {project.entity}/{project.name}", 404)
@@ -164,33 +164,33 @@ def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
 
 
 @resolvers("Run", "user")
-def author(run: Run, context: Context) -> User | None:
+def author(run: RunRow, context: Context) -> UserRow | None:
     return context.user(run.user_id)
 
 
 @resolvers("Run", "project")
-def project_of(run: Run, context: Context) -> Project | None:
+def project_of(run: RunRow, context: Context) -> ProjectRow | None:
     return context.store.projects.by_id(run.project_id)
 
 
 @resolvers("Run", "systemMetrics")
-def system_metrics(run: Run, context: Context) -> str:
+def system_metrics(run: RunRow, context: Context) -> str:
     last = json_text.loads_object(context.store.history.tail(run, "events") or "{}") or {}
     return json_text.dumps({key: item for key, item in last.items() if key.startswith("system.")})
 
 
 @resolvers("Run", "historyTail")
-def history_tail(run: Run, context: Context) -> str:
+def history_tail(run: RunRow, context: Context) -> str:
     return _tail(context.store.history.tail(run, "history"))
 
 
 @resolvers("Run", "eventsTail")
-def events_tail(run: Run, context: Context) -> str:
+def events_tail(run: RunRow, context: Context) -> str:
     return _tail(context.store.history.tail(run, "events"))
 
 
 @resolvers("Run", "wandbConfig")
-def wandb_config(run: Run, _context: Context, keys: list[str] | None = None) -> str:
+def wandb_config(run: RunRow, _context: Context, keys: list[str] | None = None) -> str:
     entry = (json_text.loads_object(run.config) or {}).get("_wandb")
     values = entry.get("value") if isinstance(entry, dict) else None
     if not isinstance(values, dict):
@@ -198,7 +198,7 @@ def wandb_config(run: Run, _context: Context, keys: list[str] | None = None) -> 
     return json_text.dumps({k: item for k, item in values.items() if keys is None or k in keys})
 
 
-def _count_keys(context: Context, project: Project, filters: Any) -> None:
+def _count_keys(context: Context, project: ProjectRow, filters: Any) -> None:
     if any(map(asks_for_keys, fields_of(filters))):
         context.store.history.count_all_keys(project.id)
 

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RequestError
+from aiowandb_server.errors import RefusedError, RequestError, UnknownFieldError
 from aiowandb_server.graphql import ids
-from aiowandb_server.graphql.context import RefusedError
 from aiowandb_server.graphql.projects import ensure_project, require_project
-from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, whole_list
+from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters, run_connection
 from aiowandb_server.graphql.scalars import int32
 from aiowandb_server.store import json_text
-from aiowandb_server.store.fields import UnknownFieldError
 from aiowandb_server.store.search import SearchSpace, parse_space
 from aiowandb_server.store.sweeps import SweepChanges
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.records import Project, User
-    from aiowandb_server.store.sweeps import Agent, Sweep
+    from aiowandb_server.store.records import ProjectRow, UserRow
+    from aiowandb_server.store.sweeps import Agent, SweepRow
 
 resolvers = Resolvers()
 
 
 @resolvers("Project", "totalSweeps")
-def total_sweeps(project: Project, context: Context) -> int:
+def total_sweeps(project: ProjectRow, context: Context) -> int:
     return context.store.sweeps.count(project)
 
 
 @resolvers("Project", "sweeps")
 def sweeps(
-    project: Project,
+    project: ProjectRow,
     context: Context,
     after: str | None = None,
     first: int | None = None,
@@ -44,7 +42,7 @@ def sweeps(
 
 
 @resolvers("Project", "sweep")
-def sweep(project: Project, context: Context, sweep_name: str) -> Sweep | None:
+def sweep(project: ProjectRow, context: Context, sweep_name: str) -> SweepRow | None:
     return context.store.sweeps.get(project, sweep_name)
 
 
@@ -91,7 +89,7 @@ def agent_heartbeat(context: Context, beat: dict[str, Any]) -> dict[str, Any]:
 
 @resolvers("Sweep", "runs")
 def runs_of_sweep(
-    sweep: Sweep,
+    sweep: SweepRow,
     context: Context,
     first: int | None = None,
     after: str | None = None,
@@ -105,24 +103,24 @@ def runs_of_sweep(
 
 @resolvers("Sweep", "priorRuns")
 def prior_runs(
-    sweep: Sweep, context: Context, first: int | None = None, after: str | None = None
+    sweep: SweepRow, context: Context, first: int | None = None, after: str | None = None
 ) -> Any:
     if not sweep.prior_runs:
-        return whole_list([])
+        return unpaged([])
     try:
         selected = parse_filters(sweep.prior_runs)
         return run_connection(context, _project(sweep, context), selected, None, first, after)
     except (RefusedError, RequestError):
-        return whole_list([])  # what was stored selects nothing, and spoils no list of sweeps
+        return unpaged([])  # what was stored selects nothing, and spoils no list of sweeps
 
 
 @resolvers("Sweep", "runCount")
-def run_count(sweep: Sweep, context: Context) -> int:
+def run_count(sweep: SweepRow, context: Context) -> int:
     return context.store.runs.count(_project(sweep, context), {"sweep": sweep.name})
 
 
 @resolvers("Sweep", "bestLoss")
-def best_loss(sweep: Sweep, context: Context) -> float | None:
+def best_loss(sweep: SweepRow, context: Context) -> float | None:
     space = _space(sweep)
     if space is None or space.metric is None:
         return None
@@ -139,12 +137,12 @@ def best_loss(sweep: Sweep, context: Context) -> float | None:
 
 
 @resolvers("Sweep", "agents")
-def agents(sweep: Sweep, context: Context) -> Any:
-    return whole_list(context.store.sweeps.agents(sweep))
+def agents(sweep: SweepRow, context: Context) -> Any:
+    return unpaged(context.store.sweeps.agents(sweep))
 
 
 @resolvers("Sweep", "agent")
-def agent(sweep: Sweep, context: Context, agent_name: str) -> Agent | None:
+def agent(sweep: SweepRow, context: Context, agent_name: str) -> Agent | None:
     for candidate in context.store.sweeps.agents(sweep):
         if agent_name in (candidate.name, ids.encode("Agent", candidate.id)):
             return candidate
@@ -152,12 +150,12 @@ def agent(sweep: Sweep, context: Context, agent_name: str) -> Agent | None:
 
 
 @resolvers("Sweep", "project")
-def project_of(sweep: Sweep, context: Context) -> Project:
+def project_of(sweep: SweepRow, context: Context) -> ProjectRow:
     return _project(sweep, context)
 
 
 @resolvers("Sweep", "user")
-def author(sweep: Sweep, context: Context) -> User | None:
+def author(sweep: SweepRow, context: Context) -> UserRow | None:
     return context.user(sweep.user_id)
 
 
@@ -182,7 +180,7 @@ def runs_of_agent(
     return run_connection(context, _project(sweep, context), selected, order, first, after)
 
 
-def _space(sweep: Sweep) -> SearchSpace | None:
+def _space(sweep: SweepRow) -> SearchSpace | None:
     """What the sweep searches; None if that is not understood any more, which spoils no list."""
     try:
         return parse_space(sweep.config)
@@ -190,27 +188,27 @@ def _space(sweep: Sweep) -> SearchSpace | None:
         return None
 
 
-def _method(sweep: Sweep) -> str | None:
+def _method(sweep: SweepRow) -> str | None:
     space = _space(sweep)
     return space.method if space else None
 
 
-def _expected_runs(sweep: Sweep) -> int | None:
+def _expected_runs(sweep: SweepRow) -> int | None:
     space = _space(sweep)
     return None if space is None or space.size is None else int32(space.size)
 
 
-def _sweep_by_id(context: Context, sweep_id: str) -> Sweep:
+def _sweep_by_id(context: Context, sweep_id: str) -> SweepRow:
     return _visible(context, context.store.sweeps.by_id(ids.row_id("Sweep", sweep_id)))
 
 
-def _visible(context: Context, sweep: Sweep | None) -> Sweep:
+def _visible(context: Context, sweep: SweepRow | None) -> SweepRow:
     if sweep is None or not context.may_see(_project(sweep, context).entity):
         raise RefusedError("sweep not found", 404)
     return sweep
 
 
-def _project(sweep: Sweep, context: Context) -> Project:
+def _project(sweep: SweepRow, context: Context) -> ProjectRow:
     project = context.store.projects.by_id(sweep.project_id)
     if project is None:
         raise RefusedError("the project of this sweep has been deleted", 404)

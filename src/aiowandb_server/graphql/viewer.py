@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.graphql import ids
-from aiowandb_server.graphql.resolving import Resolvers, whole_list
+from aiowandb_server.graphql.resolving import Resolvers, unpaged
 from aiowandb_server.store.records import Entity
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
-    from aiowandb_server.store.records import Member, User
+    from aiowandb_server.store.records import MemberRow, UserRow
 
 resolvers = Resolvers()
 
@@ -38,7 +38,7 @@ _FLAGS = '{"code_saving_enabled": true}'
 
 
 @resolvers("Query", "viewer")
-def viewer(_: None, context: Context) -> User:
+def viewer(_: None, context: Context) -> UserRow:
     return context.viewer
 
 
@@ -62,39 +62,39 @@ def entity(_: None, context: Context, name: str) -> Entity | None:
 
 @resolvers("Query", "users")
 def users(_: None, context: Context, query: str | None = None) -> Any:
-    return whole_list(context.store.accounts.search_users(query or context.viewer.username))
+    return unpaged(context.store.accounts.search_users(query or context.viewer.username))
 
 
 @resolvers("User", "apiKeys")
-def api_keys(user: User, context: Context) -> Any:
+def api_keys(user: UserRow, context: Context) -> Any:
     if user.id != context.viewer.id and not context.viewer.is_admin:
         return None
-    return whole_list(context.access.keys(user))
+    return unpaged(context.access.keys(user))
 
 
 @resolvers("User", "userEntity")
-def own_entity(user: User, context: Context) -> Entity | None:
+def own_entity(user: UserRow, context: Context) -> Entity | None:
     return context.store.accounts.entity(user.entity)
 
 
 @resolvers("User", "defaultEntity")
-def default_entity(user: User, context: Context) -> Entity | None:
+def default_entity(user: UserRow, context: Context) -> Entity | None:
     return context.store.accounts.entity(user.default_entity)
 
 
 @resolvers("User", "teams")
-def teams(user: User, context: Context) -> Any:
+def teams(user: UserRow, context: Context) -> Any:
     accounts = context.store.accounts
-    return whole_list([accounts.entity(name) for name in accounts.teams(user.id)])
+    return unpaged([accounts.entity(name) for name in accounts.teams(user.id)])
 
 
 @resolvers("Entity", "members")
-def members(entity: Entity, context: Context) -> list[Member]:
+def members(entity: Entity, context: Context) -> list[MemberRow]:
     return context.store.accounts.members(entity.id)
 
 
 @resolvers("Entity", "user")
-def user_of_entity(entity: Entity, context: Context) -> User | None:
+def user_of_entity(entity: Entity, context: Context) -> UserRow | None:
     return None if entity.is_team else context.store.accounts.user(entity.name)
 
 

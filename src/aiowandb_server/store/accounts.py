@@ -8,7 +8,7 @@ import itertools
 import secrets
 from typing import TYPE_CHECKING
 
-from aiowandb_server.store.records import ApiKey, Entity, Member, User
+from aiowandb_server.store.records import ApiKeyRow, Entity, MemberRow, UserRow
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +34,7 @@ class Accounts:
 
     def ensure_user(
         self, username: str, *, is_admin: bool = False, email: str | None = None
-    ) -> User:
+    ) -> UserRow:
         """The user of that name, made together with an entity of their own if need be.
 
         The entity has the user's name, unless a team of others has it already.
@@ -57,12 +57,12 @@ class Accounts:
             )
         return _user(row)
 
-    def user(self, username: str) -> User | None:
+    def user(self, username: str) -> UserRow | None:
         with self._database.read() as connection:
             row = connection.execute(f"{_USER} WHERE username = ?", (username,)).fetchone()
         return _user(row) if row else None
 
-    def user_by_id(self, user_id: int) -> User | None:
+    def user_by_id(self, user_id: int) -> UserRow | None:
         with self._database.read() as connection:
             row = connection.execute(f"{_USER} WHERE user.id = ?", (user_id,)).fetchone()
         return _user(row) if row else None
@@ -73,7 +73,7 @@ class Accounts:
                 "INSERT OR REPLACE INTO default_entity VALUES (?, ?)", (user_id, entity_id)
             )
 
-    def search_users(self, query: str) -> list[User]:
+    def search_users(self, query: str) -> list[UserRow]:
         """Users whose name or e-mail address is `query`."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -104,7 +104,7 @@ class Accounts:
             ).fetchall()
         return [name for (name,) in rows]
 
-    def members(self, entity_id: int) -> list[Member]:
+    def members(self, entity_id: int) -> list[MemberRow]:
         with self._database.read() as connection:
             rows = connection.execute(
                 """
@@ -119,7 +119,7 @@ class Accounts:
                 """,
                 (entity_id,),
             ).fetchall()
-        return [Member(_user(row), bool(row["leads"])) for row in rows]
+        return [MemberRow(_user(row), bool(row["leads"])) for row in rows]
 
     def add_member(self, entity_id: int, user_id: int, *, is_admin: bool = False) -> None:
         with self._database.write() as connection:
@@ -151,13 +151,13 @@ class Accounts:
             )
         return key
 
-    def keys(self, user_id: int) -> list[ApiKey]:
+    def keys(self, user_id: int) -> list[ApiKeyRow]:
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, hint, description FROM api_key WHERE user_id = ? ORDER BY id",
                 (user_id,),
             ).fetchall()
-        return [ApiKey(*row) for row in rows]
+        return [ApiKeyRow(*row) for row in rows]
 
     def delete_key(self, user_id: int, key_id: int) -> bool:
         with self._database.write() as connection:
@@ -166,7 +166,7 @@ class Accounts:
             )
         return cursor.rowcount > 0
 
-    def user_of_key(self, key: str) -> User | None:
+    def user_of_key(self, key: str) -> UserRow | None:
         """Whose key this is. Takes the same time however much of a key was guessed."""
         digest = digest_of(key)
         owner: int | None = None
@@ -212,8 +212,8 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _user(row: sqlite3.Row) -> User:
-    return User(
+def _user(row: sqlite3.Row) -> UserRow:
+    return UserRow(
         row["id"],
         row["username"],
         row["name"],

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Alerts:
         self._database = database
         self._clock = clock
 
-    def add(self, run: Run, title: str, text: str, severity: str = "INFO") -> None:
+    def add(self, run: RunRow, title: str, text: str, severity: str = "INFO") -> None:
         with self._database.write() as connection:
             connection.execute(
                 """
@@ -35,7 +35,7 @@ class Alerts:
                 (run.id, title, text, severity, int(self._clock())),
             )
 
-    def of_run(self, run: Run) -> list[Alert]:
+    def of_run(self, run: RunRow) -> list[Alert]:
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT title, text, severity, created_at FROM alert WHERE run_id = ? ORDER BY id",

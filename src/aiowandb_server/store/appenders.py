@@ -21,7 +21,7 @@ _FIRST_NAME, _BEHIND_LAST_NAME = "append:", "append;"
 
 
 @dataclass(frozen=True, slots=True)
-class Appender:
+class AppendClaim:
     """Who appends. The `lines` lines from number `first` on were acknowledged to it."""
 
     writer: str
@@ -36,7 +36,7 @@ class Appender:
 def claim(
     connection: sqlite3.Connection,
     run_id: int,
-    appender: Appender,
+    appender: AppendClaim,
     stored: int,
     offset: int,
     length: int,
@@ -83,7 +83,7 @@ def release(connection: sqlite3.Connection, run_id: int, offset: int, end: int) 
     )
 
 
-def _own_end(connection: sqlite3.Connection, run_id: int, appender: Appender) -> int:
+def _own_end(connection: sqlite3.Connection, run_id: int, appender: AppendClaim) -> int:
     """The number of the first line that is not the appender's."""
     row = connection.execute(
         """

@@ -16,7 +16,7 @@ class ArtifactType:
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class CollectionRow:
     """`kind` is SEQUENCE (versions made here) or PORTFOLIO (links to versions of others)."""
 
     id: int
@@ -31,7 +31,7 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class ArtifactRow:
     """A version. `collection_id` is the sequence it was made in; `version` its place there."""
 
     id: int
@@ -80,7 +80,7 @@ class NewArtifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class MembershipRow:
     """A version as a member of a collection."""
 
     id: int
@@ -91,7 +91,7 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Alias:
+class AliasRow:
     id: int
     collection_id: int
     membership_id: int
@@ -105,7 +105,7 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ManifestRow:
     id: int
     artifact_id: int
     kind: str

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import orjson
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.artifact_records import Artifact, Membership, NewArtifact, Tag
+from aiowandb_server.store.artifact_records import ArtifactRow, MembershipRow, NewArtifact, Tag
 from aiowandb_server.store.collections import join, set_alias
 from aiowandb_server.store.ordering import number_of
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from aiowandb_server.store.artifact_records import Collection
+    from aiowandb_server.store.artifact_records import CollectionRow
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 _ARTIFACT = """
     SELECT artifact.*, membership.version
@@ -27,12 +27,12 @@ _ARTIFACT = """
 """
 
 
-class Artifacts:
+class ArtifactTable:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
 
-    def create(self, collection: Collection, new: NewArtifact) -> Artifact:
+    def create(self, collection: CollectionRow, new: NewArtifact) -> ArtifactRow:
         """Announce a version. It comes back PENDING, to be uploaded and committed; or COMMITTED,
         if the same content is in the collection already, which then gets the aliases."""
         now = int(self._clock())
@@ -78,7 +78,7 @@ class Artifacts:
                 _note_use(connection, new.run_id, artifact_id, "output", None)
             return _require(connection, artifact_id)
 
-    def commit(self, artifact_id: int, *, size: int, file_count: int) -> Artifact:
+    def commit(self, artifact_id: int, *, size: int, file_count: int) -> ArtifactRow:
         """Make the version visible: it gets its number, its aliases and `latest`."""
         now = int(self._clock())
         with self._database.write() as connection:
@@ -100,13 +100,13 @@ class Artifacts:
                 )
             return _require(connection, artifact_id)
 
-    def by_id(self, artifact_id: int) -> Artifact | None:
+    def by_id(self, artifact_id: int) -> ArtifactRow | None:
         return self._one("artifact.id = ?", artifact_id)
 
-    def by_client_id(self, client_id: str) -> Artifact | None:
+    def by_client_id(self, client_id: str) -> ArtifactRow | None:
         return self._one("artifact.client_id = ?", client_id)
 
-    def latest(self, collection_id: int) -> Artifact | None:
+    def latest(self, collection_id: int) -> ArtifactRow | None:
         return self._one(
             "artifact.collection_id = ? AND artifact.state = 'COMMITTED' ORDER BY version DESC",
             collection_id,
@@ -120,7 +120,7 @@ class Artifacts:
         ascending: bool = False,
         first: int,
         after: str | None = None,
-    ) -> Page[Membership]:
+    ) -> ListPage[MembershipRow]:
         """Versions in a collection, newest first unless `ascending`."""
         start = number_of(after)
         sign, way = (">", "ASC") if ascending else ("<", "DESC")
@@ -134,8 +134,8 @@ class Artifacts:
                 """,  # noqa: S608 - two fixed words
                 (collection_id, state, state, start, start, first + 1),
             ).fetchall()
-        found = [Membership(*row) for row in rows[:first]]
-        return Page(found, [str(member.version) for member in found], len(rows) > first)
+        found = [MembershipRow(*row) for row in rows[:first]]
+        return ListPage(found, [str(member.version) for member in found], len(rows) > first)
 
     def count_members(self, collection_id: int, state: str | None) -> int:
         with self._database.read() as connection:
@@ -148,14 +148,16 @@ class Artifacts:
             ).fetchone()
         return int(count)
 
-    def memberships(self, artifact_id: int) -> list[Membership]:
+    def memberships(self, artifact_id: int) -> list[MembershipRow]:
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT * FROM membership WHERE artifact_id = ? ORDER BY id", (artifact_id,)
             ).fetchall()
-        return [Membership(*row) for row in rows]
+        return [MembershipRow(*row) for row in rows]
 
-    def link(self, artifact: Artifact, portfolio: Collection, aliases: Sequence[str]) -> Membership:
+    def link(
+        self, artifact: ArtifactRow, portfolio: CollectionRow, aliases: Sequence[str]
+    ) -> MembershipRow:
         """Make the version a member of another collection, as its latest one."""
         with self._database.write() as connection:
             join(connection, portfolio.id, artifact.id, int(self._clock()))
@@ -165,22 +167,22 @@ class Artifacts:
                 "SELECT * FROM membership WHERE collection_id = ? AND artifact_id = ?",
                 (portfolio.id, artifact.id),
             ).fetchone()
-        return Membership(*row)
+        return MembershipRow(*row)
 
-    def unlink(self, artifact: Artifact, portfolio: Collection) -> None:
+    def unlink(self, artifact: ArtifactRow, portfolio: CollectionRow) -> None:
         with self._database.write() as connection:
             connection.execute(
                 "DELETE FROM membership WHERE collection_id = ? AND artifact_id = ?",
                 (portfolio.id, artifact.id),
             )
 
-    def use(self, run: Run, artifact: Artifact, used_as: str | None = None) -> None:
+    def use(self, run: RunRow, artifact: ArtifactRow, used_as: str | None = None) -> None:
         with self._database.write() as connection:
             _note_use(connection, run.id, artifact.id, "input", used_as)
 
     def of_run(
         self, run_id: int, direction: str, *, first: int, after: str | None = None
-    ) -> Page[Artifact]:
+    ) -> ListPage[ArtifactRow]:
         """Versions that a run made (`output`) or used (`input`), in the order of their making."""
         start = number_of(after) or 0
         with self._database.read() as connection:
@@ -192,8 +194,8 @@ class Artifacts:
                 """,
                 (run_id, direction, start, first + 1),
             ).fetchall()
-        found = [Artifact(*row) for row in rows[:first]]
-        return Page(found, [str(artifact.id) for artifact in found], len(rows) > first)
+        found = [ArtifactRow(*row) for row in rows[:first]]
+        return ListPage(found, [str(artifact.id) for artifact in found], len(rows) > first)
 
     def count_of_run(self, run_id: int, direction: str) -> int:
         with self._database.read() as connection:
@@ -228,14 +230,14 @@ class Artifacts:
 
     def change(
         self,
-        artifact: Artifact,
+        artifact: ArtifactRow,
         *,
         description: str | None = None,
         metadata: str | None = None,
         ttl_seconds: int | None = None,
         add_tags: Sequence[str] = (),
         remove_tags: Sequence[str] = (),
-    ) -> Artifact:
+    ) -> ArtifactRow:
         with self._database.write() as connection:
             connection.execute(
                 """
@@ -252,7 +254,7 @@ class Artifacts:
             _tag(connection, artifact.id, add_tags)
             return _require(connection, artifact.id)
 
-    def delete(self, artifact: Artifact, *, with_aliases: bool) -> None:
+    def delete(self, artifact: ArtifactRow, *, with_aliases: bool) -> None:
         """Delete the version; one that has aliases only if they may go too."""
         with self._database.write() as connection:
             aliased = connection.execute(
@@ -270,14 +272,14 @@ class Artifacts:
                 (int(self._clock()), artifact.id),
             )
 
-    def _one(self, where: str, *parameters: object) -> Artifact | None:
+    def _one(self, where: str, *parameters: object) -> ArtifactRow | None:
         with self._database.read() as connection:
             row = connection.execute(f"{_ARTIFACT} WHERE {where}", parameters).fetchone()
-        return Artifact(*row) if row else None
+        return ArtifactRow(*row) if row else None
 
 
 def _announced(
-    connection: sqlite3.Connection, collection: Collection, new: NewArtifact
+    connection: sqlite3.Connection, collection: CollectionRow, new: NewArtifact
 ) -> int | None:
     """The version that this is: announced before by the same client or by another process that
     has a part in it, or of the same content."""
@@ -305,11 +307,11 @@ def _announced(
     return int(row["id"]) if row else None
 
 
-def _require(connection: sqlite3.Connection, artifact_id: int) -> Artifact:
+def _require(connection: sqlite3.Connection, artifact_id: int) -> ArtifactRow:
     row = connection.execute(f"{_ARTIFACT} WHERE artifact.id = ?", (artifact_id,)).fetchone()
     if row is None:
         raise RequestError("this artifact has been deleted")
-    return Artifact(*row)
+    return ArtifactRow(*row)
 
 
 def _tag(connection: sqlite3.Connection, artifact_id: int, names: Sequence[str]) -> None:

@@ -6,19 +6,25 @@ import re
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.artifact_records import Alias, ArtifactType, Collection, Membership, Tag
+from aiowandb_server.store.artifact_records import (
+    AliasRow,
+    ArtifactType,
+    CollectionRow,
+    MembershipRow,
+    Tag,
+)
 from aiowandb_server.store.conditions import Sql, every
-from aiowandb_server.store.fields import Field, column, fields_among, moment
+from aiowandb_server.store.fields import FilterField, column, fields_among, moment
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import cursor_of, number_of, parse_order
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Project
+    from aiowandb_server.store.records import ProjectRow
 
 _FROM = "FROM collection JOIN artifact_type ON artifact_type.id = collection.type_id"
 _COLLECTION = f"SELECT collection.*, artifact_type.name AS type_name {_FROM}"
@@ -34,8 +40,8 @@ _field = fields_among(
         "createdAt": moment("collection.created_at"),
         "updated_at": moment("collection.updated_at"),
         "updatedAt": moment("collection.updated_at"),
-        "tag": Field(Sql("NULL"), Sql("'array'"), Sql(_TAGS)),
-        "tags": Field(Sql("NULL"), Sql("'array'"), Sql(_TAGS)),
+        "tag": FilterField(Sql("NULL"), Sql("'array'"), Sql(_TAGS)),
+        "tags": FilterField(Sql("NULL"), Sql("'array'"), Sql(_TAGS)),
     },
     "artifact collections",
 )
@@ -48,8 +54,8 @@ class Collections:
         self._clock = clock
 
     def ensure(
-        self, project: Project, name: str, type_name: str, kind: str = "SEQUENCE"
-    ) -> Collection:
+        self, project: ProjectRow, name: str, type_name: str, kind: str = "SEQUENCE"
+    ) -> CollectionRow:
         """The collection of that name, made if need be. It must be of the type and kind given."""
         _check_name(name)
         now = int(self._clock())
@@ -73,7 +79,7 @@ class Collections:
                 f"{_COLLECTION} WHERE collection.project_id = ? AND collection.name = ?",
                 (project.id, name),
             ).fetchone()
-        collection = Collection(*row)
+        collection = CollectionRow(*row)
         if (collection.type_name, collection.kind) != (type_name, kind):
             raise RequestError(
                 f"{name!r} is a {collection.kind.lower()} of artifacts of type "
@@ -81,10 +87,10 @@ class Collections:
             )
         return collection
 
-    def get(self, project_id: int, name: str) -> Collection | None:
+    def get(self, project_id: int, name: str) -> CollectionRow | None:
         return self._one("collection.project_id = ? AND collection.name = ?", project_id, name)
 
-    def by_id(self, collection_id: int) -> Collection | None:
+    def by_id(self, collection_id: int) -> CollectionRow | None:
         return self._one("collection.id = ?", collection_id)
 
     def page(
@@ -96,7 +102,7 @@ class Collections:
         order: str | None = None,
         first: int,
         after: str | None = None,
-    ) -> Page[Collection]:
+    ) -> ListPage[CollectionRow]:
         """Collections of one type or of all, newest first unless `order` says otherwise."""
         ordering = parse_order(order or "-created_at", _field, "collection.id")
         where = every([_of_type(project_id, type_id, filters), ordering.after(after)])
@@ -108,9 +114,9 @@ class Collections:
                 """,
                 (*ordering.key.parameters, *where.parameters, *ordering.sql.parameters, first + 1),
             ).fetchall()
-        found = [Collection(*row[:-1]) for row in rows[:first]]
+        found = [CollectionRow(*row[:-1]) for row in rows[:first]]
         cursors = [cursor_of(row["place"], row["id"]) for row in rows[:first]]
-        return Page(found, cursors, len(rows) > first)
+        return ListPage(found, cursors, len(rows) > first)
 
     def count(self, project_id: int, type_id: int | None, filters: object = None) -> int:
         where = _of_type(project_id, type_id, filters)
@@ -128,7 +134,7 @@ class Collections:
         name: str | None = None,
         description: str | None = None,
         type_name: str | None = None,
-    ) -> Collection | None:
+    ) -> CollectionRow | None:
         if name is not None:
             _check_name(name)
         now = int(self._clock())
@@ -175,7 +181,7 @@ class Collections:
 
     def page_of_types(
         self, project_id: int, *, first: int, after: str | None = None
-    ) -> Page[ArtifactType]:
+    ) -> ListPage[ArtifactType]:
         """In the order of their making."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -183,7 +189,7 @@ class Collections:
                 (project_id, number_of(after) or 0, first + 1),
             ).fetchall()
         found = [ArtifactType(*row) for row in rows[:first]]
-        return Page(found, [str(kind.id) for kind in found], len(rows) > first)
+        return ListPage(found, [str(kind.id) for kind in found], len(rows) > first)
 
     def types(self, project_id: int) -> list[ArtifactType]:
         with self._database.read() as connection:
@@ -192,7 +198,7 @@ class Collections:
             ).fetchall()
         return [ArtifactType(*row) for row in rows]
 
-    def membership(self, collection_id: int, alias: str) -> Membership | None:
+    def membership(self, collection_id: int, alias: str) -> MembershipRow | None:
         """The member that an alias or a version like `v3` names."""
         version = _VERSION.fullmatch(alias)
         with self._database.read() as connection:
@@ -204,9 +210,9 @@ class Collections:
                 """,
                 (alias, collection_id, number_of(version[1]) if version else None),
             ).fetchone()
-        return Membership(*row) if row else None
+        return MembershipRow(*row) if row else None
 
-    def aliases(self, collection_id: int, membership_id: int | None = None) -> list[Alias]:
+    def aliases(self, collection_id: int, membership_id: int | None = None) -> list[AliasRow]:
         with self._database.read() as connection:
             rows = connection.execute(
                 """
@@ -215,13 +221,13 @@ class Collections:
                 """,
                 (collection_id, membership_id, membership_id),
             ).fetchall()
-        return [Alias(*row) for row in rows]
+        return [AliasRow(*row) for row in rows]
 
-    def add_alias(self, collection: Collection, artifact_id: int, alias: str) -> None:
+    def add_alias(self, collection: CollectionRow, artifact_id: int, alias: str) -> None:
         with self._database.write() as connection:
             set_alias(connection, collection.id, artifact_id, alias)
 
-    def delete_alias(self, collection: Collection, artifact_id: int, alias: str) -> None:
+    def delete_alias(self, collection: CollectionRow, artifact_id: int, alias: str) -> None:
         with self._database.write() as connection:
             connection.execute(
                 """
@@ -240,7 +246,7 @@ class Collections:
         return [Tag(*row) for row in rows]
 
     def change_tags(
-        self, collection: Collection, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+        self, collection: CollectionRow, *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> list[Tag]:
         with self._database.write() as connection:
             connection.executemany(
@@ -253,10 +259,10 @@ class Collections:
             )
         return self.tags(collection.id)
 
-    def _one(self, where: str, *parameters: object) -> Collection | None:
+    def _one(self, where: str, *parameters: object) -> CollectionRow | None:
         with self._database.read() as connection:
             row = connection.execute(f"{_COLLECTION} WHERE {where}", parameters).fetchone()
-        return Collection(*row) if row else None
+        return CollectionRow(*row) if row else None
 
 
 def join(connection: sqlite3.Connection, collection_id: int, artifact_id: int, now: int) -> None:

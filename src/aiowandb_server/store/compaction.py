@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiowandb_server.store.history_keys import KeyCounter, save
 from aiowandb_server.store.lines import MAX_STEP, live_history
-from aiowandb_server.store.records import Line, Segment
+from aiowandb_server.store.records import Line, SegmentRow
 
 if TYPE_CHECKING:
     import sqlite3
@@ -100,12 +100,12 @@ class _Tally:
             yield line
 
 
-def segment_of(connection: sqlite3.Connection, run_id: int) -> Segment | None:
+def segment_of(connection: sqlite3.Connection, run_id: int) -> SegmentRow | None:
     row = connection.execute(
         "SELECT token, row_count, first_step, last_step, end_number FROM segment WHERE run_id = ?",
         (run_id,),
     ).fetchone()
-    return Segment(*row) if row else None
+    return SegmentRow(*row) if row else None
 
 
 def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
@@ -115,7 +115,7 @@ def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
     return row is not None
 
 
-def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: Segment) -> set[int]:
+def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: SegmentRow) -> set[int]:
     """Numbers of lines that were sent again after they went into the segment."""
     rows = connection.execute(
         "SELECT number FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from aiowandb_server.store.lines import texts
 from aiowandb_server.store.ordering import number_of
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 _PREFIX = re.compile(
     r"(?P<error>ERROR )?(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z? ?"
@@ -36,19 +36,19 @@ class Console:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, run: Run, *, first: int, after: str | None = None) -> Page[ConsoleLine]:
+    def page(self, run: RunRow, *, first: int, after: str | None = None) -> ListPage[ConsoleLine]:
         """Lines in order, from the start or after a cursor."""
         start = 0 if (last := number_of(after)) is None else last + 1
         return self._lines(run, start, start + first)
 
-    def tail(self, run: Run, last: int) -> Page[ConsoleLine]:
+    def tail(self, run: RunRow, last: int) -> ListPage[ConsoleLine]:
         return self._lines(run, max(run.console_lines - last, 0), run.console_lines)
 
-    def _lines(self, run: Run, first: int, end: int) -> Page[ConsoleLine]:
+    def _lines(self, run: RunRow, first: int, end: int) -> ListPage[ConsoleLine]:
         with self._database.read() as connection:
             found = texts(connection, run.id, "console", first, end)
         lines = [parse_line(number, text) for number, text in found]
-        return Page(lines, [str(line.number) for line in lines], end < run.console_lines)
+        return ListPage(lines, [str(line.number) for line in lines], end < run.console_lines)
 
 
 def parse_line(number: int, text: str) -> ConsoleLine:

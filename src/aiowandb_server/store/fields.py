@@ -6,16 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from aiowandb_server.errors import RequestError
+from aiowandb_server.errors import UnknownFieldError
 from aiowandb_server.store.conditions import Sql
 
 
-class UnknownFieldError(RequestError):
-    """A filter or an order names something that the rows do not have."""
-
-
 @dataclass(frozen=True, slots=True)
-class Field:
+class FilterField:
     """One thing that can be asked of a row.
 
     `kind` is SQL for the JSON type of the value: 'text', 'integer', 'real', 'true', 'false',
@@ -29,22 +25,22 @@ class Field:
     never_null: bool = False
 
 
-FieldOf: TypeAlias = Callable[[str], Field]
+FieldOf: TypeAlias = Callable[[str], FilterField]
 
 
-def column(sql: str, *, never_null: bool = False) -> Field:
-    return Field(Sql(sql), Sql(f"nullif(typeof({sql}), 'null')"), never_null=never_null)
+def column(sql: str, *, never_null: bool = False) -> FilterField:
+    return FilterField(Sql(sql), Sql(f"nullif(typeof({sql}), 'null')"), never_null=never_null)
 
 
-def moment(sql: str) -> Field:
+def moment(sql: str) -> FilterField:
     """A column of unix seconds, compared with times as W&B writes them."""
-    return Field(Sql(sql), Sql("'integer'"), is_time=True, never_null=True)
+    return FilterField(Sql(sql), Sql("'integer'"), is_time=True, never_null=True)
 
 
-def fields_among(known: Mapping[str, Field], what: str) -> FieldOf:
+def fields_among(known: Mapping[str, FilterField], what: str) -> FieldOf:
     """The fields of rows that are asked for their columns only; `what` names the rows."""
 
-    def field(name: str) -> Field:
+    def field(name: str) -> FilterField:
         if name not in known:
             raise UnknownFieldError(
                 f"{what} have no {name!r} to ask for; known are {', '.join(known)}"

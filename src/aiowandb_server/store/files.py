@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.disk import Blob, Blobs
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class RunFile:
         return mimetypes.guess_type(self.name)[0] or "application/octet-stream"
 
 
-class Files:
+class FileTable:
     def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float]) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
 
-    def add(self, run: Run, name: str, data: bytes) -> RunFile:
+    def add(self, run: RunRow, name: str, data: bytes) -> RunFile:
         """Store `data` under `name`, replacing what was there."""
         return self.register(run, name, self._blobs.add(data))
 
-    def register(self, run: Run, name: str, blob: Blob) -> RunFile:
+    def register(self, run: RunRow, name: str, blob: Blob) -> RunFile:
         """Give bytes that are on disk already a name in the run."""
         check_name(name)
         with self._database.write() as connection:
@@ -62,19 +62,19 @@ class Files:
             ).fetchone()
         return RunFile(*row)
 
-    def get(self, run: Run, name: str) -> RunFile | None:
+    def get(self, run: RunRow, name: str) -> RunFile | None:
         page = self.page(run, names=[name], first=1)
         return page.items[0] if page.items else None
 
     def page(
         self,
-        run: Run,
+        run: RunRow,
         *,
         names: Sequence[str] = (),
         pattern: str | None = None,
         first: int = 50,
         after: str | None = None,
-    ) -> Page[RunFile]:
+    ) -> ListPage[RunFile]:
         """Files by name: those in `names` if any are given, those LIKE `pattern` if one is.
 
         `./a` and `a` are one name.
@@ -98,9 +98,9 @@ class Files:
                 },
             ).fetchall()
         files = [RunFile(*row) for row in rows[:first]]
-        return Page(files, [file.name for file in files], len(rows) > first)
+        return ListPage(files, [file.name for file in files], len(rows) > first)
 
-    def count(self, run: Run) -> int:
+    def count(self, run: RunRow) -> int:
         with self._database.read() as connection:
             (count,) = connection.execute(
                 "SELECT count(*) FROM file WHERE run_id = ?", (run.id,)

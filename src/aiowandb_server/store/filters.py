@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aiowandb_server.errors import RequestError
+from aiowandb_server.errors import FilterError
 from aiowandb_server.store.conditions import Sql, every, negated, some, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiowandb_server.store.fields import Field, FieldOf
+    from aiowandb_server.store.fields import FieldOf, FilterField
 
 
 _MAX_PATTERN = 10_000
@@ -59,10 +59,6 @@ _NUMBERS_AT_ONCE = 1000
 _MAX_DEPTH = 40
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _GROUPS = ("$and", "$or", "$nor")
-
-
-class FilterError(RequestError):
-    """A filter that W&B would refuse; the message says which part and why."""
 
 
 def compile_filter(filters: object, field: FieldOf) -> Sql:
@@ -105,7 +101,7 @@ def _member(key: str, operand: Any, field: FieldOf, depth: int) -> Sql:
     return _condition(key, field(key), operand, depth)
 
 
-def _condition(name: str, target: Field, operand: Any, depth: int) -> Sql:
+def _condition(name: str, target: FilterField, operand: Any, depth: int) -> Sql:
     if not (isinstance(operand, dict) and any(key.startswith("$") for key in operand)):
         return _equals(target, operand)
     if depth > _MAX_DEPTH:
@@ -116,7 +112,7 @@ def _condition(name: str, target: Field, operand: Any, depth: int) -> Sql:
 
 
 def _operation(
-    name: str, target: Field, key: str, operand: Any, siblings: Mapping[str, Any], depth: int
+    name: str, target: FilterField, key: str, operand: Any, siblings: Mapping[str, Any], depth: int
 ) -> Sql:
     match key:
         case "$eq":
@@ -145,7 +141,7 @@ def _operation(
     )
 
 
-def _equals(target: Field, operand: Any) -> Sql:
+def _equals(target: FilterField, operand: Any) -> Sql:
     if operand is None:
         return Sql(f"(ifnull({target.kind.text}, 'null') = 'null')", target.kind.parameters)
     if isinstance(operand, bool):
@@ -157,7 +153,7 @@ def _equals(target: Field, operand: Any) -> Sql:
     return _compare("", target, "=", operand)
 
 
-def _is_one_of(name: str, target: Field, items: list[Any]) -> Sql:
+def _is_one_of(name: str, target: FilterField, items: list[Any]) -> Sql:
     """Equal to one of many values; those of one type are one condition, however many they are."""
     if len(items) > _MAX_ITEMS:
         raise FilterError(
@@ -192,7 +188,7 @@ def _is_one_of(name: str, target: Field, items: list[Any]) -> Sql:
     return some(conditions)
 
 
-def _is_in(target: Field, kinds: str, listed: Sql) -> Sql:
+def _is_in(target: FilterField, kinds: str, listed: Sql) -> Sql:
     return _holds(
         target,
         lambda subject, kind: _of_kind(kind, kinds).join("AND", subject.join("IN", listed)),
@@ -209,7 +205,7 @@ def _storable(number: float) -> float:
         raise FilterError("a number in the filter is larger than any that can be stored") from None
 
 
-def _compare(name: str, target: Field, operator: str, operand: Any) -> Sql:
+def _compare(name: str, target: FilterField, operator: str, operand: Any) -> Sql:
     sign = _COMPARISONS.get(operator, operator)
     if target.is_time:
         operand = _seconds(name, operand)
@@ -226,7 +222,7 @@ def _compare(name: str, target: Field, operator: str, operand: Any) -> Sql:
     )
 
 
-def _regex(name: str, target: Field, pattern: Any, options: Any) -> Sql:
+def _regex(name: str, target: FilterField, pattern: Any, options: Any) -> Sql:
     if not isinstance(pattern, str) or not isinstance(options, str):
         raise FilterError(f"{name}: $regex takes a string, not {pattern!r}")
     if options:
@@ -243,7 +239,7 @@ def _regex(name: str, target: Field, pattern: Any, options: Any) -> Sql:
     )
 
 
-def _holds(target: Field, test: Callable[[Sql, Sql], Sql]) -> Sql:
+def _holds(target: FilterField, test: Callable[[Sql, Sql], Sql]) -> Sql:
     """`test(value, kind)` of the value itself or of one of a list's elements."""
     own = test(target.value, target.kind)
     if target.elements is None:

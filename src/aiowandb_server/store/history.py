@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from aiowandb_server.store.compaction import Compaction
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Line, Run
+    from aiowandb_server.store.records import Line, RunRow
     from aiowandb_server.store.segments import SegmentFiles
 
 
@@ -81,7 +81,7 @@ class History:
 
     def append(
         self,
-        run: Run,
+        run: RunRow,
         lines: Sequence[str],
         *,
         stream: Stream = "history",
@@ -92,13 +92,13 @@ class History:
             start = count(connection, run.id, stream) if offset is None else offset
             return put(connection, run.id, stream, start, lines)
 
-    def window(self, run: Run, low: int, high: int, samples: int) -> list[str]:
+    def window(self, run: RunRow, low: int, high: int, samples: int) -> list[str]:
         """Texts of the lines `low <= step < high` in step order, sampled down to `samples`."""
         with self._database.read() as connection:
             lines = self._lines(connection, run.id, low, high, samples)
         return [with_step(line.text, line.step) for line in lines]
 
-    def sampled(self, run: Run, request: Sampled) -> list[dict[str, Any]]:
+    def sampled(self, run: RunRow, request: Sampled) -> list[dict[str, Any]]:
         """Rows that have all the keys asked for, under dotted names."""
         with self._database.read() as connection:
             segment = segment_of(connection, run.id)
@@ -116,13 +116,13 @@ class History:
                     found.append(picked)
         return [found[position] for position in sample_positions(len(found), request.samples)]
 
-    def events(self, run: Run, samples: int) -> list[str]:
+    def events(self, run: RunRow, samples: int) -> list[str]:
         with self._database.read() as connection:
             found = texts(connection, run.id, "events", 0, run.event_lines)
         positions = sample_positions(len(found), samples)
         return [json_text.without_halves(found[position][1]) for position in positions]
 
-    def tail(self, run: Run, stream: Stream) -> str | None:
+    def tail(self, run: RunRow, stream: Stream) -> str | None:
         """The last line of the stream."""
         with self._database.read() as connection:
             row = connection.execute(
@@ -184,12 +184,12 @@ class History:
         for (run_id,) in stale:
             self.keys(run_id)
 
-    def rejected(self, run: Run) -> int:
+    def rejected(self, run: RunRow) -> int:
         """How many lines were no JSON objects and are kept aside."""
         with self._database.read() as connection:
             return count_rejected(connection, run.id)
 
-    def replaced(self, run: Run) -> list[str]:
+    def replaced(self, run: RunRow) -> list[str]:
         """What lines said before they were sent once more with other words."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -197,7 +197,7 @@ class History:
             ).fetchall()
         return [text for (text,) in rows]
 
-    def exported(self, run: Run, mode: HistoryMode) -> Exported:
+    def exported(self, run: RunRow, mode: HistoryMode) -> Exported:
         """What of the history is handed out as Parquet, compacting what ought to be.
 
         In the mode `mixed` that is the first half for a run that is still live, as in the cloud;
@@ -225,7 +225,7 @@ class History:
     def columns_path(self, token: str) -> Path:
         return self._files.columns_path(token)
 
-    def rewind(self, run: Run, last_step: int) -> None:
+    def rewind(self, run: RunRow, last_step: int) -> None:
         """Forget all rows after `last_step`."""
         with self._database.write() as connection:
             segment = segment_of(connection, run.id)
@@ -280,7 +280,7 @@ class History:
             lines = list(heapq.merge(lines, self._files.pick(segment.token, rest)))
         return lines
 
-    def _early_part(self, run: Run) -> Exported:
+    def _early_part(self, run: RunRow) -> Exported:
         """The first half of the rows as a file, as if an export were on its way."""
         with self._database.read() as connection:
             lines = list(self._compaction.merged(connection, run.id))

@@ -10,15 +10,15 @@ import msgspec
 import orjson
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.artifact_records import Entry, Manifest
+from aiowandb_server.store.artifact_records import Entry, ManifestRow
 from aiowandb_server.store.files import check_name
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from aiowandb_server.store.artifact_records import Artifact
+    from aiowandb_server.store.artifact_records import ArtifactRow
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.disk import Blob, Blobs
 
@@ -43,7 +43,7 @@ class Manifests:
 
     def announce(
         self, artifact_id: int, *, kind: str, name: str, digest: str, base_id: int | None
-    ) -> Manifest:
+    ) -> ManifestRow:
         """The manifest of that name, made or updated; of patches there may be many."""
         with self._database.write() as connection:
             row = connection.execute(
@@ -55,16 +55,16 @@ class Manifests:
                 """,
                 (artifact_id, kind, name, digest, base_id, int(self._clock())),
             ).fetchone()
-        return Manifest(*row)
+        return ManifestRow(*row)
 
-    def get(self, manifest_id: int) -> Manifest | None:
+    def get(self, manifest_id: int) -> ManifestRow | None:
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT * FROM manifest WHERE id = ?", (manifest_id,)
             ).fetchone()
-        return Manifest(*row) if row else None
+        return ManifestRow(*row) if row else None
 
-    def current(self, artifact_id: int) -> Manifest | None:
+    def current(self, artifact_id: int) -> ManifestRow | None:
         """The manifest that holds all entries: the last one that was uploaded."""
         with self._database.read() as connection:
             row = connection.execute(
@@ -74,7 +74,7 @@ class Manifests:
                 """,
                 (artifact_id,),
             ).fetchone()
-        return Manifest(*row) if row else None
+        return ManifestRow(*row) if row else None
 
     def change(self, manifest_id: int, *, digest: str | None, base_id: int | None) -> None:
         with self._database.write() as connection:
@@ -86,16 +86,16 @@ class Manifests:
                 (digest, base_id, manifest_id),
             )
 
-    def upload(self, manifest: Manifest, blob: Blob) -> None:
+    def upload(self, manifest: ManifestRow, blob: Blob) -> None:
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE manifest SET blob = ? WHERE id = ?", (blob.token, manifest.id)
             )
 
-    def path(self, manifest: Manifest) -> Path | None:
+    def path(self, manifest: ManifestRow) -> Path | None:
         return self._blobs.path(manifest.blob) if manifest.blob else None
 
-    def settle(self, artifact: Artifact, entity_id: int) -> tuple[int, int]:
+    def settle(self, artifact: ArtifactRow, entity_id: int) -> tuple[int, int]:
         """Read the uploaded manifest and note its entries; gives their size and number.
 
         Raises RequestError if a file that it names was never uploaded: a version that is committed
@@ -129,7 +129,7 @@ class Manifests:
         names: Sequence[str] = (),
         first: int,
         after: str | None = None,
-    ) -> Page[Entry]:
+    ) -> ListPage[Entry]:
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
@@ -138,7 +138,7 @@ class Manifests:
                 _named(artifact_id, names) | {"after": after or "", "limit": first + 1},
             ).fetchall()
         found = [Entry(*row) for row in rows[:first]]
-        return Page(found, [entry.name for entry in found], len(rows) > first)
+        return ListPage(found, [entry.name for entry in found], len(rows) > first)
 
     def count_entries(self, artifact_id: int, names: Sequence[str] = ()) -> int:
         with self._database.read() as connection:
@@ -183,7 +183,7 @@ class Manifests:
                 "SELECT * FROM manifest WHERE artifact_id = ? AND blob IS NOT NULL ORDER BY id",
                 (artifact_id,),
             ).fetchall()
-        parts = [Manifest(*row) for row in rows]
+        parts = [ManifestRow(*row) for row in rows]
         document = self._document(current)
         contents: dict[str, Any] = {}
         if current.kind == "INCREMENTAL" and current.base_id is not None:
@@ -197,7 +197,7 @@ class Manifests:
         self.upload(full, self._blobs.add(orjson.dumps(document)))
         return document
 
-    def _document(self, manifest: Manifest | None) -> dict[str, Any]:
+    def _document(self, manifest: ManifestRow | None) -> dict[str, Any]:
         if manifest is None or manifest.blob is None:
             raise RequestError("the manifest of this artifact was never uploaded")
         return _parse(self._blobs.path(manifest.blob).read_bytes())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.ordering import number_of
-from aiowandb_server.store.records import Page, Project
+from aiowandb_server.store.records import ListPage, ProjectRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ _PROJECT = """
 """
 
 
-class Projects:
+class ProjectTable:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
@@ -33,7 +33,7 @@ class Projects:
         user_id: int | None = None,
         description: str | None = None,
         access: str | None = None,
-    ) -> tuple[Project, bool]:
+    ) -> tuple[ProjectRow, bool]:
         """The project of that name and whether it was made just now. The entity must exist."""
         known = self.get(entity, name)
         if known and description is None and access is None:
@@ -60,19 +60,19 @@ class Projects:
             raise RequestError(f"there is no entity {entity!r} to make the project {name!r} in")
         return project, cursor.rowcount > 0
 
-    def get(self, entity: str, name: str) -> Project | None:
+    def get(self, entity: str, name: str) -> ProjectRow | None:
         with self._database.read() as connection:
             row = connection.execute(
                 f"{_PROJECT} WHERE entity.name = ? AND project.name = ?", (entity, name)
             ).fetchone()
-        return Project(*row) if row else None
+        return ProjectRow(*row) if row else None
 
-    def by_id(self, project_id: int) -> Project | None:
+    def by_id(self, project_id: int) -> ProjectRow | None:
         with self._database.read() as connection:
             row = connection.execute(f"{_PROJECT} WHERE project.id = ?", (project_id,)).fetchone()
-        return Project(*row) if row else None
+        return ProjectRow(*row) if row else None
 
-    def page(self, entity: str, *, first: int, after: str | None = None) -> Page[Project]:
+    def page(self, entity: str, *, first: int, after: str | None = None) -> ListPage[ProjectRow]:
         """Newest first, as W&B lists them."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -82,8 +82,8 @@ class Projects:
                 """,
                 (entity, 2**62 if (before := number_of(after)) is None else before, first + 1),
             ).fetchall()
-        projects = [Project(*row) for row in rows[:first]]
-        return Page(projects, [str(project.id) for project in projects], len(rows) > first)
+        projects = [ProjectRow(*row) for row in rows[:first]]
+        return ListPage(projects, [str(project.id) for project in projects], len(rows) > first)
 
     def delete(self, project_id: int) -> None:
         """Delete the project and all that is in it."""

@@ -27,7 +27,7 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class UserRow:
     """`entity` is the user's own; runs that name none go to `default_entity`."""
 
     id: int
@@ -41,13 +41,13 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    user: User
+class MemberRow:
+    user: UserRow
     is_admin: bool
 
 
 @dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKeyRow:
     """A key as it is listed: its first characters only."""
 
     id: int
@@ -56,7 +56,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class ProjectRow:
     id: int
     entity: str
     name: str
@@ -68,7 +68,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRow:
     """`state` is what it means now: a running run that has fallen silent reads as crashed."""
 
     id: int
@@ -134,7 +134,7 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class SegmentRow:
     """The compacted part of a run's history. `token` names its two files."""
 
     token: str
@@ -145,7 +145,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class ListPage(Generic[T]):
     """Some of a list, each item with the cursor that continues after it."""
 
     items: list[T]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiowandb_server.store.ordering import number_of
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Project
+    from aiowandb_server.store.records import ProjectRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reports:
 
     def add(
         self,
-        project: Project,
+        project: ProjectRow,
         title: str,
         *,
         spec: str = "{}",
@@ -59,12 +59,12 @@ class Reports:
 
     def page(
         self,
-        project: Project,
+        project: ProjectRow,
         *,
         name: str | None = None,
         first: int = 50,
         after: str | None = None,
-    ) -> Page[Report]:
+    ) -> ListPage[Report]:
         """Newest first; `name` asks for the one of that title."""
         before = 2**62 if (start := number_of(after)) is None else start
         with self._database.read() as connection:
@@ -77,4 +77,4 @@ class Reports:
                 (project.id, before, name, name, first + 1),
             ).fetchall()
         reports = [Report(*row) for row in rows[:first]]
-        return Page(reports, [str(report.id) for report in reports], len(rows) > first)
+        return ListPage(reports, [str(report.id) for report in reports], len(rows) > first)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aiowandb_server.errors import UnknownFieldError
 from aiowandb_server.store.conditions import Sql
-from aiowandb_server.store.fields import Field, UnknownFieldError, column, moment
+from aiowandb_server.store.fields import FilterField, column, moment
 from aiowandb_server.store.json_text import key_in_path
 
 
@@ -81,7 +82,7 @@ class KeyPaths:
         return (*self.paths, *self.paths[-1:] * (3 - len(self.paths)))
 
 
-def run_field(name: str, state_rule: StateRule) -> Field:
+def run_field(name: str, state_rule: StateRule) -> FilterField:
     """The field of that name; UnknownFieldError says what would have been possible."""
     if (found := key_paths(name)) is not None:
         return _json_field(_DOCUMENTS[found.document], found.paths)
@@ -95,9 +96,9 @@ def run_field(name: str, state_rule: StateRule) -> Field:
             "have keys inside"
         )
     if head == "state":
-        return Field(state_rule.sql(), Sql("'text'"), never_null=True)
+        return FilterField(state_rule.sql(), Sql("'text'"), never_null=True)
     if head == "tags":
-        return Field(
+        return FilterField(
             Sql("run.tags"), Sql("'array'"), Sql("SELECT value, type FROM json_each(run.tags)")
         )
     if head in _TIMES:
@@ -151,7 +152,7 @@ def _path(parts: list[str]) -> str:
     return "$" + "".join(f".{key_in_path(part)}" for part in parts)
 
 
-def _json_field(document: str, paths: tuple[str, ...]) -> Field:
+def _json_field(document: str, paths: tuple[str, ...]) -> FilterField:
     *others, last = paths
     place = Sql("?", (last,))
     if others:
@@ -159,7 +160,7 @@ def _json_field(document: str, paths: tuple[str, ...]) -> Field:
         cases = " ".join([f"WHEN json_type({document}, ?) IS NOT NULL THEN ?"] * len(others))
         parameters = tuple(path for other in others for path in (other, other))
         place = Sql(f"(CASE {cases} ELSE ? END)", (*parameters, last))
-    return Field(
+    return FilterField(
         Sql(f"json_extract({document}, {place.text})", place.parameters),
         Sql(f"json_type({document}, {place.text})", place.parameters),
         Sql(

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiowandb_server.store.conditions import Sql, every
-from aiowandb_server.store.fields import Field
+from aiowandb_server.store.fields import FilterField
 from aiowandb_server.store.filters import compile_filter, fields_of
 from aiowandb_server.store.run_fields import KeyPaths, key_paths
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.fields import FieldOf
-    from aiowandb_server.store.records import Project
+    from aiowandb_server.store.records import ProjectRow
 
 # Fewer runs are read as quickly as the index is.
 _MIN_RUNS = 2_000
@@ -59,7 +59,7 @@ class RunIndex:
         self._counts: OrderedDict[Any, int] = OrderedDict()
         self._lock = Lock()
 
-    def prepare(self, project: Project, filters: object) -> None:
+    def prepare(self, project: ProjectRow, filters: object) -> None:
         """Index the keys that the filter asks for, if that serves. Not inside a transaction."""
         wanted = _wanted(project, filters)
         if not wanted:
@@ -90,7 +90,7 @@ class RunIndex:
         return int(count)
 
     def find(
-        self, connection: sqlite3.Connection, project: Project, filters: object, field: FieldOf
+        self, connection: sqlite3.Connection, project: ProjectRow, filters: object, field: FieldOf
     ) -> IndexedFilter | None:
         """The filter as a question to the index, or None if it has to read the runs."""
         known = _known_keys(connection, project, _wanted(project, filters))
@@ -102,10 +102,10 @@ class RunIndex:
         aliases = {name: f"v{number}" for number, name in enumerate(names)}
         asks_for_runs = False
 
-        def indexed_field(name: str) -> Field:
+        def indexed_field(name: str) -> FilterField:
             nonlocal asks_for_runs
             if name in aliases:
-                return Field(Sql(f"{aliases[name]}.value"), Sql(f"{aliases[name]}.kind"))
+                return FilterField(Sql(f"{aliases[name]}.value"), Sql(f"{aliases[name]}.kind"))
             asks_for_runs = True
             return field(name)
 
@@ -131,7 +131,7 @@ class RunIndex:
             None if asks_for_runs else tuple(known[name] for name in names),
         )
 
-    def _add(self, project: Project, paths: KeyPaths) -> None:
+    def _add(self, project: ProjectRow, paths: KeyPaths) -> None:
         with self._database.write() as connection:
             (count,) = connection.execute(
                 "SELECT count(*) FROM indexed_key WHERE project_id = ?", (project.id,)
@@ -154,7 +154,7 @@ class RunIndex:
                 )
 
 
-def _wanted(project: Project, filters: object) -> dict[str, KeyPaths]:
+def _wanted(project: ProjectRow, filters: object) -> dict[str, KeyPaths]:
     """The keys that the filter needs in the index: none if it would not serve."""
     if project.run_count < _MIN_RUNS:
         return {}
@@ -166,7 +166,7 @@ def _wanted(project: Project, filters: object) -> dict[str, KeyPaths]:
 
 
 def _known_keys(
-    connection: sqlite3.Connection, project: Project, wanted: Mapping[str, KeyPaths]
+    connection: sqlite3.Connection, project: ProjectRow, wanted: Mapping[str, KeyPaths]
 ) -> dict[str, _Key]:
     """Those of the keys that are indexed, with all their values."""
     known: dict[str, _Key] = {}

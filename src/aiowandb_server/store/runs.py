@@ -15,7 +15,7 @@ from aiowandb_server.store import json_text
 from aiowandb_server.store.conditions import TRUE, Sql, every
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import cursor_of, parse_order
-from aiowandb_server.store.records import Page, Project, Run, RunChanges
+from aiowandb_server.store.records import ListPage, ProjectRow, RunChanges, RunRow
 from aiowandb_server.store.run_fields import StateRule, run_field
 from aiowandb_server.store.run_index import IndexedFilter, RunIndex
 
@@ -42,7 +42,7 @@ _STATES = frozenset(
 )
 
 
-class Runs:
+class RunTable:
     def __init__(self, database: Database, clock: Callable[[], float], crash_after: float) -> None:
         self._database = database
         self._clock = clock
@@ -54,8 +54,8 @@ class Runs:
         return StateRule(self._clock(), self._crash_after)
 
     def upsert(
-        self, project: Project, name: str | None = None, changes: RunChanges | None = None
-    ) -> tuple[Run, bool]:
+        self, project: ProjectRow, name: str | None = None, changes: RunChanges | None = None
+    ) -> tuple[RunRow, bool]:
         """The run of that name with the changes applied, and whether it was made just now."""
         changes = changes or RunChanges()
         name = name or new_run_name()
@@ -78,26 +78,26 @@ class Runs:
             _apply(connection, run_id, changes)
             return self._get(connection, run_id), inserted
 
-    def change(self, run_id: int, changes: RunChanges) -> Run:
+    def change(self, run_id: int, changes: RunChanges) -> RunRow:
         with self._database.write() as connection:
             _apply(connection, run_id, changes)
             return self._get(connection, run_id)
 
-    def get(self, project: Project, name: str) -> Run | None:
+    def get(self, project: ProjectRow, name: str) -> RunRow | None:
         return self._one("project_id = ? AND run.name = ?", (project.id, name))
 
-    def by_id(self, run_id: int) -> Run | None:
+    def by_id(self, run_id: int) -> RunRow | None:
         return self._one("run.id = ?", (run_id,))
 
     def page(
         self,
-        project: Project,
+        project: ProjectRow,
         *,
         filters: object = None,
         order: str | None = None,
         first: int = 50,
         after: str | None = None,
-    ) -> Page[Run]:
+    ) -> ListPage[RunRow]:
         """One page of the runs that `filters` selects, in the order asked for."""
         rule = self.state_rule
         field = partial(run_field, state_rule=rule)
@@ -124,13 +124,13 @@ class Runs:
                 first + 1,
             )
             rows = connection.execute(statement, parameters).fetchall()
-        return Page(
+        return ListPage(
             [_run(row) for row in rows[:first]],
             [cursor_of(row["place"], row["id"]) for row in rows[:first]],
             len(rows) > first,
         )
 
-    def count(self, project: Project, filters: object = None) -> int:
+    def count(self, project: ProjectRow, filters: object = None) -> int:
         field = partial(run_field, state_rule=self.state_rule)
         where = compile_filter(filters, field)
         self._index.prepare(project, filters)
@@ -161,7 +161,7 @@ class Runs:
         self,
         connection: sqlite3.Connection,
         found: IndexedFilter,
-        project: Project,
+        project: ProjectRow,
         first: int,
         order: Order,
     ) -> bool:
@@ -172,11 +172,11 @@ class Runs:
             limit = min(limit, math.isqrt(first * project.run_count))
         return self._index.count(connection, found) <= limit
 
-    def _one(self, where: str, parameters: tuple[object, ...]) -> Run | None:
+    def _one(self, where: str, parameters: tuple[object, ...]) -> RunRow | None:
         with self._database.read() as connection:
             return self._fetch(connection, where, parameters)
 
-    def _get(self, connection: sqlite3.Connection, run_id: int) -> Run:
+    def _get(self, connection: sqlite3.Connection, run_id: int) -> RunRow:
         run = self._fetch(connection, "run.id = ?", (run_id,))
         if run is None:
             raise RequestError("this run has been deleted")
@@ -184,7 +184,7 @@ class Runs:
 
     def _fetch(
         self, connection: sqlite3.Connection, where: str, parameters: tuple[object, ...]
-    ) -> Run | None:
+    ) -> RunRow | None:
         state = self.state_rule.sql()
         row = connection.execute(
             f"SELECT {_COLUMNS.format(state=state.text)} {_FROM} WHERE {where}",
@@ -229,8 +229,8 @@ def _finite_object(what: str, text: str) -> str | None:
     return json_text.finite(json_text.without_halves(text))
 
 
-def _run(row: sqlite3.Row) -> Run:
-    return Run(
+def _run(row: sqlite3.Row) -> RunRow:
+    return RunRow(
         row["id"],
         row["project_id"],
         row["entity"],

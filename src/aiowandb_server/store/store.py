@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from aiowandb_server.errors import StoreError
 from aiowandb_server.store.accounts import LOCAL_USER, Accounts, digest_of
 from aiowandb_server.store.alerts import Alerts
-from aiowandb_server.store.artifacts import Artifacts
+from aiowandb_server.store.artifacts import ArtifactTable
 from aiowandb_server.store.collections import Collections
 from aiowandb_server.store.compaction import Compaction
 from aiowandb_server.store.console import Console
@@ -34,23 +34,23 @@ from aiowandb_server.store.disk import (
     make_private_folder,
     restrict_to_owner,
 )
-from aiowandb_server.store.files import Files
+from aiowandb_server.store.files import FileTable
 from aiowandb_server.store.history import History
 from aiowandb_server.store.manifests import Manifests
-from aiowandb_server.store.projects import Projects
+from aiowandb_server.store.projects import ProjectTable
 from aiowandb_server.store.reports import Reports
-from aiowandb_server.store.runs import Runs
+from aiowandb_server.store.runs import RunTable
 from aiowandb_server.store.segments import SegmentFiles
 from aiowandb_server.store.stream import RunStream
 from aiowandb_server.store.sweeping import sweep
-from aiowandb_server.store.sweeps import Sweeps
+from aiowandb_server.store.sweeps import SweepTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 logger = logging.getLogger("aiowandb_server")
 # Also keys that people have put there themselves.
@@ -73,19 +73,19 @@ class Store:
         self._database = database
         self._segments = SegmentFiles(folder / "segments")
         self.accounts = Accounts(database, clock)
-        self.projects = Projects(database, clock)
-        self.runs = Runs(database, clock, crash_after)
+        self.projects = ProjectTable(database, clock)
+        self.runs = RunTable(database, clock, crash_after)
         self.compaction = Compaction(database, self._segments)
         self.history = History(database, self._segments, self.compaction)
         self.stream = RunStream(database, clock)
         self.blobs = Blobs(folder / "blobs")
-        self.files = Files(database, self.blobs, clock)
+        self.files = FileTable(database, self.blobs, clock)
         self.console = Console(database)
         self.alerts = Alerts(database, clock)
         self.reports = Reports(database, clock)
-        self.sweeps = Sweeps(database, clock)
+        self.sweeps = SweepTable(database, clock)
         self.collections = Collections(database, clock)
-        self.artifacts = Artifacts(database, clock)
+        self.artifacts = ArtifactTable(database, clock)
         self.manifests = Manifests(database, self.blobs, clock)
         self.local_key = self._secret("local-key")
         self.link_secret = self._secret("link-secret").encode()
@@ -120,7 +120,7 @@ class Store:
             database.close()
             raise
 
-    def finish(self, run: Run, exit_code: int = 0) -> None:
+    def finish(self, run: RunRow, exit_code: int = 0) -> None:
         """End the run and compact its history, as the file stream's last request does."""
         self.stream.finish(run, exit_code)
         self.compaction.compact(run.id)

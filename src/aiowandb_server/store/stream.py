@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aiowandb_server.store import json_text
-from aiowandb_server.store.appenders import Appender, claim
+from aiowandb_server.store.appenders import AppendClaim, claim
 from aiowandb_server.store.lines import Stream, count, put
 from aiowandb_server.store.writers import placed
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Run
+    from aiowandb_server.store.records import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class StreamUpdate:
     exit_code: int | None = None
     writer: str | None = None
     derive_summary: bool = False
-    appender: Appender | None = None
+    appender: AppendClaim | None = None
     is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class StreamAnswer:
+class StreamReply:
     stop_requested: bool
     rejected: int
 
@@ -58,7 +58,7 @@ class RunStream:
         self._database = database
         self._clock = clock
 
-    def apply(self, run: Run, update: StreamUpdate, *, at: float | None = None) -> StreamAnswer:
+    def apply(self, run: RunRow, update: StreamUpdate, *, at: float | None = None) -> StreamReply:
         """Store the update. A run that speaks is alive again, whatever it was before.
 
         `at` is when it spoke, if not now. RequestError: somebody else has written where the
@@ -69,7 +69,7 @@ class RunStream:
             if update.appender:
                 update = _unstored(connection, run.id, update, update.appender)
             if update.is_old:
-                return StreamAnswer(_stop_requested(connection, run.id), 0)
+                return StreamReply(_stop_requested(connection, run.id), 0)
             for stream, chunk in update.chunks.items():
                 for offset, lines in _pieces(connection, run.id, stream, chunk, update.writer):
                     rejected += put(connection, run.id, stream, offset, lines)
@@ -92,14 +92,14 @@ class RunStream:
                     run.id,
                 ),
             )
-            return StreamAnswer(_stop_requested(connection, run.id), rejected)
+            return StreamReply(_stop_requested(connection, run.id), rejected)
 
-    def finish(self, run: Run, exit_code: int = 0) -> StreamAnswer:
+    def finish(self, run: RunRow, exit_code: int = 0) -> StreamReply:
         return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
 
 
 def _unstored(
-    connection: sqlite3.Connection, run_id: int, update: StreamUpdate, appender: Appender
+    connection: sqlite3.Connection, run_id: int, update: StreamUpdate, appender: AppendClaim
 ) -> StreamUpdate:
     """What of an appender's update is not stored yet, if all of it may be."""
     stored = count(connection, run_id, "history")

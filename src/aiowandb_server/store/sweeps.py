@@ -9,7 +9,7 @@ from aiowandb_server.errors import RequestError
 from aiowandb_server.store.fields import column, fields_among, moment
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import number_of
-from aiowandb_server.store.records import Page
+from aiowandb_server.store.records import ListPage
 from aiowandb_server.store.runs import new_run_name
 from aiowandb_server.store.search import parse_space
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiowandb_server.store.database import Database
-    from aiowandb_server.store.records import Project
+    from aiowandb_server.store.records import ProjectRow
 
 _STATES = frozenset({"PENDING", "RUNNING", "PAUSED", "CANCELED", "FINISHED"})
 _SILENT_AFTER_S = 60
@@ -39,7 +39,7 @@ _field = fields_among(
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class SweepRow:
     """`config` is YAML as it was sent."""
 
     id: int
@@ -84,14 +84,14 @@ class Agent:
     total_runs: int
 
 
-class Sweeps:
+class SweepTable:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
 
     def create(
-        self, project: Project, changes: SweepChanges, *, user_id: int | None = None
-    ) -> Sweep:
+        self, project: ProjectRow, changes: SweepChanges, *, user_id: int | None = None
+    ) -> SweepRow:
         config = changes.config or ""
         parse_space(config)
         now = int(self._clock())
@@ -106,28 +106,28 @@ class Sweeps:
             self._apply(connection, sweep_id, changes)
             return _require(connection, sweep_id)
 
-    def change(self, sweep_id: int, changes: SweepChanges) -> Sweep:
+    def change(self, sweep_id: int, changes: SweepChanges) -> SweepRow:
         if changes.config is not None:
             parse_space(changes.config)
         with self._database.write() as connection:
             self._apply(connection, sweep_id, changes)
             return _require(connection, sweep_id)
 
-    def get(self, project: Project, name: str) -> Sweep | None:
+    def get(self, project: ProjectRow, name: str) -> SweepRow | None:
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT * FROM sweep WHERE project_id = ? AND name = ?", (project.id, name)
             ).fetchone()
-        return Sweep(*row) if row else None
+        return SweepRow(*row) if row else None
 
-    def by_id(self, sweep_id: int) -> Sweep | None:
+    def by_id(self, sweep_id: int) -> SweepRow | None:
         with self._database.read() as connection:
             row = connection.execute("SELECT * FROM sweep WHERE id = ?", (sweep_id,)).fetchone()
-        return Sweep(*row) if row else None
+        return SweepRow(*row) if row else None
 
     def page(
-        self, project: Project, *, filters: object = None, first: int, after: str | None = None
-    ) -> Page[Sweep]:
+        self, project: ProjectRow, *, filters: object = None, first: int, after: str | None = None
+    ) -> ListPage[SweepRow]:
         """Newest first."""
         before = 2**62 if (start := number_of(after)) is None else start
         where = compile_filter(filters, _field)
@@ -139,17 +139,17 @@ class Sweeps:
                 """,  # noqa: S608 - see Sql
                 (project.id, before, *where.parameters, first + 1),
             ).fetchall()
-        sweeps = [Sweep(*row) for row in rows[:first]]
-        return Page(sweeps, [str(sweep.id) for sweep in sweeps], len(rows) > first)
+        sweeps = [SweepRow(*row) for row in rows[:first]]
+        return ListPage(sweeps, [str(sweep.id) for sweep in sweeps], len(rows) > first)
 
-    def count(self, project: Project) -> int:
+    def count(self, project: ProjectRow) -> int:
         with self._database.read() as connection:
             (count,) = connection.execute(
                 "SELECT count(*) FROM sweep WHERE project_id = ?", (project.id,)
             ).fetchone()
         return int(count)
 
-    def add_agent(self, sweep: Sweep, host: str) -> Agent:
+    def add_agent(self, sweep: SweepRow, host: str) -> Agent:
         now = int(self._clock())
         with self._database.write() as connection:
             (agent_id,) = connection.execute(
@@ -165,7 +165,7 @@ class Sweeps:
         found = self._agents("agent.id = ?", agent_id)
         return found[0] if found else None
 
-    def agents(self, sweep: Sweep) -> list[Agent]:
+    def agents(self, sweep: SweepRow) -> list[Agent]:
         return self._agents("agent.sweep_id = ?", sweep.id)
 
     def run_names(self, agent: Agent) -> list[str]:
@@ -196,7 +196,7 @@ class Sweeps:
             return [self._next_run(connection, sweep, agent)]
 
     def _next_run(
-        self, connection: sqlite3.Connection, sweep: Sweep, agent: Agent
+        self, connection: sqlite3.Connection, sweep: SweepRow, agent: Agent
     ) -> dict[str, Any]:
         (number,) = connection.execute(
             "SELECT count(*) FROM assignment WHERE sweep_id = ?", (sweep.id,)
@@ -254,8 +254,8 @@ class Sweeps:
         )
 
 
-def _require(connection: sqlite3.Connection, sweep_id: int) -> Sweep:
+def _require(connection: sqlite3.Connection, sweep_id: int) -> SweepRow:
     row = connection.execute("SELECT * FROM sweep WHERE id = ?", (sweep_id,)).fetchone()
     if row is None:
         raise RequestError("this sweep has been deleted")
-    return Sweep(*row)
+    return SweepRow(*row)
