@@ -118,17 +118,17 @@ class _Api:
 
         def apply() -> Response:
             if not self._access.may_use(viewer, place["entity"]):
-                return error(403, f"permission denied: you are no member of {place['entity']!r}")
+                return error(403, f"permission denied: you are not a member of {place['entity']!r}")
             project = self._store.projects.get(place["entity"], place["project"])
             run = self._store.runs.get(project, place["run"]) if project else None
             if run is None:
                 return error(404, f"run {'/'.join(place.values())} not found")
             update = parse_update(body, request.headers)
-            said = self._store.stream.apply(run, update)
+            applied = self._store.stream.apply(run, update)
             content: dict[str, object] = {
                 "exitcode": update.exit_code,
                 "limits": {},
-                "stopped": said.stop_requested,
+                "stopped": applied.stop_requested,
             }
             done = BackgroundTask(self._compact, run) if update.complete else None
             return Response(orjson.dumps(content), media_type=JSON, background=done)

@@ -149,13 +149,13 @@ class Content:
             if viewer is None:
                 return error(401, "user is not logged in, and this link is not genuine or expired")
             if not self._access.may_use(viewer, entity):
-                return error(403, f"permission denied: you are no member of {entity!r}")
+                return error(403, f"permission denied: you are not a member of {entity!r}")
             return None
 
         return await anyio.to_thread.run_sync(check)
 
     async def _receive(self, request: Request, register: Callable[[Blob], Response]) -> Response:
-        """Write the body to disk, then have it registered: an upload is there whole or not."""
+        """Write the body to disk, then register it: an incomplete upload leaves nothing."""
         try:
             with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
                 piece = bytearray()

@@ -54,42 +54,44 @@ _BODY = msgspec.json.Decoder(_Body)
 def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
     """What a run says in this request. Raises RequestError if it cannot be understood."""
     try:
-        said = json_text.decode_body(_BODY, body or b"{}")
+        parsed = json_text.decode_body(_BODY, body or b"{}")
     except ValueError as error:
         raise RequestError(f"not a file stream request: {error}") from error
-    files = said.files or {}
+    files = parsed.files or {}
     chunks: dict[Stream, Chunk] = {}
     for name, stream in _STREAMS.items():
         if (file := files.get(name)) and file.content:
             if not 0 <= file.offset <= _MAX_OFFSET - len(file.content):
-                raise RequestError(f"{name}: {file.offset} is no line number")
+                raise RequestError(f"{name}: {file.offset} is not a line number")
             chunks[stream] = Chunk(file.offset, [_text(line) for line in file.content])
     summary = files.get(_SUMMARY)
     return StreamUpdate(
         chunks=chunks,
         summary=_text(summary.content[-1]) if summary and summary.content else None,
-        preempting=bool(said.preempting),
-        complete=bool(said.complete),
-        exit_code=_exit_code(said.exitcode),
+        preempting=bool(parsed.preempting),
+        complete=bool(parsed.complete),
+        exit_code=_exit_code(parsed.exitcode),
         writer=headers.get("x-wandb-async-client-id") or None,
         derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
-        appender=_appender(said.appender) if said.appender else None,
+        appender=_appender(parsed.appender) if parsed.appender else None,
     )
 
 
-def _exit_code(said: int | None) -> int | None:
+def _exit_code(code: int | None) -> int | None:
     """The exit code in 32 bits with a sign; Windows has those of crashes without."""
-    if said is None or said in _EXIT_CODES:
-        return said
-    if 2**31 <= said < 2**32:
-        return said - 2**32
-    raise RequestError(f"{said} is no exit code")
+    if code is None or code in _EXIT_CODES:
+        return code
+    if 2**31 <= code < 2**32:
+        return code - 2**32
+    raise RequestError(f"{code} is not an exit code")
 
 
-def _appender(said: _Appender) -> AppendClaim:
-    if not (0 <= said.first < _MAX_OFFSET and 0 <= said.lines < _MAX_OFFSET):
-        raise RequestError(f"appender: {said.lines} lines from {said.first} on cannot be")
-    return AppendClaim(said.writer, said.first, said.lines)
+def _appender(body: _Appender) -> AppendClaim:
+    if not (0 <= body.first < _MAX_OFFSET and 0 <= body.lines < _MAX_OFFSET):
+        raise RequestError(
+            f"appender: {body.lines} lines from {body.first} on is not a valid range"
+        )
+    return AppendClaim(body.writer, body.first, body.lines)
 
 
 def _text(line: object) -> str:

@@ -1,4 +1,4 @@
-"""The embedded W&B on a port: uvicorn, told when it is ready and when to stop."""
+"""The embedded W&B on a port: uvicorn, with a callback when it is ready and a clean stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-# What is under way when the signal comes is answered; nobody waits longer than this for the end.
+# What is under way when the signal comes is answered; shutting down takes no longer than this.
 _GRACE_S = 10
 
 
@@ -51,7 +51,7 @@ def serve_in_thread(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> 
                     raise
                 failures.append(failure)
             finally:
-                answered.set()  # nobody waits for a server that could not start
+                answered.set()  # also if the server could not start
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()

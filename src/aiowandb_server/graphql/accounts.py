@@ -97,7 +97,7 @@ def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]
     accounts = context.store.accounts
     key = accounts.add_key(context.viewer.id, description=wanted.get("description"))
     newest = accounts.keys(context.viewer.id)[-1]
-    # The only time that the whole key is told.
+    # The full key is shown this once.
     return {"apiKey": replace(newest, hint=key)}
 
 

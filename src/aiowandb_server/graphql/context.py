@@ -47,7 +47,7 @@ class Context:
 
     def require(self, entity: str) -> None:
         if not self.may_see(entity):
-            raise RefusedError(f"permission denied: you are no member of {entity!r}", 403)
+            raise RefusedError(f"permission denied: you are not a member of {entity!r}", 403)
 
     def user(self, user_id: int | None) -> UserRow | None:
         """A user by row id, read once a request: lists of runs ask for the same few again."""

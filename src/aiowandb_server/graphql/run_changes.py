@@ -64,7 +64,7 @@ def rewind_run(context: Context, rewind: dict[str, Any]) -> dict[str, Any]:
     if rewind["metricName"] != "_step":
         raise RefusedError(f"a run is rewound by _step, not by {rewind['metricName']!r}")
     if not abs(rewind["metricValue"]) < MAX_STEP:
-        raise RefusedError(f"{rewind['metricValue']} is no step")
+        raise RefusedError(f"{rewind['metricValue']} is not a step")
     context.store.history.rewind(run, int(rewind["metricValue"]))
     return {"rewoundRun": context.store.runs.by_id(run.id)}
 

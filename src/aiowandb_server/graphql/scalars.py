@@ -39,7 +39,7 @@ def _json_string(value: Any) -> str:
 
 
 def int32(number: int) -> int:
-    """A count as GraphQL's `Int`; one that it cannot hold must not spoil the whole answer."""
+    """A count as GraphQL's `Int`; one that is too large must not fail the request."""
     return max(-(2**31), min(number, 2**31 - 1))
 
 

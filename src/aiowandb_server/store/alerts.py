@@ -1,4 +1,4 @@
-"""Alerts that runs sent. There is nobody to notify here: they are kept to be looked at."""
+"""Alerts that runs sent. They are stored; nobody is notified."""
 
 from __future__ import annotations
 

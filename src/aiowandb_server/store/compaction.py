@@ -61,28 +61,30 @@ class Compaction:
             before = _position(connection, run_id)
             if before is None or not has_live(connection, run_id):
                 return True
-            tally = _Tally(self.merged(connection, run_id))
+            bounds = _SegmentBounds(self.merged(connection, run_id))
             counter = KeyCounter()
-            self._files.write(token, tally, counter)
+            self._files.write(token, bounds, counter)
         with self._database.write() as connection:
             moved = _position(connection, run_id) == before
             if moved:
                 connection.execute("DELETE FROM segment WHERE run_id = ?", (run_id,))
                 connection.execute(
                     "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
-                    (run_id, token, tally.rows, tally.first, tally.last, tally.end),
+                    (run_id, token, bounds.rows, bounds.first, bounds.last, bounds.end),
                 )
                 connection.execute(
                     "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
-                    (run_id, tally.end),
+                    (run_id, bounds.end),
                 )
-                save(connection, run_id, rewrites=before[0], lines=tally.end, keys=counter.encode())
+                save(
+                    connection, run_id, rewrites=before[0], lines=bounds.end, keys=counter.encode()
+                )
         if not moved:
             self._files.remove(token)
         return moved
 
 
-class _Tally:
+class _SegmentBounds:
     """Passes lines through and remembers what a segment is registered with."""
 
     def __init__(self, lines: Iterator[Line]) -> None:

@@ -106,10 +106,12 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     except OverflowError as error:
         raise RequestError("a number is larger than the 64 bits that can be stored") from error
     except UnicodeEncodeError as error:
-        raise RequestError(f"half a surrogate is no character: {error.object[:80]!r}") from error
+        raise RequestError(
+            f"half of a surrogate pair is not a character: {error.object[:80]!r}"
+        ) from error
     except sqlite3.IntegrityError as error:
         # A name that is taken, or a thing that was deleted while somebody referred to it.
-        raise RequestError(f"this does not go together with what is stored: {error}") from error
+        raise RequestError(f"this conflicts with what is stored: {error}") from error
     except (sqlite3.OperationalError, sqlite3.DataError) as error:
         if any(words in str(error) for words in _TOO_COMPLEX):
             raise RequestError(f"a filter, a pattern or a value is too long: {error}") from error

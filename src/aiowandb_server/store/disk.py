@@ -29,7 +29,7 @@ def make_private_folder(folder: Path, *, always: bool = False) -> None:
 
 
 def restrict_to_owner(path: Path) -> None:
-    """Take from everybody else what they may do with this file or folder."""
+    """Remove the permissions of everyone but the owner."""
     mode = path.stat().st_mode
     if mode & 0o077:
         # Not ours: its owner decides.

@@ -97,7 +97,9 @@ def _member(key: str, operand: Any, field: FieldOf, depth: int) -> Sql:
     if key == "$not":
         return negated(_document(operand, field, depth + 1))
     if key.startswith("$"):
-        raise FilterError(f"{key} is no operator that combines filters: use $and, $or, $nor, $not")
+        raise FilterError(
+            f"{key} is not an operator that combines filters: use $and, $or, $nor, $not"
+        )
     return _condition(key, field(key), operand, depth)
 
 
@@ -136,7 +138,7 @@ def _operation(
         case "$not":
             return negated(_condition(name, target, operand, depth + 1))
     raise FilterError(
-        f"{name}: {key} is no operator; known are $eq $ne $gt $gte $lt $lte $in $nin $exists "
+        f"{name}: {key} is not an operator; known are $eq $ne $gt $gte $lt $lte $in $nin $exists "
         "$regex $not"
     )
 

@@ -190,7 +190,7 @@ class History:
             return count_rejected(connection, run.id)
 
     def replaced(self, run: RunRow) -> list[str]:
-        """What lines said before they were sent once more with other words."""
+        """The earlier texts of lines that were sent again with another text."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT text FROM replaced_line WHERE run_id = ? ORDER BY id", (run.id,)

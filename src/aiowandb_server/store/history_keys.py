@@ -1,7 +1,7 @@
 """`historyKeys`: which keys a history has and how many values of which type each holds.
 
 Counted when asked for and kept; lines that came since are added to the count, and only a line
-that was rewritten makes it start anew.
+that was rewritten makes it start over.
 """
 
 from __future__ import annotations

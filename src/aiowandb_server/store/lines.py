@@ -34,7 +34,7 @@ def put(
     """Store `texts` as lines `offset`, `offset + 1`, ...; gives the number of rejected ones.
 
     Console lines are any text; lines of the other streams must be JSON objects, and those that
-    are not are kept in `rejected_line`. What a history line said before is kept as well.
+    are not are kept in `rejected_line`. The earlier text of a history line is kept as well.
     """
     stored = count(connection, run_id, stream)
     good: list[tuple[int, str, int, int | None, str]] = []
@@ -86,7 +86,7 @@ def count(connection: sqlite3.Connection, run_id: int, stream: Stream) -> int:
 
 
 def note_rewrite(connection: sqlite3.Connection, run_id: int) -> None:
-    """Whoever derived something from the history must derive it anew."""
+    """Note that what was derived from the history is out of date."""
     connection.execute(
         "UPDATE run SET history_rewrites = history_rewrites + 1 WHERE id = ?", (run_id,)
     )

@@ -218,7 +218,7 @@ def hex_md5(md5: str) -> str:
     except binascii.Error:
         digest = b""
     if len(digest) != 16:
-        raise RequestError(f"{md5!r} is no base64 md5")
+        raise RequestError(f"{md5!r} is not a base64 md5")
     return digest.hex()
 
 

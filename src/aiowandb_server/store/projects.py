@@ -93,4 +93,6 @@ class ProjectTable:
 
 def _check_name(name: str) -> None:
     if not name or len(name) > 128 or any(character in name for character in "/\\#?%:"):
-        raise RequestError(f"{name!r} is no project name: 1 to 128 characters without / \\ # ? % :")
+        raise RequestError(
+            f"{name!r} is not a valid project name: 1 to 128 characters without / \\ # ? % :"
+        )

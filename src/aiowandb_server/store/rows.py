@@ -76,8 +76,8 @@ def decode_row(text: str) -> dict[str, Any]:
 def flatten(row: dict[str, Any]) -> dict[str, Any]:
     r"""The row with nested objects under dotted names.
 
-    Media (objects with a `_type`) and empty objects stay whole. Where a literal key `a.b` meets a
-    nested one, it is `a\.b`.
+    Media (objects with a `_type`) and empty objects are not flattened. Where a literal key `a.b`
+    meets a nested one, it is `a\.b`.
     """
     if dict not in map(type, row.values()):
         return row

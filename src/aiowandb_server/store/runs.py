@@ -148,7 +148,7 @@ class RunTable:
         return int(count)
 
     def request_stop(self, run_id: int) -> None:
-        """Have the run told to stop with its next file stream answer."""
+        """Ask the run to stop, in the next response of its file stream."""
         with self._database.write() as connection:
             connection.execute("UPDATE run SET stop_requested = 1 WHERE id = ?", (run_id,))
 
@@ -210,7 +210,9 @@ def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> 
             columns[what] = json_text.without_halves(text)
             columns[f"finite_{what}"] = _finite_object(what, text)
     if changes.state is not None and changes.state not in _STATES:
-        raise RequestError(f"{changes.state!r} is no state of a run: {', '.join(sorted(_STATES))}")
+        raise RequestError(
+            f"{changes.state!r} is not a state of a run: {', '.join(sorted(_STATES))}"
+        )
     if columns:
         assignments = ", ".join(f"{column} = ?" for column in columns)
         connection.execute(

@@ -95,7 +95,7 @@ def parse_space(config: str) -> SearchSpace:
 
 
 def _settings(config: str) -> Any:
-    """What the YAML says, as JSON could say it too: agents are told of parameters in JSON."""
+    """The settings in the YAML, limited to what JSON can express: agents get parameters as JSON."""
     if len(config) > _MAX_LENGTH:
         raise RequestError(f"the sweep's configuration is longer than {_MAX_LENGTH} characters")
     try:

@@ -1,4 +1,4 @@
-"""The Parquet files of finished history: two a segment, written whole or not at all.
+"""The Parquet files of finished history: two for each segment, written atomically.
 
 `columns` holds the values (see `columns.py`), `lines` the very text that was sent; both are in
 step order. A file is written under a temporary name, synced and renamed, and counts only once the

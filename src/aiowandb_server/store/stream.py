@@ -136,14 +136,14 @@ def _pieces(
 
 def _summary(connection: sqlite3.Connection, run_id: int, update: StreamUpdate) -> str | None:
     """The run's new summary; None leaves it as it is."""
-    told = None if update.summary is None else json_text.loads_object(update.summary)
+    sent = None if update.summary is None else json_text.loads_object(update.summary)
     rows = update.chunks.get("history") if update.derive_summary else None
-    if rows is None and (told is None or update.writer is None):
-        if told is None or update.summary is None:
+    if rows is None and (sent is None or update.writer is None):
+        if sent is None or update.summary is None:
             return None
         return json_text.without_halves(update.summary)
     (before,) = connection.execute("SELECT summary FROM run WHERE id = ?", (run_id,)).fetchone()
-    merged = (json_text.loads_object(before) or {}) | (told or {})
+    merged = (json_text.loads_object(before) or {}) | (sent or {})
     for line in rows.lines if rows else ():
         merged |= json_text.loads_object(line) or {}
     return json_text.dumps(merged)

@@ -229,7 +229,7 @@ class SweepTable:
     def _apply(self, connection: sqlite3.Connection, sweep_id: int, changes: SweepChanges) -> None:
         if changes.state is not None and changes.state not in _STATES:
             raise RequestError(
-                f"{changes.state!r} is no state of a sweep: {', '.join(sorted(_STATES))}"
+                f"{changes.state!r} is not a state of a sweep: {', '.join(sorted(_STATES))}"
             )
         connection.execute(
             """
