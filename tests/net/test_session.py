@@ -77,6 +77,20 @@ async def test_a_passing_failure_is_not_seen() -> None:
         assert (asking.traffic.requests, asking.traffic.refused) == (4, 1)
 
 
+async def test_a_server_that_is_restarted_is_waited_for() -> None:
+    origin = Origin(*[(503, {}, b"back soon")] * 8, GOOD)
+    async with session(origin) as asking:
+        assert await asking.ask(ASK) == Answer(1)
+
+
+async def test_the_same_failure_again_and_again_is_final() -> None:
+    origin = Origin((500, {}, b"oops"))
+    async with session(origin) as asking:
+        with pytest.raises(ServerError):
+            await asking.ask(ASK)
+        assert asking.traffic.requests == AT_ONCE.max_same_failures
+
+
 async def test_a_wrong_request_is_sent_once() -> None:
     origin = Origin((400, {}, b'{"errors": [{"message": "Cannot query field"}]}'))
     async with session(origin) as asking:

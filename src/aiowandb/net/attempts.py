@@ -28,6 +28,9 @@ from aiowandb.net.waits import Waits
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
+# A server that is restarted says so for a while; other 5xx may be the fault of the request.
+_UNAVAILABLE = 503
+
 log = logging.getLogger("aiowandb.net")
 
 # How much of an error response is read.
@@ -254,6 +257,7 @@ class Attempt:
             return self._failures >= policy.max_connect_failures
         if (
             isinstance(error, ServerError | GraphQLError)
+            and error.status != _UNAVAILABLE
             and self._same_failures >= policy.max_same_failures
         ):
             return True
