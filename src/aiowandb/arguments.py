@@ -35,6 +35,8 @@ from aiowandb.suggestions import did_you_mean, nearest
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# What JSON and Arrow can carry.
+_MAX_INTEGER = 2**63 - 1
 _LONGEST_VALUE = 80
 
 
@@ -136,6 +138,8 @@ def integer(least: int) -> Check:
         number = operator.index(value)
         if number < least:
             raise Unfit
+        if number > _MAX_INTEGER:
+            raise Unfit(": it does not fit into 64 bits")
         return number
 
     return Check(f"a whole number and at least {least}", convert)

@@ -23,6 +23,7 @@ _PAGES_OF_A_PROJECT = frozenset(
 _NOT_IN_RUN_IDS = dict.fromkeys(":;,#?/'").keys()
 _NOT_IN_PROJECTS = dict.fromkeys("/\\#?%:").keys()
 _LONGEST_PROJECT = 128
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What follows a run in the address of its page: `/overview`, `/files/output.log`.
 _TAB = re.compile(r"^(/?[^/]+/[^/]+/(?:runs|sweeps)/[^/]+)/.*")
 
@@ -78,18 +79,24 @@ def new_run_id() -> str:
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
+def _is_odd(name: str) -> bool:
+    return name != name.strip() or _CONTROL.search(name) is not None
+
+
 def check_run_id(run_id: str) -> None:
     """Raise if W&B takes no new run with this id."""
-    if run_id != run_id.strip() or not _NOT_IN_RUN_IDS.isdisjoint(run_id):
+    is_dots = run_id in (".", "..")  # they would be other folders in the URLs of files
+    if is_dots or _is_odd(run_id) or not _NOT_IN_RUN_IDS.isdisjoint(run_id):
         raise UsageError(
-            f"run_id must have no blanks around it and none of {' '.join(_NOT_IN_RUN_IDS)},"
-            f" not {run_id!r}."
+            f"run_id must have no blanks around it, no control characters and none of"
+            f" {' '.join(_NOT_IN_RUN_IDS)}, not {run_id!r}."
         )
 
 
 def check_project_name(name: str, argument: str = "name") -> None:
     """Raise if W&B takes no new project of this name."""
-    is_blank = not name.strip()
+    is_dots = name in (".", "..")
+    is_blank = is_dots or not name.strip() or _CONTROL.search(name) is not None
     if is_blank or len(name) > _LONGEST_PROJECT or not _NOT_IN_PROJECTS.isdisjoint(name):
         raise UsageError(
             f"{argument} must have a letter, at most {_LONGEST_PROJECT} characters and none of"
@@ -175,6 +182,8 @@ def names_more_than_a_project(path: str) -> bool:
 def _below_host(path: str) -> tuple[str, bool]:
     """The path below the host of a page, and whether there was one."""
     pasted = path.strip()
+    if _CONTROL.search(pasted):
+        raise InvalidPathError(f"Invalid path: {path!r} has control characters.")
     host = pasted.partition("/")[0].lower()
     if "://" not in pasted and is_cloud_page(host):
         pasted = f"https://{pasted}"  # browsers leave it out of the address that they show
@@ -183,7 +192,8 @@ def _below_host(path: str) -> tuple[str, bool]:
         return path.split("?", 1)[0].split("#", 1)[0], False
     try:
         parts = urlsplit(pasted)
-        below = page_path((parts.hostname or "").lower(), unquote(parts.path))
+        is_web = parts.scheme in ("http", "https")
+        below = page_path((parts.hostname or "").lower(), unquote(parts.path)) if is_web else None
     except ValueError:
         below = None
     if below is None:

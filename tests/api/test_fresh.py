@@ -104,3 +104,25 @@ def test_without_await_the_same(world: World) -> None:
         assert (len(kept), len(fresh), len(list(kept)), len(list(fresh))) == (1, 1, 1, 1)
         world.grow()
         assert (len(kept), len(fresh), len(list(kept)), len(list(fresh))) == (1, 2, 1, 2)
+
+
+async def test_fresh_asks_again_and_nothing_else_does(world: World) -> None:
+    async with AsyncApi.local(world.folder) as api:
+        run = await api.run(f"{PATH}/r1")
+        async with run.append(state="finished") as log:
+            await log({"loss": 1})
+        calls: dict[str, Make] = {
+            "run": lambda **fresh: api.run(f"{PATH}/r1", **fresh),
+            "sweep": lambda **fresh: api.sweep(f"{PATH}/{world.sweep}", **fresh),
+            "project": lambda **fresh: api.project(PATH, **fresh),
+            "artifact": lambda **fresh: api.artifact(f"{PATH}/model:latest", **fresh),
+            "history": lambda **fresh: run.history(pandas=False, **fresh),
+            "history of keys": lambda **fresh: run.history(keys=["loss"], pandas=False, **fresh),
+        }
+        for name, call in calls.items():
+            await call()
+            sent = api.traffic.requests
+            await call()
+            assert api.traffic.requests == sent, name
+            await call(fresh=True)
+            assert api.traffic.requests > sent, name

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from aiowandb import Api, AsyncApi, UsageError, api, sync
+from aiowandb import (
+    Api,
+    AsyncApi,
+    InvalidPathError,
+    MissingFileError,
+    UsageError,
+    api,
+    sync,
+)
 from aiowandb.arguments import FixedAttributes
 from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.files import FileRecord
@@ -18,8 +27,8 @@ from aiowandb.wire.sweeps import SweepRecord
 from tests.support.sample import Sample
 
 # What no argument of that kind may be. None is added where it may not be left out.
-NUMBER = [0, -1, "5", 2.5, True, [1], b"1"]
-STEP = [-1, "x", 1.5, True, [1]]
+NUMBER = [0, -1, 2**70, "5", 2.5, True, [1], b"1"]
+STEP = [-1, 2**70, "x", 1.5, True, [1]]
 SECONDS = [0, -1, "5", float("nan"), True, [1]]
 FLAG = [1, "no", 0, []]
 TEXT = [5, b"text", ["a"], True, ""]
@@ -86,7 +95,7 @@ WRONG: Mapping[str, list[Any]] = {
     "replace": FLAG,
     "root": PATH,
     "row": VALUES,
-    "run_id": [*TEXT, "a/b", "a:b", " a"],
+    "run_id": [*TEXT, "a/b", "a:b", " a", "..", "a\0", "a\nb"],
     "runs": [5, "e/p", b"e/p", {"a": 1}, ["a"], [None]],
     "safe_csv": FLAG,
     "samples": NUMBER,
@@ -289,3 +298,66 @@ def test_no_object_takes_an_attribute_that_it_does_not_have(kind: str) -> None:
         cls = getattr(face, "Api" if face is sync and kind == "AsyncApi" else kind)
         frozen = issubclass(cls, msgspec.Struct) and cls.__struct_config__.frozen
         assert frozen or issubclass(cls, FixedAttributes) or "__setattr__" in vars(cls)
+
+
+MISSING = "surely/not/there.bin"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"": 1}, "A key must be a string that is not empty, not ''"),
+        ({"a": {5: 1}}, "A key must be a string that is not empty, not 5"),
+        ({"a": [{"b": {True: 1}}]}, "A key must be a string that is not empty, not True"),
+        ({"_timestamp": "x"}, "_timestamp must be a finite number, not 'x'"),
+        ({"_timestamp": None}, "_timestamp must be a finite number, not None"),
+        ({"_runtime": float("nan")}, "_runtime must be a finite number, not nan"),
+    ],
+)
+async def test_a_row_that_could_not_be_read_back_is_refused(
+    tmp_path: Path, row: dict[str, Any], said: str
+) -> None:
+    async with AsyncApi.local(tmp_path) as api:
+        run = await api.create_run("r", project="p")
+        with pytest.raises(UsageError) as caught:
+            async with run.append() as log:
+                await log(row)
+        assert str(caught.value) == f"{said}."
+        async with run.append() as log:
+            await log({"loss": 1})
+        assert log.added == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("pattern", ["*", "**"])
+async def test_excluding_all_columns_is_refused(
+    api: AsyncApi, sample: Sample, tmp_path: Path, pattern: str
+) -> None:
+    runs = api.runs(sample.path)
+    with pytest.raises(UsageError, match="leaves no columns"):
+        (await runs[0]).scan_history(exclude=[pattern])
+    with pytest.raises(UsageError, match="matches _step, which every history has"):
+        await runs.export(tmp_path / "out", exclude=["val", pattern])
+
+
+@pytest.mark.anyio
+async def test_a_filter_of_no_alternatives_is_refused(api: AsyncApi, sample: Sample) -> None:
+    with pytest.raises(UsageError, match=r"\$or takes at least one filter"):
+        api.runs(sample.path, {"$or": []})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["e/p/r\0", "e/p\n/r", "ftp://wandb.ai/e/p/runs/r"])
+async def test_a_path_that_is_none_is_refused(api: AsyncApi, path: str) -> None:
+    with pytest.raises(InvalidPathError, match="Invalid path"):
+        await api.run(path)
+
+
+@pytest.mark.anyio
+async def test_a_file_to_upload_that_is_missing_is_named(api: AsyncApi, sample: Sample) -> None:
+    run = await api.runs(sample.path)[0]
+    with pytest.raises(MissingFileError, match=f"{MISSING} does not exist") as caught:
+        await run.upload_file(MISSING)
+    assert isinstance(caught.value, UsageError)
+    assert isinstance(caught.value, FileNotFoundError)

@@ -251,6 +251,19 @@ def test_a_csv_of_rows_has_the_columns_that_globs_mean(world: World) -> None:
     assert "No key named 'val/*' in run local/demo/nested; did you mean 'val.*'?" in done.stderr
 
 
+def test_any_key_takes_rows_with_one_of_the_keys(world: World) -> None:
+    project = world.store.projects.ensure("local", "demo")[0]
+    run = world.store.runs.upsert(project, "sparse", RunChanges())[0]
+    world.store.history.append(run, ['{"a": 1, "_step": 0}', '{"b": 2, "_step": 1}'])
+    command = ("history", "local/demo/sparse", "--all", "--keys", "a,b")
+    assert world.records(*command) == []
+    rows = world.records(*command, "--any-key")
+    assert [(row["_step"], row.get("a"), row.get("b")) for row in rows] == [
+        (0, 1, None),
+        (1, None, 2),
+    ]
+
+
 def test_a_live_run_is_asked_to_stop(world: World) -> None:
     assert world.out("stop", "local/demo/live") == "Asked run local/demo/live to stop.\n"
     project = world.store.projects.get("local", "demo")

@@ -216,6 +216,8 @@ def make_selection(
     check_steps(min_step, max_step)
     if any_key and not keys:
         raise UsageError("any_key requires keys: without them, all rows are read.")
+    if any(pattern.strip("*") == "" for pattern in exclude):
+        raise UsageError(f"exclude={list(exclude)!r} leaves no columns.")
     return Selection(
         keys=tuple(keys or ()) or None,
         any_key=any_key,

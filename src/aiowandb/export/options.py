@@ -10,6 +10,8 @@ import msgspec
 from aiowandb.arguments import check_steps, choice, choices, optional
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.errors import UsageError
+from aiowandb.wire.dotted import matches_any
+from aiowandb.wire.rows import STEP
 
 __all__ = ["ExportOptions", "Format", "Layout", "Nan", "OnDeleted", "Split", "What"]
 
@@ -73,6 +75,11 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not self.any_key and not self.keys:
             raise UsageError("any_key goes with keys: without them every row is exported.")
+        if matches_any(STEP, self.exclude):
+            raise UsageError(
+                f"exclude={list(self.exclude)!r} matches {STEP}, which every history has:"
+                " use patterns that do not match it."
+            )
         changed = [name for name in self._without_effect() if name != "any_key"]
         if changed:
             need = sorted(_NEEDS[changed[0]])

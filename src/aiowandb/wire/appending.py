@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from numbers import Real
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from aiowandb.arguments import shown
 from aiowandb.errors import UsageError
 from aiowandb.wire import lenient
 from aiowandb.wire.append_tokens import SUMMARY_KEY, TokenProgress
@@ -72,7 +75,8 @@ class PendingRows:
         self._stored_summary = run.summary_json or None
         self._read_summary = dict(run.summary)
         self._summary = dict(self._read_summary)
-        self._runtime = float(self._summary.get("_runtime") or 0)
+        runtime = self._summary.get("_runtime")
+        self._runtime = float(runtime) if runtime is not None and _is_number(runtime) else 0.0
         self._metrics = _summary_modes(run.raw_config)
         self._lines: list[str] = []
         self._size = 0
@@ -97,6 +101,7 @@ class PendingRows:
             )
         now = self._clock()
         defaults = {"_timestamp": now, "_runtime": self._runtime + now - self._started}
+        _check_row(row)
         complete = defaults | dict(row) | {"_step": step}
         line = lenient.dumps(complete)
         if len(line) > _MAX_LINE_BYTES:
@@ -177,6 +182,31 @@ class PendingRows:
             return self._summary
         lines = self.line_count + len(self._lines)
         return self._summary | {SUMMARY_KEY: self._progress.summary_value(self.last_step, lines)}
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    """Raise for rows that W&B would accept, and could not read afterwards."""
+    for name in ("_timestamp", "_runtime"):
+        if name in row and not _is_number(row[name]):
+            raise UsageError(f"{name} must be a finite number, not {shown(row[name])}.")
+    _check_keys(row)
+
+
+def _check_keys(value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not key:
+                raise UsageError(f"A key must be a string that is not empty, not {shown(key)}.")
+            _check_keys(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            if isinstance(inner, Mapping | list | tuple):
+                _check_keys(inner)
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _summary_modes(raw_config: Mapping[str, Any]) -> dict[str, frozenset[int]]:

@@ -97,6 +97,8 @@ def _member(key: str, operand: Any, path: KeyPath) -> Any:
     if key in _GROUPS:
         if not isinstance(operand, list | tuple):
             raise _refusal((*path, key), f"{key} takes a list of filters, not {operand!r}")
+        if not operand and key == "$or":  # no run matches it, as all match an empty $and
+            raise _refusal((*path, key), f"{key} takes at least one filter")
         return [_document(part, (*path, f"{key}[{n}]")) for n, part in enumerate(operand)]
     if key == "$not":
         return _document(operand, (*path, key))
