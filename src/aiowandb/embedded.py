@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
+LOCAL_ENTITY = "local"
 IN_PROCESS_URL = "http://wandb.in-process"
 
 
@@ -58,7 +59,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
         store = self._store.enter_context(open_store(self.folder))
         from aiowandb_server import create_app
 
-        return httpx.ASGITransport(create_app(store, keys=[self._key]))
+        return httpx.ASGITransport(create_app(store, keys=[self._key], pages=False))
 
     async def aclose(self) -> None:
         self._store.close()
@@ -73,20 +74,41 @@ def build_sample(path: Path) -> str:
         return f"{sample.entity}/{sample.project}"
 
 
+def login_link(path: Path, page: str, base_url: str | None = None) -> str:
+    """A link to a page of the embedded W&B in this folder; it logs in the browser that opens it.
+
+    `base_url` is where it is served, by default where it says that it is.
+    """
+    with open_store(path) as store:
+        from aiowandb_server import LoginLinks
+
+        links = LoginLinks(store.folder, store.clock)
+        address = base_url or links.address()
+        if address is None:
+            raise UsageError(
+                f"No server is running for {path}. Start it with: aiowandb serve --data {path}"
+            )
+        return links.create(address, page)
+
+
 def serve(
     path: Path,
     *,
     host: str,
     port: int,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[str, str | None], None],
     keys: Sequence[str] = (),
     open_access: bool = False,
     history: HistoryMode = "parquet",
     rate_limit: float | None = None,
     latency: float = 0.0,
     allowed_hosts: Sequence[str] = (),
+    pages: bool = True,
 ) -> None:
-    """Serve the embedded W&B of this folder until SIGINT or SIGTERM."""
+    """Serve the embedded W&B of this folder until SIGINT or SIGTERM.
+
+    `on_ready` gets the URL, and the link that opens the pages if there are any.
+    """
     with open_store(path) as store:
         import aiowandb_server
 
@@ -103,8 +125,21 @@ def serve(
             allowed_hosts=None
             if host in _ALL_ADDRESSES and not allowed_hosts
             else [host, *allowed_hosts],
+            pages=pages,
         )
+        links = aiowandb_server.LoginLinks(store.folder, store.clock)
+        address = ""
+
+        def announce(url: str) -> None:
+            nonlocal address
+            if pages:
+                address = url
+                links.announce(url)
+            on_ready(url, links.create(url) if pages else None)
+
         try:
-            aiowandb_server.serve(app, host=host, port=port, on_ready=on_ready)
+            aiowandb_server.serve(app, host=host, port=port, on_ready=announce)
         except OSError as error:
             raise UsageError(error.strerror or str(error)) from error
+        finally:
+            links.withdraw(address)

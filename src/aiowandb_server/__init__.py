@@ -8,6 +8,7 @@ try:
     from aiowandb_server.app import create_app
     from aiowandb_server.errors import RequestError, StoreError
     from aiowandb_server.origins import is_loopback
+    from aiowandb_server.pages import LoginLinks
     from aiowandb_server.sample import SampleProject, build_sample
     from aiowandb_server.server import serve, serve_in_thread
     from aiowandb_server.store.history import HistoryMode
@@ -22,6 +23,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "HistoryMode",
+    "LoginLinks",
     "RequestError",
     "RunChanges",
     "SampleProject",

@@ -23,6 +23,7 @@ from aiowandb_server.graphql.context import Context
 from aiowandb_server.graphql.execution import answer
 from aiowandb_server.links import Links
 from aiowandb_server.origins import OriginRules
+from aiowandb_server.pages import LoginLinks, Sessions, page_routes
 from aiowandb_server.responses import JSON, blocking, error
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def create_app(
     latency: float = 0.0,
     max_body: int = DEFAULT_MAX_BODY,
     allowed_hosts: Iterable[str] | None = None,
+    pages: bool = True,
 ) -> RequestGate:
     """The application over a store.
 
@@ -56,6 +58,7 @@ def create_app(
     `rate_limit` (requests a second) and `latency` (seconds) make the server behave like a busy one.
     `allowed_hosts` are the names that it answers to, beside those of this machine; None allows
     every name.
+    `pages` are the web pages, beside the API.
     """
     access = Access(store, keys=keys, open_access=open_access)
     api = _Api(store, access, history)
@@ -82,6 +85,10 @@ def create_app(
         Route(manifest, content.put_manifest, methods=["PUT"]),
         Route("/healthz", _healthy, methods=["GET"]),
     ]
+    sessions = Sessions(store.link_secret, store.clock) if pages else None
+    if sessions is not None:
+        logins = LoginLinks(store.folder, store.clock)
+        routes += page_routes(access, sessions, logins, local_key=store.local_key)
     return RequestGate(
         Starlette(routes=routes),
         access.user,
@@ -89,6 +96,7 @@ def create_app(
         rate_limit=rate_limit,
         latency=latency,
         max_body=max_body,
+        check_cookie=sessions.refusal if sessions else None,
     )
 
 

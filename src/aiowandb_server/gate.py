@@ -49,7 +49,9 @@ class RequestGate:
         latency: float = 0.0,
         max_body: int = DEFAULT_MAX_BODY,
         clock: Callable[[], float] = time.monotonic,
+        check_cookie: Callable[[Scope], str | None] | None = None,
     ) -> None:
+        self._check_cookie = check_cookie
         self.requests: Counter[str] = Counter()
         self._app = app
         self._find_user = find_user
@@ -66,7 +68,10 @@ class RequestGate:
         self.requests[kind] += 1
         if self._latency:
             await anyio.sleep(self._latency)
-        if reason := self._origins.refusal(scope):
+        reason = self._origins.refusal(scope)
+        if reason is None and kind == "graphql" and self._check_cookie:
+            reason = self._check_cookie(scope)
+        if reason is not None:
             self.requests["refused"] += 1
             await error(403, reason)(scope, receive, send)
         elif kind in ("graphql", "file_stream"):

@@ -120,13 +120,15 @@ def test_projects_are_listed(with_files: Path) -> None:
 def test_the_demo_does_the_whole_road_twice(tmp_path: Path) -> None:
     for _ in range(2):
         out = aiowandb("demo", cwd=tmp_path)
-        *above, look = out.strip().splitlines()
+        *above, look = out.partition("\nTo look at it in a browser")[0].strip().splitlines()
         assert "The project is local/sample. Try next:" in out
         (listed,) = [line for line in above if line.startswith("  aiowandb runs ")]
         assert len(aiowandb(*shlex.split(listed)[1:], cwd=tmp_path).splitlines()) > 5
         done = subprocess.run(look, shell=True, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0
         assert "'_step': 0" in done.stdout
+        link = out.strip().splitlines()[-1].strip()
+        assert link.startswith("http://127.0.0.1:8080/local/sample?token=")
     table = pq.read_table(tmp_path / "aiowandb-demo" / "parquet" / "history")
     assert len(set(table["run_id"].to_pylist())) >= 60
     assert table.num_rows >= 60 * 2000
@@ -141,6 +143,7 @@ def test_serve_says_where_it_listens_and_stops_when_told(sample: Sample, stop: i
     ) as server:
         assert server.stdout is not None
         first = server.stdout.readline()
+        assert server.stdout.readline().startswith("open http://127.0.0.1:")
         assert first.startswith("listening on http://127.0.0.1:")
         with Api(sample.key, base_url=first.removeprefix("listening on ").strip()) as api:
             assert api.runs(sample.path).count() == RUNS

@@ -26,6 +26,7 @@ from aiowandb.cli.files import files
 from aiowandb.cli.history import history
 from aiowandb.cli.login import login
 from aiowandb.cli.logs import logs
+from aiowandb.cli.open import open_page
 from aiowandb.cli.output import WarningLines, print_error
 from aiowandb.cli.projects import projects
 from aiowandb.cli.run import run
@@ -49,8 +50,8 @@ def cli() -> None:
 
 
 for command in (
-    *(append, artifacts, compare, delete, demo, export, files, history, login, logs, projects),
-    *(run, runs, serve, status, stop, sweeps),
+    *(append, artifacts, compare, delete, demo, export, files, history, login, logs, open_page),
+    *(projects, run, runs, serve, status, stop, sweeps),
 ):
     cli.add_command(command)
 

@@ -22,6 +22,8 @@ _SHOW_ROWS = (
     "import pyarrow.parquet as pq; t = pq.read_table({folder});"
     ' print(t.schema.names, *t.slice(0, 3).to_pylist(), sep="\\n")'
 )
+# Where `aiowandb serve` listens unless told otherwise.
+_SERVED_AT = "http://127.0.0.1:8080"
 
 
 @click.command()
@@ -41,7 +43,7 @@ def demo(folder: Path) -> None:
 
 async def _demo(folder: Path) -> None:
     from aiowandb.api import AsyncApi
-    from aiowandb.embedded import build_sample
+    from aiowandb.embedded import build_sample, login_link
 
     store = folder / "wandb"
     console.print(printable(f"Sample project in an embedded W&B in {store} ..."))
@@ -65,6 +67,9 @@ async def _demo(folder: Path) -> None:
     console.print(
         printable(f"  {_show_rows_command(folder / 'parquet' / 'history')}"), soft_wrap=True
     )
+    link = await anyio.to_thread.run_sync(login_link, store, f"/{project}", _SERVED_AT)
+    console.print("\nTo look at it in a browser, run `aiowandb serve` as above and open:")
+    console.print(printable(f"  {link}"), soft_wrap=True)
 
 
 def _next_commands(project: str, store: Path) -> list[str]:

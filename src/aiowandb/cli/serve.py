@@ -67,6 +67,7 @@ class _Rate(click.FloatRange):
     metavar="NAME",
     help="Answer to this name too, as behind a proxy; can be repeated.",
 )
+@click.option("--no-pages", is_flag=True, help="Leave the web pages out; serve the API only.")
 def serve(
     data: Path,
     host: str,
@@ -77,10 +78,12 @@ def serve(
     rate_limit: float | None,
     latency: float,
     allowed_hosts: tuple[str, ...],
+    no_pages: bool,
 ) -> None:
     """Serve an embedded W&B for the wandb SDK, other clients and tests.
 
-    Prints `listening on URL` first. Its API key is in DATA/local-key.
+    Prints `listening on URL` first, then a link that opens its web pages, once.
+    Its API key is in DATA/local-key.
 
     \b
     Examples:
@@ -103,9 +106,12 @@ def serve(
         rate_limit=rate_limit,
         latency=latency / 1000,
         allowed_hosts=allowed_hosts,
+        pages=not no_pages,
     )
 
 
-def _print_ready(url: str) -> None:
+def _print_ready(url: str, link: str | None) -> None:
     sys.stdout.write(f"listening on {url}\n")
+    if link:
+        sys.stdout.write(f"open {link}\n")
     sys.stdout.flush()

@@ -136,6 +136,20 @@ def best_loss(sweep: SweepRow, context: Context) -> float | None:
     return value if isinstance(value, (int, float)) and value - value == 0 else None
 
 
+@resolvers("Sweep", "searchMetric")
+def search_metric(sweep: SweepRow, _context: Context) -> dict[str, str] | None:
+    space = _space(sweep)
+    if space is None or space.metric is None:
+        return None
+    return {"name": space.metric, "goal": "maximize" if space.maximize else "minimize"}
+
+
+@resolvers("Sweep", "searchParameters")
+def search_parameters(sweep: SweepRow, _context: Context) -> list[str]:
+    space = _space(sweep)
+    return [] if space is None else space.names
+
+
 @resolvers("Sweep", "agents")
 def agents(sweep: SweepRow, context: Context) -> Any:
     return unpaged(context.store.sweeps.agents(sweep))

@@ -50,6 +50,11 @@ class SearchSpace:
         total = math.prod(axis.size for axis in _axes(self.parameters))
         return total if self.run_cap is None else min(total, self.run_cap)
 
+    @property
+    def names(self) -> list[str]:
+        """What is varied, nested parameters under dotted names."""
+        return [".".join(path) for path, _ in _leaves(self.parameters)]
+
     def draw(self, number: int, seed: int) -> dict[str, Any] | None:
         """Parameters of run `number` (from 0); None when the search is over."""
         if self.size is not None and number >= self.size:

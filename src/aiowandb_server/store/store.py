@@ -24,6 +24,7 @@ from aiowandb_server.errors import StoreError
 from aiowandb_server.store.accounts import LOCAL_USER, Accounts, digest_of
 from aiowandb_server.store.alerts import Alerts
 from aiowandb_server.store.artifacts import ArtifactTable
+from aiowandb_server.store.charting import Charts
 from aiowandb_server.store.collections import Collections
 from aiowandb_server.store.compaction import Compaction
 from aiowandb_server.store.console import Console
@@ -77,6 +78,7 @@ class Store:
         self.runs = RunTable(database, clock, crash_after)
         self.compaction = Compaction(database, self._segments)
         self.history = History(database, self._segments, self.compaction)
+        self.charts = Charts(database, self._segments, self.compaction)
         self.stream = RunStream(database, clock)
         self.blobs = Blobs(folder / "blobs")
         self.files = FileTable(database, self.blobs, clock)

@@ -1,0 +1,185 @@
+"""The paths of the web pages: one shell for all of them, their static files, and logging in."""
+
+from __future__ import annotations
+
+import html
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import orjson
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from aiowandb_server.pages.expressions import parse_expression
+from aiowandb_server.pages.sessions import is_genuine
+from aiowandb_server.responses import JSON, error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from aiowandb_server.access import Access
+    from aiowandb_server.pages.login_links import LoginLinks
+    from aiowandb_server.pages.sessions import Sessions
+
+    Endpoint = Callable[[Request], Awaitable[Response]]
+
+HEADERS = {
+    # Trusted Types make the browser refuse what would turn text into markup.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-cache",
+}
+_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+# What the second half of a page's path may begin with, in W&B's own addresses.
+_KINDS = ("runs", "sweeps", "artifacts", "workspace", "table", "overview", "groups", "reports")
+_LONGEST_BODY = 10_000
+_NO_PAGES = ("favicon.ico", "robots.txt")
+
+
+class _Pages:
+    def __init__(
+        self, access: Access, sessions: Sessions, links: LoginLinks, local_key: str
+    ) -> None:
+        self._access = access
+        self._sessions = sessions
+        self._links = links
+        self._local_key = local_key
+
+    async def show(self, request: Request) -> Response:
+        """The shell. It says nothing of what is stored, so everybody may have it."""
+        parts = request.path_params
+        if parts.get("entity") in _NO_PAGES or parts.get("kind", _KINDS[0]) not in _KINDS:
+            return error(404, "there is no such page")
+        root = request.scope.get("root_path", "")
+        token = request.query_params.get("token")
+        if token is None:
+            page = _shell().replace("{root}", html.escape(root, quote=True))
+            return Response(page, media_type="text/html", headers=HEADERS)
+        response = RedirectResponse(_without_token(request), 303, headers=HEADERS)
+        if await anyio.to_thread.run_sync(self._links.redeem, token):
+            secure = request.url.scheme == "https"
+            self._sessions.log_in(response, self._local_key, secure=secure)
+        return response
+
+    async def asset(self, request: Request) -> Response:
+        found = _assets().get(request.path_params["name"])
+        if found is None:
+            return error(404, "there is no such file")
+        return Response(found[0], media_type=found[1], headers=HEADERS)
+
+    async def session(self, request: Request) -> Response:
+        """Who is logged in, and what writes have to carry."""
+        session = self._sessions.find(request.scope)
+        user = None
+        if session is not None:
+            user = await anyio.to_thread.run_sync(self._access.user, session.authorization)
+        if session is None or user is None:
+            return _json({"user": None}, 401)
+        return _json({"user": user.username, "entity": user.entity, "csrf": session.csrf})
+
+    async def log_in(self, request: Request) -> Response:
+        # A form of another origin cannot send this type without being asked first.
+        if request.headers.get("content-type", "").partition(";")[0] != JSON:
+            return error(415, "send the key as JSON")
+        key = await _member(request, "key")
+        if not key or not key.isascii():
+            return error(400, 'send {"key": "..."}')
+        if await anyio.to_thread.run_sync(self._access.user, f"Bearer {key}") is None:
+            return error(401, "this is not a valid API key")
+        response = _json({})
+        self._sessions.log_in(response, key, secure=request.url.scheme == "https")
+        return response
+
+    async def log_out(self, request: Request) -> Response:
+        session = self._sessions.find(request.scope)
+        if session is not None and not is_genuine(session, request.scope):
+            return error(403, "this request has no valid CSRF token; reload the page")
+        response = _json({})
+        self._sessions.log_out(response, request.scope)
+        return response
+
+    async def read_filter(self, request: Request) -> Response:
+        """A filter expression as the filter that GraphQL takes, or what is wrong with it."""
+        text = request.query_params.get("text", "")
+        if len(text) > _LONGEST_BODY:
+            return error(400, "the filter is too long")
+        try:
+            return _json({"filters": parse_expression(text)})
+        except ValueError as failure:
+            return error(400, str(failure))
+
+
+def page_routes(
+    access: Access, sessions: Sessions, links: LoginLinks, *, local_key: str
+) -> list[Route]:
+    """The routes of the pages; they come after all others, since they take nearly every path."""
+    pages = _Pages(access, sessions, links, local_key)
+    routes: list[tuple[str, Endpoint, str]] = [
+        ("/_pages/session", pages.session, "GET"),
+        ("/_pages/login", pages.log_in, "POST"),
+        ("/_pages/logout", pages.log_out, "POST"),
+        ("/_pages/filter", pages.read_filter, "GET"),
+        ("/_pages/{name}", pages.asset, "GET"),
+        ("/", pages.show, "GET"),
+        ("/{entity}", pages.show, "GET"),
+        ("/{entity}/{project}", pages.show, "GET"),
+        ("/{entity}/{project}/{kind}", pages.show, "GET"),
+        ("/{entity}/{project}/{kind}/{rest:path}", pages.show, "GET"),
+    ]
+    return [Route(path, endpoint, methods=[method]) for path, endpoint, method in routes]
+
+
+@cache
+def _shell() -> str:
+    return (resources.files(__package__) / "static" / "shell.html").read_text(encoding="utf-8")
+
+
+@cache
+def _assets() -> dict[str, tuple[bytes, str]]:
+    folder = resources.files(__package__) / "static"
+    return {
+        file.name: (file.read_bytes(), _TYPES[suffix])
+        for file in folder.iterdir()
+        if (suffix := file.name.rpartition(".")[2]) in _TYPES
+    }
+
+
+def _without_token(request: Request) -> str:
+    url = request.url.remove_query_params("token")
+    # Two slashes in front would name another host.
+    path = "/" + url.path.lstrip("/")
+    return f"{path}?{url.query}" if url.query else path
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(
+        orjson.dumps(content),
+        status,
+        media_type=JSON,
+        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+    )
+
+
+async def _member(request: Request, name: str) -> str | None:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_BODY:
+            return None
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, str) else None

@@ -1,0 +1,109 @@
+"""Browsers that are logged in: a cookie stands for an API key, which the browser never sees again.
+
+The cookie opens `/graphql` alone, and only together with the session's CSRF token, which a page of
+another origin cannot read. A session ends with its key, with the server, or after a week.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import Scope
+
+LIFETIME_S = 7 * 24 * 3600
+CSRF_HEADER = b"x-csrf-token"
+# A browser that never comes back leaves its session behind; the oldest one makes room.
+_MAX_SESSIONS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    key: str
+    csrf: str
+    expires: float
+
+    @property
+    def authorization(self) -> str:
+        return f"Bearer {self.key}"
+
+
+class Sessions:
+    """The logged-in browsers of one server."""
+
+    def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
+        # A browser sends cookies to every port of a host: each data folder has a name of its own.
+        self.cookie_name = "aiowandb_" + hashlib.sha256(b"cookie" + secret).hexdigest()[:12]
+        self._clock = clock
+        self._sessions: dict[bytes, Session] = {}
+
+    def log_in(self, response: Response, key: str, *, secure: bool) -> Session:
+        """Give the browser a cookie that stands for this key, which must be valid."""
+        token = secrets.token_urlsafe(32)
+        session = Session(key, secrets.token_urlsafe(32), self._clock() + LIFETIME_S)
+        while len(self._sessions) >= _MAX_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[_digest(token)] = session
+        response.set_cookie(
+            self.cookie_name,
+            token,
+            max_age=LIFETIME_S,
+            httponly=True,
+            samesite="strict",
+            secure=secure,
+        )
+        return session
+
+    def log_out(self, response: Response, scope: Scope) -> None:
+        if token := self._token(scope):
+            self._sessions.pop(_digest(token), None)
+        response.delete_cookie(self.cookie_name, httponly=True, samesite="strict")
+
+    def find(self, scope: Scope) -> Session | None:
+        """The session of the request's cookie."""
+        token = self._token(scope)
+        session = self._sessions.get(_digest(token)) if token else None
+        return session if session is not None and session.expires >= self._clock() else None
+
+    def refusal(self, scope: Scope) -> str | None:
+        """Why a request with a cookie is refused; if it is not, it has the session's key then."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if any(name == b"authorization" for name, _ in headers):
+            return None
+        session = self.find(scope)
+        if session is None:
+            return None
+        if not is_genuine(session, scope):
+            return "this request has no valid CSRF token; reload the page"
+        authorization = session.authorization.encode("utf-8")
+        scope["headers"] = [*headers, (b"authorization", authorization)]
+        return None
+
+    def _token(self, scope: Scope) -> str | None:
+        jar = SimpleCookie()
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                try:
+                    jar.load(value.decode("latin-1"))
+                except CookieError:
+                    continue
+        found = jar.get(self.cookie_name)
+        return found.value if found else None
+
+
+def is_genuine(session: Session, scope: Scope) -> bool:
+    """True if the request carries the session's CSRF token."""
+    given = b"".join(value for name, value in scope["headers"] if name == CSRF_HEADER)
+    return hmac.compare_digest(given, session.csrf.encode())
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,63 @@
+"""Configs and summaries as they are shown: without wrappers, with long texts cut, key by key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_DEPTH = 30
+
+
+def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as the user gave it; the SDK wraps each value and adds an entry of its own."""
+    return {
+        key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
+        for key, entry in config.items()
+        if key != "_wandb"
+    }
+
+
+def shortened(value: Any, longest: int) -> Any:
+    """The same with long texts and lists cut, which then say how long they were."""
+    if isinstance(value, str) and len(value) > longest:
+        return f"{value[:longest]}… ({len(value)} characters)"
+    if isinstance(value, dict):
+        return {shortened(key, longest): shortened(item, longest) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [shortened(item, longest) for item in value[:longest]]
+        return [*items, f"… ({len(value)} items)"] if len(value) > longest else items
+    return value
+
+
+def find_value(tree: dict[str, Any], name: str) -> Any:
+    """The value of a dotted name, where a key may itself contain dots; None if there is none."""
+    if name in tree:
+        return tree[name]
+    end = -1
+    while (end := name.find(".", end + 1)) >= 0:
+        inner = tree.get(name[:end])
+        if isinstance(inner, dict) and (found := find_value(inner, name[end + 1 :])) is not None:
+            return found
+    return None
+
+
+def column_names(prefix: str, tree: dict[str, Any], search: str, limit: int) -> list[str]:
+    """Dotted names of the values inside that contain `search`, whatever its case."""
+    wanted = search.lower()
+    found: list[str] = []
+    for name in _names(prefix, tree, 0):
+        if wanted in name.lower() and len(name) <= 300:
+            found.append(name)
+            if len(found) == limit:
+                break
+    return found
+
+
+def _names(prefix: str, tree: dict[str, Any], depth: int) -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and "_type" not in value and depth < _MAX_DEPTH:
+            yield from _names(f"{prefix}.{key}", value, depth + 1)
+        elif key != "_wandb":
+            yield f"{prefix}.{key}"

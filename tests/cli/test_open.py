@@ -1,0 +1,77 @@
+"""`aiowandb open` and `aiowandb serve --no-pages`: addresses of pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from aiowandb.cli import cli
+from aiowandb.errors import UsageError
+
+SERVE = [sys.executable, "-m", "aiowandb", "serve", "--port", "0", "--data"]
+
+
+@contextmanager
+def served(data: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The URL of a server process, and the process."""
+    command = [*SERVE, str(data), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().removeprefix("listening on ").strip(), server
+        finally:
+            server.terminate()
+
+
+def open_page(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, ["open", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output.strip()
+
+
+def test_the_printed_links_log_a_browser_in_while_the_server_runs(tmp_path: Path) -> None:
+    with served(tmp_path) as (url, server):
+        assert server.stdout is not None
+        printed = server.stdout.readline().removeprefix("open ").strip()
+        for link, path in (
+            (printed, "/"),
+            (open_page("local/sample", "--local", str(tmp_path)), "/local/sample"),
+            (open_page("local/sample/r1", "--local", str(tmp_path)), "/local/sample/runs/r1"),
+        ):
+            with httpx.Client() as browser:
+                first = browser.get(link)
+                assert first.headers["location"] == path
+                assert browser.get(f"{url}/_pages/session").json()["user"] == "local"
+    with pytest.raises(UsageError, match="aiowandb serve --data"):
+        open_page("local/sample", "--local", str(tmp_path))
+
+
+def test_no_pages_serves_the_api_only(tmp_path: Path) -> None:
+    with served(tmp_path, "--no-pages") as (url, _):
+        assert httpx.get(f"{url}/").status_code == 404
+        assert httpx.get(f"{url}/healthz").text == "ok"
+        with pytest.raises(UsageError, match="aiowandb serve --data"):
+            open_page("local/sample", "--local", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("me/mnist", "https://wandb.ai/me/mnist"),
+        ("me/mnist/abc", "https://wandb.ai/me/mnist/runs/abc"),
+        ("https://wandb.ai/me/mnist/runs/abc/logs", "https://wandb.ai/me/mnist/runs/abc"),
+        ("me/a b", "https://wandb.ai/me/a%20b"),
+    ],
+)
+def test_elsewhere_the_address_is_that_of_the_page(
+    path: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert open_page(path, "--base-url", "https://api.wandb.ai") == address
