@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-# What an export makes.
+# The format of the files of an export.
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
+# What of the runs is exported.
 What: TypeAlias = Literal["runs", "history", "system", "files", "artifacts"]
+# A column a key, or a row a value.
 Layout: TypeAlias = Literal["wide", "long"]
+# One dataset of all runs, or a file a run.
 Split: TypeAlias = Literal["run"]
+# What happens to rows of runs that were deleted at W&B.
 OnDeleted: TypeAlias = Literal["keep", "drop"]
+# How JSON Lines spell NaN and the infinities.
 Nan: TypeAlias = Literal["null", "text", "token"]
 
 # The rows that a script logs, and those of the machine that it runs on.
@@ -19,6 +24,7 @@ LiveRows: TypeAlias = Literal["read", "fetch", "skip"]
 # How rows and batches are given.
 RowsFormat: TypeAlias = Literal["default", "pandas", "polars"]
 FrameFormat: TypeAlias = Literal["polars", "pandas", "arrow"]
+# Nested keys as dotted columns, or as JSON text.
 Nested: TypeAlias = Literal["dots", "json"]
 
 # How the shell prints lists, and one thing alone.

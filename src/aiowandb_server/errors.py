@@ -1,4 +1,12 @@
-"""The exceptions of the embedded W&B."""
+"""The exceptions of the embedded W&B.
+
+RequestError              answered with a status of 4xx
+ ├─ UnknownFieldError     in a filter or an order
+ └─ FilterError
+RefusedError              what is asked for is not there, or not for this user
+TooManyFieldsError        ends the request that is under way
+StoreError                raised where the store is opened
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store, create_app
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.execution import load_schema
+from aiowandb_server.graphql.scalars import encode_id
 from aiowandb_server.store.artifact_records import NewArtifact
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.conftest import examples
@@ -190,7 +190,7 @@ def _fill(store: Store) -> dict[str, str]:
         "Manifest": manifest.id,
     }
     return {
-        f"@{kind}": ids.encode(
+        f"@{kind}": encode_id(
             "ArtifactCollection" if kind in ("ArtifactSequence", "ArtifactPortfolio") else kind, row
         )
         for kind, row in rows.items()
@@ -288,7 +288,7 @@ def _values(kind: Any, mutation: str, name: str) -> st.SearchStrategy[Any]:
     }.get(kind.name, odd_texts)
 
 
-_ids = st.builds(ids.encode, st.sampled_from(["Run", "File"]), st.just(2**70)) | odd_texts
+_ids = st.builds(encode_id, st.sampled_from(["Run", "File"]), st.just(2**70)) | odd_texts
 _integers = st.sampled_from([0, -1, 7, 2**53, 2**63 - 1, -(2**63), 2**63, 10**30])
 _parameters = odd_values | st.fixed_dictionaries({"values": st.lists(odd_values, min_size=1)})
 _configs = st.builds(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aiowandb_server import Store
-from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.scalars import encode_id
 from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client
 
@@ -351,11 +351,11 @@ async def test_a_deleted_collection_is_told_of_once_more(
         mutation($id: ID!) { deleteArtifactSequence(input: {artifactSequenceID: $id}) {
           artifactCollection { __typename id name state } } }
         """,
-        id=ids.encode("ArtifactCollection", collection.id),
+        id=encode_id("ArtifactCollection", collection.id),
     )
     assert data["deleteArtifactSequence"]["artifactCollection"] == {
         "__typename": "ArtifactSequence",
-        "id": ids.encode("ArtifactCollection", collection.id),
+        "id": encode_id("ArtifactCollection", collection.id),
         "name": "data",
         "state": "DELETED",
     }

@@ -10,8 +10,8 @@ import pytest
 from graphql import parse, validate
 
 from aiowandb_server import Store
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.execution import load_schema
+from aiowandb_server.graphql.scalars import encode_id
 from aiowandb_server.store.artifact_records import NewArtifact
 from aiowandb_server.store.records import ProjectRow, RunRow
 from tests.server.conftest import Client
@@ -175,7 +175,7 @@ async def test_a_user_may_choose_the_entity_that_runs_go_to(client: Client, stor
     other = 'mutation($id: ID!){updateUser(input:{id:$id,defaultEntity:"local"}){user{id}}}'
     ann = store.accounts.user("ann")
     assert ann is not None
-    status, _ = await client.refusal(other, id=ids.encode("User", ann.id))
+    status, _ = await client.refusal(other, id=encode_id("User", ann.id))
     assert status == 404, "she is no member of it"
 
 
@@ -184,7 +184,7 @@ async def test_ids_of_runs_that_clients_make_of_names_are_understood(
     client: Client, store: Store, project: ProjectRow, name: str
 ) -> None:
     run, _ = store.runs.upsert(project, name)
-    storage_id = ids.encode("Run", "v1", name, "demo", "local")
+    storage_id = encode_id("Run", "v1", name, "demo", "local")
     stop = "mutation($id: ID!) { stopRun(input: {id: $id}) { success } }"
     assert (await client.ask(stop, id=storage_id))["stopRun"]["success"]
     stopped = store.runs.by_id(run.id)
@@ -229,7 +229,7 @@ async def test_a_committed_version_has_a_hash_of_its_own(
     hashes = []
     for number in range(2):
         version = store.artifacts.create(collection, NewArtifact(digest=f"d{number}"))
-        artifact = ids.encode("Artifact", version.id)
+        artifact = encode_id("Artifact", version.id)
         assert (await client.ask(asked, id=artifact))["artifact"] == {"commitHash": None}
         store.artifacts.commit(version.id, size=0, file_count=0)
         hashes.append((await client.ask(asked, id=artifact))["artifact"]["commitHash"])

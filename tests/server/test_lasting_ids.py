@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aiowandb_server import RunChanges, Store
-from aiowandb_server.graphql import ids
+from aiowandb_server.graphql.scalars import encode_id
 from aiowandb_server.store.artifact_records import NewArtifact
 from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.sweeps import SweepChanges
@@ -154,7 +154,7 @@ async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
     newer = store.artifacts.create(data, NewArtifact(digest="2", client_id="mine"))
     assert newer.id != deleted.id
     found = await client.ask('{clientIDMapping(clientID: "mine"){serverID}}')
-    assert found["clientIDMapping"]["serverID"] == ids.encode("Artifact", newer.id)
+    assert found["clientIDMapping"]["serverID"] == encode_id("Artifact", newer.id)
 
 
 def test_the_number_of_a_removed_link_is_not_given_out_again(
@@ -338,6 +338,6 @@ def test_a_store_of_before_survives_a_kill_while_it_is_brought_up_to_date(
 @pytest.mark.parametrize("number", ["-1", " 1", "1_0", "١", "9" * 30])
 async def test_an_id_is_written_in_one_way_only(client: Client, run: RunRow, number: str) -> None:
     status, _ = await client.refusal(
-        "mutation($id: ID!){stopRun(input:{id:$id}){success}}", id=ids.encode("Run", number)
+        "mutation($id: ID!){stopRun(input:{id:$id}){success}}", id=encode_id("Run", number)
     )
     assert status == 404

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RefusedError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.resolving import Resolvers
+from aiowandb_server.graphql.scalars import encode_id, row_id
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
@@ -40,7 +40,7 @@ def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
     context.store.accounts.add_member(entity.id, found[0].id, is_admin=bool(invite.get("admin")))
     return {
         "invite": {
-            "id": ids.encode("User", found[0].id),
+            "id": encode_id("User", found[0].id),
             "name": found[0].name,
             "email": found[0].email,
             "createdAt": found[0].created_at,
@@ -52,7 +52,7 @@ def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
 @resolvers.mutation("deleteInvite")
 def delete_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
     entity = _team(context, invite.get("entityName") or "")
-    member = ids.row_id("User", invite.get("id") or "")
+    member = row_id("User", invite.get("id") or "")
     return {"success": context.store.accounts.remove_member(entity.id, member)}
 
 
@@ -80,7 +80,7 @@ def create_user(context: Context, user: dict[str, Any]) -> dict[str, Any]:
 @resolvers.mutation("updateUser")
 def update_user(context: Context, change: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts
-    user_id = ids.row_id("User", change["id"]) if change.get("id") else context.viewer.id
+    user_id = row_id("User", change["id"]) if change.get("id") else context.viewer.id
     user = accounts.user_by_id(user_id)
     if user is None or (user.id != context.viewer.id and not context.viewer.is_admin):
         raise RefusedError("user not found", 404)
@@ -103,7 +103,7 @@ def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]
 
 @resolvers.mutation("deleteApiKey")
 def delete_api_key(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
-    key_id = ids.row_id("ApiKey", deletion["id"])
+    key_id = row_id("ApiKey", deletion["id"])
     return {"success": context.store.accounts.delete_key(context.viewer.id, key_id)}
 
 

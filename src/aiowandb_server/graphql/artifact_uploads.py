@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RefusedError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.artifacts import content_path, project_of_version, require_artifact
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.projects import ensure_project
 from aiowandb_server.graphql.resolving import Resolvers, unpaged
+from aiowandb_server.graphql.scalars import encode_id, row_id
 from aiowandb_server.store.artifact_records import NewArtifact
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str,
         known = owner is not None and context.store.manifests.has_content(owner.id, spec["md5"])
         views.append(
             FileView(
-                ids.encode("ArtifactFile", artifact.id, spec["name"]),
+                encode_id("ArtifactFile", artifact.id, spec["name"]),
                 spec["name"],
                 content_path(entity, spec["md5"]),
                 md5=spec["md5"],
@@ -121,8 +121,8 @@ def alias_names(change: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _require_manifest(context: Context, manifest_id: str) -> ManifestRow:
-    manifest = context.store.manifests.get(ids.row_id("Manifest", manifest_id))
+    manifest = context.store.manifests.get(row_id("Manifest", manifest_id))
     if manifest is None:
         raise RefusedError("manifest not found", 404)
-    require_artifact(context, ids.encode("Artifact", manifest.artifact_id))
+    require_artifact(context, encode_id("Artifact", manifest.artifact_id))
     return manifest

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RefusedError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.collections import aliases_of_member, default_type, find_member
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
+from aiowandb_server.graphql.scalars import encode_id, row_id
 from aiowandb_server.store.manifests import hex_md5
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ClientIdMapping:
 
 def find_artifact(context: Context, artifact_id: str) -> ArtifactRow | None:
     """The version of that id, or None if there is none that the viewer may see."""
-    return _visible(context, context.store.artifacts.by_id(ids.row_id("Artifact", artifact_id)))
+    return _visible(context, context.store.artifacts.by_id(row_id("Artifact", artifact_id)))
 
 
 def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | None:
@@ -80,7 +80,7 @@ def artifact(_: None, context: Context, id: str) -> ArtifactRow | None:
 @resolvers("Query", "clientIDMapping")
 def client_id_mapping(_: None, context: Context, client_id: str) -> ClientIdMapping | None:
     found = artifact_by_client_id(context, client_id)
-    return ClientIdMapping(ids.encode("Artifact", found.id)) if found else None
+    return ClientIdMapping(encode_id("Artifact", found.id)) if found else None
 
 
 @resolvers("Project", "artifact")
@@ -203,12 +203,12 @@ def files_by_entries(
 
 @resolvers("ArtifactManifest", "file")
 def manifest_file(manifest: ManifestRow, _context: Context) -> FileView:
-    return FileView(ids.encode("Manifest", manifest.id), manifest.name, manifest_path(manifest))
+    return FileView(encode_id("Manifest", manifest.id), manifest.name, manifest_path(manifest))
 
 
 def entry_view(entity: str, artifact: ArtifactRow, entry: Entry) -> FileView:
     return FileView(
-        ids.encode("Entry", artifact.id, entry.name),
+        encode_id("Entry", artifact.id, entry.name),
         entry.name,
         "" if entry.reference else content_path(entity, entry.digest),
         entry.size,
@@ -229,10 +229,10 @@ def manifest_path(manifest: ManifestRow) -> str:
     return f"/manifests/{manifest.id}/wandb_manifest.json"
 
 
-resolvers.fields("ArtifactManifest", id=lambda manifest: ids.encode("Manifest", manifest.id))
+resolvers.fields("ArtifactManifest", id=lambda manifest: encode_id("Manifest", manifest.id))
 resolvers.fields(
     "Artifact",
-    id=lambda artifact: ids.encode("Artifact", artifact.id),
+    id=lambda artifact: encode_id("Artifact", artifact.id),
     versionIndex=lambda artifact: artifact.version,
     digestAlgorithm=lambda _: "MANIFEST_MD5",
     ttlDurationSeconds=lambda artifact: artifact.ttl_seconds,

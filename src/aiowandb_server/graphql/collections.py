@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RefusedError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters
+from aiowandb_server.graphql.scalars import encode_id, row_id
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
@@ -46,7 +46,7 @@ def collection_by_id(
 
 def find_collection(context: Context, collection_id: str) -> CollectionRow | None:
     """The collection of that id, or None if there is none that the viewer may see."""
-    found = context.store.collections.by_id(ids.row_id("ArtifactCollection", collection_id))
+    found = context.store.collections.by_id(row_id("ArtifactCollection", collection_id))
     project = context.store.projects.by_id(found.project_id) if found else None
     return found if project and context.may_see(project.entity) else None
 
@@ -208,23 +208,23 @@ def require_collection(context: Context, collection_id: str) -> CollectionRow:
 
 
 resolvers.fields(
-    "ArtifactType", id=lambda artifact_type: ids.encode("ArtifactType", artifact_type.id)
+    "ArtifactType", id=lambda artifact_type: encode_id("ArtifactType", artifact_type.id)
 )
 for _kind in _COLLECTION:
     resolvers.fields(
         _kind,
-        id=lambda collection: ids.encode("ArtifactCollection", collection.id),
+        id=lambda collection: encode_id("ArtifactCollection", collection.id),
         state=lambda collection: getattr(collection, "state", "READY"),
     )
 resolvers.fields("ArtifactSequence", digestAlgorithm=lambda _: "MANIFEST_MD5")
 resolvers.fields(
     "ArtifactAlias",
-    id=lambda alias: ids.encode("ArtifactAlias", alias.id),
+    id=lambda alias: encode_id("ArtifactAlias", alias.id),
     alias=lambda alias: alias.name,
 )
-resolvers.fields("Tag", id=lambda tag: ids.encode("Tag", tag.id))
+resolvers.fields("Tag", id=lambda tag: encode_id("Tag", tag.id))
 resolvers.fields(
     "ArtifactCollectionMembership",
-    id=lambda member: ids.encode("ArtifactCollectionMembership", member.id),
+    id=lambda member: encode_id("ArtifactCollectionMembership", member.id),
     versionIndex=lambda member: member.version,
 )

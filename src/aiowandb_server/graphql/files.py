@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.graphql.runs import require_run, run_by_id
+from aiowandb_server.graphql.scalars import encode_id, row_id
 from aiowandb_server.store.files import check_name
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def create_run_files(context: Context, upload: dict[str, Any]) -> dict[str, Any]
     for name in upload["files"]:
         check_name(name)
     return {
-        "runID": ids.encode("Run", run.id),
+        "runID": encode_id("Run", run.id),
         "uploadHeaders": [],
         "files": [
             FileView("", name, run_file_path(run, name), run_id=run.id) for name in upload["files"]
@@ -123,7 +123,7 @@ def mark_run_files_uploaded(context: Context, upload: dict[str, Any]) -> dict[st
 
 @resolvers.mutation("deleteFiles")
 def delete_files(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
-    file_ids = [ids.row_id("File", file) for file in deletion["files"]]
+    file_ids = [row_id("File", file) for file in deletion["files"]]
     for file_id in file_ids:
         if file := context.store.files.by_id(file_id):
             run_by_id(context, file.run_id)
@@ -133,7 +133,7 @@ def delete_files(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
 
 def _view(run: RunRow, file: RunFile) -> FileView:
     return FileView(
-        ids.encode("File", file.id),
+        encode_id("File", file.id),
         file.name,
         run_file_path(run, file.name),
         file.size,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RefusedError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
+from aiowandb_server.graphql.scalars import encode_id, row_id
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
@@ -84,7 +84,7 @@ def upsert_model(context: Context, model: dict[str, Any]) -> dict[str, Any]:
 
 @resolvers.mutation("deleteModel")
 def delete_model(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
-    doomed = context.store.projects.by_id(ids.row_id("Project", deletion["id"]))
+    doomed = context.store.projects.by_id(row_id("Project", deletion["id"]))
     if doomed is None or not context.may_see(doomed.entity):
         raise RefusedError("project not found", 404)
     context.store.projects.delete(doomed.id)
@@ -103,7 +103,7 @@ def author(project: ProjectRow, context: Context) -> UserRow | None:
 
 resolvers.fields(
     "Project",
-    id=lambda project: ids.encode("Project", project.id),
+    id=lambda project: encode_id("Project", project.id),
     internalId=lambda project: str(project.id),
     entityName=lambda project: project.entity,
     isBenchmark=lambda _: False,
@@ -131,4 +131,4 @@ def report_author(report: Report, context: Context) -> UserRow | None:
     return context.user(report.user_id)
 
 
-resolvers.fields("View", id=lambda report: ids.encode("View", report.id))
+resolvers.fields("View", id=lambda report: encode_id("View", report.id))

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from aiowandb_server.errors import RefusedError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.projects import ensure_project, find_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
-from aiowandb_server.graphql.scalars import int32
+from aiowandb_server.graphql.scalars import encode_id, int32, names_of_run, row_id
 from aiowandb_server.store import json_text
 from aiowandb_server.store.filters import fields_of
 from aiowandb_server.store.records import RunChanges
@@ -40,11 +39,11 @@ def find_run(context: Context, storage_id: str) -> RunRow | None:
 
     Beside our own ids, those are understood that W&B's clients make themselves, of names.
     """
-    if (names := ids.names_of_run(storage_id)) is not None:
+    if (names := names_of_run(storage_id)) is not None:
         name, project_name, entity = names
         project = find_project(context, project_name, entity)
         return context.store.runs.get(project, name) if project else None
-    run = context.store.runs.by_id(ids.row_id("Run", storage_id))
+    run = context.store.runs.by_id(row_id("Run", storage_id))
     return run if run and context.may_see(run.entity) else None
 
 
@@ -209,7 +208,7 @@ def _tail(line: str | None) -> str:
 
 resolvers.fields(
     "Run",
-    id=lambda run: ids.encode("Run", run.id),
+    id=lambda run: encode_id("Run", run.id),
     projectId=lambda run: run.project_id,
     summaryMetrics=lambda run: run.summary,
     tags=lambda run: orjson.loads(run.tags),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RefusedError, RequestError, UnknownFieldError
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.projects import ensure_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters, run_connection
-from aiowandb_server.graphql.scalars import int32
+from aiowandb_server.graphql.scalars import encode_id, int32, row_id
 from aiowandb_server.store import json_text
 from aiowandb_server.store.search import SearchSpace, parse_space
 from aiowandb_server.store.sweeps import SweepChanges
@@ -78,7 +77,7 @@ def create_agent(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
 
 @resolvers.mutation("agentHeartbeat")
 def agent_heartbeat(context: Context, beat: dict[str, Any]) -> dict[str, Any]:
-    agent = context.store.sweeps.agent(ids.row_id("Agent", beat["id"]))
+    agent = context.store.sweeps.agent(row_id("Agent", beat["id"]))
     if agent is None:
         raise RefusedError("agent not found: its sweep has been deleted", 404)
     _visible(context, context.store.sweeps.by_id(agent.sweep_id))
@@ -158,7 +157,7 @@ def agents(sweep: SweepRow, context: Context) -> Any:
 @resolvers("Sweep", "agent")
 def agent(sweep: SweepRow, context: Context, agent_name: str) -> Agent | None:
     for candidate in context.store.sweeps.agents(sweep):
-        if agent_name in (candidate.name, ids.encode("Agent", candidate.id)):
+        if agent_name in (candidate.name, encode_id("Agent", candidate.id)):
             return candidate
     return None
 
@@ -213,7 +212,7 @@ def _expected_runs(sweep: SweepRow) -> int | None:
 
 
 def _sweep_by_id(context: Context, sweep_id: str) -> SweepRow:
-    return _visible(context, context.store.sweeps.by_id(ids.row_id("Sweep", sweep_id)))
+    return _visible(context, context.store.sweeps.by_id(row_id("Sweep", sweep_id)))
 
 
 def _visible(context: Context, sweep: SweepRow | None) -> SweepRow:
@@ -231,10 +230,10 @@ def _project(sweep: SweepRow, context: Context) -> ProjectRow:
 
 resolvers.fields(
     "Sweep",
-    id=lambda sweep: ids.encode("Sweep", sweep.id),
+    id=lambda sweep: encode_id("Sweep", sweep.id),
     method=_method,
     runCountExpected=_expected_runs,
     earlyStopJobRunning=lambda _: False,
     heartbeatAt=lambda sweep: sweep.updated_at,
 )
-resolvers.fields("Agent", id=lambda agent: ids.encode("Agent", agent.id))
+resolvers.fields("Agent", id=lambda agent: encode_id("Agent", agent.id))

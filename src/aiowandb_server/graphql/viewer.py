@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.graphql import ids
 from aiowandb_server.graphql.resolving import Resolvers, unpaged
+from aiowandb_server.graphql.scalars import encode_id
 from aiowandb_server.store.records import Entity
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def user_of_entity(entity: Entity, context: Context) -> UserRow | None:
 
 resolvers.fields(
     "User",
-    id=lambda user: ids.encode("User", user.id),
+    id=lambda user: encode_id("User", user.id),
     entity=lambda user: user.default_entity,
     admin=lambda user: user.is_admin,
     flags=lambda _: _FLAGS,
@@ -108,12 +108,12 @@ resolvers.fields(
 )
 resolvers.fields(
     "ApiKey",
-    id=lambda key: ids.encode("ApiKey", key.id),
+    id=lambda key: encode_id("ApiKey", key.id),
     name=lambda key: key.hint,
 )
 resolvers.fields(
     "Entity",
-    id=lambda entity: ids.encode("Entity", entity.id),
+    id=lambda entity: encode_id("Entity", entity.id),
     entityType=lambda entity: "team" if entity.is_team else "user",
     available=lambda entity: entity.id == _FREE,
     readOnly=lambda _: False,
@@ -127,7 +127,7 @@ resolvers.fields(
 )
 resolvers.fields(
     "Member",
-    id=lambda member: ids.encode("User", member.user.id),
+    id=lambda member: encode_id("User", member.user.id),
     admin=lambda member: member.is_admin,
     email=lambda member: member.user.email,
     username=lambda member: member.user.username,

@@ -28,7 +28,7 @@ from aiowandb_server.store.lines import (
     put,
     texts,
 )
-from aiowandb_server.store.rows import decode_row, flatten, with_step
+from aiowandb_server.store.rows import decode_row, flatten, sample_positions, with_step
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,15 +39,6 @@ if TYPE_CHECKING:
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.records import Line, RunRow
     from aiowandb_server.store.segments import SegmentFiles
-
-
-def sample_positions(total: int, samples: int) -> list[int]:
-    """Positions to keep out of `total` rows, ascending and distinct."""
-    if samples >= total:
-        return list(range(total))
-    if samples <= 1:
-        return [0] if samples == 1 and total else []
-    return [index * (total - 1) // (samples - 1) for index in range(samples)]
 
 
 HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]

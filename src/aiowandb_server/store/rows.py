@@ -124,3 +124,12 @@ def _leaves(prefix: str, value: dict[str, Any], dot: str = ".") -> Iterator[tupl
             yield from _leaves(f"{name}.", inner, dot)
         else:
             yield name, inner
+
+
+def sample_positions(total: int, samples: int) -> list[int]:
+    """Positions to keep out of `total` rows, ascending and distinct."""
+    if samples >= total:
+        return list(range(total))
+    if samples <= 1:
+        return [0] if samples == 1 and total else []
+    return [index * (total - 1) // (samples - 1) for index in range(samples)]

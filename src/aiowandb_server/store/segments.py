@@ -19,9 +19,8 @@ import pyarrow.parquet as pq
 from aiowandb_server.store import json_text
 from aiowandb_server.store.columns import ColumnBuilder, is_json
 from aiowandb_server.store.disk import complete_file, make_private_folder
-from aiowandb_server.store.history import sample_positions
 from aiowandb_server.store.records import Line
-from aiowandb_server.store.rows import decode_row
+from aiowandb_server.store.rows import decode_row, sample_positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
