@@ -17,6 +17,10 @@ OnDeleted: TypeAlias = Literal["keep", "drop"]
 # How JSON Lines spell NaN and the infinities.
 Nan: TypeAlias = Literal["null", "text", "token"]
 
+# What a copy does with runs of the target that it did not make, and which ids its runs get.
+OnExisting: TypeAlias = Literal["fail", "skip", "update"]
+CopyIds: TypeAlias = Literal["keep", "new"]
+
 # The rows that a script logs, and those of the machine that it runs on.
 EventStream: TypeAlias = Literal["default", "system", "events"]
 # What becomes of rows that are in no file yet, when a plan to read them is made.

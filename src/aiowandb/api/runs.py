@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
+from aiowandb.api.copying import COPY_CHECKS, Client, copy_project
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.export_checks import EXPORT_CHECKS, check_target, default_tables
 from aiowandb.api.histories import UnknownKeys, check_sample, read_sample
@@ -27,6 +28,7 @@ from aiowandb.arguments import (
     text,
 )
 from aiowandb.choices import (
+    CopyIds,
     EventStream,
     Format,
     FrameFormat,
@@ -34,6 +36,7 @@ from aiowandb.choices import (
     LiveRows,
     Nan,
     OnDeleted,
+    OnExisting,
     RowsFormat,
     RunField,
     Split,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from aiowandb.export import ExportResult, OnEvent, Sink
+    from aiowandb.ingest import CopyReport, OnCopyEvent
     from aiowandb.readplan import ReadPart, ReadPlan
 
 # Exports read all pages anyway, and W&B limits the number of requests.
@@ -384,6 +388,44 @@ class Runs(Listing[Run]):
     ) -> pa.RecordBatchReader:
         """All rows of these runs as a stream that duckdb, polars and pandas read, once."""
         return (await self.plan(keys, exclude, min_step, max_step)).reader()
+
+    @checks(**COPY_CHECKS)
+    async def copy_to(
+        self,
+        target: str,
+        *,
+        api: Client | None = None,
+        ids: CopyIds = "keep",
+        on_existing: OnExisting = "fail",
+        plan: bool = False,
+        verify: bool = False,
+        on_event: OnCopyEvent | None = None,
+    ) -> CopyReport:
+        """Copy the runs into the project `target`, here or at the W&B of another `api`.
+
+        All rows, config, summary, console, system metrics and files are copied, and only what is
+        not there: the same call resumes a copy that was killed, and brings one up to date.
+        With `ids="new"` runs get other ids. Runs of the target that this did not make are refused,
+        or with `on_existing` skipped or updated. `plan` sends nothing and says what would be
+        sent; `verify` reads both sides back and compares them.
+
+        >>> async with AsyncApi.local("mirror") as mirror:
+        ...     report = await api.runs("me/mnist").copy_to("local/mnist", api=mirror)
+        """
+        return await copy_project(
+            (self._session, self._defaults),
+            self._path,
+            self._query.filters,
+            self._query.order,
+            lambda query: self._records(query, fresh=True),
+            target,
+            api,
+            ids=ids,
+            on_existing=on_existing,
+            plan=plan,
+            verify=verify,
+            on_event=on_event,
+        )
 
     async def _pages(self) -> AsyncGenerator[list[Run]]:
         async with aclosing(self._records(self._query, fresh=False)) as pages:

@@ -19,6 +19,7 @@ from aiowandb import __version__
 from aiowandb.cli.append import append
 from aiowandb.cli.artifacts import artifacts
 from aiowandb.cli.compare import compare
+from aiowandb.cli.copying import copy, mirror
 from aiowandb.cli.delete import delete
 from aiowandb.cli.demo import demo
 from aiowandb.cli.export import export
@@ -50,8 +51,8 @@ def cli() -> None:
 
 
 for command in (
-    *(append, artifacts, compare, delete, demo, export, files, history, login, logs, open_page),
-    *(projects, run, runs, serve, status, stop, sweeps),
+    *(append, artifacts, compare, copy, delete, demo, export, files, history, login, logs),
+    *(mirror, open_page, projects, run, runs, serve, status, stop, sweeps),
 ):
     cli.add_command(command)
 

@@ -158,6 +158,7 @@ class Runs(RunsSamples, SyncListing[api.Runs, Run]):
     to_lazy = awaited(api.Runs.to_lazy)
     to_frame = awaited(api.Runs.to_frame)
     to_arrow_stream = awaited(api.Runs.to_arrow_stream)
+    copy_to = awaited(api.Runs.copy_to)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Lets pandas, polars and duckdb read the table of `to_arrow` directly."""
@@ -311,6 +312,11 @@ class Api(SyncWrapper[api.AsyncApi]):
     def _start(self, make: Callable[[], api.AsyncApi]) -> None:
         portal = Portal()
         super().__init__(portal.keep_open(make), portal)
+        self._make = make
+
+    def _on(self, portal: Portal) -> Any:
+        # Another one has an event loop of its own, where this client would have to be made anew.
+        return self._inner if portal is self._portal else self._make
 
     def __enter__(self) -> Self:
         self._portal.enter()

@@ -61,6 +61,11 @@ class SyncWrapper(Holder[A]):
         super().__init__(original)
         self._portal = portal
 
+    def _on(self, portal: Portal) -> Any:
+        """What stands for this as an argument of a call on that portal."""
+        del portal
+        return self._inner
+
     def __repr__(self) -> str:
         return repr(self._inner)
 
@@ -121,7 +126,12 @@ def awaited(
     """Awaits the method, and wraps its result."""
 
     def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        result = wrapper._portal.call(method, wrapper._inner, *args, **kwargs)
+        portal = wrapper._portal
+        named: Any = {
+            name: argument._on(portal) if isinstance(argument, SyncWrapper) else argument
+            for name, argument in kwargs.items()
+        }
+        result = portal.call(method, wrapper._inner, *args, **named)
         return wrap(result, wrapper._portal) if wrap else result
 
     return _like(method, call)

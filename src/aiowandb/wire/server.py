@@ -24,8 +24,14 @@ def viewer() -> Operation[Viewer | None]:
     return Operation("Viewer", _VIEWER, {}, Viewer, at=("viewer?",))
 
 
-# The first is the embedded W&B's own: rows can be stored at the end of a history or not at all.
-Feature = Literal["AIOWANDB_EXCLUSIVE_APPEND", "MARK_RUN_FILES_UPLOADED"]
+# The first two are the embedded W&B's own: a writer may ask that its rows go to the end or nowhere,
+# and say of a copied run when it was made, by whom, and how it ended.
+Feature = Literal[
+    "AIOWANDB_EXCLUSIVE_APPEND",
+    "AIOWANDB_RUN_ORIGIN",
+    "FILESTREAM_GZIP",
+    "MARK_RUN_FILES_UPLOADED",
+]
 
 _FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
 
@@ -49,3 +55,9 @@ class FeaturesData(msgspec.Struct, rename="camel"):
 
 def server_features() -> Operation[FeaturesData]:
     return Operation("ServerFeaturesQuery", _FEATURES, {}, FeaturesData)
+
+
+def store_id() -> Operation[str | None]:
+    """Which data folder an embedded W&B serves, where it announces that it says so."""
+    document = "query StoreId { serverInfo { storeId } }"
+    return Operation("StoreId", document, {}, str, at=("serverInfo?", "storeId?"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -139,7 +141,7 @@ def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
     changes = RunChanges(
         display_name=bucket.get("displayName"),
         state=bucket.get("state"),
-        user_id=context.viewer.id,
+        user_id=_author(context, bucket.get("username")),
         sweep=bucket.get("sweep"),
         group=bucket.get("groupName"),
         job_type=bucket.get("jobType"),
@@ -152,14 +154,38 @@ def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
         description=bucket.get("description"),
         config=bucket.get("config"),
         summary=bucket.get("summaryMetrics"),
+        created_at=_seconds(bucket.get("createdAt")),
+        heartbeat_at=_seconds(bucket.get("heartbeatAt")),
     )
     if bucket.get("id"):
         known = run_by_storage_id(context, bucket["id"])
+        if not bucket.get("username"):
+            # The author of a run is who made it, whoever changes it later.
+            changes = dataclasses.replace(changes, user_id=None)
         changed, inserted = context.store.runs.change(known.id, changes), False
     else:
         project, _ = ensure_project(context, bucket.get("modelName"), bucket.get("entityName"))
         changed, inserted = context.store.runs.upsert(project, bucket.get("name"), changes)
     return {"bucket": changed, "inserted": inserted}
+
+
+def _author(context: Context, username: str | None) -> int:
+    """Who is to be the author: the viewer, or with a copied run who it was there."""
+    if not username or username == context.viewer.username:
+        return context.viewer.id
+    if not context.viewer.is_admin:
+        raise RefusedError("only an administrator may say who made a run", 403)
+    return context.store.accounts.ensure_user(username).id
+
+
+def _seconds(moment: str | None) -> int | None:
+    if moment is None:
+        return None
+    try:
+        known = datetime.fromisoformat(moment)
+    except ValueError:
+        raise RefusedError(f"{moment!r} is no time") from None
+    return int((known if known.tzinfo else known.replace(tzinfo=UTC)).timestamp())
 
 
 @resolvers("Run", "user")

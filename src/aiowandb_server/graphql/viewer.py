@@ -18,6 +18,7 @@ resolvers = Resolvers()
 # What begins with AIOWANDB is ours, and no W&B has it.
 FEATURES = (
     "AIOWANDB_EXCLUSIVE_APPEND",
+    "AIOWANDB_RUN_ORIGIN",
     "ARTIFACT_TAGS",
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
@@ -43,11 +44,12 @@ def viewer(_: None, context: Context) -> UserRow:
 
 
 @resolvers("Query", "serverInfo")
-def server_info(_: None, _context: Context) -> dict[str, Any]:
+def server_info(_: None, context: Context) -> dict[str, Any]:
     return {
         "features": [{"name": name, "isEnabled": True} for name in FEATURES],
         "cliVersionInfo": {"max_cli_version": "99.0.0"},
         "latestLocalVersionInfo": None,
+        "storeId": context.store.public_id,
     }
 
 

@@ -123,6 +123,7 @@ class RunChanges:
     config: str | None = None
     summary: str | None = None
     created_at: int | None = None
+    heartbeat_at: int | None = None
 
 
 class Line(NamedTuple):

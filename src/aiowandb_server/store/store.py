@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import time
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,8 @@ class Store:
         self.manifests = Manifests(database, self.blobs, clock)
         self.local_key = self._secret("local-key")
         self.link_secret = self._secret("link-secret").encode()
+        # Tells this folder from others, and tells nothing of the secret.
+        self.public_id = blake2b(self.link_secret, digest_size=5, person=b"store id").hexdigest()
         local = self.accounts.ensure_user(LOCAL_USER, is_admin=True)
         self.accounts.add_key(local.id, self.local_key, "made with the data folder")
         sweep(folder, database)

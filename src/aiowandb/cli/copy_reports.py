@@ -1,0 +1,158 @@
+"""What commands that write runs have in common: their options, progress, and the report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from aiowandb.cli.output import console, print_error, printable, table
+
+if TYPE_CHECKING:
+    from aiowandb.ingest import CopyEvent, CopyReport, OnCopyEvent
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COPY_OPTIONS = ("as_json", "quiet")
+_SOME_FAILED = 3
+_BAR_WIDTH = 20
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def copy_options(command: F) -> F:
+    """Adds `--plan`, `--verify`, `--json` and `--quiet`."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="Only print errors."),
+        click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines."),
+        click.option("--verify", is_flag=True, help="Read both sides back and compare them."),
+        click.option("--plan", is_flag=True, help="Send nothing; say what would be sent."),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class CopyOutput:
+    """How a copy says what it does."""
+
+    as_json: bool
+    quiet: bool
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.quiet:
+            raise click.UsageError("--json and --quiet cannot be combined.")
+
+    @contextmanager
+    def listening(self) -> Iterator[OnCopyEvent | None]:
+        """Shows progress while the copy is under way."""
+        if self.quiet:
+            yield None
+        elif self.as_json:
+            yield _write_json
+        else:
+            with _shown() as on_event:
+                yield on_event
+
+    def show(self, report: CopyReport) -> None:
+        """Print what was done, and end with an exit code that says whether it succeeded."""
+        if self.as_json:
+            sys.stdout.buffer.write(_finished(report))
+        elif not self.quiet:
+            console.print(table([_summary(report)]))
+            _print_notes(report)
+        for failure in report.failed:
+            print_error(f"run {failure.run}: {failure.error}")
+        if not self.as_json:
+            for difference in report.differences or ():
+                console.print(printable(difference), soft_wrap=True)
+        if report.failed or report.differences:
+            sys.exit(_SOME_FAILED)
+
+
+@contextmanager
+def _shown() -> Iterator[OnCopyEvent]:
+    from aiowandb.ingest import CopyProgress
+
+    err = Console(stderr=True, highlight=False)
+    due = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def line(event: CopyProgress) -> str:
+        total = "" if event.total is None else f" of {event.total:,}"
+        return f"runs: {event.runs:,}{total} runs, {event.rows:,} rows, {event.bytes / 1e6:,.1f} MB"
+
+    def print_line(event: CopyEvent) -> None:
+        nonlocal due
+        if isinstance(event, CopyProgress) and time.monotonic() >= due:
+            due = time.monotonic() + _SECONDS_BETWEEN_LINES
+            err.print(line(event), soft_wrap=True)
+
+    if not err.is_terminal:
+        yield print_line
+        return
+    columns = BarColumn(_BAR_WIDTH), TextColumn("{task.description}")
+    with Progress(*columns, console=err, transient=True) as display:
+        task = display.add_task("listing runs", total=None)
+
+        def draw(event: CopyEvent) -> None:
+            if isinstance(event, CopyProgress):
+                total = event.total or None
+                display.update(task, total=total, completed=event.runs, description=line(event))
+
+        yield draw
+
+
+def _write_json(event: CopyEvent) -> None:
+    from aiowandb.ingest import CopiedRun
+
+    facts = msgspec.to_builtins(event)
+    if isinstance(event, CopiedRun):
+        facts = {"event": "run", **facts}
+    sys.stdout.buffer.write(msgspec.json.encode(facts) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _summary(report: CopyReport) -> dict[str, Any]:
+    if plan := report.plan:
+        return {
+            "runs": plan.runs,
+            "unchanged": report.counts.get("unchanged", 0),
+            "rows": plan.rows,
+            "MB": plan.bytes / 1e6,
+            "requests": plan.requests,
+            "minutes": plan.minutes,
+        }
+    words = ("created", "updated", "unchanged", "skipped", "failed")
+    counts = {word: number for word in words if (number := report.counts.get(word))}
+    carried = report.carried
+    summary: dict[str, Any] = {"runs": len(report.runs), **counts, "rows": carried.get("rows", 0)}
+    summary |= {"files": carried.get("files", 0), "MB": carried.get("bytes", 0) / 1e6}
+    summary |= {"requests": report.requests, "seconds": report.seconds}
+    if report.differences is not None:
+        summary["differences"] = len(report.differences)
+    return summary
+
+
+def _print_notes(report: CopyReport) -> None:
+    """What was not carried as it was, each once, with the number of runs that it is true of."""
+    for word in ("changed", "dropped"):
+        counts = Counter(note for run in report.runs for note in getattr(run, word))
+        for note, number in counts.items():
+            console.print(printable(f"{word} ({number:,} runs): {note}"), soft_wrap=True)
+
+
+def _finished(report: CopyReport) -> bytes:
+    facts: dict[str, Any] = {"event": "finished", "source": report.source, "target": report.target}
+    facts |= {"counts": report.counts, "carried": report.carried, "plan": report.plan}
+    facts |= {"requests": report.requests, "seconds": report.seconds}
+    facts["failed"] = [{"run": each.run, "error": each.error} for each in report.failed]
+    facts["differences"] = report.differences
+    return msgspec.json.encode(facts) + b"\n"

@@ -1,0 +1,97 @@
+"""What the rows of a run are, in a few numbers a column, whatever batches they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aiowandb.history.columns import Kind, kind_of
+from aiowandb.ingest.lines import json_lines, value_texts, with_steps
+from aiowandb.wire import lenient
+from aiowandb.wire.rows import STEP
+
+_NUMBERS = frozenset({Kind.INT, Kind.FLOAT})
+
+
+class ColumnDigest:
+    """How many values a column has, the least and the largest, and a checksum with their steps."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.least: float | None = None
+        self.largest: float | None = None
+        self._digest = blake2b(digest_size=12)
+
+    def add(self, field: pa.Field, column: pa.Array, steps: pa.Array) -> None:
+        self.values += len(column) - column.null_count
+        if kind_of(field) in _NUMBERS:
+            ends = pc.min_max(column).as_py()
+            if ends["min"] is not None:
+                known = [value for value in (self.least, self.largest) if value is not None]
+                self.least = min([ends["min"], *known])
+                self.largest = max([ends["max"], *known])
+        texts = pc.binary_join_element_wise(
+            steps, value_texts(field, column), pa.scalar("\n"), pa.scalar(":")
+        )
+        self._digest.update("".join(texts.drop_null().to_pylist()).encode())
+
+    def facts(self) -> Iterator[tuple[str, object]]:
+        """What is compared, by name."""
+        yield "values", self.values
+        yield "least", self.least
+        yield "largest", self.largest
+        yield "checksum", self._digest.hexdigest()
+
+
+class RowsDigest:
+    """The rows of a run."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first: dict[str, Any] | None = None
+        self.last: dict[str, Any] | None = None
+        self.columns: dict[str, ColumnDigest] = {}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Some more rows, behind the others."""
+        if not batch.num_rows:
+            return
+        batch = with_steps(batch, self.rows)
+        self.first = self.first or _row(batch, 0)
+        self.last = _row(batch, batch.num_rows - 1)
+        steps = pc.cast(batch.column(STEP), pa.string())
+        for index, field in enumerate(batch.schema):
+            column = batch.column(index)
+            if column.null_count < len(column):
+                known = self.columns.setdefault(field.name, ColumnDigest())
+                known.add(field, column, steps)
+        self.rows += batch.num_rows
+
+    def differences(self, other: RowsDigest) -> Iterator[tuple[str, object, object]]:
+        """What is not the same, from the whole to the parts."""
+        yield from _unlike("rows", self.rows, other.rows)
+        yield from _unlike("first row", self.first, other.first)
+        yield from _unlike("last row", self.last, other.last)
+        for name in {**self.columns, **other.columns}:
+            here, there = self.columns.get(name), other.columns.get(name)
+            if here is None or there is None:
+                yield f"column {name}", "there" if here else None, "there" if there else None
+                continue
+            pairs = zip(here.facts(), there.facts(), strict=True)
+            for (fact, one), (_, another) in pairs:
+                yield from _unlike(f"column {name}: {fact}", one, another)
+
+
+def _unlike(where: str, one: object, other: object) -> Iterator[tuple[str, object, object]]:
+    # By what is said of them: NaN is like NaN.
+    if repr(one) != repr(other):
+        yield where, one, other
+
+
+def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any]:
+    row = lenient.loads_object(json_lines(batch.slice(index, 1))[0])
+    return dict(sorted(row.items()))

@@ -1,0 +1,152 @@
+"""Arrow columns into the JSON lines of W&B's file stream, column by column.
+
+No dict is made of a row: each column becomes a column of texts like `"loss":0.5`, and Arrow joins
+them. Null means that the row does not have the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aiowandb.history.columns import Kind, kind_of
+from aiowandb.wire import lenient
+from aiowandb.wire.dotted import parent_keys, split_name
+from aiowandb.wire.rows import STEP
+
+# How Arrow writes what JSON has no number for, and how W&B's own client does. "-0" would be read
+# as the integer 0.
+_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "-0": "-0.0"}
+# What a JSON string cannot have as it is.
+_TO_ESCAPE = r'["\\\x00-\x1f]'
+
+# The members of an object: a key with a column of texts, or with the members below it.
+_Members: TypeAlias = "list[tuple[str, pa.Array | _Members]]"
+
+
+def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str]:
+    """A line of JSON for each row of the batch.
+
+    A dotted column is a nest of keys, unless its name is in `literal`.
+    """
+    members: _Members = []
+    nests: dict[tuple[str, ...], _Members] = {(): members}
+    for index, field in enumerate(batch.schema):
+        texts = value_texts(field, batch.column(index))
+        is_literal = field.name in literal or _is_beside_its_nest(batch, field.name)
+        path = [field.name] if is_literal else split_name(field.name)
+        _nest(nests, tuple(path[:-1])).append((path[-1], texts))
+    lines: list[str] = pc.fill_null(_objects(members), "{}").to_pylist()
+    return lines
+
+
+def with_steps(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """The batch, its rows numbered from `first` on if they have no steps of their own."""
+    if STEP in batch.schema.names:
+        return batch
+    steps = pa.array(range(first, first + batch.num_rows), pa.int64())
+    schema = pa.schema([pa.field(STEP, pa.int64()), *batch.schema])
+    return pa.RecordBatch.from_arrays([steps, *batch.columns], schema=schema)
+
+
+def _is_beside_its_nest(batch: pa.RecordBatch, name: str) -> bool:
+    """Whether a row has both `val` and `val.acc`, so that the latter cannot be nested in it."""
+    return any(
+        pc.any(pc.and_(batch.column(nest).is_valid(), batch.column(name).is_valid())).as_py()
+        for nest in parent_keys(name)
+        if nest in batch.schema.names
+    )
+
+
+def value_texts(field: pa.Field, column: pa.Array) -> pa.Array:
+    """Each value of the column as JSON text; null stays null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = kind_of(field)
+    if kind in (Kind.BOOL, Kind.INT):
+        return pc.cast(column, pa.string())
+    if kind is Kind.FLOAT:
+        return _floats(column)
+    if kind is Kind.TEXT:
+        return _strings(column)
+    if kind in (Kind.INTS, Kind.FLOATS):
+        return _lists(column, is_float=kind is Kind.FLOATS)
+    if kind is Kind.NULL:
+        return pa.nulls(len(column), pa.string())
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return pc.cast(column, pa.string())
+    values = column.to_pylist()  # of types that W&B does not make: times, decimals, structs
+    return pa.array([None if v is None else _of_any(v) for v in values], pa.string())
+
+
+def _nest(nests: dict[tuple[str, ...], _Members], path: tuple[str, ...]) -> _Members:
+    if path not in nests:
+        below: _Members = []
+        nests[path] = below
+        _nest(nests, path[:-1]).append((path[-1], below))
+    return nests[path]
+
+
+def _objects(members: _Members) -> pa.Array:
+    """The objects with these members, null where none of them is there."""
+    texts = [
+        pc.binary_join_element_wise(
+            pa.scalar(lenient.dumps(key) + ":"),
+            _objects(below) if isinstance(below, list) else below,
+            pa.scalar(""),
+        )
+        for key, below in members
+    ]
+    # Arrow leaves out rows that have nothing but nulls: each has an empty text at first.
+    joined = pc.binary_join_element_wise(
+        pa.scalar(""), *texts, pa.scalar(","), null_handling="skip"
+    )
+    joined = pc.utf8_ltrim(joined, ",")
+    objects = pc.binary_join_element_wise(pa.scalar("{"), joined, pa.scalar("}"), pa.scalar(""))
+    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), objects)
+
+
+def _floats(column: pa.Array) -> pa.Array:
+    column = pc.cast(column, pa.float64())
+    texts = pc.cast(column, pa.string())
+    is_plain = pc.and_(pc.is_finite(column), pc.not_equal(column, 0.0))
+    if pc.all(is_plain).as_py() is not False:
+        return texts
+    known, words = list(_WORDS), pa.array(_WORDS.values())
+    place = pc.index_in(texts, pa.array(known))
+    return pc.coalesce(pc.take(words, place), texts)
+
+
+def _strings(column: pa.Array) -> pa.Array:
+    if pc.any(pc.match_substring_regex(column, _TO_ESCAPE)).as_py():
+        encode = msgspec.json.Encoder().encode
+        return pa.array(
+            [None if text is None else encode(text).decode() for text in column.to_pylist()],
+            pa.string(),
+        )
+    quote = pa.scalar('"')
+    return pc.binary_join_element_wise(quote, pc.cast(column, pa.string()), quote, pa.scalar(""))
+
+
+def _lists(column: pa.Array, *, is_float: bool) -> pa.Array:
+    items = column.flatten()
+    texts = _floats(items) if is_float else pc.cast(items, pa.string())
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    offsets = pa.concat_arrays(
+        [pa.array([0], pa.int64()), pc.cast(pc.cumulative_sum(lengths), pa.int64())]
+    )
+    lists = pa.LargeListArray.from_arrays(offsets, pc.fill_null(texts, "null"))
+    joined = pc.binary_join(lists, ",")
+    wrapped = pc.binary_join_element_wise(pa.scalar("["), joined, pa.scalar("]"), pa.scalar(""))
+    return pc.if_else(column.is_valid(), wrapped, pa.scalar(None, pa.string()))
+
+
+def _of_any(value: Any) -> str:
+    try:
+        return lenient.dumps(value)
+    except Exception:
+        return lenient.dumps(str(value))

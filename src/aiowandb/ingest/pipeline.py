@@ -1,0 +1,211 @@
+"""A copy: the source's runs, compared with the target's, and written side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Literal, TypeVar
+
+import anyio
+import msgspec
+
+from aiowandb.choices import CopyIds, OnExisting
+from aiowandb.concurrency.tasks import Tasks, task_group
+from aiowandb.errors import AiowandbError, CommError, ConflictError
+from aiowandb.history.decode import RowDecoder
+from aiowandb.ingest.remote import WandbRun
+from aiowandb.ingest.report import (
+    CopiedRun,
+    CopyPlan,
+    CopyProgress,
+    CopyReport,
+    Difference,
+    OnCopyEvent,
+)
+from aiowandb.ingest.source import Source, SourceRun
+from aiowandb.ingest.target import Found, Target
+from aiowandb.ingest.verify import compare_runs
+from aiowandb.ingest.writer import RunWriter
+from aiowandb.net import FATAL, is_server_down
+
+T = TypeVar("T")
+
+# Runs that are compared in one request, and those that are written at once. A run under way holds
+# a few MB: its rows as columns, as lines, and as a request.
+_COMPARED_TOGETHER = 250
+_PREPARED_TOGETHER = 50
+_RUNS_AT_ONCE = 12
+_NAMED_IN_ERRORS = 5
+
+
+class CopyOptions(msgspec.Struct, frozen=True):
+    """How runs are copied."""
+
+    on_existing: OnExisting = "fail"
+    ids: CopyIds = "keep"
+    plan: bool = False
+    verify: bool = False
+
+
+class Copy:
+    """One copy under way."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        options: CopyOptions,
+        on_event: OnCopyEvent | None = None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._options = options
+        self._on_event = on_event
+        self._total: int | None = None
+        self._done = 0
+        self._places = anyio.Semaphore(_RUNS_AT_ONCE)
+        self.report = CopyReport(source=source.name, target=target.name)
+
+    async def run(self) -> CopyReport:
+        """Copy all runs. Those that fail by themselves are named in the report."""
+        started = time.monotonic()
+        self._total = await self._source.count()
+        if self._options.plan:
+            self.report.plan = CopyPlan()
+        async with task_group() as tasks, aclosing(self._source.runs()) as runs:
+            async for some in together(runs, _COMPARED_TOGETHER):
+                await self._compare(some, tasks)
+        if self._options.verify:
+            self.report.differences = await self._verify()
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    async def _compare(self, runs: Sequence[SourceRun], tasks: Tasks) -> None:
+        await self._source.look(runs)
+        ids = {run.facts.id: self._target_id(run) for run in runs}
+        found = await self._target.find(list(ids.values()))
+        self._refuse_others(runs, ids, found)
+        wanted = []
+        for run in runs:
+            report = CopiedRun(run=run.facts.id, target=ids[run.facts.id])
+            self.report.runs.append(report)
+            there = found.get(report.target)
+            report.status = self._status(run, there)
+            if report.status in ("created", "updated"):
+                wanted.append((run, there, report))
+            else:
+                self._finished(report)
+        if self._options.plan:
+            for run, there, report in wanted:
+                self._plan(run, there, report)
+            return
+        for first in range(0, len(wanted), _PREPARED_TOGETHER):
+            some = wanted[first : first + _PREPARED_TOGETHER]
+            await self._source.prepare([run for run, _, _ in some])
+            for run, there, report in some:
+                await self._places.acquire()
+                tasks.start_soon(self._write, run, there, report)
+
+    async def _verify(self) -> list[Difference]:
+        """What is not the same on both sides, read back."""
+        states = await self._target.keeps_origin()
+        found: list[Difference] = []
+        async with aclosing(self._source.runs()) as runs:
+            async for some in together(runs, _PREPARED_TOGETHER):
+                await self._source.prepare(some)
+                copies = await self._target.records([self._target_id(run) for run in some])
+                decoder = RowDecoder()
+                session = self._target.session
+                pairs = [
+                    (run, WandbRun(session, copy, decoder) if copy else None)
+                    for run in some
+                    for copy in [copies.get(self._target_id(run))]
+                ]
+                found += await compare_runs(pairs, states=states)
+        return found
+
+    def _target_id(self, run: SourceRun) -> str:
+        if self._options.ids == "keep":
+            return run.facts.id
+        return self._target.new_id(self._source.identity(run))
+
+    def _refuse_others(
+        self, runs: Sequence[SourceRun], ids: dict[str, str], found: dict[str, Found]
+    ) -> None:
+        """Raise if runs are in the way that were not made by copying these."""
+        if self._options.on_existing != "fail":
+            return
+        others = [
+            str(there.ref)
+            for run in runs
+            if (there := found.get(ids[run.facts.id]))
+            and not there.is_copy_of(self._source.identity(run))
+        ]
+        if others:
+            more = f" and {len(others) - _NAMED_IN_ERRORS} more" if len(others) > 5 else ""
+            raise ConflictError(
+                f"{', '.join(others[:_NAMED_IN_ERRORS])}{more} exist and are not copies of these"
+                " runs. Nothing of them was changed. Choose another target, ids='new', or"
+                " on_existing='skip' or 'update'."
+            )
+
+    def _status(
+        self, run: SourceRun, there: Found | None
+    ) -> Literal["created", "updated", "unchanged", "skipped"]:
+        if there is None or there.is_blank:
+            return "created"
+        is_ours = there.is_copy_of(self._source.identity(run))
+        if not is_ours and self._options.on_existing == "skip":
+            return "skipped"
+        mark = there.mark
+        if is_ours and mark and mark.complete and run.stamp and mark.stamp == run.stamp:
+            return "unchanged"
+        return "updated"
+
+    def _plan(self, run: SourceRun, there: Found | None, report: CopiedRun) -> None:
+        report.carried = run.estimate(there.lines if there else 0)
+        plan = self.report.plan or CopyPlan()
+        self.report.plan = CopyPlan(
+            plan.runs + 1,
+            plan.rows + report.carried.get("rows", 0),
+            plan.bytes + report.carried.get("bytes", 0),
+            plan.requests + report.carried.get("requests", 0),
+        )
+
+    async def _write(self, run: SourceRun, there: Found | None, report: CopiedRun) -> None:
+        try:
+            writer = RunWriter(self._target, run, self._source.identity(run), report)
+            await writer.write(there, report.target, None)
+        except FATAL:
+            raise
+        except AiowandbError as error:
+            if isinstance(error, CommError) and await is_server_down(self._target.session, error):
+                raise
+            report.status, report.error = "failed", str(error)
+        finally:
+            self._places.release()
+        self._finished(report)
+
+    def _finished(self, report: CopiedRun) -> None:
+        self._done += 1
+        if self._on_event:
+            self._on_event(report)
+            carried = self.report.carried
+            self._on_event(
+                CopyProgress(
+                    self._done, self._total, carried.get("rows", 0), carried.get("bytes", 0)
+                )
+            )
+
+
+async def together(items: AsyncGenerator[T], size: int) -> AsyncGenerator[list[T]]:
+    """The items, so many at a time."""
+    some: list[T] = []
+    async for item in items:
+        some.append(item)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -1,0 +1,217 @@
+"""Runs of a W&B as a source: many runs are looked at in one request, and rows come as columns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aiowandb.errors import CommError, NotFoundError
+from aiowandb.files.run_files import RunFiles
+from aiowandb.history.decode import RowDecoder
+from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.reading import Start
+from aiowandb.history.scan import Scan
+from aiowandb.history.selection import Selection
+from aiowandb.ingest.mark import without_mark
+from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
+from aiowandb.ingest.uploads import remote_content
+from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.wire.console import ConsoleLogLine, console_page
+from aiowandb.wire.copying import RunExtent, run_extents
+from aiowandb.wire.files import md5_of
+from aiowandb.wire.history import alias, sampled_rows
+from aiowandb.wire.json_edit import read_object
+from aiowandb.wire.record import RunRecord
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# W&B answers with a sample of the system metrics, and takes this for all of them.
+_ALL = 10_000_000
+_PAGE = 1000
+# As many files of each run are looked at to see whether anything has changed.
+_FILES_LOOKED_AT = 200
+# By which a plan estimates: a row's time and step, a value with its key, and what a run costs
+# beside its rows and files.
+_BYTES_A_ROW = 80
+_BYTES_A_VALUE = 30
+_BYTES_A_REQUEST = 2 << 20
+_REQUESTS_A_RUN = 6
+
+Pages: TypeAlias = Callable[[], AsyncGenerator[list[RunRecord]]]
+Count: TypeAlias = Callable[[], Awaitable[int | None]]
+
+
+class WandbSource(Source):
+    """The runs that a query finds in a project of a W&B."""
+
+    def __init__(self, session: Session, name: str, pages: Pages, count: Count) -> None:
+        self.name = name
+        self.session = session
+        self._pages = pages
+        self._count = count
+        self._look_size = BatchSize(100, 250)
+        self._plan_size = BatchSize(50, 200)
+        self._decoder = RowDecoder()
+
+    async def runs(self) -> AsyncGenerator[SourceRun]:
+        async with aclosing(self._pages()) as pages:
+            async for page in pages:
+                for record in page:
+                    yield WandbRun(self.session, record, self._decoder)
+
+    async def count(self) -> int | None:
+        return await self._count()
+
+    async def look(self, runs: Sequence[SourceRun]) -> None:
+        known = [run for run in runs if isinstance(run, WandbRun)]
+
+        def extent(
+            found: dict[str, RunExtent | None] | None, index: int, _: WandbRun
+        ) -> RunExtent | None:
+            return (found or {}).get(alias(index))
+
+        def ask(some: Sequence[WandbRun]) -> Any:
+            return run_extents([run.record.ref for run in some], _FILES_LOOKED_AT)
+
+        done = 0
+        while done < len(known):
+            some = known[done : done + self._look_size.now]
+            found = await ask_batched(self.session, some, ask, extent, self._look_size)
+            for run, answer in zip(some, found, strict=True):
+                run.note_extent(None if isinstance(answer, CommError) else answer)
+            done += len(some)
+
+    async def prepare(self, runs: Sequence[SourceRun]) -> None:
+        known = [run for run in runs if isinstance(run, WandbRun)]
+        refs = [run.record.ref for run in known]
+        plans = await plan_histories(self.session, refs, self._plan_size)
+        for run, plan in zip(known, plans, strict=True):
+            run.plan = plan
+
+
+class WandbRun(SourceRun):
+    """A run of a W&B."""
+
+    def __init__(self, session: Session, record: RunRecord, decoder: RowDecoder) -> None:
+        super().__init__(facts_of(record))
+        self.record = record
+        self.plan: HistoryPlan | CommError | None = None
+        self.literal_keys = frozenset(
+            key for key in read_object(record.summary_json or None) if "." in key
+        )
+        self.extent: RunExtent | None = None
+        self._session = session
+        self._decoder = decoder
+
+    def note_extent(self, extent: RunExtent | None) -> None:
+        """Take note of how much the run has: with its facts, this tells whether it has changed."""
+        self.extent = extent
+        if extent is None or (extent.files and extent.files.page_info.has_next_page):
+            return  # too many files to know: they are compared one by one
+        files = [(file.name, file.size, file.md5) for file in _nodes(extent)]
+        counts = (extent.history_line_count, extent.events_line_count, extent.log_line_count)
+        self.stamp = self.facts.stamp(self.record.last_step, counts, files)
+
+    def estimate(self, stored: int) -> dict[str, int]:
+        rows = max(0, (self.record.history_line_count or 0) - stored)
+        keys = len(self.record.history_keys.keys) if self.record.history_keys else 0
+        files = [file.size for file in _nodes(self.extent)] if self.extent else []
+        size = rows * (_BYTES_A_ROW + keys * _BYTES_A_VALUE) + sum(files)
+        requests = _REQUESTS_A_RUN + size // _BYTES_A_REQUEST + len(files)
+        return {"rows": rows, "files": len(files), "bytes": size, "requests": requests}
+
+    def rows(self) -> AsyncGenerator[pa.RecordBatch]:
+        return self._batches(Start())
+
+    def rows_after(self, step: int, count: int) -> AsyncGenerator[pa.RecordBatch]:
+        return self._batches(Start(step + 1, count))
+
+    async def _batches(self, start: Start) -> AsyncGenerator[pa.RecordBatch]:
+        if self.plan is None:
+            (self.plan,) = await plan_histories(self._session, [self.record.ref], BatchSize(1, 1))
+        if isinstance(self.plan, CommError):
+            raise self.plan
+        scan = Scan(self._session, self.plan, Selection(), self._decoder, start=start)
+        async with aclosing(scan.pages()) as pages:
+            async for page in pages:
+                for batch in await page.batches():
+                    yield batch
+
+    async def system_metrics(self) -> AsyncGenerator[Sequence[str]]:
+        if self.extent and self.extent.events_line_count == 0:
+            return
+        found = await self._session.ask(sampled_rows(self.record.ref, _ALL, system=True))
+        if found is None:
+            raise NotFoundError(f"Could not find run {self.record.ref}.")
+        texts = found.history or []
+        for first in range(0, len(texts), _PAGE):
+            yield texts[first : first + _PAGE]
+
+    async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
+        if self.extent and self.extent.log_line_count == 0:
+            return
+        cursor: str | None = None
+        while True:
+            found = await self._session.ask(console_page(self.record.ref, _PAGE, cursor))
+            if found is None:
+                raise NotFoundError(f"Could not find run {self.record.ref}.")
+            yield [line.read() for line in found.log_lines.nodes]
+            before, cursor = cursor, found.next_cursor()
+            if cursor is None or cursor == before:
+                return
+
+    async def files(self) -> AsyncGenerator[SourceFile]:
+        if self.extent and self.extent.file_count == 0:
+            return
+        listing = RunFiles(self._session, self.record.ref, per_page=_PAGE, fresh=True)
+        async with aclosing(listing.pages()) as pages:
+            async for page in pages:
+                for file in page:
+                    if file.url is None:
+                        continue
+                    digest = md5_of(file.md5)
+                    content = remote_content(self._session, file.url, file.size)
+                    yield SourceFile(
+                        file.name, file.size, digest.hex() if digest else None, content
+                    )
+
+
+def facts_of(record: RunRecord) -> RunFacts:
+    """What a run is, of what W&B says of it."""
+    machine = _machine(record)
+    return RunFacts(
+        id=record.id,
+        name=record.name,
+        config=without_mark(record.config_json or "{}"),
+        summary=record.summary_json or "{}",
+        state=record.state,
+        tags=tuple(record.tags),
+        notes=record.notes,
+        description=record.description,
+        group=record.group,
+        job_type=record.job_type,
+        commit=record.commit,
+        host=machine.get("host"),
+        program=machine.get("program"),
+        sweep=record.sweep_name,
+        created_at=record.created_at,
+        heartbeat_at=record.heartbeat_at,
+        username=record.username,
+    )
+
+
+def _machine(record: RunRecord) -> dict[str, Any]:
+    """Host and program, which W&B's own client keeps in its part of the config."""
+    own: Any = record.raw_config.get("_wandb")
+    try:
+        machines = own["value"]["e"].values()
+        found = next((each for each in machines if isinstance(each, dict)), {})
+    except (KeyError, TypeError, AttributeError):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _nodes(extent: RunExtent) -> list[Any]:
+    return extent.files.nodes if extent.files else []

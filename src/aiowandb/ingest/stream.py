@@ -1,0 +1,107 @@
+"""Lines on their way into a run's file stream, in as few requests as they fit in.
+
+A line is stored by its number, so that a request that is sent twice stores it once, and a copy that
+was cut off goes on at the first number that is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+
+from aiowandb.errors import CommError
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.appending import Chunk, StreamAnswer
+from aiowandb.wire.rows import STEP
+
+Stream: TypeAlias = Literal["wandb-history.jsonl", "wandb-events.jsonl", "output.log"]
+
+# W&B takes 10 MiB a request, and lines travel as JSON within JSON.
+_BATCH_BYTES = 2 << 20
+_BATCH_LINES = 10_000
+LONGEST_LINE = (10 << 20) - (200 << 10)
+_TOO_LARGE = 413
+
+
+class LineSender:
+    """Sends the lines of one run."""
+
+    def __init__(self, session: Session, ref: RunRef) -> None:
+        self.sent_bytes = 0
+        self.too_long = 0
+        self._session = session
+        self._ref = ref
+        self._path = "/files/" + quote(f"{ref}") + "/file_stream"
+        self._waiting: dict[Stream, Chunk] = {}
+        self._bytes = self._lines = 0
+
+    async def add(self, stream: Stream, offset: int, lines: Sequence[str]) -> None:
+        """Lines of a stream, the first of which has the number `offset`."""
+        for line in lines:
+            size = len(line)
+            if size > LONGEST_LINE:
+                line, size = self._stand_in(line), 0
+            if self._bytes and (self._bytes + size > _BATCH_BYTES or self._lines >= _BATCH_LINES):
+                await self.flush()
+            if stream not in self._waiting:
+                self._waiting[stream] = Chunk(offset, [])
+            self._waiting[stream].content.append(line)
+            self._bytes += size
+            self._lines += 1
+            offset += 1
+
+    async def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting:
+            await self._post(self._take(), {})
+
+    async def complete(self, exit_code: int) -> None:
+        """Send what waits, and that nothing follows."""
+        await self._post(self._take(), {"complete": True, "exitcode": exit_code})
+
+    def _take(self) -> dict[Stream, Chunk]:
+        waiting, self._waiting = self._waiting, {}
+        self._bytes = self._lines = 0
+        return waiting
+
+    async def _post(self, files: dict[Stream, Chunk], end: dict[str, Any]) -> None:
+        try:
+            body = {"files": files, **end}
+            await self._session.post(f"Rows for {self._ref}", self._path, body, StreamAnswer)
+        except CommError as error:
+            halves = _halves(files)
+            if error.status != _TOO_LARGE or halves is None:
+                raise
+            # Whatever stands before W&B takes less than W&B does.
+            await self._post(halves[0], {})
+            await self._post(halves[1], end)
+            return
+        for chunk in files.values():
+            self.sent_bytes += sum(map(len, chunk.content))
+
+    def _stand_in(self, line: str) -> str:
+        """A line of the same step in place of one that W&B does not take."""
+        self.too_long += 1
+        try:
+            step = lenient.loads_object(line).get(STEP)
+        except CommError:
+            step = None
+        return msgspec.json.encode({} if step is None else {STEP: step}).decode()
+
+
+def _halves(files: dict[Stream, Chunk]) -> tuple[dict[Stream, Chunk], dict[Stream, Chunk]] | None:
+    """The same lines in two requests, if there are two lines."""
+    if len(files) > 1:
+        names = list(files)
+        return {names[0]: files[names[0]]}, {name: files[name] for name in names[1:]}
+    for name, chunk in files.items():
+        middle = len(chunk.content) // 2
+        if middle:
+            rest = Chunk(chunk.offset + middle, chunk.content[middle:])
+            return {name: Chunk(chunk.offset, chunk.content[:middle])}, {name: rest}
+    return None

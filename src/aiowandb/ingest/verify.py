@@ -1,0 +1,137 @@
+"""Both sides of a copy read back and compared: what is not the same, run by run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import AiowandbError
+from aiowandb.ingest.digests import RowsDigest
+from aiowandb.ingest.report import Difference
+from aiowandb.ingest.source import RunFacts, SourceRun
+from aiowandb.wire import lenient
+from aiowandb.wire.json_edit import alike, read_object
+
+# What a copied run is compared by, beside its config and summary.
+_WORDS = ("name", "tags", "notes", "description", "group", "job_type", "commit", "state")
+_AT_ONCE = 4
+_LONGEST_VALUE = 120
+# So many differences of one run are named: with more, it is another run.
+_NAMED = 50
+_CONFIG_LEVELS = 2
+_NOT_THERE = "nothing"
+_Unlike = tuple[str, object, object]
+
+
+async def compare_runs(
+    pairs: Sequence[tuple[SourceRun, SourceRun | None]], *, states: bool
+) -> list[Difference]:
+    """The differences between runs and their copies; `states` of runs are compared too."""
+
+    async def compare(pair: tuple[SourceRun, SourceRun | None]) -> list[Difference]:
+        run, copy = pair
+        if copy is None:
+            return [Difference(run.facts.id, "run", "there", _NOT_THERE)]
+        try:
+            found = [unlike async for unlike in _compare(run, copy, states=states)]
+        except AiowandbError as error:
+            return [Difference(run.facts.id, "could not be read", str(error), "")]
+        return [
+            Difference(run.facts.id, where, _shown(one), _shown(other))
+            for where, one, other in islice(found, _NAMED)
+        ]
+
+    found = await gather(pairs, compare, at_once=_AT_ONCE)
+    return [difference for some in found for difference in some]
+
+
+async def _compare(run: SourceRun, copy: SourceRun, *, states: bool) -> AsyncGenerator[_Unlike]:
+    rows = await _rows(run)
+    for unlike in _unlike_facts(run.facts, copy.facts, states=states):
+        yield unlike
+    for unlike in rows.differences(await _rows(copy)):
+        yield unlike
+    for unlike in _unlike_items("system metrics", await _metrics(run), await _metrics(copy)):
+        yield unlike
+    for unlike in _unlike_items("console", await _console(run), await _console(copy)):
+        yield unlike
+    for unlike in _unlike_members("file", await _files(run), await _files(copy)):
+        yield unlike
+
+
+def _unlike_facts(facts: RunFacts, copy: RunFacts, *, states: bool) -> Iterator[_Unlike]:
+    for name in _WORDS if states else _WORDS[:-1]:
+        one, other = getattr(facts, name), getattr(copy, name)
+        if name == "name":
+            one = one or facts.id
+        if (one or None) != (other or None):
+            yield name, one, other
+    yield from _unlike_members(
+        "config",
+        read_object(facts.config, _CONFIG_LEVELS),
+        read_object(copy.config, _CONFIG_LEVELS),
+    )
+    if facts.summary is not None:
+        yield from _unlike_members("summary", read_object(facts.summary), read_object(copy.summary))
+
+
+def _unlike_members(
+    what: str, one: Mapping[str, Any], other: Mapping[str, Any]
+) -> Iterator[_Unlike]:
+    for key in {**one, **other}:
+        if key not in one or key not in other or not alike(one[key], other[key]):
+            yield f"{what} {key}", one.get(key, _NOT_THERE), other.get(key, _NOT_THERE)
+
+
+def _unlike_items(what: str, one: tuple[int, str], other: tuple[int, str]) -> Iterator[_Unlike]:
+    for name, here, there in zip(("lines", "checksum"), one, other, strict=True):
+        if here != there:
+            yield f"{what}: {name}", here, there
+
+
+async def _rows(run: SourceRun) -> RowsDigest:
+    digest = RowsDigest()
+    async with aclosing(run.rows()) as batches:
+        async for batch in batches:
+            await run_sync(digest.add, batch)
+    return digest
+
+
+async def _metrics(run: SourceRun) -> tuple[int, str]:
+    count, digest = 0, blake2b(digest_size=12)
+    async with aclosing(run.system_metrics()) as pages:
+        async for lines in pages:
+            for line in lines:
+                row = lenient.dumps(lenient.loads(line), sort_keys=True)
+                digest.update(f"{row}\n".encode(errors="replace"))
+            count += len(lines)
+    return count, digest.hexdigest()
+
+
+async def _console(run: SourceRun) -> tuple[int, str]:
+    count, digest = 0, blake2b(digest_size=12)
+    async with aclosing(run.console()) as pages:
+        async for lines in pages:
+            for line in lines:
+                said = (line.timestamp, line.level, line.label, line.content)
+                digest.update(f"{said}\n".encode(errors="replace"))
+            count += len(lines)
+    return count, digest.hexdigest()
+
+
+async def _files(run: SourceRun) -> dict[str, str]:
+    found = {}
+    async with aclosing(run.files()) as files:
+        async for file in files:
+            found[file.name] = f"{file.size:,} bytes, md5 {file.md5}"
+    return found
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"

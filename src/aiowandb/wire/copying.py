@@ -1,0 +1,77 @@
+"""What is said to W&B to copy runs: how much a run has, and a run written as it was elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from aiowandb.paths import RunRef
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.files import FileRecord
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import run_fields
+
+_EXTENT = """
+fragment Extent on Run {
+  state historyLineCount eventsLineCount logLineCount fileCount
+  files(first: $files) {
+    edges { node { id name sizeBytes md5 updatedAt } cursor }
+    pageInfo { hasNextPage }
+  }
+}"""
+
+# Of the fields of the input, those that are null stay as they are.
+_WRITE_RUN = """
+mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $notes: String,
+                      $description: String, $groupName: String, $jobType: String, $commit: String,
+                      $host: String, $program: String, $sweep: String, $config: JSONString,
+                      $summaryMetrics: JSONString ORIGIN_VARIABLES) {
+  upsertBucket(input: {
+    id: $id, displayName: $displayName, tags: $tags, notes: $notes, description: $description,
+    groupName: $groupName, jobType: $jobType, commit: $commit, host: $host, jobProgram: $program,
+    sweep: $sweep, config: $config, summaryMetrics: $summaryMetrics ORIGIN_FIELDS
+  }) { bucket { ...RunFields } }
+}""" + run_fields()
+# What the embedded W&B takes besides, as it announces.
+_ORIGIN = {
+    "ORIGIN_VARIABLES": ", $state: String, $createdAt: DateTime, $heartbeatAt: DateTime,"
+    " $username: String",
+    "ORIGIN_FIELDS": ", state: $state, createdAt: $createdAt, heartbeatAt: $heartbeatAt,"
+    " username: $username",
+}
+
+
+class RunExtent(msgspec.Struct, rename="camel"):
+    """How much a run has, and its first files."""
+
+    history_line_count: int | None = None
+    events_line_count: int | None = None
+    log_line_count: int | None = None
+    file_count: int | None = None
+    files: Connection[FileRecord] | None = None
+
+
+# The answers by the alias that the document gave each run.
+RunExtents: TypeAlias = dict[str, RunExtent | None]
+
+
+def run_extents(refs: Sequence[RunRef], files: int) -> Operation[RunExtents | None]:
+    """Ask in one request how much many runs of a project have."""
+    each = [(f"${alias(i)}: String!", "...Extent") for i in range(len(refs))]
+    each[0] = ("$files: Int!, " + each[0][0], each[0][1])
+    document = many_runs("RunExtents", each) + _EXTENT
+    variables = variables_of(refs) | {"files": files}
+    return Operation("RunExtents", document, variables, RunExtents, at=("project?",))
+
+
+def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Operation[RunRecord]:
+    """Write these fields of a run; `origin` only where the server announces that it takes it."""
+    document = _WRITE_RUN
+    for name, text in _ORIGIN.items():
+        document = document.replace(f" {name}", text if origin else "")
+    variables = {**fields, **(origin or {})}
+    return Operation("UpsertBucket", document, variables, RunRecord, ("upsertBucket", "bucket"))
