@@ -10,6 +10,7 @@ import pytest
 from aiowandb import (
     Api,
     AsyncApi,
+    AuthenticationError,
     ConflictError,
     CopiedRun,
     CopyEvent,
@@ -273,7 +274,7 @@ async def test_a_target_that_cannot_be_written_is_an_error(
         transport = httpx.ASGITransport(create_app(store))
         url = "http://wandb.in-process"
         async with AsyncApi(key, base_url=url, transport=transport) as api:
-            with pytest.raises(Exception, match="no member of 'local'"):
+            with pytest.raises(AuthenticationError, match="permission denied"):
                 await source.runs(SOURCE).copy_to(TARGET, api=api)
 
 
