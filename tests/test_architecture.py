@@ -66,3 +66,18 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert [command for command in commands if "pytest" in command][0] in (
         ROOT / ".ci" / "run"
     ).read_text().splitlines()
+
+
+def test_no_test_sets_what_a_path_in_a_string_names() -> None:
+    named = re.compile(r"""setattr\(\s*["']aiowandb""")
+    found = [file for file in (ROOT / "tests").rglob("*.py") if named.search(file.read_text())]
+    assert found == []
+
+
+def test_no_module_is_very_small_or_very_large() -> None:
+    lines = {
+        str(file.relative_to(ROOT)): len(file.read_text().splitlines())
+        for file in (ROOT / "src").rglob("*.py")
+        if file.name not in ("__init__.py", "__main__.py")
+    }
+    assert {name: count for name, count in lines.items() if not 40 <= count <= 400} == {}

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from aiowandb import Api, AsyncApi, CommError, ConflictError, Run, UsageError
+from aiowandb.api import append, append_guard
 from aiowandb.choices import EndState
 from aiowandb.errors import ServerError
 from aiowandb.wire.appending import PendingRows
@@ -224,7 +225,7 @@ async def test_a_cancelled_block_waits_but_a_little_for_a_server_that_is_silent(
             await anyio.sleep_forever()
         await create_app(store)(scope_, receive, send)
 
-    monkeypatch.setattr("aiowandb.api.append._CLOSING_S", 0.05)
+    monkeypatch.setattr(append, "CLOSING_SECONDS", 0.05)
     make_run(store)
     async with api_of(store, silent) as api:
         with anyio.fail_after(60), anyio.CancelScope() as scope:
@@ -523,7 +524,7 @@ async def test_wandb_may_count_late_what_it_has_acknowledged(
 async def test_rows_that_wandb_never_counts_are_not_called_stored(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiowandb.api.append_guard._LONGEST_LAG_S", 0.1)
+    monkeypatch.setattr(append_guard, "MAX_LAG_SECONDS", 0.1)
     make_run(store, rows=2)
     app = counting(lambda: 2, PlainWandb(create_app(store)))
     async with api_of(store, app) as api:

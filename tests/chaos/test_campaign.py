@@ -27,7 +27,8 @@ import pytest
 import trio
 
 from aiowandb import AiowandbError, AsyncApi
-from aiowandb.export import ExportResult
+from aiowandb.api import runs as runs_module
+from aiowandb.export import ExportResult, pipeline
 from aiowandb.net.retry import RetryPolicy
 from tests.chaos.faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
 from tests.chaos.world import PATH, World, leftovers, opened_world, rows
@@ -119,8 +120,8 @@ def undisturbed(
 
 def _make_small(patch: pytest.MonkeyPatch) -> None:
     """Several pages of runs, and several parts."""
-    patch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 3)
-    patch.setattr("aiowandb.export.pipeline.PART_ROWS", 300)
+    patch.setattr(runs_module, "RUNS_PER_PAGE", 3)
+    patch.setattr(pipeline, "PART_ROWS", 300)
 
 
 async def _export(

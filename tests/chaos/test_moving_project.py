@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from aiowandb import AsyncApi
+from aiowandb.api import runs as runs_module
 from aiowandb_server import RunChanges, Store, create_app
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
 from tests.chaos.world import rows
@@ -69,7 +70,7 @@ class Moving:
 async def test_runs_that_stay_are_exported_once_and_whole(
     seed: int, order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiowandb.api.runs._PER_LONG_PAGE", 5)
+    monkeypatch.setattr(runs_module, "RUNS_PER_PAGE", 5)
     with Store.open(tmp_path / "wandb") as store:
         app = Moving(store, seed)
         layer = FaultLayer(app)

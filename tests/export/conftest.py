@@ -17,6 +17,7 @@ import pytest
 
 from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
+from aiowandb.export import pipeline
 from aiowandb.export.folders.base import warn_once
 from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import RunChanges, Store, create_app
@@ -223,7 +224,7 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are full with a hundred rows."""
-    monkeypatch.setattr("aiowandb.export.pipeline.PART_ROWS", 100)
+    monkeypatch.setattr(pipeline, "PART_ROWS", 100)
 
 
 @pytest.fixture(scope="session")

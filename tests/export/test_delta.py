@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
+from aiowandb.export.delta import Delta
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, history, steps
 
@@ -81,7 +82,7 @@ async def test_a_transaction_that_was_not_made_is_made_by_the_next_export(
 ) -> None:
     project.log("a", steps(0, 10))
     with monkeypatch.context() as patch:
-        patch.setattr("aiowandb.export.delta.Delta.publish_as", lambda *_: 1 / 0)
+        patch.setattr(Delta, "publish_as", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await runs.export(out, format="delta")
     assert (await runs.export(out, format="delta")).downloads == 0

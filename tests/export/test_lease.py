@@ -95,7 +95,7 @@ def test_a_lease_is_somebodys_whatever_the_clock_here_says(
     with opened().lock():
         later = datetime.now(UTC) + timedelta(seconds=180)
         monkeypatch.setattr("time.time", later.timestamp)
-        monkeypatch.setattr("aiowandb.export.folders.lease._now", lambda: later)
+        monkeypatch.setattr(lease, "_now", lambda: later)
         with pytest.raises(ExportError, match="is being exported into"):
             opened().lock().__enter__()
 

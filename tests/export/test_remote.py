@@ -11,6 +11,7 @@ import pytest
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
+from aiowandb.export.folders import locate
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, Server, contents, steps
 
@@ -70,7 +71,7 @@ async def test_csv_goes_to_s3_too(project: Project, runs: Runs, bucket: Bucket) 
 async def test_a_store_of_google_that_does_not_answer_is_given_up(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiowandb.export.folders.locate._GOOGLE_DEADLINE_S", 1)
+    monkeypatch.setattr(locate, "GOOGLE_DEADLINE_SECONDS", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         where = f"endpoint_override=127.0.0.1:{unused.getsockname()[1]}&scheme=http"

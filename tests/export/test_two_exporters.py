@@ -14,6 +14,7 @@ import pytest
 
 from aiowandb import AsyncApi, ExportError
 from aiowandb.api.runs import Runs
+from aiowandb.export import pipeline
 from aiowandb.export.folders import lease
 from aiowandb_server import Store, create_app, serve_in_thread
 from tests.export.bucket import Bucket
@@ -50,7 +51,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def url(store: Store, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("aiowandb.export.pipeline.PART_ROWS", 300)
+    monkeypatch.setattr(pipeline, "PART_ROWS", 300)
     for number in range(24):
         project.log(f"run-{number:02}", steps(0, 120), finish=number % 5 > 0)
     with serve_in_thread(create_app(store, latency=0.02)) as url:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb.errors import ServerError
+from aiowandb.history import decode
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.wire import lenient
@@ -68,7 +69,7 @@ def test_rows_that_look_alike_come_out_alike(pages: list[Any]) -> None:
 def test_pages_that_look_alike_are_decoded_through_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = RowDecoder()
     first = decoder.batch(['{"_step":0,"loss":1,"val":{"acc":0.5},"name":"a"}'])
-    monkeypatch.setattr("aiowandb.history.decode.decode_rows", None)
+    monkeypatch.setattr(decode, "decode_rows", None)
     second = decoder.batch(['{"_step":1,"loss":NaN}', '{"_step":2,"val":{"acc":1},"name":null}'])
     assert first.schema.names == ["_step", "loss", "val.acc", "name"]
     (loss, _), acc = second.column("loss").to_pylist(), second.column("val.acc").to_pylist()

@@ -14,7 +14,7 @@ import pytest
 
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.errors import RequestError
-from aiowandb_server.graphql import context
+from aiowandb_server.graphql import context, execution
 from aiowandb_server.store import filters
 from aiowandb_server.store.search import parse_space
 
@@ -76,7 +76,7 @@ async def test_a_query_that_asks_for_too_much_is_refused(
     def work(*_: Any, **__: Any) -> None:
         raise AssertionError("it was begun")
 
-    monkeypatch.setattr("aiowandb_server.graphql.execution.execute_sync", work)
+    monkeypatch.setattr(execution, "execute_sync", work)
     answer = await send(http, query)
     assert answer.status_code in (400, 413)
     assert "allowed" in answer.text or "more than" in answer.text

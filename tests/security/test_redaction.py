@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 import aiowandb
+from aiowandb.config import settings
 from aiowandb.errors import UsageError
 from aiowandb.export.delta import _parsed
 from aiowandb.export.folders.locate import folder_at
@@ -64,7 +65,7 @@ def secret_of(hint: Any) -> Any:
 
 @pytest.mark.parametrize("kind", holders(), ids=lambda kind: kind.__qualname__)
 def test_no_repr_shows_a_signature(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiowandb.config.settings.ssl", ssl, raising=False)
+    monkeypatch.setattr(settings, "ssl", ssl, raising=False)
     values = {}
     hints = get_type_hints(kind)
     for field in msgspec.structs.fields(kind):

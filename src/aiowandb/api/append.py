@@ -18,7 +18,7 @@ from aiowandb.wire.appending import PendingRows
 from aiowandb.wire.record import RunRecord
 
 # How long a cancelled block may still take to report that to W&B.
-_CLOSING_S = 10.0
+CLOSING_SECONDS = 10.0
 
 
 class Appendable(Protocol):
@@ -134,7 +134,7 @@ class Append(FixedAttributes):
 
     async def _send_failed_soon(self, error: BaseException) -> None:
         """The same with a time limit, in a task that may be cancelled."""
-        with anyio.move_on_after(_CLOSING_S, shield=True) as scope:
+        with anyio.move_on_after(CLOSING_SECONDS, shield=True) as scope:
             await self._send_failed(error)
         if scope.cancelled_caught:
             error.add_note(f"The last rows for {self._run.record.ref} could not be sent in time.")

@@ -19,7 +19,7 @@ from aiowandb.wire.appending import PendingRows, StreamAnswer
 from aiowandb.wire.history_end import HistoryEnd, history_end
 
 # W&B may need some time to count the rows that it has acknowledged.
-_LONGEST_LAG_S = 20.0
+MAX_LAG_SECONDS = 20.0
 _NOT_ADDED = "the rest was not added, and no row of the other writer was overwritten."
 _MAY_BE_LOST = "some of them, or of the other writer's, may have been overwritten since."
 
@@ -103,7 +103,7 @@ class WatchingSender:
             counted = now.history_line_count
             if counted is None or counted >= rows.line_count:
                 return
-            if waited >= _LONGEST_LAG_S:
+            if waited >= MAX_LAG_SECONDS:
                 raise ServerError(
                     f"Rows for {self._ref}: W&B acknowledged {rows.added:,} rows, but its history"
                     f" has {counted:,} lines where it should have {rows.line_count:,}."

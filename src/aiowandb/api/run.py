@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from msgspec.structs import replace
 
 from aiowandb.api.append import Append
-from aiowandb.api.console import console_pages
 from aiowandb.api.files import File, Files
 from aiowandb.api.histories import (
     ROW_TYPE,
@@ -43,7 +42,7 @@ from aiowandb.concurrency.tasks import Items, Stream
 from aiowandb.config.settings import app_url
 from aiowandb.fields import RecordHolder, RunFields
 from aiowandb.files.artifact_lists import RunArtifacts
-from aiowandb.files.run_files import RunFiles
+from aiowandb.files.run_files import RunFiles, console_pages
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.artifacts import Direction

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from aiowandb.readplan import ReadPart, ReadPlan
 
 # Exports read all pages anyway, and W&B limits the number of requests.
-_PER_LONG_PAGE = 500
+RUNS_PER_PAGE = 500
 # Samples are small; the session limits how many are requested at once.
 _SAMPLES_AT_ONCE = 16
 _EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
@@ -117,7 +117,7 @@ class Runs(Listing[Run]):
         query = msgspec.structs.replace(
             self._query,
             fields=frozenset(self._query.fields) & {"config", "summary"},
-            per_page=max(self._query.per_page, _PER_LONG_PAGE),
+            per_page=max(self._query.per_page, RUNS_PER_PAGE),
         )
         return await runs_table(self._session.ahead(self._records(query, fresh=True)))
 
@@ -233,24 +233,21 @@ class Runs(Listing[Run]):
 
         Files appear complete or not at all. After an interruption at any point, the same call
         resumes; later, it requests only new runs and steps. A folder with an export of something
-        else is refused, unless `overwrite`. Runs that fail are listed in the result, the others
-        are exported. Runs that were deleted from W&B are kept and marked in the column
-        `deleted` of `runs.<format>`; `on_deleted="drop"` removes them.
+        else is refused, unless `overwrite`. Runs that fail are listed in the result. Runs that
+        were deleted from W&B are kept, marked in the column `deleted` of `runs.<format>`, or
+        removed with `on_deleted="drop"`.
 
         `keys` (names or globs) selects the columns of the history, and the rows that have any of
         them; with `any_key=False`, the rows that have all of them, as in `scan_history`.
-        `exclude` leaves columns out. A key that no run has is an `AiowandbWarning`, and is
-        listed in `result.unknown_keys`.
+        `exclude` leaves columns out. A key that no run has is an `AiowandbWarning`.
 
         `samples` exports a sample of each run instead of all rows. `layout="long"` writes one
         row per value, `split="run"` one file per run. `safe_csv` escapes cells that a
         spreadsheet would run as formulas. `nan` is how JSON Lines represent NaN and infinities:
-        `"null"` (the default), `"text"` like `"NaN"`, or the bare `"token"`. `on_event` is
-        called with progress events.
+        `"null"` (the default), `"text"`, or the bare `"token"`. `on_event` gets progress events.
 
-        The folder can be a URL like `s3://bucket/folder`, or a path in `filesystem`, one of
-        pyarrow's or fsspec's. Instead of a folder, `target` can be `-` for stdout, or a sink of
-        your own, which receives one table.
+        The folder can be a URL like `s3://bucket/folder`, or a path in a `filesystem` of
+        pyarrow or fsspec. `target` can also be `-` for stdout, or a sink, for one table.
 
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         >>> result.rows, result.failed
@@ -284,7 +281,7 @@ class Runs(Listing[Run]):
             dict(self._query.filters),
             self._query.order,
         )
-        query = RunQuery(identity.filters, identity.order, _PER_LONG_PAGE, _EXPORTED)
+        query = RunQuery(identity.filters, identity.order, RUNS_PER_PAGE, _EXPORTED)
         async with aclosing(self._records(query, fresh=True)) as pages:
             return await export_runs(
                 self._session,

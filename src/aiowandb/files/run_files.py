@@ -1,4 +1,4 @@
-"""The files of one run."""
+"""The files of one run, and what it wrote to its console."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from aiowandb.errors import CommError, MissingFileError, NotFoundError, UsageError
+from aiowandb.errors import CommError, MissingFileError, NotFoundError, ServerError, UsageError
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
+from aiowandb.wire.console import ConsoleLogLine, ConsoleRun, console_page, console_tail
 from aiowandb.wire.files import (
     FileRecord,
     FilesRun,
@@ -147,3 +148,28 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
     async with await anyio.open_file(path, "rb") as file:
         while piece := await file.read(_PIECE):
             yield piece
+
+
+async def console_pages(
+    session: Session, ref: RunRef, per_page: int, last: int | None
+) -> AsyncGenerator[list[ConsoleLogLine]]:
+    """All lines page by page, or the `last` ones."""
+    cursor: str | None = None
+    while True:
+        found = await _page(session, ref, per_page, last, cursor)
+        yield [line.read() for line in found.log_lines.nodes]
+        last_cursor, cursor = cursor, found.next_cursor()
+        if cursor is None:
+            return
+        if cursor == last_cursor:
+            raise ServerError(f"W&B returns the same console lines of run {ref} again and again.")
+
+
+async def _page(
+    session: Session, ref: RunRef, per_page: int, last: int | None, cursor: str | None
+) -> ConsoleRun:
+    asked = console_page(ref, per_page, cursor) if last is None else console_tail(ref, last)
+    found = await session.ask(asked)  # not cached: it grows while the run is live
+    if found is None:
+        raise NotFoundError(f"Could not find run {ref}.")
+    return found

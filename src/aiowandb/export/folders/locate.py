@@ -17,7 +17,7 @@ from aiowandb.export.folders.remote import RemoteFolder
 from aiowandb.redaction import hide_secrets, redacted
 
 # pyarrow would retry for a quarter of an hour, even without credentials.
-_GOOGLE_DEADLINE_S = 60
+GOOGLE_DEADLINE_SECONDS = 60
 _OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "abfss")
 _HINT = " without the extra: pip install 'aiowandb[cloud]'"
 
@@ -49,5 +49,5 @@ def _with_deadline(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("gs", "gcs") or "retry_limit_seconds" in parts.query:
         return url
-    query = f"{parts.query}&retry_limit_seconds={_GOOGLE_DEADLINE_S}".removeprefix("&")
+    query = f"{parts.query}&retry_limit_seconds={GOOGLE_DEADLINE_SECONDS}".removeprefix("&")
     return urlunsplit(parts._replace(query=query))
