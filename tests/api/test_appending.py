@@ -136,7 +136,7 @@ async def test_an_exception_before_the_first_row_changes_a_state_only_if_one_was
 
 async def test_a_wrong_row_is_an_exception_too(store: Store, api: AsyncApi) -> None:
     make_run(store)
-    with pytest.raises(UsageError, match="not behind"):
+    with pytest.raises(UsageError, match="not after"):
         async with (await api.run("r")).append(state="finished") as log:
             await log({"n": 0}, step=5)
             await log({"n": 1}, step=5)

@@ -19,6 +19,7 @@ from aiowandb import (
 )
 from aiowandb.ingest.mark import KEY, read_mark
 from aiowandb_server import RunChanges, Store, create_app
+from aiowandb_server.graphql import viewer
 from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
 
 pytestmark = pytest.mark.anyio
@@ -250,7 +251,7 @@ async def test_progress_is_told(source: AsyncApi, target: AsyncApi) -> None:
 async def test_where_w_and_b_cannot_say_it_the_config_does(
     source: AsyncApi, target: AsyncApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiowandb_server.graphql.viewer.FEATURES", ("MARK_RUN_FILES_UPLOADED",))
+    monkeypatch.setattr(viewer, "FEATURES", ("MARK_RUN_FILES_UPLOADED",))
     report = await source.runs(SOURCE, {"name": "bare"}).copy_to(TARGET, api=target)
     (run,) = report.runs
     assert any("creation time" in note for note in run.changed)

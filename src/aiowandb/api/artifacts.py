@@ -123,7 +123,7 @@ class Artifacts(Listing[Artifact]):
         self._source = source
 
     async def count(self) -> int:
-        """The number of artifacts."""
+        """The number of items."""
         return await self._source.count()
 
     async def _pages(self) -> AsyncGenerator[list[Artifact]]:

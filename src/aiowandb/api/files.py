@@ -64,7 +64,7 @@ class Files(Listing[File]):
         self._source = source
 
     async def count(self) -> int:
-        """The number of files."""
+        """The number of items."""
         return await self._source.count()
 
     @checks(root=PATH, replace=FLAG, exist_ok=FLAG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiowandb.api.rows import RowType, row_type
 from aiowandb.api.samples import sample_rows
@@ -20,7 +20,7 @@ from aiowandb.arguments import (
     shown,
 )
 from aiowandb.choices import EventStream, Nested
-from aiowandb.concurrency.tasks import Stream, each_of
+from aiowandb.concurrency.tasks import Stream, each_of, gather
 from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.history.selection import Selection
@@ -40,6 +40,17 @@ if TYPE_CHECKING:
     from aiowandb.history.pages import Page
 
 R = TypeVar("R")
+
+# Samples are small; the session limits how many are requested at once.
+_SAMPLES_AT_ONCE = 16
+
+
+class HasRecord(Protocol):
+    """A run, as far as its rows are concerned."""
+
+    @property
+    def record(self) -> RunRecord: ...
+
 
 # Arguments that select rows, of one run or of many.
 SCAN_CHECKS = {
@@ -73,6 +84,29 @@ async def read_sample(
     if found is None:
         raise NotFoundError(f"Could not find run {run.ref}.")
     return [flat_row(lenient.loads_object(text)) for text in found.history or ()]
+
+
+async def read_samples(
+    session: Session,
+    runs: AsyncIterable[HasRecord],
+    samples: int,
+    keys: Sequence[str] | None,
+    x_axis: str,
+    stream: EventStream,
+    *,
+    fresh: bool,
+) -> list[dict[str, Any]]:
+    """The same of many runs, every row with its `run_id`."""
+    unknown = UnknownKeys([*keys, x_axis] if keys else ())
+
+    async def sample(run: HasRecord) -> list[dict[str, Any]]:
+        unknown.look_at(run.record)
+        rows = await read_sample(session, run.record, samples, keys, x_axis, stream, fresh=fresh)
+        return [row | {"run_id": run.record.id} for row in rows]
+
+    found = await gather(runs, sample, at_once=_SAMPLES_AT_ONCE)
+    unknown.warn()
+    return [row for rows in found for row in rows]
 
 
 def check_sample(keys: Sequence[str] | None, x_axis: str, stream: EventStream) -> None:

@@ -89,7 +89,7 @@ class Projects(Listing[Project]):
         self._fresh = fresh
 
     async def count(self) -> int:
-        """The number of projects."""
+        """The number of items."""
         # W&B does not count them, so all have to be listed.
         async with aclosing(self._pages()) as pages:
             return sum([len(page) async for page in pages])

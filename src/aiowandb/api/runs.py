@@ -12,21 +12,14 @@ import msgspec
 
 from aiowandb.api.copying import COPY_CHECKS, Client, copy_project
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.export_checks import EXPORT_CHECKS, check_target, default_tables
-from aiowandb.api.histories import UnknownKeys, check_sample, read_sample
+from aiowandb.api.exporting import EXPORT_CHECKS, EXPORTED, default_tables, export_to
+from aiowandb.api.histories import check_sample, read_samples
 from aiowandb.api.listing import Listing
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
 from aiowandb.api.run_pages import no_project, run_pages, runs_table
-from aiowandb.arguments import (
-    NAMES,
-    checks,
-    choice,
-    integer,
-    optional,
-    text,
-)
+from aiowandb.arguments import NAMES, checks, choice, integer, optional, text
 from aiowandb.choices import (
     CopyIds,
     EventStream,
@@ -42,7 +35,7 @@ from aiowandb.choices import (
     Split,
     What,
 )
-from aiowandb.concurrency.tasks import Stream, gather
+from aiowandb.concurrency.tasks import Stream
 from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import extra_needed
 from aiowandb.net import Session
@@ -62,9 +55,6 @@ if TYPE_CHECKING:
 
 # Exports read all pages anyway, and W&B limits the number of requests.
 RUNS_PER_PAGE = 500
-# Samples are small; the session limits how many are requested at once.
-_SAMPLES_AT_ONCE = 16
-_EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
 
 
 class Runs(Listing[Run]):
@@ -97,11 +87,11 @@ class Runs(Listing[Run]):
         self._fresh = fresh
         parse_project_path(path)  # raises at once if it is invalid
         self._path = path
-        chosen = {} if filters is None else check_filters(filters)
-        self._query = RunQuery(chosen, check_order(order), per_page, frozenset(include))
+        checked = {} if filters is None else check_filters(filters)
+        self._query = RunQuery(checked, check_order(order), per_page, frozenset(include))
 
     async def count(self) -> int:
-        """The number of runs."""
+        """The number of items."""
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
         found = await self._session.ask_cached(query, fresh=self._fresh)
@@ -110,10 +100,7 @@ class Runs(Listing[Run]):
         return found
 
     async def to_arrow(self) -> pa.Table:
-        """A table with one row per run: its fields, and flattened `config.*` and `summary.*`.
-
-        pandas, polars and duckdb read it directly.
-        """
+        """A table with one row per run: its fields, and flattened `config.*` and `summary.*`."""
         query = msgspec.structs.replace(
             self._query,
             fields=frozenset(self._query.fields) & {"config", "summary"},
@@ -182,25 +169,13 @@ class Runs(Listing[Run]):
         format: RowsFormat = "default",
         stream: EventStream = "default",
     ) -> list[dict[str, Any]] | pd.DataFrame | pl.DataFrame:
-        """A sample of at most `samples` rows of each run, each row with its `run_id`.
-
-        Returns dicts, or with `format` one DataFrame of pandas or polars. To read all rows, use
-        `api.scan_histories(runs)`.
+        """A sample of at most `samples` rows of each run, each row with its `run_id`: dicts, or
+        with `format` one DataFrame. To read all rows, use `api.scan_histories(runs)`.
         """
         in_format = rows_format(format)
         check_sample(keys, x_axis, stream)
-        unknown = UnknownKeys([*keys, x_axis] if keys else ())
-
-        async def sample(run: Run) -> list[dict[str, Any]]:
-            unknown.look_at(run.record)
-            rows = await read_sample(
-                self._session, run.record, samples, keys, x_axis, stream, fresh=self._fresh
-            )
-            return [row | {"run_id": run.id} for row in rows]
-
-        found = await gather(self, sample, at_once=_SAMPLES_AT_ONCE)
-        unknown.warn()
-        return in_format([row for rows in found for row in rows])
+        found = read_samples(self._session, self, samples, keys, x_axis, stream, fresh=self._fresh)
+        return in_format(await found)
 
     @checks(**EXPORT_CHECKS)
     async def export(
@@ -234,8 +209,7 @@ class Runs(Listing[Run]):
         Files appear complete or not at all. After an interruption at any point, the same call
         resumes; later, it requests only new runs and steps. A folder with an export of something
         else is refused, unless `overwrite`. Runs that fail are listed in the result. Runs that
-        were deleted from W&B are kept, marked in the column `deleted` of `runs.<format>`, or
-        removed with `on_deleted="drop"`.
+        were deleted from W&B are kept and marked, or with `on_deleted="drop"` removed.
 
         `keys` (names or globs) selects the columns of the history, and the rows that have any of
         them; with `any_key=False`, the rows that have all of them, as in `scan_history`.
@@ -246,14 +220,13 @@ class Runs(Listing[Run]):
         spreadsheet would run as formulas. `nan` is how JSON Lines represent NaN and infinities:
         `"null"` (the default), `"text"`, or the bare `"token"`. `on_event` gets progress events.
 
-        The folder can be a URL like `s3://bucket/folder`, or a path in a `filesystem` of
-        pyarrow or fsspec. `target` can also be `-` for stdout, or a sink, for one table.
+        The folder can be a URL like `s3://bucket/folder`, or a path in a `filesystem` of pyarrow
+        or fsspec. `target` can also be `-` for stdout, or a sink, for one table.
 
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
-        >>> result.rows, result.failed
         """
         await import_in_thread("aiowandb.export")
-        from aiowandb.export import ExportIdentity, ExportOptions, export_runs
+        from aiowandb.export import ExportOptions
 
         options = ExportOptions(
             format=format,
@@ -270,29 +243,18 @@ class Runs(Listing[Run]):
             on_deleted=on_deleted,
             nan=nan,
         )
-        check_target(target, options, filesystem=filesystem, overwrite=overwrite)
-        if format == "delta":
-            # A missing package is an error before anything is sent.
-            await import_in_thread("aiowandb.export.delta")
-        entity, project = await self._defaults.project(self._path)
-        identity = ExportIdentity(
-            self._session.host,
-            f"{entity}/{project}",
-            dict(self._query.filters),
-            self._query.order,
+        query = msgspec.structs.replace(self._query, per_page=RUNS_PER_PAGE, fields=EXPORTED)
+        return await export_to(
+            self._session,
+            partial(self._defaults.project, self._path),
+            query,
+            partial(self._records, fresh=True),
+            target,
+            options,
+            filesystem=filesystem,
+            overwrite=overwrite,
+            on_event=on_event,
         )
-        query = RunQuery(identity.filters, identity.order, RUNS_PER_PAGE, _EXPORTED)
-        async with aclosing(self._records(query, fresh=True)) as pages:
-            return await export_runs(
-                self._session,
-                pages,
-                identity,
-                target,
-                options,
-                filesystem=filesystem,
-                overwrite=overwrite,
-                on_event=on_event,
-            )
 
     @checks(**PLAN_CHECKS)
     async def plan(
@@ -312,11 +274,10 @@ class Runs(Listing[Run]):
         Planning asks W&B, reading follows signed links: that needs no key, and no limit of W&B's
         API applies. The rows and columns are those of `export()` with the same arguments.
 
-        Rows that are in no file yet, or that W&B has as JSON only, are read while planning and
-        travel with the plan, up to 64 MB of them. With `live="fetch"` whoever reads a part
-        fetches them, with the API key that is found there; with `live="skip"` they are left out.
-
-        `after`, the `last_steps` of an earlier plan, leaves out what that covers.
+        Rows that are not in files yet are read while planning and travel with the plan, up to
+        64 MB of them. With `live="fetch"` readers fetch them, with their own API key; with
+        `live="skip"` they are left out. `after`, the `last_steps` of an earlier plan, leaves
+        out what that covers.
 
         >>> plan = await api.runs("entity/project").plan(keys=["loss", "val.*"])
         >>> for part in plan.parts(64):
@@ -339,15 +300,12 @@ class Runs(Listing[Run]):
         *,
         live: LiveRows = "read",
     ) -> Stream[ReadPart]:
-        """Parts of so many rows, the first ones while the last runs are not listed yet.
-
-        Later parts may have more columns: those that their runs are the first to have.
+        """Parts of a plan, the first ones before the last runs are listed; later ones may have
+        columns that no earlier run had.
         """
         arguments = PlanArguments(keys, exclude, min_step, max_step, live=live)
-        where, listed = (
-            partial(self._defaults.project, self._path),
-            partial(self._records, fresh=True),
-        )
+        where = partial(self._defaults.project, self._path)
+        listed = partial(self._records, fresh=True)
         parts = make_parts(self._session, where, self._query, listed, arguments, part_rows)
         return self._session.ahead(parts)
 
@@ -400,11 +358,10 @@ class Runs(Listing[Run]):
     ) -> CopyReport:
         """Copy the runs into the project `target`, here or at the W&B of another `api`.
 
-        All rows, config, summary, console, system metrics and files are copied, and only what is
-        not there: the same call resumes a copy that was killed, and brings one up to date.
-        With `ids="new"` runs get other ids. Runs of the target that this did not make are refused,
-        or with `on_existing` skipped or updated. `plan` sends nothing and says what would be
-        sent; `verify` reads both sides back and compares them.
+        Only what is not there is copied: the same call resumes a copy that was killed, and
+        updates one. With `ids="new"` runs get other ids. Runs of the target that this did not
+        make are refused, or with `on_existing` skipped or updated. `plan` sends nothing and says
+        what would be sent; `verify` reads both sides back and compares them.
 
         >>> async with AsyncApi.local("mirror") as mirror:
         ...     report = await api.runs("me/mnist").copy_to("local/mnist", api=mirror)
@@ -414,7 +371,7 @@ class Runs(Listing[Run]):
             self._path,
             self._query.filters,
             self._query.order,
-            lambda query: self._records(query, fresh=True),
+            partial(self._records, fresh=True),
             target,
             api,
             ids=ids,

@@ -86,7 +86,7 @@ class Sweeps(Listing[Sweep]):
         self._fresh = fresh
 
     async def count(self) -> int:
-        """The number of sweeps."""
+        """The number of items."""
         return (await self._ask(None)).total_sweeps
 
     async def _pages(self) -> AsyncGenerator[list[Sweep]]:

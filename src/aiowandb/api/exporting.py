@@ -1,7 +1,9 @@
-"""What the arguments of `Runs.export` may be."""
+"""`Runs.export`: what its arguments may be, and how they become an export."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,19 @@ from aiowandb.arguments import (
     integer,
     optional,
 )
-from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.choices import Format, Layout, Nan, OnDeleted, RunField, Split, What
+from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import UsageError
+from aiowandb.net import Session
+from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import RunQuery
 
 if TYPE_CHECKING:
-    from aiowandb.export import ExportOptions
+    from aiowandb.export import ExportOptions, ExportResult, OnEvent, Sink
+
+
+# What an export needs of each run.
+EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
 
 
 def _filesystem(value: Any) -> Any:
@@ -91,3 +101,37 @@ def check_target(target: Any, options: ExportOptions, *, filesystem: Any, overwr
 
 def _is_folder(target: object) -> bool:
     return isinstance(target, str | Path) and target != "-"
+
+
+async def export_to(
+    session: Session,
+    where: Callable[[], Awaitable[tuple[str, str]]],
+    query: RunQuery,
+    records: Callable[[RunQuery], AsyncGenerator[list[RunRecord]]],
+    target: str | Path | Sink,
+    options: ExportOptions,
+    *,
+    filesystem: Any,
+    overwrite: bool,
+    on_event: OnEvent | None,
+) -> ExportResult:
+    """Export the runs of a query; what is wrong with the arguments is an error at once."""
+    check_target(target, options, filesystem=filesystem, overwrite=overwrite)
+    if options.format == "delta":
+        # A missing package is an error before anything is sent.
+        await import_in_thread("aiowandb.export.delta")
+    from aiowandb.export import ExportIdentity, export_runs
+
+    path = "/".join(await where())
+    identity = ExportIdentity(session.host, path, dict(query.filters), query.order)
+    async with aclosing(records(query)) as pages:
+        return await export_runs(
+            session,
+            pages,
+            identity,
+            target,
+            options,
+            filesystem=filesystem,
+            overwrite=overwrite,
+            on_event=on_event,
+        )
