@@ -83,6 +83,19 @@ for run in api.runs(os.environ["READ"], order="+created_at"):
     facts["console"] = [(line.content, line.level, str(line.timestamp))
                         for line in run.console_logs()]
     facts["metadata"] = run.metadata
+    facts["logged"] = {
+        artifact.name: [artifact.type, artifact.version, sorted(artifact.aliases), artifact.digest,
+                        artifact.description, artifact.metadata, artifact.size,
+                        sorted((name, entry.digest, entry.size, entry.ref, entry.extra)
+                               for name, entry in artifact.manifest.entries.items())]
+        for artifact in run.logged_artifacts()}
+    facts["used"] = sorted(artifact.name for artifact in run.used_artifacts())
+    for artifact in run.logged_artifacts():
+        if artifact.type == "model":
+            file = artifact.get_entry("deep/w.txt").download(f"down/{artifact.name}")
+            facts[artifact.name] = pathlib.Path(file).read_text()
+            facts[f"{artifact.name} used by"] = [user.id for user in artifact.used_by()]
+            facts[f"{artifact.name} logged by"] = artifact.logged_by().id
     found[run.id] = facts
 tell(runs=json.dumps(found, default=str, sort_keys=True))
 """
@@ -114,6 +127,7 @@ def test_the_official_client_reads_the_same_of_a_copy(
     ):
         report = source.runs(written).copy_to("local/copied", api=target, verify=True)
     assert (report.failed, report.differences) == ([], [])
+    assert report.carried["artifacts"] == 4
     originals, copies = read(sdk, written), read(other, "local/copied")
     assert set(copies) == set(originals) == {"rich", "reader", "broken", "empty"}
     for name, original in originals.items():

@@ -14,6 +14,7 @@ from aiowandb.choices import CopyIds, OnExisting
 from aiowandb.concurrency.tasks import Tasks, task_group
 from aiowandb.errors import AiowandbError, CommError, ConflictError
 from aiowandb.history.decode import RowDecoder
+from aiowandb.ingest.artifacts import ArtifactCopier, UnfinishedRun
 from aiowandb.ingest.remote import WandbRun
 from aiowandb.ingest.report import (
     CopiedRun,
@@ -64,6 +65,7 @@ class Copy:
         self._on_event = on_event
         self._total: int | None = None
         self._done = 0
+        self._unfinished: list[UnfinishedRun] = []
         self._places = anyio.Semaphore(_RUNS_AT_ONCE)
         self.report = CopyReport(source=source.name, target=target.name)
 
@@ -76,6 +78,7 @@ class Copy:
         async with task_group() as tasks, aclosing(self._source.runs()) as runs:
             async for some in together(runs, _COMPARED_TOGETHER):
                 await self._compare(some, tasks)
+        await self._copy_artifacts()
         if self._options.verify:
             self.report.differences = await self._verify()
         self.report.seconds = time.monotonic() - started
@@ -106,6 +109,13 @@ class Copy:
             for run, there, report in some:
                 await self._places.acquire()
                 tasks.start_soon(self._write, run, there, report)
+
+    async def _copy_artifacts(self) -> None:
+        """Copy the artifacts, the oldest first, and then say that their runs are complete."""
+        copier = ArtifactCopier(self._target, self.report)
+        for unfinished in await copier.copy(self._unfinished):
+            await unfinished.writer.finish(unfinished.found)
+            self._finished(unfinished.report)
 
     async def _verify(self) -> list[Difference]:
         """What is not the same on both sides, read back."""
@@ -176,7 +186,10 @@ class Copy:
     async def _write(self, run: SourceRun, there: Found | None, report: CopiedRun) -> None:
         try:
             writer = RunWriter(self._target, run, self._source.identity(run), report)
-            await writer.write(there, report.target, None)
+            written = await writer.write(there, report.target, None)
+            if run.has_artifacts:
+                self._unfinished.append(UnfinishedRun(run, writer, written, report))
+                return
         except FATAL:
             raise
         except AiowandbError as error:

@@ -13,8 +13,9 @@ from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import Scan
 from aiowandb.history.selection import Selection
+from aiowandb.ingest.artifacts import artifacts_of
 from aiowandb.ingest.mark import without_mark
-from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
+from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.wire.console import ConsoleLogLine, console_page
@@ -102,17 +103,19 @@ class WandbRun(SourceRun):
             key for key in read_object(record.summary_json or None) if "." in key
         )
         self.extent: RunExtent | None = None
+        self.has_artifacts = True  # unless it is known that there are none
         self._session = session
         self._decoder = decoder
 
     def note_extent(self, extent: RunExtent | None) -> None:
         """Take note of how much the run has: with its facts, this tells whether it has changed."""
         self.extent = extent
+        self.has_artifacts = extent is None or extent.has_artifacts
         if extent is None or (extent.files and extent.files.page_info.has_next_page):
             return  # too many files to know: they are compared one by one
         files = [(file.name, file.size, file.md5) for file in _nodes(extent)]
         counts = (extent.history_line_count, extent.events_line_count, extent.log_line_count)
-        self.stamp = self.facts.stamp(self.record.last_step, counts, files)
+        self.stamp = self.facts.stamp(self.record.last_step, counts, files, extent.versions())
 
     def estimate(self, stored: int) -> dict[str, int]:
         rows = max(0, (self.record.history_line_count or 0) - stored)
@@ -176,6 +179,12 @@ class WandbRun(SourceRun):
                     yield SourceFile(
                         file.name, file.size, digest.hex() if digest else None, content
                     )
+
+    def artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        return artifacts_of(self._session, self.record.ref, "output")
+
+    def used_artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        return artifacts_of(self._session, self.record.ref, "input")
 
 
 def facts_of(record: RunRecord) -> RunFacts:

@@ -19,7 +19,7 @@ class MyRun(SourceRun):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from hashlib import blake2b
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.wire import lenient
 from aiowandb.wire.console import ConsoleLogLine
 
@@ -105,6 +106,25 @@ class SourceFile(msgspec.Struct, frozen=True):
     content: Callable[[], AsyncIterable[bytes]]
 
 
+class SourceArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of an artifact that a run has made. `metadata` is JSON text.
+
+    `key` tells it from all others of the source; `entries` gives its files and references.
+    """
+
+    key: str
+    name: str
+    type: str
+    version: int
+    digest: str
+    entries: Callable[[], Awaitable[Sequence[NewEntry]]]
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    metadata: str | None = None
+    created_at: datetime | None = None
+
+
 class SourceRun:
     """A run to be copied. Override what it has; a run may have nothing but its facts.
 
@@ -117,6 +137,8 @@ class SourceRun:
         self.stamp = stamp
         # Dotted names of columns that are keys with dots, and no nests of keys.
         self.literal_keys: frozenset[str] = frozenset()
+        # Whether the run has made or used artifacts, or it is not known.
+        self.has_artifacts = False
 
     def estimate(self, stored: int) -> dict[str, int]:
         """About how many rows, bytes and requests a copy sends if `stored` rows are there."""
@@ -155,6 +177,18 @@ class SourceRun:
         files: tuple[SourceFile, ...] = ()
         for file in files:
             yield file
+
+    async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        """The versions of artifacts that the run has made."""
+        artifacts: tuple[SourceArtifact, ...] = ()
+        for artifact in artifacts:
+            yield artifact
+
+    async def used_artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        """The versions that the run has used."""
+        artifacts: tuple[SourceArtifact, ...] = ()
+        for artifact in artifacts:
+            yield artifact
 
 
 class Source(ABC):

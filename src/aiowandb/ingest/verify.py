@@ -62,6 +62,8 @@ async def _compare(run: SourceRun, copy: SourceRun, *, states: bool) -> AsyncGen
         yield unlike
     for unlike in _unlike_members("file", await _files(run), await _files(copy)):
         yield unlike
+    for unlike in _unlike_members("artifact", await _artifacts(run), await _artifacts(copy)):
+        yield unlike
 
 
 def _unlike_facts(facts: RunFacts, copy: RunFacts, *, states: bool) -> Iterator[_Unlike]:
@@ -130,6 +132,29 @@ async def _files(run: SourceRun) -> dict[str, str]:
         async for file in files:
             found[file.name] = f"{file.size:,} bytes, md5 {file.md5}"
     return found
+
+
+async def _artifacts(run: SourceRun) -> dict[str, str]:
+    if not run.has_artifacts:
+        return {}
+    found = {}
+    async with aclosing(run.artifacts()) as made:
+        async for one in made:
+            entries = sorted(
+                (e.name, e.digest, e.size, _outside(e.ref)) for e in await one.entries()
+            )
+            manifest = blake2b(repr(entries).encode(errors="replace"), digest_size=12).hexdigest()
+            said = (one.type, one.digest, sorted(one.aliases), sorted(one.tags), one.description)
+            found[f"{one.name}:v{one.version}"] = f"{said} {one.metadata} manifest {manifest}"
+    async with aclosing(run.used_artifacts()) as used:
+        async for one in used:
+            found[f"used {one.name}:v{one.version}"] = one.digest
+    return found
+
+
+def _outside(ref: str | None) -> str | None:
+    # The artifacts that others refer to have other ids in a copy.
+    return "" if ref and ref.startswith("wandb-artifact://") else ref
 
 
 def _shown(value: object) -> str:

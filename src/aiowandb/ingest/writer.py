@@ -50,8 +50,8 @@ class RunWriter:
         self._carried = Counter[str]()
         self._last: dict[str, Any] = {}
 
-    async def write(self, found: Found | None, run_id: str, sweep: str | None) -> None:
-        """Bring the run to what its source has."""
+    async def write(self, found: Found | None, run_id: str, sweep: str | None) -> Found:
+        """Bring the run to what its source has. With artifacts, it is still to be finished."""
         facts, is_new = self._run.facts, found is None
         found = found or await self._target.make(run_id)
         await self._target.begin(found, facts, self._mark, sweep)
@@ -64,7 +64,8 @@ class RunWriter:
                 await sender.complete(_EXIT_CODES[facts.state])
             else:
                 await sender.flush()
-            await self._finish(found)
+            if not self._run.has_artifacts:
+                await self.finish(found)
         finally:
             self._carried["bytes"] += sender.sent_bytes
             self._report.carried = dict(+self._carried)
@@ -72,6 +73,7 @@ class RunWriter:
             self._report.dropped.append(
                 f"{sender.too_long} lines of more than 10 MB, which W&B does not take"
             )
+        return found
 
     async def _send_lines(self, sender: LineSender, found: Found, extent: RunExtent) -> None:
         lines = found.lines if extent.history_line_count is None else extent.history_line_count
@@ -141,7 +143,8 @@ class RunWriter:
         self._carried["files"] += files
         self._carried["bytes"] += size
 
-    async def _finish(self, found: Found) -> None:
+    async def finish(self, found: Found) -> None:
+        """Say that the copy of the run is complete."""
         facts = self._run.facts
         summary = facts.summary
         if summary is None and self._last:

@@ -22,6 +22,8 @@ fragment Extent on Run {
     edges { node { id name sizeBytes md5 updatedAt } cursor }
     pageInfo { hasNextPage }
   }
+  outputArtifacts(first: 50) { totalCount edges { node { id aliases { alias } } } }
+  inputArtifacts(first: 50) { totalCount edges { node { id aliases { alias } } } }
 }"""
 
 # Of the fields of the input, those that are null stay as they are.
@@ -45,6 +47,15 @@ _ORIGIN = {
 }
 
 
+class AliasName(msgspec.Struct):
+    alias: str
+
+
+class VersionNode(msgspec.Struct):
+    id: str
+    aliases: list[AliasName] | None = None
+
+
 class RunExtent(msgspec.Struct, rename="camel"):
     """How much a run has, and its first files."""
 
@@ -53,6 +64,24 @@ class RunExtent(msgspec.Struct, rename="camel"):
     log_line_count: int | None = None
     file_count: int | None = None
     files: Connection[FileRecord] | None = None
+    output_artifacts: Connection[VersionNode] | None = None
+    input_artifacts: Connection[VersionNode] | None = None
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether the run has made or used any."""
+        lists = (self.output_artifacts, self.input_artifacts)
+        return any(found is not None and (found.total_count or found.edges) for found in lists)
+
+    def versions(self) -> list[tuple[str, list[str]]]:
+        """The artifacts that the run has made and used, by id, with their aliases."""
+        lists = (self.output_artifacts, self.input_artifacts)
+        return [
+            (node.id, sorted(alias.alias for alias in node.aliases or ()))
+            for found in lists
+            if found is not None
+            for node in found.nodes
+        ]
 
 
 # The answers by the alias that the document gave each run.

@@ -1,0 +1,210 @@
+"""Artifacts of copied runs: every version in the order in which they were made, with its lineage.
+
+A version gets the number that is next in the target. They are made in their order, so that the
+numbers are those of the source unless it has deleted some.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from aiowandb.errors import AiowandbError, CommError, NotFoundError
+from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
+from aiowandb.files.artifact_lists import RunArtifacts
+from aiowandb.files.artifact_uploads import NewEntry, UploadedArtifact, upload_artifact
+from aiowandb.ingest.report import CopiedRun, CopyReport
+from aiowandb.ingest.source import SourceArtifact, SourceRun
+from aiowandb.ingest.target import Found, Target
+from aiowandb.ingest.uploads import remote_content
+from aiowandb.net import FATAL, Session
+from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
+from aiowandb.wire.artifact_record import ArtifactRecord
+from aiowandb.wire.artifact_writing import NewArtifact, use_artifact
+from aiowandb.wire.artifacts import Direction, artifact_by_name
+from aiowandb.wire.manifest import ManifestEntry
+
+if TYPE_CHECKING:
+    from aiowandb.ingest.writer import RunWriter
+
+_LATEST = "latest"
+_COMMITTED = "COMMITTED"
+_BEGINNING = datetime.fromtimestamp(0, UTC)
+
+
+class UnfinishedRun(NamedTuple):
+    """A run of which all but its artifacts is there."""
+
+    run: SourceRun
+    writer: RunWriter
+    found: Found
+    report: CopiedRun
+
+
+class _Made(NamedTuple):
+    artifact: SourceArtifact
+    by: UnfinishedRun
+
+
+class ArtifactCopier:
+    """Copies what runs have made and used."""
+
+    def __init__(self, target: Target, report: CopyReport) -> None:
+        self._target = target
+        self._session = target.session
+        self._report = report
+        # The ids in the target, by the keys in the source.
+        self._ids: dict[str, str] = {}
+
+    async def copy(self, runs: Sequence[UnfinishedRun]) -> list[UnfinishedRun]:
+        """Copy the artifacts of the runs; gives the runs that have all of theirs."""
+        made = [_Made(artifact, by) for by in runs async for artifact in _each(by.run.artifacts())]
+        # The oldest first: versions are numbered as they come, and refer to older ones.
+        made.sort(key=lambda each: (each.artifact.created_at or _BEGINNING, each.artifact.version))
+        for each in made:
+            await self._make(*each)
+        for by in runs:
+            async with aclosing(by.run.used_artifacts()) as used:
+                async for artifact in used:
+                    await self._use(artifact, by)
+        return [by for by in runs if by.report.status != "failed"]
+
+    async def _make(self, artifact: SourceArtifact, by: UnfinishedRun) -> None:
+        name = f"{artifact.name}:v{artifact.version}"
+        report = CopiedRun(run=name, target=name)
+        self._report.artifacts.append(report)
+        try:
+            entries = [self._mapped(entry, report) for entry in await artifact.entries()]
+            made = await upload_artifact(self._session, by.found.ref, _new(artifact), entries)
+        except FATAL:
+            raise
+        except AiowandbError as error:
+            report.status, report.error = "failed", str(error)
+            by.report.status, by.report.error = "failed", f"artifact {name}: {error}"
+            return
+        self._ids[artifact.key] = made.id
+        self._note(report, artifact, made)
+
+    def _note(self, report: CopiedRun, artifact: SourceArtifact, made: UploadedArtifact) -> None:
+        report.status = "created" if made.is_new else "unchanged"
+        report.carried = {"artifacts": 1, "artifact files": made.files, "bytes": made.bytes}
+        if not made.is_new:
+            report.carried = {}
+        elif made.version not in (None, artifact.version):
+            report.target = f"{artifact.name}:v{made.version}"
+            report.changed.append(
+                f"version: v{artifact.version} is v{made.version} here, as versions are numbered"
+                " without gaps"
+            )
+
+    def _mapped(self, entry: NewEntry, report: CopiedRun) -> NewEntry:
+        """The entry, its reference to another artifact of the source made one to the copy."""
+        target = ManifestEntry(entry.digest, ref=entry.ref).target
+        if target is None:
+            return entry
+        copied = self._ids.get(target.artifact_id)
+        if copied is None:
+            report.changed.append(f"{entry.name} still refers to an artifact of the source")
+            return entry
+        hex_id = base64.b64decode(copied).hex()
+        return msgspec.structs.replace(entry, ref=f"wandb-artifact://{hex_id}/{target.name}")
+
+    async def _use(self, artifact: SourceArtifact, by: UnfinishedRun) -> None:
+        artifact_id = self._ids.get(artifact.key) or await self._copied_before(artifact)
+        if artifact_id is None:
+            by.report.dropped.append(
+                f"that it used {artifact.name}:v{artifact.version}, which is not part of the copy"
+            )
+            return
+        await self._session.ask(use_artifact(by.found.ref, artifact_id))
+
+    async def _copied_before(self, artifact: SourceArtifact) -> str | None:
+        name = f"{artifact.name}:v{artifact.version}"
+        asked = artifact_by_name(self._target.entity, self._target.project, name)
+        try:
+            found = await self._session.ask(asked)
+        except CommError as error:
+            if isinstance(error, FATAL):
+                raise
+            return None
+        known = found.artifact if found else None
+        return known.id if known and known.digest == artifact.digest else None
+
+
+def _new(artifact: SourceArtifact) -> NewArtifact:
+    return NewArtifact(
+        collection=artifact.name,
+        type=artifact.type,
+        digest=artifact.digest,
+        aliases=[alias for alias in artifact.aliases if alias != _LATEST],
+        tags=artifact.tags,
+        description=artifact.description,
+        metadata=artifact.metadata,
+        # The same each time that it is copied: what was announced is announced once.
+        client_id=f"aiowandb-copy-of-{artifact.key}",
+        deduplicate=False,
+    )
+
+
+async def artifacts_of(
+    session: Session, ref: RunRef, direction: Direction
+) -> AsyncGenerator[SourceArtifact]:
+    """What a run of a W&B has made, or used."""
+    listing = RunArtifacts(session, ref, direction, fresh=True)
+    async with aclosing(listing.pages()) as pages:
+        async for page in pages:
+            for record in page:
+                if record.state == _COMMITTED:
+                    yield _source_artifact(session, record)
+
+
+def _source_artifact(session: Session, record: ArtifactRecord) -> SourceArtifact:
+    async def entries() -> Sequence[NewEntry]:
+        return await _entries(session, record)
+
+    return SourceArtifact(
+        key=record.id,
+        name=record.source.collection,
+        type=record.type,
+        version=int(record.source.version.removeprefix("v")),
+        digest=record.digest,
+        entries=entries,
+        aliases=tuple(record.aliases),
+        tags=tuple(record.tags),
+        description=record.description,
+        metadata=lenient.dumps(record.metadata) if record.metadata else None,
+        created_at=record.created_at,
+    )
+
+
+async def _entries(session: Session, record: ArtifactRecord) -> list[NewEntry]:
+    manifest = await read_manifest(session, record.id, record.qualified_name)
+    files = [name for name, entry in manifest.entries.items() if entry.ref is None]
+    links: dict[str, str] = {}
+    source = ArtifactFiles(session, record.source, per_page=1000)
+    if files:
+        async with aclosing(source.pages(fresh=True)) as pages:
+            async for page in pages:
+                links |= {file.name: link for file in page if (link := source.link(file))}
+    found = []
+    for name, entry in manifest.entries.items():
+        size = entry.size or 0
+        content = None
+        if entry.ref is None:
+            if name not in links:
+                raise NotFoundError(f"W&B has no file {name} of {record.qualified_name} any more.")
+            content = remote_content(session, links[name], size)
+        found.append(NewEntry(name, entry.digest, size, content, entry.ref, entry.extra))
+    return found
+
+
+async def _each(items: AsyncGenerator[SourceArtifact]) -> AsyncIterator[SourceArtifact]:
+    async with aclosing(items) as every:
+        async for item in every:
+            yield item

@@ -1,0 +1,154 @@
+"""What is said to W&B to make a version of an artifact: announced, filled, committed, used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from aiowandb.paths import RunRef
+from aiowandb.redaction import WithLinks
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import Done, Operation
+
+MANIFEST_NAME = "wandb_manifest.json"
+
+_CREATE = """
+mutation CreateArtifact($input: CreateArtifactInput!) {
+  createArtifact(input: $input) { artifact { id state } }
+}"""
+
+_CREATE_MANIFEST = """
+mutation CreateArtifactManifest($artifact: ID!, $name: String!, $digest: String!, $entity: String!,
+                                $project: String!, $run: String) {
+  createArtifactManifest(input: {
+    artifactID: $artifact, name: $name, digest: $digest, entityName: $entity,
+    projectName: $project, runName: $run, type: FULL
+  }) { artifactManifest { id file { id uploadUrl uploadHeaders } } }
+}"""
+
+_CREATE_FILES = """
+mutation CreateArtifactFiles($input: CreateArtifactFilesInput!) {
+  createArtifactFiles(input: $input) {
+    files { edges { node { uploadUrl uploadHeaders } } }
+  }
+}"""
+
+_COMMIT = """
+mutation CommitArtifact($id: ID!) {
+  commitArtifact(input: {artifactID: $id}) { artifact { id versionIndex } }
+}"""
+
+_USE = """
+mutation UseArtifact($entity: String!, $project: String!, $run: String!, $id: ID!) {
+  useArtifact(input: {
+    entityName: $entity, projectName: $project, runName: $run, artifactID: $id
+  }) { artifact { id } }
+}"""
+
+
+class NewArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of a version before its files come. `metadata` is JSON text."""
+
+    collection: str
+    type: str
+    digest: str
+    aliases: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    description: str | None = None
+    metadata: str | None = None
+    client_id: str
+    # Whether content that is the newest version already makes no new one.
+    deduplicate: bool = True
+
+
+class CreatedArtifact(msgspec.Struct):
+    id: str
+    state: str
+
+
+class CommittedArtifact(msgspec.Struct, rename="camel"):
+    id: str
+    version_index: int | None = None
+
+
+class UploadPlace(WithLinks, msgspec.Struct, rename="camel"):
+    """Where bytes are to be put; without a URL they are there."""
+
+    upload_url: str | None = None
+    upload_headers: list[str] | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The headers that go with the bytes."""
+        pairs = (header.partition(":") for header in self.upload_headers or ())
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+class CreatedManifest(msgspec.Struct):
+    id: str
+    file: UploadPlace
+
+
+def create_artifact(run: RunRef, new: NewArtifact) -> Operation[CreatedArtifact]:
+    """Announce a version that a run has made; the same client id announces it once."""
+    wanted: dict[str, Any] = {
+        "entityName": run.entity,
+        "projectName": run.project,
+        "runName": run.run,
+        "artifactTypeName": new.type,
+        "artifactCollectionName": new.collection,
+        "clientID": new.client_id,
+        "sequenceClientID": new.client_id,
+        "digest": new.digest,
+        "description": new.description,
+        "metadata": new.metadata,
+        "enableDigestDeduplication": new.deduplicate,
+        "aliases": [
+            {"alias": alias, "artifactCollectionName": new.collection} for alias in new.aliases
+        ],
+    }
+    if new.tags:
+        wanted["tags"] = [{"tagName": tag} for tag in new.tags]
+    path = ("createArtifact", "artifact")
+    return Operation("CreateArtifact", _CREATE, {"input": wanted}, CreatedArtifact, path)
+
+
+def create_manifest(run: RunRef, artifact_id: str, digest: str) -> Operation[CreatedManifest]:
+    """Announce the manifest of a version, and ask where to put it."""
+    variables = {
+        "artifact": artifact_id,
+        "name": MANIFEST_NAME,
+        "digest": digest,
+        "entity": run.entity,
+        "project": run.project,
+        "run": run.run,
+    }
+    path = ("createArtifactManifest", "artifactManifest")
+    return Operation("CreateArtifactManifest", _CREATE_MANIFEST, variables, CreatedManifest, path)
+
+
+def create_artifact_files(
+    artifact_id: str, manifest_id: str, files: Sequence[tuple[str, str]]
+) -> Operation[Connection[UploadPlace]]:
+    """Ask where to put files of these names and MD5s, in this order."""
+    specs = [
+        {"artifactID": artifact_id, "artifactManifestID": manifest_id, "name": name, "md5": md5}
+        for name, md5 in files
+    ]
+    wanted = {"artifactFiles": specs, "storageLayout": "V2"}
+    path = ("createArtifactFiles", "files")
+    answer = Connection[UploadPlace]
+    return Operation("CreateArtifactFiles", _CREATE_FILES, {"input": wanted}, answer, path)
+
+
+def commit_artifact(artifact_id: str) -> Operation[CommittedArtifact]:
+    """Say that all of a version is there; it gets its number."""
+    path = ("commitArtifact", "artifact")
+    return Operation("CommitArtifact", _COMMIT, {"id": artifact_id}, CommittedArtifact, path)
+
+
+def use_artifact(run: RunRef, artifact_id: str) -> Operation[Done]:
+    """Say that a run has used a version."""
+    variables = {"entity": run.entity, "project": run.project, "run": run.run, "id": artifact_id}
+    return Operation("UseArtifact", _USE, variables, Done)
