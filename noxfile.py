@@ -21,6 +21,7 @@ LOWEST = [
         for name in ("again", "columns", "delta", "formats", "stream")
     ),
 ]
+ENGINES = ["tests/engines", "tests/docs/test_examples.py"]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
@@ -44,6 +45,13 @@ def lowest(session: nox.Session) -> None:
     # Something among the tools may have wanted newer versions: then nothing would be tested here.
     session.run("pytest", "-n0", "-m=lowest", "tests/security/test_supply.py")
     session.run("pytest", *(session.posargs or LOWEST))
+
+
+@nox.session(venv_backend="uv", python=PYTHONS[0])
+def engines(session: nox.Session) -> None:
+    """Spark, Daft, dlt, Dask and Ray for real: over a gigabyte, and Spark needs Java."""
+    session.install("-e", ".", *nox.project.dependency_groups(GROUPS, "engines"))
+    session.run("pytest", "-n0", "-m=engines", *(session.posargs or ENGINES))
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 
 import anyio
@@ -10,7 +11,8 @@ import pandas as pd  # noqa: F401 - by pyarrow
 import pyarrow as pa
 import pyarrow.csv
 
-import aiowandb.export  # noqa: F401
+import aiowandb.export
+import aiowandb.readplan  # noqa: F401
 from aiowandb import Api, AsyncApi
 from benchmarks.contenders.clock import Job, Outcome, measured
 from benchmarks.origin.project import PATH
@@ -79,9 +81,45 @@ def iterate_rows_blocking(job: Job) -> Outcome:
         return Outcome(sum(1 for run in api.runs(PATH) for _ in run.scan_history()))
 
 
+def plan_and_cut(job: Job) -> Outcome:
+    """A plan in a thousand parts; `first_row` is the CPU that it takes to cut and pickle them."""
+
+    async def go() -> Outcome:
+        async with _api(job) as api:
+            plan = await api.runs(PATH).plan()
+        before = time.process_time()
+        sizes = [len(pickle.dumps(part)) for part in plan.parts(1_000)]
+        return Outcome(plan.rows if all(sizes) else 0, time.process_time() - before)
+
+    return anyio.run(go)
+
+
+def stream_parts(job: Job) -> Outcome:
+    """The parts of the same plan; `first_row` is when the first one is there."""
+
+    async def go() -> Outcome:
+        started, first, rows = time.perf_counter(), 0.0, 0
+        async with _api(job) as api:
+            async for part in api.runs(PATH).stream_parts(job.runs):
+                first = first or time.perf_counter() - started
+                rows += part.rows
+        return Outcome(rows, first)
+
+    return anyio.run(go)
+
+
 def _api(job: Job) -> AsyncApi:
     return AsyncApi(KEY, base_url=job.url)
 
 
 if __name__ == "__main__":
-    measured(export, list_to_csv, first_row, iterate_batches, iterate_rows, iterate_rows_blocking)
+    measured(
+        export,
+        list_to_csv,
+        first_row,
+        iterate_batches,
+        iterate_rows,
+        iterate_rows_blocking,
+        plan_and_cut,
+        stream_parts,
+    )

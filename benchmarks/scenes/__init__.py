@@ -15,6 +15,7 @@ from benchmarks.scenes import (
     listing,
     memory,
     stalls,
+    planning,
     start,
 )
 
@@ -29,6 +30,7 @@ SCENES: Mapping[str, Scene] = {
     "h": facade.beside_async,
     "i": embedded.store_and_list,
     "requests": exports.requests,
+    "plan": planning.large_project,
     "limit": limit.steady_rate,
     "stall": stalls.of_the_loop,
     "latency": latency.sweep,

@@ -14,6 +14,7 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import Api
@@ -29,6 +30,9 @@ PNG = b"\x89PNG\r\n"
 
 # These stay what a user starts; each costs some seconds.
 AS_A_USER = {"test_export_project", "test_asyncio_sink", "test_without_await"}
+AS_A_USER |= {"test_parts_in_processes"}
+# Engines have warnings of their own.
+IN_AN_ENGINE = {"test_parts_in_dask", "test_parts_in_ray"}
 
 Example = Callable[..., str]
 
@@ -40,6 +44,8 @@ def example(
     """Runs an example with Python's own checks, which find nothing, and gives what it prints."""
     monkeypatch.setenv("WANDB_BASE_URL", url)
     monkeypatch.setenv("WANDB_API_KEY", sample.key)
+    if request.node.name in IN_AN_ENGINE:
+        return _run_in_an_engine
     return _run_as_a_user if request.node.name in AS_A_USER else _run_here
 
 
@@ -56,6 +62,14 @@ def _run_here(name: str, *arguments: str | Path) -> str:
     gc.collect()
     assert err.getvalue() == ""
     return out.getvalue()
+
+
+def _run_in_an_engine(name: str, *arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _run_as_a_user(name: str, *arguments: str | Path) -> str:
@@ -209,6 +223,31 @@ def test_change_a_run(example: Example, sweep_path: str) -> None:
 
 def test_append_rows(example: Example, sweep_path: str) -> None:
     assert example("append_rows.py", "search/good") == "finished 0.75 [0, 1, 2]\n"
+
+
+def test_parts_in_processes(example: Example, sample: Sample) -> None:
+    out = example("parts_in_processes.py", sample.path, "train/loss")
+    assert out.startswith(f"{RUNS * ROWS} rows in {RUNS} parts, mean train/loss ")
+
+
+def test_lake_of_parquet(example: Example, sample: Sample, tmp_path: Path) -> None:
+    out = example("lake_of_parquet.py", sample.path, tmp_path / "lake")
+    assert out == f"{RUNS * ROWS} new rows of {RUNS} runs\n"
+    assert pq.read_table(tmp_path / "lake" / "history").num_rows == RUNS * ROWS
+    assert example("lake_of_parquet.py", sample.path, tmp_path / "lake") == (
+        f"0 new rows of {RUNS} runs\n"
+    )
+    assert pq.read_table(tmp_path / "lake" / "history").num_rows == RUNS * ROWS
+
+
+@pytest.mark.engines
+def test_parts_in_dask(example: Example, sample: Sample) -> None:
+    assert len(example("parts_in_dask.py", sample.path, "train/loss").splitlines()) == RUNS + 1
+
+
+@pytest.mark.engines
+def test_parts_in_ray(example: Example, sample: Sample) -> None:
+    assert f"{RUNS} runs" in example("parts_in_ray.py", sample.path, "train/loss")
 
 
 def test_no_example_is_left_out() -> None:

@@ -15,7 +15,7 @@ from aiowandb import Api
 from aiowandb.choices import HistoryMode, What
 from aiowandb.wire import lenient
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
-from aiowandb_server.store.records import RunRow
+from aiowandb_server.store.records import ProjectRow, RunRow
 
 PATH = "local/demo"
 IMAGE = {"_type": "image-file", "path": "media/x.png", "size": 3}
@@ -31,12 +31,15 @@ class World:
     def key(self) -> str:
         return self.store.local_key
 
+    @property
+    def project(self) -> ProjectRow:
+        return self.store.projects.ensure("local", "demo")[0]
+
     def add_run(
         self, name: str, rows: Iterable[Mapping[str, Any]], *, finished: bool = True
     ) -> RunRow:
         user = self.store.accounts.ensure_user("local")
-        project, _ = self.store.projects.ensure("local", "demo")
-        run, _ = self.store.runs.upsert(project, name, RunChanges(user_id=user.id))
+        run, _ = self.store.runs.upsert(self.project, name, RunChanges(user_id=user.id))
         self.store.history.append(run, [lenient.dumps(row) for row in rows])
         if finished:
             self.store.finish(run, exit_code=0)

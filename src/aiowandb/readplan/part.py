@@ -163,6 +163,18 @@ def _key_of(column: str) -> str:
     return column.removesuffix("_logged") if _RENAMED.fullmatch(column) else column
 
 
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema for engines that know neither dictionaries nor columns of nulls: as text."""
+    return pa.schema(
+        [
+            pa.field(field.name, pa.string())
+            if pa.types.is_dictionary(field.type) or pa.types.is_null(field.type)
+            else pa.field(field.name, field.type)
+            for field in schema
+        ]
+    )
+
+
 def packed(data: msgspec.Struct) -> bytes:
     """The data in few bytes."""
     return zlib.compress(msgspec.msgpack.encode(data), 6)

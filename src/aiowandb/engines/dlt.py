@@ -1,0 +1,105 @@
+"""W&B as a source of dlt: what is new since the last run of a pipeline, merged by run and step.
+
+pipeline = dlt.pipeline("wandb", destination="duckdb", dataset_name="wandb")
+pipeline.run(wandb_source("entity/project"))
+"""
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+
+from aiowandb.arguments import choices
+from aiowandb.engines.options import SourceOptions
+from aiowandb.errors import extra_needed
+from aiowandb.readplan import ReadPlan
+from aiowandb.readplan.part import plain_schema
+from aiowandb.sync import Api
+
+with extra_needed("dlt", "aiowandb.engines.dlt"):
+    import dlt
+
+Table = Literal["runs", "history", "system"]
+# How far a pipeline has come with each run, in its state.
+_LAST_STEPS = "last_steps"
+
+
+def wandb_source(
+    path: str,
+    what: Collection[Table] = ("runs", "history"),
+    *,
+    keys: Sequence[str] | None = None,
+    any_key: bool = True,
+    exclude: Sequence[str] = (),
+    filters: Mapping[str, Any] | None = None,
+    base_url: str | None = None,
+) -> Any:
+    """A source with these tables of a project, each a resource.
+
+    `history` is incremental: the pipeline's state has the last step of each run, and only what
+    follows is read. It is merged by `run_id` and `_step`, the runs by `run_id`, so that a
+    pipeline that ran half and runs again makes no doubles. The API key comes from the
+    environment or netrc.
+    """
+    tables = choices(Table)("what", what)
+    options = SourceOptions(
+        path=path,
+        keys=tuple(keys or ()) or None,
+        any_key=any_key,
+        exclude=tuple(exclude),
+        filters=filters,
+        base_url=base_url,
+    )
+    resources = {
+        "runs": dlt.resource(_runs, name="runs", primary_key="run_id", write_disposition="merge"),
+        "history": dlt.resource(
+            _history, name="history", primary_key=("run_id", "_step"), write_disposition="merge"
+        ),
+        "system": dlt.resource(
+            _system, name="system", primary_key=("run_id", "_timestamp"), write_disposition="merge"
+        ),
+    }
+
+    @dlt.source(name="wandb")  # type: ignore[untyped-decorator]
+    def wandb() -> Iterator[Any]:
+        for table in get_args(Table):
+            if table in tables:
+                yield resources[table](options)
+
+    return wandb()
+
+
+def _runs(options: SourceOptions) -> Iterator[pa.Table]:
+    with Api(base_url=options.base_url) as api:
+        table = api.runs(options.path, options.filters).to_arrow()
+    yield table.cast(_with_keys(plain_schema(table.schema)))
+
+
+def _history(options: SourceOptions) -> Iterator[pa.Table]:
+    state = dlt.current.resource_state()
+    plan = options.plan(after=state.get(_LAST_STEPS))
+    yield from _batches(plan)
+    # Behind the last row: dlt keeps the state together with the rows, or neither.
+    state[_LAST_STEPS] = plan.last_steps
+
+
+def _system(options: SourceOptions) -> Iterator[pa.Table]:
+    with Api(base_url=options.base_url) as api:
+        plan = options.runs(api).plan(stream="system")
+    yield from _batches(plan)
+
+
+def _with_keys(schema: pa.Schema) -> pa.Schema:
+    """The schema as dlt wants it: what rows are merged by is never null."""
+    return pa.schema(
+        [field.with_nullable(field.name not in ("run_id", "_step")) for field in schema]
+    )
+
+
+def _batches(plan: ReadPlan) -> Iterator[pa.Table]:
+    schema = _with_keys(plain_schema(plan.schema))
+    for batch in plan.read():
+        yield pa.Table.from_batches([batch.cast(schema)])

@@ -1,0 +1,45 @@
+"""Options of sources, as engines hand them over."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiowandb import UsageError
+from aiowandb.engines.options import SourceOptions
+
+WRONG = [
+    ({}, "The option path is missing"),
+    ({"path": "e/p", "kyes": "loss"}, "No option named 'kyes'; did you mean 'keys'?"),
+    ({"path": "e/p", "parts": "many"}, "The option parts cannot be 'many'."),
+    ({"path": "e/p", "live": "never"}, "An option has a wrong value"),
+    ({"path": "e/p", "filters": "{"}, "The option filters cannot be '{'."),
+    ({"path": "e/p", "API_KEY": "secret"}, "set WANDB_API_KEY where the project is planned"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_wrong_options_are_refused_by_name(options: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")) as caught:
+        SourceOptions.parse(options)
+    assert "secret" not in str(caught.value)
+
+
+def test_options_are_text_in_any_case() -> None:
+    options = SourceOptions.parse(
+        {
+            "path": "e/p",
+            "keys": "loss, val.*",
+            "exclude": '["a,b"]',
+            "minStep": "3",
+            "ANYKEY": "False",
+            "parts": "8",
+        }
+    )
+    assert options == SourceOptions(
+        path="e/p",
+        keys=("loss", "val.*"),
+        exclude=("a,b",),
+        min_step=3,
+        any_key=False,
+        parts=8,
+    )
