@@ -14,8 +14,8 @@ from benchmarks.scenes import (
     limit,
     listing,
     memory,
-    stalls,
     planning,
+    stalls,
     start,
 )
 
