@@ -183,7 +183,7 @@ async def test_what_is_not_there_is_named(api: AsyncApi, sample: Sample) -> None
 async def test_wrong_calls_are_refused_before_anything_is_sent(api: AsyncApi) -> None:
     with pytest.raises(InvalidPathError):
         await api.run("a/b/c/d")
-    with pytest.raises(UsageError, match="no default one"):
+    with pytest.raises(UsageError, match="no default project"):
         await api.run("r")
     with pytest.raises(UsageError, match="per_page"):
         api.runs("local/sample", per_page=0)

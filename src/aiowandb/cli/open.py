@@ -29,6 +29,8 @@ def open_page(path: str, base_url: str | None, local: Path | None) -> None:
     if local is None:
         click.echo(anyio.run(_address, path, base_url))
         return
+    if not local.is_dir():
+        raise click.UsageError(f"--local: folder {local} does not exist.")
     from aiowandb.embedded import LOCAL_ENTITY, login_link
 
     click.echo(login_link(local, _page(path, LOCAL_ENTITY), base_url))

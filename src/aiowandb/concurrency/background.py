@@ -24,8 +24,10 @@ def current_loop() -> Any | None:
     """The running event loop: a trio token, or asyncio's loop; None outside of one."""
     # If trio is not imported, it is not running.
     trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
-        return trio.lowlevel.current_trio_token()
+    # It may be being imported by another thread, and then it runs nothing yet.
+    lowlevel = getattr(trio, "lowlevel", None)
+    if lowlevel is not None and lowlevel.in_trio_task():
+        return lowlevel.current_trio_token()
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
