@@ -54,9 +54,19 @@ _FOREIGN = [
     *("pl.LazyFrame", "pa.RecordBatchReader", "pyarrow.lib.RecordBatchReader"),
     *("pyarrow.lib.Schema", "pyarrow._compute.Expression", "pyarrow._dataset.Scanner"),
     "duckdb.DuckDBPyConnection",
+    # `AsyncApi` or `Api`, whichever the face is.
+    "Client",
 ]
 _ABC = (
-    *("AsyncIterable", "AsyncIterator", "Awaitable", "Callable", "Collection", "Generator"),
+    *(
+        "AsyncGenerator",
+        "AsyncIterable",
+        "AsyncIterator",
+        "Awaitable",
+        "Callable",
+        "Collection",
+        "Generator",
+    ),
     *("Iterable", "Iterator", "Mapping", "MutableMapping", "Sequence"),
 )
 _FOREIGN += [*_ABC, *(f"collections.abc.{name}" for name in _ABC)]

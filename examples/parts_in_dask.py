@@ -5,9 +5,9 @@ python examples/parts_in_dask.py entity/project train/loss
 
 import sys
 
-import dask.dataframe as dd
+import dask.dataframe as dd  # pyright: ignore[reportMissingImports]
 import pandas as pd
-from dask.distributed import Client
+from dask.distributed import Client  # pyright: ignore[reportMissingImports]
 
 from aiowandb import Api, ReadPart
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pyarrow as pa
-import ray
+import ray  # pyright: ignore[reportMissingImports]
 
 from aiowandb import Api, ReadPart
 

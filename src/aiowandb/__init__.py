@@ -88,16 +88,35 @@ if TYPE_CHECKING:
         RunStarted,
         Sink,
     )
+    from aiowandb.files.artifact_uploads import NewEntry
     from aiowandb.files.artifacts import ArtifactDownload, LeftOut
+    from aiowandb.ingest import (
+        CopiedRun,
+        CopyEvent,
+        CopyPlan,
+        CopyProgress,
+        CopyReport,
+        Difference,
+        OnCopyEvent,
+        RunFacts,
+        Source,
+        SourceArtifact,
+        SourceFile,
+        SourceRun,
+    )
     from aiowandb.net import RetryPolicy, Traffic, Waiting
     from aiowandb.paths import ArtifactRef
     from aiowandb.readplan import ReadPart, ReadPlan
     from aiowandb.sync import Api
+    from aiowandb.wire.artifact_record import ArtifactRecord
     from aiowandb.wire.console import ConsoleLogLine
+    from aiowandb.wire.files import FileRecord
     from aiowandb.wire.manifest import ArtifactFileRef, Manifest, ManifestEntry
-    from aiowandb.wire.record import HistoryKeys, KeyInfo, TypeCount, User
+    from aiowandb.wire.projects import ProjectRecord
+    from aiowandb.wire.record import HistoryKeys, KeyInfo, RunRecord, TypeCount, User
     from aiowandb.wire.server import Viewer
     from aiowandb.wire.summary import Summary
+    from aiowandb.wire.sweeps import SweepRecord
 
 __all__ = [
     "AiofilesSink",
@@ -109,6 +128,7 @@ __all__ = [
     "Artifact",
     "ArtifactDownload",
     "ArtifactFileRef",
+    "ArtifactRecord",
     "ArtifactRef",
     "Artifacts",
     "AsyncApi",
@@ -134,6 +154,7 @@ __all__ = [
     "ExportResult",
     "File",
     "FileFinished",
+    "FileRecord",
     "Files",
     "Format",
     "FrameFormat",
@@ -152,6 +173,7 @@ __all__ = [
     "MissingFileError",
     "Nan",
     "Nested",
+    "NewEntry",
     "NotFoundError",
     "OnCopyEvent",
     "OnDeleted",
@@ -159,6 +181,7 @@ __all__ = [
     "OnExisting",
     "Progress",
     "Project",
+    "ProjectRecord",
     "Projects",
     "RateLimitError",
     "ReadPart",
@@ -174,6 +197,7 @@ __all__ = [
     "RunFailure",
     "RunField",
     "RunFinished",
+    "RunRecord",
     "RunStarted",
     "Runs",
     "RunsFailedError",
@@ -183,6 +207,7 @@ __all__ = [
     "Settings",
     "Sink",
     "Source",
+    "SourceArtifact",
     "SourceFile",
     "SourceRun",
     "Split",
@@ -191,6 +216,7 @@ __all__ = [
     "Stream",
     "Summary",
     "Sweep",
+    "SweepRecord",
     "Sweeps",
     "TimeoutError",
     "TooLargeError",
@@ -259,6 +285,7 @@ _LAZY = {
             "RunsFound",
             "Sink",
         ),
+        ".files.artifact_uploads": ("NewEntry",),
         ".files.artifacts": (
             "ArtifactDownload",
             "LeftOut",
@@ -273,6 +300,7 @@ _LAZY = {
             "OnCopyEvent",
             "RunFacts",
             "Source",
+            "SourceArtifact",
             "SourceFile",
             "SourceRun",
         ),
@@ -285,6 +313,10 @@ _LAZY = {
         ".readplan": ("ReadPart", "ReadPlan"),
         ".sync": ("Api",),
         ".concurrency.tasks": ("Stream",),
+        ".wire.artifact_record": ("ArtifactRecord",),
+        ".wire.files": ("FileRecord",),
+        ".wire.projects": ("ProjectRecord",),
+        ".wire.sweeps": ("SweepRecord",),
         ".wire.console": ("ConsoleLogLine",),
         ".wire.manifest": (
             "ArtifactFileRef",
@@ -292,6 +324,7 @@ _LAZY = {
             "ManifestEntry",
         ),
         ".wire.record": (
+            "RunRecord",
             "HistoryKeys",
             "KeyInfo",
             "TypeCount",

@@ -40,7 +40,7 @@ def structs(kind: Any = msgspec.Struct) -> Iterator[Any]:
 def holders() -> list[Any]:
     """The structs of the client that have something to hide."""
     for module in pkgutil.walk_packages(aiowandb.__path__, "aiowandb."):
-        if not module.name.startswith(("aiowandb_server", "aiowandb.__main__")):
+        if not module.name.startswith(("aiowandb.engines.", "aiowandb.__main__")):
             importlib.import_module(module.name)
     found: set[Any] = {
         kind for kind in structs() if telling(kind) and kind.__name__ not in HARMLESS

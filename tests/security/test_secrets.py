@@ -83,8 +83,8 @@ async def test_the_key_is_in_no_log_at_any_level(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(1)
-    for name in ("httpx", "httpcore", "aiowandb"):
-        logging.getLogger(name).setLevel(1)
+    for name in ("httpx", "httpcore", "aiowandb", "aiowandb.net"):
+        caplog.set_level(1, name)
     with serve_in_thread(create_app(store)) as url:
         async with AsyncApi(store.local_key, base_url=url) as api:
             await api.runs(PATH).export(tmp_path / "out")

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,23 @@ def test_an_existing_database_is_closed_to_others(tmp_path: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
     with Store.open(tmp_path) as store:
         assert [p.name for p in store.folder.iterdir() if p.stat().st_mode & 0o077] == []
+
+
+def test_a_store_that_is_open_keeps_its_locks_when_it_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Closing any descriptor of a file drops all locks that the process holds on it.
+    opened: list[str] = []
+    system_open = os.open
+
+    def spy(path: Any, *args: Any, **kwargs: Any) -> int:
+        descriptor = system_open(path, *args, **kwargs)
+        opened.append(os.path.basename(path))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", spy)
+    with Store.open(tmp_path):
+        assert "store.sqlite" in opened
+        opened.clear()
+        with Store.open(tmp_path):
+            assert "store.sqlite" not in opened

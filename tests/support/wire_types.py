@@ -67,6 +67,11 @@ def _argument(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return get_args(hint)[0]
     origin = get_origin(hint)
+    if origin is None and issubclass(hint, msgspec.Struct):
+        needed = {field.name for field in msgspec.structs.fields(hint) if field.required}
+        return hint(**{n: _argument(h) for n, h in get_type_hints(hint).items() if n in needed})
+    if origin is tuple:
+        return tuple(map(_argument, get_args(hint)))
     return {} if issubclass(origin, Mapping) else [_argument(get_args(hint)[0])]
 
 

@@ -101,7 +101,6 @@ def mirror(
     \b
     Examples:
       aiowandb mirror me/mnist offline
-      aiowandb runs local/mnist --local offline
     """
     here = connect(base_url, local, reports_waits=False)
     project = parse_project_path(source).project or source

@@ -13,7 +13,7 @@ from aiowandb.ingest.report import (
     Difference,
     OnCopyEvent,
 )
-from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
+from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
 
 __all__ = [
     "CopiedRun",
@@ -25,6 +25,7 @@ __all__ = [
     "OnCopyEvent",
     "RunFacts",
     "Source",
+    "SourceArtifact",
     "SourceFile",
     "SourceRun",
 ]

@@ -312,7 +312,7 @@ class Api(SyncWrapper[api.AsyncApi]):
     def _start(self, make: Callable[[], api.AsyncApi]) -> None:
         portal = Portal()
         super().__init__(portal.keep_open(make), portal)
-        self._make = make
+        self._make = lambda: make()  # whose repr does not show the arguments
 
     def _on(self, portal: Portal) -> Any:
         # Another one has an event loop of its own, where this client would have to be made anew.

@@ -131,7 +131,7 @@ def awaited(
             name: argument._on(portal) if isinstance(argument, SyncWrapper) else argument
             for name, argument in kwargs.items()
         }
-        result = portal.call(method, wrapper._inner, *args, **named)
+        result = portal.call(cast(Any, method), wrapper._inner, *args, **named)
         return wrap(result, wrapper._portal) if wrap else result
 
     return _like(method, call)

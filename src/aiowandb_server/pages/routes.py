@@ -142,12 +142,14 @@ def page_routes(
 
 @cache
 def _shell() -> str:
-    return (resources.files(__package__) / "static" / "shell.html").read_text(encoding="utf-8")
+    return (resources.files("aiowandb_server.pages") / "static" / "shell.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @cache
 def _assets() -> dict[str, tuple[bytes, str]]:
-    folder = resources.files(__package__) / "static"
+    folder = resources.files("aiowandb_server.pages") / "static"
     return {
         file.name: (file.read_bytes(), _TYPES[suffix])
         for file in folder.iterdir()

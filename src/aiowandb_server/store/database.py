@@ -76,7 +76,10 @@ class Database:
 
 def _make_private(path: Path) -> None:
     """Only the owner can read the file; SQLite gives what it puts beside it the same mode."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # A file that is there is not opened: to close it again would drop the locks that SQLite holds
+    # on it in this process, and another one could then damage the data.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         with suppress(FileNotFoundError):
             restrict_to_owner(file)
