@@ -155,7 +155,9 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise ServerError(f"W&B returned a Parquet file that cannot be read: {error}") from error
+        raise ServerError(
+            f"History: W&B returned a Parquet file that cannot be read: {error}", error
+        ) from error
 
 
 def _open_spool(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
