@@ -108,6 +108,6 @@ def test_the_pages_are_built_without_a_warning_and_without_the_network(tmp_path:
     for name in (*aiowandb.__all__, *sync.__all__, *filters.__all__):
         assert re.search(rf"^(class |def )?{name}\b", made, re.MULTILINE), name
     assert "async def scan_histories" not in made
-    assert "def run(self, path: str | Sequence[str]) -> Run" in made
+    assert "def run(self, path: str | Sequence[str], *, fresh: bool = False) -> Run" in made
     assert "    viewer: Viewer" in made.partition("## `aiowandb.sync`")[2]
     assert " at 0x" not in made
