@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from aiowandb_server import Store
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.scalars import encode_id
+from aiowandb_server.store.manifests import hex_md5
 from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client
 
@@ -360,3 +362,9 @@ async def test_a_deleted_collection_is_told_of_once_more(
         "state": "DELETED",
     }
     assert store.collections.by_id(collection.id) is None
+
+
+@pytest.mark.parametrize("md5", ["\x80", "no base64!", "AAAA", ""])
+def test_what_is_no_md5_is_refused(md5: str) -> None:
+    with pytest.raises(RequestError, match="is not a base64 md5"):
+        hex_md5(md5)

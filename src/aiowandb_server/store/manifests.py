@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -215,7 +214,7 @@ def hex_md5(md5: str) -> str:
     """A base64 md5 as hexadecimal digits, for links."""
     try:
         digest = base64.b64decode(md5, validate=True)
-    except binascii.Error:
+    except ValueError:
         digest = b""
     if len(digest) != 16:
         raise RequestError(f"{md5!r} is not a base64 md5")
