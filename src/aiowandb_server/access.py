@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import re
 from typing import TYPE_CHECKING
@@ -72,6 +71,6 @@ def _key(authorization: str | None) -> str | None:
         return None
     try:
         pair = base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
     return pair.partition(":")[2]

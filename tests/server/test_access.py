@@ -22,12 +22,23 @@ def basic(key: str) -> str:
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Basic", "Basic ???", "Basic YXBpOg==", "Digest x", basic("0" * 40), "Bearer x"],
+    [
+        b"Basic \x80\x81",
+        None,
+        "",
+        "Basic",
+        "Basic ???",
+        "Basic YXBpOg==",
+        "Digest x",
+        basic("0" * 40),
+        "Bearer x",
+    ],
 )
 async def test_without_a_valid_key_nothing_can_be_read_or_written(
-    client: Client, authorization: str | None
+    client: Client, authorization: str | bytes | None
 ) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization}
+    given = authorization.encode() if isinstance(authorization, str) else authorization
+    headers = {} if given is None else {b"Authorization": given}
     for path in ("/graphql", "/files/local/demo/r1/file_stream"):
         response = await client.keyless.post(path, json={"query": VIEWER}, headers=headers)
         assert response.status_code == 401
