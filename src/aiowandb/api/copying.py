@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from aiowandb.api.defaults import Defaults
+from aiowandb.api.run_pages import RUNS_PER_PAGE
 from aiowandb.arguments import FLAG, FUNCTION, Check, Unfit, choice, optional, text
 from aiowandb.choices import CopyIds, OnExisting
 from aiowandb.concurrency.threads import import_in_thread
@@ -20,8 +21,6 @@ from aiowandb.wire.runs import RunQuery, count_runs
 
 if TYPE_CHECKING:
     from aiowandb.ingest import CopyReport, Source
-
-_PER_PAGE = 500
 
 
 class Client(Protocol):
@@ -83,7 +82,7 @@ async def copy_project(
 
     session, defaults = here
     entity, project = await defaults.project(path)
-    query = RunQuery(filters, order, _PER_PAGE)
+    query = RunQuery(filters, order, RUNS_PER_PAGE)
 
     async def count() -> int | None:
         return await session.ask(count_runs(entity, project, filters))

@@ -32,7 +32,7 @@ from aiowandb.wire import lenient
 from aiowandb.wire.dotted import OWN_KEYS, unknown_keys
 from aiowandb.wire.history import sampled_rows
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.rows import flat_row
+from aiowandb.wire.rows import STEP, flat_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +115,7 @@ def check_sample(keys: Sequence[str] | None, x_axis: str, stream: EventStream) -
         raise UsageError(
             "keys= cannot be combined with stream=: system metrics are not selected by key."
         )
-    if not keys and x_axis != "_step":
+    if not keys and x_axis != STEP:
         raise UsageError(
             "x_axis requires keys=, as only rows that have all of them and the x axis are sampled."
         )

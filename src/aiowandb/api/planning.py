@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aiowandb.api.run_pages import RUNS_PER_PAGE
 from aiowandb.arguments import ANY_NAMES, FLAG, NAMES, Check, Unfit, choice, integer, optional
 from aiowandb.choices import EventStream, LiveRows
 from aiowandb.concurrency.threads import import_in_thread
@@ -17,9 +18,6 @@ from aiowandb.wire.runs import RunQuery
 
 if TYPE_CHECKING:
     from aiowandb.readplan import PlanOptions, ReadPart, ReadPlan
-
-# W&B counts requests, and of each run little more than its keys is asked for.
-_PER_PAGE = 500
 
 
 def _last_steps(value: Any) -> Mapping[str, int]:
@@ -114,4 +112,4 @@ async def make_parts(
 
 
 def _asked(query: RunQuery) -> RunQuery:
-    return RunQuery(query.filters, query.order, _PER_PAGE, frozenset({"history_keys"}))
+    return RunQuery(query.filters, query.order, RUNS_PER_PAGE, frozenset({"history_keys"}))

@@ -21,6 +21,8 @@ from aiowandb.wire.runs import RunQuery, RunsPage, list_runs
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Exports, copies and plans read all pages anyway, and W&B limits the number of requests.
+RUNS_PER_PAGE = 500
 # Pages that W&B is too slow for are halved down to this size.
 _LEAST_PAGE = 25
 

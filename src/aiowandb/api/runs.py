@@ -18,7 +18,7 @@ from aiowandb.api.listing import Listing
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
-from aiowandb.api.run_pages import no_project, run_pages, runs_table
+from aiowandb.api.run_pages import RUNS_PER_PAGE, no_project, run_pages, runs_table
 from aiowandb.arguments import NAMES, checks, choice, integer, optional, text
 from aiowandb.choices import (
     CopyIds,
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
     from aiowandb.export import ExportResult, OnEvent, Sink
     from aiowandb.ingest import CopyReport, OnCopyEvent
     from aiowandb.readplan import ReadPart, ReadPlan
-
-# Exports read all pages anyway, and W&B limits the number of requests.
-RUNS_PER_PAGE = 500
 
 
 class Runs(Listing[Run]):

@@ -18,12 +18,11 @@ from aiowandb.wire import lenient
 from aiowandb.wire.dotted import matching_names
 from aiowandb.wire.history import Window, sampled_keys
 from aiowandb.wire.record import KeyInfo, RunRecord
-from aiowandb.wire.rows import flat_row
+from aiowandb.wire.rows import STEP, flat_row
 from aiowandb.wire.runs import get_run
 
 Row = dict[str, Any]
 
-_STEP = "_step"
 # Rows of one step; there is rarely more than one.
 _ROWS_OF_A_STEP = 10
 
@@ -41,12 +40,12 @@ async def sample_rows(
     known = await _known_keys(session, run, fresh=fresh)
     groups = [group or [key] for key, group in zip(keys, matching_names(keys, known), strict=True)]
     names = list(dict.fromkeys([x_axis, *(name for group in groups for name in group)]))
-    rows = await _sampled_by_wandb(session, run.ref, [*names, _STEP], samples, fresh=fresh)
+    rows = await _sampled_by_wandb(session, run.ref, [*names, STEP], samples, fresh=fresh)
     if len(rows) < samples and not _is_complete(len(rows), groups, known):
         rows = await _sampled_here(session, run.ref, keys, x_axis, samples)
     else:
         rows = await _with_floats_restored(session, run.ref, rows, known)
-    return [{key: row[key] for key in row if key != _STEP or _STEP in names} for row in rows]
+    return [{key: row[key] for key in row if key != STEP or STEP in names} for row in rows]
 
 
 async def _known_keys(session: Session, run: RunRecord, *, fresh: bool) -> Mapping[str, KeyInfo]:
@@ -122,13 +121,13 @@ async def _with_floats_restored(
         }
         found.append(row | numbers)
         unknown = [key for key in words if key not in numbers and not _is_text(known, key)]
-        if unknown and isinstance(step := row.get(_STEP), int):
+        if unknown and isinstance(step := row.get(STEP), int):
             ambiguous[step] = unknown
     if ambiguous:
         async with aclosing(_rows_at(session, ref, list(ambiguous))) as true_rows:
-            exact = {row.get(_STEP): row async for row in true_rows}
+            exact = {row.get(STEP): row async for row in true_rows}
         for row in found:
-            step = row.get(_STEP)
+            step = row.get(STEP)
             keys = ambiguous.get(step, []) if isinstance(step, int) else []
             row |= {key: exact[step][key] for key in keys if key in exact.get(step, ())}
     return found
