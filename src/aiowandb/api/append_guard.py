@@ -11,12 +11,13 @@ from typing import Protocol
 
 import anyio
 
-from aiowandb.errors import CommError, ConflictError, NotFoundError, ServerError
+from aiowandb.errors import CommError, ConflictError, ServerError
 from aiowandb.net import Session
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.wire.appending import PendingRows, StreamAnswer
 from aiowandb.wire.history_end import HistoryEnd, history_end
+from aiowandb.wire.runs import run_not_found
 
 # W&B may need some time to count the rows that it has acknowledged.
 MAX_LAG_SECONDS = 20.0
@@ -115,7 +116,7 @@ class WatchingSender:
     async def _end(self) -> HistoryEnd:
         end = await self._session.ask(history_end(self._ref))
         if end is None:
-            raise NotFoundError(f"Could not find run {self._ref}.")
+            raise run_not_found(self._ref)
         return end
 
 

@@ -22,7 +22,7 @@ from aiowandb.arguments import (
 from aiowandb.choices import EventStream, Nested
 from aiowandb.concurrency.tasks import Stream, each_of, gather
 from aiowandb.concurrency.threads import import_in_thread
-from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.errors import UsageError
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -33,6 +33,7 @@ from aiowandb.wire.dotted import OWN_KEYS, unknown_keys
 from aiowandb.wire.history import sampled_rows
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.rows import STEP, flat_row
+from aiowandb.wire.runs import run_not_found
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +83,7 @@ async def read_sample(
     asked = sampled_rows(run.ref, samples, system=stream != "default")
     found = await session.ask_cached(asked, fresh=fresh)
     if found is None:
-        raise NotFoundError(f"Could not find run {run.ref}.")
+        raise run_not_found(run.ref)
     return [flat_row(lenient.loads_object(text)) for text in found.history or ()]
 
 

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 from aiowandb.concurrency.threads import import_in_thread
-from aiowandb.errors import CommError, NotFoundError
+from aiowandb.errors import CommError
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
@@ -19,7 +19,7 @@ from aiowandb.wire.dotted import matching_names
 from aiowandb.wire.history import Window, sampled_keys
 from aiowandb.wire.record import KeyInfo, RunRecord
 from aiowandb.wire.rows import STEP, flat_row
-from aiowandb.wire.runs import get_run
+from aiowandb.wire.runs import get_run, run_not_found
 
 Row = dict[str, Any]
 
@@ -63,7 +63,7 @@ async def _sampled_by_wandb(
     asked = sampled_keys(ref, list(dict.fromkeys(names)), samples)
     found = await session.ask_cached(asked, fresh=fresh)
     if found is None:
-        raise NotFoundError(f"Could not find run {ref}.", operation="RunSampledHistory")
+        raise run_not_found(ref, "RunSampledHistory")
     return [flat_row(row) for row in (found.sampled_history or [[]])[0]]
 
 

@@ -14,7 +14,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.changes import FIELDS, RunChanges
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.runs import get_run, run_state
+from aiowandb.wire.runs import get_run, run_not_found, run_state
 from aiowandb.wire.writing import save_run
 
 _TEXT = optional(text("a string", empty=True))
@@ -97,4 +97,4 @@ async def wait_for_end(
 
 
 def not_found(ref: RunRef) -> NotFoundError:
-    return NotFoundError(f"Could not find run {ref}.", operation="Run")
+    return run_not_found(ref, "Run")

@@ -13,6 +13,7 @@ from aiowandb.paths import ArtifactRef, RunRef
 from aiowandb.wire.artifact_record import ArtifactNode, ArtifactRecord
 from aiowandb.wire.artifacts import Direction, artifacts_of_run, versions
 from aiowandb.wire.connection import Connection
+from aiowandb.wire.runs import run_not_found
 
 
 class ArtifactList(Protocol):
@@ -58,7 +59,7 @@ class RunArtifacts:
         asked = artifacts_of_run(self._ref, self._direction, self._per_page, cursor)
         page = await self._session.ask_cached(asked, fresh=self._fresh)
         if page is None:
-            raise NotFoundError(f"Could not find run {self._ref}.", operation=asked.name)
+            raise run_not_found(self._ref, asked.name)
         return page
 
 

@@ -29,6 +29,7 @@ from aiowandb.wire.files import (
     mark_uploaded,
     project_id,
 )
+from aiowandb.wire.runs import run_not_found
 
 _PIECE = 1 << 20
 
@@ -129,7 +130,7 @@ class RunFiles:
         return run
 
     def _not_found(self) -> NotFoundError:
-        return NotFoundError(f"Could not find run {self._ref}.", operation="RunFiles")
+        return run_not_found(self._ref, "RunFiles")
 
 
 async def _name_below(path: Path, root: Path) -> str:
@@ -171,5 +172,5 @@ async def _page(
     asked = console_page(ref, per_page, cursor) if last is None else console_tail(ref, last)
     found = await session.ask(asked)  # not cached: it grows while the run is live
     if found is None:
-        raise NotFoundError(f"Could not find run {ref}.")
+        raise run_not_found(ref)
     return found

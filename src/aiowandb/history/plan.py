@@ -11,6 +11,7 @@ from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.history import HistorySource, HistorySources, alias, history_plans
+from aiowandb.wire.runs import run_not_found
 
 # Runs with more rows take more memory while they are read, and one keeps all connections busy.
 _LARGE = 50_000
@@ -61,7 +62,7 @@ async def plan_history(session: Session, run: RunRef) -> HistoryPlan:
 
 def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundError:
     if source is None:
-        return NotFoundError(f"Could not find run {ref}.", operation="HistoryPlans")
+        return run_not_found(ref, "HistoryPlans")
     keys = source.history_keys
     end = (keys.last_step if keys else -1) + 1
     parquet = source.parquet_history

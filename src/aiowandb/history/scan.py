@@ -15,7 +15,7 @@ import pyarrow as pa
 from anyio.to_thread import run_sync
 
 from aiowandb.concurrency.tasks import gather
-from aiowandb.errors import IncompleteHistoryError, LinkError, NotFoundError
+from aiowandb.errors import IncompleteHistoryError, LinkError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.live import VALUES_PER_ANSWER, FirstAnswer, Texts, read_windows, split
@@ -28,6 +28,7 @@ from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window, sampled_rows
 from aiowandb.wire.rows import flat_row
+from aiowandb.wire.runs import run_not_found
 
 _REQUESTS_AT_ONCE = 2
 # System metrics come every few seconds: more of them than this take years.
@@ -185,7 +186,7 @@ async def scan_sample(
     """A sample of the rows of one run, drawn by W&B."""
     found = await session.ask(sampled_rows(ref, samples))
     if found is None:
-        raise NotFoundError(f"Could not find run {ref}.", operation="RunFullHistory")
+        raise run_not_found(ref, "RunFullHistory")
     yield JsonPage([found.history or []], selection, decoder)
 
 
@@ -193,7 +194,7 @@ async def scan_system(session: Session, ref: RunRef, selection: Selection) -> As
     """The system metrics of a run. W&B has no windows over them: they come in one answer."""
     found = await session.ask(sampled_rows(ref, _MAX_SYSTEM_ROWS, system=True))
     if found is None:
-        raise NotFoundError(f"Could not find run {ref}.", operation="RunSystemHistory")
+        raise run_not_found(ref, "RunSystemHistory")
     texts = found.history or []
     selection = msgspec.structs.replace(selection, always=())
     for first in range(0, len(texts), selection.page_size):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aiowandb.errors import CommError, NotFoundError
+from aiowandb.errors import CommError
 from aiowandb.files.run_files import RunFiles
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.plan import HistoryPlan, plan_histories
@@ -24,6 +24,7 @@ from aiowandb.wire.files import md5_of
 from aiowandb.wire.history import alias, sampled_rows
 from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.runs import run_not_found
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +148,7 @@ class WandbRun(SourceRun):
             return
         found = await self._session.ask(sampled_rows(self.record.ref, _ALL, system=True))
         if found is None:
-            raise NotFoundError(f"Could not find run {self.record.ref}.")
+            raise run_not_found(self.record.ref)
         texts = found.history or []
         for first in range(0, len(texts), _PAGE):
             yield texts[first : first + _PAGE]
@@ -159,7 +160,7 @@ class WandbRun(SourceRun):
         while True:
             found = await self._session.ask(console_page(self.record.ref, _PAGE, cursor))
             if found is None:
-                raise NotFoundError(f"Could not find run {self.record.ref}.")
+                raise run_not_found(self.record.ref)
             yield [line.read() for line in found.log_lines.nodes]
             before, cursor = cursor, found.next_cursor()
             if cursor is None or cursor == before:

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from aiowandb.choices import RunField
+from aiowandb.errors import NotFoundError
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
@@ -117,3 +118,8 @@ def storage_ids(refs: Sequence[RunRef]) -> Operation[StorageIds | None]:
     """Ask in one request which of these runs of a project exist."""
     document = many_runs("StorageIds", [(f"${alias(i)}: String!", "id") for i in range(len(refs))])
     return Operation("StorageIds", document, variables_of(refs), StorageIds, at=("project?",))
+
+
+def run_not_found(ref: RunRef, operation: str | None = None) -> NotFoundError:
+    """The error for a run that does not exist, or that the user may not see."""
+    return NotFoundError(f"Could not find run {ref}.", operation=operation)
