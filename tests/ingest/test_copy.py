@@ -20,6 +20,7 @@ from aiowandb import (
 from aiowandb.ingest.mark import KEY, read_mark
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.graphql import viewer
+from aiowandb_server.store.sweeps import SweepChanges
 from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
 
 pytestmark = pytest.mark.anyio
@@ -176,6 +177,24 @@ async def test_a_copy_that_is_cut_off_anywhere_goes_on(
                     assert mark is None or mark.complete or not run.summary_metrics
         assert cut > 5
     assert await dump(target, TARGET) == undisturbed
+
+
+@once
+async def test_runs_of_a_sweep_are_of_its_copy(tmp_path: Path, target: AsyncApi) -> None:
+    with Store.open(tmp_path / "source") as store:
+        project, _ = store.projects.ensure("local", "varied")
+        config = "method: grid\nparameters: {lr: {values: [1, 2]}}"
+        changes = SweepChanges(config=config, display_name="Search", description="why")
+        sweep = store.sweeps.create(project, changes).name
+        for name in ("a", "b"):
+            make_run(store, name, rows=[], sweep=sweep)
+        async with AsyncApi.local(tmp_path / "source") as api:
+            await api.runs(SOURCE, {"name": "a"}).copy_to(TARGET, api=target)
+            await api.runs(SOURCE).copy_to(TARGET, api=target)
+    (copied,) = [each async for each in (await target.project("local/copied")).sweeps()]
+    assert (copied.config_text, copied.display_name) == (config, "Search")
+    assert (copied.description or "").startswith("why\n\nCopied from local-")
+    assert sorted([run.id async for run in copied.runs]) == ["a", "b"]
 
 
 @once

@@ -88,7 +88,7 @@ async def copy_project(
         return await session.ask(count_runs(entity, project, filters))
 
     name = await place_of(session, entity, project)
-    source = WandbSource(session, name, lambda: pages(query), count)
+    source = WandbSource(session, (entity, project), name, lambda: pages(query), count)
     async with _opened(api, here) as there:
         counted = nullcontext() if session is there[0] else part_of(session.traffic)
         with counted as traffic:

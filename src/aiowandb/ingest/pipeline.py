@@ -25,6 +25,7 @@ from aiowandb.ingest.report import (
     OnCopyEvent,
 )
 from aiowandb.ingest.source import Source, SourceRun
+from aiowandb.ingest.sweeps import SweepCopier
 from aiowandb.ingest.target import Found, Target
 from aiowandb.ingest.verify import compare_runs
 from aiowandb.ingest.writer import RunWriter
@@ -65,6 +66,7 @@ class Copy:
         self._on_event = on_event
         self._total: int | None = None
         self._done = 0
+        self._sweeps = SweepCopier(source, target)
         self._unfinished: list[UnfinishedRun] = []
         self._places = anyio.Semaphore(_RUNS_AT_ONCE)
         self.report = CopyReport(source=source.name, target=target.name)
@@ -186,7 +188,10 @@ class Copy:
     async def _write(self, run: SourceRun, there: Found | None, report: CopiedRun) -> None:
         try:
             writer = RunWriter(self._target, run, self._source.identity(run), report)
-            written = await writer.write(there, report.target, None)
+            sweep = await self._sweeps.copy_of(run.facts.sweep)
+            if run.facts.sweep and sweep is None:
+                report.dropped.append(f"that it is of sweep {run.facts.sweep}, which is not known")
+            written = await writer.write(there, report.target, sweep)
             if run.has_artifacts:
                 self._unfinished.append(UnfinishedRun(run, writer, written, report))
                 return

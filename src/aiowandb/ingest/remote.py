@@ -18,13 +18,15 @@ from aiowandb.ingest.mark import without_mark
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.paths import RunRef
 from aiowandb.wire.console import ConsoleLogLine, console_page
-from aiowandb.wire.copying import RunExtent, run_extents
+from aiowandb.wire.copying import RunExtent, SweepFacts, run_extents
 from aiowandb.wire.files import md5_of
 from aiowandb.wire.history import alias, sampled_rows
 from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_not_found
+from aiowandb.wire.sweeps import get_sweep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,9 +50,12 @@ Count: TypeAlias = Callable[[], Awaitable[int | None]]
 class WandbSource(Source):
     """The runs that a query finds in a project of a W&B."""
 
-    def __init__(self, session: Session, name: str, pages: Pages, count: Count) -> None:
+    def __init__(
+        self, session: Session, place: tuple[str, str], name: str, pages: Pages, count: Count
+    ) -> None:
         self.name = name
         self.session = session
+        self._place = place
         self._pages = pages
         self._count = count
         self._look_size = BatchSize(100, 250)
@@ -84,6 +89,12 @@ class WandbSource(Source):
             for run, answer in zip(some, found, strict=True):
                 run.note_extent(None if isinstance(answer, CommError) else answer)
             done += len(some)
+
+    async def sweep(self, sweep_id: str) -> SweepFacts | None:
+        found = await self.session.ask(get_sweep(RunRef(*self._place, sweep_id)))
+        if found is None:
+            return None
+        return SweepFacts(found.config_text, found.display_name, found.description, found.state)
 
     async def prepare(self, runs: Sequence[SourceRun]) -> None:
         known = [run for run in runs if isinstance(run, WandbRun)]

@@ -30,6 +30,7 @@ import msgspec
 from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.wire import lenient
 from aiowandb.wire.console import ConsoleLogLine
+from aiowandb.wire.copying import SweepFacts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -209,6 +210,11 @@ class Source(ABC):
 
     async def prepare(self, runs: Sequence[SourceRun]) -> None:  # noqa: B027 - the same
         """Called with some runs at once, before their rows are read."""
+
+    async def sweep(self, sweep_id: str) -> SweepFacts | None:
+        """The sweep of this id, which runs say that they are part of."""
+        del sweep_id
+        return None
 
     def identity(self, run: SourceRun) -> str:
         """What the copy remembers as the place that it came from."""

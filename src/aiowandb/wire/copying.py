@@ -47,6 +47,25 @@ _ORIGIN = {
 }
 
 
+_CREATE_SWEEP = """
+mutation UpsertSweep($entity: String, $project: String, $config: String, $description: String,
+                     $displayName: String, $state: String) {
+  upsertSweep(input: {
+    entityName: $entity, projectName: $project, config: $config, description: $description,
+    displayName: $displayName, state: $state
+  }) { sweep { name } }
+}"""
+
+
+class SweepFacts(msgspec.Struct, frozen=True):
+    """A sweep that is to be made: its configuration in YAML, and what is said of it."""
+
+    config: str
+    name: str | None = None
+    description: str | None = None
+    state: str | None = None
+
+
 class AliasName(msgspec.Struct):
     alias: str
 
@@ -104,3 +123,17 @@ def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Op
         document = document.replace(f" {name}", text if origin else "")
     variables = {**fields, **(origin or {})}
     return Operation("UpsertBucket", document, variables, RunRecord, ("upsertBucket", "bucket"))
+
+
+def create_sweep(entity: str, project: str, sweep: SweepFacts) -> Operation[str]:
+    """Make a sweep; the answer is its id."""
+    variables = {
+        "entity": entity,
+        "project": project,
+        "config": sweep.config,
+        "description": sweep.description,
+        "displayName": sweep.name,
+        "state": sweep.state,
+    }
+    path = ("upsertSweep", "sweep", "name")
+    return Operation("UpsertSweep", _CREATE_SWEEP, variables, str, path)
