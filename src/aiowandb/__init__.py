@@ -218,6 +218,7 @@ __all__ = [
     "Sweep",
     "SweepRecord",
     "Sweeps",
+    "TableSource",
     "TimeoutError",
     "TooLargeError",
     "Traffic",
@@ -303,6 +304,7 @@ _LAZY = {
             "SourceArtifact",
             "SourceFile",
             "SourceRun",
+            "TableSource",
         ),
         ".net": (
             "RetryPolicy",

@@ -111,6 +111,10 @@ WRONG: Mapping[str, list[Any]] = {
     "artifacts.tags": NAMES,
     "target": [5, None, b"out", object()],
     "copy_to.target": TEXT,
+    "import_runs.target": TEXT,
+    "restore.target": TEXT,
+    "folder": PATH,
+    "source": PATH,
     "timeout": SECONDS,
     "token": TEXT,
     "transport": [5, "http"],
@@ -119,6 +123,8 @@ WRONG: Mapping[str, list[Any]] = {
     "type_name": TEXT,
     "verify": [5, "ca.pem"],
     "copy_to.verify": FLAG,
+    "import_runs.verify": FLAG,
+    "restore.verify": FLAG,
     "what": ["runs", ["run"], 5, []],
     "x_axis": TEXT,
 }
@@ -130,6 +136,8 @@ RIGHT: Mapping[str, Any] = {
     "type_name": "model",
     "state": "failed",
     "target": "out",
+    "folder": "out",
+    "source": "out",
     "row": {"loss": 1},
     "index": 0,
 }

@@ -101,3 +101,22 @@ def test_a_mirror_is_made_and_kept_up_to_date(sample: Sample, tmp_path: Path) ->
 def test_wrong_options_are_wrong_usage(sample: Sample, options: tuple[str, ...]) -> None:
     done = copy(sample, *options)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_an_export_is_restored(sample: Sample, folder: Path, tmp_path: Path) -> None:
+    exported = ("export", sample.path, tmp_path / "out", "--local", sample.folder, "--quiet")
+    assert aiowandb(*exported).returncode == 0
+    done = aiowandb("restore", tmp_path / "out", "local/restored", "--local", folder, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert last_event(done)["carried"]["rows"] == RUNS * ROWS
+
+
+def test_a_table_is_imported(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "losses.csv").write_text("experiment,lr,loss\na,0.1,2\na,0.1,1\nb,0.2,3\n")
+    command = ("import", tmp_path / "losses.csv", "local/imported", "--local", folder, "--json")
+    columns = ("--run-column", "experiment", "--config-column", "lr")
+    assert last_event(aiowandb(*command, *columns))["counts"] == {"created": 2}
+    with Api.local(folder) as api:
+        run = api.run("local/imported/a")
+        assert (run.config["lr"], run.summary["loss"]) == (0.1, 1)
+        assert [row["loss"] for row in run.scan_history()] == [2, 1]

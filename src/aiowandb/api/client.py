@@ -15,6 +15,7 @@ from aiowandb.api.artifacts import Artifact, Artifacts, find_artifact, versions_
 from aiowandb.api.creating import make_project, make_run
 from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, Defaults
 from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
+from aiowandb.api.importing import RunImports
 from aiowandb.api.projects import Project, Projects, find_project
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
@@ -29,7 +30,6 @@ from aiowandb.arguments import (
     POSITIVE,
     RUN_PATH,
     VALUES,
-    FixedAttributes,
     checks,
     choices,
     either,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class AsyncApi(FixedAttributes):
+class AsyncApi(RunImports):
     """The async client for W&B.
 
     The API key is taken from the argument, `WANDB_API_KEY` or netrc, other settings from their

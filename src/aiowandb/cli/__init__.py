@@ -25,6 +25,7 @@ from aiowandb.cli.demo import demo
 from aiowandb.cli.export import export
 from aiowandb.cli.files import files
 from aiowandb.cli.history import history
+from aiowandb.cli.importing import import_, restore
 from aiowandb.cli.login import login
 from aiowandb.cli.logs import logs
 from aiowandb.cli.open import open_page
@@ -51,8 +52,8 @@ def cli() -> None:
 
 
 for command in (
-    *(append, artifacts, compare, copy, delete, demo, export, files, history, login, logs),
-    *(mirror, open_page, projects, run, runs, serve, status, stop, sweeps),
+    *(append, artifacts, compare, copy, delete, demo, export, files, history, import_, login, logs),
+    *(mirror, open_page, projects, restore, run, runs, serve, status, stop, sweeps),
 ):
     cli.add_command(command)
 

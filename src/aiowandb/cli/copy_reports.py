@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import click
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from aiowandb.cli.output import console, print_error, printable, table
+from aiowandb.errors import AiowandbWarning
 
 if TYPE_CHECKING:
     from aiowandb.ingest import CopyEvent, CopyReport, OnCopyEvent
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COPY_OPTIONS = ("as_json", "quiet")
+_OUTPUT_OPTIONS = ("as_json", "quiet")
 _SOME_FAILED = 3
 _BAR_WIDTH = 20
 _SECONDS_BETWEEN_LINES = 5.0
@@ -76,6 +80,20 @@ class CopyOutput:
                 console.print(printable(difference), soft_wrap=True)
         if report.failed or report.differences:
             sys.exit(_SOME_FAILED)
+
+
+def run_copy(copy: Callable[..., Awaitable[CopyReport]], options: dict[str, Any]) -> None:
+    """Run what writes runs with these options, and report it."""
+    output = CopyOutput(**{name: options.pop(name) for name in _OUTPUT_OPTIONS})
+    if output.quiet:
+        warnings.simplefilter("ignore", AiowandbWarning)
+    try:
+        with output.listening() as on_event:
+            report = anyio.run(partial(copy, **options, on_event=on_event))
+    except KeyboardInterrupt:
+        print_error("Interrupted. What was copied is kept; run the same command to resume.")
+        sys.exit(130)
+    output.show(report)
 
 
 @contextmanager

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
 from aiowandb.choices import CopyIds, OnExisting
-from aiowandb.cli.copy_reports import COPY_OPTIONS, CopyOutput, copy_options
+from aiowandb.cli.copy_reports import copy_options, run_copy
 from aiowandb.cli.options import BaseUrl, combine_filters, connect, connection, one_of, selection
-from aiowandb.cli.output import print_error
-from aiowandb.errors import AiowandbWarning
 from aiowandb.paths import parse_project_path
 
 if TYPE_CHECKING:
@@ -126,17 +122,7 @@ def _run(
     target: str,
     options: dict[str, Any],
 ) -> None:
-    output = CopyOutput(**{name: options.pop(name) for name in COPY_OPTIONS})
-    if output.quiet:
-        warnings.simplefilter("ignore", AiowandbWarning)
-    try:
-        with output.listening() as on_event:
-            options["on_event"] = on_event
-            report = anyio.run(_copy, here, there, selected, target, options)
-    except KeyboardInterrupt:
-        print_error("Interrupted. What was copied is kept; run the same command to resume.")
-        sys.exit(130)
-    output.show(report)
+    run_copy(partial(_copy, here, there, selected, target), options)
 
 
 async def _copy(
@@ -144,7 +130,7 @@ async def _copy(
     there: AsyncApi | None,
     selected: tuple[str, Mapping[str, Any], str],
     target: str,
-    options: dict[str, Any],
+    **options: Any,
 ) -> CopyReport:
     async with here:
         runs = here.runs(*selected)

@@ -14,6 +14,7 @@ from aiowandb.ingest.report import (
     OnCopyEvent,
 )
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
+from aiowandb.ingest.tables import TableSource
 
 __all__ = [
     "CopiedRun",
@@ -28,4 +29,5 @@ __all__ = [
     "SourceArtifact",
     "SourceFile",
     "SourceRun",
+    "TableSource",
 ]

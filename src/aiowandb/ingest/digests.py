@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.ingest.lines import json_lines, value_texts, with_steps
 from aiowandb.wire import lenient
-from aiowandb.wire.rows import STEP
+from aiowandb.wire.rows import STEP, plain_value
 
 _NUMBERS = frozenset({Kind.INT, Kind.FLOAT})
 
@@ -35,15 +35,15 @@ class ColumnDigest:
                 self.least = min([ends["min"], *known])
                 self.largest = max([ends["max"], *known])
         texts = pc.binary_join_element_wise(
-            steps, value_texts(field, column), pa.scalar("\n"), pa.scalar(":")
+            steps, value_texts(*_as_float(field, column)), pa.scalar("\n"), pa.scalar(":")
         )
         self._digest.update("".join(texts.drop_null().to_pylist()).encode())
 
     def facts(self) -> Iterator[tuple[str, object]]:
         """What is compared, by name."""
         yield "values", self.values
-        yield "least", self.least
-        yield "largest", self.largest
+        yield "least", plain_value(self.least)
+        yield "largest", plain_value(self.largest)
         yield "checksum", self._digest.hexdigest()
 
 
@@ -92,6 +92,16 @@ def _unlike(where: str, one: object, other: object) -> Iterator[tuple[str, objec
         yield where, one, other
 
 
+def _as_float(field: pa.Field, column: pa.Array) -> tuple[pa.Field, pa.Array]:
+    """Integers as floats, which they may be on the other side, unless that loses some of them."""
+    if kind_of(field) is not Kind.INT:
+        return field, column
+    try:
+        return pa.field(field.name, pa.float64()), pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        return field, column
+
+
 def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any]:
     row = lenient.loads_object(json_lines(batch.slice(index, 1))[0])
-    return dict(sorted(row.items()))
+    return {key: plain_value(value) for key, value in sorted(row.items())}

@@ -74,17 +74,24 @@ class Copy:
     async def run(self) -> CopyReport:
         """Copy all runs. Those that fail by themselves are named in the report."""
         started = time.monotonic()
+        try:
+            await self._run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._source.aclose()
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    async def _run(self) -> None:
         self._total = await self._source.count()
         if self._options.plan:
             self.report.plan = CopyPlan()
-        async with task_group() as tasks, aclosing(self._source.runs()) as runs:
+        async with aclosing(self._source.runs()) as runs, task_group() as tasks:
             async for some in together(runs, _COMPARED_TOGETHER):
                 await self._compare(some, tasks)
         await self._copy_artifacts()
         if self._options.verify:
             self.report.differences = await self._verify()
-        self.report.seconds = time.monotonic() - started
-        return self.report
 
     async def _compare(self, runs: Sequence[SourceRun], tasks: Tasks) -> None:
         await self._source.look(runs)

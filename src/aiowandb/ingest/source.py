@@ -216,6 +216,9 @@ class Source(ABC):
         del sweep_id
         return None
 
+    async def aclose(self) -> None:  # noqa: B027 - the same
+        """Called at the end, when nothing is read any more."""
+
     def identity(self, run: SourceRun) -> str:
         """What the copy remembers as the place that it came from."""
         return f"{self.name}/{run.facts.id}"

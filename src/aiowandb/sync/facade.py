@@ -364,6 +364,8 @@ class Api(SyncWrapper[api.AsyncApi]):
     projects = called(api.AsyncApi.projects, wrap=Projects)
     create_run = awaited(api.AsyncApi.create_run, wrap=Run)
     create_project = awaited(api.AsyncApi.create_project)
+    import_runs = awaited(api.AsyncApi.import_runs)
+    restore = awaited(api.AsyncApi.restore)
 
     def __repr__(self) -> str:
         return repr(self._inner).replace("AsyncApi", type(self).__name__)

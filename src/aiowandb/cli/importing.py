@@ -1,0 +1,112 @@
+"""`aiowandb restore` and `aiowandb import`: runs from exports and tables into W&B."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiowandb.choices import CopyIds, OnExisting
+from aiowandb.cli.copy_reports import copy_options, run_copy
+from aiowandb.cli.options import connect as connect_to
+from aiowandb.cli.options import connection, one_of
+
+if TYPE_CHECKING:
+    from aiowandb.api import AsyncApi
+    from aiowandb.ingest import CopyReport
+
+_PATH = click.Path(path_type=Path, exists=True)
+
+
+def _write_options(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--on-existing",
+            type=one_of(OnExisting),
+            default="fail",
+            show_default=True,
+            help="What to do with runs in DST that this did not make.",
+        ),
+        click.option("--ids", type=one_of(CopyIds), default="keep", show_default=True),
+    ):
+        command = option(command)
+    return copy_options(command)
+
+
+@click.command()
+@click.argument("folder", metavar="FOLDER", type=_PATH)
+@click.argument("target", metavar="DST")
+@connection
+@_write_options
+def restore(
+    folder: Path, target: str, base_url: str | None, local: Path | None, **options: Any
+) -> None:
+    """Write the runs that `aiowandb export` has written to FOLDER into project DST.
+
+    The export must be in Parquet. Run the same command again to resume.
+
+    \b
+    Examples:
+      aiowandb export me/mnist backup && aiowandb restore backup me/restored
+    """
+    api = connect_to(base_url, local, reports_waits=False)
+    run_copy(partial(_restore, api, folder, target), options)
+
+
+@click.command("import")
+@click.argument("source", metavar="SOURCE", type=_PATH)
+@click.argument("target", metavar="DST")
+@connection
+@click.option("--run-column", metavar="NAME", help="The column that says whose a row is.")
+@click.option("--step-column", metavar="NAME", help="The column of steps.")
+@click.option("--time-column", metavar="NAME", help="The column of seconds since 1970.")
+@click.option(
+    "--config-column", multiple=True, metavar="NAME", help="A column of the config; repeatable."
+)
+@_write_options
+def import_(
+    source: Path,
+    target: str,
+    base_url: str | None,
+    local: Path | None,
+    run_column: str | None,
+    step_column: str | None,
+    time_column: str | None,
+    config_column: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Write the rows of SOURCE into project DST: a table, or a folder of tables.
+
+    Tables are Parquet, CSV or JSON Lines. Columns with usual names are found: run_id,
+    step, timestamp. Without a column of runs, each file is a run. Run the same command
+    again to resume.
+
+    \b
+    Examples:
+      aiowandb import rows.jsonl me/imported
+      aiowandb import rows.jsonl me/imported --config-column loss --plan
+    """
+    columns = {"run": run_column, "step": step_column, "time": time_column}
+    api = connect_to(base_url, local, reports_waits=False)
+    run_copy(partial(_import, api, source, target, columns, config_column), options)
+
+
+async def _restore(api: AsyncApi, folder: Path, target: str, **options: Any) -> CopyReport:
+    async with api:
+        return await api.restore(folder, target, **options)
+
+
+async def _import(
+    api: AsyncApi,
+    path: Path,
+    target: str,
+    columns: dict[str, str | None],
+    config: tuple[str, ...],
+    **options: Any,
+) -> CopyReport:
+    from aiowandb.ingest import TableSource
+
+    async with api:
+        return await api.import_runs(TableSource(path, **columns, config=config), target, **options)

@@ -1,0 +1,126 @@
+"""Parquet files with the rows of many runs: which rows are whose, and the rows of one run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import ExportError
+
+_BATCH_ROWS = 16_384
+
+
+class RowRange(NamedTuple):
+    """Consecutive rows of a file."""
+
+    file: Path
+    first: int
+    size: int
+
+
+class ParquetRows:
+    """Files that are indexed once, by a look at the column of runs alone.
+
+    Without such a column, the rows of a file are those of the run of its name.
+    """
+
+    def __init__(self, files: Sequence[Path], run_column: str | None) -> None:
+        self._files = files
+        self._column = run_column
+        self.ranges: dict[str, list[RowRange]] = {}
+
+    async def index(self) -> None:
+        """Find out which rows are whose, once."""
+        if not self.ranges:
+            await run_sync(self._index)
+
+    def count(self, run: str) -> int:
+        """How many rows the run has."""
+        return sum(each.size for each in self.ranges.get(run, ()))
+
+    async def batches(self, run: str) -> AsyncGenerator[pa.RecordBatch]:
+        """The rows of the run, without the column of runs and columns that have nothing."""
+        for place in self.ranges.get(run, ()):
+            batches = self._read(place)
+            while (batch := await run_sync(next, batches, None)) is not None:
+                yield batch
+
+    def _index(self) -> None:
+        for path in self._files:
+            with readable(path) as file:
+                if self._column is None:
+                    self._add(path.stem, RowRange(path, 0, file.metadata.num_rows))
+                    continue
+                first = 0
+                for batch in file.iter_batches(columns=[self._column]):
+                    for run, start, count in _stretches(batch.column(0)):
+                        self._add(run, RowRange(path, first + start, count))
+                    first += batch.num_rows
+
+    def _add(self, run: str, new: RowRange) -> None:
+        known = self.ranges.setdefault(run, [])
+        if known and known[-1].file == new.file and sum(known[-1][1:]) == new.first:
+            new = RowRange(new.file, known[-1].first, known[-1].size + new.size)
+            known.pop()
+        known.append(new)
+
+    def _read(self, place: RowRange) -> Iterator[pa.RecordBatch]:
+        with readable(place.file) as file:
+            start, end = place.first, place.first + place.size
+            position = 0
+            for group in range(file.metadata.num_row_groups):
+                size = file.metadata.row_group(group).num_rows
+                if position < end and position + size > start:
+                    offset = position
+                    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                        low, high = max(start - offset, 0), min(end - offset, batch.num_rows)
+                        if low < high:
+                            yield self._wanted(batch.slice(low, high - low))
+                        offset += batch.num_rows
+                position += size
+
+    def _wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        names = [
+            name
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            if name != self._column and column.null_count < len(column)
+        ]
+        return batch.select(names)
+
+
+class readable:  # noqa: N801 - is used like a function
+    """The file, opened; what is wrong with it is an error that names it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> pq.ParquetFile:
+        try:
+            self._file = pq.ParquetFile(self._path)
+        except (pa.ArrowException, OSError) as error:
+            raise ExportError(f"{self._path} cannot be read as Parquet: {error}") from error
+        return self._file
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self._file.close()
+        if isinstance(error, pa.ArrowException | OSError | LookupError):
+            raise ExportError(f"{self._path} cannot be read: {error}") from error
+
+
+def _stretches(column: pa.Array) -> Iterator[tuple[str, int, int]]:
+    """The runs in this column with the place and number of their consecutive rows."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    column = pc.fill_null(pc.cast(column, pa.string()), "")
+    ends = pc.run_end_encode(column)
+    first = 0
+    for run, end in zip(ends.values.to_pylist(), ends.run_ends.to_pylist(), strict=True):
+        if run:
+            yield run, first, end - first
+        first = end
