@@ -86,7 +86,7 @@ def import_(
     \b
     Examples:
       aiowandb import rows.jsonl me/imported
-      aiowandb import rows.jsonl me/imported --config-column loss --plan
+      aiowandb import rows.jsonl me/tables --config-column loss --plan
     """
     columns = {"run": run_column, "step": step_column, "time": time_column}
     api = connect_to(base_url, local, reports_waits=False)
