@@ -243,6 +243,17 @@ def rows(folder: Path) -> dict[str, list[Any]]:
         return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
 
 
+def schema(connection: sqlite3.Connection) -> Any:
+    """The version, what there is, and which tables count their ids."""
+    version = connection.execute("PRAGMA user_version").fetchone()
+    made = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
+    return (
+        version,
+        made,
+        {name for (name,) in connection.execute("SELECT name FROM sqlite_sequence")},
+    )
+
+
 def test_a_store_of_before_keeps_all_that_it_holds(tmp_path: Path) -> None:
     old_store(tmp_path)
     before = rows(tmp_path)
@@ -256,10 +267,10 @@ def test_a_store_of_before_keeps_all_that_it_holds(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        old_schema = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
+        migrated = schema(connection)
     Store.open(tmp_path / "new").close()
     with closing(sqlite3.connect(tmp_path / "new" / "store.sqlite")) as connection:
-        assert dict(connection.execute("SELECT name, sql FROM sqlite_master")) == old_schema
+        assert schema(connection) == migrated
 
 
 def test_a_store_of_before_gives_no_id_out_again(tmp_path: Path) -> None:
@@ -305,8 +316,8 @@ def test_deleting_works_in_a_store_of_before(tmp_path: Path) -> None:
 
 KILLED_WITHIN = """
 import os, sys
-from aiowandb_server.store import database, store
-statements, left = database._statements, int(sys.argv[2])
+from aiowandb_server.store import schema, store
+statements, left = schema._statements, int(sys.argv[2])
 def counted(script):
     global left
     for statement in statements(script):
@@ -314,7 +325,7 @@ def counted(script):
         if left < 0:
             os._exit(9)
         yield statement
-database._statements = counted
+schema._statements = counted
 store.Store.open(sys.argv[1]).close()
 """
 

@@ -1,4 +1,4 @@
-"""The SQLite file: its connections, transactions and versioned schema.
+"""The SQLite file: its connections and transactions.
 
 Durability: write-ahead log with `synchronous=FULL`, so that what a transaction has committed
 survives a kill or a power cut. Writers queue on SQLite's own lock (`BEGIN IMMEDIATE` and a busy
@@ -11,13 +11,11 @@ import os
 import queue
 import sqlite3
 from contextlib import contextmanager, suppress
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError, StoreError
 from aiowandb_server.store.disk import restrict_to_owner
-from aiowandb_server.store.filters import matches_pattern
-from aiowandb_server.store.json_text import readable, without_halves
+from aiowandb_server.store.schema import add_functions, bring_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +35,7 @@ class Database:
         _make_private(path)
         try:
             with self._borrow() as connection:
-                _migrate(connection, path)
+                _update_schema(connection, path)
         except sqlite3.DatabaseError as error:
             self.close()
             raise StoreError(f"{path} cannot be opened as a store: {error}") from error
@@ -90,9 +88,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     connection.row_factory = sqlite3.Row
-    connection.create_function("regexp", 2, matches_pattern, deterministic=True)
-    connection.create_function("without_halves", 1, without_halves, deterministic=True)
-    connection.create_function("readable_json", 1, readable, deterministic=True)
+    add_functions(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -125,19 +121,9 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    migrations = _migrations()
+def _update_schema(connection: sqlite3.Connection, path: Path) -> None:
     with _without_foreign_keys(connection), _transaction(connection, "BEGIN IMMEDIATE"):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(migrations):
-            raise StoreError(
-                f"{path} was written by a newer aiowandb (schema {version}, this one knows "
-                f"{len(migrations)}): upgrade aiowandb to open it"
-            )
-        for number, script in enumerate(migrations[version:], start=version + 1):
-            for statement in _statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
+        bring_up_to_date(connection, path)
 
 
 @contextmanager
@@ -151,19 +137,3 @@ def _without_foreign_keys(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _migrations() -> list[str]:
-    folder = resources.files("aiowandb_server.store") / "migrations"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [file.read_text(encoding="utf-8") for file in files]
-
-
-def _statements(script: str) -> Iterator[str]:
-    # `executescript` would commit the open transaction; a half-migrated store must not exist.
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
