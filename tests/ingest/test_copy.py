@@ -105,9 +105,6 @@ async def test_runs_that_are_in_the_way_are_refused_skipped_or_updated(
 
 @once
 async def test_runs_get_ids_of_their_own_the_same_each_time(source: AsyncApi) -> None:
-    with pytest.raises(UsageError, match="where the runs come from"):
-        await source.runs(SOURCE).copy_to(SOURCE)
-    # Not into the project of others' tests.
     target = "local/anew"
     first = await source.runs(SOURCE).copy_to(target, ids="new")
     again = await source.runs(SOURCE).copy_to(target, ids="new")
@@ -116,6 +113,16 @@ async def test_runs_get_ids_of_their_own_the_same_each_time(source: AsyncApi) ->
     assert {run.target for run in first.runs}.isdisjoint({run.run for run in first.runs})
     copied, original = await dump(source, target), await dump(source, SOURCE)
     assert sorted(map(repr, copied.values())) == sorted(map(repr, original.values()))
+
+
+@once
+async def test_a_project_is_not_copied_into_itself(source: AsyncApi, varied_folder: Path) -> None:
+    # Whichever way leads there: the same folder may be open twice.
+    async with AsyncApi.local(varied_folder) as same:
+        for options in ({}, {"ids": "new"}, {"api": same}, {"on_existing": "update"}):
+            with pytest.raises(UsageError, match="where the runs come from: name another project"):
+                await source.runs(SOURCE).copy_to(SOURCE, **options)
+    assert await source.runs(SOURCE, fresh=True).count() == 4
 
 
 @once
@@ -268,7 +275,7 @@ async def test_progress_is_told(source: AsyncApi, target: AsyncApi) -> None:
 
 @once
 async def test_where_w_and_b_cannot_say_it_the_config_does(
-    source: AsyncApi, target: AsyncApi, monkeypatch: pytest.MonkeyPatch
+    source: AsyncApi, target: AsyncApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(viewer, "FEATURES", ("MARK_RUN_FILES_UPLOADED",))
     report = await source.runs(SOURCE, {"name": "bare"}).copy_to(TARGET, api=target)
@@ -282,6 +289,13 @@ async def test_where_w_and_b_cannot_say_it_the_config_does(
     assert (mark["state"], mark["user"]) == ("crashed", original.username)
     assert original.created_at
     assert mark["created_at"] == original.created_at.isoformat()
+    # Where it can be said, a copy of the copy says it again.
+    monkeypatch.undo()
+    async with AsyncApi.local(tmp_path / "back") as back:
+        await target.runs(TARGET).copy_to(TARGET, api=back)
+        returned = await back.run(f"{TARGET}/bare")
+    for fact in ("state", "created_at", "username"):
+        assert getattr(returned, fact) == getattr(original, fact), fact
 
 
 @once

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AsyncApi, ExportError, RowError, TableSource, UsageError
-from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump
+from aiowandb import AsyncApi, ConflictError, ExportError, RowError, TableSource, UsageError
+from aiowandb.ingest.mark import read_mark
+from aiowandb_server import Store
+from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
+from tests.support.artifacts import log_artifact
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 TARGET = "local/restored"
@@ -25,16 +29,108 @@ async def test_an_export_is_restored(source: AsyncApi, target: AsyncApi, tmp_pat
     assert report.carried["files"] == len(FILES)
     restored, originals = await dump(target, TARGET), await dump(source, SOURCE)
     for name, original in originals.items():
-        # Exports have NaN within lists as text.
-        for part in ("rows", "files", "system") if name != "odd" else ("files", "system"):
-            assert restored[name][part] == original[part], (name, part)
+        for part, value in original.items():
+            # Exports have NaN within lists as text, and no console.
+            if part != "console" and (name, part) != ("odd", "rows"):
+                assert restored[name][part] == value, (name, part)
+    # Nothing is sent twice, wherever the export lies by now.
+    (tmp_path / "out").rename(tmp_path / "moved")
+    again = await target.restore(tmp_path / "moved", TARGET)
+    assert again.counts == {"unchanged": 4}
+    assert again.carried == {}
+
+
+async def test_artifacts_and_the_console_are_restored_if_they_were_exported(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "maker", rows=[], files={"output.log": b"one\n2026-01-02T03:04:05 two\n"})
+        project = store.projects.get("local", "varied")
+        run = project and store.runs.get(project, "maker")
+        assert run
+        for number in range(3):
+            files = {"deep/w.bin": b"%d" % number, "same": b"same"}
+            log_artifact(store, run, "model", files, kind="model", metadata='{"number": 1}')
+        async with AsyncApi.local(tmp_path / "source") as api:
+            what = ["runs", "files", "artifacts"]
+            await api.runs(SOURCE).export(tmp_path / "out", what=what)  # type: ignore[arg-type]
+            report = await target.restore(tmp_path / "out", TARGET, verify=True)
+            assert (report.failed, report.differences) == ([], [])
+            assert report.carried["artifacts"] == 3
+            for number in range(3):
+                here = await api.artifact(f"{SOURCE}/model:v{number}")
+                there = await target.artifact(f"{TARGET}/model:v{number}")
+                for fact in ("type", "aliases", "metadata", "digest", "size", "description"):
+                    assert getattr(here, fact) == getattr(there, fact), fact
+                made = await there.download(tmp_path / f"down{number}")
+                assert (made.folder / "deep/w.bin").read_bytes() == b"%d" % number
+    restored = await target.run(f"{TARGET}/maker")
+    lines = [line async for line in restored.console_logs()]
+    assert [(line.content, line.timestamp is None) for line in lines] == [
+        ("one", True),
+        ("two", False),
+    ]
+    again = await target.restore(tmp_path / "out", TARGET)
+    assert again.counts == {"unchanged": 1}
+
+
+async def test_an_artifact_file_that_is_gone_is_an_error_of_its_run(
+    source: AsyncApi, target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "maker", rows=[])
+        project = store.projects.get("local", "varied")
+        run = project and store.runs.get(project, "maker")
+        assert run
+        for name in ("gone", "bad", "good"):
+            log_artifact(store, run, name, {"f": name.encode()})
+        async with AsyncApi.local(tmp_path / "source") as api:
+            await api.runs(SOURCE).export(tmp_path / "out", what=["runs", "artifacts"])
+    (tmp_path / "out/artifacts/gone-v0/f").unlink()
+    (tmp_path / "out/artifacts/bad-v0/f").write_bytes(b"bat")
+    report = await target.restore(tmp_path / "out", TARGET)
+    errors = {each.run: each.error or "" for each in report.failed}
+    assert set(errors) == {"gone:v0", "bad:v0", "maker"}
+    assert "No such file" in errors["gone:v0"]
+    assert "is not what was exported" in errors["bad:v0"]
+    mark = read_mark((await target.run(f"{TARGET}/maker")).json_config)
+    assert mark
+    assert not mark.complete
+
+
+async def test_exports_without_what_w_and_b_said_are_restored_by_their_tables(
+    source: AsyncApi, target: AsyncApi, tmp_path: Path
+) -> None:
+    await source.runs(SOURCE).export(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / ".aiowandb-export")
+    report = await target.restore(tmp_path / "out", TARGET)
+    assert report.failed == []
     odd, plain = await target.run(f"{TARGET}/odd"), await target.run(f"{TARGET}/plain")
     assert (odd.config["lr"], odd.name, odd.tags) == (0.1, "Odd & even", ["b", "a"])
     assert odd.summary["best"]["acc"] != odd.summary["best"]["acc"]
     assert plain.state == "failed"
-    # Nothing is sent twice.
-    again = await target.restore(tmp_path / "out", TARGET)
-    assert again.carried.get("rows", 0) == again.carried.get("files", 0) == 0
+    assert plain.history_line_count == 1500
+
+
+async def test_runs_that_a_restoration_did_not_make_are_refused(
+    source: AsyncApi, target: AsyncApi, tmp_path: Path
+) -> None:
+    await source.runs(SOURCE, {"name": "odd"}).export(tmp_path / "out")
+    own = await target.create_run("odd", "restored", config={"mine": 1})
+    with pytest.raises(ConflictError, match="local/restored/odd exist"):
+        await target.restore(tmp_path / "out", TARGET)
+    report = await target.restore(tmp_path / "out", TARGET, on_existing="skip")
+    assert report.counts == {"skipped": 1}
+    assert (await target.run(f"{TARGET}/odd", fresh=True)).config == {"mine": 1}
+    report = await target.restore(tmp_path / "out", TARGET, on_existing="update")
+    assert report.counts == {"updated": 1}
+    assert (await target.run(f"{TARGET}/{own.id}", fresh=True)).config["lr"] == 0.1
+
+
+async def test_a_long_table_is_refused(source: AsyncApi, target: AsyncApi, tmp_path: Path) -> None:
+    await source.runs(SOURCE).export(tmp_path / "out", layout="long")
+    with pytest.raises(ExportError, match="layout='long'"):
+        await target.restore(tmp_path / "out", TARGET)
 
 
 async def test_a_folder_that_is_no_export_is_refused(target: AsyncApi, tmp_path: Path) -> None:

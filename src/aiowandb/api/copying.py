@@ -118,10 +118,9 @@ async def write_runs(
     check_project_name(parse_project_path(target).project or "", "target")
     session, defaults = there
     place = await Target.open(session, *await defaults.project(target))
-    if place.name == source.name and ids == "keep":
-        raise UsageError(
-            f"{target} is where the runs come from: name another project, or give ids='new'."
-        )
+    if place.name == source.name:
+        # Not with other ids either: the copies would be listed with the runs, and copied again.
+        raise UsageError(f"{target} is where the runs come from: name another project.")
     options = CopyOptions(on_existing, ids, plan=plan, verify=verify)
     with part_of(session.traffic) as traffic:
         report = await Copy(source, place, options, on_event).run()

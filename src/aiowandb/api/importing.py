@@ -73,8 +73,8 @@ class RunImports(FixedAttributes):
     ) -> CopyReport:
         """Write the runs that `runs.export` has written to `folder` into the project `target`.
 
-        The export must be in Parquet and have the table of runs. Histories, system metrics and
-        files are restored if the export has them. The other arguments are those of
+        The export must be in Parquet and have the table of runs. Histories, system metrics, files
+        and artifacts are restored if the export has them. The other arguments are those of
         `Runs.copy_to`.
 
         >>> await api.runs("me/mnist").export("backup", what=["runs", "history", "files"])

@@ -13,6 +13,7 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import Fetched, FetchedFile, Journal
+from aiowandb.export.originals import OriginalArtifact
 from aiowandb.export.progress import (
     Reporter,
     RowsWanted,
@@ -22,9 +23,10 @@ from aiowandb.export.progress import (
     RunStarted,
 )
 from aiowandb.export.stored import RunSnapshot
+from aiowandb.files.artifact_files import read_manifest
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.artifacts import download_artifact
-from aiowandb.files.fetch import IsThere, is_there
+from aiowandb.files.fetch import is_there
 from aiowandb.files.folder import path_inside
 from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
@@ -106,9 +108,32 @@ class _Downloads:
 
     async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
         """Download files that are missing or differ; give all files of the run."""
-        download = _download_files if self._kind == "files" else _download_artifacts
-        paths = await download(session, ref, self._root, self._has)
+        download = self._run_files if self._kind == "files" else self._artifacts
+        paths = await download(session, ref)
         return tuple([await run_sync(self._put, path) for path in paths])
+
+    async def _run_files(self, session: Session, ref: RunRef) -> list[Path]:
+        target = await run_sync(path_inside, self._root, ref.run)
+        return await update_files(session, RunFiles(session, ref), target, self._has)
+
+    async def _artifacts(self, session: Session, ref: RunRef) -> list[Path]:
+        files: list[Path] = []
+        async with aclosing(RunArtifacts(session, ref, "output").pages()) as pages:
+            async for page in pages:
+                for artifact in page:
+                    manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
+                    original = OriginalArtifact.of(artifact, manifest, ref.run)
+                    found = await download_artifact(
+                        session,
+                        artifact,
+                        await run_sync(path_inside, self._root, original.folder),
+                        allow_missing_references=True,
+                        has=self._has,
+                        manifest=manifest,
+                    )
+                    await run_sync(original.write, self._folder)
+                    files += found.files
+        return files
 
     def _has(self, path: Path, size: int | None, md5: bytes | None) -> bool:
         name = self._name(path)
@@ -132,24 +157,3 @@ class _Downloads:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
-
-
-async def _download_files(session: Session, ref: RunRef, folder: Path, has: IsThere) -> list[Path]:
-    target = await run_sync(path_inside, folder, ref.run)
-    return await update_files(session, RunFiles(session, ref), target, has)
-
-
-async def _download_artifacts(
-    session: Session, ref: RunRef, folder: Path, has: IsThere
-) -> list[Path]:
-    files: list[Path] = []
-    async with aclosing(RunArtifacts(session, ref, "output").pages()) as pages:
-        async for page in pages:
-            for artifact in page:
-                target = await run_sync(path_inside, folder, artifact.source.collection)
-                target = target.with_name(f"{target.name}-{artifact.source.version}")
-                found = await download_artifact(
-                    session, artifact, target, allow_missing_references=True, has=has
-                )
-                files += found.files
-    return files

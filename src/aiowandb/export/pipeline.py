@@ -169,6 +169,7 @@ class _FolderExport:
     ) -> _Table:
         folder, options, table = self._folder, self._options, runs.table
         table.add_deleted(deleted, self._archive.table())
+        runs.originals.add_deleted(deleted, folder)
         clashes = table.clashes()
         if options.format == "delta":
             folder.check()
@@ -178,6 +179,8 @@ class _FolderExport:
             write_file(batches, table.schema, ParquetSink, folder, self._archive.file)
         if options.format == "delta":
             return _Table([folder.location("runs")], clashes=clashes)
+        if options.format == "parquet":
+            runs.originals.write(folder)
         name = f"runs.{options.format}"
         batches = inbox.checked(table.batches())
         write_file(batches, table.schema, sink_for(options), folder, name)

@@ -10,6 +10,7 @@ import msgspec
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.options import ExportOptions
+from aiowandb.export.originals import OriginalRuns
 from aiowandb.export.runs_table import ArchiveTable
 from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
@@ -28,6 +29,7 @@ class SelectedRuns(msgspec.Struct):
     histories: dict[RunRef, RunSnapshot] = {}
     heartbeats: dict[RunRef, RunSnapshot] = {}
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
+    originals: OriginalRuns = msgspec.field(default_factory=OriginalRuns)
     announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
 
     def add(self, page: Sequence[RunRecord]) -> None:
@@ -35,6 +37,7 @@ class SelectedRuns(msgspec.Struct):
         # If the order changed while pages were read, a run may be listed twice.
         new = list({run.ref: run for run in page if run.ref not in self.histories}.values())
         self.table.add(new)
+        self.originals.add(new)
         for run in new:
             self.histories[run.ref] = RunSnapshot.from_history(run)
             self.heartbeats[run.ref] = RunSnapshot.from_heartbeat(run)

@@ -81,12 +81,17 @@ async def download_artifact(
     allow_missing_references: bool = False,
     has: IsThere = is_there,
     links_at_once: int = _LINKS_AT_ONCE,
+    manifest: Manifest | None = None,
 ) -> ArtifactDownload:
-    """Download an artifact's files into the folder; those that are there already are kept."""
+    """Download an artifact's files into the folder; those that are there already are kept.
+
+    The `manifest` is read if it is not given.
+    """
     resolver = _Resolver(session)
     resolved: dict[str, ResolvedEntry] = {}
     left_out: list[LeftOut] = []
-    manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
+    if manifest is None:
+        manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
     for name, entry in manifest.entries.items():
         if not name.startswith(path_prefix):
             continue

@@ -10,6 +10,7 @@ import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -81,7 +82,8 @@ class ArtifactCopier:
         self._report.artifacts.append(report)
         try:
             entries = [self._mapped(entry, report) for entry in await artifact.entries()]
-            made = await upload_artifact(self._session, by.found.ref, _new(artifact), entries)
+            new = self._new(artifact)
+            made = await upload_artifact(self._session, by.found.ref, new, entries)
         except FATAL:
             raise
         except AiowandbError as error:
@@ -90,6 +92,23 @@ class ArtifactCopier:
             return
         self._ids[artifact.key] = made.id
         self._note(report, artifact, made)
+
+    def _new(self, artifact: SourceArtifact) -> NewArtifact:
+        # The same each time that it is copied here, so that it is announced once. Ids of artifacts
+        # are of one server, and those that clients give must differ throughout a server.
+        whence = f"{self._target.name}\n{self._report.source}\n{artifact.key}"
+        client_id = blake2b(whence.encode(), digest_size=16).hexdigest()
+        return NewArtifact(
+            collection=artifact.name,
+            type=artifact.type,
+            digest=artifact.digest,
+            aliases=[alias for alias in artifact.aliases if alias != _LATEST],
+            tags=artifact.tags,
+            description=artifact.description,
+            metadata=artifact.metadata,
+            client_id=client_id,
+            deduplicate=False,
+        )
 
     def _note(self, report: CopiedRun, artifact: SourceArtifact, made: UploadedArtifact) -> None:
         report.status = "created" if made.is_new else "unchanged"
@@ -135,21 +154,6 @@ class ArtifactCopier:
             return None
         known = found.artifact if found else None
         return known.id if known and known.digest == artifact.digest else None
-
-
-def _new(artifact: SourceArtifact) -> NewArtifact:
-    return NewArtifact(
-        collection=artifact.name,
-        type=artifact.type,
-        digest=artifact.digest,
-        aliases=[alias for alias in artifact.aliases if alias != _LATEST],
-        tags=artifact.tags,
-        description=artifact.description,
-        metadata=artifact.metadata,
-        # The same each time that it is copied: what was announced is announced once.
-        client_id=f"aiowandb-copy-of-{artifact.key}",
-        deduplicate=False,
-    )
 
 
 async def artifacts_of(

@@ -1,41 +1,56 @@
-"""What `runs.export` has written, as a source: Parquet tables, and the runs' files."""
+"""What `runs.export` has written, as a source: tables in Parquet, files and artifacts of runs."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from hashlib import md5
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
+import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import ExportError
+from aiowandb.export.claim import JOURNAL
+from aiowandb.export.journal import Begun
+from aiowandb.export.originals import RUNS_FILE
 from aiowandb.history.pages import column_values
+from aiowandb.ingest.exported_artifacts import ExportedArtifacts
+from aiowandb.ingest.facts import dotted_keys, machine_of
 from aiowandb.ingest.lines import json_lines
-from aiowandb.ingest.parquet_rows import ParquetRows
-from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
+from aiowandb.ingest.local_files import files_below, lines_of, local_file
+from aiowandb.ingest.mark import without_mark
+from aiowandb.ingest.parquet_rows import ParquetRows, readable
+from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
+from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.dotted import split_name
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _RUN = "run_id"
-_PIECE = 1 << 20
 _RUNS_AT_ONCE = 256
+# Where W&B's own client puts what a run has written.
+_CONSOLE = "output.log"
+
+# Config, summary and description of a run, as W&B said them.
+_Original = tuple[str | None, str | None, str | None]
 
 
 class ExportSource(Source):
     """The runs of an export's folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = f"export {folder.resolve()}"
         self._folder = folder
         self._table = folder / "runs.parquet"
+        begun = _begun(folder)
+        # A backup may be moved, and is one of the same runs wherever it is.
+        place = f"{begun.identity.host}/{begun.identity.project}" if begun else folder.resolve()
+        self.name = f"export of {place}"
+        self._is_long = bool(begun and begun.options.layout == "long")
         self._history = ParquetRows(_files(folder / "history"), _RUN)
         self._system = ParquetRows(_files(folder / "system"), _RUN)
+        self._artifacts = ExportedArtifacts(folder)
 
     async def count(self) -> int | None:
         if not await anyio.Path(self._table).is_file():
@@ -43,36 +58,75 @@ class ExportSource(Source):
                 f"{self._folder} has no runs.parquet: only exports in Parquet with the table of"
                 " runs, as `what` has by default, can be restored."
             )
-        metadata = await run_sync(pq.read_metadata, self._table)
-        return int(metadata.num_rows)
+        if self._is_long:
+            raise ExportError(
+                f"{self._folder} was exported with layout='long', which cannot be restored:"
+                " export again with a column per key."
+            )
+        return int((await run_sync(_metadata, self._table)).num_rows)
 
     async def runs(self) -> AsyncGenerator[SourceRun]:
         await self.count()
         await self._history.index()
         await self._system.index()
-        file = await run_sync(pq.ParquetFile, self._table)
-        batches = file.iter_batches(_RUNS_AT_ONCE)
-        while (batch := await run_sync(next, batches, None)) is not None:
-            columns = {name: column_values(batch, name) for name in batch.schema.names}
-            for index in range(batch.num_rows):
-                row = {name: values[index] for name, values in columns.items()}
-                yield ExportedRun(self._folder, row, self._history, self._system)
+        await run_sync(self._artifacts.index)
+        pages = self._pages()
+        while (page := await run_sync(next, pages, None)) is not None:
+            for row, original in page:
+                yield await run_sync(self._run, row, original)
+
+    def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
+        """The rows of the table of runs with what W&B said of them, some at a time."""
+        originals = _Originals(self._folder / RUNS_FILE)
+        with readable(self._table) as file:
+            for batch in file.iter_batches(_RUNS_AT_ONCE):
+                columns = {name: column_values(batch, name) for name in batch.schema.names}
+                rows = [
+                    {name: values[index] for name, values in columns.items()}
+                    for index in range(batch.num_rows)
+                ]
+                yield [(row, originals.of(str(row[_RUN]))) for row in rows]
+
+    def _run(self, row: Mapping[str, Any], original: _Original | None) -> SourceRun:
+        return ExportedRun(
+            _facts(row, original),
+            self._folder / "files" / str(row[_RUN]),
+            self._history,
+            self._system,
+            self._artifacts,
+        )
 
 
 class ExportedRun(SourceRun):
     """A run of an export."""
 
     def __init__(
-        self, folder: Path, row: Mapping[str, Any], history: ParquetRows, system: ParquetRows
+        self,
+        facts: RunFacts,
+        files: Path,
+        history: ParquetRows,
+        system: ParquetRows,
+        artifacts: ExportedArtifacts,
     ) -> None:
-        super().__init__(_facts(row))
-        self._files = folder / "files" / self.facts.id
+        super().__init__(facts)
+        self._files = files
         self._history = history
         self._system = system
+        self._artifacts = artifacts
+        made = artifacts.of(facts.id)
+        self.literal_keys = dotted_keys(facts.summary)
+        self.has_artifacts = bool(made)
+        found = [(path, path.stat()) for path in files_below(files)]
+        self._sizes = {path: stat.st_size for path, stat in found}
+        rows = history.count(facts.id), system.count(facts.id)
+        times = [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+        self.stamp = facts.stamp(rows, times, [(each.id, each.aliases) for each in made])
 
     def estimate(self, stored: int) -> dict[str, int]:
         rows = max(0, self._history.count(self.facts.id) - stored)
-        return {"rows": rows, "requests": 6 + rows // 10_000}
+        size, files = sum(self._sizes.values()), len(self._sizes)
+        requests = 6 + rows // 10_000 + files
+        return {"rows": rows, "files": files, "bytes": size, "requests": requests}
 
     def rows(self) -> AsyncGenerator[pa.RecordBatch]:
         return self._history.batches(self.facts.id)
@@ -83,32 +137,47 @@ class ExportedRun(SourceRun):
                 # Their keys have dots, and are no nests.
                 yield await run_sync(json_lines, batch, frozenset(batch.schema.names))
 
+    async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
+        log = self._files / _CONSOLE
+        if log in self._sizes:
+            async with aclosing(lines_of(log)) as pages:
+                async for lines in pages:
+                    yield lines
+
     async def files(self) -> AsyncGenerator[SourceFile]:
-        for path in await run_sync(_below, self._files):
+        for path in self._sizes:
             yield await local_file(path, path.relative_to(self._files).as_posix())
 
-
-async def local_file(path: Path, name: str) -> SourceFile:
-    """A file of this machine, to be uploaded under this name."""
-
-    async def content() -> AsyncIterator[bytes]:
-        async with await anyio.open_file(path, "rb") as file:
-            while piece := await file.read(_PIECE):
-                yield piece
-
-    def digest() -> str:
-        found = md5(usedforsecurity=False)
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                found.update(piece)
-        return found.hexdigest()
-
-    size = (await anyio.Path(path).stat()).st_size
-    return SourceFile(name, size, await run_sync(digest), content)
+    async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        for artifact in self._artifacts.of(self.facts.id):
+            yield self._artifacts.source_artifact(artifact)
 
 
-def _facts(row: Mapping[str, Any]) -> RunFacts:
-    return RunFacts.of(
+class _Originals:
+    """What W&B said of the runs: read along with the table of runs, which has the same order."""
+
+    def __init__(self, path: Path) -> None:
+        self._pages = _original_pages(path) if path.is_file() else iter(())
+        self._waiting: dict[str, _Original] = {}
+
+    def of(self, run: str) -> _Original | None:
+        while run not in self._waiting and (page := next(self._pages, None)):
+            self._waiting |= page
+        return self._waiting.pop(run, None)
+
+
+def _original_pages(path: Path) -> Iterator[dict[str, _Original]]:
+    with readable(path) as file:
+        for batch in file.iter_batches(_RUNS_AT_ONCE):
+            columns = [batch.column(name).to_pylist() for name in (_RUN, *_ORIGINAL_COLUMNS)]
+            yield {run: tuple(rest) for run, *rest in zip(*columns, strict=True)}
+
+
+_ORIGINAL_COLUMNS = ("config", "summary", "description")
+
+
+def _facts(row: Mapping[str, Any], original: _Original | None) -> RunFacts:
+    facts = RunFacts.of(
         str(row[_RUN]),
         config=_nested(row, "config."),
         summary=_nested(row, "summary."),
@@ -119,9 +188,22 @@ def _facts(row: Mapping[str, Any]) -> RunFacts:
         group=row.get("group"),
         job_type=row.get("job_type"),
         commit=row.get("commit"),
+        sweep=row.get("sweep"),
         created_at=row.get("created_at"),
         heartbeat_at=row.get("heartbeat_at"),
         username=row.get("user"),
+    )
+    if original is None:
+        return facts
+    config, summary, description = original
+    machine = machine_of(config or "{}")
+    return msgspec.structs.replace(
+        facts,
+        config=without_mark(config or "{}"),
+        summary=summary or "{}",
+        description=description,
+        host=machine.get("host"),
+        program=machine.get("program"),
     )
 
 
@@ -142,9 +224,19 @@ def _nested(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return found
 
 
+def _begun(folder: Path) -> Begun | None:
+    """What the export says of itself, if its journal is there."""
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            return msgspec.json.decode(file.readline(), type=Begun)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _metadata(path: Path) -> pq.FileMetaData:
+    with readable(path) as file:
+        return file.metadata
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
-
-
-def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -14,8 +14,8 @@ from aiowandb.history.reading import Start
 from aiowandb.history.scan import Scan
 from aiowandb.history.selection import Selection
 from aiowandb.ingest.artifacts import artifacts_of
-from aiowandb.ingest.mark import without_mark
-from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
+from aiowandb.ingest.facts import dotted_keys, facts_of
+from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
@@ -23,7 +23,6 @@ from aiowandb.wire.console import ConsoleLogLine, console_page
 from aiowandb.wire.copying import RunExtent, SweepFacts, run_extents
 from aiowandb.wire.files import md5_of
 from aiowandb.wire.history import alias, sampled_rows
-from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_not_found
 from aiowandb.wire.sweeps import get_sweep
@@ -111,9 +110,7 @@ class WandbRun(SourceRun):
         super().__init__(facts_of(record))
         self.record = record
         self.plan: HistoryPlan | CommError | None = None
-        self.literal_keys = frozenset(
-            key for key in read_object(record.summary_json or None) if "." in key
-        )
+        self.literal_keys = dotted_keys(self.facts.summary)
         self.extent: RunExtent | None = None
         self.has_artifacts = True  # unless it is known that there are none
         self._session = session
@@ -197,41 +194,6 @@ class WandbRun(SourceRun):
 
     def used_artifacts(self) -> AsyncGenerator[SourceArtifact]:
         return artifacts_of(self._session, self.record.ref, "input")
-
-
-def facts_of(record: RunRecord) -> RunFacts:
-    """What a run is, of what W&B says of it."""
-    machine = _machine(record)
-    return RunFacts(
-        id=record.id,
-        name=record.name,
-        config=without_mark(record.config_json or "{}"),
-        summary=record.summary_json or "{}",
-        state=record.state,
-        tags=tuple(record.tags),
-        notes=record.notes,
-        description=record.description,
-        group=record.group,
-        job_type=record.job_type,
-        commit=record.commit,
-        host=machine.get("host"),
-        program=machine.get("program"),
-        sweep=record.sweep_name,
-        created_at=record.created_at,
-        heartbeat_at=record.heartbeat_at,
-        username=record.username,
-    )
-
-
-def _machine(record: RunRecord) -> dict[str, Any]:
-    """Host and program, which W&B's own client keeps in its part of the config."""
-    own: Any = record.raw_config.get("_wandb")
-    try:
-        machines = own["value"]["e"].values()
-        found = next((each for each in machines if isinstance(each, dict)), {})
-    except (KeyError, TypeError, AttributeError):
-        return {}
-    return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 def _nodes(extent: RunExtent) -> list[Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import UTC
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +28,6 @@ from aiowandb.ingest.stream import LineSender
 from aiowandb.ingest.target import Found, Target
 from aiowandb.ingest.uploads import upload_files
 from aiowandb.wire import lenient
-from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.copying import RunExtent
 from aiowandb.wire.rows import STEP
 
@@ -88,7 +86,7 @@ class RunWriter:
         stored = max(0, (extent.log_line_count or 0) - 1)
         async with aclosing(_after(self._run.console(), stored)) as console:
             async for log in console:
-                await sender.add("output.log", stored, [_console_line(line) for line in log])
+                await sender.add("output.log", stored, [line.sent() for line in log])
                 stored += len(log)
                 self._carried["console lines"] += len(log)
 
@@ -164,13 +162,3 @@ async def _after(pages: AsyncGenerator[Sequence[Any]], count: int) -> AsyncGener
             if rest := page[count:]:
                 yield rest
             count = max(0, count - len(page))
-
-
-def _console_line(line: ConsoleLogLine) -> str:
-    """The line as W&B's own client sends it."""
-    if line.timestamp is None:
-        return line.content
-    moment = line.timestamp.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-    level = "ERROR " if line.level == "error" else ""
-    label = f"[{line.label}] " if line.label else ""
-    return f"{level}{moment} {label}{line.content}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -36,6 +37,12 @@ query RunConsoleLogTail($entity: String!, $project: String!, $name: String!, $la
 }"""
 
 _RUN = ("project?", "run?")
+# A line on its way to W&B: whether it is of stderr, when it was written, by which process.
+_SENT = re.compile(
+    r"(?P<error>ERROR )?(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z? ?"
+    r"(?:\[(?P<label>[^\]]*)\] )?(?P<content>.*)",
+    re.DOTALL,
+)
 
 
 class ConsoleLogLine(msgspec.Struct, frozen=True):
@@ -46,6 +53,24 @@ class ConsoleLogLine(msgspec.Struct, frozen=True):
     level: str
     label: str
     content: str
+
+    @classmethod
+    def of(cls, number: int, text: str) -> ConsoleLogLine:
+        """A line as W&B's own client sends it, and keeps it in its files."""
+        found = _SENT.fullmatch(text)
+        if found is None:
+            return cls(number, None, "", "", text)
+        level = "error" if found["error"] else ""
+        return cls(number, parse_time(found["time"]), level, found["label"] or "", found["content"])
+
+    def sent(self) -> str:
+        """The line as W&B's own client sends it."""
+        if self.timestamp is None:
+            return self.content
+        moment = self.timestamp.astimezone(UTC).replace(tzinfo=None)
+        level = "ERROR " if self.level == "error" else ""
+        label = f"[{self.label}] " if self.label else ""
+        return f"{level}{moment.isoformat(timespec='microseconds')} {label}{self.content}"
 
 
 class LogLine(msgspec.Struct):

@@ -1,0 +1,129 @@
+"""What W&B says of exported runs and artifacts, as it says it: `restore` makes them again from it.
+
+The tables for users have a column per key of one kind, which cannot keep all of it: W&B's own part
+of a config, None, or that one run has an integer where another has a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.formats import write_file
+from aiowandb.export.parquet import ParquetSink, open_parquet
+from aiowandb.wire import lenient
+from aiowandb.wire.artifact_record import ArtifactRecord
+from aiowandb.wire.manifest import Manifest, ManifestEntry
+from aiowandb.wire.record import RunRecord
+
+RUNS_FILE = f"{STATE_DIR}/originals.parquet"
+ARTIFACTS_FOLDER = f"{STATE_DIR}/artifacts"
+
+_RUN = "run_id"
+_COLUMNS = (_RUN, "config", "summary", "description")
+_SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
+# Texts of the runs of a project are much alike: until they are written, this saves most of them.
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+class OriginalRuns:
+    """The texts of runs, added page by page. Calls take a while: make them in a thread."""
+
+    def __init__(self) -> None:
+        self._pages: list[pa.Buffer] = []
+
+    def add(self, runs: Sequence[RunRecord]) -> None:
+        """Add what is known of the runs."""
+        rows = [
+            (run.id, run.config_json or None, run.summary_json or None, run.description)
+            for run in runs
+        ]
+        columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(_COLUMNS))]
+        self._add(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+
+    def add_deleted(self, runs: Collection[str], folder: Folder) -> None:
+        """Add runs that W&B has no more, as the last export had them."""
+        if not runs or folder.size(RUNS_FILE) is None:
+            return
+        try:
+            with open_parquet(folder, RUNS_FILE) as file:
+                before = file.read(columns=list(_COLUMNS))
+        except (pa.ArrowException, OSError):
+            return  # it is damaged, and will be written again
+        for batch in before.filter(
+            pc.is_in(before[_RUN], pa.array(runs, pa.string()))
+        ).to_batches():
+            self._add(batch)
+
+    def write(self, folder: Folder) -> None:
+        """Write all of them into the folder of the export."""
+        write_file(self._batches(), _SCHEMA, ParquetSink, folder, RUNS_FILE)
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, _SCHEMA, options=_COMPRESSED) as writer:
+            writer.write_batch(batch)
+        self._pages.append(stream.getvalue())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for page in self._pages:
+            yield from pa.ipc.open_stream(page)
+
+
+class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that was exported: what it is, by which run, and its manifest.
+
+    Its files are in `artifacts/<name>-v<version>`, also those that the manifest refers to in
+    other artifacts.
+    """
+
+    id: str
+    run: str
+    name: str
+    type: str
+    version: int
+    digest: str
+    aliases: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    description: str | None = None
+    metadata: str | None = None
+    created_at: datetime | None = None
+    entries: Mapping[str, ManifestEntry] = {}
+
+    @classmethod
+    def of(cls, record: ArtifactRecord, manifest: Manifest, run: str) -> OriginalArtifact:
+        return cls(
+            id=record.id,
+            run=run,
+            name=record.source.collection,
+            type=record.type,
+            version=int(record.source.version.removeprefix("v")),
+            digest=record.digest,
+            aliases=record.aliases,
+            tags=record.tags,
+            description=record.description,
+            metadata=lenient.dumps(record.metadata) if record.metadata else None,
+            created_at=record.created_at,
+            entries=manifest.entries,
+        )
+
+    @property
+    def folder(self) -> str:
+        """The folder of its files, within that of all artifacts."""
+        return f"{self.name}-v{self.version}"
+
+    def write(self, folder: Folder) -> None:
+        """Write it into the folder of the export."""
+        name = f"{ARTIFACTS_FOLDER}/{self.folder}.json"
+        draft = folder.draft(name)
+        draft.write_bytes(msgspec.json.encode(self))
+        folder.put(draft, name)
+
+
+# What was written of an artifact.
+read_artifact: Callable[[bytes], OriginalArtifact] = msgspec.json.Decoder(OriginalArtifact).decode

@@ -1,0 +1,80 @@
+"""The artifacts of an export's folder: what they are, by which runs, and their files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from aiowandb.errors import ContentError, ExportError
+from aiowandb.export.originals import ARTIFACTS_FOLDER, OriginalArtifact, read_artifact
+from aiowandb.files.artifact_uploads import NewEntry
+from aiowandb.files.folder import path_inside
+from aiowandb.ingest.local_files import local_entry
+from aiowandb.ingest.source import SourceArtifact
+from aiowandb.wire.manifest import ManifestEntry
+
+
+class ExportedArtifacts:
+    """What `runs.export(what=["artifacts"])` has written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._described = folder / ARTIFACTS_FOLDER
+        self._files = folder / "artifacts"
+        self._by_run: dict[str, list[OriginalArtifact]] = {}
+        self._ids: frozenset[str] = frozenset()
+
+    def index(self) -> None:
+        """Read what they are. Blocks."""
+        by_run: defaultdict[str, list[OriginalArtifact]] = defaultdict(list)
+        for path in sorted(self._described.glob("*.json")):
+            try:
+                artifact = read_artifact(path.read_bytes())
+            except (OSError, msgspec.MsgspecError) as error:
+                raise ExportError(f"{path} cannot be read: {error}") from error
+            # The manifest is read again when it is needed: it may be long.
+            by_run[artifact.run].append(msgspec.structs.replace(artifact, entries={}))
+        self._by_run = by_run
+        self._ids = frozenset(each.id for made in by_run.values() for each in made)
+
+    def of(self, run: str) -> Sequence[OriginalArtifact]:
+        """The versions that a run has made."""
+        return self._by_run.get(run, ())
+
+    def source_artifact(self, artifact: OriginalArtifact) -> SourceArtifact:
+        """The version, to be made again."""
+
+        async def entries() -> list[NewEntry]:
+            path = self._described / f"{artifact.folder}.json"
+            known = read_artifact(path.read_bytes()).entries
+            folder = self._files / artifact.folder
+            return [await self._entry(folder, name, entry) for name, entry in known.items()]
+
+        return SourceArtifact(
+            key=artifact.id,
+            name=artifact.name,
+            type=artifact.type,
+            version=artifact.version,
+            digest=artifact.digest,
+            entries=entries,
+            aliases=tuple(artifact.aliases),
+            tags=tuple(artifact.tags),
+            description=artifact.description,
+            metadata=artifact.metadata,
+            created_at=artifact.created_at,
+        )
+
+    async def _entry(self, folder: Path, name: str, entry: ManifestEntry) -> NewEntry:
+        is_kept = entry.target is None or entry.target.artifact_id in self._ids
+        if entry.ref is not None and is_kept:
+            return NewEntry(name, entry.digest, entry.size or 0, None, entry.ref, entry.extra)
+        # A file, or one of an artifact that is not in the export, but whose content is.
+        found = await local_entry(path_inside(folder, name), name)
+        if entry.md5 is not None and found.digest != entry.digest:
+            raise ContentError(
+                f"{folder / name} is not what was exported: it was changed, or is damaged.",
+                name=name,
+            )
+        return msgspec.structs.replace(found, digest=entry.digest, extra=entry.extra)

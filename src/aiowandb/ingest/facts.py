@@ -1,0 +1,67 @@
+"""What a run is, out of what W&B and its own client have written of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from aiowandb.ingest.mark import Mark, read_mark, without_mark
+from aiowandb.ingest.source import RunFacts
+from aiowandb.wire.json_edit import read_object
+from aiowandb.wire.lenient import parse_time
+from aiowandb.wire.record import RunRecord
+
+_CONFIG_LEVELS = 2
+# How runs of W&B's cloud end that were copied there: it cannot be said how they did.
+_UNSAYABLE = frozenset({"crashed", "killed"})
+
+
+def facts_of(record: RunRecord) -> RunFacts:
+    """The facts of a run of a W&B; of a copy, those that its mark remembers of the first one."""
+    config = record.config_json or "{}"
+    mark, machine = read_mark(config), machine_of(config)
+    return RunFacts(
+        id=record.id,
+        name=record.name,
+        config=without_mark(config),
+        summary=record.summary_json or "{}",
+        state=_state(record.state, mark),
+        tags=tuple(record.tags),
+        notes=record.notes,
+        description=record.description,
+        group=record.group,
+        job_type=record.job_type,
+        commit=record.commit,
+        host=machine.get("host"),
+        program=machine.get("program"),
+        sweep=record.sweep_name,
+        created_at=_first_created(mark) or record.created_at,
+        heartbeat_at=record.heartbeat_at,
+        username=(mark and mark.user) or record.username,
+    )
+
+
+def dotted_keys(summary: str | None) -> frozenset[str]:
+    """The keys that have dots in them and are no nests: the summary tells them apart."""
+    return frozenset(key for key in read_object(summary) if "." in key)
+
+
+def machine_of(config: str) -> dict[str, Any]:
+    """What W&B's own client has kept of the machine in its part of the config: texts by name."""
+    own: Any = read_object(config, _CONFIG_LEVELS).get("_wandb")
+    try:
+        machines = own["value"]["e"].values()
+        found = next((each for each in machines if isinstance(each, dict)), {})
+    except (KeyError, TypeError, AttributeError):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _state(state: str | None, mark: Mark | None) -> str | None:
+    if mark and mark.complete and state == "failed" and mark.state in _UNSAYABLE:
+        return mark.state
+    return state
+
+
+def _first_created(mark: Mark | None) -> datetime | None:
+    return parse_time(mark.created_at) if mark else None

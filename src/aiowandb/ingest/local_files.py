@@ -1,0 +1,70 @@
+"""Files of this machine that are to be uploaded, and texts that are to become console lines."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from hashlib import md5
+from pathlib import Path
+
+import anyio
+
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import NotFoundError
+from aiowandb.files.artifact_uploads import NewEntry
+from aiowandb.ingest.source import SourceFile
+from aiowandb.wire.console import ConsoleLogLine
+
+_PIECE = 1 << 20
+_LINES_AT_ONCE = 1000
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in the folder and its subfolders. Blocks."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+async def local_file(path: Path, name: str) -> SourceFile:
+    """A file of this machine, to be uploaded under this name."""
+    digest = await run_sync(_md5, path)
+    size = (await anyio.Path(path).stat()).st_size
+    return SourceFile(name, size, digest.hex(), lambda: pieces_of(path))
+
+
+async def local_entry(path: Path, name: str) -> NewEntry:
+    """A file of this machine, as one of an artifact."""
+    try:
+        digest = await run_sync(_md5, path)
+        size = (await anyio.Path(path).stat()).st_size
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    return NewEntry(name, base64.b64encode(digest).decode(), size, lambda: pieces_of(path))
+
+
+async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+    """The content of a file of this machine."""
+    async with await anyio.open_file(path, "rb") as file:
+        while piece := await file.read(_PIECE):
+            yield piece
+
+
+async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
+    """The lines of a log, with their times if they begin with them."""
+    number, lines = 0, list[ConsoleLogLine]()
+    async with await anyio.open_file(path, encoding="utf-8", errors="replace") as file:
+        async for line in file:
+            lines.append(ConsoleLogLine.of(number, line.rstrip("\n")))
+            number += 1
+            if len(lines) == _LINES_AT_ONCE:
+                yield lines
+                lines = []
+    if lines:
+        yield lines
+
+
+def _md5(path: Path) -> bytes:
+    found = md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found.update(piece)
+    return found.digest()
