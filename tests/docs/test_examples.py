@@ -240,6 +240,12 @@ def test_lake_of_parquet(example: Example, sample: Sample, tmp_path: Path) -> No
     assert pq.read_table(tmp_path / "lake" / "history").num_rows == RUNS * ROWS
 
 
+def test_merge_into_delta(example: Example, sample: Sample, tmp_path: Path) -> None:
+    for _ in range(2):
+        out = example("merge_into_delta.py", sample.path, tmp_path / "table", "train/loss")
+        assert out == f"{RUNS * ROWS} rows in {tmp_path / 'table'}\n"
+
+
 @pytest.mark.engines
 def test_parts_in_dask(example: Example, sample: Sample) -> None:
     assert len(example("parts_in_dask.py", sample.path, "train/loss").splitlines()) == RUNS + 1

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from aiowandb import Api, LinkError, NotFoundError, ReadPart, UsageError
+from aiowandb import Api, LinkError, NotFoundError, ReadPart, RunsFailedError, UsageError
 from aiowandb.choices import LiveRows
 from aiowandb.readplan.links import ends_at
 from aiowandb.readplan.part import unpickled
@@ -182,6 +184,23 @@ def test_rows_in_no_file_are_read_by_the_planner_or_fetched_or_left_out(
         found = of_batches(plan.schema, plan.read())
         assert found["_step"].to_pylist().count(0) == 1 + bool(rows)
         assert found.num_rows == 1 + rows
+
+
+def test_a_run_that_vanishes_while_it_is_planned_is_named(world: World) -> None:
+    run = world.add_run("one", [{"_step": 0, "loss": 0.5}])
+    app, questions = create_app(world.store), count()
+
+    async def vanishing(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/graphql" and next(questions) == 1:  # behind the list
+            world.store.runs.delete(run.id)
+        await app(scope, receive, send)
+
+    with (
+        serve_in_thread(vanishing) as url,
+        Api(world.key, base_url=url) as api,
+        pytest.raises(RunsFailedError, match="Could not find run local/demo/one"),
+    ):
+        api.runs(PATH).plan()
 
 
 END = "2026-01-02T03:05:00+00:00"
