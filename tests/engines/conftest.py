@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio.to_thread
 import orjson
@@ -28,10 +29,17 @@ class Project:
         self.folder = folder
         self.url = ""
         self.asked: Counter[str] = Counter()
+        self.signatures: set[str] = set()
         self.reached = threading.Event()
         self._open = threading.Event()
         self._open.set()
         self._app = create_app(world.store)
+
+    def secrets_in(self, shown: str | bytes) -> list[str]:
+        """What of the key, and of the signatures of the links that were followed, is shown."""
+        content = shown.encode() if isinstance(shown, str) else shown
+        assert self.signatures
+        return [each for each in (self.world.key, *self.signatures) if each.encode() in content]
 
     def hold_up(self) -> None:
         """Let the next download wait, and tell `reached` of it."""
@@ -49,6 +57,7 @@ class Project:
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Send) -> None:
         if scope["path"] != "/graphql":
             self.asked["download"] += 1
+            self.signatures.update(parse_qs(scope["query_string"].decode())["signature"])
             self.reached.set()
             await anyio.to_thread.run_sync(self._open.wait)
             await self._app(scope, receive, send)  # type: ignore[arg-type]

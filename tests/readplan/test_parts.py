@@ -18,7 +18,7 @@ import pytest
 from aiowandb import Api, LinkError, NotFoundError, ReadPart, RunsFailedError, UsageError
 from aiowandb.choices import LiveRows
 from aiowandb.readplan.links import ends_at
-from aiowandb.readplan.part import unpickled
+from aiowandb.readplan.pickling import unpickled
 from aiowandb_server import Store, create_app, serve_in_thread
 
 from .world import PATH, World, of_batches, values
@@ -142,12 +142,13 @@ def test_a_part_of_another_version_is_refused(world: World) -> None:
         (part,) = api.runs(PATH).plan().parts(1)
     _, made_of = part.__reduce__()
     assert isinstance(made_of, tuple)
-    kind, version, content = made_of
-    assert unpickled(kind, version, content) == part
-    with pytest.raises(UsageError, match="part was made by another version of aiowandb"):
-        unpickled(kind, version + 1, content)
-    with pytest.raises(UsageError, match="part was made by another version of aiowandb"):
-        unpickled(kind, version, content[:-9])
+    make, kind, version, content = made_of
+    assert unpickled(make, kind, version, content) == part
+    for other in (version - 1, version + 1):
+        with pytest.raises(UsageError, match="ReadPart was made by another version of aiowandb"):
+            unpickled(make, kind, other, content)
+    with pytest.raises(UsageError, match="ReadPart was made by another version of aiowandb"):
+        unpickled(make, kind, version, content[:-9])
 
 
 def test_what_cannot_be_planned_is_one_clear_error(world: World) -> None:

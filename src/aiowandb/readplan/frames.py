@@ -1,4 +1,4 @@
-"""A plan as a frame or a table of polars, duckdb, pandas and Arrow."""
+"""The rows of a plan as a frame or a table of polars, duckdb, pandas and Arrow."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from aiowandb.errors import UsageError, extra_needed
+from aiowandb.readplan.part import ReadPart
 
 if TYPE_CHECKING:
     import polars as pl
 
     from aiowandb.choices import FrameFormat
-    from aiowandb.readplan.part import ReadPart
-    from aiowandb.readplan.plan import ReadPlan
 
 
 def scanner(
@@ -51,15 +50,15 @@ def _does_without(filter: ds.Expression, name: str, names: list[str]) -> bool:
     return True
 
 
-def to_duckdb(plan: ReadPlan, connection: Any) -> Any:
-    """The plan as a relation of duckdb."""
+def to_duckdb(plan: ds.Dataset, connection: Any) -> Any:
+    """The plan, which is a dataset, as a relation of duckdb."""
     with extra_needed("duckdb", "to_duckdb()"):
         import duckdb
     return (connection or duckdb).from_arrow(plan)
 
 
-def to_lazy(plan: ReadPlan) -> pl.LazyFrame:
-    """The plan as a source of polars."""
+def to_lazy(rows: ReadPart) -> pl.LazyFrame:
+    """The rows as a source of polars."""
     with extra_needed("polars", "to_lazy()"):
         import polars as pl
         from polars.io.plugins import register_io_source
@@ -71,7 +70,7 @@ def to_lazy(plan: ReadPlan) -> pl.LazyFrame:
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         rows_left = n_rows
-        for batch in plan.read(with_columns):
+        for batch in rows.read(with_columns):
             for piece in _pieces(batch, batch_size):
                 frame = pl.DataFrame(piece)
                 if rows_left is not None:
@@ -81,7 +80,7 @@ def to_lazy(plan: ReadPlan) -> pl.LazyFrame:
                 if rows_left == 0:
                     return
 
-    schema = pl.DataFrame(plan.schema.empty_table()).schema
+    schema = pl.DataFrame(rows.schema.empty_table()).schema
     return register_io_source(read, schema=schema)
 
 
@@ -90,16 +89,16 @@ def _pieces(batch: pa.RecordBatch, size: int | None) -> Iterator[pa.RecordBatch]
         yield batch.slice(start, size)
 
 
-def to_frame(plan: ReadPlan, format: FrameFormat) -> Any:
-    """All rows of the plan."""
+def to_frame(rows: ReadPart, format: FrameFormat) -> Any:
+    """All rows as one frame."""
     if format == "polars":
         with extra_needed("polars", "to_frame()"):
             import polars as pl
-        return pl.DataFrame(plan.reader().read_all())
+        return pl.DataFrame(rows.reader().read_all())
     if format == "pandas":
         with extra_needed("pandas", "to_frame(format='pandas')"):
             import pandas as pd  # noqa: F401 - pyarrow needs it
-        return plan.reader().read_pandas()
+        return rows.reader().read_pandas()
     if format == "arrow":
-        return plan.reader().read_all()
+        return rows.reader().read_all()
     raise UsageError(f"format must be 'polars', 'pandas' or 'arrow', not {format!r}.")

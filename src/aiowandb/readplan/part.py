@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import NoReturn
 
 import msgspec
 import pyarrow as pa
@@ -19,12 +17,11 @@ from aiowandb.export.schema import RowSchema, SystemSchema
 from aiowandb.history.columns import Kind
 from aiowandb.history.selection import Selection
 from aiowandb.readplan.origin import Origin
+from aiowandb.readplan.pickling import pickled
 from aiowandb.readplan.reading import read_slices
 from aiowandb.readplan.runs import RunSlice
 from aiowandb.suggestions import no_such
 
-# What is pickled is for this version only: another one reads its own.
-FORMAT = 1
 _RENAMED = re.compile(r"run_id(_logged)+")
 
 
@@ -145,7 +142,7 @@ class ReadPart:
         return self.reader().__arrow_c_stream__(requested_schema)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return unpickled, ("part", FORMAT, packed(self._data))
+        return pickled(ReadPart, self._data)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ReadPart) and self._data == other._data
@@ -172,30 +169,4 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
             else pa.field(field.name, field.type)
             for field in schema
         ]
-    )
-
-
-def packed(data: msgspec.Struct) -> bytes:
-    """The data in few bytes."""
-    return zlib.compress(msgspec.msgpack.encode(data), 6)
-
-
-def unpickled(kind: str, version: int, content: bytes) -> object:
-    """What was pickled, if it was by this version of the library."""
-    if version != FORMAT:
-        _refuse(kind)
-    try:
-        if kind == "part":
-            return ReadPart(msgspec.msgpack.decode(zlib.decompress(content), type=PartData))
-        from aiowandb.readplan.plan import PlanData, ReadPlan
-
-        return ReadPlan(msgspec.msgpack.decode(zlib.decompress(content), type=PlanData))
-    except (msgspec.MsgspecError, zlib.error):
-        _refuse(kind)
-
-
-def _refuse(kind: str) -> NoReturn:
-    raise UsageError(
-        f"This {kind} was made by another version of aiowandb: make a new plan, with the version"
-        " that reads it."
     )

@@ -16,7 +16,8 @@ from aiowandb.history.selection import Selection
 from aiowandb.readplan import frames
 from aiowandb.readplan.links import ends_at
 from aiowandb.readplan.origin import Origin
-from aiowandb.readplan.part import FORMAT, Columns, PartData, ReadPart, packed, unpickled
+from aiowandb.readplan.part import Columns, PartData, ReadPart
+from aiowandb.readplan.pickling import pickled
 from aiowandb.readplan.runs import RunSlice, lay_out, narrowed
 
 if TYPE_CHECKING:
@@ -159,11 +160,11 @@ class ReadPlan(ds.Dataset):  # type: ignore[misc]
 
     def to_lazy(self) -> pl.LazyFrame:
         """The rows as a LazyFrame of polars, which reads what a query needs, each time anew."""
-        return frames.to_lazy(self)
+        return frames.to_lazy(self._all)
 
     def to_frame(self, format: FrameFormat = "polars") -> pl.DataFrame | pd.DataFrame | pa.Table:
         """All rows as one frame of polars or pandas, or as an Arrow table."""
-        return frames.to_frame(self, format)
+        return frames.to_frame(self._all, format)
 
     def __arrow_c_schema__(self) -> object:
         return self.schema.__arrow_c_schema__()
@@ -173,7 +174,7 @@ class ReadPlan(ds.Dataset):  # type: ignore[misc]
         return self.reader().__arrow_c_stream__(requested_schema)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return unpickled, ("plan", FORMAT, packed(self._data))
+        return pickled(ReadPlan, self._data)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ReadPlan) and self._data == other._data
