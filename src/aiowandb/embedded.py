@@ -30,7 +30,7 @@ def open_store(path: str | Path) -> Iterator[Store]:
         import aiowandb_server
     try:
         store = aiowandb_server.Store.open(path)
-    except aiowandb_server.StoreError as error:
+    except aiowandb_server.DataFolderError as error:
         raise StoreError(str(error)) from error
     with store:
         yield store

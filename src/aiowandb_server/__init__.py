@@ -1,12 +1,12 @@
-"""The embedded W&B: a data folder and an ASGI application that speaks W&B's protocol over it.
+"""The embedded W&B: a data folder, and an ASGI application that serves it with W&B's protocol.
 
-Imports nothing of the client, so that neither can hide a mistake of the other: what holds them
-together is the real SDK, which the tests put against both.
+Imports nothing from the client, so that neither can hide a mistake in the other: the tests check
+both against the official SDK.
 """
 
 try:
     from aiowandb_server.app import create_app
-    from aiowandb_server.errors import RequestError, StoreError
+    from aiowandb_server.errors import DataFolderError, RequestError
     from aiowandb_server.origins import is_loopback
     from aiowandb_server.pages import LoginLinks
     from aiowandb_server.sample import SampleProject, build_sample
@@ -22,13 +22,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "DataFolderError",
     "HistoryMode",
     "LoginLinks",
     "RequestError",
     "RunChanges",
     "SampleProject",
     "Store",
-    "StoreError",
     "build_sample",
     "create_app",
     "is_loopback",

@@ -1,4 +1,4 @@
-"""Who is asking: the user behind the credentials of a request."""
+"""Authentication: the user whose credentials a request has."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _USERNAME = re.compile(r"[\w.\-]{1,128}")
 class Access:
     """Finds the user of a request.
 
-    `keys` are the user `local`'s too, without being stored. With `open_access` any key is accepted
-    and names the user, made on first sight with an entity of that name: for tests and development
-    only.
+    `keys` log in as the user `local` too, without being stored. With `open_access` any key is
+    accepted as the name of a user, who is created at the first request together with an entity of
+    that name: for tests and development only.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Access:
         self._open = open_access
 
     def user(self, authorization: str | None) -> UserRow | None:
-        """The user, or None if the header holds no valid key."""
+        """The user, or None if the header has no valid key."""
         key = _key(authorization)
         if not key:
             return None
         known = self._store.accounts.user_of_key(key)
-        # All of them are compared, whichever it is.
+        # Compare all of them, so that the time does not depend on the key.
         if sum(hmac.compare_digest(given, digest_of(key)) for given in self._given):
             known = self._store.accounts.user(LOCAL_USER)
         if known is None and self._open and _USERNAME.fullmatch(key):
@@ -48,15 +48,15 @@ class Access:
         return known
 
     def keys(self, user: UserRow) -> list[ApiKeyRow]:
-        """The keys that log in as this user, among them the name itself under open access."""
+        """The keys that log in as this user; with open access, also the name itself."""
         keys = self._store.accounts.keys(user.id)
         if self._open:
-            # It is not stored: the same data folder may be served with real keys later.
+            # Not stored: the same data folder may be served without open access later.
             keys.insert(0, ApiKeyRow(0, user.username[:6], "open access"))
         return keys
 
     def may_use(self, user: UserRow, entity: str) -> bool:
-        """True if the entity is the user's own or a team's, or the user an administrator."""
+        """Whether the user owns the entity, is a member of the team, or is an administrator."""
         return (
             user.is_admin or entity == user.entity or entity in self._store.accounts.teams(user.id)
         )

@@ -1,7 +1,7 @@
-"""The embedded W&B as an ASGI application: which path is answered by what.
+"""The embedded W&B as an ASGI application, and its routes.
 
-Works without lifespan events, on asyncio and on trio. The store blocks, so a request is handled
-in a worker thread; only reading and sending bytes happens in the event loop.
+Works without lifespan events, on asyncio and trio. The store blocks, so requests are handled in
+worker threads; the event loop only receives and sends data.
 """
 
 from __future__ import annotations
@@ -50,15 +50,14 @@ def create_app(
     allowed_hosts: Iterable[str] | None = None,
     pages: bool = True,
 ) -> RequestGate:
-    """The application over a store.
+    """The application that serves a store.
 
-    `keys` are accepted as the user `local`, beside the store's own key. `open_access` accepts any
-    key as a user of that name: for development on this machine only. `history` is how histories are
-    handed out: as Parquet, as JSON, or (`mixed`) as Parquet with the first half of live runs.
-    `rate_limit` (requests a second) and `latency` (seconds) make the server behave like a busy one.
-    `allowed_hosts` are the names that it answers to, beside those of this machine; None allows
-    every name.
-    `pages` are the web pages, beside the API.
+    `keys` log in as the user `local`, besides the store's own key. `open_access` accepts any key as
+    the name of a user: only for development on this machine. `history` is the format in which
+    histories are exported: Parquet, JSON, or `mixed`, which is Parquet with only the first half of
+    live runs. `rate_limit` (requests a second) and `latency` (seconds) simulate a busy server.
+    `allowed_hosts` are host names that it answers to, besides those of this machine; None allows
+    every name. `pages` serves the web pages, besides the API.
     """
     access = Access(store, keys=keys, open_access=open_access)
     api = _Api(store, access, history)
@@ -74,7 +73,7 @@ def create_app(
         Route("/exports/{token}.parquet", content.export, methods=["GET", "HEAD"]),
         Route(stored, content.get_artifact_file, methods=["GET", "HEAD"]),
         Route(stored, content.put_artifact_file, methods=["PUT"]),
-        # Where the SDK looks for a file of which it has no link.
+        # The path where the SDK looks for files that it has no link for.
         Route("/artifacts/{entity}/{md5}", content.get_artifact_file, methods=["GET", "HEAD"]),
         Route(
             "/artifactsV2/{region}/{entity}/{place:path}/{md5}/{name}",
@@ -101,7 +100,7 @@ def create_app(
 
 
 class _Api:
-    """The two endpoints that are W&B's API: GraphQL and the file stream."""
+    """The endpoints of W&B's API: GraphQL and the file stream."""
 
     def __init__(self, store: Store, access: Access, history: HistoryMode) -> None:
         self._store = store

@@ -1,6 +1,6 @@
-"""Bytes going up and down: run files, artifact files, manifests, Parquet exports.
+"""Uploads and downloads: run files, artifact files, manifests, Parquet exports.
 
-Each is reached by a signed link, or with the API key of somebody who may see the entity.
+Each needs a signed link, or the API key of a user who may see the entity.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import RunRow
     from aiowandb_server.store.store import Store
 
-# An upload is handed to a worker thread in pieces of this size; the hop costs more than small ones.
+# A worker thread writes uploads in pieces of this size; smaller ones are not worth the switch.
 _PIECE = 1 << 20
 
 
 class Content:
-    """Endpoints for bytes."""
+    """The endpoints for uploads and downloads."""
 
     def __init__(self, store: Store, access: Access, links: Callable[[Request], Links]) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Content:
         self._links = links
 
     async def export(self, request: Request) -> Response:
-        """A segment's columns."""
+        """The Parquet file of a segment."""
         if not self._signed(request):
             return error(403, "this link has expired or is not genuine")
         path = self._store.history.columns_path(request.path_params["token"])
@@ -134,12 +134,12 @@ class Content:
         return self._links(request).allows(request.method, path, request.query_params)
 
     def _holds_for(self, request: Request, row_id: int) -> bool:
-        """False if the request has a link to something else of the same name, deleted by now."""
+        """False if the link is for something else of the same name, which has been deleted."""
         bound = request.query_params.get("id", "") if self._signed(request) else ""
         return bound in ("", str(row_id))
 
     async def _refused(self, request: Request, entity: str) -> Response | None:
-        """What to answer if neither a link nor a key allows this."""
+        """The error response if neither the link nor the key allows this."""
         if self._signed(request):
             return None
         authorization = request.headers.get("authorization")
@@ -155,7 +155,7 @@ class Content:
         return await anyio.to_thread.run_sync(check)
 
     async def _receive(self, request: Request, register: Callable[[Blob], Response]) -> Response:
-        """Write the body to disk, then register it: an incomplete upload leaves nothing."""
+        """Write the body to disk, then register it: an incomplete upload leaves nothing behind."""
         try:
             with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
                 piece = bytearray()
@@ -169,7 +169,7 @@ class Content:
         except OSError as failure:
             return unavailable(failure)
         except ClientDisconnect:
-            return error(400, "the upload broke off")
+            return error(400, "the upload was interrupted")
 
     def _run(self, request: Request) -> RunRow | None:
         place = request.path_params
@@ -189,7 +189,7 @@ def _stored(blob: Blob) -> Response:
 
 @lru_cache(1024)
 def _md5(segment: Path) -> str:
-    # A segment is never written again under its name.
+    # Cached: the file of a segment never changes.
     with segment.open("rb") as file:
         digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
     return base64.b64encode(digest.digest()).decode()

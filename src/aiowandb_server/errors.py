@@ -1,38 +1,29 @@
 """The exceptions of the embedded W&B.
 
-RequestError              answered with a status of 4xx
- ├─ UnknownFieldError     in a filter or an order
- └─ FilterError
-RefusedError              what is asked for is not there, or not for this user
-TooManyFieldsError        ends the request that is under way
-StoreError                raised where the store is opened
+RequestError              the request is answered with a status of 4xx
+ ├─ UnknownFieldError     a filter or an order names an unknown field
+ └─ FilterError           a filter is invalid
+TooManyFieldsError        ends the request in progress
+DataFolderError           raised when the store is opened
 """
 
 from __future__ import annotations
 
 
 class RequestError(Exception):
-    """What a client asks for cannot be done; the message says why, `status` is that of HTTP."""
-
-    def __init__(self, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class StoreError(Exception):
-    """The data folder cannot be opened or used."""
-
-
-class RefusedError(Exception):
-    """A request that cannot be answered; `status` becomes the status of the HTTP answer."""
+    """The request cannot be answered: `status` is the HTTP status, the message says why."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
 
 
+class DataFolderError(Exception):
+    """The data folder cannot be opened or used."""
+
+
 class TooManyFieldsError(BaseException):
-    """An answer grows too large. No Exception: those end a field only, and others follow."""
+    """The answer is too large. Not an `Exception`, because GraphQL catches those field by field."""
 
 
 class UnknownFieldError(RequestError):
@@ -40,4 +31,4 @@ class UnknownFieldError(RequestError):
 
 
 class FilterError(RequestError):
-    """A filter that W&B would refuse; the message says which part and why."""
+    """A filter that W&B would reject; the message says which part and why."""

@@ -1,4 +1,4 @@
-"""The body of a file stream request, and what it means for the store."""
+"""Parses the body of a file stream request into an update of the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STREAMS: dict[str, Stream] = {
     "output.log": "console",
 }
 _SUMMARY = "wandb-summary.json"
-# Counts of lines and exit codes are a GraphQL `Int` when they go out again.
+# Line counts and exit codes are returned as a GraphQL `Int`.
 _MAX_OFFSET = 2**31 - 1
 _EXIT_CODES = range(-(2**31), 2**31)
 
@@ -38,25 +38,25 @@ class _Appender(msgspec.Struct):
     lines: int
 
 
-class _Body(msgspec.Struct):
+class _StreamBody(msgspec.Struct):
     files: dict[str, _File] | None = None
     uploaded: list[str] | None = None
     preempting: bool | None = None
     complete: bool | None = None
     exitcode: int | None = None
-    # Not W&B's: see `store/appenders.py`.
+    # An extension of W&B's protocol, see `store/appenders.py`.
     appender: _Appender | None = None
 
 
-_BODY = msgspec.json.Decoder(_Body)
+_BODY = msgspec.json.Decoder(_StreamBody)
 
 
 def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
-    """What a run says in this request. Raises RequestError if it cannot be understood."""
+    """The update in this request. Raises RequestError if it is invalid."""
     try:
         parsed = json_text.decode_body(_BODY, body or b"{}")
     except ValueError as error:
-        raise RequestError(f"not a file stream request: {error}") from error
+        raise RequestError(f"this is not a file stream request: {error}") from error
     files = parsed.files or {}
     chunks: dict[Stream, Chunk] = {}
     for name, stream in _STREAMS.items():
@@ -78,7 +78,7 @@ def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
 
 
 def _exit_code(code: int | None) -> int | None:
-    """The exit code in 32 bits with a sign; Windows has those of crashes without."""
+    """The exit code as a signed 32-bit integer; Windows reports those of crashes unsigned."""
     if code is None or code in _EXIT_CODES:
         return code
     if 2**31 <= code < 2**32:
@@ -95,7 +95,7 @@ def _appender(body: _Appender) -> AppendClaim:
 
 
 def _text(line: object) -> str:
-    # Old senders put the row itself where its text belongs.
+    # Old clients send the row itself in place of its text.
     try:
         return line if isinstance(line, str) else json.dumps(line)
     except RecursionError as error:

@@ -1,7 +1,7 @@
-"""What happens to a request before it is looked at: counted, delayed, limited, logged in.
+"""Middleware for all requests: counts, latency, rate limit, authentication.
 
-The rate limit is W&B's: it counts API requests, not downloads, and says with every answer what
-is left (`RateLimit-*`) and, once nothing is, when to come back (429 with `Retry-After`).
+The rate limit works like W&B's: it counts API requests, not downloads, and each response says how
+much is left (`RateLimit-*`) or, if nothing is, when to retry (429 with `Retry-After`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import UserRow
 
 DEFAULT_MAX_BODY = 64 * 2**20
-# Where the endpoints find who is asking.
+# The key in the scope with which the endpoints find the user.
 USER = "aiowandb.user"
 
 
 class RequestGate:
     """The embedded W&B as an ASGI application.
 
-    An API request whose key is not valid is refused before its body is read. `requests` counts
-    what came in by kind: `graphql`, `file_stream`, `download`, `upload`, and those of them that
-    were `refused` (400, 403, 413, 429).
+    An API request without a valid key is refused before its body is read. `requests` counts
+    requests by kind (`graphql`, `file_stream`, `download`, `upload`) and those that were `refused`
+    (400, 403, 413, 429).
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RequestGate:
         await self._app(scope, replay, send_with_headers)
 
     async def _log_in(self, scope: Scope) -> Response | None:
-        """Note in the scope who is asking, or say why not."""
+        """Add the user to the scope, or return the error response."""
         found = dict(scope["headers"]).get(b"authorization")
         authorization = None if found is None else found.decode("latin-1")
         try:
@@ -130,7 +130,7 @@ class RequestGate:
         return None
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        """The body, unpacked; refused as soon as it is known to be too large."""
+        """The body, decompressed; refused as soon as it is known to be too large."""
         headers = dict(scope["headers"])
         self._check_size(_content_length(headers.get(b"content-length", b"")))
         body = bytearray()
@@ -138,7 +138,7 @@ class RequestGate:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _BodyError(400, "the body broke off")
+                raise _BodyError(400, "the body ended early")
             body += message.get("body", b"")
             self._check_size(len(body))
             more = message.get("more_body", False)
@@ -151,7 +151,7 @@ class RequestGate:
             raise _BodyError(400, f"the body is not valid gzip: {failure}") from failure
         self._check_size(len(plain))
         if not unpacker.eof:
-            raise _BodyError(400, "the body is not valid gzip: it breaks off")
+            raise _BodyError(400, "the body is not valid gzip: it is cut off")
         return plain
 
     def _check_size(self, size: int) -> None:
@@ -166,7 +166,7 @@ class _BodyError(Exception):
 
 
 class _TokenBucket:
-    """A request costs one token; `rate` tokens come in a second, and no more than that are kept."""
+    """Each request takes a token; `rate` tokens are added every second, up to that many."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -176,7 +176,7 @@ class _TokenBucket:
         self._updated = clock()
 
     def take(self) -> float:
-        """Take a token and give 0, or give the seconds until there will be one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         now = self._clock()
         self._tokens = min(self._size, self._tokens + (now - self._updated) * self._rate)
         self._updated = now
@@ -195,7 +195,7 @@ class _TokenBucket:
 
 
 def _content_length(header: bytes) -> int:
-    # Servers check it; in-process transports pass on whatever they are given.
+    # Servers check this header; in-process transports pass on any value.
     if header and not (header.isdigit() and len(header) < 20):
         raise _BodyError(400, f"{header.decode('latin-1')!r} is not a Content-Length")
     return int(header or b"0")

@@ -1,7 +1,7 @@
-"""Links that carry their own authorisation: signed, for one method and path, for a limited time.
+"""Signed links: each allows one method and path for a limited time.
 
-The SDK fetches and uploads files without its API key, as it does with the object storage of the
-cloud; whoever holds a link may use it until it expires.
+The SDK downloads and uploads files without its API key, as it does with the object storage of the
+cloud; whoever has a link can use it until it expires.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# A large upload is queued behind others and retried; half an hour would be tight.
+# A large upload may have to queue and to be retried: half an hour would be too short.
 LIFETIME_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Signs and checks links below `base`, an URL without a trailing slash."""
+    """Signs and checks links below `base`, a URL without a trailing slash."""
 
     secret: bytes
     base: str
     clock: Callable[[], float]
 
     def download(self, path: str, row_id: int | None = None) -> str:
-        """`row_id` binds the link to what has that id: it opens nothing else of the same path."""
+        """With `row_id`, the link is valid only for this row, not for a later one of its path."""
         return self._signed("GET", path, row_id)
 
     def upload(self, path: str, row_id: int | None = None) -> str:
         return self._signed("PUT", path, row_id)
 
     def allows(self, method: str, path: str, query: Mapping[str, str]) -> bool:
-        """True if `query` holds a signature for this method and path that has not expired."""
+        """Whether `query` has a valid signature for this method and path."""
         expires, signature = query.get("expires", ""), query.get("signature", "")
         row_id = query.get("id", "")
         if not (expires.isascii() and expires.isdecimal()):
             return False
-        # Not only a matter of style: HEAD is what clients ask before they GET in ranges.
+        # Clients send HEAD before they GET ranges.
         wanted = self._signature("GET" if method == "HEAD" else method, path, row_id, expires)
         genuine = hmac.compare_digest(signature.encode(), wanted.encode())
         return genuine and int(expires) >= self.clock()

@@ -1,9 +1,9 @@
-"""Which web pages may talk to the embedded W&B: none but its own.
+"""Protects the embedded W&B from other web pages.
 
-A browser sends requests for any page that it shows. Of a page from elsewhere it sends the page's
-`Origin`, and such a page may write nothing. By DNS rebinding a page can make a name of its own
-mean this machine, and then reads what that name answers; so a server for this machine answers
-only under names of this machine.
+A browser sends requests for any page that it shows. For pages of other sites it sends their
+`Origin`, and these may not write. With DNS rebinding, a site can point its own host name at this
+machine and read the responses; so a server on a loopback address answers only to names of this
+machine.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class OriginRules:
-    """Refuses what a foreign web page sends.
+    """Refuses requests from web pages of other sites.
 
-    `allowed_hosts` are names under which the server is reached, beside the loopback ones; None
-    allows every name.
+    `allowed_hosts` are the host names of the server, besides the loopback ones; None allows every
+    name.
     """
 
     def __init__(self, allowed_hosts: Iterable[str] | None = None) -> None:
@@ -44,9 +44,9 @@ class OriginRules:
             return None
         for name, value in headers:
             if name == b"origin" and urlsplit(_text(value)).netloc.lower() not in hosts:
-                return f"a page of {_text(value)!r} may not write here"
+                return f"pages of {_text(value)!r} may not write to this server"
             if name == b"sec-fetch-site" and _text(value) in ("cross-site", "same-site"):
-                return "a page from elsewhere may not write here"
+                return "pages of other sites may not write to this server"
         return None
 
     def _is_allowed(self, name: str) -> bool:
@@ -54,7 +54,7 @@ class OriginRules:
 
 
 def is_loopback(host: str) -> bool:
-    """True for names and addresses that mean this machine wherever they are used."""
+    """Whether the name or address always refers to this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Answers outside of GraphQL, and how blocking work becomes one."""
+"""Responses outside of GraphQL, also for blocking work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def error(status: int, message: str) -> Response:
 
 
 async def blocking(work: Callable[[], Response]) -> Response:
-    """Do the work in a worker thread; what it raises on purpose becomes an answer."""
+    """The response of the work, which runs in a worker thread; expected errors become responses."""
     try:
         return await anyio.to_thread.run_sync(work)
     except RequestError as refusal:
@@ -36,6 +36,6 @@ async def blocking(work: Callable[[], Response]) -> Response:
 
 
 def unavailable(failure: Exception) -> Response:
-    """A full disk, a lock held too long: nothing was stored, and trying again may work."""
+    """The response to a full disk or a lock timeout: nothing was stored, a retry may succeed."""
     logger.error("the store cannot answer", exc_info=failure)
     return error(503, f"the store cannot answer now: {failure}")

@@ -1,8 +1,8 @@
-"""A generated project to try things on: training runs with everything that real ones have.
+"""A generated project to try things with: training runs with everything that real ones have.
 
-Nested config, tags, notes, groups; loss curves with NaN and Infinity, nested and literally dotted
-keys, media, strings, gaps in the steps; system metrics, console output, git metadata; and among
-the finished runs one that crashed, one that failed and one that is still live.
+Nested config, tags, notes, groups; loss curves with NaN and Infinity, nested keys and keys with
+dots, media, strings, gaps in the steps; system metrics, console output, git metadata; and beside
+the finished runs one that crashed, one that failed and one that is still running.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SECONDS_BETWEEN_RUNS = 5400
 
 @dataclass(frozen=True, slots=True)
 class SampleProject:
-    """What the sample holds; `created` is false if it was there already."""
+    """What the sample contains; `created` is false if it existed before."""
 
     entity: str
     project: str
@@ -44,7 +44,7 @@ class SampleProject:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One run of the sample: its parameters, and how it ends."""
+    """One run of the sample: its parameters and its final state."""
 
     name: str
     index: int
@@ -65,9 +65,9 @@ def build_sample(
     seed: int = 7,
     now: float | None = None,
 ) -> SampleProject:
-    """Fill `entity/project` with `runs` runs of `rows` rows each; the same seed gives the same.
+    """Fill `entity/project` with `runs` runs of `rows` rows each, the same ones for the same seed.
 
-    A project that has runs already keeps them; its live run gives a sign of life.
+    A project that already has runs keeps them; its live run sends a heartbeat.
     """
     store.accounts.ensure_entity(entity)
     author = store.accounts.ensure_user("local", is_admin=True)
@@ -89,7 +89,7 @@ def _plans(runs: int, rows: int, seed: int, now: float) -> list[_Plan]:
     for index in range(runs):
         chance = random.Random(f"{seed}:{index}")  # noqa: S311 - a sample, not a secret
         ending = {0: "live", 1: "crashed", 2: "failed"}.get(runs - 1 - index, "finished")
-        # The live run has been going for as long as its rows take; the others lie further back.
+        # The live run started as long ago as its rows take; the others started earlier.
         age = rows * _SECONDS_A_ROW + (runs - 1 - index) * _SECONDS_BETWEEN_RUNS
         name = hashlib.sha256(f"{seed}:{index}".encode()).hexdigest()[:8]
         plans.append(_Plan(name, index, rows, now - age, ending, _config(index, chance), chance))
@@ -158,7 +158,7 @@ def _write_run(store: Store, project: ProjectRow, user_id: int, plan: _Plan) -> 
 
 
 def _metadata(plan: _Plan, changes: RunChanges) -> dict[str, Any]:
-    """What the SDK notes of a run's machine and code."""
+    """What the SDK records about a run's machine and code."""
     return {
         "os": "Linux-6.1-x86_64-with-glibc2.36",
         "python": "CPython 3.12.1",
@@ -184,7 +184,7 @@ def _history(plan: _Plan) -> tuple[list[str], dict[str, Any]]:
     speed = chance.uniform(2, 6)
     lines: list[str] = []
     summary: dict[str, Any] = {}
-    # A fifth of the runs skipped some steps, as runs that log with their own step do.
+    # A fifth of the runs skip some steps, as runs do that set their own step.
     gap_at = plan.rows // 2 if plan.index % 5 == 0 else plan.rows
     for number in range(plan.rows):
         progress = number / max(plan.rows - 1, 1)
@@ -220,7 +220,7 @@ def _history(plan: _Plan) -> tuple[list[str], dict[str, Any]]:
 def _line(row: dict[str, Any]) -> str:
     if math.isfinite(row["train/loss"]) and math.isfinite(row["grad"]["norm"]):
         return orjson.dumps(row).decode()
-    return json_text.dumps(row)  # orjson knows no NaN
+    return json_text.dumps(row)  # orjson does not write NaN
 
 
 def _histogram(chance: random.Random) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def _image(name: str, number: int) -> dict[str, Any]:
 
 
 def _events(plan: _Plan) -> list[str]:
-    """System metrics, one line each fifteen seconds."""
+    """System metrics, one line every fifteen seconds."""
     chance = plan.random
     lines = []
     for index in range(int(plan.rows * _SECONDS_A_ROW / 15) + 1):

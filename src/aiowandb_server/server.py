@@ -1,4 +1,4 @@
-"""The embedded W&B on a port: uvicorn, with a callback when it is ready and a clean stop."""
+"""Serves the embedded W&B with uvicorn: a callback when it is ready, and a clean shutdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-# What is under way when the signal comes is answered; shutting down takes no longer than this.
+# Requests in progress may finish at shutdown, within this time.
 _GRACE_S = 10
 
 
@@ -26,9 +26,9 @@ def serve(
     port: int = 8080,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM. Port 0 picks a free one; `on_ready` gets the URL.
+    """Serve until SIGINT or SIGTERM. Port 0 picks a free port; `on_ready` is called with the URL.
 
-    Without `on_ready` the first line printed is `listening on URL`.
+    Without `on_ready`, `listening on URL` is printed.
     """
     with _listening(host, port) as listener:
         _Server(app, _url(host, listener), on_ready or _print_ready).run(sockets=[listener])
@@ -36,7 +36,7 @@ def serve(
 
 @contextmanager
 def serve_in_thread(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve while the block runs; gives the URL."""
+    """Serve while the block runs, which gets the URL."""
     answered = threading.Event()
     failures: list[BaseException] = []
     with _listening(host, port) as listener:
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
-                ws="none",  # not served, and importing what serves it warns in some versions
+                ws="none",  # not used, and importing its libraries warns in some versions
                 log_level="warning",
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_S,
@@ -86,8 +86,8 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again when it is done, which ends the process as if it
-        # had failed. Only the main thread can have handlers.
+        # uvicorn's own method raises the signal again in the end, so that the process seems to
+        # fail. Only the main thread can have signal handlers.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -148,7 +148,7 @@ async def test_an_export_whose_runs_cannot_be_listed_changes_nothing(
     if overwrite:
         await runs.export(out, format="csv")
     before = contents(out)
-    with pytest.raises(CommError, match="runs have no 'up' to ask for"):
+    with pytest.raises(CommError, match="runs have no field 'up'"):
         await api.runs(project.path, order="up").export(out, overwrite=overwrite)
     assert contents(out) == before
     await runs.export(out, format="csv")  # as if nothing had happened

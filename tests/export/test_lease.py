@@ -23,7 +23,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from aiowandb import ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders import lease
-from aiowandb.export.folders.lease import Holder
+from aiowandb.export.folders.lease import LeaseHolder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.folders.remote import RemoteFolder
 from tests.export.bucket import Bucket
@@ -33,10 +33,10 @@ FIRST = "lease-00000001.json"
 STAGED = ".aiowandb-export/staged/history-0.parquet"
 
 
-def another(*, clock_ahead: timedelta = timedelta()) -> Holder:
+def another(*, clock_ahead: timedelta = timedelta()) -> LeaseHolder:
     """A holder on another machine, whose clock may be wrong."""
     now = datetime.now(UTC) + clock_ahead
-    return Holder(1, "elsewhere", now, now, "its-token", "its-machine")
+    return LeaseHolder(1, "elsewhere", now, now, "its-token", "its-machine")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_lease_is_somebodys_whatever_the_clock_here_says(
         later = datetime.now(UTC) + timedelta(seconds=180)
         monkeypatch.setattr("time.time", later.timestamp)
         monkeypatch.setattr(lease, "_now", lambda: later)
-        with pytest.raises(ExportError, match="is being exported into"):
+        with pytest.raises(ExportError, match="is in use by"):
             opened().lock().__enter__()
 
 
@@ -116,7 +116,7 @@ def test_a_lease_of_a_process_that_was_killed_here_is_nobodys(
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
-    killed = msgspec.structs.replace(Holder.me(), pid=process.pid)
+    killed = msgspec.structs.replace(LeaseHolder.me(), pid=process.pid)
     opened().write(f".aiowandb-export/{FIRST}", killed.text)
     with opened().lock():
         pass
@@ -129,7 +129,7 @@ def test_a_process_of_another_container_of_the_same_name_is_not_taken_for_dead(
         pass
     elsewhere = msgspec.structs.replace(another(), pid=process.pid, host=socket.gethostname())
     opened().write(f".aiowandb-export/{FIRST}", elsewhere.text)
-    with pytest.raises(ExportError, match="is being exported into"):
+    with pytest.raises(ExportError, match="is in use by"):
         opened().lock().__enter__()
 
 
@@ -179,7 +179,7 @@ def test_one_that_comes_between_the_look_and_the_file_is_noticed(
         return create(self, name, content)
 
     monkeypatch.setattr(RemoteFolder, "create", late)
-    with ExitStack() as first_holding, pytest.raises(ExportError, match="is being exported into"):
+    with ExitStack() as first_holding, pytest.raises(ExportError, match="is in use by"):
         second.lock().__enter__()
 
 
@@ -195,7 +195,7 @@ def test_a_holder_that_wakes_up_while_it_is_taken_over_stays_alone(
             return create(self, name, content)
 
         monkeypatch.setattr(RemoteFolder, "create", late)
-        with pytest.raises(ExportError, match="is being exported into"):
+        with pytest.raises(ExportError, match="is in use by"):
             second.lock().__enter__()
         first.check()
 
@@ -233,7 +233,7 @@ def test_a_holder_that_was_taken_over_writes_nothing_more(
         later_log.append(b'{"c":1}')
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lease, "OVER_AFTER_S", 120)
-            with pytest.raises(ExportError, match="is being exported into"):
+            with pytest.raises(ExportError, match="is in use by"):
                 opened().lock().__enter__()
     with opened().lock():
         assert opened().log("journal.jsonl").text == b'{}\n{"a":1}\n{"c":1}\n'
@@ -306,7 +306,7 @@ def test_where_files_have_no_times_the_lease_is_watched(
 
     def renewing(self: RemoteFolder, name: str) -> bytes:
         content = read(self, name)
-        holder = Holder.read(content)
+        holder = LeaseHolder.read(content)
         if holder and holder.token == "its-token":
             self.write(path, holder.renewed().text)
         return content
@@ -342,8 +342,8 @@ def test_a_place_that_ignores_conditions_is_named(
 
     with RemoteFolder(memory, "/lake", "lake", exclusive=Ignoring()).lock():
         pass
-    assert "lake: no file can be made there only if there is none" in caplog.text
-    assert "it made one file twice" in caplog.text
+    assert "lake cannot create files on condition" in caplog.text
+    assert "it created the same file twice" in caplog.text
 
 
 def test_a_place_that_refuses_conditions_is_exported_into_all_the_same(

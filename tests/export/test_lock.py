@@ -15,7 +15,7 @@ import pytest
 from aiowandb import ExportError
 from aiowandb.api.runs import Runs
 from aiowandb.export.folders import lease
-from aiowandb.export.folders.lease import Holder
+from aiowandb.export.folders.lease import LeaseHolder
 from aiowandb.export.folders.local import LocalFolder
 from tests.export.conftest import Project, contents, steps
 from tests.export.disks import filled, small_disk
@@ -76,7 +76,7 @@ main()
     (tmp_path / "wandb").mkdir()
     command = ["export", "local/demo", str(out), "--local", str(tmp_path / "wandb")]
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True)
-    warning = f"aiowandb: warning: The file system of {out} has no locks."
+    warning = f"aiowandb: warning: The file system of {out} has no locks,"
     assert [line for line in done.stderr.splitlines() if line.startswith(warning)]
 
 
@@ -91,7 +91,7 @@ def test_a_process_that_was_killed_here_holds_nothing(without_locks: None, out: 
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     (out / ".aiowandb-export").mkdir(parents=True)
-    (out / FIRST).write_bytes(msgspec.structs.replace(Holder.me(), pid=process.pid).text)
+    (out / FIRST).write_bytes(msgspec.structs.replace(LeaseHolder.me(), pid=process.pid).text)
     with LocalFolder(out).lock():
         pass
 
@@ -100,7 +100,7 @@ def test_a_process_elsewhere_holds_the_folder_as_long_as_it_gives_signs_of_life(
     without_locks: None, out: Path
 ) -> None:
     (out / ".aiowandb-export").mkdir(parents=True)
-    elsewhere = msgspec.structs.replace(Holder.me(), host="elsewhere", machine="its")
+    elsewhere = msgspec.structs.replace(LeaseHolder.me(), host="elsewhere", machine="its")
     (out / FIRST).write_bytes(elsewhere.text)
     with pytest.raises(ExportError, match="on elsewhere since 20"):
         LocalFolder(out).lock().__enter__()

@@ -72,7 +72,7 @@ async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) ->
         ("-", {"what": ["files"]}, "one table, not files"),
         ("-", {"split": "run"}, "one stream of rows: leave split out"),
         ("-", {"format": "delta"}, "cannot be written to a stream"),
-        ("", {}, "has no name"),
+        ("", {}, "is empty"),
         (None, {}, "target must be a folder, or a sink with the methods write and close, not None"),
     ],
 )

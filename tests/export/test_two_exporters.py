@@ -36,7 +36,7 @@ with Api(key, base_url=url) as api:
         sys.exit(str(error))
 """
 TAKEN_OVER = "was taken over by process"
-IN_USE = "is being exported into by process"
+IN_USE = "is in use by process"
 
 pytestmark = [
     pytest.mark.anyio,

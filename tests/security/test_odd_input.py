@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.graphql.execution import load_schema
 from aiowandb_server.graphql.scalars import encode_id
-from aiowandb_server.store.artifact_records import NewArtifact
+from aiowandb_server.store.artifact_records import NewVersion
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.conftest import examples
 
@@ -167,7 +167,7 @@ def _fill(store: Store) -> dict[str, str]:
         store.collections.change(moved.id, type_name="dataset")
     sequence = store.collections.ensure(project, "set", "dataset")
     portfolio = store.collections.ensure(project, "best", "dataset", "PORTFOLIO")
-    artifact = store.artifacts.create(sequence, NewArtifact("d", f"c{next(_numbers)}"))
+    artifact = store.artifacts.create(sequence, NewVersion("d", f"c{next(_numbers)}"))
     manifest = store.manifests.announce(
         artifact.id, kind="FULL", name="wandb_manifest.json", digest="", base_id=None
     )

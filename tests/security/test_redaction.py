@@ -27,7 +27,7 @@ TELLING = ("url", "segment", "token", "header", "link", "reference", "proxies", 
 # Marks of exports in their own folders, which permit nothing.
 # What leads to wherever its user has put something.
 REFERENCES = {"ManifestEntry": ["ref"]}
-HARMLESS = {"Begun", "Holder", "_Object"}
+HARMLESS = {"Begun", "LeaseHolder", "_Object"}
 
 
 def structs(kind: Any = msgspec.Struct) -> Iterator[Any]:

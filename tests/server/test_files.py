@@ -98,7 +98,7 @@ async def test_files_are_listed_by_name_by_pattern_and_in_pages(
 async def test_a_name_that_climbs_out_is_refused(client: Client, run: RunRow, name: str) -> None:
     status, message = await client.refusal(CREATE, files=[name])
     assert status == 400
-    assert "is no name for a file" in message
+    assert "is not a valid file name" in message
 
 
 async def test_a_path_that_climbs_out_stores_nothing(

@@ -115,9 +115,9 @@ def test_a_filter_selects(store: Store, filled: ProjectRow, filters: Any, expect
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ([], "a filter is an object"),
-        ({"nonsense": 1}, "runs have no 'nonsense'"),
-        ({"summary.acc": 1}, "runs have no 'summary.acc'"),
+        ([], "a filter must be an object"),
+        ({"nonsense": 1}, "runs have no field 'nonsense'"),
+        ({"summary.acc": 1}, "runs have no field 'summary.acc'"),
         ({"config.lr": {"$near": 1}}, "$near is not an operator"),
         ({"$xor": []}, "$xor is not an operator"),
         ({"$or": {"name": "a"}}, "$or takes a list"),
@@ -126,7 +126,7 @@ def test_a_filter_selects(store: Store, filled: ProjectRow, filters: Any, expect
         ({"name": {"$regex": 3}}, "$regex takes a string"),
         ({"name": {"$gt": None}}, "takes a number or a string"),
         ({'config.a"b': 1}, "double quote"),
-        ({"created_at": {"$gt": "yesterday"}}, "compared with a time"),
+        ({"created_at": {"$gt": "yesterday"}}, "takes a time"),
     ],
     ids=str,
 )

@@ -12,7 +12,7 @@ from graphql import parse, validate
 from aiowandb_server import Store
 from aiowandb_server.graphql.execution import load_schema
 from aiowandb_server.graphql.scalars import encode_id
-from aiowandb_server.store.artifact_records import NewArtifact
+from aiowandb_server.store.artifact_records import NewVersion
 from aiowandb_server.store.records import ProjectRow, RunRow
 from tests.server.conftest import Client
 
@@ -87,7 +87,7 @@ async def test_a_wrong_filter_is_a_400_with_its_reason(client: Client, project: 
     query = 'query($f: JSONString){project(name:"demo"){runs(filters:$f){totalCount}}}'
     status, message = await client.refusal(query, f='{"summary.acc": 1}')
     assert status == 400
-    assert "runs have no 'summary.acc'" in message
+    assert "runs have no field 'summary.acc'" in message
     status, message = await client.refusal(query, f="{nonsense")
     assert status == 400
     assert "filters are not JSON" in message
@@ -228,7 +228,7 @@ async def test_a_committed_version_has_a_hash_of_its_own(
     asked = "query($id: ID!) { artifact(id: $id) { commitHash } }"
     hashes = []
     for number in range(2):
-        version = store.artifacts.create(collection, NewArtifact(digest=f"d{number}"))
+        version = store.artifacts.create(collection, NewVersion(digest=f"d{number}"))
         artifact = encode_id("Artifact", version.id)
         assert (await client.ask(asked, id=artifact))["artifact"] == {"commitHash": None}
         store.artifacts.commit(version.id, size=0, file_count=0)

@@ -14,7 +14,7 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.graphql.scalars import encode_id
-from aiowandb_server.store.artifact_records import NewArtifact
+from aiowandb_server.store.artifact_records import NewVersion
 from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.server.conftest import Client
@@ -129,7 +129,7 @@ def test_an_early_part_is_of_the_run_that_it_is_asked_for(tmp_path: Path) -> Non
 
 def version_of(store: Store, project: ProjectRow, name: str) -> int | None:
     collection = store.collections.ensure(project, "data", "dataset")
-    artifact = store.artifacts.create(collection, NewArtifact(digest=name, client_id=name))
+    artifact = store.artifacts.create(collection, NewVersion(digest=name, client_id=name))
     return store.artifacts.commit(artifact.id, size=0, file_count=0).version
 
 
@@ -149,9 +149,9 @@ async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
     client: Client, store: Store, project: ProjectRow
 ) -> None:
     data = store.collections.ensure(project, "data", "dataset")
-    deleted = store.artifacts.create(data, NewArtifact(digest="1", client_id="mine"))
+    deleted = store.artifacts.create(data, NewVersion(digest="1", client_id="mine"))
     store.artifacts.delete(deleted, with_aliases=True)
-    newer = store.artifacts.create(data, NewArtifact(digest="2", client_id="mine"))
+    newer = store.artifacts.create(data, NewVersion(digest="2", client_id="mine"))
     assert newer.id != deleted.id
     found = await client.ask('{clientIDMapping(clientID: "mine"){serverID}}')
     assert found["clientIDMapping"]["serverID"] == encode_id("Artifact", newer.id)

@@ -67,7 +67,7 @@ def test_pages_stay_right_while_runs_come_and_go(store: Store, filled: ProjectRo
 def test_an_unknown_order_and_a_made_up_cursor_are_refused(
     store: Store, filled: ProjectRow
 ) -> None:
-    with pytest.raises(RequestError, match="runs have no 'colour'"):
+    with pytest.raises(RequestError, match="runs have no field 'colour'"):
         store.runs.page(filled, order="-colour")
     with pytest.raises(RequestError, match="not a cursor"):
         store.runs.page(filled, after="12")

@@ -53,7 +53,7 @@ async def test_a_config_that_is_no_object_is_refused(client: Client) -> None:
         UPSERT, input={"name": "r1", "modelName": "demo", "config": "[1]"}
     )
     assert status == 400
-    assert "is a JSON object" in message
+    assert "must be a JSON object" in message
 
 
 async def test_a_file_stream_request_is_stored_whole(

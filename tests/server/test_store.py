@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aiowandb_server import RunChanges, Store
-from aiowandb_server.errors import RequestError, StoreError
+from aiowandb_server.errors import DataFolderError, RequestError
 from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from tests.server.conftest import Clock
@@ -44,25 +44,25 @@ def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "store.sqlite") as connection:
         connection.execute("PRAGMA user_version = 999")
     connection.close()
-    with pytest.raises(StoreError, match="newer aiowandb .schema 999.*upgrade"):
+    with pytest.raises(DataFolderError, match="newer aiowandb .schema 999.*upgrade"):
         Store.open(tmp_path)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_bytes(b"this is not a database" * 100)
-    with pytest.raises(StoreError, match="cannot be opened as a store"):
+    with pytest.raises(DataFolderError, match="cannot be opened as a store"):
         Store.open(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be used as a data folder"):
+    with pytest.raises(DataFolderError, match="cannot be used as a data folder"):
         Store.open(tmp_path / "file" / "data")
 
 
 def test_config_and_summary_must_be_objects(store: Store, project: ProjectRow) -> None:
     for changes in (RunChanges(config="[1]"), RunChanges(summary="nonsense")):
-        with pytest.raises(RequestError, match="is a JSON object"):
+        with pytest.raises(RequestError, match="must be a JSON object"):
             store.runs.upsert(project, "r", changes)
     assert store.runs.get(project, "r") is None, "a refused upsert leaves nothing behind"
 

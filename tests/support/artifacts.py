@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiowandb_server import Store
-from aiowandb_server.store.artifact_records import NewArtifact
+from aiowandb_server.store.artifact_records import NewVersion
 from aiowandb_server.store.records import RunRow
 
 _AS_THE_SDK_WRITES_THEM = {
@@ -43,7 +43,7 @@ def log_artifact(
     for file, target in (references or {}).items():
         contents[file] = {"digest": target, "ref": target, "size": 0}
     text = json.dumps(_AS_THE_SDK_WRITES_THEM | {"contents": contents}, sort_keys=True).encode()
-    new = NewArtifact(digest=hashlib.md5(text).hexdigest(), run_id=run.id, **said)
+    new = NewVersion(digest=hashlib.md5(text).hexdigest(), run_id=run.id, **said)
     made = store.artifacts.create(collection, new)
     manifest = store.manifests.announce(
         made.id, kind="FULL", name="wandb_manifest.json", digest="", base_id=None

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers
 from aiowandb_server.graphql.scalars import encode_id, row_id
 
@@ -21,7 +21,7 @@ resolvers = Resolvers()
 def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts
     if accounts.entity(team["teamName"]):
-        raise RefusedError(f"there is an entity {team['teamName']!r} already", 409)
+        raise RequestError(f"the entity {team['teamName']!r} already exists", 409)
     leader = context.viewer
     if name := team.get("teamAdminUserName"):
         leader = accounts.user(name) or leader
@@ -36,7 +36,7 @@ def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
     wanted = invite.get("username") or invite.get("email") or ""
     found = context.store.accounts.search_users(wanted)
     if not found:
-        raise RefusedError(f"no user {wanted!r}", 404)
+        raise RequestError(f"user {wanted!r} not found", 404)
     context.store.accounts.add_member(entity.id, found[0].id, is_admin=bool(invite.get("admin")))
     return {
         "invite": {
@@ -69,7 +69,7 @@ def create_service_account(context: Context, account: dict[str, Any]) -> dict[st
 @resolvers.mutation("createUser")
 def create_user(context: Context, user: dict[str, Any]) -> dict[str, Any]:
     if not context.viewer.is_admin:
-        raise RefusedError("permission denied: only an administrator makes users", 403)
+        raise RequestError("permission denied: only administrators can create users", 403)
     name = user["email"].partition("@")[0]
     made = context.store.accounts.ensure_user(
         name, email=user["email"], is_admin=bool(user.get("admin"))
@@ -83,11 +83,11 @@ def update_user(context: Context, change: dict[str, Any]) -> dict[str, Any]:
     user_id = row_id("User", change["id"]) if change.get("id") else context.viewer.id
     user = accounts.user_by_id(user_id)
     if user is None or (user.id != context.viewer.id and not context.viewer.is_admin):
-        raise RefusedError("user not found", 404)
+        raise RequestError("user not found", 404)
     if name := change.get("defaultEntity"):
         entity = accounts.entity(name)
         if entity is None or not context.access.may_use(user, name):
-            raise RefusedError(f"no entity {name!r} that {user.username!r} belongs to", 404)
+            raise RequestError(f"no entity {name!r} that {user.username!r} belongs to", 404)
         accounts.set_default_entity(user.id, entity.id)
     return {"user": accounts.user_by_id(user.id)}
 
@@ -97,7 +97,7 @@ def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]
     accounts = context.store.accounts
     key = accounts.add_key(context.viewer.id, description=wanted.get("description"))
     newest = accounts.keys(context.viewer.id)[-1]
-    # The full key is shown this once.
+    # The only time that the full key is returned.
     return {"apiKey": replace(newest, hint=key)}
 
 
@@ -111,5 +111,5 @@ def _team(context: Context, name: str) -> Entity:
     context.require(name)
     entity = context.store.accounts.entity(name)
     if entity is None:
-        raise RefusedError(f"no entity {name!r}", 404)
+        raise RequestError(f"entity {name!r} not found", 404)
     return entity

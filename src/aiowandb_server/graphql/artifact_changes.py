@@ -1,11 +1,11 @@
-"""Artifacts and collections changed: used, linked, renamed, tagged, deleted."""
+"""Mutations of artifacts and collections: use, link, rename, tag, delete."""
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.artifact_uploads import alias_names
 from aiowandb_server.graphql.artifacts import (
     artifact_by_client_id,
@@ -27,7 +27,7 @@ resolvers = Resolvers()
 
 @dataclass(frozen=True, slots=True)
 class _Deleted(CollectionRow):
-    """What is left to say of a collection that has just been deleted."""
+    """A collection that has just been deleted, as its mutation returns it."""
 
     state: str = "DELETED"
 
@@ -70,7 +70,7 @@ def link_artifact(context: Context, link: dict[str, Any]) -> dict[str, Any]:
     else:
         found = artifact_by_client_id(context, link.get("clientID") or "")
         if found is None:
-            raise RefusedError("the artifact to link was not found", 404)
+            raise RequestError("the artifact to link was not found", 404)
         artifact = found
     if link.get("artifactPortfolioID"):
         portfolio = require_collection(context, link["artifactPortfolioID"])
@@ -88,7 +88,7 @@ def unlink_artifact(context: Context, link: dict[str, Any]) -> dict[str, Any]:
     artifact = require_artifact(context, link["artifactID"])
     portfolio = require_collection(context, link["artifactPortfolioID"])
     if portfolio.kind != "PORTFOLIO":
-        raise RefusedError("a version cannot be unlinked from the collection it was made in")
+        raise RequestError("a version cannot be unlinked from the collection it was made in")
     context.store.artifacts.unlink(artifact, portfolio)
     return {"success": True}
 
@@ -171,7 +171,7 @@ def _named_collection(context: Context, named: dict[str, Any]) -> CollectionRow:
     name = named["artifactCollectionName"].partition(":")[0]
     collection = context.store.collections.get(project.id, name)
     if collection is None:
-        raise RefusedError(f"artifact collection {name!r} not found", 404)
+        raise RequestError(f"artifact collection {name!r} not found", 404)
     return collection
 
 

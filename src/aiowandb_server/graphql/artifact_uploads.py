@@ -1,16 +1,16 @@
-"""Artifact versions made: announced, their files and manifests taken, committed."""
+"""Uploads of artifact versions: create, upload files and manifests, commit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.artifacts import content_path, project_of_version, require_artifact
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.projects import ensure_project
 from aiowandb_server.graphql.resolving import Resolvers, unpaged
 from aiowandb_server.graphql.scalars import encode_id, row_id
-from aiowandb_server.store.artifact_records import NewArtifact
+from aiowandb_server.store.artifact_records import NewVersion
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
-# The one that W&B's own local server has.
+# The region of W&B's own local server.
 _REGION = "minio-local"
 
 
@@ -26,15 +26,15 @@ _REGION = "minio-local"
 def create_artifact(context: Context, new: dict[str, Any]) -> dict[str, Any]:
     region = new.get("storageRegion") or _REGION
     if region not in (_REGION, "default"):
-        raise RefusedError(f"invalid storageRegion {region!r}: there is one here, {_REGION!r}")
+        raise RequestError(f"invalid storageRegion {region!r}: the only region is {_REGION!r}")
     project, _ = ensure_project(context, new["projectName"], new["entityName"])
     run = context.store.runs.get(project, new["runName"]) if new.get("runName") else None
     names = [new.get("artifactCollectionName"), *(new.get("artifactCollectionNames") or ())]
     name = next((name for name in names if name), None)
     if name is None:
-        raise RefusedError("an artifact belongs to a collection: its name is missing")
+        raise RequestError("the name of the artifact's collection is missing")
     collection = context.store.collections.ensure(project, name, new["artifactTypeName"])
-    announced = NewArtifact(
+    announced = NewVersion(
         digest=new["digest"],
         client_id=new.get("clientID"),
         distributed_id=new.get("distributedID") or None,
@@ -101,7 +101,7 @@ def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str,
 
 @resolvers.mutation("completeMultipartUploadArtifact")
 def complete_multipart(_context: Context, _completion: dict[str, Any]) -> dict[str, Any]:
-    raise RefusedError("no upload in several parts was begun here", 404)
+    raise RequestError("multipart upload not found: this server does not start any", 404)
 
 
 @resolvers.mutation("commitArtifact")
@@ -110,7 +110,7 @@ def commit_artifact(context: Context, commit: dict[str, Any]) -> dict[str, Any]:
     if artifact.state == "PENDING":
         entity = context.store.accounts.entity(project_of_version(context, artifact).entity)
         if entity is None:
-            raise RefusedError("the entity of this artifact has been deleted", 404)
+            raise RequestError("the entity of this artifact has been deleted", 404)
         size, count = context.store.manifests.settle(artifact, entity.id)
         artifact = context.store.artifacts.commit(artifact.id, size=size, file_count=count)
     return {"artifact": artifact}
@@ -123,6 +123,6 @@ def alias_names(change: dict[str, Any]) -> tuple[str, ...]:
 def _require_manifest(context: Context, manifest_id: str) -> ManifestRow:
     manifest = context.store.manifests.get(row_id("Manifest", manifest_id))
     if manifest is None:
-        raise RefusedError("manifest not found", 404)
+        raise RequestError("manifest not found", 404)
     require_artifact(context, encode_id("Artifact", manifest.artifact_id))
     return manifest

@@ -1,11 +1,11 @@
-"""Artifact versions and their files, to be read."""
+"""Queries for artifact versions and their files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.collections import aliases_of_member, default_type, find_member
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
@@ -36,12 +36,12 @@ class ClientIdMapping:
 
 
 def find_artifact(context: Context, artifact_id: str) -> ArtifactRow | None:
-    """The version of that id, or None if there is none that the viewer may see."""
+    """The version with this id, or None if it does not exist or the viewer may not see it."""
     return _visible(context, context.store.artifacts.by_id(row_id("Artifact", artifact_id)))
 
 
 def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | None:
-    """The version that its client calls so, or None if the viewer may not see it."""
+    """The version with this client id, or None if the viewer may not see it."""
     return _visible(context, context.store.artifacts.by_client_id(client_id))
 
 
@@ -54,21 +54,21 @@ def _visible(context: Context, artifact: ArtifactRow | None) -> ArtifactRow | No
 def require_artifact(context: Context, artifact_id: str) -> ArtifactRow:
     artifact = find_artifact(context, artifact_id)
     if artifact is None:
-        raise RefusedError(f"artifact {artifact_id!r} not found", 404)
+        raise RequestError(f"artifact {artifact_id!r} not found", 404)
     return artifact
 
 
 def sequence_of(context: Context, artifact: ArtifactRow) -> CollectionRow:
     collection = context.store.collections.by_id(artifact.collection_id)
     if collection is None:
-        raise RefusedError("the collection of this artifact has been deleted", 404)
+        raise RequestError("the collection of this artifact has been deleted", 404)
     return collection
 
 
 def project_of_version(context: Context, artifact: ArtifactRow) -> ProjectRow:
     project = context.store.projects.by_id(sequence_of(context, artifact).project_id)
     if project is None:
-        raise RefusedError("the project of this artifact has been deleted", 404)
+        raise RequestError("the project of this artifact has been deleted", 404)
     return project
 
 
@@ -221,7 +221,7 @@ def entry_view(entity: str, artifact: ArtifactRow, entry: Entry) -> FileView:
 
 
 def content_path(entity: str, md5: str) -> str:
-    """Where the bytes with this base64 md5 are."""
+    """The path to download the content with this base64 md5."""
     return f"/wandb_artifacts/{entity}/{hex_md5(md5)}"
 
 

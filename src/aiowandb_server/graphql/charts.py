@@ -1,4 +1,4 @@
-"""What only our own pages ask, in ways that stay cheap however much a run has logged."""
+"""Queries of our own web pages, which stay cheap however much a run has logged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers
 from aiowandb_server.store import json_text
 from aiowandb_server.store.charting import ChartRequest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 resolvers = Resolvers()
 
 _MAX_KEYS = 100
-# As many as there may be points, for those who take all of them away.
+# The same as the limit of points, to get all of them.
 _MAX_BUCKETS = 10_000_000
 _RUNS_LOOKED_AT = 100
 _MAX_NAMES = 500
@@ -28,7 +28,7 @@ _LONGEST_CELL = 300
 _LONGEST_TEXT = 2000
 
 
-class _Spec(msgspec.Struct):
+class _ChartSpec(msgspec.Struct):
     keys: list[str]
     x: str = "_step"
     buckets: int = 500
@@ -37,7 +37,7 @@ class _Spec(msgspec.Struct):
     stream: Literal["history", "events"] = "history"
 
 
-_SPEC = msgspec.json.Decoder(_Spec)
+_SPEC = msgspec.json.Decoder(_ChartSpec)
 
 
 @resolvers("Run", "chartSeries")
@@ -45,9 +45,9 @@ def chart_series(run: RunRow, context: Context, spec: str) -> list[dict[str, Any
     try:
         wanted = _SPEC.decode(spec)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RefusedError(f"the spec of chartSeries is not valid: {error}") from error
+        raise RequestError(f"the spec of chartSeries is not valid: {error}") from error
     if len(wanted.keys) > _MAX_KEYS:
-        raise RefusedError(f"chartSeries takes at most {_MAX_KEYS} keys at once")
+        raise RequestError(f"chartSeries takes at most {_MAX_KEYS} keys at once")
     request = ChartRequest(
         tuple(dict.fromkeys(wanted.keys)),
         wanted.x,

@@ -1,10 +1,10 @@
-"""Artifact types and collections, to be read."""
+"""Queries for artifact types and collections."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters
 from aiowandb_server.graphql.scalars import encode_id, row_id
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
-# The two kinds of collection have the same fields.
+# Both kinds of collections have the same fields.
 _COLLECTION = ("ArtifactSequence", "ArtifactPortfolio")
 
 
 def find_member(context: Context, project: ProjectRow, name: str) -> MembershipRow | None:
-    """The version that `collection:alias` names; without an alias the latest one."""
+    """The version that `collection:alias` refers to; without an alias, the latest one."""
     collection_name, _, alias = name.partition(":")
     collection = context.store.collections.get(project.id, collection_name)
     if collection is None:
@@ -45,7 +45,7 @@ def collection_by_id(
 
 
 def find_collection(context: Context, collection_id: str) -> CollectionRow | None:
-    """The collection of that id, or None if there is none that the viewer may see."""
+    """The collection with this id, or None if it does not exist or the viewer may not see it."""
     found = context.store.collections.by_id(row_id("ArtifactCollection", collection_id))
     project = context.store.projects.by_id(found.project_id) if found else None
     return found if project and context.may_see(project.entity) else None
@@ -200,10 +200,10 @@ def _collections(
 
 
 def require_collection(context: Context, collection_id: str) -> CollectionRow:
-    """The collection of that id; a 404 if there is none that the viewer may see."""
+    """The collection with this id; a 404 if it does not exist or the viewer may not see it."""
     collection = find_collection(context, collection_id)
     if collection is None:
-        raise RefusedError("artifact collection not found", 404)
+        raise RequestError("artifact collection not found", 404)
     return collection
 
 

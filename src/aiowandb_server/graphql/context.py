@@ -1,11 +1,11 @@
-"""What every resolver may use: who asks, the store, links, and how this server is set up."""
+"""What all resolvers share: the viewer, the store, links, and the server's settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aiowandb_server.errors import RefusedError, TooManyFieldsError
+from aiowandb_server.errors import RequestError, TooManyFieldsError
 
 if TYPE_CHECKING:
     from aiowandb_server.access import Access
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiowandb_server.store.store import Store
 
 
-# Some seconds of work; a page of 1,000 runs has a tenth of that.
+# These take a few seconds; a page of 1,000 runs has a tenth as many.
 _MAX_FIELDS = 500_000
 
 
@@ -30,16 +30,15 @@ class Context:
     _fields: list[int] = field(default_factory=lambda: [_MAX_FIELDS])
 
     def count_field(self) -> None:
-        """Note that one more field is answered; too many of them end the request."""
+        """Count one more resolved field; too many end the request."""
         self._fields[0] -= 1
         if self._fields[0] < 0:
             raise TooManyFieldsError(
-                f"the answer would have more than {_MAX_FIELDS} fields, which is more than are"
-                " allowed. Ask for less at once."
+                f"the answer would have more than {_MAX_FIELDS} fields. Ask for less at once."
             )
 
     def entity_name(self, name: str | None) -> str:
-        """The entity meant by an argument: the viewer's default one if it is missing or empty."""
+        """The entity that an argument names; if it is empty, the viewer's default entity."""
         return name or self.viewer.default_entity
 
     def may_see(self, entity: str) -> bool:
@@ -47,10 +46,10 @@ class Context:
 
     def require(self, entity: str) -> None:
         if not self.may_see(entity):
-            raise RefusedError(f"permission denied: you are not a member of {entity!r}", 403)
+            raise RequestError(f"permission denied: you are not a member of {entity!r}", 403)
 
     def user(self, user_id: int | None) -> UserRow | None:
-        """A user by row id, read once a request: lists of runs ask for the same few again."""
+        """A user by row id, cached for the request: lists of runs have few different authors."""
         if user_id is None:
             return None
         if user_id not in self._users:

@@ -1,8 +1,8 @@
-"""How much work a document asks for, known before any of it is done.
+"""How much work a document asks for, estimated before it is executed.
 
 A few hundred bytes can ask for millions of fields, by fragments that spread fragments, and a long
-document costs sixty times its length in memory once it is parsed. Lists inside lists are counted
-while they are answered, see `Context.count_field`: how long they are is not known before.
+document takes sixty times its length in memory once it is parsed. Nested lists are counted during
+execution, see `Context.count_field`, because their lengths are not known before.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # The longest document of the SDK has 2,000 characters; a batch of 200 runs has 100,000.
 MAX_LENGTH = 400_000
 MAX_TOKENS = 60_000
-# Fields as they are written, fragments filled in.
+# Fields in the document, with fragments expanded.
 _MAX_FIELDS = 20_000
-# Fields that have fields are things that are looked up, which costs a hundred times a plain one.
+# Fields with a selection of their own are looked up, which costs a hundred times a plain field.
 _MAX_OBJECTS = 2_500
 
 
@@ -47,7 +47,7 @@ class _Costs:
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        # Fields and objects written. A fragment is counted once.
+        # Fields and objects of each fragment, which is counted once.
         self._known: dict[str, tuple[int, int]] = {}
 
     def check(self, selections: SelectionSetNode) -> None:
@@ -63,7 +63,7 @@ class _Costs:
                 raise RequestError(
                     f"this query is too large: it asks for {found} {what}, "
                     f"and {limit} are allowed. Ask for less at once.",
-                    status=413,
+                    413,
                 )
 
     def _count(self, selections: SelectionSetNode) -> tuple[int, int]:
@@ -86,7 +86,7 @@ class _Costs:
 
     def _count_fragment(self, name: str) -> tuple[int, int]:
         if name not in self._known:
-            # A fragment inside itself is what validation finds: here it counts for nothing.
+            # Validation rejects a fragment inside itself; it is not counted here.
             self._known[name] = (0, 0)
             if name in self._fragments:
                 self._known[name] = self._count(self._fragments[name])

@@ -28,7 +28,7 @@ from graphql.validation import (
     VariablesInAllowedPositionRule,
 )
 
-from aiowandb_server.errors import RefusedError, RequestError, TooManyFieldsError
+from aiowandb_server.errors import RequestError, TooManyFieldsError
 from aiowandb_server.graphql import (
     accounts,
     artifact_changes,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiowandb_server")
 
-# W&B's clients rely on its leniency here; what these rules find would do no harm.
+# W&B does not enforce these rules, and its clients rely on that.
 _LENIENT = (
     NoUnusedFragmentsRule,
     NoUnusedVariablesRule,
@@ -83,13 +83,13 @@ _SUBJECTS = (
 _MAX_CACHED = 16_384
 
 
-class _Body(msgspec.Struct):
+class _GraphQLBody(msgspec.Struct):
     query: str
     variables: dict[str, Any] | None = None
     operation_name: str | None = msgspec.field(name="operationName", default=None)
 
 
-_BODY = msgspec.json.Decoder(_Body)
+_BODY = msgspec.json.Decoder(_GraphQLBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def answer(body: bytes, context: Context) -> HttpAnswer:
         request = json_text.decode_body(_BODY, body)
     except ValueError as error:
         return refused(f"not a GraphQL request: {error}")
-    # `wandb.Api()` sends an empty name for "the only operation of this document".
+    # `wandb.Api()` sends an empty name for the only operation of a document.
     operation_name = request.operation_name or None
     try:
         document = _parsed(request.query)
@@ -152,9 +152,9 @@ def _parsed(text: str) -> DocumentNode | GraphQLError:
     """The document, or what is wrong with its syntax."""
     if len(text) > MAX_LENGTH:
         raise RequestError(
-            f"the query has {len(text)} characters, and {MAX_LENGTH} are allowed", status=413
+            f"the query has {len(text)} characters, and {MAX_LENGTH} are allowed", 413
         )
-    # A parsed document takes sixty times the memory of its text: large ones are not kept.
+    # A parsed document takes sixty times the memory of its text: large ones are not cached.
     return _parse_cached(text) if len(text) <= _MAX_CACHED else _parse(text)
 
 
@@ -171,7 +171,7 @@ _parse_cached = lru_cache(maxsize=256)(_parse)
 
 
 def _problems(text: str, document: DocumentNode) -> tuple[GraphQLError, ...]:
-    """What the schema has against the document. Clients send the same few over and over."""
+    """The validation errors of the document, cached: clients send the same few documents."""
     return _validate_cached(text) if len(text) <= _MAX_CACHED else _validate(document)
 
 
@@ -195,18 +195,18 @@ def _encoded(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError:
-        # Integers beyond 64 bits and half surrogates: JSON has them, orjson has not.
+        # Integers beyond 64 bits and lone surrogates: valid in JSON, not supported by orjson.
         return json.dumps(body).encode()
 
 
 def _status(errors: Sequence[GraphQLError]) -> int:
-    """The status of the worst error. What the server did not expect is its own fault: a 500."""
+    """The status of the worst error. Unexpected exceptions are the server's fault: a 500."""
     statuses = [400]
     for error in errors:
         cause = error.original_error
-        if isinstance(cause, RefusedError):
+        if isinstance(cause, RequestError):
             statuses.append(cause.status)
-        elif cause is not None and not isinstance(cause, (RequestError, GraphQLError)):
+        elif cause is not None and not isinstance(cause, GraphQLError):
             logger.error("%s failed", error.path, exc_info=cause)
             statuses.append(500)
     return max(statuses)

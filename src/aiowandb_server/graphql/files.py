@@ -1,4 +1,4 @@
-"""Files of runs: listed, uploaded to, deleted; and `File`, which artifacts share."""
+"""Files of runs: list, upload, delete; and the type `File`, which artifacts have too."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ resolvers = Resolvers()
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """A file as it is shown. Its bytes are at `path` on this server, or at `reference`.
+    """A file as GraphQL returns it. Its content is at `path` on this server, or at `reference`.
 
-    Links to a file of a run hold for this file (`file_id`) and for uploads to this run (`run_id`),
-    not for others that have the same name later.
+    Links to a file of a run are valid for this file (`file_id`) and for uploads to this run
+    (`run_id`), not for later ones with the same name.
     """
 
     id: str
@@ -88,7 +88,7 @@ def url(file: FileView, context: Context, upload: bool | None = None) -> str:
 def direct_url(file: FileView, context: Context) -> str:
     if file.reference is not None:
         return file.reference
-    # The SDK takes a file whose two links are the same for a reference to somewhere else.
+    # The SDK treats a file whose two links are equal as a reference to another place.
     return file.download_link(context.links) + "&direct=true"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.store.history import Sampled
 from aiowandb_server.store.lines import MAX_STEP
@@ -21,14 +21,14 @@ resolvers = Resolvers()
 _DEFAULT_SAMPLES = 500
 
 
-class _Spec(msgspec.Struct, rename="camel"):
+class _SampleSpec(msgspec.Struct, rename="camel"):
     keys: list[str] = []
     samples: int | None = None
     min_step: int | None = None
     max_step: int | None = None
 
 
-_SPEC = msgspec.json.Decoder(_Spec)
+_SPEC = msgspec.json.Decoder(_SampleSpec)
 
 
 @resolvers("Run", "historyKeys")
@@ -63,7 +63,7 @@ def sampled_history(run: RunRow, context: Context, specs: list[str]) -> list[lis
 def parquet_history(
     run: RunRow,
     context: Context,
-    live_keys: list[str] | None = None,  # noqa: ARG001 - W&B answers with `_step` whatever is asked
+    live_keys: list[str] | None = None,  # noqa: ARG001 - W&B always answers with `_step` only
 ) -> dict[str, Any]:
     exported = context.store.history.exported(run, context.history)
     first = exported.first_live_step
@@ -79,7 +79,7 @@ def _request(spec: str) -> Sampled:
     try:
         wanted = _SPEC.decode(spec)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RefusedError(f"a spec of sampledHistory is not understood: {error}") from error
+        raise RequestError(f"a spec of sampledHistory is not valid: {error}") from error
     return Sampled(
         tuple(dict.fromkeys(wanted.keys)),
         _samples(wanted.samples),
@@ -106,7 +106,7 @@ def log_lines(
     first: int | None = None,
     after: str | None = None,
     last: int | None = None,
-    use_improved_pagination: bool | None = None,  # noqa: ARG001 - there is only this one
+    use_improved_pagination: bool | None = None,  # noqa: ARG001 - it is always used
 ) -> Any:
     if last is not None:
         page = context.store.console.tail(run, page_size(last, limit=100_000))

@@ -1,10 +1,10 @@
-"""Projects: found, listed, made. Their reports can be read."""
+"""Projects: find, list, create; and queries for their reports."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.graphql.scalars import encode_id, row_id
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
-# Where the SDK puts runs that name no project.
+# The project of runs for which the user has not set one, as in the SDK.
 _DEFAULT_PROJECT = "uncategorized"
 
 
 def find_project(context: Context, name: str | None, entity: str | None) -> ProjectRow | None:
-    """The project, or None if it does not exist or is not the viewer's to see."""
+    """The project, or None if it does not exist or the viewer may not see it."""
     owner = context.entity_name(entity)
     if not context.may_see(owner):
         return None
@@ -30,14 +30,14 @@ def find_project(context: Context, name: str | None, entity: str | None) -> Proj
 def require_project(context: Context, name: str | None, entity: str | None) -> ProjectRow:
     project = find_project(context, name, entity)
     if project is None:
-        raise RefusedError(f"project {context.entity_name(entity)}/{name} not found", 404)
+        raise RequestError(f"project {context.entity_name(entity)}/{name} not found", 404)
     return project
 
 
 def ensure_project(
     context: Context, name: str | None, entity: str | None, **properties: Any
 ) -> tuple[ProjectRow, bool]:
-    """The project, made if need be, and whether it was made."""
+    """The project, which is created if necessary, and whether it was created."""
     owner = context.entity_name(entity)
     context.require(owner)
     if context.viewer.is_admin:
@@ -86,7 +86,7 @@ def upsert_model(context: Context, model: dict[str, Any]) -> dict[str, Any]:
 def delete_model(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
     doomed = context.store.projects.by_id(row_id("Project", deletion["id"]))
     if doomed is None or not context.may_see(doomed.entity):
-        raise RefusedError("project not found", 404)
+        raise RequestError("project not found", 404)
     context.store.projects.delete(doomed.id)
     return {"success": True}
 

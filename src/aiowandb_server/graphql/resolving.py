@@ -1,4 +1,4 @@
-"""How resolvers are declared: `@resolvers("Project", "runs")` above a plain function."""
+"""Declares plain functions as resolvers: `@resolvers("Project", "runs")`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MAX_PAGE = 1000
 class Resolvers:
     """Resolvers of one subject.
 
-    Those declared by decoration are called as `resolver(source, context, **arguments)`; `fields`
-    declares those that need the source alone. A field without any is read from the attribute of
-    that name (`displayName` from `display_name`) or from the member of a dict.
+    Decorated functions are called as `resolver(source, context, **arguments)`; `fields` declares
+    functions that need only the source. A field without a resolver is read from the attribute of
+    its name (`displayName` from `display_name`) or from a dict.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Resolvers:
 
 
 def read_field(source: Any, info: Any, **_: Any) -> Any:
-    """Resolve a field without a function; a dict may hold what is costly as a function."""
+    """Resolve a field without a resolver; in a dict, a costly value can be a function."""
     info.context.count_field()
     if isinstance(source, dict):
         member = source.get(info.field_name)
@@ -74,11 +74,11 @@ def read_field(source: Any, info: Any, **_: Any) -> Any:
 
 
 def name_of_type(value: Any, info: Any, abstract_type: Any) -> str:  # noqa: ARG001
-    """Which member of an interface or a union a value is."""
+    """The type of a value whose field is an interface or a union."""
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     if kind is not None:
         return "ArtifactSequence" if kind == "SEQUENCE" else "ArtifactPortfolio"
-    # Records are named after what they are rows of: a `RunRow` is a `Run` of the schema.
+    # The class of a record has the name of its type in the schema: `RunRow` for `Run`.
     return type(value).__name__.removesuffix("Row")
 
 
@@ -89,7 +89,7 @@ def page_size(first: int | None, default: int = DEFAULT_PAGE, limit: int = MAX_P
 def connection(
     items: list[Any], cursors: list[str], *, has_next: bool, **more: Any
 ) -> dict[str, Any]:
-    """A page of a list in the form that GraphQL connections have."""
+    """A page of a list as a GraphQL connection."""
     return {
         "edges": [
             {"node": item, "cursor": cursor} for item, cursor in zip(items, cursors, strict=True)
@@ -100,7 +100,7 @@ def connection(
 
 
 def unpaged(items: list[Any]) -> dict[str, Any]:
-    """A list that is never cut into pages."""
+    """A list without paging, as a GraphQL connection."""
     cursors = [str(index) for index in range(len(items))]
     return connection(items, cursors, has_next=False, totalCount=len(items))
 

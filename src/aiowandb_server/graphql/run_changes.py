@@ -1,10 +1,10 @@
-"""What is done to runs beside saving them: delete, stop, requeue, rewind, alert."""
+"""Mutations of runs other than upserts: delete, stop, requeue, rewind, alert."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers
 from aiowandb_server.graphql.runs import find_run, require_run, run_by_storage_id
 from aiowandb_server.store.lines import MAX_STEP
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
-# From which states a run may be put into the state that is the key.
+# For each new state, the states that a run may change from.
 _TRANSITIONS = {
     "pending": frozenset({"running", "failed", "crashed", "preempted"}),
     "failed": frozenset({"pending", "running"}),
@@ -26,7 +26,7 @@ _TRANSITIONS = {
 def delete_run(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
     run = find_run(context, deletion["id"])
     if run is None:
-        return {}  # clients send a mutation again when its answer got lost
+        return {}  # clients repeat a mutation if its response was lost
     if deletion.get("deleteArtifacts"):
         artifacts = context.store.artifacts
         while made := artifacts.of_run(run.id, "output", first=1000).items:
@@ -49,9 +49,9 @@ def update_run_state(context: Context, change: dict[str, Any]) -> dict[str, Any]
     run = run_by_storage_id(context, change["id"])
     state = change["state"]
     if run.sweep is not None:
-        raise RefusedError("invalid state transition: the state of a sweep's run is the sweep's")
+        raise RequestError("invalid state transition: the sweep sets the state of its runs")
     if run.state not in _TRANSITIONS.get(state, ()):
-        raise RefusedError(f"invalid state transition: from {run.state} to {state}")
+        raise RequestError(f"invalid state transition: from {run.state} to {state}")
     context.store.runs.change(run.id, RunChanges(state=state))
     return {"success": True}
 
@@ -62,9 +62,9 @@ def rewind_run(context: Context, rewind: dict[str, Any]) -> dict[str, Any]:
         context, rewind["runName"], rewind.get("projectName"), rewind.get("entityName")
     )
     if rewind["metricName"] != "_step":
-        raise RefusedError(f"a run is rewound by _step, not by {rewind['metricName']!r}")
+        raise RequestError(f"runs can only be rewound by _step, not by {rewind['metricName']!r}")
     if not abs(rewind["metricValue"]) < MAX_STEP:
-        raise RefusedError(f"{rewind['metricValue']} is not a step")
+        raise RequestError(f"{rewind['metricValue']} is not a step")
     context.store.history.rewind(run, int(rewind["metricValue"]))
     return {"rewoundRun": context.store.runs.by_id(run.id)}
 

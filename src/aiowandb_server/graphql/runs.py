@@ -1,4 +1,4 @@
-"""Runs: listed, found, upserted, resumed."""
+"""Runs: list, find, upsert, resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.projects import ensure_project, find_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
 from aiowandb_server.graphql.scalars import encode_id, int32, names_of_run, row_id
@@ -29,17 +29,17 @@ _MAX_FILTER = 2 * 2**20
 
 
 def run_by_storage_id(context: Context, storage_id: str) -> RunRow:
-    """The run of that id; a 404 if there is none that the viewer may see."""
+    """The run with this id; a 404 if it does not exist or the viewer may not see it."""
     run = find_run(context, storage_id)
     if run is None:
-        raise RefusedError("run not found", 404)
+        raise RequestError("run not found", 404)
     return run
 
 
 def find_run(context: Context, storage_id: str) -> RunRow | None:
-    """The run of that id, or None if there is none that the viewer may see.
+    """The run with this id, or None if it does not exist or the viewer may not see it.
 
-    Beside our own ids, those are understood that W&B's clients make themselves, of names.
+    Besides our own ids it accepts those that W&B's clients make from names.
     """
     if (names := names_of_run(storage_id)) is not None:
         name, project_name, entity = names
@@ -52,14 +52,14 @@ def find_run(context: Context, storage_id: str) -> RunRow | None:
 def run_by_id(context: Context, run_id: int) -> RunRow:
     run = context.store.runs.by_id(run_id)
     if run is None or not context.may_see(run.entity):
-        raise RefusedError("run not found", 404)
+        raise RequestError("run not found", 404)
     return run
 
 
 def require_run(context: Context, name: str, project: str | None, entity: str | None) -> RunRow:
     run = context.store.runs.get(require_project(context, project, entity), name)
     if run is None:
-        raise RefusedError(f"run {name!r} not found in project {project!r}", 404)
+        raise RequestError(f"run {name!r} not found in project {project!r}", 404)
     return run
 
 
@@ -85,17 +85,17 @@ def run_connection(
 
 
 def parse_filters(filters: str | None) -> Any:
-    """The filter in a JSON string; none, empty or null means all."""
+    """The filter in a JSON string; None, an empty string or null select all runs."""
     if not filters:
         return None
     if len(filters) > _MAX_FILTER:
-        raise RefusedError(f"a filter has at most {_MAX_FILTER} characters", 413)
+        raise RequestError(f"filters may have at most {_MAX_FILTER} characters", 413)
     try:
         parsed = orjson.loads(filters)
-        # JSON has no infinity: `1e999` must not be taken for one.
+        # JSON has no infinity: `1e999` must not be read as one.
         orjson.loads(json.dumps(parsed, allow_nan=False))
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"filters are not JSON: {error}") from error
+        raise RequestError(f"filters are not JSON: {error}") from error
     return parsed
 
 
@@ -132,7 +132,7 @@ def old_run(
 ) -> RunRow | None:
     found = context.store.runs.get(project, name)
     if found is None and not missing_ok:
-        raise RefusedError(f"run {name!r} not found in {project.entity}/{project.name}", 404)
+        raise RequestError(f"run {name!r} not found in {project.entity}/{project.name}", 404)
     return found
 
 
@@ -160,7 +160,7 @@ def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
     if bucket.get("id"):
         known = run_by_storage_id(context, bucket["id"])
         if not bucket.get("username"):
-            # The author of a run is who made it, whoever changes it later.
+            # The author of a run is the user who created it, not one who changes it later.
             changes = dataclasses.replace(changes, user_id=None)
         changed, inserted = context.store.runs.change(known.id, changes), False
     else:
@@ -170,11 +170,11 @@ def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
 
 
 def _author(context: Context, username: str | None) -> int:
-    """Who is to be the author: the viewer, or with a copied run who it was there."""
+    """The author to set: the viewer, or for a copied run the author of the original."""
     if not username or username == context.viewer.username:
         return context.viewer.id
     if not context.viewer.is_admin:
-        raise RefusedError("only an administrator may say who made a run", 403)
+        raise RequestError("only administrators can set the author of a run", 403)
     return context.store.accounts.ensure_user(username).id
 
 
@@ -184,7 +184,7 @@ def _seconds(moment: str | None) -> int | None:
     try:
         known = datetime.fromisoformat(moment)
     except ValueError:
-        raise RefusedError(f"{moment!r} is no time") from None
+        raise RequestError(f"{moment!r} is not a valid time") from None
     return int((known if known.tzinfo else known.replace(tzinfo=UTC)).timestamp())
 
 

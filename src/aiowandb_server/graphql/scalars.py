@@ -1,6 +1,6 @@
-"""How the schema's own scalars and opaque ids look on the wire.
+"""The format of the schema's custom scalars and opaque ids.
 
-An id is base64 of a type and of what names the thing, as W&B's are.
+An id is base64 of a type and a key, like W&B's ids.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
-from aiowandb_server.errors import RefusedError
+from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
 from aiowandb_server.store.records import iso
 
@@ -34,23 +34,23 @@ def _integer(value: Any) -> int:
     except (ValueError, OverflowError):
         raise GraphQLError(f"not an integer: {value!r}") from None
     if not -(2**63) <= number < 2**63:
-        raise GraphQLError("an integer is larger than 64 bits")
+        raise GraphQLError("the integer does not fit into 64 bits")
     return number
 
 
 def _json_string(value: Any) -> str:
-    # Some clients put the object itself where its text belongs.
+    # Some clients send the object itself in place of its text.
     text = value if isinstance(value, str) else json.dumps(value)
     return json_text.without_halves(text)
 
 
 def int32(number: int) -> int:
-    """A count as GraphQL's `Int`; one that is too large must not fail the request."""
+    """A count as a GraphQL `Int`, capped so that a large one does not fail the request."""
     return max(-(2**31), min(number, 2**31 - 1))
 
 
 _OUT: dict[str, Callable[[Any], Any]] = {
-    # What was stored by earlier versions may still hold half surrogates.
+    # Text stored by earlier versions may contain lone surrogates.
     "JSONString": _json_string,
     "JSON": json_text.strict,
     "DateTime": iso,
@@ -67,7 +67,7 @@ _IN: dict[str, Callable[[Any], Any]] = {
 def bind_scalars(schema: GraphQLSchema) -> None:
     for name in ("JSONString", "JSON", "JSONLines", "Int64", "DateTime", "Duration"):
         scalar = schema.type_map[name]
-        # The first name is that of graphql-core 3.3, the second that of 3.2.
+        # The first name is used by graphql-core 3.3, the second by 3.2.
         for attribute in ("coerce_output_value", "serialize"):
             setattr(scalar, attribute, _OUT.get(name, _same))
         for attribute in ("coerce_input_value", "parse_value"):
@@ -79,15 +79,15 @@ def encode_id(kind: str, *parts: str | int) -> str:
 
 
 def row_id(kind: str, text: str) -> int:
-    """The row id in an id made by `encode_id(kind, row_id)`. Raises a 404."""
+    """The row id in an id made with `encode_id(kind, row_id)`; raises a 404 for other ids."""
     found, _, number = _decode(text).rpartition(":")
     if found == kind and number.isascii() and number.isdecimal() and len(number) < 19:
         return int(number)
-    raise RefusedError(f"{kind} {text!r} not found", 404)
+    raise RequestError(f"{kind} {text!r} not found", 404)
 
 
 def names_of_run(text: str) -> tuple[str, str, str] | None:
-    """Run, project and entity in an id of W&B's form, `Run:v1:<run>:<project>:<entity>`."""
+    """Run, project and entity in an id of W&B's format, `Run:v1:<run>:<project>:<entity>`."""
     names = _decode(text)
     if not names.startswith("Run:v1:"):
         return None

@@ -1,10 +1,10 @@
-"""Sweeps and their agents on the wire."""
+"""Sweeps and their agents: queries and mutations."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiowandb_server.errors import RefusedError, RequestError, UnknownFieldError
+from aiowandb_server.errors import RequestError, UnknownFieldError
 from aiowandb_server.graphql.projects import ensure_project, require_project
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters, run_connection
@@ -71,7 +71,7 @@ def create_agent(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
     project = require_project(context, wanted.get("projectName"), wanted.get("entityName"))
     found = context.store.sweeps.get(project, wanted["sweep"])
     if found is None:
-        raise RefusedError(f"sweep {wanted['sweep']!r} not found", 404)
+        raise RequestError(f"sweep {wanted['sweep']!r} not found", 404)
     return {"agent": context.store.sweeps.add_agent(found, wanted["host"])}
 
 
@@ -79,7 +79,7 @@ def create_agent(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
 def agent_heartbeat(context: Context, beat: dict[str, Any]) -> dict[str, Any]:
     agent = context.store.sweeps.agent(row_id("Agent", beat["id"]))
     if agent is None:
-        raise RefusedError("agent not found: its sweep has been deleted", 404)
+        raise RequestError("agent not found: its sweep has been deleted", 404)
     _visible(context, context.store.sweeps.by_id(agent.sweep_id))
     running = json_text.loads_object(beat.get("runState") or "{}") or {}
     commands = context.store.sweeps.heartbeat(agent, running)
@@ -109,8 +109,8 @@ def prior_runs(
     try:
         selected = parse_filters(sweep.prior_runs)
         return run_connection(context, _project(sweep, context), selected, None, first, after)
-    except (RefusedError, RequestError):
-        return unpaged([])  # what was stored selects nothing, and spoils no list of sweeps
+    except RequestError:
+        return unpaged([])  # an invalid stored filter must not break lists of sweeps
 
 
 @resolvers("Sweep", "runCount")
@@ -129,7 +129,7 @@ def best_loss(sweep: SweepRow, context: Context) -> float | None:
             _project(sweep, context), filters={"sweep": sweep.name}, order=order, first=1
         )
     except UnknownFieldError:
-        return None  # a metric that nothing can be called, and nothing is
+        return None  # no key can have the name of this metric
     summary = json_text.loads_object(best.items[0].summary) if best.items else None
     value = (summary or {}).get(space.metric)
     return value if isinstance(value, (int, float)) and value - value == 0 else None
@@ -194,7 +194,7 @@ def runs_of_agent(
 
 
 def _space(sweep: SweepRow) -> SearchSpace | None:
-    """What the sweep searches; None if that is not understood any more, which spoils no list."""
+    """The search space; None if the configuration is no longer valid: lists must still work."""
     try:
         return parse_space(sweep.config)
     except RequestError:
@@ -217,14 +217,14 @@ def _sweep_by_id(context: Context, sweep_id: str) -> SweepRow:
 
 def _visible(context: Context, sweep: SweepRow | None) -> SweepRow:
     if sweep is None or not context.may_see(_project(sweep, context).entity):
-        raise RefusedError("sweep not found", 404)
+        raise RequestError("sweep not found", 404)
     return sweep
 
 
 def _project(sweep: SweepRow, context: Context) -> ProjectRow:
     project = context.store.projects.by_id(sweep.project_id)
     if project is None:
-        raise RefusedError("the project of this sweep has been deleted", 404)
+        raise RequestError("the project of this sweep has been deleted", 404)
     return project
 
 

@@ -1,4 +1,4 @@
-"""Users, entities and the server itself."""
+"""Queries for users, entities and the server itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
-# Names that the SDK asks for before it uses a feature; only what is implemented is announced.
-# What begins with AIOWANDB is ours, and no W&B has it.
+# Features that the SDK queries before it uses them; only those that are implemented.
+# Names that start with AIOWANDB are our own extensions, which W&B does not have.
 FEATURES = (
     "AIOWANDB_EXCLUSIVE_APPEND",
     "AIOWANDB_RUN_ORIGIN",
@@ -32,7 +32,7 @@ FEATURES = (
     "UPDATE_RUN_STATE",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
 )
-# The id of an entity that does not exist.
+# The id returned for an entity that does not exist.
 _FREE = 0
 # Without this flag the SDK would not upload the script that made a run.
 _FLAGS = '{"code_saving_enabled": true}'
@@ -57,7 +57,7 @@ def server_info(_: None, context: Context) -> dict[str, Any]:
 def entity(_: None, context: Context, name: str) -> Entity | None:
     found = context.store.accounts.entity(name)
     if found is None:
-        # W&B's clients look here whether a name is free.
+        # W&B's clients use this to check whether a name is available.
         return Entity(_FREE, name, is_team=False, created_at=0)
     return found if context.may_see(name) else None
 

@@ -1,8 +1,8 @@
-"""Web pages over the embedded W&B: what is behind the links that the SDK prints.
+"""The web pages of the embedded W&B, to which the links lead that the SDK prints.
 
-Static files that ask the server's own `/graphql`. A browser is let in by a one-time link or by the
-API key, and then has a cookie. Nothing that a run says ever becomes markup: the pages build their
-elements from text, and the Content-Security-Policy allows no script and no style but our files.
+Static files that query the server's own `/graphql`. A browser logs in with a one-time link or the
+API key, and then has a cookie. Data of runs never becomes markup: the pages build their elements
+from text, and the Content-Security-Policy allows only our own scripts and styles.
 """
 
 from aiowandb_server.pages.login_links import LoginLinks

@@ -1,10 +1,10 @@
-"""Filters as people write them, made into the filters that GraphQL takes.
+"""Parses filter expressions into the filters of GraphQL.
 
     config.lr > 0.1 and (state == "finished" or tag in ["best", "kept"])
     not summary."a.b" exists and created_at > 7d ago
 
-The language is that of `--filter`. The client has a reader of its own: the tests hold the two
-together, and neither side needs the other.
+The syntax is that of `--filter`. The client has its own parser, because neither package imports
+the other: the tests check that both agree.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _COLUMNS = {
 def parse_expression(
     text: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Filters | None:
-    """The filter, or None for an empty text, which selects all. Raises ValueError.
+    """The filter, or None for an empty text, which selects all runs. Raises ValueError.
 
-    A text that begins with a brace is W&B's own JSON and is taken as it is.
+    A text that begins with a brace is W&B's JSON and is only decoded.
     """
     if not text.strip():
         return None
@@ -66,27 +66,27 @@ def parse_expression(
         found: Filters = orjson.loads(text)
         return found
     try:
-        return _Parser(text, now).parse()
+        return _ExpressionParser(text, now).parse()
     except (RecursionError, OverflowError) as error:
         raise ValueError("the filter or a number in it is too large") from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class _ExpressionToken:
     kind: str
     text: str
     column: int
 
 
-class _Parser:
-    """Recursive descent, one method for each binding strength."""
+class _ExpressionParser:
+    """Recursive descent, with a method for each level of precedence."""
 
     def __init__(self, text: str, now: Callable[[], datetime]) -> None:
         self._tokens = [
-            _Token(str(found.lastgroup), found[0], found.start() + 1)
+            _ExpressionToken(str(found.lastgroup), found[0], found.start() + 1)
             for found in _TOKEN.finditer(text)
         ]
-        self._tokens.append(_Token("end", "", len(text) + 1))
+        self._tokens.append(_ExpressionToken("end", "", len(text) + 1))
         self._position = 0
         self._now = now
 
@@ -165,10 +165,10 @@ class _Parser:
         raise self._expected('a value like 0.1, "text", 7d ago or ["a", "b"]', token)
 
     @property
-    def _next(self) -> _Token:
+    def _next(self) -> _ExpressionToken:
         return self._tokens[self._position]
 
-    def _take(self) -> _Token:
+    def _take(self) -> _ExpressionToken:
         token = self._next
         self._position = min(self._position + 1, len(self._tokens) - 1)
         return token
@@ -183,14 +183,14 @@ class _Parser:
         if not self._accept(text):
             raise self._expected(text)
 
-    def _expected(self, what: str, instead: _Token | None = None) -> ValueError:
+    def _expected(self, what: str, instead: _ExpressionToken | None = None) -> ValueError:
         token = instead or self._next
         found = repr(token.text) if token.text else "the end"
         return ValueError(f"column {token.column}: expected {what}, found {found}")
 
 
 def _field(name: str) -> str:
-    """What W&B's filters call it. Quotes mark a key of the config that itself has a dot."""
+    """The name of the field in W&B's filters. Quotes are for keys that contain dots."""
     column, *keys = [found[1] or found[2] for found in _KEY.finditer(name)]
     if column == "config" and '"' in name:
         key, *inner = keys

@@ -1,7 +1,7 @@
 """Links that log a browser in, once each.
 
-A link's token is a file in the data folder, named by the token's digest, until somebody uses it:
-so another process than the server can make one, and it works once even if the server restarts.
+A link's token is a file in the data folder, named after the token's hash, until it is used. So
+other processes than the server can create links, and a link works once even after a restart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LoginLinks:
         self._clock = clock
 
     def create(self, base_url: str, path: str = "/") -> str:
-        """A link to the page at `path` that logs the first browser in that opens it."""
+        """A link to the page at `path` that logs in the first browser that opens it."""
         self._remove_expired()
         token = secrets.token_urlsafe(24)
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -42,29 +42,29 @@ class LoginLinks:
         return f"{base_url}{quote(path)}?token={token}"
 
     def redeem(self, token: str) -> bool:
-        """True if the token is genuine, fresh and unused; it is used from now on."""
+        """Use the token; whether it was valid, not expired and unused."""
         if not _TOKEN.fullmatch(token):
             return False
         file = self._file(token)
         try:
             expires = int(file.read_text(encoding="ascii"))
-            # Of two that come at once, one fails here.
+            # If two come at once, one of them fails here.
             file.unlink()
         except (FileNotFoundError, ValueError):
             return False
         return expires >= self._clock()
 
     def announce(self, base_url: str) -> None:
-        """Note for other processes where the data folder is being served."""
+        """Record the URL at which the data folder is served, for other processes."""
         self._address.write_text(base_url + "\n", encoding="utf-8")
 
     def withdraw(self, base_url: str) -> None:
-        """Undo `announce`, unless another server has announced itself since."""
+        """Undo `announce`, unless another server has announced itself meanwhile."""
         if self.address() == base_url:
             self._address.unlink(missing_ok=True)
 
     def address(self) -> str | None:
-        """Where the data folder is served, if a server has said so."""
+        """The URL at which the data folder is served, if a server has announced it."""
         try:
             return self._address.read_text(encoding="utf-8").strip() or None
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class LoginLinks:
                 if int(file.read_text(encoding="ascii")) < now:
                     file.unlink(missing_ok=True)
             except (FileNotFoundError, ValueError):
-                continue  # used, or being written, at this moment
+                continue  # being used or written right now
 
     def _file(self, token: str) -> Path:
         return self._folder / hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The paths of the web pages: one shell for all of them, their static files, and logging in."""
+"""The routes of the web pages: the same HTML for all of them, static files, and the login."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 HEADERS = {
-    # Trusted Types make the browser refuse what would turn text into markup.
+    # With Trusted Types, the browser refuses to turn text into markup.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
@@ -41,7 +41,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-# What the second half of a page's path may begin with, in W&B's own addresses.
+# How the second half of a page's path may begin, as in W&B's URLs.
 _KINDS = ("runs", "sweeps", "artifacts", "workspace", "table", "overview", "groups", "reports")
 _LONGEST_BODY = 10_000
 _NO_PAGES = ("favicon.ico", "robots.txt")
@@ -57,10 +57,10 @@ class _Pages:
         self._local_key = local_key
 
     async def show(self, request: Request) -> Response:
-        """The shell. It says nothing of what is stored, so everybody may have it."""
+        """The HTML of all pages. It has no data, so it needs no login."""
         parts = request.path_params
         if parts.get("entity") in _NO_PAGES or parts.get("kind", _KINDS[0]) not in _KINDS:
-            return error(404, "there is no such page")
+            return error(404, "page not found")
         root = request.scope.get("root_path", "")
         token = request.query_params.get("token")
         if token is None:
@@ -75,11 +75,11 @@ class _Pages:
     async def asset(self, request: Request) -> Response:
         found = _assets().get(request.path_params["name"])
         if found is None:
-            return error(404, "there is no such file")
+            return error(404, "file not found")
         return Response(found[0], media_type=found[1], headers=HEADERS)
 
     async def session(self, request: Request) -> Response:
-        """Who is logged in, and what writes have to carry."""
+        """The logged-in user, and the CSRF token for writes."""
         session = self._sessions.find(request.scope)
         user = None
         if session is not None:
@@ -89,7 +89,7 @@ class _Pages:
         return _json({"user": user.username, "entity": user.entity, "csrf": session.csrf})
 
     async def log_in(self, request: Request) -> Response:
-        # A form of another origin cannot send this type without being asked first.
+        # Forms of other origins cannot send this type without a CORS preflight.
         if request.headers.get("content-type", "").partition(";")[0] != JSON:
             return error(415, "send the key as JSON")
         key = await _member(request, "key")
@@ -110,7 +110,7 @@ class _Pages:
         return response
 
     async def read_filter(self, request: Request) -> Response:
-        """A filter expression as the filter that GraphQL takes, or what is wrong with it."""
+        """The filter for GraphQL that a filter expression means, or the error in it."""
         text = request.query_params.get("text", "")
         if len(text) > _LONGEST_BODY:
             return error(400, "the filter is too long")
@@ -123,7 +123,7 @@ class _Pages:
 def page_routes(
     access: Access, sessions: Sessions, links: LoginLinks, *, local_key: str
 ) -> list[Route]:
-    """The routes of the pages; they come after all others, since they take nearly every path."""
+    """The routes of the pages; they must come last, because they match nearly every path."""
     pages = _Pages(access, sessions, links, local_key)
     routes: list[tuple[str, Endpoint, str]] = [
         ("/_pages/session", pages.session, "GET"),
@@ -159,7 +159,7 @@ def _assets() -> dict[str, tuple[bytes, str]]:
 
 def _without_token(request: Request) -> str:
     url = request.url.remove_query_params("token")
-    # Two slashes in front would name another host.
+    # A path that begins with two slashes would be another host.
     path = "/" + url.path.lstrip("/")
     return f"{path}?{url.query}" if url.query else path
 

@@ -1,7 +1,7 @@
-"""Browsers that are logged in: a cookie stands for an API key, which the browser never sees again.
+"""Sessions of browsers: a cookie stands for an API key, which is not sent back to the browser.
 
-The cookie opens `/graphql` alone, and only together with the session's CSRF token, which a page of
-another origin cannot read. A session ends with its key, with the server, or after a week.
+The cookie is valid only for `/graphql`, and only with the session's CSRF token, which pages of
+other origins cannot read. A session ends with its key, with the server, or after a week.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 LIFETIME_S = 7 * 24 * 3600
 CSRF_HEADER = b"x-csrf-token"
-# A browser that never comes back leaves its session behind; the oldest one makes room.
+# Browsers that never log out leave their sessions behind; the oldest is dropped for a new one.
 _MAX_SESSIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class BrowserSession:
     key: str
     csrf: str
     expires: float
@@ -37,18 +37,18 @@ class Session:
 
 
 class Sessions:
-    """The logged-in browsers of one server."""
+    """The sessions of one server."""
 
     def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
-        # A browser sends cookies to every port of a host: each data folder has a name of its own.
+        # Browsers send cookies to every port of a host, so each data folder has a name of its own.
         self.cookie_name = "aiowandb_" + hashlib.sha256(b"cookie" + secret).hexdigest()[:12]
         self._clock = clock
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions: dict[bytes, BrowserSession] = {}
 
-    def log_in(self, response: Response, key: str, *, secure: bool) -> Session:
-        """Give the browser a cookie that stands for this key, which must be valid."""
+    def log_in(self, response: Response, key: str, *, secure: bool) -> BrowserSession:
+        """Set a cookie that stands for this key, which must be valid."""
         token = secrets.token_urlsafe(32)
-        session = Session(key, secrets.token_urlsafe(32), self._clock() + LIFETIME_S)
+        session = BrowserSession(key, secrets.token_urlsafe(32), self._clock() + LIFETIME_S)
         while len(self._sessions) >= _MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         self._sessions[_digest(token)] = session
@@ -67,14 +67,14 @@ class Sessions:
             self._sessions.pop(_digest(token), None)
         response.delete_cookie(self.cookie_name, httponly=True, samesite="strict")
 
-    def find(self, scope: Scope) -> Session | None:
+    def find(self, scope: Scope) -> BrowserSession | None:
         """The session of the request's cookie."""
         token = self._token(scope)
         session = self._sessions.get(_digest(token)) if token else None
         return session if session is not None and session.expires >= self._clock() else None
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why a request with a cookie is refused; if it is not, it has the session's key then."""
+        """Why a request with a cookie is refused; otherwise sets the session's key in its scope."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if any(name == b"authorization" for name, _ in headers):
             return None
@@ -99,8 +99,8 @@ class Sessions:
         return found.value if found else None
 
 
-def is_genuine(session: Session, scope: Scope) -> bool:
-    """True if the request carries the session's CSRF token."""
+def is_genuine(session: BrowserSession, scope: Scope) -> bool:
+    """Whether the request has the session's CSRF token."""
     given = b"".join(value for name, value in scope["headers"] if name == CSRF_HEADER)
     return hmac.compare_digest(given, session.csrf.encode())
 

@@ -1,1 +1,1 @@
-"""The store: everything that the embedded W&B knows, on disk. Knows nothing of HTTP or GraphQL."""
+"""The store: the data of the embedded W&B, on disk. Independent of HTTP and GraphQL."""

@@ -35,9 +35,9 @@ class Accounts:
     def ensure_user(
         self, username: str, *, is_admin: bool = False, email: str | None = None
     ) -> UserRow:
-        """The user of that name, made together with an entity of their own if need be.
+        """The user of that name, created if necessary together with an entity of their own.
 
-        The entity has the user's name, unless a team of others has it already.
+        The entity has the name of the user, unless other users or a team already use it.
         """
         if known := self.user(username):
             return known
@@ -74,7 +74,7 @@ class Accounts:
             )
 
     def search_users(self, query: str) -> list[UserRow]:
-        """Users whose name or e-mail address is `query`."""
+        """Users whose name or email address is `query`."""
         with self._database.read() as connection:
             rows = connection.execute(
                 f"{_USER} WHERE ? IN (username, email) ORDER BY user.id", (query,)
@@ -93,7 +93,7 @@ class Accounts:
         return _entity(row) if row else None
 
     def teams(self, user_id: int) -> list[str]:
-        """Names of the entities that the user belongs to, the own one first."""
+        """Names of the entities that the user is a member of, their own one first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 """
@@ -139,7 +139,7 @@ class Accounts:
         return cursor.rowcount > 0
 
     def add_key(self, user_id: int, key: str | None = None, description: str | None = None) -> str:
-        """Let `key` (or a new one) log in as this user; gives the key back."""
+        """Add an API key of this user, a new one unless `key` is given, and return it."""
         key = key or secrets.token_hex(20)
         with self._database.write() as connection:
             connection.execute(
@@ -167,7 +167,7 @@ class Accounts:
         return cursor.rowcount > 0
 
     def user_of_key(self, key: str) -> UserRow | None:
-        """Whose key this is. Takes the same time however much of a key was guessed."""
+        """The user with this API key. Takes the same time for similar and for other keys."""
         digest = digest_of(key)
         owner: int | None = None
         with self._database.read() as connection:
@@ -189,7 +189,7 @@ def _ensure_entity(
 
 
 def _own_entity(connection: sqlite3.Connection, username: str, now: int) -> int:
-    """An entity that nobody else has: `ann`, or `ann-2` if `ann` is a team with members."""
+    """An entity that no one else uses: `ann`, or `ann-2` if `ann` is a team with members."""
     for number in itertools.count(1):
         name = username if number == 1 else f"{username}-{number}"
         entity_id = _ensure_entity(connection, name, now)
@@ -201,14 +201,14 @@ def _own_entity(connection: sqlite3.Connection, username: str, now: int) -> int:
             {"entity": entity_id},
         ).fetchone()
         if not taken:
-            # An administrator may have put runs there before the user came.
+            # An administrator may have created runs there before the user was created.
             connection.execute("UPDATE entity SET is_team = 0 WHERE id = ?", (entity_id,))
             return entity_id
-    raise AssertionError  # the count has no end
+    raise AssertionError  # the loop is endless
 
 
 def digest_of(key: str) -> bytes:
-    """What is kept of a key, and compared."""
+    """The hash of a key, which is stored in its place."""
     return hashlib.sha256(key.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Alerts that runs sent. They are stored; nobody is notified."""
+"""Alerts sent by runs. They are only stored; no one is notified."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Writers that may only add to the end of a history, so that none overwrites another's lines.
+"""Writers that only append to a history, so that they never overwrite each other's lines.
 
 This goes beyond W&B, which lets every writer overwrite every line. Only the client of aiowandb
-asks for it, and only where the feature `AIOWANDB_EXCLUSIVE_APPEND` is announced. Where the lines
-of such a writer are is kept in `writer_range`: a request that is sent again finds its own lines
-and is not taken for somebody else's.
+uses it, and only where the feature `AIOWANDB_EXCLUSIVE_APPEND` is announced. The positions of
+such a writer's lines are kept in `writer_range`, so that a request that is sent again is
+recognised as the same writer's.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from aiowandb_server.errors import RequestError
 if TYPE_CHECKING:
     import sqlite3
 
-# The names of these writers begin so, which keeps them apart from those of the shared mode.
+# The prefix of these writers' names, which separates them from those of the shared mode.
 _FIRST_NAME, _BEHIND_LAST_NAME = "append:", "append;"
 
 
 @dataclass(frozen=True, slots=True)
 class AppendClaim:
-    """Who appends. The `lines` lines from number `first` on were acknowledged to it."""
+    """A writer, and the lines that were acknowledged to it: `lines` lines from `first` on."""
 
     writer: str
     first: int
@@ -41,18 +41,18 @@ def claim(
     offset: int,
     length: int,
 ) -> int:
-    """Let the appender have the lines `offset` to `offset + length` of a history of `stored` lines.
+    """Reserve the lines `offset` to `offset + length` of a history of `stored` lines.
 
-    Gives how many of them it has stored before, which need not be stored again. Raises
-    RequestError (409), and then nothing may be stored, if a line there is somebody else's,
-    or if one that was acknowledged to the appender is no longer its own.
+    Returns how many of them the appender has stored before, which need not be stored again.
+    Raises RequestError (409), and nothing may be stored, if another writer has written one of
+    these lines, or has overwritten one that was acknowledged to the appender.
     """
     own_end = min(_own_end(connection, run_id, appender), stored)
     if own_end < appender.next or appender.next != offset or min(stored, offset + length) > own_end:
         raise RequestError(
             f"another writer adds rows to this run: its history has {stored} lines,"
             f" and this writer knows {appender.next}",
-            status=409,
+            409,
         )
     if offset + length > own_end:
         connection.execute(
@@ -72,7 +72,7 @@ def claim(
 
 
 def release(connection: sqlite3.Connection, run_id: int, offset: int, end: int) -> None:
-    """The lines `offset` to `end` are no appender's any more: they are overwritten, or gone."""
+    """Forget which appender wrote the lines `offset` to `end`: they are overwritten or deleted."""
     connection.execute(
         """
         UPDATE writer_range SET length = max(0, ? - number)
@@ -84,7 +84,7 @@ def release(connection: sqlite3.Connection, run_id: int, offset: int, end: int) 
 
 
 def _own_end(connection: sqlite3.Connection, run_id: int, appender: AppendClaim) -> int:
-    """The number of the first line that is not the appender's."""
+    """The number after the appender's last line."""
     row = connection.execute(
         """
         SELECT number + length FROM writer_range

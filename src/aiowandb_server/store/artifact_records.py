@@ -1,4 +1,4 @@
-"""What the store says of artifacts: frozen records."""
+"""The records of artifacts that the store returns: frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ArtifactType:
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
-    """`kind` is SEQUENCE (versions made here) or PORTFOLIO (links to versions of others)."""
+    """`kind` is SEQUENCE (versions created here) or PORTFOLIO (links to those of sequences)."""
 
     id: int
     project_id: int
@@ -32,7 +32,7 @@ class CollectionRow:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRow:
-    """A version. `collection_id` is the sequence it was made in; `version` its place there."""
+    """A version. `collection_id` is the sequence it was created in, `version` its number there."""
 
     id: int
     collection_id: int
@@ -55,15 +55,15 @@ class ArtifactRow:
 
     @property
     def commit_hash(self) -> str | None:
-        """What names the committed version, and never changes; None before."""
+        """A permanent id of the committed version; None before."""
         if self.state != "COMMITTED":
             return None
         return hashlib.sha256(f"{self.id}:{self.digest}".encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)
-class NewArtifact:
-    """What a client says of a version that it is about to upload."""
+class NewVersion:
+    """A version that a client is about to upload."""
 
     digest: str
     client_id: str | None = None
@@ -118,7 +118,7 @@ class ManifestRow:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of a version: `digest` is base64 md5, or what a reference is known by."""
+    """A file of a version: `digest` is its base64 md5, or the digest of a reference."""
 
     artifact_id: int
     name: str

@@ -1,4 +1,4 @@
-"""Artifact versions: announced, committed, linked, used, deleted."""
+"""Artifact versions: create, commit, link, use, delete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.artifact_records import ArtifactRow, MembershipRow, NewArtifact, Tag
+from aiowandb_server.store.artifact_records import ArtifactRow, MembershipRow, NewVersion, Tag
 from aiowandb_server.store.collections import join, set_alias
 from aiowandb_server.store.ordering import number_of
 from aiowandb_server.store.records import ListPage
@@ -32,14 +32,14 @@ class ArtifactTable:
         self._database = database
         self._clock = clock
 
-    def create(self, collection: CollectionRow, new: NewArtifact) -> ArtifactRow:
-        """Announce a version. It comes back PENDING, to be uploaded and committed; or COMMITTED,
-        if the same content is in the collection already, which then gets the aliases."""
+    def create(self, collection: CollectionRow, new: NewVersion) -> ArtifactRow:
+        """Create a version, which is PENDING until it is committed; or return the COMMITTED one
+        with the same content, if the collection has one, which then gets the aliases."""
         now = int(self._clock())
         with self._database.write() as connection:
             known = _announced(connection, collection, new)
             if known is None:
-                # One that was deleted keeps its row, but no claim to what its client calls it.
+                # A deleted version keeps its row, but its client id can be used again.
                 connection.execute(
                     "UPDATE artifact SET client_id = NULL "
                     "WHERE client_id = ? AND state = 'DELETED'",
@@ -79,7 +79,7 @@ class ArtifactTable:
             return _require(connection, artifact_id)
 
     def commit(self, artifact_id: int, *, size: int, file_count: int) -> ArtifactRow:
-        """Make the version visible: it gets its number, its aliases and `latest`."""
+        """Make the version visible: set its number, its aliases and `latest`."""
         now = int(self._clock())
         with self._database.write() as connection:
             artifact = _require(connection, artifact_id)
@@ -131,7 +131,7 @@ class ArtifactTable:
                 JOIN artifact ON artifact.id = membership.artifact_id
                 WHERE membership.collection_id = ? AND (? IS NULL OR state = ?)
                   AND (? IS NULL OR version {sign} ?) ORDER BY version {way} LIMIT ?
-                """,  # noqa: S608 - two fixed words
+                """,  # noqa: S608 - constants
                 (collection_id, state, state, start, start, first + 1),
             ).fetchall()
         found = [MembershipRow(*row) for row in rows[:first]]
@@ -158,7 +158,7 @@ class ArtifactTable:
     def link(
         self, artifact: ArtifactRow, portfolio: CollectionRow, aliases: Sequence[str]
     ) -> MembershipRow:
-        """Make the version a member of another collection, as its latest one."""
+        """Add the version to another collection, as its latest one."""
         with self._database.write() as connection:
             join(connection, portfolio.id, artifact.id, int(self._clock()))
             for alias in [*aliases, "latest"]:
@@ -183,7 +183,7 @@ class ArtifactTable:
     def of_run(
         self, run_id: int, direction: str, *, first: int, after: str | None = None
     ) -> ListPage[ArtifactRow]:
-        """Versions that a run made (`output`) or used (`input`), in the order of their making."""
+        """Versions that a run created (`output`) or used (`input`), in order of creation."""
         start = number_of(after) or 0
         with self._database.read() as connection:
             rows = connection.execute(
@@ -255,7 +255,7 @@ class ArtifactTable:
             return _require(connection, artifact.id)
 
     def delete(self, artifact: ArtifactRow, *, with_aliases: bool) -> None:
-        """Delete the version; one that has aliases only if they may go too."""
+        """Delete the version; if it has aliases, only `with_aliases`."""
         with self._database.write() as connection:
             aliased = connection.execute(
                 """
@@ -279,15 +279,15 @@ class ArtifactTable:
 
 
 def _announced(
-    connection: sqlite3.Connection, collection: CollectionRow, new: NewArtifact
+    connection: sqlite3.Connection, collection: CollectionRow, new: NewVersion
 ) -> int | None:
-    """The version that this is: announced before by the same client or by another process that
-    has a part in it, or of the same content."""
+    """The existing version to use: created before by the same client or by another process of the
+    same distributed upload, or with the same content."""
     row = connection.execute(
         """
         SELECT id FROM artifact
         WHERE state <> 'DELETED' AND (
-            -- In this project only: a client can name its version like one that it may not see.
+            -- Only in this project: the client may not see versions with this id in others.
             (client_id = :client AND collection_id IN
                 (SELECT id FROM collection WHERE project_id = :project))
             OR (collection_id = :collection AND state = 'PENDING' AND distributed_id = :distributed)

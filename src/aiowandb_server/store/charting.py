@@ -1,7 +1,7 @@
-"""The points of charts: a run's numbers by key, many of them put together into few buckets.
+"""The points of charts: a run's numbers by key, aggregated into buckets.
 
-A bucket has the mean, the lowest and the highest of its values, so that a spike is never thinned
-out of sight as it can be from a sample of rows.
+A bucket has the mean, the minimum and the maximum of its values, so that no spike is lost, as it
+can be in a sample of rows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ChartRequest:
 
 
 class Charts:
-    """Reads what charts show."""
+    """Reads the data of charts."""
 
     def __init__(self, database: Database, files: SegmentFiles, compaction: Compaction) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class Charts:
         self._compaction = compaction
 
     def series(self, run: RunRow, request: ChartRequest) -> list[dict[str, Any]]:
-        """One series a key, in the order of the keys: how many points, and the buckets' columns."""
+        """A series for each key, in their order: the number of points, and columns of buckets."""
         points = self._points(run, request)
         return [
             {"key": key, "count": len(points[key]), **bucketed(points[key], request.buckets)}
@@ -92,7 +92,7 @@ class Charts:
 
 
 def bucketed(points: Sequence[Point], buckets: int) -> dict[str, list[float]]:
-    """Columns `x`, `y`, `low`, `high` of the points, put together where there are too many."""
+    """Columns `x`, `y`, `low`, `high` of the points, aggregated if there are too many."""
     total = len(points)
     if total <= buckets:
         x, y = [point[0] for point in points], [point[1] for point in points]
@@ -109,7 +109,7 @@ def bucketed(points: Sequence[Point], buckets: int) -> dict[str, list[float]]:
 
 
 def _mean(values: list[float]) -> float:
-    # Divided first: a sum of huge numbers would be infinite.
+    # Divide first: the sum of very large numbers would be infinite.
     size = len(values)
     return sum(value / size for value in values)
 
@@ -131,7 +131,7 @@ def _add(points: list[Point], pairs: Iterable[tuple[Any, Any]], request: ChartRe
 
 
 def _is_number(value: object) -> bool:
-    # Integers beyond floats can be logged, and neither drawn nor divided.
+    # Integers beyond the range of floats can be logged, but not divided or drawn.
     return (type(value) is float and math.isfinite(value)) or (
         type(value) is int and abs(value) < 2**1000
     )

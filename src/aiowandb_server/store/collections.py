@@ -56,7 +56,7 @@ class Collections:
     def ensure(
         self, project: ProjectRow, name: str, type_name: str, kind: str = "SEQUENCE"
     ) -> CollectionRow:
-        """The collection of that name, made if need be. It must be of the type and kind given."""
+        """The collection of that name, created if necessary; its type and kind must match."""
         _check_name(name)
         now = int(self._clock())
         with self._database.write() as connection:
@@ -103,7 +103,7 @@ class Collections:
         first: int,
         after: str | None = None,
     ) -> ListPage[CollectionRow]:
-        """Collections of one type or of all, newest first unless `order` says otherwise."""
+        """Collections of one type or of all, in the given order, by default newest first."""
         ordering = parse_order(order or "-created_at", _field, "collection.id")
         where = every([_of_type(project_id, type_id, filters), ordering.after(after)])
         with self._database.read() as connection:
@@ -148,7 +148,7 @@ class Collections:
                 (collection_id, name),
             ).fetchone()
             if taken:
-                raise RequestError(f"there is another artifact collection {name!r} in this project")
+                raise RequestError(f"this project has another artifact collection {name!r}")
             if type_name is not None:
                 connection.execute(
                     """
@@ -182,7 +182,7 @@ class Collections:
     def page_of_types(
         self, project_id: int, *, first: int, after: str | None = None
     ) -> ListPage[ArtifactType]:
-        """In the order of their making."""
+        """In order of creation."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT * FROM artifact_type WHERE project_id = ? AND id > ? ORDER BY id LIMIT ?",
@@ -199,7 +199,7 @@ class Collections:
         return [ArtifactType(*row) for row in rows]
 
     def membership(self, collection_id: int, alias: str) -> MembershipRow | None:
-        """The member that an alias or a version like `v3` names."""
+        """The member with this alias or version (`v3`)."""
         version = _VERSION.fullmatch(alias)
         with self._database.read() as connection:
             row = connection.execute(
@@ -266,7 +266,7 @@ class Collections:
 
 
 def join(connection: sqlite3.Connection, collection_id: int, artifact_id: int, now: int) -> None:
-    """Make the version a member of the collection, under a number that no other has had there."""
+    """Add the version to the collection, with a number that has never been used there."""
     known = connection.execute(
         "SELECT 1 FROM membership WHERE collection_id = ? AND artifact_id = ?",
         (collection_id, artifact_id),
@@ -312,4 +312,6 @@ def _of_type(project_id: int, type_id: int | None, filters: object) -> Sql:
 
 def _check_name(name: str) -> None:
     if not name or len(name) > 128 or "/" in name or ":" in name:
-        raise RequestError(f"{name!r} is no artifact name: 1 to 128 characters, without / and :")
+        raise RequestError(
+            f"{name!r} is not a valid artifact name: 1 to 128 characters without / and :"
+        )

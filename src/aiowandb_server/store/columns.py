@@ -1,12 +1,12 @@
-"""History rows as Arrow columns, in the form that finished runs are handed out.
+"""History rows as Arrow columns, the format in which finished runs are exported.
 
-One column a flattened key: int64 while all values are such integers, float64 once one is not, bool,
-string, list of numbers. Media and other lists are Arrow's own nested types, as long as those give
-back what was put in. A key whose values are of several kinds is a string column of JSON text,
-marked by the field metadata `encoding: json`.
+Each flattened key is a column: int64 if all values are such integers, otherwise float64; bool,
+string, list of numbers. Media and other lists have Arrow's nested types, if these return the same
+values. A key with values of several types is a string column of JSON text, marked by the field
+metadata `encoding: json`.
 
-Each chunk of rows is made into columns by itself and the chunks are brought to one type at the
-end, so a run is decoded once and its values are held as Arrow data only.
+Each chunk of rows is converted separately, and the chunks are cast to a common type at the end, so
+that a run is decoded once and its values are in memory only as Arrow data.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _TYPES = {
 _JSON = {"encoding": "json"}
 _NUMBERS = frozenset({"int", "float", "token"})
 _INT64 = range(-(2**63), 2**63)
-# Readers of Arrow schemas refuse types that are nested some sixty levels deep.
+# Arrow refuses to read schemas with types nested about sixty levels deep.
 _MAX_NESTED = 30
 
 
 class ColumnBuilder:
-    """Collects rows, chunk by chunk; `tables()` gives them back under one schema."""
+    """Collects rows in chunks; `tables()` returns them with a common schema."""
 
     def __init__(self) -> None:
         self._chunks: list[dict[str, tuple[str, pa.Array]]] = []
@@ -94,12 +94,12 @@ class ColumnBuilder:
 
 
 def is_json(field: pa.Field) -> bool:
-    """True for a column of JSON text."""
+    """Whether this is a column of JSON text."""
     return (field.metadata or {}).get(b"encoding") == b"json"
 
 
 def _array(values: list[Any]) -> tuple[str, pa.Array]:
-    """The narrowest kind that holds the values, and the values as an array of it."""
+    """The narrowest type for the values, and the values as an array of it."""
     types = set(map(type, values)) - {type(None)}
     try:
         if not types:
@@ -119,21 +119,21 @@ def _array(values: list[Any]) -> tuple[str, pa.Array]:
         if types == {list}:
             return _list_array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, KeyError, UnicodeEncodeError):
-        pass  # no common number type after all: integers beyond 64 bits, numbers among words
+        pass  # no common type: integers beyond 64 bits, or numbers mixed with text
     if types <= {list, dict}:
         return _nested_array(values)
     return "json", pa.array([_json(value) for value in values], pa.string())
 
 
 def _floats(values: list[Any]) -> pa.Array:
-    """Numbers as W&B keeps them beside floats: large integers are rounded."""
+    """Numbers of which some are floats: as in W&B, large integers are rounded."""
     return pa.array([None if v is None else float(v) for v in values], pa.float64())
 
 
 def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
     try:
         array = pa.array(values)
-        # Parquet knows neither objects without members nor values of no type.
+        # Parquet does not support empty structs or the null type.
         storable = _depth(array.type) <= _MAX_NESTED and not any(
             word in str(array.type) for word in ("null", "struct<>")
         )
@@ -173,7 +173,7 @@ def _common(kinds: set[str]) -> str:
 
 
 def _equal(found: list[Any], values: list[Any]) -> bool:
-    # Arrow makes 0.0 of a False among floats, and to Python these are equal.
+    # Arrow converts False among floats to 0.0, which is equal to it in Python.
     return found == values and _count_booleans(found) == _count_booleans(values)
 
 

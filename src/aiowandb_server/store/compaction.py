@@ -1,9 +1,9 @@
-"""Moving history from SQLite into a segment.
+"""Moves history from SQLite into a segment.
 
-Order of events, so that a crash at any instant loses nothing: the files are written and synced
-first, then one transaction names them and deletes the lines that they hold. Lines stored since
-the snapshot stay in SQLite; if one of the moved lines was rewritten meanwhile, the files are
-thrown away and the work is done again.
+A crash at any time loses nothing: first the files are written and synced, then one transaction
+registers them and deletes the lines that they contain. Lines stored since the snapshot stay in
+SQLite; if one of the moved lines was rewritten meanwhile, the files are discarded and compaction
+starts over.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Compaction:
         self._files = files
 
     def compact(self, run_id: int) -> None:
-        """Put all lines that the run has now into one segment. A busy run may be left as it is."""
+        """Move all present lines of the run into a segment. Gives up if they keep changing."""
         for _ in range(_ATTEMPTS):
             if self._attempt(run_id):
                 return
@@ -44,7 +44,7 @@ class Compaction:
         low: int = -MAX_STEP,
         high: int = MAX_STEP,
     ) -> Iterator[Line]:
-        """All lines of the run in step order; a line in SQLite lies over one in the segment."""
+        """All lines of the run in step order; lines in SQLite replace those in the segment."""
         segment = segment_of(connection, run_id)
         live = live_history(connection, run_id, low, high)
         if segment is None:
@@ -85,7 +85,7 @@ class Compaction:
 
 
 class _SegmentBounds:
-    """Passes lines through and remembers what a segment is registered with."""
+    """Iterates over lines and collects the facts with which the segment is registered."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
@@ -118,7 +118,7 @@ def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
 
 
 def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: SegmentRow) -> set[int]:
-    """Numbers of lines that were sent again after they went into the segment."""
+    """The numbers of lines that were sent again after they were moved to the segment."""
     rows = connection.execute(
         "SELECT number FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
         (run_id, segment.end_number),
@@ -127,7 +127,7 @@ def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: Segmen
 
 
 def _position(connection: sqlite3.Connection, run_id: int) -> tuple[int, str | None] | None:
-    """What must not have changed for files made from a snapshot to be true still."""
+    """The state of the run's history; files made from a snapshot are valid while it is the same."""
     row = connection.execute(
         """
         SELECT history_rewrites, token FROM run LEFT JOIN segment ON segment.run_id = run.id

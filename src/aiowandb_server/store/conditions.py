@@ -1,4 +1,4 @@
-"""Pieces of SQL with their parameters, so that user text never becomes SQL text."""
+"""SQL expressions with their parameters, so that user text never becomes SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """An expression and the values of its question marks, in order."""
+    """An expression and the values of its placeholders, in order."""
 
     text: str
     parameters: tuple[Any, ...] = ()
@@ -35,7 +35,7 @@ def some(conditions: list[Sql]) -> Sql:
 
 
 def negated(condition: Sql) -> Sql:
-    # A comparison with NULL is NULL, and so is its negation; here it must count as false.
+    # A comparison with NULL is NULL, and so is its negation; here it must be false.
     return Sql(f"(NOT ifnull({condition.text}, 0))", condition.parameters)
 
 
@@ -43,7 +43,7 @@ def _joined(operator: str, conditions: list[Sql], when_empty: Sql) -> Sql:
     if not conditions:
         return when_empty
     while len(conditions) > _TOGETHER:
-        # SQLite allows expressions 1,000 deep, and a chain is as deep as it is long.
+        # SQLite limits the depth of expressions to 1,000, and a chain is as deep as it is long.
         conditions = [
             _joined(operator, conditions[start : start + _TOGETHER], when_empty)
             for start in range(0, len(conditions), _TOGETHER)

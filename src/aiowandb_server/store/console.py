@@ -1,4 +1,4 @@
-"""A run's console output, line by line, with the parts that the SDK puts into a line."""
+"""A run's console output by lines, parsed into the parts that the SDK writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PREFIX = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ConsoleLine:
-    """`level` is `error` for what was written to stderr, else empty."""
+    """`level` is `error` for lines on stderr, otherwise empty."""
 
     number: int
     timestamp: str | None
@@ -52,7 +52,7 @@ class Console:
 
 
 def parse_line(number: int, text: str) -> ConsoleLine:
-    """Take a stored line apart: `[ERROR ]TIME [[label] ]text`."""
+    """Parse a stored line, `[ERROR ]TIME [[label] ]text`."""
     match = _PREFIX.fullmatch(text)
     if match is None:
         return ConsoleLine(number, None, "", "", text)

@@ -1,8 +1,8 @@
 """The SQLite file: its connections and transactions.
 
-Durability: write-ahead log with `synchronous=FULL`, so that what a transaction has committed
-survives a kill or a power cut. Writers queue on SQLite's own lock (`BEGIN IMMEDIATE` and a busy
-timeout), which holds for threads and for processes alike.
+The write-ahead log with `synchronous=FULL` is durable: committed transactions survive a kill or a
+power cut. Writers, in threads and in processes, queue on SQLite's lock (`BEGIN IMMEDIATE` and a
+busy timeout).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from aiowandb_server.errors import RequestError, StoreError
+from aiowandb_server.errors import DataFolderError, RequestError
 from aiowandb_server.store.disk import restrict_to_owner
 from aiowandb_server.store.schema import add_functions, bring_up_to_date
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT_S = 30.0
-# How SQLite says that a statement made from a client's filter or pattern is more than it takes.
+# Parts of SQLite's errors for statements that a client's filter or pattern makes too large.
 _TOO_COMPLEX = ("too large", "too complex", "too many SQL variables", "stack overflow")
 
 
@@ -38,8 +38,8 @@ class Database:
                 _update_schema(connection, path)
         except sqlite3.DatabaseError as error:
             self.close()
-            raise StoreError(f"{path} cannot be opened as a store: {error}") from error
-        except StoreError:
+            raise DataFolderError(f"{path} cannot be opened as a store: {error}") from error
+        except DataFolderError:
             self.close()
             raise
 
@@ -50,13 +50,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """A snapshot: everything read inside belongs to one moment."""
+        """A snapshot: all reads in the block see the same state."""
         with self._borrow() as connection, _transaction(connection, "BEGIN"):
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is on disk when the block is left, or never happened."""
+        """A transaction, which is on disk when the block is left, or is rolled back."""
         with self._borrow() as connection, _transaction(connection, "BEGIN IMMEDIATE"):
             yield connection
 
@@ -73,9 +73,9 @@ class Database:
 
 
 def _make_private(path: Path) -> None:
-    """Only the owner can read the file; SQLite gives what it puts beside it the same mode."""
-    # A file that is there is not opened: to close it again would drop the locks that SQLite holds
-    # on it in this process, and another one could then damage the data.
+    """Let only the owner read the file; SQLite creates its other files with the same mode."""
+    # Do not open an existing file: closing it would drop the locks that SQLite has on it in this
+    # process, and another process could then damage the data.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
@@ -109,14 +109,14 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
             f"half of a surrogate pair is not a character: {error.object[:80]!r}"
         ) from error
     except sqlite3.IntegrityError as error:
-        # A name that is taken, or a thing that was deleted while somebody referred to it.
+        # A name is in use, or the row that it refers to was deleted meanwhile.
         raise RequestError(f"this conflicts with what is stored: {error}") from error
     except (sqlite3.OperationalError, sqlite3.DataError) as error:
         if any(words in str(error) for words in _TOO_COMPLEX):
             raise RequestError(f"a filter, a pattern or a value is too long: {error}") from error
         raise
     finally:
-        # A failed COMMIT (a full disk) leaves the transaction open, like an exception does.
+        # A failed COMMIT (because of a full disk) leaves the transaction open, like an exception.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
@@ -128,7 +128,7 @@ def _update_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _without_foreign_keys(connection: sqlite3.Connection) -> Iterator[None]:
-    """A table that is replaced by a new one must not take along the rows that refer to it.
+    """Keep SQLite from deleting rows that refer to a table while a migration replaces it.
 
     SQLite ignores this setting inside a transaction.
     """

@@ -1,6 +1,6 @@
-"""What the store keeps on disk beside the database: complete files, and uploaded bytes (blobs).
+"""The store's files on disk besides the database, among them uploaded content (blobs).
 
-Only the owner can read the data folder; a file has its name only once all its bytes are on disk.
+Only the owner can read the data folder; a file gets its name once it is completely on disk.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def make_private_folder(folder: Path, *, always: bool = False) -> None:
-    """Make a folder that only its owner can enter.
+    """Create a folder that only its owner can enter.
 
-    One that exists keeps its mode, as it may hold other things too, unless it is `always` ours.
+    An existing folder keeps its mode, because it may have other files too, unless `always`.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if always:
@@ -32,14 +32,14 @@ def restrict_to_owner(path: Path) -> None:
     """Remove the permissions of everyone but the owner."""
     mode = path.stat().st_mode
     if mode & 0o077:
-        # Not ours: its owner decides.
+        # It belongs to another user, who decides.
         with suppress(PermissionError):
             path.chmod(mode & 0o700)
 
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to. After the block it is `path`, and on disk."""
+    """A temporary path to write to, which is synced and renamed to `path` after the block."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -50,7 +50,7 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Rename a finished file to `path`: its bytes, its name and its folder are on disk then."""
+    """Rename a complete file to `path`, and sync the file and its folder."""
     _sync(temporary)
     temporary.rename(path)
     _sync(path.parent)
@@ -66,7 +66,7 @@ def _sync(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes that are on disk. `md5` is base64, as W&B writes it."""
+    """Content on disk. `md5` is base64, as in W&B."""
 
     token: str
     size: int
@@ -74,7 +74,7 @@ class Blob:
 
 
 class BlobWriter:
-    """Takes bytes. `commit` puts them on disk under their token; until then they do not exist."""
+    """Writes content, which becomes a blob with `commit`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -95,7 +95,7 @@ class BlobWriter:
         return Blob(self._path.name, self._size, md5)
 
     def close(self) -> None:
-        """Forget the bytes, unless they were committed."""
+        """Discard the content, unless it was committed."""
         try:
             self._file.close()
         finally:

@@ -1,4 +1,4 @@
-"""What a filter or an order may ask of a row, and the SQL that answers it."""
+"""Fields of rows that filters and orders can use, and their SQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiowandb_server.store.conditions import Sql
 
 @dataclass(frozen=True, slots=True)
 class FilterField:
-    """One thing that can be asked of a row.
+    """A field of a row.
 
     `kind` is SQL for the JSON type of the value: 'text', 'integer', 'real', 'true', 'false',
     'array', 'object', 'null', or NULL where the key is missing.
@@ -33,18 +33,16 @@ def column(sql: str, *, never_null: bool = False) -> FilterField:
 
 
 def moment(sql: str) -> FilterField:
-    """A column of unix seconds, compared with times as W&B writes them."""
+    """A column of Unix seconds, compared with times in W&B's formats."""
     return FilterField(Sql(sql), Sql("'integer'"), is_time=True, never_null=True)
 
 
 def fields_among(known: Mapping[str, FilterField], what: str) -> FieldOf:
-    """The fields of rows that are asked for their columns only; `what` names the rows."""
+    """Looks up fields of rows that have only columns; `what` names the rows in errors."""
 
     def field(name: str) -> FilterField:
         if name not in known:
-            raise UnknownFieldError(
-                f"{what} have no {name!r} to ask for; known are {', '.join(known)}"
-            )
+            raise UnknownFieldError(f"{what} have no field {name!r}; known are {', '.join(known)}")
         return known[name]
 
     return field

@@ -1,4 +1,4 @@
-"""Files of runs: stored, listed by name or pattern, deleted."""
+"""Files of runs: store, list by name or pattern, delete."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class FileTable:
         self._clock = clock
 
     def add(self, run: RunRow, name: str, data: bytes) -> RunFile:
-        """Store `data` under `name`, replacing what was there."""
+        """Store `data` under `name`, replacing an existing file."""
         return self.register(run, name, self._blobs.add(data))
 
     def register(self, run: RunRow, name: str, blob: Blob) -> RunFile:
-        """Give bytes that are on disk already a name in the run."""
+        """Store uploaded content as a file of the run."""
         check_name(name)
         with self._database.write() as connection:
             row = connection.execute(
@@ -75,9 +75,9 @@ class FileTable:
         first: int = 50,
         after: str | None = None,
     ) -> ListPage[RunFile]:
-        """Files by name: those in `names` if any are given, those LIKE `pattern` if one is.
+        """Files sorted by name, only those in `names` or LIKE `pattern` if these are given.
 
-        `./a` and `a` are one name.
+        `./a` and `a` are the same name.
         """
         with self._database.read() as connection:
             rows = connection.execute(
@@ -121,7 +121,9 @@ class FileTable:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that would leave the folder that somebody downloads the file to."""
+    """Refuse names that would lead outside of the folder to which a client downloads the file."""
     parts = name.replace("\\", "/").split("/")
     if not name or "\0" in name or ".." in parts or parts[0] == "" or len(name) > 1024:
-        raise RequestError(f"{name[:80]!r} is no name for a file: relative, without '..', please")
+        raise RequestError(
+            f"{name[:80]!r} is not a valid file name: it must be a relative path without '..'"
+        )

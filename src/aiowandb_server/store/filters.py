@@ -29,9 +29,9 @@ _MAX_CACHED = 500
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise ValueError with RE2's explanation if this is no regular expression."""
+    """Raise ValueError with RE2's explanation if this is not a valid regular expression."""
     if len(pattern) > _MAX_PATTERN:
-        raise ValueError(f"a pattern has at most {_MAX_PATTERN} characters")
+        raise ValueError(f"a pattern may have at most {_MAX_PATTERN} characters")
     try:
         _search(pattern, "")
     except pa.ArrowInvalid as error:
@@ -39,10 +39,10 @@ def check_pattern(pattern: str) -> None:
 
 
 def matches_pattern(pattern: str, text: object) -> bool:
-    """SQLite's `text REGEXP pattern`; what is not text never matches."""
+    """SQLite's `text REGEXP pattern`; other values than text never match."""
     if not isinstance(text, str):
         return False
-    # Long texts are not kept: what the cache takes is bounded.
+    # Long texts are not cached, to limit the memory of the cache.
     return _search_cached(pattern, text) if len(text) <= _MAX_CACHED else _search(pattern, text)
 
 
@@ -62,12 +62,12 @@ _GROUPS = ("$and", "$or", "$nor")
 
 
 def compile_filter(filters: object, field: FieldOf) -> Sql:
-    """SQL that is true for the rows that `filters` selects; None selects all."""
+    """An SQL condition for the rows that `filters` selects; None selects all."""
     return _document({} if filters is None else filters, field, 0)
 
 
 def fields_of(filters: object) -> set[str]:
-    """Every field name that the filter mentions."""
+    """All field names in the filter."""
     if isinstance(filters, list):
         return set().union(*map(fields_of, filters))
     if not isinstance(filters, dict):
@@ -80,7 +80,9 @@ def fields_of(filters: object) -> set[str]:
 
 def _document(filters: object, field: FieldOf, depth: int) -> Sql:
     if not isinstance(filters, dict):
-        raise FilterError(f'a filter is an object like {{"state": "finished"}}, not {filters!r}')
+        raise FilterError(
+            f'a filter must be an object like {{"state": "finished"}}, not {filters!r}'
+        )
     if depth > _MAX_DEPTH:
         raise FilterError(f"the filter is nested more than {_MAX_DEPTH} levels deep")
     return every([_member(key, operand, field, depth) for key, operand in filters.items()])
@@ -156,7 +158,7 @@ def _equals(target: FilterField, operand: Any) -> Sql:
 
 
 def _is_one_of(name: str, target: FilterField, items: list[Any]) -> Sql:
-    """Equal to one of many values; those of one type are one condition, however many they are."""
+    """Whether the value equals one of many; all values of a type are compared at once."""
     if len(items) > _MAX_ITEMS:
         raise FilterError(
             f"{name}: a list of {len(items)} values is too long: {_MAX_ITEMS} are allowed"
@@ -179,10 +181,10 @@ def _is_one_of(name: str, target: FilterField, items: list[Any]) -> Sql:
         )
     conditions = [_equals(target, item) for item in others]
     if texts:
-        # One parameter for all: SQLite has a limit for their number.
+        # A single parameter, because SQLite limits their number.
         listed = Sql("(SELECT value FROM json_each(?))", (json.dumps(texts, ensure_ascii=False),))
         conditions.append(_is_in(target, "'text'", listed))
-    # Numbers are not sent as text, from which SQLite might read others.
+    # Not as text: SQLite could parse it as slightly different numbers.
     for start in range(0, len(numbers), _NUMBERS_AT_ONCE):
         some_numbers = tuple(numbers[start : start + _NUMBERS_AT_ONCE])
         listed = Sql(f"({', '.join('?' * len(some_numbers))})", some_numbers)
@@ -198,13 +200,13 @@ def _is_in(target: FilterField, kinds: str, listed: Sql) -> Sql:
 
 
 def _storable(number: float) -> float:
-    """The number as SQLite has it: integers of more than 64 bits become floats."""
+    """The number as SQLite stores it: integers of more than 64 bits become floats."""
     if not isinstance(number, int) or abs(number) < 2**63:
         return number
     try:
         return float(number)
     except OverflowError:
-        raise FilterError("a number in the filter is larger than any that can be stored") from None
+        raise FilterError("a number in the filter is too large") from None
 
 
 def _compare(name: str, target: FilterField, operator: str, operand: Any) -> Sql:
@@ -242,7 +244,7 @@ def _regex(name: str, target: FilterField, pattern: Any, options: Any) -> Sql:
 
 
 def _holds(target: FilterField, test: Callable[[Sql, Sql], Sql]) -> Sql:
-    """`test(value, kind)` of the value itself or of one of a list's elements."""
+    """`test(value, kind)` for the value itself or any element of a list."""
     own = test(target.value, target.kind)
     if target.elements is None:
         return own
@@ -259,13 +261,13 @@ def _of_kind(kind: Sql, kinds: str) -> Sql:
 
 
 def _seconds(name: str, operand: Any) -> float:
-    """A time as W&B filters write it, ISO 8601 (UTC if no zone is given) or unix seconds."""
+    """The Unix time of ISO 8601 text (UTC unless it has a zone) or of Unix seconds."""
     if isinstance(operand, (int, float)) and not isinstance(operand, bool):
         return operand
     try:
         moment = datetime.fromisoformat(str(operand))
     except ValueError:
         raise FilterError(
-            f"{name or 'a time'} is compared with a time like 2026-01-31T12:00:00, not {operand!r}"
+            f"{name or 'a time'} takes a time like 2026-01-31T12:00:00, not {operand!r}"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,7 +1,7 @@
-"""Reading a run's history and events: windows, samples, keys, and what is exported as Parquet.
+"""Reads a run's history and events: windows, samples, keys, and Parquet exports.
 
-A sample has positions spread evenly over the rows in step order, the first and the last row
-always among them. The same rows and the same number of samples give the same answer.
+A sample is spread evenly over the rows in step order and includes the first and the last one.
+The same rows and number of samples always give the same sample.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What `parquetHistory` says: file tokens, and the first step that is in none of them."""
+    """The answer to `parquetHistory`: file tokens, and the first step that is in none of them."""
 
     tokens: list[str]
     first_live_step: int | None
@@ -78,19 +78,19 @@ class History:
         stream: Stream = "history",
         offset: int | None = None,
     ) -> int:
-        """Store lines after those that are there, or at `offset`; gives the number rejected."""
+        """Store lines at the end, or at `offset`; returns how many were rejected."""
         with self._database.write() as connection:
             start = count(connection, run.id, stream) if offset is None else offset
             return put(connection, run.id, stream, start, lines)
 
     def window(self, run: RunRow, low: int, high: int, samples: int) -> list[str]:
-        """Texts of the lines `low <= step < high` in step order, sampled down to `samples`."""
+        """The text of the lines `low <= step < high` in step order, at most `samples` of them."""
         with self._database.read() as connection:
             lines = self._lines(connection, run.id, low, high, samples)
         return [with_step(line.text, line.step) for line in lines]
 
     def sampled(self, run: RunRow, request: Sampled) -> list[dict[str, Any]]:
-        """Rows that have all the keys asked for, under dotted names."""
+        """The requested values of rows that have all of the keys, under dotted names."""
         with self._database.read() as connection:
             segment = segment_of(connection, run.id)
             if segment and not has_live(connection, run.id):
@@ -162,7 +162,7 @@ class History:
         return keys
 
     def count_all_keys(self, project_id: int) -> None:
-        """Bring `historyKeys` of all runs of a project up to date, for filters that ask for it."""
+        """Update the `historyKeys` of all runs of a project, for filters that use them."""
         with self._database.read() as connection:
             stale = connection.execute(
                 """
@@ -176,12 +176,12 @@ class History:
             self.keys(run_id)
 
     def rejected(self, run: RunRow) -> int:
-        """How many lines were no JSON objects and are kept aside."""
+        """How many lines were not JSON objects; they are stored separately."""
         with self._database.read() as connection:
             return count_rejected(connection, run.id)
 
     def replaced(self, run: RunRow) -> list[str]:
-        """The earlier texts of lines that were sent again with another text."""
+        """The previous texts of lines that were overwritten with another text."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT text FROM replaced_line WHERE run_id = ? ORDER BY id", (run.id,)
@@ -189,10 +189,10 @@ class History:
         return [text for (text,) in rows]
 
     def exported(self, run: RunRow, mode: HistoryMode) -> Exported:
-        """What of the history is handed out as Parquet, compacting what ought to be.
+        """The part of the history that is exported as Parquet; compacts it first if necessary.
 
-        In the mode `mixed` that is the first half for a run that is still live, as in the cloud;
-        the histories of other runs are complete files.
+        In the mode `mixed` this is the first half of a live run, as in the cloud, and the complete
+        history of other runs.
         """
         if mode == "json":
             return Exported([], self._first_step(run.id))
@@ -202,14 +202,14 @@ class History:
             try:
                 self._compaction.compact(run.id)
             except Exception:
-                # Nothing is lost: the rows go out from SQLite, and the next reader tries again.
+                # Nothing is lost: the rows are read from SQLite, and the next reader tries again.
                 logger.exception("compacting the history of %s failed", run.name)
         with self._database.read() as connection:
             segment = segment_of(connection, run.id)
             all_in_segment = segment is not None and not has_live(connection, run.id)
         if segment and all_in_segment:
             return Exported([segment.token], None)
-        # A file and live rows together would be true, but the SDK asks for every row of the page
+        # A file and live rows together would be correct, but the SDK requests all rows of the page
         # in which they meet, and then has those of the file twice.
         return Exported([], self._first_step(run.id))
 
@@ -217,7 +217,7 @@ class History:
         return self._files.columns_path(token)
 
     def rewind(self, run: RunRow, last_step: int) -> None:
-        """Forget all rows after `last_step`."""
+        """Delete all rows after `last_step`."""
         with self._database.write() as connection:
             segment = segment_of(connection, run.id)
             if segment and segment.last_step > last_step:
@@ -272,7 +272,7 @@ class History:
         return lines
 
     def _early_part(self, run: RunRow) -> Exported:
-        """The first half of the rows as a file, as if an export were on its way."""
+        """The first half of the rows as a file, as if an export had begun."""
         with self._database.read() as connection:
             lines = list(self._compaction.merged(connection, run.id))
         if not lines:
@@ -289,7 +289,7 @@ class History:
         return line.step if line else None
 
     def _is_live(self, connection: sqlite3.Connection, run_id: int, number: int) -> bool:
-        """True if every line from `number` on is still in SQLite."""
+        """Whether every line from `number` on is still in SQLite."""
         segment = segment_of(connection, run_id)
         return segment is None or segment.end_number <= number
 

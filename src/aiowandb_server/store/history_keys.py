@@ -1,7 +1,7 @@
-"""`historyKeys`: which keys a history has and how many values of which type each holds.
+"""`historyKeys`: the keys of a history, with the number of values of each type.
 
-Counted when asked for and kept; lines that came since are added to the count, and only a line
-that was rewritten makes it start over.
+Counted on demand and cached; new lines are added to the count, and only a rewritten line makes it
+start over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_NUMBER = 2**63
 
 
 class KeyCounter:
-    """Counts value types a key. `snapshot()` is what W&B answers, and can be continued from."""
+    """Counts the types of values by key. `snapshot()` has W&B's format and can be continued."""
 
     def __init__(self, snapshot: dict[str, Any] | None = None) -> None:
         snapshot = snapshot or {"lastStep": -1, "keys": {}}
@@ -41,7 +41,7 @@ class KeyCounter:
                 self._falling.add(key)
 
     def add(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
-        """Count flat rows, each given with its step."""
+        """Count flat rows, each with its step."""
         rows = list(rows)
         self.last_step = max([self.last_step, *(step for step, _ in rows)])
         for key in dict.fromkeys(key for _, row in rows for key in row):
@@ -68,7 +68,7 @@ class KeyCounter:
             counts[kind] = counts.get(kind, 0) + count
         if not plain:
             values = [value for value in values if type(value) in (int, float)]
-        # What is NaN, infinite or huge compares with nothing.
+        # NaN, infinite and huge values cannot be compared.
         numbers = [value for value in values if abs(value) < _MAX_NUMBER]
         if not numbers:
             return
@@ -84,7 +84,7 @@ class KeyCounter:
 def save(
     connection: sqlite3.Connection, run_id: int, *, rewrites: int, lines: int, keys: str
 ) -> None:
-    """Keep a count of the first `lines` lines, unless one of them was rewritten meanwhile."""
+    """Save the count of the first `lines` lines, unless one of them was rewritten meanwhile."""
     connection.execute(
         """
         INSERT OR REPLACE INTO history_keys

@@ -1,7 +1,7 @@
-"""JSON as the SDK writes it: with bare NaN and Infinity, which strict readers refuse.
+"""JSON as the SDK writes it: with bare NaN and Infinity, which strict parsers reject.
 
-And as anybody may send it: with halves of surrogate pairs, which are no characters and cannot be
-encoded again (they become U+FFFD, as in W&B), and nested deeper than others could follow.
+Also JSON that any client may send: with lone surrogates, which cannot be encoded (they become
+U+FFFD, as in W&B), and nested deeper than other parsers support.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# SQLite follows 1,000 levels, orjson writes 254, and Arrow's readers give up earlier still.
+# SQLite parses 1,000 levels, orjson writes 254, and Arrow supports even fewer.
 MAX_DEPTH = 200
-# Integers are exact, also those beyond 64 bits.
+# Integers are exact, even beyond 64 bits.
 _decode = msgspec.json.Decoder().decode
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -32,16 +32,16 @@ _ESCAPE = re.compile(
 )
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _TURN = {"[": 1, "{": 1, "]": -1, "}": -1}
-# Python reads and writes no integers of more digits than this.
+# Python does not parse or format integers with more digits.
 _MAX_DIGITS = 4300
 _ENDLESS_NUMBER = re.compile(rf"\d{{{_MAX_DIGITS}}}")
 _TOKEN = re.compile(rf"{_STRING_OR_BRACKET.pattern}|-?\d[\d.eE+-]*", re.DOTALL)
 
 
 def loads(text: str) -> Any:
-    """Decode JSON that may hold NaN, Infinity and control characters. Raises ValueError.
+    """Decode JSON that may have NaN, Infinity and control characters. Raises ValueError.
 
-    The strings in it can all be encoded. What is nested deeper than `MAX_DEPTH` is refused.
+    All strings in the result can be encoded. JSON nested deeper than `MAX_DEPTH` is refused.
     """
     if is_too_deep(text):
         raise ValueError(f"the JSON is nested more than {MAX_DEPTH} levels deep")
@@ -61,7 +61,7 @@ def loads_object(text: str) -> dict[str, Any] | None:
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """What a request says, with U+FFFD for what is no character. Raises ValueError."""
+    """The decoded body, with U+FFFD in place of lone surrogates. Raises ValueError."""
     try:
         try:
             return decoder.decode(body)
@@ -74,7 +74,7 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 
 def without_halves(text: str) -> str:
-    r"""JSON text with U+FFFD for each `\ud83d` or `\ude00` that is not half of a pair."""
+    r"""JSON text with U+FFFD for each `\ud83d` or `\ude00` that is not part of a pair."""
     text = encodable(text)
     if not _HALF.search(text):
         return text
@@ -82,7 +82,7 @@ def without_halves(text: str) -> str:
 
 
 def is_too_deep(text: str) -> bool:
-    """True if JSON text is nested more than `MAX_DEPTH` levels deep."""
+    """Whether JSON text is nested more than `MAX_DEPTH` levels deep."""
     return text.count("[") + text.count("{") > MAX_DEPTH and max(_depths(text)) > MAX_DEPTH
 
 
@@ -95,8 +95,8 @@ def _depths(text: str) -> Iterator[int]:
 
 
 def without_excess(text: str) -> str:
-    """JSON text with strings in place of what nobody could read: values that are nested deeper than
-    `MAX_DEPTH`, and endless numbers. The strings are what stood there."""
+    """JSON text in which values that clients could not parse are replaced by their text as a
+    string: values nested deeper than `MAX_DEPTH`, and integers with too many digits."""
     if not is_too_deep(text) and not _ENDLESS_NUMBER.search(text):
         return text
     pieces: list[str] = []
@@ -118,7 +118,7 @@ def without_excess(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """The text with U+FFFD for half surrogates, and with characters for pairs of them."""
+    """The text with U+FFFD for lone surrogates, and with characters for pairs of them."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -127,12 +127,12 @@ def encodable(text: str) -> str:
 
 
 def dumps(value: Any) -> str:
-    """Encode with bare NaN and Infinity, for JSON that travels inside a string."""
+    """Encode with bare NaN and Infinity, for JSON that is sent inside a string."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def strict(value: Any) -> Any:
-    """The value with NaN and Infinity as strings, for JSON that travels as JSON."""
+    """The value with NaN and Infinity as strings, for JSON that is sent as such."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
@@ -143,11 +143,11 @@ def strict(value: Any) -> Any:
 
 
 def finite(text: str) -> str | None:
-    """What SQLite's JSON functions can read, or None if `text` is that already.
+    """JSON that SQLite's functions can parse, or None if `text` already is such JSON.
 
     NaN becomes null; Infinity becomes a number too large for a double, which SQLite reads as
-    infinity: comparisons and orders then come out right. Escapes are written in one way only, as
-    SQLite compares the keys of an object with those of a path letter by letter.
+    infinity, so that comparisons and sorting are correct. Escapes are normalised, because SQLite
+    compares the keys of an object with those of a path character by character.
     """
     if "\\" not in text:
         try:
@@ -160,12 +160,12 @@ def finite(text: str) -> str | None:
 
 
 def key_in_path(key: str) -> str:
-    """A key as it stands in a path of SQLite's, for texts that `finite` has written."""
+    """A key as SQLite expects it in a path, for texts written by `finite`."""
     return json.dumps(key, ensure_ascii=False)
 
 
 def readable(text: str) -> str:
-    """What SQLite's JSON functions can read in place of any text."""
+    """JSON that SQLite's functions can parse, for any text."""
     text = without_halves(text)
     try:
         return finite(text) or text

@@ -1,4 +1,4 @@
-"""Lines of a run's streams in SQLite: stored by number, so that what is sent again overwrites."""
+"""Lines of a run's streams in SQLite, by number, so that lines sent again replace themselves."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def put(
     offset: int,
     texts: Sequence[str],
 ) -> int:
-    """Store `texts` as lines `offset`, `offset + 1`, ...; gives the number of rejected ones.
+    """Store `texts` as lines `offset`, `offset + 1`, ...; returns how many were rejected.
 
-    Console lines are any text; lines of the other streams must be JSON objects, and those that
-    are not are kept in `rejected_line`. The earlier text of a history line is kept as well.
+    Console lines can be any text; lines of other streams must be JSON objects, otherwise they are
+    stored in `rejected_line`. The previous texts of history lines are stored as well.
     """
     stored = count(connection, run_id, stream)
     good: list[tuple[int, str, int, int | None, str]] = []
@@ -75,7 +75,7 @@ def put(
 
 
 def count(connection: sqlite3.Connection, run_id: int, stream: Stream) -> int:
-    """The number that the next line of the stream has."""
+    """The number of the next line of the stream."""
     row = connection.execute(
         f"SELECT {_COUNTER[stream]} FROM run WHERE id = ?",  # noqa: S608 - known names
         (run_id,),
@@ -86,7 +86,7 @@ def count(connection: sqlite3.Connection, run_id: int, stream: Stream) -> int:
 
 
 def note_rewrite(connection: sqlite3.Connection, run_id: int) -> None:
-    """Note that what was derived from the history is out of date."""
+    """Mark everything derived from the history as outdated."""
     connection.execute(
         "UPDATE run SET history_rewrites = history_rewrites + 1 WHERE id = ?", (run_id,)
     )
@@ -109,7 +109,7 @@ def live_history(
 def live_places(
     connection: sqlite3.Connection, run_id: int, low: int, high: int
 ) -> list[tuple[int, int]]:
-    """Step and number of what `live_history` gives, without reading the text."""
+    """The step and number of each line that `live_history` returns, without reading the text."""
     cursor = connection.execute(
         """
         SELECT step, number FROM line
@@ -123,7 +123,7 @@ def live_places(
 def texts(
     connection: sqlite3.Connection, run_id: int, stream: Stream, first: int, end: int
 ) -> list[tuple[int, str]]:
-    """Number and text of the lines `first <= number < end` that are in SQLite."""
+    """The number and text of the lines `first <= number < end` that are in SQLite."""
     rows = connection.execute(
         """
         SELECT number, text FROM line

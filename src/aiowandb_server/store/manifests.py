@@ -1,4 +1,4 @@
-"""What is inside artifact versions: manifests, and file contents kept once by their md5."""
+"""The contents of artifact versions: manifests, and files, stored once for each md5."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from aiowandb_server.store.disk import Blob, Blobs
 
 
-# No names select all entries.
+# Without names, all entries are selected.
 _NAMED = "artifact_id = :id AND (:all_names OR name IN (SELECT value FROM json_each(:names)))"
 
 
 class _Facts(msgspec.Struct):
-    """What a manifest says of one file."""
+    """A file in a manifest."""
 
     digest: str
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
@@ -43,7 +43,7 @@ class Manifests:
     def announce(
         self, artifact_id: int, *, kind: str, name: str, digest: str, base_id: int | None
     ) -> ManifestRow:
-        """The manifest of that name, made or updated; of patches there may be many."""
+        """Create or update the manifest of that name. A version can have many patches."""
         with self._database.write() as connection:
             row = connection.execute(
                 """
@@ -64,7 +64,7 @@ class Manifests:
         return ManifestRow(*row) if row else None
 
     def current(self, artifact_id: int) -> ManifestRow | None:
-        """The manifest that holds all entries: the last one that was uploaded."""
+        """The manifest with all entries: the last one that was uploaded."""
         with self._database.read() as connection:
             row = connection.execute(
                 """
@@ -95,12 +95,11 @@ class Manifests:
         return self._blobs.path(manifest.blob) if manifest.blob else None
 
     def settle(self, artifact: ArtifactRow, entity_id: int) -> tuple[int, int]:
-        """Read the uploaded manifest and note its entries; gives their size and number.
+        """Store the entries of the uploaded manifest; returns their total size and number.
 
-        Raises RequestError if a file that it names was never uploaded: a version that is committed
-        is whole.
+        Raises RequestError if a file in it was never uploaded: a committed version is complete.
         """
-        entries = _entries(artifact.id, self._whole(artifact.id))
+        entries = _entries(artifact.id, self._complete_document(artifact.id))
         with self._database.write() as connection:
             for entry in entries.values():
                 if (
@@ -133,7 +132,7 @@ class Manifests:
             rows = connection.execute(
                 f"""
                 SELECT * FROM entry WHERE {_NAMED} AND name > :after ORDER BY name LIMIT :limit
-                """,  # noqa: S608 - our own words
+                """,  # noqa: S608 - a constant
                 _named(artifact_id, names) | {"after": after or "", "limit": first + 1},
             ).fetchall()
         found = [Entry(*row) for row in rows[:first]]
@@ -142,7 +141,7 @@ class Manifests:
     def count_entries(self, artifact_id: int, names: Sequence[str] = ()) -> int:
         with self._database.read() as connection:
             (count,) = connection.execute(
-                f"SELECT count(*) FROM entry WHERE {_NAMED}",  # noqa: S608 - our own words
+                f"SELECT count(*) FROM entry WHERE {_NAMED}",  # noqa: S608 - a constant
                 _named(artifact_id, names),
             ).fetchone()
         return int(count)
@@ -151,7 +150,7 @@ class Manifests:
         return self.content(entity_id, md5) is not None
 
     def content(self, entity_id: int, md5: str) -> Path | None:
-        """Where the bytes with this base64 md5 are."""
+        """The path of the content with this base64 md5."""
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT blob FROM content WHERE entity_id = ? AND md5 = ?", (entity_id, md5)
@@ -159,10 +158,10 @@ class Manifests:
         return self._blobs.path(row["blob"]) if row else None
 
     def add_content(self, entity_id: int, md5: str, blob: Blob) -> None:
-        """Keep bytes under the md5 that was announced. Raises RequestError if it is another."""
+        """Store content under the announced md5. Raises RequestError if its md5 is another."""
         if blob.md5 != md5:
             self._blobs.discard(blob)
-            raise RequestError(f"the upload has md5 {blob.md5}, not {md5} as announced")
+            raise RequestError(f"the md5 of the upload is {blob.md5}, not {md5} as announced")
         with self._database.write() as connection:
             inserted = connection.execute(
                 "INSERT INTO content VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -171,9 +170,9 @@ class Manifests:
         if not inserted:
             self._blobs.discard(blob)
 
-    def _whole(self, artifact_id: int) -> dict[str, Any]:
-        """The manifest of all entries, which is made here if it was sent in parts: patches from
-        several processes, or what differs from a base version."""
+    def _complete_document(self, artifact_id: int) -> dict[str, Any]:
+        """The manifest with all entries, merged if it was sent in parts: as patches from several
+        processes, or as the differences from a base version."""
         current = self.current(artifact_id)
         if current is None or current.kind == "FULL":
             return self._document(current)
@@ -238,6 +237,6 @@ def _entries(artifact_id: int, document: dict[str, Any]) -> dict[str, Entry]:
         try:
             known = msgspec.convert(facts, _Facts, strict=False)
         except msgspec.ValidationError as error:
-            raise RequestError(f"{name!r} in the manifest is not understood: {error}") from error
+            raise RequestError(f"{name!r} in the manifest is not valid: {error}") from error
         entries[name] = Entry(artifact_id, name, known.digest, known.size or 0, known.ref)
     return entries

@@ -1,8 +1,8 @@
-"""Orders of lists, and cursors that stay right while their rows come and go.
+"""Orders of lists, and cursors that stay valid while rows are added and deleted.
 
-A cursor is the place of a row in its order (the value ordered by, and the row's id), not a count
-of rows to skip: the page after it begins at the same row whatever was inserted before, and costs
-the same however far down it lies. Rows without a value come last in both directions.
+A cursor is the position of a row in its order (the value ordered by, and the row's id), not a
+count of rows to skip: the next page begins at the same row whatever was inserted before, and is
+equally fast anywhere in the list. Rows without a value come last in both directions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiowandb_server.store.fields import FieldOf
 
 
-# Numbers of so many digits may not fit into 64 bits.
+# Numbers with more digits may not fit into 64 bits.
 _DIGITS = 19
 
 
@@ -44,7 +44,7 @@ class Order:
         return Sql(f"{nulls}{self.key.text} {way}, {self.row_id} {way}", repeated)
 
     def after(self, cursor: str | None) -> Sql:
-        """True for the rows that come after the one that the cursor names."""
+        """The condition for the rows after the cursor's."""
         if cursor is None:
             return TRUE
         last, row_id = _decode(cursor)
@@ -71,7 +71,7 @@ def cursor_of(value: object, row_id: int) -> str:
 
 
 def number_of(cursor: str | None) -> int | None:
-    """The number in a cursor that is nothing else; None without a cursor. Raises RequestError."""
+    """The number in a cursor of a list ordered by id; None without one. Raises RequestError."""
     if not cursor:
         return None
     if cursor.isascii() and cursor.isdecimal() and len(cursor) < _DIGITS:
@@ -83,7 +83,7 @@ def _decode(cursor: str) -> tuple[Any, int]:
     try:
         place: Sequence[Any] = json_text.loads(base64.urlsafe_b64decode(cursor).decode())
         value, row_id = place
-        # Infinity is a value like others; an integer that no column can hold is none.
+        # Infinity is a valid value; an integer that no column can store is not.
         is_value = isinstance(value, (str, int, float, NoneType)) and value == value
         numbers = [number for number in (value, row_id) if type(number) is int]
         if is_value and type(row_id) is int and all(map(_fits, numbers)):

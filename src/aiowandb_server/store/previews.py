@@ -1,4 +1,4 @@
-"""Configs and summaries as they are shown: without wrappers, with long texts cut, key by key."""
+"""Configs and summaries for display: without wrappers, and with long texts cut off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_DEPTH = 30
 
 
 def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
-    """The config as the user gave it; the SDK wraps each value and adds an entry of its own."""
+    """The config as the user set it; the SDK wraps each value and adds an entry of its own."""
     return {
         key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
         for key, entry in config.items()
@@ -20,7 +20,7 @@ def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def shortened(value: Any, longest: int) -> Any:
-    """The same with long texts and lists cut, which then say how long they were."""
+    """The value with long texts and lists cut off and their lengths added."""
     if isinstance(value, str) and len(value) > longest:
         return f"{value[:longest]}… ({len(value)} characters)"
     if isinstance(value, dict):
@@ -32,7 +32,7 @@ def shortened(value: Any, longest: int) -> Any:
 
 
 def find_value(tree: dict[str, Any], name: str) -> Any:
-    """The value of a dotted name, where a key may itself contain dots; None if there is none."""
+    """The value with this dotted name, whose keys may contain dots; None if it does not exist."""
     if name in tree:
         return tree[name]
     end = -1
@@ -44,7 +44,7 @@ def find_value(tree: dict[str, Any], name: str) -> Any:
 
 
 def column_names(prefix: str, tree: dict[str, Any], search: str, limit: int) -> list[str]:
-    """Dotted names of the values inside that contain `search`, whatever its case."""
+    """Dotted names of the values in `tree` that contain `search`, ignoring case."""
     wanted = search.lower()
     found: list[str] = []
     for name in _names(prefix, tree, 0):

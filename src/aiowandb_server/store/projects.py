@@ -1,4 +1,4 @@
-"""Projects: made on demand, listed by entity."""
+"""Projects: create, list by entity, delete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ProjectTable:
         description: str | None = None,
         access: str | None = None,
     ) -> tuple[ProjectRow, bool]:
-        """The project of that name and whether it was made just now. The entity must exist."""
+        """The project of that name, and whether it was created now. The entity must exist."""
         known = self.get(entity, name)
         if known and description is None and access is None:
             return known, False
@@ -57,7 +57,7 @@ class ProjectTable:
             )
         project = self.get(entity, name)
         if project is None:
-            raise RequestError(f"there is no entity {entity!r} to make the project {name!r} in")
+            raise RequestError(f"cannot create the project {name!r}: no entity {entity!r}")
         return project, cursor.rowcount > 0
 
     def get(self, entity: str, name: str) -> ProjectRow | None:
@@ -73,7 +73,7 @@ class ProjectTable:
         return ProjectRow(*row) if row else None
 
     def page(self, entity: str, *, first: int, after: str | None = None) -> ListPage[ProjectRow]:
-        """Newest first, as W&B lists them."""
+        """Newest first, as in W&B."""
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
@@ -86,7 +86,7 @@ class ProjectTable:
         return ListPage(projects, [str(project.id) for project in projects], len(rows) > first)
 
     def delete(self, project_id: int) -> None:
-        """Delete the project and all that is in it."""
+        """Delete the project and everything in it."""
         with self._database.write() as connection:
             connection.execute("DELETE FROM project WHERE id = ?", (project_id,))
 

@@ -1,4 +1,4 @@
-"""What the store hands out: frozen records, one a table row or a question answered."""
+"""The records that the store returns: frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def iso(seconds: float) -> str:
-    """ISO 8601 in UTC, whole seconds, without zone."""
+    """ISO 8601 in UTC, rounded down to seconds, without a zone."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -28,7 +28,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """`entity` is the user's own; runs that name none go to `default_entity`."""
+    """`entity` is the user's own; runs without an entity are created in `default_entity`."""
 
     id: int
     username: str
@@ -48,7 +48,7 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
-    """A key as it is listed: its first characters only."""
+    """An API key in a list: only its first characters."""
 
     id: int
     hint: str
@@ -69,7 +69,7 @@ class ProjectRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """`state` is what it means now: a running run that has fallen silent reads as crashed."""
+    """`state` is the present one: a running run without heartbeats counts as crashed."""
 
     id: int
     project_id: int
@@ -102,9 +102,9 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class RunChanges:
-    """What to set on a run. None leaves a field as it is.
+    """Changes to a run; None leaves a field unchanged.
 
-    `config` and `summary` are JSON objects as text, exactly as they will be given back.
+    `config` and `summary` are the text of JSON objects, which is returned exactly as it is.
     """
 
     display_name: str | None = None
@@ -127,7 +127,7 @@ class RunChanges:
 
 
 class Line(NamedTuple):
-    """A history line: its step, where it stands in the stream, and the text that was sent."""
+    """A history line: its step, its number in the stream, and the text that was sent."""
 
     step: int
     number: int
@@ -136,7 +136,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """The compacted part of a run's history. `token` names its two files."""
+    """The compacted part of a run's history; `token` is in the names of its two files."""
 
     token: str
     row_count: int
@@ -147,7 +147,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[T]):
-    """Some of a list, each item with the cursor that continues after it."""
+    """A page of a list; each item has the cursor of the page after it."""
 
     items: list[T]
     cursors: list[str]

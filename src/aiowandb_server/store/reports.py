@@ -1,4 +1,4 @@
-"""Reports of a project. The protocol only reads them; they are put in from Python."""
+"""Reports of a project. The API only reads them; they are added from Python."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Reports:
         first: int = 50,
         after: str | None = None,
     ) -> ListPage[Report]:
-        """Newest first; `name` asks for the one of that title."""
+        """Newest first; with `name`, only the report with that name or title."""
         before = 2**62 if (start := number_of(after)) is None else start
         with self._database.read() as connection:
             rows = connection.execute(

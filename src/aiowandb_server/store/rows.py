@@ -1,4 +1,4 @@
-"""What a history line says: its step, its values under dotted names, and of what kind they are."""
+"""Parses history lines: the step, the values under dotted names, and their types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiowandb_server.store import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Words that W&B's own clients may write for numbers: beside others, columns have those numbers.
+# Strings that W&B's clients may write in place of numbers; in columns of numbers they are numbers.
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -22,12 +22,12 @@ class _Step(msgspec.Struct):
 
 
 _STEP = msgspec.json.Decoder(_Step)
-# Python reads no integers of more digits, here and at our clients.
+# Python does not parse integers with more digits, here and in the clients.
 _ENDLESS_NUMBER = re.compile(r"\d{4300}")
 
 
 def step_of(text: str, number: int) -> int | None:
-    """The step of a line, or its number if it names none; None if it is no JSON object."""
+    """The step of a line, by default its number; None if the line is not a JSON object."""
     if json_text.is_too_deep(text) or (
         _ENDLESS_NUMBER.search(text) and json_text.loads_object(text) is None
     ):
@@ -40,7 +40,7 @@ def step_of(text: str, number: int) -> int | None:
 
 
 def with_step(text: str, step: int) -> str:
-    """The text of a stored line as it is handed out: it can be encoded, and names its step."""
+    """The text of a stored line as it is returned: encodable, and with a step."""
     text = json_text.without_halves(text)
     try:
         named = _named_step(text)
@@ -55,13 +55,13 @@ def with_step(text: str, step: int) -> str:
 
 
 def _named_step(text: str) -> int | None:
-    """The step that a line names, if that is one. Raises ValueError if it is no JSON object."""
+    """The step in a line, if it has a valid one. Raises ValueError if it is not a JSON object."""
     try:
         step = _STEP.decode(text).step
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         row = json_text.loads_object(text)
         if row is None:
-            raise ValueError("this line is no JSON object") from None
+            raise ValueError("this line is not a JSON object") from None
         step = row.get("_step")
     if isinstance(step, float) and step.is_integer():
         step = int(step)
@@ -76,8 +76,8 @@ def decode_row(text: str) -> dict[str, Any]:
 def flatten(row: dict[str, Any]) -> dict[str, Any]:
     r"""The row with nested objects under dotted names.
 
-    Media (objects with a `_type`) and empty objects are not flattened. Where a literal key `a.b`
-    meets a nested one, it is `a\.b`.
+    Media (objects with a `_type`) and empty objects are not flattened. If the row has both a key
+    `a.b` and a key `b` nested in `a`, the former is named `a\.b`.
     """
     if dict not in map(type, row.values()):
         return row
@@ -94,12 +94,12 @@ def flatten(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_nested(value: object) -> bool:
-    """True for a plain object, false for media and for values."""
+    """Whether the value is a plain object, and not media."""
     return isinstance(value, dict) and bool(value) and "_type" not in value
 
 
 def kind_of(value: object) -> str:
-    """The type that `historyKeys` names for a value."""
+    """The type of a value in `historyKeys`."""
     match value:
         case None:
             return "nil"
@@ -127,7 +127,7 @@ def _leaves(prefix: str, value: dict[str, Any], dot: str = ".") -> Iterator[tupl
 
 
 def sample_positions(total: int, samples: int) -> list[int]:
-    """Positions to keep out of `total` rows, ascending and distinct."""
+    """The positions of the samples in `total` rows, ascending and distinct."""
     if samples >= total:
         return list(range(total))
     if samples <= 1:

@@ -1,9 +1,9 @@
-"""What a filter or an order may ask of a run, and the SQL that answers it.
+"""The fields of runs that filters and orders can use, and their SQL.
 
-Columns are known in both spellings (`displayName`, `display_name`). `config.lr`,
-`config.lr.value`, `config.model.depth` and `config.model.value.depth` all reach what the SDK
-stores under `{"lr": {"value": ...}}`. A key that itself contains dots is found too, after the
-nested reading of the same name; where both exist, `config.a\\.b` is the key with the dot.
+Columns have two spellings (`displayName`, `display_name`). `config.lr` and `config.lr.value` both
+name what the SDK stores as `{"lr": {"value": ...}}`, as do `config.model.depth` and
+`config.model.value.depth` for nested keys. A key that itself contains dots is found too, unless
+there is a nested one of the same name; `config.a\\.b` always is the key with the dot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiowandb_server.store.json_text import key_in_path
 
 @dataclass(frozen=True, slots=True)
 class StateRule:
-    """When a silent run counts as crashed: `now` and `crash_after` in seconds."""
+    """When a run without heartbeats counts as crashed: `now` and `crash_after` in seconds."""
 
     now: float
     crash_after: float
@@ -71,19 +71,19 @@ _KEYS = "(SELECT keys FROM history_keys WHERE history_keys.run_id = run.id)"
 
 @dataclass(frozen=True, slots=True)
 class KeyPaths:
-    """Where in `config` or `summary` a key is: at the first of its paths that exists."""
+    """The possible paths of a key in `config` or `summary`; the first that exists is used."""
 
     document: str
     paths: tuple[str, ...]
 
     @property
     def three(self) -> tuple[str, ...]:
-        """The paths, the last one repeated if there are fewer."""
+        """Three paths, the last one repeated if there are fewer."""
         return (*self.paths, *self.paths[-1:] * (3 - len(self.paths)))
 
 
 def run_field(name: str, state_rule: StateRule) -> FilterField:
-    """The field of that name; UnknownFieldError says what would have been possible."""
+    """The field of that name. Raises UnknownFieldError, which lists the possible fields."""
     if (found := key_paths(name)) is not None:
         return _json_field(_DOCUMENTS[found.document], found.paths)
     head, dot, rest = name.partition(".")
@@ -92,7 +92,7 @@ def run_field(name: str, state_rule: StateRule) -> FilterField:
         if head == "keys_info" and rest.startswith("keys."):
             return _json_field(_KEYS, (_path(["keys", rest.removeprefix("keys.")]),))
         raise UnknownFieldError(
-            f"runs have no {name!r} to ask for: only config, summary_metrics and keys_info.keys "
+            f"runs have no field {name!r}: only config, summary_metrics and keys_info.keys "
             "have keys inside"
         )
     if head == "state":
@@ -106,7 +106,7 @@ def run_field(name: str, state_rule: StateRule) -> FilterField:
     if head in _COLUMNS:
         return column(_COLUMNS[head], never_null=head in ("name", "display_name"))
     raise UnknownFieldError(
-        f"runs have no {name!r} to ask for; known are state, tags, "
+        f"runs have no field {name!r}; known are state, tags, "
         f"{', '.join([*_COLUMNS, *_TIMES])}, config.KEY, summary_metrics.KEY "
         "and keys_info.keys.KEY"
     )
@@ -117,9 +117,9 @@ def asks_for_keys(name: str) -> bool:
 
 
 def key_paths(name: str) -> KeyPaths | None:
-    r"""Where the key of `config.KEY` or `summary_metrics.KEY` is; None for other names.
+    r"""The paths of the key in `config.KEY` or `summary_metrics.KEY`; None for other names.
 
-    `a.b` is the nested key, or else the literal one; `a\.b` can only be the literal one.
+    `a.b` is the nested key, or else the key with a dot; `a\.b` is always the key with a dot.
     """
     head, dot, rest = name.partition(".")
     head = _ALIASES.get(head, head)
@@ -143,11 +143,11 @@ def key_paths(name: str) -> KeyPaths | None:
 
 
 def _path(parts: list[str]) -> str:
-    # An all-digit part is an element of a list or a key; W&B's own dashboards use only keys.
+    # Parts that are digits are keys, not indices of lists, as in W&B's dashboards.
     for part in parts:
         if '"' in part or "\0" in part:
             raise UnknownFieldError(
-                f"{part!r}: a key with a double quote or a NUL cannot be asked for"
+                f"{part!r}: keys with a double quote or a NUL are not supported in filters"
             )
     return "$" + "".join(f".{key_in_path(part)}" for part in parts)
 
@@ -156,7 +156,7 @@ def _json_field(document: str, paths: tuple[str, ...]) -> FilterField:
     *others, last = paths
     place = Sql("?", (last,))
     if others:
-        # A null at the first path is a value too, and nothing is taken from the second.
+        # A null at the first path is a value: the second path is not used then.
         cases = " ".join([f"WHEN json_type({document}, ?) IS NOT NULL THEN ?"] * len(others))
         parameters = tuple(path for other in others for path in (other, other))
         place = Sql(f"(CASE {cases} ELSE ? END)", (*parameters, last))
@@ -164,7 +164,7 @@ def _json_field(document: str, paths: tuple[str, ...]) -> FilterField:
         Sql(f"json_extract({document}, {place.text})", place.parameters),
         Sql(f"json_type({document}, {place.text})", place.parameters),
         Sql(
-            f"SELECT value, type FROM json_each({document}, {place.text})",  # noqa: S608 - our own columns
+            f"SELECT value, type FROM json_each({document}, {place.text})",  # noqa: S608 - constants
             place.parameters,
         ),
     )

@@ -1,9 +1,9 @@
-"""The index of values in config and summary, by which runs are counted and found in large projects.
+"""The index of values in config and summary, for counting and finding runs in large projects.
 
-Without it a filter by `config.lr` reads the config of every run. A key is indexed when somebody
-first filters by it, and kept up to date by triggers from then on; so writing a run costs nothing
-for the thousands of keys that nobody asks for. Lists, objects and long texts are not indexed:
-where a key has one, its filters read the runs. The answer is the same either way.
+Without it, a filter by `config.lr` reads the config of every run. A key is indexed when it is first
+used in a filter, and then kept up to date by triggers, so that writing a run costs nothing for the
+thousands of keys that are never used in filters. Lists, objects and long texts are not indexed: if
+a key has any, its filters read the runs. The result is the same either way.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from aiowandb_server.store.fields import FieldOf
     from aiowandb_server.store.records import ProjectRow
 
-# Fewer runs are read as quickly as the index is.
+# With fewer runs, an index is not faster.
 _MIN_RUNS = 2_000
 _MAX_KEYS_A_PROJECT = 64
 _MAX_KEYS_A_FILTER = 8
 _MAX_CACHED_COUNTS = 256
 _MAX_CACHED_PARAMETERS = 100
-# Conditions that a missing value does not meet, those first that leave the fewest runs.
+# Operators that a missing value never matches, the most selective first.
 _SELECTIVE = ("$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex")
 
 
 class IndexedFilter(NamedTuple):
-    """`SELECT {ids} {source}` are the ids of the runs that the filter selects.
+    """`SELECT {ids} {source}` selects the ids of the runs that match the filter.
 
-    `version` names the state of the values that it depends on; None if it asks for more.
+    `version` identifies the state of the indexed values; None if the filter uses other fields too.
     """
 
     source: Sql
@@ -55,24 +55,24 @@ class _Key(NamedTuple):
 class RunIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Clients ask for the same count with every page.
+        # Clients request the same count with every page.
         self._counts: OrderedDict[Any, int] = OrderedDict()
         self._lock = Lock()
 
     def prepare(self, project: ProjectRow, filters: object) -> None:
-        """Index the keys that the filter asks for, if that serves. Not inside a transaction."""
+        """Index the keys in the filter, if that is useful. Not inside a transaction."""
         wanted = _wanted(project, filters)
         if not wanted:
             return
         with self._database.read() as connection:
             known = _known_keys(connection, project, wanted)
         for name in wanted.keys() - known.keys():
-            # A database that takes no writes now is read without the index.
+            # If the database cannot be written to now, the filter works without the index.
             with suppress(sqlite3.OperationalError):
                 self._add(project, wanted[name])
 
     def count(self, connection: sqlite3.Connection, found: IndexedFilter) -> int:
-        """How many runs a filter selects; counted again only when values have changed."""
+        """How many runs match a filter; counted again only if values have changed."""
         state = (found.version, found.source)
         with self._lock:
             if found.version is not None and state in self._counts:
@@ -92,12 +92,12 @@ class RunIndex:
     def find(
         self, connection: sqlite3.Connection, project: ProjectRow, filters: object, field: FieldOf
     ) -> IndexedFilter | None:
-        """The filter as a question to the index, or None if it has to read the runs."""
+        """The filter as a query of the index, or None if it has to read the runs."""
         known = _known_keys(connection, project, _wanted(project, filters))
         ranks = {name: rank for rank, name in sorted(_drivers(filters, known.keys()), reverse=True)}
         if not ranks:
             return None
-        # The most selective key comes first, and the others of its runs are looked up.
+        # The most selective key is first; the others are looked up for its runs.
         names = sorted(known, key=lambda name: ranks.get(name, len(_SELECTIVE)))
         aliases = {name: f"v{number}" for number, name in enumerate(names)}
         asks_for_runs = False
@@ -112,7 +112,7 @@ class RunIndex:
         condition = compile_filter(filters, indexed_field)
         joins = [
             Sql(
-                # SQLite takes tables of a CROSS JOIN in the order in which they stand.
+                # SQLite keeps the order of the tables in a CROSS JOIN.
                 f"{'CROSS' if name in ranks else 'LEFT'} JOIN run_value AS {aliases[name]} "
                 f"ON {aliases[name]}.key_id = ? AND {aliases[name]}.run_id = v0.run_id",
                 (known[name].id,),
@@ -155,7 +155,7 @@ class RunIndex:
 
 
 def _wanted(project: ProjectRow, filters: object) -> dict[str, KeyPaths]:
-    """The keys that the filter needs in the index: none if it would not serve."""
+    """The keys of the filter to index; none if an index would not help."""
     if project.run_count < _MIN_RUNS:
         return {}
     found = {name: key_paths(name) for name in fields_of(filters)}
@@ -168,7 +168,7 @@ def _wanted(project: ProjectRow, filters: object) -> dict[str, KeyPaths]:
 def _known_keys(
     connection: sqlite3.Connection, project: ProjectRow, wanted: Mapping[str, KeyPaths]
 ) -> dict[str, _Key]:
-    """Those of the keys that are indexed, with all their values."""
+    """Those of the keys that are indexed and whose values are all in the index."""
     known: dict[str, _Key] = {}
     for name, paths in wanted.items():
         row = connection.execute(
@@ -193,7 +193,7 @@ def _has_long(connection: sqlite3.Connection, key_id: int) -> bool:
 
 
 def _drivers(filters: object, names: Any) -> Iterator[tuple[int, str]]:
-    """Names that a run must have a value of to be selected, each with how many it leaves."""
+    """Names of which a run must have a value to match, each with a rank of its selectivity."""
     if not isinstance(filters, dict):
         return
     for name, operand in filters.items():
@@ -208,7 +208,7 @@ def _drivers(filters: object, names: Any) -> Iterator[tuple[int, str]]:
 
 
 def _is_scalar(operand: object) -> bool:
-    """True if nothing but a number, a text or a truth value is equal to it, or to one of it."""
+    """Whether the operand, or each of its elements, is a number, text or boolean."""
     if isinstance(operand, list):
         return all(isinstance(item, (str, int, float)) for item in operand)
     return isinstance(operand, (str, int, float))

@@ -1,4 +1,4 @@
-"""Runs: upsert, list, change of state, delete."""
+"""Runs: upsert, list, change, delete."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunTable:
     def upsert(
         self, project: ProjectRow, name: str | None = None, changes: RunChanges | None = None
     ) -> tuple[RunRow, bool]:
-        """The run of that name with the changes applied, and whether it was made just now."""
+        """Create or change the run of that name; returns it and whether it was created."""
         changes = changes or RunChanges()
         name = name or new_run_name()
         now = int(self._clock())
@@ -73,7 +73,7 @@ class RunTable:
                 "SELECT id FROM run WHERE project_id = ? AND name = ?", (project.id, name)
             ).fetchone()
             if not inserted:
-                # The author of a run is who made it, whoever changes it later.
+                # The author of a run is the user who created it, not one who changes it later.
                 changes = dataclasses.replace(changes, user_id=None)
             _apply(connection, run_id, changes)
             return self._get(connection, run_id), inserted
@@ -98,7 +98,7 @@ class RunTable:
         first: int = 50,
         after: str | None = None,
     ) -> ListPage[RunRow]:
-        """One page of the runs that `filters` selects, in the order asked for."""
+        """A page of the runs that `filters` selects, in the given order."""
         rule = self.state_rule
         field = partial(run_field, state_rule=rule)
         ordering = parse_order(order or "+created_at", field, "run.id")
@@ -148,7 +148,7 @@ class RunTable:
         return int(count)
 
     def request_stop(self, run_id: int) -> None:
-        """Ask the run to stop, in the next response of its file stream."""
+        """Ask the run to stop, with the next response of its file stream."""
         with self._database.write() as connection:
             connection.execute("UPDATE run SET stop_requested = 1 WHERE id = ?", (run_id,))
 
@@ -165,8 +165,8 @@ class RunTable:
         first: int,
         order: Order,
     ) -> bool:
-        """True if sorting what the index finds costs less than reading runs in order until a page
-        is full. Of many runs that are selected, few are read until then."""
+        """Whether it is faster to sort the runs that the index finds than to read runs in order
+        until a page is full, for which few are read if many are selected."""
         limit = project.run_count // 4
         if order.key.text == "run.created_at":
             limit = min(limit, math.isqrt(first * project.run_count))
@@ -194,7 +194,7 @@ class RunTable:
 
 
 def new_run_name() -> str:
-    """Eight characters of base 36, like the SDK's own."""
+    """Eight characters of base 36, as in the SDK."""
     return "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(8))
 
 
@@ -211,7 +211,7 @@ def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> 
             columns[f"finite_{what}"] = _finite_object(what, text)
     if changes.state is not None and changes.state not in _STATES:
         raise RequestError(
-            f"{changes.state!r} is not a state of a run: {', '.join(sorted(_STATES))}"
+            f"{changes.state!r} is not a state of a run; use one of {', '.join(sorted(_STATES))}"
         )
     if columns:
         assignments = ", ".join(f"{column} = ?" for column in columns)
@@ -224,10 +224,10 @@ def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> 
 def _finite_object(what: str, text: str) -> str | None:
     if json_text.is_too_deep(text):
         raise RequestError(
-            f"the {what} of a run may be nested {json_text.MAX_DEPTH} levels deep, not more"
+            f"the {what} of a run may be nested at most {json_text.MAX_DEPTH} levels deep"
         )
     if json_text.loads_object(text) is None:
-        raise RequestError(f"the {what} of a run is a JSON object, not {text[:80]!r}")
+        raise RequestError(f"the {what} of a run must be a JSON object, not {text[:80]!r}")
     return json_text.finite(json_text.without_halves(text))
 
 

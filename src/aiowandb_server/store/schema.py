@@ -1,4 +1,4 @@
-"""The versioned schema: migrations for older stores, and what they lead to for new ones."""
+"""The versioned schema: migrations for older stores, and their result for new ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from aiowandb_server.errors import StoreError
+from aiowandb_server.errors import DataFolderError
 from aiowandb_server.store.filters import matches_pattern
 from aiowandb_server.store.json_text import readable, without_halves
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
-    """Add the functions that queries, triggers and migrations call."""
+    """Register the functions that queries, triggers and migrations call."""
     connection.create_function("regexp", 2, matches_pattern, deterministic=True)
     connection.create_function("without_halves", 1, without_halves, deterministic=True)
     connection.create_function("readable_json", 1, readable, deterministic=True)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the schema in an empty file, or migrate that of an older version.
+    """Create the schema in an empty file, or migrate that of an older version.
 
-    It runs in the caller's transaction: a half-migrated store must not exist.
+    It runs in the caller's transaction, so that no store is ever half migrated.
     """
     migrations = _migrations()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
-        raise StoreError(
-            f"{path} was written by a newer aiowandb (schema {version}, this one knows "
+        raise DataFolderError(
+            f"{path} was written by a newer aiowandb (schema {version}, this one supports "
             f"{len(migrations)}): upgrade aiowandb to open it"
         )
     if version == 0:
@@ -54,9 +54,9 @@ def _migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> Non
 
 @cache
 def _latest() -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
-    """The statements of the schema that all migrations lead to, and its counters of ids.
+    """The statements of the latest schema, and its id counters.
 
-    Migrations make many tables twice: for each new store, that would take ten times as long.
+    Running all migrations, which create many tables twice, would take ten times as long.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         add_functions(connection)

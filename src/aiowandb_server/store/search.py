@@ -1,7 +1,7 @@
-"""Which parameters the next run of a sweep gets.
+"""Chooses the parameters for the next run of a sweep.
 
-Grid and random search are complete. Bayesian search and early termination need a model of the
-runs so far; a `bayes` sweep is answered with random draws from the same space.
+Grid and random search are complete. Bayesian search and early termination are not implemented: a
+`bayes` sweep gets random parameters from the same space.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _BOUNDS = frozenset({"min", "max", "mu", "sigma", "q"})
-# Not the faster one of libyaml, which refuses half surrogates and nests without a limit.
+# Not libyaml's faster loader, which refuses lone surrogates and has no limit for nesting.
 _LOADER = yaml.SafeLoader
 _METHODS = ("grid", "random", "bayes")
-# Of the YAML, in characters; and of what it says, in values, with what is referred to filled in.
+# The limits of the YAML, in characters, and of its values once references are expanded.
 _MAX_LENGTH = 2**18
 _MAX_VALUES = 100_000
-# Beyond this, one step more is the same number.
+# Larger floats do not change if 1 is added.
 _MAX_STEPS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """A sweep's configuration, understood."""
+    """The search space of a sweep's configuration."""
 
     method: str
     parameters: Mapping[str, Any]
@@ -44,7 +44,7 @@ class SearchSpace:
 
     @property
     def size(self) -> int | None:
-        """How many runs there will be; None if there is no end."""
+        """The number of runs; None if it is unlimited."""
         if self.method != "grid":
             return self.run_cap
         total = math.prod(axis.size for axis in _axes(self.parameters))
@@ -52,11 +52,11 @@ class SearchSpace:
 
     @property
     def names(self) -> list[str]:
-        """What is varied, nested parameters under dotted names."""
+        """The names of the parameters, dotted if they are nested."""
         return [".".join(path) for path, _ in _leaves(self.parameters)]
 
     def draw(self, number: int, seed: int) -> dict[str, Any] | None:
-        """Parameters of run `number` (from 0); None when the search is over."""
+        """The parameters of run `number` (from 0); None after the last one."""
         if self.size is not None and number >= self.size:
             return None
         chosen: dict[str, Any] = {}
@@ -75,10 +75,12 @@ def parse_space(config: str) -> SearchSpace:
     """The search space in a sweep's YAML. Raises RequestError."""
     settings = _settings(config)
     if not isinstance(settings, dict):
-        raise RequestError("a sweep's configuration is a mapping with `method` and `parameters`")
+        raise RequestError(
+            "a sweep's configuration must be a mapping with `method` and `parameters`"
+        )
     method = settings.get("method")
     if method not in _METHODS:
-        raise RequestError(f"method {method!r} is not known: {', '.join(_METHODS)}")
+        raise RequestError(f"unknown method {method!r}; use one of {', '.join(_METHODS)}")
     for key, kind in (("parameters", dict), ("metric", dict), ("program", str), ("run_cap", int)):
         if settings.get(key) and not isinstance(settings[key], kind):
             raise RequestError(f"`{key}` of a sweep cannot be {settings[key]!r}")
@@ -92,7 +94,7 @@ def parse_space(config: str) -> SearchSpace:
         metric.get("goal") == "maximize",
     )
     try:
-        # Finds parameters that cannot be drawn while somebody is there to read it.
+        # Fail now if the parameters cannot be drawn, and not when an agent asks for them.
         space.draw(0, 0)
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RequestError(f"the sweep's parameters cannot be drawn: {error}") from error
@@ -100,7 +102,7 @@ def parse_space(config: str) -> SearchSpace:
 
 
 def _settings(config: str) -> Any:
-    """The settings in the YAML, limited to what JSON can express: agents get parameters as JSON."""
+    """The settings in the YAML, which must be valid as JSON, because agents get them as JSON."""
     if len(config) > _MAX_LENGTH:
         raise RequestError(f"the sweep's configuration is longer than {_MAX_LENGTH} characters")
     try:
@@ -110,13 +112,13 @@ def _settings(config: str) -> Any:
     except yaml.YAMLError as error:
         raise RequestError(f"the sweep's configuration is not YAML: {error}") from error
     except (ValueError, TypeError, RecursionError) as error:
-        raise RequestError(f"the sweep's configuration is not understood: {error}") from error
+        raise RequestError(f"the sweep's configuration is not valid: {error}") from error
 
 
 def _check_references(config: str) -> None:
-    """Refuse YAML that is endless once its references (`*name`) are filled in."""
+    """Refuse YAML that is too large once its references (`*name`) are expanded."""
     sizes: dict[str, int] = {}
-    # Of the collections that are open: their name, and how many values they have so far.
+    # The names of the open collections, and the number of values in each so far.
     opened: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(config, _LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -125,7 +127,7 @@ def _check_references(config: str) -> None:
                 raise RequestError("the sweep's configuration is nested too deeply")
             continue
         if isinstance(event, yaml.AliasEvent):
-            # A name that is not known yet stands inside of what it names, and that has no end.
+            # An unknown name refers to a collection that contains the reference: it is endless.
             anchor, size = None, sizes.get(str(event.anchor), _MAX_VALUES + 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, size = opened.pop()
@@ -147,7 +149,7 @@ def _leaves(
     found = []
     for name, parameter in parameters.items():
         if not isinstance(parameter, dict):
-            raise RequestError(f"parameter {name!r} is a mapping like {{values: [1, 2]}}")
+            raise RequestError(f"parameter {name!r} must be a mapping like {{values: [1, 2]}}")
         if isinstance(parameter.get("parameters"), dict):
             found += _leaves(parameter["parameters"], (*prefix, name))
         else:
@@ -157,7 +159,7 @@ def _leaves(
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """The values of one parameter in a grid. They are made when asked for, as there may be 10^9."""
+    """The values of one parameter in a grid, computed on demand: there may be 10^9."""
 
     path: tuple[str, ...]
     size: int
@@ -184,14 +186,14 @@ def _axis(path: tuple[str, ...], parameter: Mapping[str, Any]) -> _Axis:
         if count > _MAX_STEPS:
             raise RequestError(f"{'.'.join(path)}: a grid of {count} values is too large")
         return _Axis(path, max(count, 0), lambda index: low + index * step)
-    raise RequestError(f"{'.'.join(path)}: a grid needs `values`, or whole numbers min and max")
+    raise RequestError(f"{'.'.join(path)}: a grid needs `values`, or integers as `min` and `max`")
 
 
 def _sample(path: tuple[str, ...], parameter: Mapping[str, Any], chance: random.Random) -> Any:
     kind = parameter.get("distribution") or _usual_distribution(parameter)
     draw = _DISTRIBUTIONS.get(kind.removeprefix("q_"))
     if draw is None:
-        raise RequestError(f"{'.'.join(path)}: distribution {kind!r} is not known")
+        raise RequestError(f"{'.'.join(path)}: unknown distribution {kind!r}")
     try:
         drawn = draw(_with_numbers(parameter), chance)
     except (KeyError, TypeError, ValueError) as error:
@@ -201,7 +203,7 @@ def _sample(path: tuple[str, ...], parameter: Mapping[str, Any], chance: random.
 
 
 def _with_numbers(parameter: Mapping[str, Any]) -> dict[str, Any]:
-    """YAML reads `1e-5` as a word; as a bound it is a number."""
+    """Convert bounds like `1e-5`, which YAML parses as a string, to numbers."""
     return {
         key: float(value) if key in _BOUNDS and isinstance(value, str) else value
         for key, value in parameter.items()
@@ -223,7 +225,7 @@ def _log_between(low: float, high: float, chance: random.Random) -> float:
 
 def _log_values(low: float, high: float, chance: random.Random) -> float:
     drawn = _log_between(math.log(low), math.log(high), chance)
-    return min(max(drawn, low), high)  # exp(log(x)) may miss x by a hair
+    return min(max(drawn, low), high)  # exp(log(x)) may differ slightly from x
 
 
 _DISTRIBUTIONS: dict[str, Callable[[Mapping[str, Any], random.Random], Any]] = {

@@ -1,8 +1,8 @@
-"""The Parquet files of finished history: two for each segment, written atomically.
+"""The Parquet files of compacted history: two for each segment, written atomically.
 
-`columns` holds the values (see `columns.py`), `lines` the very text that was sent; both are in
-step order. A file is written under a temporary name, synced and renamed, and counts only once the
-database names its token: what a crash leaves behind is swept at a later start.
+`columns` has the values (see `columns.py`), `lines` the text that was sent; both are in step order.
+A file is written under a temporary name, synced and renamed, and belongs to a segment once its
+token is in the database: files left behind by a crash are removed at a later start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiowandb_server.store.history_keys import KeyCounter
 
 _ROWS_A_COLUMN_GROUP = 50_000
-# A page of history is 1,000 steps: small groups let it be read without its neighbours.
+# A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
 _LINES_SCHEMA = pa.schema(
@@ -42,7 +42,7 @@ _LINES_SCHEMA = pa.schema(
 
 
 class SegmentFiles:
-    """The folder of segments. Knows nothing of runs: a token is a pair of files."""
+    """The folder of segments, which is independent of runs: a token stands for two files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class SegmentFiles:
         return self._folder / f"{token}.lines.parquet"
 
     def write(self, token: str, lines: Iterable[Line], counter: KeyCounter) -> None:
-        """Make both files of a segment from lines in step order; `counter` counts the rows."""
+        """Write both files of a segment from lines in step order; `counter` counts the rows."""
         builder = ColumnBuilder()
         with (
             complete_file(self.lines_path(token)) as path,
@@ -70,9 +70,9 @@ class SegmentFiles:
         self._write_columns(self.columns_path(token), builder.tables())
 
     def write_prefix(self, lines: Sequence[Line]) -> str:
-        """Make a `columns` file alone, of rows that are stored elsewhere; gives its token.
+        """Write only a `columns` file, of rows that are stored elsewhere, and return its token.
 
-        The token says what is inside, so that the file of other rows is never taken for this one.
+        The token is a hash of the content, so that files of different rows have different tokens.
         """
         digest = hashlib.sha256()
         for line in lines:
@@ -99,14 +99,14 @@ class SegmentFiles:
                 yield from map(Line, *(column.to_pylist() for column in table.columns))
 
     def places(self, token: str, low: int, high: int) -> list[tuple[int, int]]:
-        """Step and number of the lines with `low <= step < high`, in order, without their text."""
+        """Step and number of the lines `low <= step < high`, in order, without their text."""
         with pq.ParquetFile(self.lines_path(token), metadata=self._metadata(token)) as file:
             table = file.read(["step", "number"], use_threads=False)
         table = table.filter(_between(low, high))
         return list(zip(table["step"].to_pylist(), table["number"].to_pylist(), strict=True))
 
     def pick(self, token: str, places: list[tuple[int, int]]) -> Iterator[Line]:
-        """The lines at these places (as `places` gives them, ascending)."""
+        """The lines with these steps and numbers, as returned by `places`, ascending."""
         if not places:
             return
         wanted = set(places)
@@ -126,7 +126,7 @@ class SegmentFiles:
     def sampled(
         self, token: str, keys: Sequence[str], low: int, high: int, samples: int
     ) -> list[dict[str, Any]] | None:
-        """Rows that have all keys, thinned out; None if one of the keys is no column by itself."""
+        """A sample of the rows that have all keys; None if a key is not a column."""
         schema = pq.read_schema(self.columns_path(token))
         if not set(keys) <= set(schema.names):
             return None

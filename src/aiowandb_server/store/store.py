@@ -7,7 +7,7 @@
         store.history.append(run, ['{"_step": 0, "loss": 1.5}'])
         store.finish(run)
 
-A store may be used from many threads, and one folder from several processes.
+A store may be used by several threads, and its folder by several processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiowandb_server.errors import StoreError
+from aiowandb_server.errors import DataFolderError
 from aiowandb_server.store.accounts import LOCAL_USER, Accounts, digest_of
 from aiowandb_server.store.alerts import Alerts
 from aiowandb_server.store.artifacts import ArtifactTable
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import RunRow
 
 logger = logging.getLogger("aiowandb_server")
-# Also keys that people have put there themselves.
+# Users may also have put keys of their own there.
 _SECRET = re.compile(r"[0-9A-Za-z_.\-]{32,}")
 
 
 class Store:
-    """What is in one data folder, by subject. Make it with `Store.open`."""
+    """The contents of a data folder, by subject. Create it with `Store.open`."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Store:
         self.manifests = Manifests(database, self.blobs, clock)
         self.local_key = self._secret("local-key")
         self.link_secret = self._secret("link-secret").encode()
-        # Tells this folder from others, and tells nothing of the secret.
+        # Identifies this folder without revealing the secret.
         self.public_id = blake2b(self.link_secret, digest_size=5, person=b"store id").hexdigest()
         local = self.accounts.ensure_user(LOCAL_USER, is_admin=True)
         self.accounts.add_key(local.id, self.local_key, "made with the data folder")
@@ -106,27 +106,27 @@ class Store:
         clock: Callable[[], float] = time.time,
         crash_after: float = 300.0,
     ) -> Self:
-        """Open the data folder, making it if need be. Raises StoreError.
+        """Open the data folder, which is created if necessary. Raises DataFolderError.
 
-        A running run that has been silent for `crash_after` seconds reads as crashed.
+        A running run without a heartbeat for `crash_after` seconds counts as crashed.
         """
         folder = Path(path)
         try:
             make_private_folder(folder)
             database = Database(folder / "store.sqlite")
         except OSError as error:
-            raise StoreError(f"{folder} cannot be used as a data folder: {error}") from error
+            raise DataFolderError(f"{folder} cannot be used as a data folder: {error}") from error
         try:
             return cls(folder, database, clock=clock, crash_after=crash_after)
         except OSError as error:
             database.close()
-            raise StoreError(f"{folder} cannot be used as a data folder: {error}") from error
+            raise DataFolderError(f"{folder} cannot be used as a data folder: {error}") from error
         except BaseException:
             database.close()
             raise
 
     def finish(self, run: RunRow, exit_code: int = 0) -> None:
-        """End the run and compact its history, as the file stream's last request does."""
+        """End the run and compact its history, like the last request of the file stream."""
         self.stream.finish(run, exit_code)
         self.compaction.compact(run.id)
 
@@ -145,20 +145,20 @@ class Store:
         self.close()
 
     def _secret(self, name: str) -> str:
-        """Forty hex digits in a file that only its owner can read, made on first use.
+        """Forty hex digits in a file that only its owner can read, created on first use.
 
-        A file that holds no secret (the disk was full, somebody emptied it) is replaced: with an
-        empty `link-secret` anybody could sign links.
+        A file without a secret (after a full disk, or if it was emptied) is replaced: with an
+        empty `link-secret`, anyone could sign links.
         """
         path = self.folder / name
-        # The lock of the database: of several processes one makes the secret, the others read it.
+        # With the lock of the database, so that only one process creates the secret.
         with self._database.write() as connection:
             found = _read_secret(path)
             if _SECRET.fullmatch(found):
                 restrict_to_owner(path)
                 return found
             if path.exists():
-                logger.warning("%s held no usable secret and has been replaced", path)
+                logger.warning("%s had no usable secret and has been replaced", path)
                 connection.execute("DELETE FROM api_key WHERE digest = ?", (digest_of(found),))
             secret = secrets.token_hex(20)
             with complete_file(path) as temporary:

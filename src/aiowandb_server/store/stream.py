@@ -1,4 +1,4 @@
-"""One request of a run's file stream, applied in one transaction: all of it is kept, or none."""
+"""Stores a request of a run's file stream, in one transaction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive lines of one stream, the first of them line number `offset`."""
+    """Consecutive lines of one stream; `offset` is the number of the first."""
 
     offset: int
     lines: Sequence[str]
@@ -28,12 +28,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class StreamUpdate:
-    """What a run says of itself: new lines, its summary so far, whether it is done.
+    """What a client sends about a run: new lines, the current summary, whether it has ended.
 
-    `writer` names one of several processes that write the run together, each with lines and a
-    summary of its own. `derive_summary` leaves it to the store to make the summary of the rows.
-    An `appender` wants its history lines at the end, and nothing stored if that is not where
-    they would go. What `is_old` was stored before and says nothing of how the run is now.
+    `writer` is set if several processes write to the run together, each with its own lines and
+    summary. With `derive_summary`, the store computes the summary from the rows. The lines of an
+    `appender` are stored only at the end of the history; otherwise nothing is. An update that
+    `is_old` was stored before and does not change the state of the run.
     """
 
     chunks: Mapping[Stream, Chunk] = field(default_factory=dict)
@@ -59,10 +59,10 @@ class RunStream:
         self._clock = clock
 
     def apply(self, run: RunRow, update: StreamUpdate, *, at: float | None = None) -> StreamReply:
-        """Store the update. A run that speaks is alive again, whatever it was before.
+        """Store the update. It makes the run live again, whatever its state was.
 
-        `at` is when it spoke, if not now. RequestError: somebody else has written where the
-        update's appender wanted to.
+        `at` is the time of the update, now by default. Raises RequestError if another writer has
+        added lines where the update's appender expected the end.
         """
         rejected = 0
         with self._database.write() as connection:
@@ -101,7 +101,7 @@ class RunStream:
 def _unstored(
     connection: sqlite3.Connection, run_id: int, update: StreamUpdate, appender: AppendClaim
 ) -> StreamUpdate:
-    """What of an appender's update is not stored yet, if all of it may be."""
+    """The part of an appender's update that is not stored yet. Raises RequestError."""
     stored = count(connection, run_id, "history")
     chunk = update.chunks.get("history")
     if chunk is None:
@@ -111,8 +111,8 @@ def _unstored(
     if known < len(chunk.lines):
         rest = Chunk(chunk.offset + known, chunk.lines[known:])
         return replace(update, chunks={**update.chunks, "history": rest})
-    # It was sent again, or comes late. The summary may be another's by now, who has gone on behind
-    # these rows, and the run may have ended.
+    # The update was sent again or is late. Another writer may have added rows after these and have
+    # changed the summary, and the run may have ended.
     others = dict(update.chunks)
     del others["history"]
     is_old = not (others or update.complete)
@@ -135,7 +135,7 @@ def _pieces(
 
 
 def _summary(connection: sqlite3.Connection, run_id: int, update: StreamUpdate) -> str | None:
-    """The run's new summary; None leaves it as it is."""
+    """The run's new summary; None leaves it unchanged."""
     sent = None if update.summary is None else json_text.loads_object(update.summary)
     rows = update.chunks.get("history") if update.derive_summary else None
     if rows is None and (sent is None or update.writer is None):

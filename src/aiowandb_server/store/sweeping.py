@@ -1,4 +1,4 @@
-"""Removing files that nothing refers to any more: replaced, deleted, or left over by a crash."""
+"""Removes files that are no longer used: replaced, deleted, or left behind by a crash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from aiowandb_server.store.database import Database
 
-# Longer than any signed link lives: a download that has its link finds its file.
+# Longer than signed links are valid, so that every valid link has its file.
 _GRACE_S = 2 * 3600.0
 
 _KNOWN = """
@@ -24,9 +24,9 @@ _KNOWN = """
 
 
 def sweep(folder: Path, database: Database) -> None:
-    """Remove what was retired long enough ago, and old files that the database does not know.
+    """Remove files that were retired long enough ago, and old files that are not in the database.
 
-    Young unknown files stay: another process may be about to register them.
+    Recent unknown files are kept: another process may be about to register them.
     """
     oldest_kept = time.time() - _GRACE_S
     with database.write() as connection:

@@ -1,4 +1,4 @@
-"""Sweeps and their agents: who runs what next."""
+"""Sweeps and their agents: which agent runs what next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _field = fields_among(
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """`config` is YAML as it was sent."""
+    """`config` is the YAML that was sent."""
 
     id: int
     project_id: int
@@ -59,9 +59,9 @@ class SweepRow:
 
 @dataclass(frozen=True, slots=True)
 class SweepChanges:
-    """What to set on a sweep. None leaves a field as it is.
+    """Changes to a sweep; None leaves a field unchanged.
 
-    `prior_runs` is a filter over runs that the sweep did not make and shall learn from.
+    `prior_runs` is a filter for earlier runs that the sweep is to learn from.
     """
 
     display_name: str | None = None
@@ -169,7 +169,7 @@ class SweepTable:
         return self._agents("agent.sweep_id = ?", sweep.id)
 
     def run_names(self, agent: Agent) -> list[str]:
-        """Names of the runs that the agent was given."""
+        """Names of the runs that were assigned to the agent."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT run_name FROM assignment WHERE agent_id = ? ORDER BY number", (agent.id,)
@@ -180,7 +180,7 @@ class SweepTable:
         return self._clock() - agent.heartbeat_at > _SILENT_AFTER_S
 
     def heartbeat(self, agent: Agent, running: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What the agent shall do next. `running` names the runs that it has under way."""
+        """The next commands for the agent; `running` has its current runs by name."""
         busy = [name for name, alive in running.items() if alive]
         with self._database.write() as connection:
             connection.execute(
@@ -228,9 +228,8 @@ class SweepTable:
 
     def _apply(self, connection: sqlite3.Connection, sweep_id: int, changes: SweepChanges) -> None:
         if changes.state is not None and changes.state not in _STATES:
-            raise RequestError(
-                f"{changes.state!r} is not a state of a sweep: {', '.join(sorted(_STATES))}"
-            )
+            known = ", ".join(sorted(_STATES))
+            raise RequestError(f"{changes.state!r} is not a state of a sweep; use one of {known}")
         connection.execute(
             """
             UPDATE sweep SET display_name = ifnull(?, display_name),

@@ -1,7 +1,7 @@
-"""Several processes that write one run in shared mode.
+"""Several processes that write to one run in shared mode.
 
-Each counts its lines by itself, so that they all have a line 0. Here the lines go one after the
-other as they come, and it is remembered where: what a process sends again overwrites its own.
+Each of them numbers its lines from 0. The lines are stored in the order in which they arrive, and
+`writer_range` maps the numbers, so that a process that sends lines again overwrites its own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def placed(
     offset: int,
     lines: Sequence[str],
 ) -> Iterator[tuple[int, Sequence[str]]]:
-    """The lines `offset`, `offset + 1`, ... of a writer in pieces, each with the number that its
-    first line has in the run. A piece must be stored before the next one is asked for."""
+    """The lines `offset`, `offset + 1`, ... of a writer in pieces, each with the number of its
+    first line in the run. Each piece must be stored before the next one is requested."""
     end = offset + len(lines)
     known = connection.execute(
         """

@@ -1,10 +1,10 @@
-"""Files on a disk that only grow: what is added is there completely, or not at all.
+"""Append-only files on a disk: each addition is written completely or not at all.
 
-A disk that is nearly full takes a part of what it is given and says so only by a count. A
-write that did not go through is cut off again, so that the next one never continues it.
+On a disk that is nearly full, a write may be partial, which only its return value shows. What was
+written of it is truncated, so that the next write does not follow it.
 
-Earlier versions took a line for written of which only the beginning was, and the next one
-followed it directly: `{"record":"committed","da{"record":"dropped","dataset":"history"}`.
+Earlier versions did not notice partial writes, so in their logs the next line may follow such a
+part directly: `{"record":"committed","da{"record":"dropped","dataset":"history"}`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _logger = logging.getLogger(__name__)
 
 
 def complete_lines(text: bytes, place: Path | str) -> bytes:
-    """The complete lines of a log; of a torn line, those that follow on it."""
-    lines = text.split(b"\n")[:-1]  # what stands behind the last line break was never finished
+    """The complete lines of a log, also those that follow a partial line directly."""
+    lines = text.split(b"\n")[:-1]  # text after the last line break is incomplete
     torn = [number for number, line in enumerate(lines) if not _is_complete(line)]
     if not torn:
         return text[: text.rfind(b"\n") + 1]
     _logger.warning(
-        "%s has %d line(s) that a full disk or a power cut has torn: they are skipped.",
+        "%s has %d line(s) that were cut off by a full disk or a power cut: they are skipped.",
         place,
         len(torn),
     )
@@ -44,7 +44,7 @@ def complete_lines(text: bytes, place: Path | str) -> bytes:
 
 
 def _parts(line: bytes) -> Iterator[bytes]:
-    """The complete records in a line that is none as a whole."""
+    """The complete records in a line that is not valid itself."""
     bounds = [match.start() for match in _BEGINNING.finditer(line)] + [len(line)]
     first = 0
     while first < len(bounds) - 1:
@@ -70,7 +70,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 class AppendOnlyFile:
-    """A file that is opened at its end, unbuffered. Its folder is made."""
+    """A file opened for appending, unbuffered. Its folder is created."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,7 +81,7 @@ class AppendOnlyFile:
             self.size = os.fstat(self._descriptor).st_size
 
     def append(self, data: bytes | bytearray | memoryview, *, sync: bool) -> None:
-        """Add all of it, on the disk with `sync`; after an error the file is as it was before."""
+        """Append all of the data, and `sync` it to disk; after an error the file is unchanged."""
         with plain_errors(self.path):
             self._repair()
             try:
@@ -102,7 +102,7 @@ class AppendOnlyFile:
             self._repair()
 
     def read(self) -> bytes:
-        """All that is there."""
+        """The complete content."""
         with plain_errors(self.path):
             return self.path.read_bytes()
 
@@ -123,7 +123,7 @@ class AppendOnlyFile:
             self._is_torn = False
 
     def _repair_if_possible(self) -> None:
-        with suppress(OSError):  # tried again before the next write, which fails if this does
+        with suppress(OSError):  # retried before the next write, which fails if this does
             self._repair()
 
 
@@ -137,7 +137,7 @@ class LocalLog:
         self._check = check
         self._file = AppendOnlyFile(path)
         text = self._file.read()
-        # What was being written when the power went.
+        # A line that was being written during a power cut.
         self._file.truncate(text.rfind(b"\n") + 1)
         self.text = b"" if fresh else complete_lines(text, path)
         if fresh:
@@ -151,7 +151,7 @@ class LocalLog:
         self._check()
         new = self._path.with_name(f"{self._path.name}.new")
         with plain_errors(self._path):
-            new.unlink(missing_ok=True)  # of an export that was killed
+            new.unlink(missing_ok=True)  # left by an export that was killed
             replacement = AppendOnlyFile(new)
             try:
                 replacement.append(text, sync=True)
@@ -160,7 +160,7 @@ class LocalLog:
                 new.unlink()
                 raise
             replacement.close()
-            # Windows does not replace a file that is open.
+            # Windows does not replace open files.
             self._file.close()
             try:
                 new.replace(self._path)
@@ -192,7 +192,7 @@ class LocalGrowingFile:
         self._file.truncate(size)
 
     def publish(self) -> None:
-        """It lies in its place already."""
+        """The file is in its place already."""
 
     def close(self) -> None:
         self._file.close()

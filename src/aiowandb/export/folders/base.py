@@ -1,4 +1,4 @@
-"""The interface of the folder that an export writes into, on a disk or in an object store.
+"""The interface of the folder that an export writes to, on a disk or in an object store.
 
 Names are relative to the folder and have slashes. Unfinished files are in `.aiowandb-export`,
 which readers of datasets skip. All calls block, and are made by one thread at a time unless
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Log(Protocol):
-    """An append-only list of lines, and the text that it had when it was opened.
+    """An append-only list of lines, with the text that it had when it was opened.
 
     A line is written completely or not at all, also after an error, a kill or a power cut.
     """
@@ -32,28 +32,28 @@ class Log(Protocol):
     text: bytes
 
     def append(self, line: bytes, *, durable: bool = True) -> None:
-        """Add a line, which has no line break.
+        """Add a line, given without a line break.
 
-        One that is not durable may be lost in a power cut, or in an object store when the
-        process is killed, unless a durable one has followed.
+        Unless it is durable, it may be lost in a power cut, or in an object store if the process
+        is killed, until a durable line follows.
         """
         ...
 
     def replace(self, text: bytes) -> None:
-        """Replace all lines by these, atomically."""
+        """Replace all lines by this text, atomically."""
         ...
 
     def close(self) -> None: ...
 
 
 class GrowingFile(Protocol):
-    """A file that grows at its end, over several exports if need be.
+    """A file that is appended to, in one export or in several.
 
-    On a disk, bytes that were written survive a kill. For an object store, the file is on this
-    machine until it is published.
+    On a disk, the written data survives a kill. For an object store, the file is on this machine
+    until it is published.
     """
 
-    # Whether the file is in its place already, so that it need not be published.
+    # Whether the file is written in its place, and need not be published.
     is_in_place: bool
 
     @property
@@ -73,7 +73,7 @@ class GrowingFile(Protocol):
         ...
 
     def publish(self) -> None:
-        """Make its present content available in the folder under its name."""
+        """Make its present content available in the folder, under its name."""
         ...
 
     def close(self) -> None: ...
@@ -105,10 +105,10 @@ class Folder(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise if another export has taken over the folder, which can happen to one that slept.
+        """Raise if another export has taken over the folder, as may happen after a machine slept.
 
-        `put`, `move`, `remove` and logs check by themselves. Other writers call it right before
-        they write.
+        `put`, `move`, `remove` and logs do this themselves. Other code calls it right before it
+        writes.
         """
         ...
 
@@ -121,7 +121,7 @@ class Folder(Protocol):
         ...
 
     def size(self, name: str) -> int | None:
-        """The size of a file, None if there is none."""
+        """The size of the file; None if it does not exist."""
         ...
 
     def remove_folder(self, folder: str) -> None:
@@ -140,13 +140,14 @@ class Folder(Protocol):
         ...
 
     def url(self, name: str) -> str | None:
-        """The same for libraries that open it themselves, with credentials; None if they cannot."""
+        """The location for libraries that open it themselves, with credentials; None if there is
+        none."""
         ...
 
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning about a folder once, however often it is exported into."""
+    """Log a warning about a folder only once in this process."""
     _logger.warning("%s", message)
 
 

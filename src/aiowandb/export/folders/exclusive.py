@@ -1,8 +1,7 @@
-"""Objects that are made only if there are none of their names: what a lease and a log need.
+"""Creates objects only if they do not exist, which leases and logs need.
 
-The stores of Amazon, Google and Microsoft offer it (`If-None-Match: *`), and those that
-speak like them mostly do. pyarrow cannot ask for it; obstore can, and some of fsspec's
-file systems.
+The stores of Amazon, Google and Microsoft support this (`If-None-Match: *`), and so do most
+compatible ones. pyarrow has no API for it; obstore does, and some of fsspec's file systems.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ from aiowandb.redaction import hide_secrets
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, GCSConfig, ObjectStore, RetryConfig, S3Config
 
-# So long that a slow line carries the largest request, yet no longer than a lease is trusted.
+# Long enough to send the largest request over a slow line, but shorter than a lease is trusted.
 _RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=45)}
 _TIMEOUT = timedelta(seconds=120)
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _LEAST_PART = 8 << 20
 _PARTS_AT_ONCE = 4
-# Those file systems of fsspec that hand the condition on to the store.
+# The file systems of fsspec that pass the condition on to the store.
 _CONDITIONAL = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _logger = logging.getLogger(__name__)
 
 
 class Exclusive(Protocol):
-    """Makes objects, named by their path in the file system, under a condition."""
+    """Creates objects conditionally; they are named by their path in the file system."""
 
     def create(self, path: str, content: bytes) -> bool:
-        """Make an object unless there is one; say whether it was made."""
+        """Create the object unless it exists; returns whether it was created."""
         ...
 
     def upload(self, path: str, draft: Path) -> bool:
-        """Let a copy of the file appear, if this can be done here so that no half of it does."""
+        """Upload a copy of the file, if this is atomic here; returns whether it was uploaded."""
         ...
 
 
 class FsspecExclusive:
-    """By the `mode` of fsspec."""
+    """Uses the `mode` argument of fsspec."""
 
     def __init__(self, filesystem: Any) -> None:
         self._fs = filesystem
@@ -67,7 +66,7 @@ class FsspecExclusive:
 
 
 class ObstoreExclusive:
-    """By obstore, in one bucket or container."""
+    """Uses obstore, in one bucket or container."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -95,7 +94,7 @@ class ObstoreExclusive:
 
 
 def exclusive_in(filesystem: Any) -> Exclusive | None:
-    """How to make objects under a condition in a file system of fsspec, if it is known to work."""
+    """Creates objects in a file system of fsspec, or None if that may ignore the condition."""
     protocol = getattr(filesystem, "protocol", ())
     protocols = {protocol} if isinstance(protocol, str) else set(protocol)
     pipe = getattr(filesystem, "_pipe_file", None) or getattr(filesystem, "pipe_file", None)
@@ -105,14 +104,14 @@ def exclusive_in(filesystem: Any) -> Exclusive | None:
 
 
 def exclusive_at(url: str, filesystem: fs.FileSystem) -> Exclusive | None:
-    """How to make objects under a condition where the URL leads, if obstore is there and can."""
+    """Creates objects at the URL; None if obstore is not installed or does not support it."""
     parts = urlsplit(url)
     try:
         store = _store(parts, filesystem)
     except ModuleNotFoundError:
         return None
     except Exception as error:
-        # It is an extra: what pyarrow can reach is exported into in any case.
+        # Not required: an export works with pyarrow alone.
         _logger.debug(
             "obstore does not open %s://%s: %s",
             parts.scheme,
@@ -126,14 +125,14 @@ def exclusive_at(url: str, filesystem: fs.FileSystem) -> Exclusive | None:
 def _store(parts: SplitResult, filesystem: fs.FileSystem) -> ObjectStore | None:
     from obstore.store import AzureStore, GCSStore, S3Store
 
-    said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    endpoint = said.get("endpoint_override")
-    endpoint = endpoint and f"{said.get('scheme', 'https')}://{endpoint}"
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    endpoint = options.get("endpoint_override")
+    endpoint = endpoint and f"{options.get('scheme', 'https')}://{endpoint}"
     is_plain = (endpoint or os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http:")
     client: ClientConfig = {"timeout": _TIMEOUT, "allow_http": is_plain}
     bucket = parts.hostname or ""
     if parts.scheme == "s3":
-        config = _s3_config(parts, said, filesystem)
+        config = _s3_config(parts, options, filesystem)
         if endpoint:
             config["endpoint"] = endpoint
         return S3Store(bucket, config=config, client_options=client, retry_config=_RETRY)
@@ -146,23 +145,23 @@ def _store(parts: SplitResult, filesystem: fs.FileSystem) -> ObjectStore | None:
     return None
 
 
-def _s3_config(parts: SplitResult, said: dict[str, str], filesystem: fs.FileSystem) -> S3Config:
-    """What the URL says as pyarrow reads it, else what Amazon's own tools would use."""
+def _s3_config(parts: SplitResult, options: dict[str, str], filesystem: fs.FileSystem) -> S3Config:
+    """The settings in the URL as pyarrow reads them, otherwise those of Amazon's tools."""
     config: S3Config = {}
     if parts.username and parts.password:
         config["access_key_id"] = unquote(parts.username)
         config["secret_access_key"] = unquote(parts.password)
     elif "AWS_ACCESS_KEY_ID" not in os.environ:
         config.update(_profile())
-    if region := getattr(filesystem, "region", None) or said.get("region"):
+    if region := getattr(filesystem, "region", None) or options.get("region"):
         config["region"] = region
-    if said.get("force_virtual_addressing", "").lower() in ("true", "1"):
+    if options.get("force_virtual_addressing", "").lower() in ("true", "1"):
         config["virtual_hosted_style_request"] = True
     return config
 
 
 def _profile() -> S3Config:
-    """The keys of the profile in use in the file of credentials, which obstore does not read."""
+    """The keys of the current profile in the credentials file, which obstore does not read."""
     place = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
     file = ConfigParser(interpolation=None)
     try:
@@ -186,7 +185,7 @@ def _key(path: str) -> str:
 
 @contextmanager
 def _os_errors() -> Iterator[None]:
-    """obstore's errors as those of the operating system, as pyarrow's are."""
+    """Raise obstore's errors as an OSError, like those of pyarrow."""
     from obstore.exceptions import BaseError
 
     try:

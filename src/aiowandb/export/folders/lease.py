@@ -1,12 +1,12 @@
-"""One export at a time in a folder that has no locks, only files that several machines see.
+"""A lease: one export at a time in a folder without locks, which several machines may use.
 
-Each holder makes a file with the next number, which only one can, and writes into it again
-from time to time. Who comes next makes the file after it, once the last holder has said
-that it is done, or has given no sign of life for a while: by the clock of the place where
-the files lie, or by our own while we watch. No clock is compared with another.
+Each holder creates a file with the next number, which only one process can do, and renews its
+lease by writing to it. The next process creates the file after it, once the last holder has
+released its lease, or has not renewed it for a while: as measured with the storage's clock, or
+with our own clock while we watch the file. Times of different clocks are never compared.
 
-A holder trusts its lease for half of that while after a sign of life and then makes sure.
-So one that slept notices that another has taken over before it writes anything.
+After half of that time without a renewal, a holder checks its lease before it writes. So one
+whose machine slept notices that another process has taken over the folder.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import STATE_DIR
 
 
-class Holder(msgspec.Struct, frozen=True):
+class LeaseHolder(msgspec.Struct, frozen=True):
     """A process that exports into a folder.
 
-    Its times are those of its own clock and are only shown to people. `renewals` counts its
-    signs of life, and no two holders have the same `token`.
+    Its times are those of its own clock and are only for messages. `renewals` counts how often it
+    has renewed its lease, and each holder has another `token`.
     """
 
     pid: int
@@ -49,14 +49,14 @@ class Holder(msgspec.Struct, frozen=True):
     released: bool = False
 
     @classmethod
-    def me(cls) -> Holder:
+    def me(cls) -> LeaseHolder:
         now = _now()
         token = secrets.token_hex(8)
         return cls(os.getpid(), socket.gethostname(), now, now, token, _machine())
 
     @classmethod
-    def read(cls, text: bytes) -> Holder | None:
-        """The holder whose text this is; None if it has not been written yet."""
+    def read(cls, text: bytes) -> LeaseHolder | None:
+        """The holder in the content of a lease file; None if it has not been written yet."""
         try:
             return msgspec.json.decode(text, type=cls)
         except msgspec.MsgspecError:
@@ -66,25 +66,27 @@ class Holder(msgspec.Struct, frozen=True):
     def text(self) -> bytes:
         return msgspec.json.encode(self)
 
-    def renewed(self, *, released: bool = False) -> Holder:
-        """The same with another sign of life, which is its last one if it is released."""
+    def renewed(self, *, released: bool = False) -> LeaseHolder:
+        """The holder after another renewal, or after it has released its lease."""
         return msgspec.structs.replace(
             self, seen=_now(), renewals=self.renewals + 1, released=released
         )
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is known that it exports no more."""
+        """Whether it is known to have ended."""
         return self.released or (self.machine == _machine() and not _runs(self.pid))
 
 
-def in_use(folder: object, holder: Holder | None) -> ExportError:
-    """The error for whoever comes second."""
-    return ExportError(f"{folder} is being exported into by {named(holder)}: wait for that.")
+def in_use(folder: object, holder: LeaseHolder | None) -> ExportError:
+    """The error for a second export into the folder."""
+    return ExportError(
+        f"{folder} is in use by {named(holder)}. Export again when that export is done."
+    )
 
 
-def named(holder: Holder | None) -> str:
-    """The holder as people know it."""
+def named(holder: LeaseHolder | None) -> str:
+    """The holder as text for messages."""
     if holder is None:
         return "another process"
     return f"process {holder.pid} on {holder.host} since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
@@ -96,7 +98,7 @@ def _now() -> datetime:
 
 @cache
 def _machine() -> str:
-    """Where process ids mean the same: two containers may have one host name."""
+    """Identifies the machine, or the container, for which process ids are valid."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -106,13 +108,13 @@ def _machine() -> str:
 
 def _runs(pid: int) -> bool:
     if os.name == "nt":
-        return True  # there, this question would end the process
+        return True  # on Windows, os.kill would end the process
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        pass  # somebody else's, or none that this system could have
+        pass  # another user's process, or an id that is not possible on this system
     return True
 
 
@@ -122,21 +124,21 @@ OVER_AFTER_S = 120.0
 _LOOKS_EVERY_S = 0.25
 
 _NAME = re.compile(r"lease-(\d{8})\.json")
-_OLD_NAME = f"{STATE_DIR}/lease"  # of versions that had but one, and wrote over it
+_OLD_NAME = f"{STATE_DIR}/lease"  # earlier versions had only this file, and overwrote it
 _logger = logging.getLogger(__name__)
 
 
 class Leasable(Protocol):
-    """A folder whose small files are written and read as a whole. Threads may share it."""
+    """A folder of small files, which are read and written at once. Thread-safe."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make a file, unless there is one of that name; say whether it was made."""
+        """Create the file unless it exists; returns whether it was created."""
         ...
 
     def write(self, name: str, content: bytes) -> None: ...
 
     def read(self, name: str) -> bytes:
-        """The content of a file, nothing if there is none."""
+        """The content of the file; empty if it does not exist."""
         ...
 
     def remove(self, name: str) -> None: ...
@@ -144,23 +146,23 @@ class Leasable(Protocol):
     def files(self, folder: str) -> dict[str, int]: ...
 
     def age(self, name: str) -> float | None:
-        """How many seconds ago the file was written, by the clock of the place where it lies.
+        """How many seconds ago the file was written, by the clock of the storage.
 
-        None if that cannot be known.
+        None if the storage does not tell.
         """
         ...
 
 
 def seconds() -> float:
-    """A clock that goes on while the machine sleeps, and is never set."""
+    """A clock that continues while the machine sleeps, and is never adjusted."""
     clock = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Lease:
-    """What the holder of a folder has until somebody else takes it over."""
+    """The lease of a folder, which its holder has until another process takes over."""
 
-    def __init__(self, folder: Leasable, number: int, me: Holder, confirmed: float) -> None:
+    def __init__(self, folder: Leasable, number: int, me: LeaseHolder, confirmed: float) -> None:
         self._folder = folder
         self._number = number
         self._me = me
@@ -170,45 +172,46 @@ class Lease:
 
     @property
     def token(self) -> str:
-        """What no other holder has."""
+        """Identifies the holder."""
         return self._me.token
 
     def check(self) -> None:
-        """Raise if somebody else has taken the folder over."""
+        """Raise if another process has taken over the folder."""
         with self._renewing:
             if self._lost_to is None and seconds() - self._confirmed < TRUSTED_FOR_S:
                 return
             self._renew()
 
     def renew(self) -> None:
-        """Give a sign of life, and make sure that nobody else has taken the folder over."""
+        """Renew the lease; raises if another process has taken over the folder."""
         with self._renewing:
             self._renew()
 
     def release(self) -> None:
-        """Say that we are done."""
+        """Let other processes use the folder."""
         with self._renewing:
             if self._lost_to is None:
-                with suppress(ExportError):  # what was exported is there; the lease runs out
+                with suppress(ExportError):  # the export is complete, and the lease will expire
                     self._folder.write(_name(self._number), self._me.renewed(released=True).text)
 
     def lost(self) -> ExportError:
-        """The error for a holder that has found something of another one."""
+        """The error for a holder that has noticed another one."""
         last = max(_numbers(self._folder), default=self._number)
-        holder = Holder.read(self._folder.read(_name(last)))
+        holder = LeaseHolder.read(self._folder.read(_name(last)))
         is_me = holder is not None and holder.token == self.token
         return ExportError(
             f"{self._folder} was taken over by {named(None if is_me else holder)}, because this"
-            " export gave no sign of life for too long. Export again when the other one is done."
+            " export did not respond for too long. Export again when the other one is done."
         )
 
     def _renew(self) -> None:
         if self._lost_to is None:
             asked = seconds()
             name = _name(self._number)
-            there = Holder.read(self._folder.read(name))
+            there = LeaseHolder.read(self._folder.read(name))
             if there is None or there.token == self.token:
-                # In this order: who takes over looks for signs of life after making its file.
+                # In this order: a process that takes over checks for renewals after it has
+                # created its file.
                 self._me = self._me.renewed()
                 self._folder.write(name, self._me.text)
                 if max(_numbers(self._folder), default=self._number) <= self._number:
@@ -220,7 +223,7 @@ class Lease:
 
 @contextmanager
 def leased(folder: Leasable) -> Iterator[Lease]:
-    """Hold the lease while the block runs."""
+    """Take the lease, and renew it while the block runs."""
     lease = _take(folder)
     ended = threading.Event()
     renewal = threading.Thread(target=_keep, args=(lease, ended), daemon=True)
@@ -235,24 +238,24 @@ def leased(folder: Leasable) -> Iterator[Lease]:
 
 def _keep(lease: Lease, ended: threading.Event) -> None:
     while not ended.wait(RENEWED_EVERY_S):
-        with suppress(Exception):  # whoever writes next makes sure, and fails if need be
+        with suppress(Exception):  # the next write checks the lease, and fails if it is lost
             lease.renew()
 
 
 def _take(folder: Leasable) -> Lease:
-    """Become the holder, or say who it is."""
-    me = Holder.me()
+    """Take the lease; raises if another process has it."""
+    me = LeaseHolder.me()
     refused = 0
     while True:
         last = max(_numbers(folder), default=0)
-        last = max(last, refused)  # a network file system may show an old list
+        last = max(last, refused)  # a network file system may return an outdated list
         name = _name(last) if last else _OLD_NAME
         before = folder.read(name)
         if last and not before and last not in _numbers(folder):
             refused = 0
-            continue  # somebody was quicker
+            continue  # another process was faster
         if (last or before) and _is_alive(folder, name, before):
-            raise in_use(folder, Holder.read(before))
+            raise in_use(folder, LeaseHolder.read(before))
         mine = last + 1
         asked = seconds()
         if not folder.create(_name(mine), me.text):
@@ -263,29 +266,29 @@ def _take(folder: Leasable) -> Lease:
         return Lease(folder, mine, me, asked)
 
 
-def _make_sure(folder: Leasable, me: Holder, mine: int, name: str, before: bytes) -> None:
-    """Withdraw if, between our look and our file, somebody came or the last one woke up."""
+def _make_sure(folder: Leasable, me: LeaseHolder, mine: int, name: str, before: bytes) -> None:
+    """Withdraw if another process came, or the last one woke up, before our file was created."""
     newest = max(_numbers(folder), default=mine)
     if newest > mine:
         folder.remove(_name(mine))
-        raise in_use(folder, Holder.read(folder.read(_name(newest))))
+        raise in_use(folder, LeaseHolder.read(folder.read(_name(newest))))
     if (now := folder.read(name)) not in (before, b""):
         folder.remove(_name(mine))
-        raise in_use(folder, Holder.read(now))
-    # Where two can make one file, the later one has it.
+        raise in_use(folder, LeaseHolder.read(now))
+    # If the storage lets two processes create the same file, the later one wins.
     if (now := folder.read(_name(mine))) != me.text:
-        raise in_use(folder, Holder.read(now))
+        raise in_use(folder, LeaseHolder.read(now))
 
 
 def _is_alive(folder: Leasable, name: str, text: bytes) -> bool:
-    holder = Holder.read(text)
+    holder = LeaseHolder.read(text)
     if holder and holder.has_ended:
         return False
     age = folder.age(name)
     if age is not None:
         return age < OVER_AFTER_S
     _logger.warning(
-        "%s was left by %s. Waiting up to %d seconds for a sign of life.",
+        "%s was left by %s. Waiting up to %d seconds to see whether it is still running.",
         folder,
         named(holder),
         OVER_AFTER_S,
@@ -294,14 +297,14 @@ def _is_alive(folder: Leasable, name: str, text: bytes) -> bool:
 
 
 def _changes(folder: Leasable, name: str, text: bytes) -> bool:
-    """Watch the file for as long as a holder may be silent."""
+    """Whether the holder renews its lease; waits until it would have expired."""
     started = seconds()
     while seconds() - started < OVER_AFTER_S:
         with suppress(RuntimeError):  # not called from an event loop
             anyio.from_thread.check_cancelled()
         time.sleep(_LOOKS_EVERY_S)
         if (now := folder.read(name)) != text:
-            holder = Holder.read(now)
+            holder = LeaseHolder.read(now)
             return not (holder and holder.has_ended)
     return False
 

@@ -1,7 +1,7 @@
-"""A folder on this machine: files are written beside, made durable, and renamed.
+"""A folder on this machine: files are written under another name, synced, and renamed.
 
-A lock of the operating system admits one export at a time. Where the file system has no locks,
-as may be on NFS and Lustre, a lease in files takes its place.
+A lock of the operating system lets only one export run at a time. If the file system has no
+locks, which may be so on NFS and Lustre, a lease replaces it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow as pa
 from aiowandb.atomic import sync_folder
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
-from aiowandb.export.folders.lease import Holder, Lease, in_use, leased
+from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
 
 
 class LocalFolder:
@@ -39,7 +39,7 @@ class LocalFolder:
     def lock(self) -> Iterator[None]:
         with _lock_folder(self._root) as self._lease:
             with plain_errors(self._root):
-                # Left by a killed export.
+                # Drafts of an export that was killed.
                 shutil.rmtree(self._drafts, ignore_errors=True)
                 self._drafts.mkdir(parents=True)
             try:
@@ -104,7 +104,7 @@ class LocalFolder:
         return str(self._root / name)
 
     def _remove_if_empty(self, folder: Path) -> None:
-        with suppress(OSError):  # it is not empty, or not there
+        with suppress(OSError):  # it is not empty, or does not exist
             while folder != self._root:
                 folder.rmdir()
                 folder = folder.parent
@@ -135,37 +135,37 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 def _lock_folder(folder: Path) -> Iterator[Lease | None]:
     """Lock the folder while the block runs; the operating system unlocks it if the process dies.
 
-    Gives None, or the lease that takes the place of the lock.
+    The block gets None, or the lease that replaces the lock.
     """
     path = folder / STATE_DIR / "lock"
     with plain_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not "w": that would erase the name of the holder.
+        # Not "w", which would delete the name of the holder.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
     with file:
         with plain_errors(folder):
             is_ours = _lock(file)
         if is_ours is None:
             warn_once(
-                f"The file system of {folder} has no locks. A file stands for one: an export whose"
-                " process sleeps for more than two minutes can be taken for one that has ended."
+                f"The file system of {folder} has no locks, so a file replaces them: an export"
+                " whose machine sleeps for more than two minutes may seem to have ended."
                 " Do not export into this folder from two machines."
             )
             with leased(_SharedFiles(folder)) as lease:
                 yield lease
             return
         if not is_ours:
-            raise in_use(folder, Holder.read(file.read()))
-        with suppress(OSError):  # it is only informative, and the disk may be full
+            raise in_use(folder, LeaseHolder.read(file.read()))
+        with suppress(OSError):  # only used for messages, and the disk may be full
             file.truncate()
-            file.write(Holder.me().text)
+            file.write(LeaseHolder.me().text)
         yield None
 
 
 if sys.platform == "win32":
     import msvcrt
 
-    _LOCKED_BYTE = 1 << 30  # beyond the text: others cannot read what is locked
+    _LOCKED_BYTE = 1 << 30  # beyond the text, because locked bytes cannot be read
 
     def _lock(file: BinaryIO) -> bool | None:
         file.seek(_LOCKED_BYTE)
@@ -181,7 +181,7 @@ else:
     import fcntl
 
     def _lock(file: BinaryIO) -> bool | None:
-        """Whether this process has the lock now; None if the file system has no locks."""
+        """Whether this process has got the lock; None if the file system has no locks."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -194,7 +194,7 @@ else:
 
 
 class _SharedFiles:
-    """See `Leasable`: small files in a folder that several machines may mount."""
+    """See `Leasable`: small files in a folder that several machines may have mounted."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -235,7 +235,7 @@ class _SharedFiles:
 
     def age(self, name: str) -> float | None:
         path = self._root / name
-        # By the clock of the machine that has the disk, which may be another one.
+        # By the clock of the machine with the disk, which may be another one.
         now = path.with_name(f".clock-{os.getpid()}-{time.monotonic_ns()}")
         with plain_errors(path):
             try:

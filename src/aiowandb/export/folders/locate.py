@@ -25,7 +25,7 @@ _HINT = " without the extra: pip install 'aiowandb[cloud]'"
 def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
     """The folder of a path or URL, in a file system of pyarrow or fsspec if one is given."""
     if target == "":
-        raise UsageError("The folder to export into has no name.")
+        raise UsageError("The name of the folder to export into is empty.")
     if filesystem is not None:
         name = str(target)
         return RemoteFolder(filesystem, name, name, exclusive=exclusive_in(filesystem))

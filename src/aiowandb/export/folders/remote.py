@@ -1,8 +1,8 @@
 """A folder in an object store, or in any other file system of pyarrow or fsspec.
 
-An object appears when its upload is complete. There is no rename but a copy within the
-store, and no lock but a lease that its holder renews. Where objects can be made under the
-condition that there are none, nobody ever writes over what a later holder has written.
+An object appears when its upload is complete. A copy within the store replaces renaming, and a
+lease that its holder renews replaces locking. If objects can be created on condition that they
+do not exist, an export can never overwrite files of a later holder.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from aiowandb.export.folders.remote_log import RemoteLog
 _PIECE = 1 << 20
 _WITHOUT_FOLDERS = frozenset({"s3", "gcs", "abfs"})
 _UPLOADS = f"{STATE_DIR}/uploads"
-# What is put in one request, which a slow line must carry before it times out.
+# Files up to this size are sent in one request, within its timeout even over a slow line.
 _SMALL = 16 << 20
-# What a store copies in one request.
+# The largest object that stores copy in one request.
 _LARGEST_COPY = 5_000_000_000
 
 
 class RemoteFolder:
-    """See `Folder`. `name` is what users call it, `url` where others can open it."""
+    """See `Folder`. `name` is for messages, `url` for libraries that open it themselves."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class RemoteFolder:
             TemporaryDirectory(prefix="aiowandb-export-") as drafts,
         ):
             self._drafts = Path(drafts)
-            for name in self.files(_UPLOADS):  # of exports that were killed
+            for name in self.files(_UPLOADS):  # left by exports that were killed
                 self.remove(f"{_UPLOADS}/{name}")
             try:
                 yield
@@ -95,7 +95,7 @@ class RemoteFolder:
         draft.unlink()
 
     def upload(self, draft: Path, name: str) -> None:
-        """Let a copy of the draft appear under the name."""
+        """Upload a copy of the draft under this name, atomically."""
         with plain_errors(self.location(name)):
             self._make_folder(name)
             self.check()
@@ -112,9 +112,9 @@ class RemoteFolder:
             self._upload_and_move(draft, name)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make a file, unless there is one of that name; say whether it was made.
+        """Create the file unless it exists; returns whether it was created.
 
-        No two holders make a file with the same content.
+        Different holders never create files with the same content.
         """
         with plain_errors(self.location(name)):
             self._make_folder(name)
@@ -125,18 +125,18 @@ class RemoteFolder:
                 return False
             self.write(name, content)
             return True
-        # A request whose answer got lost is sent again, and then finds what it has made.
+        # A request whose response was lost is sent again, and then finds its own file.
         return made or self.read(name) == content
 
     def write(self, name: str, content: bytes) -> None:
-        """Let a file with this content appear."""
+        """Write a file with this content, atomically."""
         with plain_errors(self.location(name)):
             self._make_folder(name)
             with self._fs.open_output_stream(self._path(name)) as stream:
                 stream.write(content)
 
     def read(self, name: str) -> bytes:
-        """The content of a file, nothing if there is none."""
+        """The content of the file; empty if it does not exist."""
         with plain_errors(self.location(name)):
             try:
                 with self.open(name) as file:
@@ -212,19 +212,19 @@ class RemoteFolder:
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
     def token(self) -> str:
-        """What no other holder of the folder has."""
+        """Identifies the holder of the folder."""
         return self._lease.token if self._lease else ""
 
     def taken_over(self) -> ExportError:
-        """The error for one that has found something of a later holder."""
+        """The error for a holder that has noticed a later one."""
         return self._lease.lost() if self._lease else ExportError(f"{self} is in use.")
 
     def _create(self, path: str, content: bytes, exclusive: Exclusive) -> bool | None:
-        """Whether the file was made; None if files cannot be made so after all."""
+        """Whether the file was created; None if the store turns out not to support conditions."""
         try:
             made = exclusive.create(path, content)
             if made and not self._is_proven and exclusive.create(path, content):
-                self._without_conditions("it made one file twice")
+                self._without_conditions("it created the same file twice")
             self._is_proven = True
         except Exception as error:
             if self._is_proven:
@@ -239,17 +239,17 @@ class RemoteFolder:
 
     def _warn(self, why: str) -> None:
         warn_once(
-            f"{self}: no file can be made there only if there is none of its name{why}. So two"
-            " exports into it that start in the same moment may both go on, and one whose process"
-            " slept may write over a later one. Export into it from one place at a time."
+            f"{self} cannot create files on condition that they do not exist{why}. So two exports"
+            " that start at the same time may both run, and one whose machine slept may overwrite"
+            " a later one. Do not export into it from two places at a time."
         )
 
     def _put_exclusively(self, content: bytes, name: str, exclusive: Exclusive) -> None:
-        """Let a file appear whose name only holders of the folder use."""
+        """Upload a file of the folder's state, without overwriting one of a later holder."""
         path = self._path(name)
         if exclusive.create(path, content) or self.read(name) == content:
             return
-        # It is of an export that was killed, or of one that was taken over; or of a later one.
+        # The file is of an export that was killed or taken over, or of a later one.
         if self._lease:
             self._lease.renew()
         self._fs.delete_file(path)
@@ -273,7 +273,7 @@ class RemoteFolder:
         return self._exclusive is not None and self._exclusive.upload(self._path(name), draft)
 
     def _stream(self, draft: Path, name: str) -> None:
-        """Upload to where nobody looks: half of it appears there if the upload fails."""
+        """Upload without atomicity: a part of the file appears if the upload fails."""
         with draft.open("rb") as file:
             if self._is_fsspec:
                 self._stream_into_fsspec(file, name)
@@ -286,7 +286,7 @@ class RemoteFolder:
         try:
             shutil.copyfileobj(file, stream, _PIECE)
         except BaseException:
-            # Or it would be completed when it is collected as garbage, at any time.
+            # Otherwise the upload would be completed when the stream is garbage-collected.
             with suppress(Exception):
                 stream.discard()
             try:
@@ -298,7 +298,7 @@ class RemoteFolder:
         stream.close()
 
     def _modified(self, name: str) -> float | None:
-        """When the file was written, by the clock of the store; None if that is not known."""
+        """When the file was written, by the clock of the store; None if it does not tell."""
         with plain_errors(self.location(name)):
             self._forget_listings(name)
             if self._is_fsspec:
@@ -310,7 +310,7 @@ class RemoteFolder:
             return None if time_ns is None else time_ns / 1e9
 
     def _forget_listings(self, name: str) -> None:
-        """Many file systems of fsspec keep what they have listed, also when others write."""
+        """Many file systems of fsspec cache listings, even if others write."""
         if self._is_fsspec:
             self._fsspec.invalidate_cache(self._path(name))
 

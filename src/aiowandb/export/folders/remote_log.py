@@ -1,9 +1,9 @@
-"""A log where files cannot grow: an object for each line, or for some, in numbered order.
+"""A log in an object store, where files cannot grow: numbered objects of one or several lines.
 
-An object is made only if there is none of its number, so a writer that was taken over
-finds the number of its next line in use. An object may be a snapshot: then all that are
-numbered below it count no more. Logs of earlier versions are one object with all lines,
-written anew for each; it counts as long as there is no snapshot.
+An object is created only if its number is not used, so an export that was taken over finds the
+number of its next line in use. An object may be a snapshot, which replaces all objects with lower
+numbers. Logs of earlier versions are a single object, which was overwritten for each line; it is
+read unless there is a snapshot.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 _NAME = re.compile(r"(\d{8,})\.jsonl")
 _READ_AT_ONCE = 16
-# Lines that need not be durable wait for one that is, until they are so many bytes.
+# Lines that need not be durable are written with one that is, or when they have this many bytes.
 _MOST_WAITING = 1 << 18
-# More objects than this become one when something is written: each costs a request to read.
+# More objects than this are replaced by a snapshot, because reading takes a request for each.
 _MANY_OBJECTS = 64
 _logger = logging.getLogger(__name__)
 
 
 class _Header(msgspec.Struct, frozen=True):
-    """The first line of an object: whose it is, and what it is."""
+    """The first line of an object."""
 
     writer: str
     number: int
@@ -56,7 +56,7 @@ class _Object(msgspec.Struct, frozen=True):
 
 
 class ObjectFolder(Protocol):
-    """A folder that only its holder writes into. Threads may share it."""
+    """A folder that only its holder writes to. Thread-safe."""
 
     def create(self, name: str, content: bytes) -> bool: ...
 
@@ -76,7 +76,7 @@ class ObjectFolder(Protocol):
 
 
 class RemoteLog:
-    """See `Log`. After an error it is not known whether the line is there."""
+    """See `Log`. After an error it is not known whether the line was written."""
 
     def __init__(self, folder: ObjectFolder, name: str, *, fresh: bool = False) -> None:
         self._folder = folder
@@ -131,7 +131,7 @@ class RemoteLog:
         self._unsure = _Object(header, text)
         if not self._folder.create(self._name(self._next), self._unsure.content):
             raise self._folder.taken_over()
-        # If it took long, we may have been taken over before it was there.
+        # If it took long, another export may have taken over before it was written.
         self._folder.check()
         self._is_put(self._unsure)
 
@@ -146,7 +146,7 @@ class RemoteLog:
             self._remove_below(done.header.number)
 
     def _settle(self) -> None:
-        """After an error, see whether the object is there nevertheless."""
+        """After an error, check whether the object was written nevertheless."""
         if self._unsure:
             unsure = self._unsure
             if self._folder.read(self._name(self._next)) == unsure.content:
@@ -155,16 +155,16 @@ class RemoteLog:
             self._unsure = None
 
     def _read(self, numbers: list[int]) -> tuple[list[int], list[_Object]]:
-        """The numbers of the objects that there are, and those that count."""
+        """The numbers of all objects, and the objects since the last snapshot."""
         contents = self._each(self._folder.read, map(self._name, numbers))
         while not all(contents) and numbers != (there := self._numbers()):
-            # One is gone: there is a snapshot behind it, which was not there a moment ago.
+            # An object was removed, because a snapshot was written meanwhile.
             numbers, contents = there, self._each(self._folder.read, map(self._name, there))
         objects: list[_Object] = []
         for number, content in zip(numbers, contents, strict=True):
             found = _Object.read(content)
             if found is None:
-                # What was being written when the process was killed, where that can be seen.
+                # The process was killed while it wrote, in a store that shows partial uploads.
                 _logger.warning("%s is not complete: it is skipped.", self._name(number))
                 continue
             if found.header.snapshot:
