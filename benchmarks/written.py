@@ -35,7 +35,7 @@ def written(folder: Path) -> Written:
     return Written(rows, total)
 
 
-def _column(path: Path) -> pa.ChunkedArray:
+def _column(path: Path) -> pa.ChunkedArray[pa.DoubleScalar]:
     if path.suffix == ".parquet":
         return pq.ParquetFile(path).read([_COLUMN]).column(_COLUMN)
     only = pa.csv.ConvertOptions(include_columns=[_COLUMN])

@@ -156,7 +156,7 @@ def _writer(schema: pa.Schema, path: Path) -> pq.ParquetWriter:
         path,
         schema,
         compression="zstd",
-        use_dictionary=["run_id"],
+        use_dictionary=["run_id"],  # type: ignore[arg-type]
         use_byte_stream_split=floats,
     )
 

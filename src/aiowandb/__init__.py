@@ -103,6 +103,7 @@ if TYPE_CHECKING:
         SourceArtifact,
         SourceFile,
         SourceRun,
+        TableSource,
     )
     from aiowandb.net import RetryPolicy, Traffic, Waiting
     from aiowandb.paths import ArtifactRef

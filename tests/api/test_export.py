@@ -29,7 +29,9 @@ async def test_parquet_holds_every_row_of_every_run(
     assert table.num_rows == RUNS * ROWS
     for run in [run async for run in api.runs(sample.path)]:
         rows = [row async for row in run.scan_history()]
-        exported = table.filter(pa.compute.equal(table["run_id"].cast(pa.string()), run.id))
+        exported = table.filter(
+            pa.compute.equal(table["run_id"].cast(pa.string()), pa.scalar(run.id))
+        )
         assert exported["_step"].to_pylist() == [row["_step"] for row in rows]
         for index, row in enumerate(rows):
             for key, value in flattened(row).items():
@@ -51,7 +53,7 @@ async def test_runs_lie_in_the_order_that_was_asked_for_and_steps_rise(
     places = list(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
     order = [run.id async for run in api.runs(sample.path, order="+created_at")]
     assert list(dict.fromkeys(run for run, _ in places)) == order
-    assert places == sorted(places, key=lambda place: (order.index(place[0]), place[1]))
+    assert places == sorted(places, key=lambda place: (order.index(str(place[0])), place[1]))
 
 
 async def test_the_runs_themselves_are_a_table(

@@ -101,7 +101,7 @@ async def test_wrong_use_is_refused(api: AsyncApi, sample: Sample, tmp_path: Pat
         with pytest.raises(UsageError, match="inside `async with"):
             await sink.write(run, batch)
         with pytest.raises(UsageError, match="run must be a Run"):
-            await sink.write(batch, run)
+            await sink.write(batch, run)  # type: ignore[arg-type]
     async with sink:
         with pytest.raises(UsageError, match="open already"):
             await sink.__aenter__()

@@ -33,7 +33,7 @@ def steps(pipeline: Any) -> list[tuple[str, int]]:
 
 def exported_steps(project: Project, name: str) -> list[tuple[str, int]]:
     table = project.export(name)
-    return sorted(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
+    return sorted((row["run_id"], row["_step"]) for row in table.to_pylist())
 
 
 def test_a_pipeline_brings_what_is_new_and_makes_no_doubles(

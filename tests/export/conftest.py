@@ -97,7 +97,7 @@ def history(folder: Path) -> pa.Table:
 def places(folder: Path) -> list[tuple[str, int]]:
     """Run and step of every row, in the order in which they lie."""
     table = history(folder)
-    return list(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
+    return [(row["run_id"], row["_step"]) for row in table.select(["run_id", "_step"]).to_pylist()]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

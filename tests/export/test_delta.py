@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 
 
 def rows(table: DeltaTable) -> list[dict[str, Any]]:
-    places = [("run_id", "ascending"), ("_step", "ascending")]
-    found: list[dict[str, Any]] = table.to_pyarrow_table().sort_by(places).to_pylist()
+    ordered = table.to_pyarrow_table().sort_by([("run_id", "ascending"), ("_step", "ascending")])
+    found: list[dict[str, Any]] = ordered.to_pylist()
     return found
 
 

@@ -73,6 +73,7 @@ async def test_parquet_has_row_groups_statistics_and_zstd(
         140_000 - 131_072,
     ]
     step = metadata.row_group(0).column(metadata.schema.names.index("_step"))
+    assert step.statistics is not None
     assert (step.compression, step.statistics.min, step.statistics.max) == ("ZSTD", 0, 131_071)
     run_id = metadata.row_group(0).column(0)
     assert (run_id.path_in_schema, run_id.has_dictionary_page) == ("run_id", True)

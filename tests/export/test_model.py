@@ -203,7 +203,7 @@ def rows_in(folder: Path, layout: Layout) -> dict[str, Losses]:
     if form == "parquet":
         table = pq.read_table(folder / "history").to_pandas()
     elif form == "arrow":
-        table = pa.ipc.open_file(folder / "history.arrow").read_all().to_pandas()
+        table = pa.ipc.open_file(str(folder / "history.arrow")).read_all().to_pandas()
     elif form == "csv":
         table = pd.read_csv(folder / "history.csv")
     else:
@@ -230,7 +230,7 @@ def runs_in(folder: Path, layout: Layout) -> Mapping[str, tuple[str, bool]]:
         lines = (folder / "runs.jsonl").read_text().splitlines()
         table = pd.DataFrame(list(map(json.loads, lines)))
     elif form == "arrow":
-        table = pa.ipc.open_file(folder / "runs.arrow").read_all().to_pandas()
+        table = pa.ipc.open_file(str(folder / "runs.arrow")).read_all().to_pandas()
     else:
         table = pd.read_parquet(folder / "runs.parquet")
     if table.empty:

@@ -114,7 +114,7 @@ async def test_stdout_gets_one_stream(
     await runs.export("-", format=format)
     written = pa.BufferReader(text := capsysbinary.readouterr().out)
     if format == "csv":
-        assert pa_csv.read_csv(written)["_step"].to_pylist() == [0, 1, 2]
+        assert pa_csv.read_csv(written)["_step"].to_pylist() == [0, 1, 2]  # type: ignore[arg-type]
     elif format == "jsonl":
         lines = text.splitlines()
         assert [json.loads(line)["_step"] for line in lines] == [0, 1, 2]

@@ -73,6 +73,7 @@ def test_pages_that_look_alike_are_decoded_through_a_type(monkeypatch: pytest.Mo
     second = decoder.batch(['{"_step":1,"loss":NaN}', '{"_step":2,"val":{"acc":1},"name":null}'])
     assert first.schema.names == ["_step", "loss", "val.acc", "name"]
     (loss, _), acc = second.column("loss").to_pylist(), second.column("val.acc").to_pylist()
+    assert loss is not None
     assert math.isnan(loss)
     assert acc == [None, 1]
 

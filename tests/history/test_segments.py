@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -18,7 +19,7 @@ from aiowandb.net import Session
 from aiowandb.paths import RunRef
 
 
-def flat(**columns: list[object]) -> dict[str, list[object]]:
+def flat(**columns: list[Any]) -> dict[str, list[object]]:
     (batch,) = pa.table({name: pa.array(values) for name, values in columns.items()}).to_batches()
     found: dict[str, list[object]] = _flatten(batch).to_pydict()
     return found

@@ -86,7 +86,7 @@ def test_whatever_reads_arrow_streams_reads_the_plan(plan: ReadPlan) -> None:
 
 
 def test_arrow_scans_the_plan_as_a_dataset(plan: ReadPlan, asked: list[list[str] | None]) -> None:
-    found = plan.to_table(columns=["loss"], filter=ds.field("epoch").is_valid())
+    found = plan.to_table(columns=["loss"], filter=ds.field("epoch").is_valid())  # type: ignore[arg-type]
     assert found.column_names == ["loss"]
     assert set(asked[-1] or "?") == {"loss", "epoch"}
     assert plan.count_rows(filter=ds.field("_step") == 47) == 1
@@ -100,7 +100,9 @@ def test_the_runs_give_frames_and_streams_themselves(world: World) -> None:
     with world.serve() as url, Api(world.key, base_url=url) as api:
         runs = api.runs(PATH)
         rows = len(runs.to_frame(["loss"], format="arrow"))
-        assert runs.to_frame(["loss"]).height == rows
+        frame = runs.to_frame(["loss"])
+        assert isinstance(frame, pl.DataFrame)
+        assert frame.height == rows
         assert runs.to_lazy(["loss"]).collect().height == rows
         assert duckdb.from_arrow(runs.to_arrow_stream(["loss"])).count("*").fetchall() == [(rows,)]
         assert pl.DataFrame(runs.to_arrow_stream(["loss"])).height == rows

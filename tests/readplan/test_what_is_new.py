@@ -12,7 +12,7 @@ from .world import PATH, World, of_batches
 
 def steps(plan: ReadPlan) -> list[tuple[str, int]]:
     table = of_batches(plan.schema, plan.read())
-    return sorted(zip(table["run_id"].to_pylist(), table["_step"].to_pylist(), strict=True))
+    return sorted((row["run_id"], row["_step"]) for row in table.to_pylist())
 
 
 @pytest.mark.parametrize("history", ["parquet", "json"])

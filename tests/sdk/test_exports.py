@@ -99,7 +99,7 @@ def csv_with_pyarrow(path: Path) -> pa.Table:
 
 def json_with_pyarrow(path: Path) -> pa.Table:
     """What is of one kind: a column of numbers and words is an error to pyarrow."""
-    wanted = [
+    wanted: list[tuple[str, pa.DataType]] = [
         *((name, pa.string()) for name in ("run_id", "name", "note")),
         *((name, pa.float64()) for name in ("_step", "loss", "whole", "val.acc", "config.lr")),
         *((name, pa.list_(pa.int64())) for name in ("list", "config.net.dims")),

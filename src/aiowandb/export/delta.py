@@ -39,8 +39,8 @@ class Delta:
                 return {}
             table = DeltaTable(self._uri, storage_options=self._options)
             actions = pa.table(table.get_add_actions(flatten=True))
-            names = [path.rpartition("/")[2] for path in actions["path"].to_pylist()]
-            return dict(zip(names, actions["size_bytes"].to_pylist(), strict=True))
+            sizes = actions.select(["path", "size_bytes"]).to_pylist()
+            return {row["path"].rpartition("/")[2]: row["size_bytes"] for row in sizes}
 
     def publish_as(self, schema: RowSchema, parts: Sequence[Part]) -> None:
         """Let the table have these parts, and no others."""
@@ -121,7 +121,7 @@ def _delta_schema(schema: pa.Schema) -> pa.Schema:
 
 def _type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
-        return kind.value_type
+        return kind.value_type  # type: ignore[no-any-return]
     return pa.string() if pa.types.is_null(kind) else kind
 
 

@@ -125,7 +125,7 @@ class CsvSink:
         pa_csv.write_csv(rows, lines, pa_csv.WriteOptions(include_header=header))
         self._file.write(_with_crlf(lines.getvalue().to_pybytes()))
 
-    def _escape_formulas(self, column: pa.Array) -> pa.Array:
+    def _escape_formulas(self, column: pa.Array[Any]) -> pa.Array[Any]:
         if self._safe and pa.types.is_string(column.type):
             return pc.replace_substring_regex(column, _FORMULA, r"'\1")
         return column
@@ -199,7 +199,7 @@ def _csv_type(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_list(kind) else _plain(kind)
 
 
-def _csv_column(column: pa.Array) -> pa.Array:
+def _csv_column(column: pa.Array[Any]) -> pa.Array[Any]:
     if pa.types.is_list(column.type):
         return pa.array([None if v is None else json_text(v) for v in column.to_pylist()])
     return column.cast(_plain(column.type))
@@ -216,7 +216,7 @@ def _with_crlf(lines: bytes) -> bytes:
     return b'"'.join(pieces)
 
 
-def _json_values(field: pa.Field, column: pa.Array, encode: Encoder) -> Sequence[Any]:
+def _json_values(field: pa.Field[Any], column: pa.Array[Any], encode: Encoder) -> Sequence[Any]:
     """The values as orjson takes them; those with NaN or infinities already encoded."""
     values: list[Any] = column.to_pylist()
     kind = kind_of(field)

@@ -27,12 +27,13 @@ class ParquetSink:
     def __init__(self, file: Any, schema: pa.Schema) -> None:
         self._schema = schema
         floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+        others = [field.name for field in schema if field.name not in floats]
         self._writer = pq.ParquetWriter(
             file,
             schema,
             compression="zstd",
             # Measurements rarely repeat: a dictionary costs CPU and makes the file larger.
-            use_dictionary=[field.name for field in schema if field.name not in floats],
+            use_dictionary=others,  # type: ignore[arg-type]
             use_byte_stream_split=floats,
         )
         self._group_rows = min(_GROUP_ROWS, max(_MIN_ROWS, _GROUP_CELLS // len(schema)))
@@ -85,7 +86,7 @@ def count_values(folder: Folder, name: str, columns: Collection[str]) -> Counter
         for group in range(file.metadata.num_row_groups):
             for column, index in indices.items():
                 statistics = file.metadata.row_group(group).column(index).statistics
-                counts[column] += statistics.num_values
+                counts[column] += statistics.num_values if statistics else 0
     return counts
 
 

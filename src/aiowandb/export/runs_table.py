@@ -110,10 +110,10 @@ class RunsTable:
         if rows:
             self._pages.append(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)))
 
-    def _fitted(self, page: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    def _fitted(self, page: pa.RecordBatch, field: pa.Field[Any]) -> pa.Array[Any]:
         index = page.schema.get_field_index(field.name)
         if index < 0:
-            return pa.nulls(page.num_rows, field.type)
+            return pa.nulls(page.num_rows, field.type)  # type: ignore[no-any-return]
         array, found = page.column(index), kind_of(page.schema.field(index))
         if field.name in self._fixed:
             return array
@@ -149,7 +149,7 @@ class _Column:
         self._kinds: set[Kind] = set()
         self._has_non_finite_text = False
 
-    def add(self, kind: Kind, array: pa.Array, values: Sequence[Any]) -> None:
+    def add(self, kind: Kind, array: pa.Array[Any], values: Sequence[Any]) -> None:
         if kind is Kind.TEXT and all(v is None or lenient.as_float(v) is not None for v in values):
             # Numbers or strings: the other pages decide.
             self._has_non_finite_text = True
@@ -200,7 +200,7 @@ def _rows_of(table: pa.Table) -> Iterator[Row]:
         }
 
 
-def _is_json(field: pa.Field) -> bool:
+def _is_json(field: pa.Field[Any]) -> bool:
     return kind_of(field) is Kind.JSON and pa.types.is_string(field.type)
 
 
@@ -247,7 +247,8 @@ class RunsArchive:
 
     def _known(self, state: ExportState) -> list[str]:
         table = self.table()
-        return list(dict.fromkeys((*(table[RUN_ID].to_pylist() if table else ()), *_stored(state))))
+        listed = map(str, table[RUN_ID].to_pylist()) if table else ()
+        return list(dict.fromkeys((*listed, *_stored(state))))
 
 
 def _stored(state: ExportState) -> Iterator[str]:

@@ -35,7 +35,7 @@ class RowSchema:
     like numbers and strings.
     """
 
-    fixed: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME), Kind.INT.field(STEP))
+    fixed: ClassVar[Sequence[pa.Field[Any]]] = (pa.field(RUN_ID, NAME), Kind.INT.field(STEP))
 
     def __init__(
         self, kinds: Mapping[str, Kind] | None = None, clashes: Collection[str] = ()
@@ -85,7 +85,7 @@ class RowSchema:
                 index, found = present[name]
                 columns.append(as_kind(batch.column(index), found, kind))
             else:
-                columns.append(pa.nulls(batch.num_rows, kind.arrow))
+                columns.append(pa.nulls(batch.num_rows, kind.arrow))  # type: ignore[call-overload]
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def _column(self, key: str) -> str:
@@ -113,10 +113,10 @@ class RowSchema:
 class SystemSchema(RowSchema):
     """The columns of system metrics, which have no steps."""
 
-    fixed: ClassVar[Sequence[pa.Field]] = (pa.field(RUN_ID, NAME),)
+    fixed: ClassVar[Sequence[pa.Field[Any]]] = (pa.field(RUN_ID, NAME),)
 
 
-def as_kind(array: pa.Array, found: Kind, wanted: Kind) -> pa.Array:
+def as_kind(array: pa.Array[Any], found: Kind, wanted: Kind) -> pa.Array[Any]:
     """The values of one kind as values of a wider one."""
     if wanted is Kind.JSON and found not in (Kind.JSON, Kind.NULL):
         values: list[Any] = array.to_pylist()
@@ -133,7 +133,7 @@ _NO_KEYS = pa.array([], pa.int32())
 class LongSchema(RowSchema):
     """Run, step, key and value. The kind of the values is the one that holds those of all keys."""
 
-    fixed: ClassVar[Sequence[pa.Field]] = (*RowSchema.fixed, pa.field(KEY, NAME))
+    fixed: ClassVar[Sequence[pa.Field[Any]]] = (*RowSchema.fixed, pa.field(KEY, NAME))
 
     def widened(self, keys: Keys) -> Self:
         return super().widened((VALUE, kind) for name, kind in keys if name != STEP)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pyarrow as pa
 
@@ -58,7 +58,8 @@ def _to_stdout(options: ExportOptions) -> MakeSink:
     if options.format in _BINARY_FORMATS and sys.stdout.isatty():
         raise UsageError(f"A terminal cannot show {options.format}: send it to a file or a pipe.")
     open_sink = partial(ArrowSink, stream=True) if options.format == "arrow" else sink_for(options)
-    return lambda schema: open_sink(pa.PythonFile(sys.stdout.buffer, "w"), schema)
+    stdout: Any = sys.stdout.buffer
+    return lambda schema: open_sink(pa.PythonFile(stdout, "w"), schema)
 
 
 async def stream_table(table: RunsTable, make_sink: MakeSink) -> None:

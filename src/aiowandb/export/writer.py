@@ -303,8 +303,8 @@ def _new_rows(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
     """The rows of the batch that follow the kept ones."""
     if not (task.extends and task.kept and task.kept.stored.last):
         return batch
-    known = pc.less_equal(batch.column(STEP), task.kept.stored.last.step)
-    return batch.slice(pc.sum(known).as_py() or 0)  # they are in step order
+    known = pc.less_equal(batch.column(STEP), pa.scalar(task.kept.stored.last.step))
+    return batch.slice(known.true_count)  # they are in step order
 
 
 def _stored(task: RunTask, rows: int, reading: Reading) -> StoredRun:

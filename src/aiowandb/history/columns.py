@@ -62,11 +62,11 @@ class Kind(Enum):
     def arrow(self) -> pa.DataType:
         return _ARROW[self]
 
-    def field(self, name: str) -> pa.Field:
+    def field(self, name: str) -> pa.Field[Any]:
         return pa.field(name, self.arrow, metadata=_JSON_MARK if self is Kind.JSON else None)
 
 
-_ARROW = {
+_ARROW: dict[Kind, pa.DataType] = {
     Kind.NULL: pa.null(),
     Kind.BOOL: pa.bool_(),
     Kind.INT: pa.int64(),
@@ -99,7 +99,7 @@ def meet(one: Kind, other: Kind) -> Kind:
     return one if one in _UP.get(other, ()) else Kind.JSON
 
 
-def kind_of(field: pa.Field) -> Kind:
+def kind_of(field: pa.Field[Any]) -> Kind:
     """The kind of a column, also of one in a Parquet file that W&B wrote."""
     kind = field.type
     if pa.types.is_dictionary(kind):
@@ -166,7 +166,7 @@ def columns_to_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def to_column(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array]:
+def to_column(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array[Any]]:
     """One column by the rule above; None is null."""
     types = set(map(type, values))
     types.discard(_NONE)
@@ -180,14 +180,14 @@ def to_column(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, p
     return _of_any(values, has_text=has_text)
 
 
-def _steps(array: pa.Array) -> pa.Array:
+def _steps(array: pa.Array[Any]) -> pa.Array[Any]:
     try:
         return array.cast(pa.int64())
     except pa.ArrowException as error:
         raise ServerError(f"W&B returned an invalid _step: {error}.", error) from error
 
 
-def _floats(values: Sequence[Any]) -> tuple[Kind, pa.Array]:
+def _floats(values: Sequence[Any]) -> tuple[Kind, pa.Array[Any]]:
     """A column of numbers: if one is a float, the types of the others do not matter."""
     if any(type(value) is float for value in values[:_SAMPLED]):
         with suppress(pa.ArrowException):
@@ -216,14 +216,14 @@ def with_strict_json(batch: pa.RecordBatch) -> pa.RecordBatch:
         suspects = pc.match_substring_regex(column, "NaN|Infinity")
         if pc.any(suspects).as_py():
             texts = [
-                json_text(lenient.loads(text)) if is_suspect else text
+                json_text(lenient.loads(text)) if text and is_suspect else text
                 for text, is_suspect in zip(column.to_pylist(), suspects.to_pylist(), strict=True)
             ]
             batch = batch.set_column(index, field, pa.array(texts, pa.string()))
     return batch
 
 
-def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array]:
+def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array[Any]]:
     if kind is float:
         return Kind.FLOAT, pa.array(values, pa.float64())
     if kind is int:
@@ -235,7 +235,7 @@ def _of_one_type(kind: type, values: Sequence[Any]) -> tuple[Kind, pa.Array]:
     return _of_any(values)
 
 
-def _of_any(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array]:
+def _of_any(values: Sequence[Any], *, has_text: bool = False) -> tuple[Kind, pa.Array[Any]]:
     kind = _kind_of_values(values, has_text=has_text)
     try:
         if kind is Kind.FLOAT:

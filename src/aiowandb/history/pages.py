@@ -72,7 +72,7 @@ class JsonPage:
         filtered = map(self._selection.filter_batch, decoded)
         batches = [batch for batch in filtered if batch is not None]
         if len(batches) > 1 and all(batch.schema.equals(batches[0].schema) for batch in batches):
-            return pa.Table.from_batches(batches).combine_chunks().to_batches()  # type: ignore[no-any-return]
+            return pa.Table.from_batches(batches).combine_chunks().to_batches()
         return batches
 
 
@@ -118,7 +118,7 @@ def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:
     return [plain_value(value) for value in values]
 
 
-def _has_only_fractions(column: pa.Array) -> bool:
+def _has_only_fractions(column: pa.Array[Any]) -> bool:
     if not pa.types.is_floating(column.type):
         return False
     return pc.any(pc.equal(pc.floor(column), column)).as_py() is not True
@@ -143,7 +143,7 @@ def nested_as_json(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _objects(names: list[str], batch: pa.RecordBatch) -> pa.Array:
+def _objects(names: list[str], batch: pa.RecordBatch) -> pa.Array[Any]:
     columns = [column_values(batch, name) for name in names]
     paths = list(map(split_name, names))
     key = paths[0][0]

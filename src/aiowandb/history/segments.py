@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from io import BytesIO
@@ -90,7 +90,7 @@ async def _parts(
             return
     for groups in remote.waves(wanted):
         parts = await remote.fetch(groups, columns)
-        file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
+        file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)  # type: ignore[arg-type]
         yield _Segment(file, selection, groups)
 
 
@@ -101,7 +101,7 @@ class _Segment:
         self,
         open_file: Callable[[], pq.ParquetFile],
         selection: Selection,
-        groups: Sequence[int] | None = None,
+        groups: list[int] | None = None,
     ) -> None:
         self._open_file = open_file
         self._selection = selection
@@ -145,7 +145,7 @@ class _Segment:
             return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
         # Many files are read at once: more threads for each would only slow them down.
-        return parquet.iter_batches(  # type: ignore[no-any-return]
+        return parquet.iter_batches(
             _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
         )
 
@@ -176,11 +176,13 @@ def _unwanted_rows(
     if selection.columns(names) is not None:
         return None
     place = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}[STEP]
-    steps = [metadata.row_group(group).column(place).statistics for group in groups]
-    if not all(step is not None and step.has_min_max for step in steps):
-        return None
-    count = sum(metadata.row_group(group).num_rows for group in groups)
-    return SegmentRows(ParquetPage(None, count), max((int(step.max) for step in steps), default=-1))
+    last, count = -1, 0
+    for group in groups:
+        known: Any = metadata.row_group(group).column(place).statistics
+        if known is None or not known.has_min_max:
+            return None
+        last, count = max(last, int(known.max)), count + metadata.row_group(group).num_rows
+    return SegmentRows(ParquetPage(None, count), last)
 
 
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
@@ -189,7 +191,7 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
     if STEP not in places:
         raise ValueError(_NO_STEPS)
     for group in range(metadata.num_row_groups):
-        known = metadata.row_group(group).column(places[STEP]).statistics
+        known: Any = metadata.row_group(group).column(places[STEP]).statistics
         if known is not None and known.has_min_max and isinstance(known.min, int | float):
             if known.max < selection.min_step:
                 continue
@@ -213,7 +215,7 @@ def _columns(selection: Selection, names: list[str]) -> list[str]:
     return list(dict.fromkeys((*wanted, *(name for name in (STEP, TIME) if name in names))))
 
 
-def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
+def _leaves(fields: Iterable[pa.Field[Any]], prefix: str = "") -> Iterator[str]:
     for field in fields:
         if _is_plain_object(field.type):
             yield from _leaves(field.type, f"{prefix}{field.name}.")

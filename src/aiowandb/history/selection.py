@@ -92,7 +92,7 @@ class Selection(msgspec.Struct, frozen=True):
         mask = self._step_mask(batch)
         return batch.filter(reduce(pc.and_, mask)) if mask else batch
 
-    def _mask(self, batch: pa.RecordBatch) -> list[pa.Array]:
+    def _mask(self, batch: pa.RecordBatch) -> list[pa.BooleanArray]:
         import pyarrow.compute as pc
 
         mask = self._step_mask(batch)
@@ -105,18 +105,19 @@ class Selection(msgspec.Struct, frozen=True):
             mask += [reduce(pc.or_, groups)] if self.any_key else groups
         return mask
 
-    def _step_mask(self, batch: pa.RecordBatch) -> list[pa.Array]:
+    def _step_mask(self, batch: pa.RecordBatch) -> list[pa.BooleanArray]:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         mask = []
         if batch.num_rows and STEP in batch.schema.names:
             step = batch.column(STEP)
-            ends = pc.min_max(step).as_py()
+            ends: Any = pc.min_max(step).as_py()
             if ends["min"] is not None and ends["min"] < self.min_step:
-                mask.append(pc.greater_equal(step, self.min_step))
+                mask.append(pc.greater_equal(step, pa.scalar(self.min_step)))
             last = ends["max"]
             if self.max_step is not None and last is not None and last >= self.max_step:
-                mask.append(pc.less(step, self.max_step))
+                mask.append(pc.less(step, pa.scalar(self.max_step)))
         return mask
 
     def _groups(self, names: Collection[str]) -> list[list[str]] | None:

@@ -26,17 +26,16 @@ class ColumnDigest:
         self.largest: float | None = None
         self._digest = blake2b(digest_size=12)
 
-    def add(self, field: pa.Field, column: pa.Array, steps: pa.Array) -> None:
+    def add(self, field: pa.Field[Any], column: pa.Array[Any], steps: pa.Array[Any]) -> None:
         self.values += len(column) - column.null_count
         if kind_of(field) in _NUMBERS:
-            ends = pc.min_max(column).as_py()
+            ends: Any = pc.min_max(column).as_py()
             if ends["min"] is not None:
                 known = [value for value in (self.least, self.largest) if value is not None]
                 self.least = min([ends["min"], *known])
                 self.largest = max([ends["max"], *known])
-        texts = pc.binary_join_element_wise(
-            steps, value_texts(*_as_float(field, column)), pa.scalar("\n"), pa.scalar(":")
-        )
+        join: Any = pc.binary_join_element_wise
+        texts = join(steps, value_texts(*_as_float(field, column)), pa.scalar("\n"), pa.scalar(":"))
         self._digest.update("".join(texts.drop_null().to_pylist()).encode())
 
     def facts(self) -> Iterator[tuple[str, object]]:
@@ -92,7 +91,7 @@ def _unlike(where: str, one: object, other: object) -> Iterator[tuple[str, objec
         yield where, one, other
 
 
-def _as_float(field: pa.Field, column: pa.Array) -> tuple[pa.Field, pa.Array]:
+def _as_float(field: pa.Field[Any], column: pa.Array[Any]) -> tuple[pa.Field[Any], pa.Array[Any]]:
     """Integers as floats, which they may be on the other side, unless that loses some of them."""
     if kind_of(field) is not Kind.INT:
         return field, column

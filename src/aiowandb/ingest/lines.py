@@ -25,7 +25,7 @@ _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "-0": "-0.0"}
 _TO_ESCAPE = r'["\\\x00-\x1f]'
 
 # The members of an object: a key with a column of texts, or with the members below it.
-_Members: TypeAlias = "list[tuple[str, pa.Array | _Members]]"
+_Members: TypeAlias = "list[tuple[str, pa.Array[Any] | _Members]]"
 
 
 def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str]:
@@ -40,8 +40,7 @@ def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str
         is_literal = field.name in literal or _is_beside_its_nest(batch, field.name)
         path = [field.name] if is_literal else split_name(field.name)
         _nest(nests, tuple(path[:-1])).append((path[-1], texts))
-    lines: list[str] = pc.fill_null(_objects(members), "{}").to_pylist()
-    return lines
+    return [line or "{}" for line in _objects(members).to_pylist()]
 
 
 def with_steps(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
@@ -62,9 +61,9 @@ def _is_beside_its_nest(batch: pa.RecordBatch, name: str) -> bool:
     )
 
 
-def value_texts(field: pa.Field, column: pa.Array) -> pa.Array:
+def value_texts(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
     """Each value of the column as JSON text; null stays null."""
-    if pa.types.is_dictionary(column.type):
+    if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     kind = kind_of(field)
     if kind in (Kind.BOOL, Kind.INT):
@@ -91,29 +90,35 @@ def _nest(nests: dict[tuple[str, ...], _Members], path: tuple[str, ...]) -> _Mem
     return nests[path]
 
 
-def _objects(members: _Members) -> pa.Array:
+def _objects(members: _Members) -> pa.Array[Any]:
     """The objects with these members, null where none of them is there."""
     texts = [
-        pc.binary_join_element_wise(
-            pa.scalar(lenient.dumps(key) + ":"),
-            _objects(below) if isinstance(below, list) else below,
-            pa.scalar(""),
-        )
+        _joined(lenient.dumps(key) + ":", _objects(below) if isinstance(below, list) else below)
         for key, below in members
     ]
     # Arrow leaves out rows that have nothing but nulls: each has an empty text at first.
-    joined = pc.binary_join_element_wise(
-        pa.scalar(""), *texts, pa.scalar(","), null_handling="skip"
-    )
-    joined = pc.utf8_ltrim(joined, ",")
-    objects = pc.binary_join_element_wise(pa.scalar("{"), joined, pa.scalar("}"), pa.scalar(""))
-    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), objects)
+    listed = pc.utf8_ltrim(_joined("", *texts, separator=",", null_handling="skip"), ",")
+    return _where(pc.not_equal(listed, pa.scalar("")), _joined("{", listed, "}"))
 
 
-def _floats(column: pa.Array) -> pa.Array:
+def _joined(*texts: str | pa.Array[Any], separator: str = "", **options: str) -> pa.Array[Any]:
+    """Each row's texts, one after the other; a plain str is the same in all rows."""
+    columns = [pa.scalar(text) if isinstance(text, str) else text for text in texts]
+    join: Any = pc.binary_join_element_wise
+    joined: pa.Array[Any] = join(*columns, pa.scalar(separator), **options)
+    return joined
+
+
+def _where(mask: pa.BooleanArray, texts: pa.Array[Any]) -> pa.Array[Any]:
+    """The texts, null where the mask is false."""
+    kept: pa.Array[Any] = pc.if_else(mask, texts, pa.scalar(None, pa.string()))
+    return kept
+
+
+def _floats(column: pa.Array[Any]) -> pa.Array[Any]:
     column = pc.cast(column, pa.float64())
     texts = pc.cast(column, pa.string())
-    is_plain = pc.and_(pc.is_finite(column), pc.not_equal(column, 0.0))
+    is_plain = pc.and_(pc.is_finite(column), pc.not_equal(column, pa.scalar(0.0)))
     if pc.all(is_plain).as_py() is not False:
         return texts
     known, words = list(_WORDS), pa.array(_WORDS.values())
@@ -121,28 +126,26 @@ def _floats(column: pa.Array) -> pa.Array:
     return pc.coalesce(pc.take(words, place), texts)
 
 
-def _strings(column: pa.Array) -> pa.Array:
+def _strings(column: pa.Array[Any]) -> pa.Array[Any]:
     if pc.any(pc.match_substring_regex(column, _TO_ESCAPE)).as_py():
         encode = msgspec.json.Encoder().encode
         return pa.array(
             [None if text is None else encode(text).decode() for text in column.to_pylist()],
             pa.string(),
         )
-    quote = pa.scalar('"')
-    return pc.binary_join_element_wise(quote, pc.cast(column, pa.string()), quote, pa.scalar(""))
+    return _joined('"', pc.cast(column, pa.string()), '"')
 
 
-def _lists(column: pa.Array, *, is_float: bool) -> pa.Array:
+def _lists(column: Any, *, is_float: bool) -> pa.Array[Any]:
     items = column.flatten()
     texts = _floats(items) if is_float else pc.cast(items, pa.string())
-    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    lengths = pc.list_value_length(column).fill_null(0)
     offsets = pa.concat_arrays(
         [pa.array([0], pa.int64()), pc.cast(pc.cumulative_sum(lengths), pa.int64())]
     )
-    lists = pa.LargeListArray.from_arrays(offsets, pc.fill_null(texts, "null"))
-    joined = pc.binary_join(lists, ",")
-    wrapped = pc.binary_join_element_wise(pa.scalar("["), joined, pa.scalar("]"), pa.scalar(""))
-    return pc.if_else(column.is_valid(), wrapped, pa.scalar(None, pa.string()))
+    filled: Any = pc.fill_null(texts, pa.scalar("null"))
+    joined: Any = pc.binary_join(pa.LargeListArray.from_arrays(offsets, filled), ",")
+    return _where(column.is_valid(), _joined("[", joined, "]"))
 
 
 def _of_any(value: Any) -> str:

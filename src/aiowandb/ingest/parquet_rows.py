@@ -113,12 +113,12 @@ class readable:  # noqa: N801 - is used like a function
             raise ExportError(f"{self._path} cannot be read: {error}") from error
 
 
-def _stretches(column: pa.Array) -> Iterator[tuple[str, int, int]]:
+def _stretches(column: Any) -> Iterator[tuple[str, int, int]]:
     """The runs in this column with the place and number of their consecutive rows."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    column = pc.fill_null(pc.cast(column, pa.string()), "")
-    ends = pc.run_end_encode(column)
+    column = pc.cast(column, pa.string()).fill_null("")
+    ends = pc.run_end_encode(column)  # type: ignore[attr-defined]
     first = 0
     for run, end in zip(ends.values.to_pylist(), ends.run_ends.to_pylist(), strict=True):
         if run:

@@ -139,7 +139,7 @@ class ReadPart:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What pandas, polars and duckdb read the part through."""
-        return self.reader().__arrow_c_stream__(requested_schema)
+        return self.reader().__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
 
     def __reduce__(self) -> tuple[object, ...]:
         return pickled(ReadPart, self._data)

@@ -40,7 +40,7 @@ class PlanData(msgspec.Struct, frozen=True, array_like=True):
     after: Mapping[str, int] = {}
 
 
-class ReadPlan(ds.Dataset):  # type: ignore[misc]
+class ReadPlan(ds.Dataset):
     """The rows of many runs as a table that is read where and when it is used.
 
     Made by `Runs.plan()`. Engines cut it into parts and read them wherever they like; duckdb,
@@ -142,7 +142,7 @@ class ReadPlan(ds.Dataset):  # type: ignore[misc]
         """All rows as one Arrow stream."""
         return self._all.reader(columns, refresh=refresh)
 
-    def scanner(
+    def scanner(  # type: ignore[override]
         self, columns: Any = None, filter: ds.Expression | None = None, **options: Any
     ) -> ds.Scanner:
         """What Arrow's own way to read a dataset is: the rows of a filter, and some columns.
@@ -171,7 +171,7 @@ class ReadPlan(ds.Dataset):  # type: ignore[misc]
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What whoever knows Arrow's streams reads the plan through, again and again."""
-        return self.reader().__arrow_c_stream__(requested_schema)
+        return self.reader().__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
 
     def __reduce__(self) -> tuple[object, ...]:
         return pickled(ReadPlan, self._data)

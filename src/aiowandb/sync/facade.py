@@ -162,7 +162,7 @@ class Runs(RunsSamples, SyncListing[api.Runs, Run]):
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Lets pandas, polars and duckdb read the table of `to_arrow` directly."""
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
+        return self.to_arrow().__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
 
 
 class Artifact(ArtifactFields, SyncWrapper[api.Artifact]):

@@ -21,7 +21,7 @@ from aiowandb_server.store.rows import NON_FINITE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TYPES = {
+_TYPES: dict[str, pa.DataType] = {
     "null": pa.string(),
     "int": pa.int64(),
     "float": pa.float64(),
@@ -42,14 +42,14 @@ class ColumnBuilder:
     """Collects rows in chunks; `tables()` returns them with a common schema."""
 
     def __init__(self) -> None:
-        self._chunks: list[dict[str, tuple[str, pa.Array]]] = []
-        self._steps: list[pa.Array] = []
+        self._chunks: list[dict[str, tuple[str, pa.Array[Any]]]] = []
+        self._steps: list[pa.Array[Any]] = []
         self._kinds: dict[str, set[str]] = {}
         self._types = dict(_TYPES)
 
     def add(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> None:
         """Add a chunk of flat rows, each with its step."""
-        chunk: dict[str, tuple[str, pa.Array]] = {}
+        chunk: dict[str, tuple[str, pa.Array[Any]]] = {}
         for key in dict.fromkeys(key for _, row in rows for key in row):
             if key == "_step":
                 continue
@@ -76,13 +76,13 @@ class ColumnBuilder:
                 if key in chunk:
                     arrays.append(self._converted(*chunk[key], kind))
                 else:
-                    arrays.append(pa.nulls(len(steps), self._types[kind]))
+                    arrays.append(pa.nulls(len(steps), self._types[kind]))  # type: ignore[call-overload]
             tables.append(pa.table(arrays, schema=schema))
         return tables
 
-    def _converted(self, kind: str, array: pa.Array, target: str) -> pa.Array:
+    def _converted(self, kind: str, array: pa.Array[Any], target: str) -> pa.Array[Any]:
         if kind == "null":
-            return pa.nulls(len(array), self._types[target])
+            return pa.nulls(len(array), self._types[target])  # type: ignore[call-overload,no-any-return]
         if target == "string" or kind == target:
             return array
         if target == "float" and kind == "token":
@@ -93,12 +93,12 @@ class ColumnBuilder:
         return array.cast(self._types[target], safe=False)
 
 
-def is_json(field: pa.Field) -> bool:
+def is_json(field: pa.Field[Any]) -> bool:
     """Whether this is a column of JSON text."""
     return (field.metadata or {}).get(b"encoding") == b"json"
 
 
-def _array(values: list[Any]) -> tuple[str, pa.Array]:
+def _array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
     """The narrowest type for the values, and the values as an array of it."""
     types = set(map(type, values)) - {type(None)}
     try:
@@ -125,12 +125,12 @@ def _array(values: list[Any]) -> tuple[str, pa.Array]:
     return "json", pa.array([_json(value) for value in values], pa.string())
 
 
-def _floats(values: list[Any]) -> pa.Array:
+def _floats(values: list[Any]) -> pa.Array[Any]:
     """Numbers of which some are floats: as in W&B, large integers are rounded."""
     return pa.array([None if v is None else float(v) for v in values], pa.float64())
 
 
-def _nested_array(values: list[Any]) -> tuple[str, pa.Array]:
+def _nested_array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
     try:
         array = pa.array(values)
         # Parquet does not support empty structs or the null type.
@@ -149,7 +149,7 @@ def _depth(kind: pa.DataType) -> int:
     return 1 + max((_depth(field.type) for field in fields), default=0)
 
 
-def _list_array(values: list[Any]) -> tuple[str, pa.Array]:
+def _list_array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
     inner = {type(item) for value in values if value is not None for item in value}
     if inner == {int} and all(item in _INT64 for value in values for item in value or ()):
         return "ints", pa.array(values, pa.list_(pa.int64()))

@@ -32,12 +32,13 @@ _ROWS_A_COLUMN_GROUP = 50_000
 # A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
+_LINE_TYPES: dict[str, pa.DataType] = {
+    "step": pa.int64(),
+    "number": pa.int64(),
+    "text": pa.string(),
+}
 _LINES_SCHEMA = pa.schema(
-    [
-        pa.field("step", pa.int64(), nullable=False),
-        pa.field("number", pa.int64(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-    ]
+    [pa.field(name, kind, nullable=False) for name, kind in _LINE_TYPES.items()]
 )
 
 
@@ -90,11 +91,11 @@ class SegmentFiles:
         metadata = self._metadata(token)
         with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
             for group in range(metadata.num_row_groups):
-                statistics = metadata.row_group(group).column(0).statistics
-                if statistics.max < low or statistics.min >= high:
+                first, last = _steps_of(metadata, group)
+                if last < low or first >= high:
                     continue
                 table = file.read_row_group(group, use_threads=False)
-                if statistics.min < low or statistics.max >= high:
+                if first < low or last >= high:
                     table = table.filter(_between(low, high))
                 yield from map(Line, *(column.to_pylist() for column in table.columns))
 
@@ -103,7 +104,7 @@ class SegmentFiles:
         with pq.ParquetFile(self.lines_path(token), metadata=self._metadata(token)) as file:
             table = file.read(["step", "number"], use_threads=False)
         table = table.filter(_between(low, high))
-        return list(zip(table["step"].to_pylist(), table["number"].to_pylist(), strict=True))
+        return [(row["step"], row["number"]) for row in table.to_pylist()]
 
     def pick(self, token: str, places: list[tuple[int, int]]) -> Iterator[Line]:
         """The lines with these steps and numbers, as returned by `places`, ascending."""
@@ -114,8 +115,8 @@ class SegmentFiles:
         steps = [step for step, _ in places]
         with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
             for group in range(metadata.num_row_groups):
-                statistics = metadata.row_group(group).column(0).statistics
-                if not any(statistics.min <= step <= statistics.max for step in steps):
+                first, last = _steps_of(metadata, group)
+                if not any(first <= step <= last for step in steps):
                     continue
                 table = file.read_row_group(group, use_threads=False)
                 table = table.filter(pc.field("step").isin(steps))
@@ -171,6 +172,12 @@ class SegmentFiles:
         ):
             for table in tables:
                 writer.write_table(table, _ROWS_A_COLUMN_GROUP)
+
+
+def _steps_of(metadata: pq.FileMetaData, group: int) -> tuple[int, int]:
+    """The first and the last step of a row group: both files are written with statistics."""
+    statistics: Any = metadata.row_group(group).column(0).statistics
+    return statistics.min, statistics.max
 
 
 def _between(low: int, high: int) -> pc.Expression:

@@ -73,7 +73,7 @@ class LocalFolder:
             self._remove_if_empty((self._root / name).parent)
 
     def open(self, name: str) -> pa.NativeFile:
-        return pa.OSFile(str(self._root / name))
+        return pa.OSFile(str(self._root / name), "r")
 
     def log(self, name: str, *, fresh: bool = False) -> LocalLog:
         return LocalLog(self._root / name, fresh=fresh, check=self.check)

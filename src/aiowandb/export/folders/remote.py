@@ -52,7 +52,7 @@ class RemoteFolder:
         self._is_fsspec = not isinstance(filesystem, fs.FileSystem)
         self._fsspec = filesystem
         self._fs: fs.FileSystem = (
-            fs.PyFileSystem(fs.FSSpecHandler(filesystem)) if self._is_fsspec else filesystem
+            fs.PyFileSystem(fs.FSSpecHandler(filesystem)) if self._is_fsspec else filesystem  # type: ignore[abstract]
         )
         self._root = root.rstrip("/")
         self._name = name.rstrip("/")
