@@ -1,7 +1,7 @@
 """An async client for Weights & Biases whose exports stream.
 
-Every public type of the async face is importable from here, those of the face without `await` from
-`aiowandb.sync`. What lies in deeper modules may move between versions.
+All public types of the async client can be imported from here, those of the synchronous client
+from `aiowandb.sync`. Other modules may change between versions.
 """
 
 from importlib import import_module
@@ -234,7 +234,8 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Loaded when first used: httpx loads whatever command-line packages it finds, pyarrow is large.
+# Imported when first used: httpx imports command-line packages if they are installed, and pyarrow
+# is large.
 _LAZY = {
     name: module
     for module, names in {

@@ -1,11 +1,11 @@
-"""What the arguments of public functions may be, checked before anything is sent.
+"""Checks the arguments of public functions before anything is sent.
 
     @checks(samples=integer(1), keys=optional(NAMES), stream=choice(EventStream))
     async def history(self, samples=500, keys=None, stream="default"): ...
 
-Each parameter has a check; a function that forgets one cannot be imported. A check gives the
-value as the code behind it takes it, or raises a `UsageError` that names the argument, says what
-it may be, and which word comes nearest.
+Each parameter has a check; a function without one of them cannot be imported. A check returns the
+value that the function is called with, or raises a `UsageError` with the name of the argument, its
+possible values, and the nearest one.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from aiowandb.suggestions import did_you_mean, nearest
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What JSON and Arrow can carry.
+# The range of integers in JSON and Arrow.
 _MAX_INTEGER = 2**63 - 1
 _LONGEST_VALUE = 80
 
 
 class Check:
-    """What an argument may be, in words, and what makes a given one into the value to be used.
+    """The possible values of an argument, in words, and a function that converts them.
 
-    `convert` raises `Unfit` for anything else. A secret value is not shown in the error.
+    `convert` raises `Unfit` for other values. A secret value is not shown in the error.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Check:
         self._is_secret = is_secret
 
     def __call__(self, name: str, value: Any) -> Any:
-        """The value to be used, or a `UsageError`."""
+        """The converted value; raises a `UsageError` for others."""
         try:
             return self._convert(value)
         except Unfit as unfit:
@@ -64,7 +64,7 @@ class Check:
 
 
 class Unfit(Exception):
-    """A value is not what it must be; the hint continues the sentence that says so."""
+    """A value is not valid; the hint continues the sentence about it."""
 
     def __init__(self, hint: str = "") -> None:
         super().__init__(hint)
@@ -72,7 +72,7 @@ class Unfit(Exception):
 
 
 def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Check the arguments of a function, or of a coroutine function, each by its name."""
+    """Check the arguments of a function or a coroutine function, by name."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -83,7 +83,7 @@ def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
-                return args, kwargs  # the call itself says what is missing or too much
+                return args, kwargs  # the call raises the error for missing or extra arguments
             for name, value in bound.arguments.items():
                 if name in by_name:
                     bound.arguments[name] = by_name[name](name, value)
@@ -107,7 +107,7 @@ def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def optional(check: Check) -> Check:
-    """The same, or None."""
+    """The values of the check, or None."""
     return Check(
         f"{check.what}, or None",
         lambda value: None if value is None else check._convert(value),
@@ -116,7 +116,7 @@ def optional(check: Check) -> Check:
 
 
 def either(*several: Check, what: str | None = None) -> Check:
-    """What one of them takes."""
+    """The values of any of the checks."""
 
     def convert(value: Any) -> Any:
         for check in several:
@@ -130,7 +130,7 @@ def either(*several: Check, what: str | None = None) -> Check:
 
 
 def integer(least: int) -> Check:
-    """A whole number, also one of numpy's."""
+    """An integer, also one of numpy."""
 
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -164,7 +164,7 @@ FLAG = Check("True or False", _flag)
 
 
 def text(what: str, *, empty: bool = False, is_secret: bool = False) -> Check:
-    """A string that is `what`, and not `empty` unless it may be."""
+    """A string, described by `what`; it may be empty only with `empty`."""
 
     def convert(value: Any) -> str:
         if not isinstance(value, str) or not (value or empty):
@@ -175,7 +175,7 @@ def text(what: str, *, empty: bool = False, is_secret: bool = False) -> Check:
 
 
 def choice(words: Any) -> Check:
-    """One of the words of a `Literal`."""
+    """One of the values of a `Literal`."""
     known = get_args(words)
 
     def convert(value: Any) -> str:
@@ -188,23 +188,23 @@ def choice(words: Any) -> Check:
 
 
 def choices(words: Any) -> Check:
-    """Some of the words of a `Literal`, in any collection of them."""
+    """Some of the values of a `Literal`, in any collection."""
     known = get_args(words)
 
     def convert(value: Any) -> tuple[str, ...]:
         found = _items(value, known)
         for word in found:
             if word not in known:
-                raise Unfit(f": {shown(word)} is none of them{did_you_mean(word, known)}")
+                raise Unfit(f": {shown(word)} is not one of them{did_you_mean(word, known)}")
         return tuple(dict.fromkeys(found))
 
     return Check(f"a list of some of {', '.join(known)}", convert)
 
 
 def _items(value: Any, known: Collection[str] = ()) -> tuple[Any, ...]:
-    """The items of something that is a list for people: no text, and no mapping."""
+    """The items of a list-like value, which is not a string or a mapping."""
     if isinstance(value, str):
-        # A word alone is nearly right.
+        # A single word was probably meant as a list of it.
         right = value if value in known or not known else nearest(value, known)
         raise Unfit(f": write [{right!r}]" if right else "")
     if isinstance(value, bytes | bytearray | Mapping) or not isinstance(value, Iterable):
@@ -216,7 +216,7 @@ def _names(value: Any) -> tuple[str, ...]:
     found = _items(value)
     for name in found:
         if not isinstance(name, str) or not name:
-            raise Unfit(f": {shown(name)} is no name")
+            raise Unfit(f": {shown(name)} is not a name")
     return tuple(map(str, found))
 
 
@@ -226,7 +226,7 @@ def _ordered_names(value: Any) -> tuple[str, ...]:
     return _names(value)
 
 
-# Of names whose order shows, such as columns, a set is refused.
+# A set is refused where the order of the names matters, as for columns.
 NAMES = Check("specified in a list of strings", _ordered_names)
 ANY_NAMES = Check("specified in a list of strings", _names)
 
@@ -241,13 +241,11 @@ def _named_values(value: Any) -> Mapping[str, Any]:
     found = _mapping(value)
     for name in found:
         if not isinstance(name, str):
-            raise Unfit(f": {shown(name)} is no name")
+            raise Unfit(f": {shown(name)} is not a name")
     return found
 
 
-FILTERS = Check(
-    'a filter like {"state": "finished"}, or one that is built with aiowandb.filters', _mapping
-)
+FILTERS = Check('a filter like {"state": "finished"}, or one built with aiowandb.filters', _mapping)
 VALUES = Check("a mapping of names to values, like a dict", _named_values)
 
 
@@ -271,7 +269,7 @@ RUN_PATH = Check("a path like 'entity/project/run_id', a URL, or a list of these
 
 
 def having(what: str, *names: str) -> Check:
-    """Any object that has methods or attributes of all of these names."""
+    """Any object with methods or attributes of all of these names."""
 
     def convert(value: Any) -> Any:
         if isinstance(value, type) or not all(hasattr(value, name) for name in names):
@@ -291,7 +289,7 @@ FUNCTION = Check("a function", _function)
 
 
 def many(what: str, kind: type) -> Check:
-    """Things of a kind, in a list, or as they come; those that come are for others to check."""
+    """Objects of a class, in a list or an iterator; items of iterators are not checked here."""
 
     def convert(value: Any) -> Any:
         if isinstance(value, kind):
@@ -303,23 +301,22 @@ def many(what: str, kind: type) -> Check:
         if isinstance(value, Collection):
             for item in value:
                 if not isinstance(item, kind):
-                    raise Unfit(f": {shown(item)} is none")
+                    raise Unfit(f": {shown(item)} is not one")
         return value
 
     return Check(what, convert)
 
 
 def check_steps(min_step: int | None, max_step: int | None) -> None:
-    """Raise if no step can lie between them."""
+    """Raise if there can be no step between them."""
     if max_step is not None and max_step <= (min_step or 0):
         raise UsageError(
-            f"No step is at least {min_step or 0} and below {max_step}:"
-            " max_step is the first one that is left out."
+            f"No step is at least {min_step or 0} and below {max_step}: max_step is exclusive."
         )
 
 
 def shown(value: Any) -> str:
-    """The value as an error shows it, which is not much of a large one."""
+    """The value for error messages; large values are cut off."""
     try:
         said = repr(value)
     except Exception:
@@ -328,12 +325,12 @@ def shown(value: Any) -> str:
 
 
 class FixedAttributes:
-    """A class whose objects get no new attributes: a name that is mistyped is an error.
+    """A class whose objects get no new attributes, so that a misspelt name is an error.
 
-    Names that begin with an underscore are not for users and are let through.
+    Names that begin with an underscore are internal and allowed.
     """
 
-    if not TYPE_CHECKING:  # type checkers know the attributes, and would take any name then
+    if not TYPE_CHECKING:  # hidden from type checkers, which would accept any name then
 
         def __setattr__(self, name: str, value: Any) -> None:
             if not name.startswith("_"):
@@ -342,9 +339,9 @@ class FixedAttributes:
 
 
 def check_writable(kind: type, name: str, writable: Collection[str] | None = None) -> None:
-    """Raise if users cannot set this attribute of such an object.
+    """Raise if users cannot set this attribute of such objects.
 
-    What they can are those named, or else what has a setter.
+    They can set those in `writable`, or by default those with a setter.
     """
     known = [each for each in dir(kind) if not each.startswith("_")]
     if writable is None:
@@ -352,7 +349,7 @@ def check_writable(kind: type, name: str, writable: Collection[str] | None = Non
     if name in writable:
         return
     if name in known:
-        can = f"what can be set is {', '.join(sorted(writable))}" if writable else "nothing can"
+        can = f"you can set {', '.join(sorted(writable))}" if writable else "nothing can"
         raise UsageError(f"{name} of {_a(kind)} cannot be set; {can}.")
     hint = did_you_mean(name, writable) or did_you_mean(name, known)
     raise UsageError(f"{_a(kind).capitalize()} has no attribute {name!r}{hint or '.'}")

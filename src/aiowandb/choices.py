@@ -1,45 +1,45 @@
-"""The words that options may have: for types, for the checks of arguments, and for the shell."""
+"""The values of options: for types, checks of arguments, and the command line."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-# The format of the files of an export.
+# The format of exported files.
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
-# What of the runs is exported.
+# What is exported.
 What: TypeAlias = Literal["runs", "history", "system", "files", "artifacts"]
-# A column a key, or a row a value.
+# A column per key, or a row per value.
 Layout: TypeAlias = Literal["wide", "long"]
-# One dataset of all runs, or a file a run.
+# One dataset of all runs, or a file per run.
 Split: TypeAlias = Literal["run"]
-# What happens to rows of runs that were deleted at W&B.
+# What to do with rows of runs that were deleted at W&B.
 OnDeleted: TypeAlias = Literal["keep", "drop"]
-# How JSON Lines spell NaN and the infinities.
+# How JSON Lines represent NaN and the infinities.
 Nan: TypeAlias = Literal["null", "text", "token"]
 
-# What a copy does with runs of the target that it did not make, and which ids its runs get.
+# What to do with runs of the target that were not copied there, and the ids of copied runs.
 OnExisting: TypeAlias = Literal["fail", "skip", "update"]
 CopyIds: TypeAlias = Literal["keep", "new"]
 
-# The rows that a script logs, and those of the machine that it runs on.
+# The rows that a script logs, or those of its machine.
 EventStream: TypeAlias = Literal["default", "system", "events"]
-# What becomes of rows that are in no file yet, when a plan to read them is made.
+# What a read plan does with rows that are in no file yet.
 LiveRows: TypeAlias = Literal["read", "fetch", "skip"]
-# How rows and batches are given.
+# The formats of rows and batches.
 RowsFormat: TypeAlias = Literal["default", "pandas", "polars"]
 FrameFormat: TypeAlias = Literal["polars", "pandas", "arrow"]
 # Nested keys as dotted columns, or as JSON text.
 Nested: TypeAlias = Literal["dots", "json"]
 
-# How the shell prints lists, and one thing alone.
+# The output formats of commands, for lists and for single records.
 TableFormat: TypeAlias = Literal["table", "json", "csv"]
 RecordFormat: TypeAlias = Literal["table", "json"]
 
-# How the embedded W&B hands out the histories of runs that have ended.
+# The format in which the embedded W&B exports the histories of finished runs.
 HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
 
-# The parts of a run that can be left out where many are listed.
+# The parts of runs that can be left out of lists.
 RunField: TypeAlias = Literal["config", "summary", "system", "history_keys"]
-# The states that rows can leave a run in, and those that a run without a script can be given.
+# The states of a run after rows were appended, and those that a run without a script can be set to.
 EndState: TypeAlias = Literal["finished", "failed", "running"]
 SetState: TypeAlias = Literal["pending", "failed"]

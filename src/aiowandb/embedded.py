@@ -37,9 +37,9 @@ def open_store(path: str | Path) -> Iterator[Store]:
 
 
 class EmbeddedTransport(httpx.AsyncBaseTransport):
-    """The embedded W&B in this process, whose data lies in `folder`.
+    """The embedded W&B in this process, with its data in `folder`.
 
-    The first request opens it, in a thread: to import the server and its store takes a while.
+    The first request opens it in a thread, because importing the server takes a while.
     """
 
     def __init__(self, path: str | Path, key: str) -> None:
@@ -75,9 +75,9 @@ def build_sample(path: Path) -> str:
 
 
 def login_link(path: Path, page: str, base_url: str | None = None) -> str:
-    """A link to a page of the embedded W&B in this folder; it logs in the browser that opens it.
+    """A link to a page of the embedded W&B in this folder, which logs in the browser.
 
-    `base_url` is where it is served, by default where it says that it is.
+    `base_url` is the URL of its server, by default the one that the server has announced.
     """
     with open_store(path) as store:
         from aiowandb_server import LoginLinks
@@ -107,7 +107,7 @@ def serve(
 ) -> None:
     """Serve the embedded W&B of this folder until SIGINT or SIGTERM.
 
-    `on_ready` gets the URL, and the link that opens the pages if there are any.
+    `on_ready` is called with the URL, and the login link unless the pages are left out.
     """
     with open_store(path) as store:
         import aiowandb_server
@@ -121,7 +121,7 @@ def serve(
             history=history,
             rate_limit=rate_limit,
             latency=latency,
-            # On all addresses of the machine it may be reached under any name.
+            # On all addresses of the machine, clients may use any host name.
             allowed_hosts=None
             if host in _ALL_ADDRESSES and not allowed_hosts
             else [host, *allowed_hosts],

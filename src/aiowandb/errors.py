@@ -1,37 +1,37 @@
 """Every exception that aiowandb raises, in one tree.
 
     AiowandbError
-     ├─ UsageError             the call itself is wrong: nothing was sent
+     ├─ UsageError             the call is wrong: nothing was sent
      │   ├─ InvalidPathError   (also a ValueError)
      │   ├─ MissingExtraError  a package is not installed (also a ModuleNotFoundError)
-     │   └─ MissingFileError   a file to be read does not exist (also a FileNotFoundError)
-     ├─ RowError               a row does not fit the type asked for (also a ValueError)
+     │   └─ MissingFileError   a local file does not exist (also a FileNotFoundError)
+     ├─ RowError               a row does not fit the requested type (also a ValueError)
      ├─ StoreError             the embedded W&B cannot use its data folder
      ├─ ExportError            an export could not be written
      ├─ RunsFailedError        some of many runs could not be read, the others were
-     ├─ DownloadError          a file could not be brought into a folder (also a ValueError)
-     │   └─ ContentError       what came is not what W&B says of the file
-     └─ CommError              W&B could not be asked, or answered with an error
+     ├─ DownloadError          a file could not be downloaded to a folder (also a ValueError)
+     │   └─ ContentError       the content differs from what W&B announced
+     └─ CommError              W&B could not be reached, or answered with an error
          ├─ ConnectError       the connection failed
-         ├─ TimeoutError       the answer did not come in time (also a builtin TimeoutError)
-         │   └─ StalledError   a host sends nothing, whatever it is asked for
+         ├─ TimeoutError       the response did not come in time (also a builtin TimeoutError)
+         │   └─ StalledError   a host sends nothing of any file
          ├─ AuthenticationError
          │   └─ ApiKeyError    there is no key, or it is malformed (also a UsageError)
          ├─ NotFoundError      (also a ValueError)
-         ├─ LinkError          a link that W&B gave leads to no file
-         ├─ ConflictError      what is to be written or made is there, or was changed meanwhile
+         ├─ LinkError          a link from W&B has expired, or its file was deleted
+         ├─ ConflictError      something exists already, or was changed meanwhile
          ├─ RateLimitError
-         ├─ ServerError        5xx, or an answer that is not what W&B says
-         │   ├─ TooLargeError  more bytes came than may
-         │   └─ IncompleteHistoryError  fewer or more rows came than W&B counts
-         └─ GraphQLError       the answer came with `errors`
+         ├─ ServerError        5xx, or an invalid response
+         │   ├─ TooLargeError  the response is larger than allowed
+         │   └─ IncompleteHistoryError  W&B returned more or fewer rows than it counts
+         └─ GraphQLError       the response has `errors`
 
-A `CommError` keeps the original exception in `exc`, what was asked in `operation` and
-`url`, and what came back in `status` and `response`. No exception carries the API key or
-the signature of a link.
+A `CommError` has the original exception in `exc`, the request in `operation` and `url`, and
+the response in `status` and `response`. No exception contains the API key or the signature
+of a link.
 
-What may be meant but looks like a slip, such as a key that no run has, is an
-`AiowandbWarning` of Python's `warnings`.
+Possible mistakes, such as a key that no run has, are an `AiowandbWarning` of Python's
+`warnings`.
 """
 
 from __future__ import annotations
@@ -74,32 +74,32 @@ __all__ = [
 
 
 class AiowandbError(Exception):
-    """The root: catch this to catch everything that aiowandb raises on purpose."""
+    """The base class of all exceptions of aiowandb."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not through `__init__`, which may take more than the message: a pool of processes
-        # that cannot unpickle an exception breaks down.
+        # Not through `__init__`, which may require more arguments than the message: a process
+        # pool breaks if it cannot unpickle an exception.
         return _restored, (type(self), self.args), self.__dict__
 
 
 class UsageError(AiowandbError):
-    """The call itself is wrong; nothing was sent. The message says what to change."""
+    """The call is wrong, and nothing was sent. The message says what to change."""
 
 
 class InvalidPathError(UsageError, ValueError):
-    """A path that names no entity, project or run."""
+    """A path that is not the path of an entity, project or run."""
 
 
 class MissingExtraError(UsageError, ModuleNotFoundError):
-    """A package that this needs is not installed. The message says which extra brings it."""
+    """A required package is not installed. The message says which extra to install."""
 
 
 class MissingFileError(UsageError, FileNotFoundError):
-    """A file of this computer that was to be read does not exist."""
+    """A local file does not exist."""
 
 
 class AiowandbWarning(UserWarning):
-    """Something that may be meant, but looks like a slip: a key or a column that nobody has."""
+    """A possible mistake, like a key or a column that no run has."""
 
 
 class StoreError(AiowandbError):
@@ -107,7 +107,7 @@ class StoreError(AiowandbError):
 
 
 class RowError(AiowandbError, ValueError):
-    """A row does not fit the type that was asked for."""
+    """A row does not fit the requested type."""
 
     def __init__(self, message: str, *, step: Any = None, key: str | None, value: Any) -> None:
         super().__init__(message)
@@ -117,7 +117,7 @@ class RowError(AiowandbError, ValueError):
 
 
 class ExportError(AiowandbError):
-    """An export could not be written. What was finished before stays finished."""
+    """An export could not be written. Runs that were finished before are kept."""
 
 
 class RunsFailedError(AiowandbError):
@@ -131,7 +131,7 @@ class RunsFailedError(AiowandbError):
 
 
 class DownloadError(AiowandbError, ValueError):
-    """A file could not be brought into a folder; nothing of it was left there."""
+    """A file could not be downloaded to a folder; nothing of it was left there."""
 
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)
@@ -139,12 +139,12 @@ class DownloadError(AiowandbError, ValueError):
 
 
 class ContentError(DownloadError):
-    """What came is not what W&B says of the file."""
+    """The content of a file differs from what W&B announced."""
 
 
 @dataclass(frozen=True)
 class ResponseFacts:
-    """What may be told of an answer: its status, some headers, the beginning of its body."""
+    """The parts of a response that may be shown: status, some headers, the start of the body."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -152,10 +152,10 @@ class ResponseFacts:
 
 
 class CommError(AiowandbError):
-    """W&B could not be asked, or answered with an error.
+    """W&B could not be reached, or answered with an error.
 
-    `exc` is the original exception, or None when the answer itself was the error;
-    `response` is None when there was no answer.
+    `exc` is the original exception, or None if the response was the error; `response` is None
+    if there was no response.
     """
 
     def __init__(
@@ -179,15 +179,15 @@ class CommError(AiowandbError):
 
 
 class ConnectError(CommError):
-    """The connection to the host could not be made."""
+    """The connection failed."""
 
 
 class TimeoutError(CommError, builtins.TimeoutError):  # noqa: A001
-    """The answer did not come in time, all retries included."""
+    """The response did not come in time, including all retries."""
 
 
 class StalledError(TimeoutError):
-    """A host that files come from sends nothing of any of them. It is named in the message."""
+    """A host sends nothing of any of its files. The message names the host."""
 
 
 class AuthenticationError(CommError):
@@ -195,44 +195,44 @@ class AuthenticationError(CommError):
 
 
 class ApiKeyError(AuthenticationError, UsageError):
-    """There is no API key, or it cannot be one: nothing was sent."""
+    """There is no API key, or it is malformed; nothing was sent."""
 
 
 class NotFoundError(CommError, ValueError):
-    """What was asked for does not exist, or these credentials may not see it."""
+    """The requested object does not exist, or these credentials may not see it."""
 
 
 class LinkError(CommError):
-    """A link that W&B gave leads to no file: it has expired, or the file is gone."""
+    """A link from W&B does not work: it has expired, or the file was deleted."""
 
 
 class ConflictError(CommError):
-    """What is to be written was changed at W&B since it was read, or what is to be made exists.
+    """Something to be changed was changed at W&B meanwhile, or something to be created exists.
 
-    Nothing that W&B has was overwritten, unless the message says that it may have been.
+    Nothing at W&B was overwritten, unless the message says so.
     """
 
 
 class RateLimitError(CommError):
-    """W&B kept answering 429 until the time allowed for the request was over."""
+    """W&B answered 429 until the request timed out."""
 
 
 class ServerError(CommError):
-    """The server failed, or answered something that is not W&B's protocol."""
+    """The server failed, or sent an invalid response."""
 
 
 class TooLargeError(ServerError):
-    """More bytes came, or were announced, than may. It was stopped there."""
+    """A response or file is larger than allowed, and was not read completely."""
 
 
 class IncompleteHistoryError(ServerError):
-    """Fewer or more rows of a run came than W&B counts."""
+    """W&B returned more or fewer rows of a run than it counts."""
 
 
 class GraphQLError(CommError):
-    """The answer came with `errors`; `data` holds what came beside them.
+    """The response has `errors`; `data` is the partial data that came with them.
 
-    It `may_pass` if it sounds as if the server had but a bad moment.
+    `may_pass` is whether the errors look temporary.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class GraphQLError(CommError):
 
 @contextmanager
 def extra_needed(extra: str, what: str) -> Iterator[None]:
-    """Imports that need an extra: if a package is missing, the error says what to install.
+    """For imports that need an extra: if a package is missing, the error says what to install.
 
     >>> with extra_needed("polars", "to_polars()"):
     ...     import polars

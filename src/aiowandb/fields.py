@@ -1,7 +1,7 @@
 """The attributes of runs, sweeps, artifacts, files and projects, for both clients.
 
-The public classes do not copy the records that W&B sent: they hold one, and forward attributes
-to it. The synchronous classes hold an async object in the same way.
+The public classes do not copy the records that W&B sent: they wrap a record, and forward
+attributes to it. The synchronous classes wrap an async object in the same way.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ T = TypeVar("T")
 
 
 class Holder(FixedAttributes, Generic[A]):
-    """An object that holds another one, to which attributes are forwarded."""
+    """Wraps another object, to which attributes are forwarded."""
 
     def __init__(self, inner: A) -> None:
         self._inner = inner
 
     def __reduce__(self) -> NoReturn:
         raise UsageError(
-            f"{type(self).__name__} cannot be sent to another process, as it needs its connection:"
-            " send its path, and make an API client there."
+            f"{type(self).__name__} cannot be sent to another process, because it needs its"
+            " connection: send its path, and create an API client there."
         )
 
 
 class RecordHolder(Holder[A]):
-    """Something stored at W&B; `record` is what W&B sent about it."""
+    """An object at W&B; `record` is what W&B sent about it."""
 
-    # The attributes that users may set, and the checks of their values.
+    # The attributes that users can set, and the checks of their values.
     _writable: ClassVar[Mapping[str, Check]] = {}
 
     @property

@@ -1,4 +1,4 @@
-"""What a path names: an entity, a project, a run; also as a URL pasted from the browser."""
+"""Paths of entities, projects, runs and artifacts, also as URLs pasted from a browser."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _PROJECT_FORMS = "Write it like entity/project or project."
 _PAGES_OF_A_PROJECT = frozenset(
     {"workspace", "table", "overview", "runs", "groups", "sweeps", "reports", "artifacts"}
 )
-# What W&B refuses in the names of what is new.
+# Characters that W&B refuses in new names.
 _NOT_IN_RUN_IDS = dict.fromkeys(":;,#?/'").keys()
 _NOT_IN_PROJECTS = dict.fromkeys("/\\#?%:").keys()
 _LONGEST_PROJECT = 128
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# What follows a run in the address of its page: `/overview`, `/files/output.log`.
+# Parts that may follow a run in the URL of its page: `/overview`, `/files/output.log`.
 _TAB = re.compile(r"^(/?[^/]+/[^/]+/(?:runs|sweeps)/[^/]+)/.*")
 
 
 class RunRef(msgspec.Struct, frozen=True, gc=False):
-    """One run, fully named."""
+    """The complete path of a run."""
 
     entity: str
     project: str
@@ -40,7 +40,7 @@ class RunRef(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunPath(msgspec.Struct, frozen=True):
-    """A run as the user named it; what is None is to be filled in with the defaults."""
+    """The path of a run as the user wrote it; None stands for a default."""
 
     entity: str | None
     project: str | None
@@ -48,14 +48,14 @@ class RunPath(msgspec.Struct, frozen=True):
 
 
 class ProjectPath(msgspec.Struct, frozen=True):
-    """A project as the user named it; what is None is to be filled in with the defaults."""
+    """The path of a project as the user wrote it; None stands for a default."""
 
     entity: str | None
     project: str | None
 
 
 class ArtifactRef(msgspec.Struct, frozen=True):
-    """One version of an artifact, fully named."""
+    """The complete path of a version of an artifact."""
 
     entity: str
     project: str
@@ -67,7 +67,7 @@ class ArtifactRef(msgspec.Struct, frozen=True):
 
 
 class ArtifactPath(msgspec.Struct, frozen=True):
-    """An artifact as the user named it; what is None is to be filled in with the defaults."""
+    """The path of an artifact as the user wrote it; None stands for a default."""
 
     entity: str | None
     project: str | None
@@ -75,7 +75,7 @@ class ArtifactPath(msgspec.Struct, frozen=True):
 
 
 def new_run_id() -> str:
-    """An id for a new run, of the form that W&B's own have."""
+    """An id for a new run, in W&B's format."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
@@ -84,8 +84,8 @@ def _is_odd(name: str) -> bool:
 
 
 def check_run_id(run_id: str) -> None:
-    """Raise if W&B takes no new run with this id."""
-    is_dots = run_id in (".", "..")  # they would be other folders in the URLs of files
+    """Raise if W&B does not accept this id for a new run."""
+    is_dots = run_id in (".", "..")  # these would be other folders in the URLs of files
     if is_dots or _is_odd(run_id) or not _NOT_IN_RUN_IDS.isdisjoint(run_id):
         raise UsageError(
             f"run_id must have no blanks around it, no control characters and none of"
@@ -94,7 +94,7 @@ def check_run_id(run_id: str) -> None:
 
 
 def check_project_name(name: str, argument: str = "name") -> None:
-    """Raise if W&B takes no new project of this name."""
+    """Raise if W&B does not accept this name for a new project."""
     is_dots = name in (".", "..")
     is_blank = is_dots or not name.strip() or _CONTROL.search(name) is not None
     if is_blank or len(name) > _LONGEST_PROJECT or not _NOT_IN_PROJECTS.isdisjoint(name):
@@ -117,14 +117,14 @@ def parse_run_path(path: str | Sequence[str]) -> RunPath:
     segments = parts.split("/")
     if is_page and (len(segments) < 3 or segments[2] in _PAGES_OF_A_PROJECT):
         raise InvalidPathError(
-            f"Invalid path: {path!r} is the page of no run: those end in"
+            f"Invalid path: {path!r} is not the page of a run, which ends in"
             " entity/project/runs/run_id."
         )
     if ":" in segments[-1]:
         segments[-1:] = segments[-1].split(":", 1)
     segments = [segment.strip() for segment in segments]
     if not 1 <= len(segments) <= 3 or not all(segments):
-        raise InvalidPathError(f"Invalid path: {path!r} names no run. {_RUN_FORMS}")
+        raise InvalidPathError(f"Invalid path: {path!r} is not the path of a run. {_RUN_FORMS}")
     *above, run = segments
     entity, project = (None, None, *above)[-2:]
     return RunPath(entity, project, run)
@@ -136,7 +136,7 @@ def parse_artifact_path(path: str) -> ArtifactPath:
     >>> parse_artifact_path("https://wandb.ai/me/mnist/artifacts/model/cnn/v3")
     ArtifactPath(entity='me', project='mnist', name='cnn:v3')
     """
-    # An alias may hold a slash, and a name no colon.
+    # An alias may contain slashes, but a name no colons.
     below, is_page = _below_host(path)
     above, colon, alias = below.strip("/ ").partition(":")
     segments = [segment.strip() for segment in above.split("/")]
@@ -145,7 +145,9 @@ def parse_artifact_path(path: str) -> ArtifactPath:
     elif is_page:
         segments = []
     if not 1 <= len(segments) <= 3 or not all(segments) or (colon and not alias):
-        raise InvalidPathError(f"Invalid path: {path!r} names no artifact. {_ARTIFACT_FORMS}")
+        raise InvalidPathError(
+            f"Invalid path: {path!r} is not the path of an artifact. {_ARTIFACT_FORMS}"
+        )
     *_, entity, project, name = (None, None, *segments)
     return ArtifactPath(entity, project, f"{name}{colon}{alias}")
 
@@ -157,17 +159,19 @@ def parse_project_path(path: str | None) -> ProjectPath:
     below, is_page = _below_host(path)
     segments = [segment.strip() for segment in below.strip("/ ").split("/")]
     if is_page and len(segments) < 2:
-        raise InvalidPathError(f"Invalid path: {path!r} is the page of no project.")
+        raise InvalidPathError(f"Invalid path: {path!r} is not the page of a project.")
     if len(segments) > 2 and segments[2] in _PAGES_OF_A_PROJECT:
         del segments[2:]
     if not 1 <= len(segments) <= 2 or not all(segments):
-        raise InvalidPathError(f"Invalid path: {path!r} names no project. {_PROJECT_FORMS}")
+        raise InvalidPathError(
+            f"Invalid path: {path!r} is not the path of a project. {_PROJECT_FORMS}"
+        )
     entity, project = (None, *segments)[-2:]
     return ProjectPath(entity, project)
 
 
 def names_more_than_a_project(path: str) -> bool:
-    """Whether the path, or the page, is of something in a project: a run, a sweep.
+    """Whether the path or URL is of something in a project, like a run or a sweep.
 
     >>> names_more_than_a_project("me/mnist"), names_more_than_a_project("me/mnist/abc123")
     (False, True)
@@ -180,15 +184,15 @@ def names_more_than_a_project(path: str) -> bool:
 
 
 def _below_host(path: str) -> tuple[str, bool]:
-    """The path below the host of a page, and whether there was one."""
+    """The path of a URL, or the path itself, and whether it was a URL."""
     pasted = path.strip()
     if _CONTROL.search(pasted):
         raise InvalidPathError(f"Invalid path: {path!r} has control characters.")
     host = pasted.partition("/")[0].lower()
     if "://" not in pasted and is_cloud_page(host):
-        pasted = f"https://{pasted}"  # browsers leave it out of the address that they show
+        pasted = f"https://{pasted}"  # browsers do not show the scheme
     if "://" not in pasted:
-        # No id holds a '?' or a '#', so what follows is left over from a browser's address bar.
+        # Ids have no '?' and no '#', so what follows is from a browser's address bar.
         return path.split("?", 1)[0].split("#", 1)[0], False
     try:
         parts = urlsplit(pasted)
@@ -197,5 +201,5 @@ def _below_host(path: str) -> tuple[str, bool]:
     except ValueError:
         below = None
     if below is None:
-        raise InvalidPathError(f"Invalid path: {path!r} is not the address of a page of W&B.")
+        raise InvalidPathError(f"Invalid path: {path!r} is not the URL of a page of W&B.")
     return below, True

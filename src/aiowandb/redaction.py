@@ -1,6 +1,6 @@
-"""URLs that may be shown: without users, keys and signatures.
+"""Removes users, keys and signatures from URLs that are shown.
 
-Whoever has a signed link has the file, and a URL of an object store may hold the key to all of it.
+Anyone with a signed link can get its file, and the URL of an object store may contain its key.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 _HIDDEN = "***"
-# Shorter values, like those of `scheme=https`, may stand in any text.
+# Shorter values, like that of `scheme=https`, may occur in any text.
 _SHORTEST_SECRET = 6
 
 
 class WithLinks:
-    """For structs whose links are to be shown without what permits to use them."""
+    """A mixin for structs with links, whose repr shows the links without signatures."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def redacted(url: str) -> str:
 
 
 def hide_secrets(text: str, url: str) -> str:
-    """The text without what is secret in the URL, however it came in."""
+    """The text without the secrets of the URL."""
     text = text.replace(url, redacted(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
@@ -63,7 +63,7 @@ def _split(url: str) -> tuple[str, str, str]:
     user, _, host = parts.netloc.rpartition("@")
     path = parts.path
     if not user and "@" in path and not _has_port(host):
-        # A key with a slash in it, which should have been written %2F.
+        # A key with a slash, which should have been written as %2F.
         rest, _, path = f"{host}{path}".rpartition("@")
         user, (host, slash, path) = rest, path.partition("/")
         path = slash + path

@@ -1,4 +1,4 @@
-"""What to say of a wrong word: the right one that is nearest, or those that there are."""
+"""Suggestions for wrong words: the nearest right one, or all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-# Anything is near to a word of fewer letters.
+# Shorter words are similar to too many others.
 _SHORTEST_WORD = 3
 _MOST_LISTED = 12
 
@@ -26,13 +26,13 @@ def nearest(word: Any, known: Iterable[str]) -> str | None:
     letters = sorted(wanted)
     for folded, each in by_folded.items():
         if len(folded) == len(wanted) and sorted(folded) == letters:
-            return each  # letters that have changed places
+            return each  # letters were transposed
     close = difflib.get_close_matches(wanted, by_folded, 1)
     return by_folded[close[0]] if close else None
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """What continues a sentence about a wrong word with the nearest right one, if there is one.
+    """The end of a sentence about a wrong word, with the nearest right one if there is one.
 
     >>> did_you_mean("losss", ["acc", "loss"])
     "; did you mean 'loss'?"
@@ -42,7 +42,7 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
 
 
 def no_such(what: str, name: str, known: Collection[str], place: str = "") -> str:
-    """What to say of a name that nobody has.
+    """The message for a name that does not exist.
 
     >>> no_such("key", "losss", ["acc", "loss"], "in run e/p/r")
     "No key named 'losss' in run e/p/r; did you mean 'loss'?"
@@ -55,7 +55,7 @@ def no_such(what: str, name: str, known: Collection[str], place: str = "") -> st
 
 
 def listed(known: Iterable[str]) -> str:
-    """Words that there are to choose from, the first of many.
+    """The possible words as text, only the first of many.
 
     >>> listed(["a", "b"])
     'a, b'

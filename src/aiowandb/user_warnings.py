@@ -1,8 +1,8 @@
-"""Warnings for whoever calls aiowandb, at the line where that is done.
+"""Warnings with the line of the user's call as their location.
 
-Often that line is not on the stack: what warns runs in a task that reads ahead, or on the event
-loop in the thread of the blocking client. There the warnings are collected, and shown where the
-caller waits for the result.
+Often that line is not on the stack: the warning comes from a task that reads ahead, or from the
+event loop in the thread of the synchronous client. There, warnings are collected, and shown where
+the caller waits for the result.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from aiowandb.errors import AiowandbWarning
 
 
 class CollectedWarnings:
-    """Warnings that wait until they can be shown at the caller's line.
+    """Collects warnings until they can be shown at the caller's line.
 
-    `collecting()` goes around the work, in its task; `show()` is called where its result is used.
+    Wrap the work with `collecting()`, in its task, and call `show()` where its result is used.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class CollectedWarnings:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Keep what this task warns of, and the tasks that it starts meanwhile."""
+        """Collect the warnings of this task and of the tasks that it starts."""
         token = _collected.set(self)
         try:
             yield
@@ -38,7 +38,7 @@ class CollectedWarnings:
         self._waiting.append((message, category))
 
     def show(self) -> None:
-        """Warn of what was collected so far, here."""
+        """Show the warnings that were collected so far, at this line."""
         while self._waiting:
             warn(*self._waiting.pop(0))
 
@@ -47,7 +47,7 @@ _collected: ContextVar[CollectedWarnings | None] = ContextVar("_collected", defa
 
 
 def warn(message: str, category: type[Warning] = AiowandbWarning) -> None:
-    """Warn whoever calls aiowandb, at the line where that is done."""
+    """Warn the user, at the line that calls aiowandb."""
     if collected := _collected.get():
         collected.add(message, category)
         return

@@ -121,7 +121,7 @@ async def test_what_is_not_there_is_named(api: AsyncApi) -> None:
         await api.artifact("local/demo/data", type="model")
     with pytest.raises(NotFoundError, match="local/demo/data of type model"):
         await api.artifacts("model", "local/demo/data").to_list()
-    with pytest.raises(InvalidPathError, match="names no artifact"):
+    with pytest.raises(InvalidPathError, match="is not the path of an artifact"):
         await api.artifact("a/b/c/d")
 
 
@@ -305,7 +305,7 @@ async def test_what_is_left_out_is_told_in_the_result_and_in_a_warning(
     assert "s3:// address" in result.left_out[1].reason
     (warning,) = [one for one in caplog.records if one.name == "aiowandb.files"]
     assert warning.levelname == "WARNING"
-    assert "local/demo/top:v0: 2 of its entries are left out, the first is a.bin" in (
+    assert "local/demo/top:v0: 2 of its entries were not downloaded, the first is a.bin" in (
         warning.getMessage()
     )
     caplog.clear()

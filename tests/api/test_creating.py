@@ -208,7 +208,7 @@ async def test_a_run_that_could_not_be_given_its_config_is_named(store: Store) -
         with pytest.raises(Exception, match="403") as raised:
             await api.create_run("r", config={"a": 1})
     assert raised.value.__notes__ == [
-        "Run local/p/r was made, but its name, config and tags were not set."
+        "Run local/p/r was created, but its name, config and tags were not set."
     ]
 
 

@@ -21,7 +21,7 @@ async def run(api: AsyncApi, sample: Sample) -> Run:
 WRONG_ATTRIBUTES = [
     ("nmae", "x", "A run has no attribute 'nmae'; did you mean 'name'?"),
     ("my_score", 1, "A run has no attribute 'my_score'."),
-    ("state", "failed", "state of a Run cannot be set; what can be set is config, "),
+    ("state", "failed", "state of a Run cannot be set; you can set config, "),
     ("id", "x", "id of a Run cannot be set"),
     ("history_keys", None, "history_keys of a Run cannot be set"),
     ("scan_history", None, "scan_history of a Run cannot be set"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aiowandb import AsyncApi, Run
 from aiowandb.wire import lenient
 from aiowandb.wire.appending import PendingRows
-from aiowandb.wire.changes import RunChanges
+from aiowandb.wire.changes import RunDiff
 from aiowandb.wire.record import RunRecord
 from aiowandb_server import RunChanges as StoredChanges
 from aiowandb_server import Store
@@ -97,7 +97,7 @@ def record(**texts: Any) -> RunRecord:
 
 
 def sent(read: RunRecord, wanted: RunRecord, current: RunRecord | None = None) -> dict[str, Any]:
-    changes = RunChanges.of(read, wanted)
+    changes = RunDiff.of(read, wanted)
     return changes.input(current or read) if changes else {}
 
 

@@ -124,7 +124,7 @@ def test_the_pages_of_a_server_are_found_from_its_api(api: str, pages: str) -> N
 def test_a_key_that_others_can_read_is_refused_with_the_cure(home: Path) -> None:
     netrc(home, f"machine api.wandb.ai login user password {KEY}\n")
     (home / ".netrc").chmod(0o640)
-    with pytest.raises(UsageError, match=r"others can read it.*chmod 600 .*\.netrc") as caught:
+    with pytest.raises(UsageError, match=r"other users can read it.*chmod 600 .*\.netrc") as caught:
         Settings.load(environ={})
     assert KEY not in str(caught.value)
     assert Settings.load(base_url="http://elsewhere", environ={}).credentials is None

@@ -53,7 +53,7 @@ def test_plans_and_tasks_show_no_secret(
     frame = source.read(PATH)
     assert frame.count_rows()
     frame.explain(show_all=True)
-    (part, *_) = source.WandbSource(_plan(project))._plan.parts(1)
+    (part, *_) = source.ReadPlanSource(_plan(project))._plan.parts(1)
     shown = capsys.readouterr().out + repr(source.WandbTask(part, None, None))
     assert "wandb" in shown
     pickled = pickle.dumps(source.WandbTask(part, None, None))

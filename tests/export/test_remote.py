@@ -99,8 +99,8 @@ async def test_a_file_url_is_a_folder(project: Project, runs: Runs, out: Path) -
     [
         ("xyz://me:secret@lake/x", "^xyz://lake/x cannot be exported into"),
         ("s3:///x", "^s3:///x cannot be exported into: Missing bucket"),
-        ("s3://", "^s3:// names no folder"),
-        ("s3://me:secret@/", "^s3:/// names no folder|cannot be exported into"),
+        ("s3://", "^s3:// has no folder"),
+        ("s3://me:secret@/", "^s3:/// has no folder|cannot be exported into"),
     ],
 )
 async def test_a_url_of_no_place_is_refused(runs: Runs, url: str, complaint: str) -> None:

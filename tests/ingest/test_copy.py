@@ -120,7 +120,7 @@ async def test_a_project_is_not_copied_into_itself(source: AsyncApi, varied_fold
     # Whichever way leads there: the same folder may be open twice.
     async with AsyncApi.local(varied_folder) as same:
         for options in ({}, {"ids": "new"}, {"api": same}, {"on_existing": "update"}):
-            with pytest.raises(UsageError, match="where the runs come from: name another project"):
+            with pytest.raises(UsageError, match="is the project of these runs"):
                 await source.runs(SOURCE).copy_to(SOURCE, **options)
     assert await source.runs(SOURCE, fresh=True).count() == 4
 
@@ -133,7 +133,7 @@ async def test_a_plan_sends_nothing(source: AsyncApi, target: AsyncApi) -> None:
     assert report.plan.bytes > sum(map(len, FILES.values()))
     assert report.plan.minutes > 0
     assert [project.name async for project in target.projects()] == []
-    with pytest.raises(UsageError, match="nothing to verify"):
+    with pytest.raises(UsageError, match="plan and verify cannot be combined"):
         await source.runs(SOURCE).copy_to(TARGET, api=target, plan=True, verify=True)
 
 

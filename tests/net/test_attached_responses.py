@@ -76,14 +76,14 @@ async def test_an_error_says_what_was_asked_and_what_came(
 async def test_a_refused_key_is_named_by_its_source_and_its_end() -> None:
     error = await error_of(httpx.Response(401, json={"error": f"wrong key {KEY}"}))
     assert str(error) == (
-        "Ask: W&B answered 401: wrong key ***. It is the API key from the argument api_key that"
-        " ends in cret, and wandb.test does not know it: get a key at http://wandb.test/authorize."
+        "Ask: W&B answered 401: wrong key ***. The request used the API key from the argument"
+        " api_key that ends in cret, which wandb.test rejects: get a key at http://wandb.test/authorize."
     )
 
 
 async def test_a_key_that_may_not_is_named_too() -> None:
     error = await error_of(httpx.Response(403, json={"error": "not yours"}))
-    assert "asked with the API key from the argument api_key that ends in cret" in str(error)
+    assert "used the API key from the argument api_key that ends in cret" in str(error)
 
 
 @pytest.mark.parametrize("status", [401, 403])

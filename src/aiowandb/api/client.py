@@ -133,7 +133,7 @@ class AsyncApi(RunImports):
         ...     async for run in api.runs("local/sample"):
         ...         print(run.name)
         """
-        # Of this client alone. The server takes it beside the key that lies in the folder.
+        # A key of this client alone, which the server accepts besides the key in the folder.
         key = token_hex(20)
         return cls(
             key,

@@ -1,4 +1,4 @@
-"""How runs are copied from one W&B into another: sources and targets put together."""
+"""Copies runs from one W&B to another, or from any source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Client(Protocol):
-    """An `AsyncApi`, or an `Api` where there is no `await`."""
+    """An `AsyncApi`, or an `Api` for the synchronous client."""
 
     @property
     def settings(self) -> Settings: ...
@@ -41,7 +41,7 @@ def _elsewhere(value: Any) -> Any:
     return value
 
 
-# What all that writes runs takes.
+# The checks of arguments that all functions share that write runs.
 WRITE_CHECKS = {
     "target": text("a path like 'entity/project', or a URL"),
     "ids": choice(CopyIds),
@@ -60,7 +60,7 @@ async def _opened(api: Any, here: Place) -> AsyncIterator[Place]:
     elif hasattr(api, "_session"):
         yield api._session, api._defaults
     else:
-        # The face without `await` gives what makes a client, for the event loop of this one.
+        # The synchronous client passes a function that creates a client for this event loop.
         async with api() as made:
             yield made._session, made._defaults
 
@@ -114,13 +114,13 @@ async def write_runs(
     from aiowandb.ingest.target import Target
 
     if plan and verify:
-        raise UsageError("plan sends nothing, so that there is nothing to verify: leave one out.")
+        raise UsageError("plan and verify cannot be combined: plan sends nothing to verify.")
     check_project_name(parse_project_path(target).project or "", "target")
     session, defaults = there
     place = await Target.open(session, *await defaults.project(target))
     if place.name == source.name:
         # Not with other ids either: the copies would be listed with the runs, and copied again.
-        raise UsageError(f"{target} is where the runs come from: name another project.")
+        raise UsageError(f"{target} is the project of these runs: pass another target.")
     options = CopyOptions(on_existing, ids, plan=plan, verify=verify)
     with part_of(session.traffic) as traffic:
         report = await Copy(source, place, options, on_event).run()

@@ -51,8 +51,8 @@ async def make_run(
         return await session.ask(fields)
     except CommError as error:
         error.add_note(
-            f"Run {entity}/{project}/{record.id} was made, but its name, config and tags were not"
-            " set."
+            f"Run {entity}/{project}/{record.id} was created, but its name, config and tags were"
+            " not set."
         )
         raise
 
@@ -92,7 +92,7 @@ async def _make_named(session: Session, ref: RunRef, *, exist_ok: bool) -> tuple
     is_new = made.inserted is not False
     if not is_new and not exist_ok:
         whose = (
-            " by somebody else, or by this call, if its first response was lost"
+            " by another process, or by this call, if its first response was lost"
             if tries > 1
             else ""
         )

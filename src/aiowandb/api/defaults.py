@@ -34,7 +34,7 @@ ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 
 class Defaults:
-    """Completes paths. W&B is asked for the default entity once, and only if it is needed."""
+    """Completes paths. The default entity is requested once, and only if it is needed."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,7 +45,7 @@ class Defaults:
         project = parsed.project or self._session.settings.project
         if not project:
             raise UsageError(
-                f"{path!r} names no project, and there is no default project:"
+                f"{path!r} has no project, and there is no default project:"
                 " write project/run_id, or set WANDB_PROJECT."
             )
         return RunRef(parsed.entity or await self.entity(), project, parsed.run)
@@ -90,7 +90,7 @@ class Defaults:
         if user is None:
             settings = self._session.settings
             raise AuthenticationError(
-                "Viewer: W&B names no user. "
+                "Viewer: W&B returned no user. "
                 + refused_credentials(settings.credentials, settings.base_url, 401)
             )
         return user

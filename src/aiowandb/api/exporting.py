@@ -1,4 +1,4 @@
-"""`Runs.export`: what its arguments may be, and how they become an export."""
+"""`Runs.export`: checks its arguments and starts the export."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ EXPORT_CHECKS = {
 
 
 def default_tables(target: object) -> tuple[What, ...]:
-    """What is exported into the target where nothing is named."""
+    """What is exported to this target by default."""
     return ("runs", "history") if _is_folder(target) else ("history",)
 
 
 def check_target(target: Any, options: ExportOptions, *, filesystem: Any, overwrite: bool) -> None:
-    """Raise if the target does not take what is exported, before anything is sent."""
+    """Raise if the target is not suitable for what is exported, before anything is sent."""
     from aiowandb.export.stream import sink_at
 
     if _is_folder(target):

@@ -1,4 +1,4 @@
-"""From the arguments of `Runs.plan` to a read plan, and what they may be."""
+"""Makes read plans from the arguments of `Runs.plan`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Records = Callable[[RunQuery], AsyncGenerator[list[RunRecord]]]
 
 
 class PlanArguments(msgspec.Struct, frozen=True):
-    """The arguments of `Runs.plan`, as they were given."""
+    """The arguments of `Runs.plan`."""
 
     keys: Sequence[str] | None
     exclude: Sequence[str]
@@ -58,7 +58,7 @@ class PlanArguments(msgspec.Struct, frozen=True):
     after: Mapping[str, int] | None = None
 
     def options(self) -> PlanOptions:
-        """The same as the planner takes them, if they make sense together."""
+        """The options of the planner; raises for arguments that cannot be combined."""
         from aiowandb.readplan import PlanOptions
 
         return PlanOptions(

@@ -119,7 +119,7 @@ def json_lines(run: Run, batch: pa.RecordBatch) -> bytes:
     from aiowandb.export.formats import JsonLinesSink
 
     ids = pa.array([run.id] * batch.num_rows, pa.string())
-    if "run_id" in batch.schema.names:  # somebody has logged a key of that name
+    if "run_id" in batch.schema.names:  # a run has logged a key of that name
         batch = batch.drop_columns(["run_id"])
     lines = BytesIO()
     JsonLinesSink(lines, batch.schema).write(batch.add_column(0, "run_id", ids))

@@ -12,7 +12,7 @@ from aiowandb.errors import ConflictError, NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
-from aiowandb.wire.changes import FIELDS, RunChanges
+from aiowandb.wire.changes import FIELDS, RunDiff
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import get_run, run_not_found, run_state
 from aiowandb.wire.writing import save_run
@@ -69,7 +69,7 @@ async def send_changes(
 
     Without `merge`, it is a conflict if W&B's copy of a changed value has changed, too.
     """
-    changes = RunChanges.of(read, wanted)
+    changes = RunDiff.of(read, wanted)
     if not changes:
         return None
     current = await read_run(session, wanted.ref)

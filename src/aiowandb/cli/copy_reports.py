@@ -1,4 +1,4 @@
-"""What commands that write runs have in common: their options, progress, and the report."""
+"""Shared by the commands that write runs: options, progress and the report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def copy_options(command: F) -> F:
 
 @dataclass(frozen=True)
 class CopyOutput:
-    """How a copy says what it does."""
+    """The output of a copy."""
 
     as_json: bool
     quiet: bool
@@ -160,7 +160,7 @@ def _summary(report: CopyReport) -> dict[str, Any]:
 
 
 def _print_notes(report: CopyReport) -> None:
-    """What was not carried as it was, each once, with the number of runs that it is true of."""
+    """Print each thing that was changed or left out once, with the number of runs."""
     for word in ("changed", "dropped"):
         counts = Counter(note for run in report.runs for note in getattr(run, word))
         for note, number in counts.items():

@@ -109,7 +109,7 @@ def _target(base_url: str | None, folder: Path | None) -> AsyncApi | None:
     if base_url is not None and folder:
         raise click.UsageError("--to-local and --to-base-url cannot be combined.")
     if folder:
-        return AsyncApi.local(folder)  # which is made if it is not there
+        return AsyncApi.local(folder)  # created if it does not exist
     if base_url is None:
         return None
     return AsyncApi(os.environ.get(_TARGET_KEY), base_url=base_url)

@@ -1,4 +1,4 @@
-"""Says on stderr which host a command is waiting for, when it takes longer than usual."""
+"""Reports on stderr which host a command is waiting for, if that takes longer than usual."""
 
 from __future__ import annotations
 

@@ -71,11 +71,11 @@ class Portal:
         async def start() -> None:
             started.append(function(*args, **kwargs))
 
-        async def advance() -> T | _End:
+        async def advance() -> T | _EndOfStream:
             try:
                 return await started[0].__anext__()
             except StopAsyncIteration:
-                return _End()
+                return _EndOfStream()
 
         async def stop() -> None:
             for items in started:
@@ -84,7 +84,7 @@ class Portal:
         try:
             # From now on it may read ahead, so it must be stopped even if this is interrupted.
             self._run(start, collected)
-            while not isinstance(item := self._run(advance, collected), _End):
+            while not isinstance(item := self._run(advance, collected), _EndOfStream):
                 yield item
         finally:
             if self._loop.runs_here:  # else it has ended with the loop
@@ -121,7 +121,7 @@ class Portal:
 
 
 class _Loop:
-    """The loop and its thread, which know nothing of who uses them.
+    """The loop and its thread, independent of their users.
 
     The thread is a daemon: a script that forgets to close its portal still ends.
     """
@@ -218,5 +218,5 @@ class _Call(Generic[T]):
             await ended.wait()
 
 
-class _End:
+class _EndOfStream:
     """Marks the end of a stream."""

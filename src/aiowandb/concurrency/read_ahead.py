@@ -112,7 +112,7 @@ def _close_streams(
     send: MemoryObjectSendStream[T], items: MemoryObjectReceiveStream[T], end: _End
 ) -> None:
     send.close()
-    if not end.is_reached:  # a reader is told; without one, nothing stays open
+    if not end.is_reached:  # a reader gets an error, and nothing stays open
         items.close()
 
 

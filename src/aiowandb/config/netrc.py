@@ -39,7 +39,7 @@ def netrc_password(path: Path, host: str) -> str | None:
         return None
     if others_read:
         raise UsageError(
-            f"{path} holds a key for {host}, and others can read it. Forbid that:"
+            f"{path} has a key for {host}, and other users can read it. To prevent that, run:"
             f" chmod 600 {shlex.quote(str(path))}"
         )
     return found[2] or None

@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def __repr__(self) -> str:
-        # A proxy's address may hold a password.
+        # The URL of a proxy may contain a password.
         return f"<Settings {self.base_url} {self.credentials!r}>"
 
 
@@ -109,20 +109,20 @@ def app_url(base_url: str) -> str:
 def refused_credentials(credentials: Credentials | None, base_url: str, status: int) -> str:
     """The message for credentials that W&B does not accept: which they are, and what to do."""
     if credentials is None:
-        return f"There was no API key: get one at {app_url(base_url)}/authorize."
+        return f"The request had no API key: get one at {app_url(base_url)}/authorize."
     if status == 403:
-        return f"This was asked with {credentials.hint}, which may not have this."
+        return f"The request used {credentials.hint}, which has no access to this."
     if isinstance(credentials, ApiKey):
         page = f"{app_url(base_url)}/authorize"
         host = urlsplit(base_url).netloc
-        return f"It is {credentials.hint}, and {host} does not know it: get a key at {page}."
-    return f"This was asked with {credentials.hint}."
+        return f"The request used {credentials.hint}, which {host} rejects: get a key at {page}."
+    return f"The request used {credentials.hint}."
 
 
 def checked_url(url: str) -> str:
     """The base URL for requests; a `UsageError` if it cannot be one."""
     if "@" in url:
-        # It may hold a password and is not shown.
+        # It may contain a password and is not shown.
         raise UsageError(f"The base URL must not have a user: write it like {DEFAULT_BASE_URL}.")
     scheme, host = "", ""
     with suppress(ValueError):
@@ -145,7 +145,7 @@ def checked_url(url: str) -> str:
 def _checked_proxy(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
-        # The URL may hold a password and is not shown.
+        # The URL may contain a password and is not shown.
         raise UsageError("The proxy is not a URL: write it like http://proxy.example:3128.")
     return url
 

@@ -57,10 +57,10 @@ def read(
         parts=parts,
         base_url=base_url,
     )
-    return WandbSource(options.plan(), parts).read()
+    return ReadPlanSource(options.plan(), parts).read()
 
 
-class WandbSource(DataSource):  # type: ignore[misc]
+class ReadPlanSource(DataSource):  # type: ignore[misc]
     """The rows of a plan as a source of Daft."""
 
     def __init__(self, plan: ReadPlan, parts: int = 64) -> None:

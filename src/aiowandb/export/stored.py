@@ -1,7 +1,7 @@
 """What an export has: which rows of which run, in which file, and as of when.
 
-There is one of these per run of a project. They have no reference cycles and are not tracked by the
-garbage collector, which would stop the event loop for longer the more runs there are.
+These records exist for each run of a project. They have no reference cycles, and the garbage
+collector does not track them: otherwise its pauses would grow with the number of runs.
 """
 
 from __future__ import annotations

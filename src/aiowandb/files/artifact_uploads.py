@@ -1,4 +1,4 @@
-"""A version of an artifact made at W&B: it appears complete, or not at all."""
+"""Uploads a version of an artifact to W&B, complete or not at all."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NewEntry(msgspec.Struct, frozen=True):
 
 
 class UploadedArtifact(msgspec.Struct, frozen=True):
-    """What became of a version: its id, whether this made it, and what was sent for it."""
+    """An uploaded version: its id, whether this upload created it, and what was sent."""
 
     id: str
     is_new: bool
@@ -71,7 +71,7 @@ def digest_of(entries: Sequence[NewEntry]) -> str:
 async def upload_artifact(
     session: Session, run: RunRef, new: NewArtifact, entries: Sequence[NewEntry]
 ) -> UploadedArtifact:
-    """Make the version, unless it is there; one that was cut off is made complete."""
+    """Create the version unless it exists; an interrupted upload is completed."""
     made = await session.ask(create_artifact(run, new))
     if made.state == _THERE:
         return UploadedArtifact(made.id, is_new=False)
@@ -90,7 +90,7 @@ async def upload_artifact(
 
 
 async def _put(session: Session, entry: NewEntry, place: UploadPlace) -> int:
-    """Upload a file, unless W&B has its content; says how many bytes."""
+    """Upload a file unless W&B has its content; returns the number of bytes sent."""
     if not place.upload_url or entry.content is None:
         return 0
     url = _absolute(session, place.upload_url)
@@ -106,7 +106,7 @@ async def _put_manifest(
     digest = base64.b64encode(md5(content, usedforsecurity=False).digest()).decode()
     place = (await session.ask(create_manifest(run, artifact_id, digest))).file
     if not place.upload_url:
-        raise CommError("W&B gave no place to upload the manifest of an artifact to.")
+        raise CommError("W&B sent no URL to upload the manifest of an artifact to.")
 
     async def once() -> AsyncIterator[bytes]:
         yield content

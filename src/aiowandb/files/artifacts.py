@@ -130,7 +130,7 @@ def _warn_of(artifact: str, left_out: Sequence[LeftOut]) -> None:
     if left_out:
         first = left_out[0]
         log.warning(
-            "%s: %d of its entries are left out, the first is %s (%s): %s",
+            "%s: %d of its entries were not downloaded, the first is %s (%s): %s",
             artifact,
             len(left_out),
             first.name,

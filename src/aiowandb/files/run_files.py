@@ -141,7 +141,7 @@ async def _name_below(path: Path, root: Path) -> str:
     if not await run_sync(path.exists):
         raise MissingFileError(f"path must be an existing file, and {path} does not exist.")
     if not await run_sync(path.is_file):
-        raise UsageError(f"path must be a file, and {path} is none: upload files one at a time.")
+        raise UsageError(f"path must be a file, and {path} is not one: upload files one at a time.")
     return name.as_posix()
 
 

@@ -16,7 +16,7 @@ from aiowandb.errors import ExportError
 _BATCH_ROWS = 16_384
 
 
-class RowRange(NamedTuple):
+class RowSpan(NamedTuple):
     """Consecutive rows of a file."""
 
     file: Path
@@ -33,7 +33,7 @@ class ParquetRows:
     def __init__(self, files: Sequence[Path], run_column: str | None) -> None:
         self._files = files
         self._column = run_column
-        self.ranges: dict[str, list[RowRange]] = {}
+        self.ranges: dict[str, list[RowSpan]] = {}
 
     async def index(self) -> None:
         """Find out which rows are whose, once."""
@@ -55,22 +55,22 @@ class ParquetRows:
         for path in self._files:
             with readable(path) as file:
                 if self._column is None:
-                    self._add(path.stem, RowRange(path, 0, file.metadata.num_rows))
+                    self._add(path.stem, RowSpan(path, 0, file.metadata.num_rows))
                     continue
                 first = 0
                 for batch in file.iter_batches(columns=[self._column]):
                     for run, start, count in _stretches(batch.column(0)):
-                        self._add(run, RowRange(path, first + start, count))
+                        self._add(run, RowSpan(path, first + start, count))
                     first += batch.num_rows
 
-    def _add(self, run: str, new: RowRange) -> None:
+    def _add(self, run: str, new: RowSpan) -> None:
         known = self.ranges.setdefault(run, [])
         if known and known[-1].file == new.file and sum(known[-1][1:]) == new.first:
-            new = RowRange(new.file, known[-1].first, known[-1].size + new.size)
+            new = RowSpan(new.file, known[-1].first, known[-1].size + new.size)
             known.pop()
         known.append(new)
 
-    def _read(self, place: RowRange) -> Iterator[pa.RecordBatch]:
+    def _read(self, place: RowSpan) -> Iterator[pa.RecordBatch]:
         with readable(place.file) as file:
             start, end = place.first, place.first + place.size
             position = 0

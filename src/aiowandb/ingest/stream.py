@@ -16,7 +16,7 @@ from aiowandb.errors import CommError
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
-from aiowandb.wire.appending import Chunk, StreamAnswer
+from aiowandb.wire.appending import FileChunk, StreamAnswer
 from aiowandb.wire.rows import STEP
 
 Stream: TypeAlias = Literal["wandb-history.jsonl", "wandb-events.jsonl", "output.log"]
@@ -37,7 +37,7 @@ class LineSender:
         self._session = session
         self._ref = ref
         self._path = "/files/" + quote(f"{ref}") + "/file_stream"
-        self._waiting: dict[Stream, Chunk] = {}
+        self._waiting: dict[Stream, FileChunk] = {}
         self._bytes = self._lines = 0
 
     async def add(self, stream: Stream, offset: int, lines: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ class LineSender:
             if self._bytes and (self._bytes + size > _BATCH_BYTES or self._lines >= _BATCH_LINES):
                 await self.flush()
             if stream not in self._waiting:
-                self._waiting[stream] = Chunk(offset, [])
+                self._waiting[stream] = FileChunk(offset, [])
             self._waiting[stream].content.append(line)
             self._bytes += size
             self._lines += 1
@@ -64,12 +64,12 @@ class LineSender:
         """Send what waits, and that nothing follows."""
         await self._post(self._take(), {"complete": True, "exitcode": exit_code})
 
-    def _take(self) -> dict[Stream, Chunk]:
+    def _take(self) -> dict[Stream, FileChunk]:
         waiting, self._waiting = self._waiting, {}
         self._bytes = self._lines = 0
         return waiting
 
-    async def _post(self, files: dict[Stream, Chunk], end: dict[str, Any]) -> None:
+    async def _post(self, files: dict[Stream, FileChunk], end: dict[str, Any]) -> None:
         try:
             body = {"files": files, **end}
             await self._session.post(f"Rows for {self._ref}", self._path, body, StreamAnswer)
@@ -94,7 +94,9 @@ class LineSender:
         return msgspec.json.encode({} if step is None else {STEP: step}).decode()
 
 
-def _halves(files: dict[Stream, Chunk]) -> tuple[dict[Stream, Chunk], dict[Stream, Chunk]] | None:
+def _halves(
+    files: dict[Stream, FileChunk],
+) -> tuple[dict[Stream, FileChunk], dict[Stream, FileChunk]] | None:
     """The same lines in two requests, if there are two lines."""
     if len(files) > 1:
         names = list(files)
@@ -102,6 +104,6 @@ def _halves(files: dict[Stream, Chunk]) -> tuple[dict[Stream, Chunk], dict[Strea
     for name, chunk in files.items():
         middle = len(chunk.content) // 2
         if middle:
-            rest = Chunk(chunk.offset + middle, chunk.content[middle:])
-            return {name: Chunk(chunk.offset, chunk.content[:middle])}, {name: rest}
+            rest = FileChunk(chunk.offset + middle, chunk.content[middle:])
+            return {name: FileChunk(chunk.offset, chunk.content[:middle])}, {name: rest}
     return None

@@ -28,7 +28,7 @@ _TIMEOUT = httpx.Timeout(10.0).as_dict()
 log = logging.getLogger("aiowandb.net")
 
 
-class _Token(msgspec.Struct):
+class _StoredToken(msgspec.Struct):
     value: str
     expires_at: datetime
 
@@ -56,7 +56,7 @@ class AccessTokens:
         self._base_url = base_url
         self._identity = identity
         self._clock = clock
-        self._token: _Token | None = None
+        self._token: _StoredToken | None = None
         self._untried: str | None = None
         self._refused: str | None = None
 
@@ -90,7 +90,7 @@ class AccessTokens:
             raise ServerError(f"Token exchange: the response has no token ({error}).") from None
         if expires_at - self._clock() <= _RENEWAL_MARGIN:
             raise ServerError("Token exchange: the access token expires too soon.")
-        self._token = _Token(grant.access_token, expires_at)
+        self._token = _StoredToken(grant.access_token, expires_at)
         self._untried = grant.access_token
         try:
             await self._write(self._token)
@@ -109,15 +109,15 @@ class AccessTokens:
             self._token = None
         return token != self._untried
 
-    async def _stored(self) -> _Token | None:
+    async def _stored(self) -> _StoredToken | None:
         try:
             entry = (await self._read())[self._base_url]
             expires_at = datetime.strptime(entry["expires_at"], _TIME).replace(tzinfo=UTC)
-            return _Token(str(entry["access_token"]), expires_at)
+            return _StoredToken(str(entry["access_token"]), expires_at)
         except (KeyError, TypeError, ValueError):
             return None
 
-    async def _write(self, token: _Token) -> None:
+    async def _write(self, token: _StoredToken) -> None:
         entry = {"access_token": token.value, "expires_at": f"{token.expires_at:{_TIME}}"}
         tokens = await self._read() | {self._base_url: entry}
         async with atomic_file(self._identity.cache, mode=0o600) as file:

@@ -100,7 +100,7 @@ class awaited_property(Generic[T]):  # noqa: N801 - is used like `property`
         return result
 
 
-class Member(Protocol[P, T_co]):
+class SyncMethod(Protocol[P, T_co]):
     """A method, for type checkers: the parameters of the original without its `self`."""
 
     @overload
@@ -111,18 +111,18 @@ class Member(Protocol[P, T_co]):
 
 
 @overload
-def awaited(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Member[P, T]: ...
+def awaited(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> SyncMethod[P, T]: ...
 
 
 @overload
 def awaited(
     method: Callable[Concatenate[Any, P], Awaitable[Any]], *, wrap: Wrap[R]
-) -> Member[P, R]: ...
+) -> SyncMethod[P, R]: ...
 
 
 def awaited(
     method: Callable[Concatenate[Any, P], Awaitable[Any]], *, wrap: Wrap[Any] | None = None
-) -> Member[P, Any]:
+) -> SyncMethod[P, Any]:
     """Awaits the method, and wraps its result."""
 
     def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -138,16 +138,16 @@ def awaited(
 
 
 @overload
-def called(method: Callable[Concatenate[Any, P], T]) -> Member[P, T]: ...
+def called(method: Callable[Concatenate[Any, P], T]) -> SyncMethod[P, T]: ...
 
 
 @overload
-def called(method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[R]) -> Member[P, R]: ...
+def called(method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[R]) -> SyncMethod[P, R]: ...
 
 
 def called(
     method: Callable[Concatenate[Any, P], Any], *, wrap: Wrap[Any] | None = None
-) -> Member[P, Any]:
+) -> SyncMethod[P, Any]:
     """Calls the method, which is not async, and wraps its result."""
 
     def call(wrapper: SyncWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -160,13 +160,13 @@ def called(
 @overload
 def iterated(
     method: Callable[Concatenate[Any, P], Stream[T]], *, by_page: bool = False
-) -> Member[P, Iterator[T]]: ...
+) -> SyncMethod[P, Iterator[T]]: ...
 
 
 @overload
 def iterated(
     method: Callable[Concatenate[Any, P], Stream[Any]], *, wrap: Wrap[R]
-) -> Member[P, Iterator[R]]: ...
+) -> SyncMethod[P, Iterator[R]]: ...
 
 
 def iterated(
@@ -174,7 +174,7 @@ def iterated(
     *,
     wrap: Wrap[Any] | None = None,
     by_page: bool = False,
-) -> Member[P, Iterator[Any]]:
+) -> SyncMethod[P, Iterator[Any]]:
     """Iterates over the result of the method and wraps the items.
 
     With `by_page`, the items cross threads a page at a time, which is faster for many items.
@@ -278,5 +278,5 @@ def if_any(wrap: Wrap[R]) -> Wrap[R | None]:
 
 def _like(
     method: Callable[Concatenate[Any, P], Any], call: Callable[Concatenate[SyncWrapper[Any], P], R]
-) -> Member[P, R]:
-    return cast(Member[P, R], functools.wraps(method)(call))
+) -> SyncMethod[P, R]:
+    return cast(SyncMethod[P, R], functools.wraps(method)(call))

@@ -28,7 +28,7 @@ _BATCH_BYTES = 2 << 20
 _MAX_LINE_BYTES = (10 << 20) - (100 << 10)
 
 
-class Chunk(msgspec.Struct):
+class FileChunk(msgspec.Struct):
     offset: int
     content: list[str]
 
@@ -153,10 +153,10 @@ class PendingRows:
         run that looks finished. `exclusive` asks a server that supports it to store the rows at
         the end of the history or not at all.
         """
-        files: dict[str, Chunk] = {}
+        files: dict[str, FileChunk] = {}
         if self._lines:
-            files["wandb-history.jsonl"] = Chunk(self.line_count, self._lines)
-            files["wandb-summary.json"] = Chunk(0, [self._summary_text()])
+            files["wandb-history.jsonl"] = FileChunk(self.line_count, self._lines)
+            files["wandb-summary.json"] = FileChunk(0, [self._summary_text()])
         body: dict[str, Any] = {"files": files}
         if exclusive:
             body["appender"] = Appender(self._writer, self._first, self.added)

@@ -30,7 +30,7 @@ class Edit(msgspec.Struct, frozen=True):
         return not alike(self.before, self.after)
 
 
-class RunChanges(msgspec.Struct, frozen=True):
+class RunDiff(msgspec.Struct, frozen=True):
     """The differences between a run as it was read and as the user wants it."""
 
     fields: dict[str, Any]
@@ -38,7 +38,7 @@ class RunChanges(msgspec.Struct, frozen=True):
     summary: Edit
 
     @classmethod
-    def of(cls, read: RunRecord, wanted: RunRecord) -> RunChanges:
+    def of(cls, read: RunRecord, wanted: RunRecord) -> RunDiff:
         fields = {
             name: value
             for name in FIELDS

@@ -38,7 +38,7 @@ def folder_at(target: str | Path, filesystem: Any = None) -> Folder:
         # Not `from error`, whose text may have the URL with its credentials.
         raise UsageError(f"{redacted(target)} cannot be exported into: {reason}") from None
     if not path.strip("/"):
-        raise UsageError(f"{redacted(target)} names no folder.")
+        raise UsageError(f"{redacted(target)} has no folder: add its path to the URL.")
     if isinstance(found, LocalFileSystem):
         return LocalFolder(Path(path))
     hint = _HINT if urlsplit(target).scheme in _OBJECT_STORES else ""
