@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "taken" / "history").mkdir(parents=True)
     (tmp_path / "taken" / "history" / "mine.parquet").write_text("precious")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which main() replaces
     return tmp_path
 
 
@@ -103,3 +103,14 @@ def exit_code(run: Any) -> Any:
     except SystemExit as ended:
         return ended.code
     return 0
+
+
+def test_a_command_within_a_program_leaves_its_logging_and_warnings_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("aiowandb")
+    before = warnings.showwarning, logger.handlers.copy()
+    monkeypatch.setattr("sys.argv", ["aiowandb", "exprot"])
+    with pytest.raises(SystemExit):
+        main()
+    assert (warnings.showwarning, logger.handlers) == before

@@ -255,7 +255,6 @@ def test_a_wrong_word_is_answered_in_one_line(
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")  # nothing must be sent
     monkeypatch.setattr("sys.argv", ["aiowandb", *command.split(), *words])
-    monkeypatch.setattr("warnings.showwarning", lambda *_: None)
     with pytest.raises(SystemExit) as ended:
         main()
     out, err = capsys.readouterr()

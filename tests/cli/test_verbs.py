@@ -10,21 +10,21 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiowandb import Api
-from aiowandb.cli import cli
+from aiowandb.cli import cli, following, waits
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from aiowandb_server.store.records import RunRow
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.conftest import MEASURING
 from tests.support.artifacts import log_artifact
-from tests.support.shell import aiowandb, complaints
+from tests.support.shell import Heard, aiowandb, aiowandb_heard, complaints
 
 CONFIG = """
 method: grid
@@ -69,8 +69,10 @@ class World:
     def _environment(self) -> dict[str, str]:
         return {"WANDB_API_KEY": self.store.local_key, "WANDB_BASE_URL": self.url}
 
-    def run(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return aiowandb(*arguments, stdin=stdin, **self._environment)
+    def run(
+        self, *arguments: object, stdin: str = "", heard: Heard = lambda said: None
+    ) -> subprocess.CompletedProcess[str]:
+        return aiowandb_heard(heard, *arguments, stdin=stdin, **self._environment)
 
     def out(self, *arguments: object) -> str:
         done = self.run(*arguments)
@@ -133,37 +135,57 @@ def test_logs_are_printed_for_people_and_for_programs(world: World) -> None:
     assert [row["line"] for row in rows] == ["one", "two \x1b[31m", "three"]
 
 
-def test_logs_are_followed_to_the_end_of_the_run(world: World) -> None:
-    world.log(world.live, 0, "first")
-    with world.start("logs", "local/demo/live", "--follow") as process:
-        assert process.stdout
-        assert process.stdout.readline() == "first\n"
-        world.log(world.live, 1, "second", "third")
-        assert process.stdout.readline() == "second\n"
-        assert process.stdout.readline() == "third\n"
+@pytest.fixture
+def polls_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "POLL_S", 0.01)
+
+
+def after_lines(steps: dict[int, Callable[[], None]]) -> Callable[[str], None]:
+    """Takes each step once so many lines were printed."""
+
+    def heard(said: str) -> None:
+        if step := steps.pop(said.count("\n"), None):
+            step()
+
+    return heard
+
+
+def test_logs_are_followed_to_the_end_of_the_run(world: World, polls_often: None) -> None:
+    def end() -> None:
         world.log(world.live, 3, "last")
         world.store.finish(world.live)
-        assert process.communicate()[0] == "last\n"
-        assert process.returncode == 0
+
+    world.log(world.live, 0, "first")
+    heard = after_lines({1: lambda: world.log(world.live, 1, "second", "third"), 3: end})
+    done = world.run("logs", "local/demo/live", "--follow", heard=heard)
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
+    assert done.stdout == "first\nsecond\nthird\nlast\n"
 
 
 @pytest.mark.parametrize("format", ["table", "json", "csv"])
-def test_rows_are_followed_to_the_end_of_the_run(world: World, format: str) -> None:
-    with world.start(
+def test_rows_are_followed_to_the_end_of_the_run(
+    world: World, format: str, polls_often: None
+) -> None:
+    head = ["_step,loss"] if format == "csv" else []
+
+    def add(row: str) -> None:
+        world.store.history.append(world.live, [row])
+
+    def end() -> None:
+        add('{"_step": 9, "loss": 0.25}')
+        world.store.finish(world.live)
+
+    done = world.run(
         *("history", "local/demo/live", "--follow", "--all", "--keys", "loss"),
         *("--format", format),
-    ) as process:
-        assert process.stdout
-        head = ["_step,loss\n"] if format == "csv" else []
-        lines = [process.stdout.readline() for _ in range(len(head) + 3)]
-        world.store.history.append(world.live, ['{"_step": 7, "loss": 0.5}'])
-        lines.append(process.stdout.readline())
-        world.store.history.append(world.live, ['{"_step": 9, "loss": 0.25}'])
-        world.store.finish(world.live)
-        rest, complaint = process.communicate()
-        assert (process.returncode, complaints(complaint)) == (0, "")
-    told = [line.split() if format == "table" else line.strip() for line in [*lines, rest]]
-    assert told[len(head) :] == [
+        heard=after_lines(
+            {len(head) + 3: lambda: add('{"_step": 7, "loss": 0.5}'), len(head) + 4: end}
+        ),
+    )
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[: len(head)] == head
+    assert [line.split() if format == "table" else line for line in lines[len(head) :]] == [
         {
             "table": [str(step), f"loss={loss}"],
             "json": f'{{"_step":{step},"loss":{loss}}}',
@@ -188,19 +210,42 @@ def test_following_is_ended_by_ctrl_c(world: World) -> None:
         assert complaints(complaint).strip() == "aiowandb: interrupted"
 
 
-def test_a_server_that_is_gone_is_told_to_whoever_follows(tmp_path: Path) -> None:
+class Host:
+    """Says that it is overloaded, from the moment on when it is told to, until it is not."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.is_overloaded = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if not self.is_overloaded:
+            await self._app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body"})
+
+
+def test_a_server_that_fails_is_reported_to_whoever_follows(
+    tmp_path: Path, polls_often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "FIRST_LINE_AFTER_S", 0.0)
+    monkeypatch.setattr(waits, "POLL_S", 0.01)
     with Store.open(tmp_path / "wandb") as store:
-        with serve_in_thread(create_app(store)) as url:
+        host = Host(create_app(store))
+        with serve_in_thread(host) as url:
             world = World(store, url)
             world.log(world.live, 0, "first")
-            process = world.start("logs", "local/demo/live", "--follow")
-            assert process.stdout
-            assert process.stdout.readline() == "first\n"
-        assert process.stderr
-        line = next(line for line in process.stderr if line.startswith("waiting: "))
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert "could not connect" in line
+
+            def heard(said: str) -> None:
+                host.is_overloaded = "waiting: " not in said
+                if not host.is_overloaded:
+                    store.finish(world.live)
+
+            done = world.run("logs", "local/demo/live", "--follow", heard=heard)
+    assert (done.returncode, done.stdout) == (0, "first\n")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("waiting: ")
+    assert "503" in line
     assert "giving up at" in line
 
 

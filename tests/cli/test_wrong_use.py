@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio.to_thread
 import pytest
 
-from tests.conftest import MEASURING
+from aiowandb.cli import progress
+from aiowandb.cli import waits as reports
+from aiowandb.net import waits
+from aiowandb_server import serve_in_thread
 from tests.support import shell
 
 KEY = "k" * 40
 
 
-def aiowandb(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    done = shell.aiowandb(*arguments, **environ)
+def aiowandb(
+    *arguments: str, heard: shell.Heard = lambda said: None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    done = shell.aiowandb_heard(heard, *arguments, **environ)
     assert KEY not in done.stderr + done.stdout
     return done
 
@@ -32,11 +38,16 @@ def dead_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{unused.getsockname()[1]}"
 
 
-@pytest.fixture
-def silent_url() -> Iterator[str]:
-    """Where calls are taken and nothing is ever said."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+class SilentHost:
+    """Takes calls and says nothing, until it is told to refuse them."""
+
+    def __init__(self) -> None:
+        self.refuses = threading.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await anyio.to_thread.run_sync(self.refuses.wait)
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body"})
 
 
 @pytest.mark.parametrize(
@@ -50,23 +61,26 @@ def silent_url() -> Iterator[str]:
     ],
     ids=" ".join,
 )
-def test_who_does_not_answer_is_told_meanwhile(
-    silent_url: str, tmp_path: Path, arguments: tuple[str, ...]
+def test_a_server_that_does_not_answer_is_reported_meanwhile(
+    tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "aiowandb", *arguments, "--base-url", silent_url],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if "--json" in arguments else subprocess.DEVNULL,
-        stderr=subprocess.STDOUT if "--json" in arguments else subprocess.PIPE,
-        text=True,
-        env=os.environ | MEASURING | {"WANDB_API_KEY": KEY},
-        cwd=tmp_path,
-    ) as process:
-        told = process.stdout or process.stderr
-        assert told
-        line = next(line for line in told if "no answer yet" in line)
-        process.terminate()
-    assert silent_url.removeprefix("http://") in line
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(waits, "USUAL_S", 0.0)
+    monkeypatch.setattr(reports, "FIRST_LINE_AFTER_S", 0.0)
+    monkeypatch.setattr(reports, "POLL_S", 0.01)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    host = SilentHost()
+
+    def heard(said: str) -> None:
+        if "no answer yet" in said:
+            host.refuses.set()
+
+    with serve_in_thread(host) as url:
+        done = aiowandb(*arguments, "--base-url", url, heard=heard, WANDB_API_KEY=KEY)
+    assert done.returncode == 1
+    said = done.stdout if "--json" in arguments else done.stderr
+    line = next(line for line in said.splitlines() if "no answer yet" in line)
+    assert url.removeprefix("http://") in line
     if "--json" in arguments:
         assert {"event", "host", "since", "next_try", "until"} <= json.loads(line).keys()
     else:

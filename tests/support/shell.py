@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from aiowandb.cli import main
 from aiowandb.export.folders.base import warn_once
 from tests.conftest import MEASURING
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 Completed = subprocess.CompletedProcess[str]
+# Called with all that was said on a channel whenever something is added.
+Heard = Callable[[str], None]
 
 
 def aiowandb(*arguments: object, stdin: str = "", **environ: str) -> Completed:
@@ -26,7 +31,12 @@ def aiowandb(*arguments: object, stdin: str = "", **environ: str) -> Completed:
     It runs in this process: a new interpreter and its imports cost a second each time. What
     depends on signals, pipes, terminals or limits needs `aiowandb_process`.
     """
-    out, err = _capture(), _capture()
+    return aiowandb_heard(lambda said: None, *arguments, stdin=stdin, **environ)
+
+
+def aiowandb_heard(heard: Heard, *arguments: object, stdin: str = "", **environ: str) -> Completed:
+    """The same for a command that goes on until what it says leads to its end."""
+    out, err = _capture(heard), _capture(heard)
     command = ["aiowandb", *map(str, arguments)]
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {"COLUMNS": "120"} | environ))
@@ -62,18 +72,13 @@ def _exit_code() -> int:
 
 @contextmanager
 def _as_in_a_new_process() -> Iterator[None]:
-    """Warnings, log handlers and what is said once a process, as a new interpreter has them."""
-    logger = logging.getLogger("aiowandb")
-    handlers = logger.handlers.copy()
+    """Warnings, and what is said once a process, as a new interpreter has them."""
     warn_once.cache_clear()
     with warnings.catch_warnings():
         warnings.resetwarnings()
         for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
-        try:
-            yield
-        finally:
-            logger.handlers[:] = handlers
+        yield
 
 
 @contextmanager
@@ -88,8 +93,19 @@ def _piped(text: str) -> Iterator[io.TextIOWrapper]:
         yield file
 
 
-def _capture() -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", write_through=True)
+def _capture(heard: Heard) -> io.TextIOWrapper:
+    return io.TextIOWrapper(_Capture(heard), encoding="utf-8", newline="", write_through=True)
+
+
+class _Capture(io.BytesIO):
+    def __init__(self, heard: Heard) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def write(self, data: Buffer) -> int:
+        written = super().write(data)
+        self._heard(self.getvalue().decode(errors="replace"))
+        return written
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import click
@@ -72,10 +74,22 @@ def _asks_for_help(error: click.UsageError) -> bool:
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Print warnings, and the library's log warnings, as lines of ours while the block runs."""
+    show, warnings.showwarning = warnings.showwarning, _show_warning
+    logger, lines = logging.getLogger("aiowandb"), WarningLines()
+    logger.addHandler(lines)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        warnings.showwarning = show
+
+
+@_warnings_on_stderr()
 def main() -> None:
     """Run the command line. An error is one line on stderr and an exit code."""
-    warnings.showwarning = _show_warning
-    logging.getLogger("aiowandb").addHandler(WarningLines())
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
     except click.ClickException as error:

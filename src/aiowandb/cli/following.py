@@ -22,7 +22,7 @@ _LIVE_STATES = frozenset({"running", "pending", "preempting", "preempted"})
 
 
 async def follow_run(
-    api: AsyncApi, run: Run, fetch_new: Callable[[], AsyncIterator[T]], poll: float = POLL_S
+    api: AsyncApi, run: Run, fetch_new: Callable[[], AsyncIterator[T]]
 ) -> AsyncGenerator[T]:
     """The items that `fetch_new` returns at each poll, until the run has ended."""
     while True:
@@ -32,7 +32,7 @@ async def follow_run(
             yield item
         if has_ended:
             return
-        await anyio.sleep(poll)
+        await anyio.sleep(POLL_S)
         api.flush()
         await run.load()
 

@@ -29,7 +29,7 @@ from aiowandb.export import (
 
 # A rate over this long follows changes without flickering.
 _RATE_WINDOW_S = 5.0
-_SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES = 5.0
 _BAR_WIDTH = 20
 
 # Rows arrive in bursts: over a shorter window, the estimate would jump with each of them.
@@ -83,12 +83,12 @@ class ProgressLines:
         self._progress = progress
         self._console = console
         self._clock = clock
-        self._next = clock() + _SECONDS_BETWEEN_LINES
+        self._next = clock() + SECONDS_BETWEEN_LINES
 
     def add(self, event: ExportEvent) -> None:
         self._progress.add(event)
         if isinstance(event, Progress) and self._clock() >= self._next:
-            self._next = self._clock() + _SECONDS_BETWEEN_LINES
+            self._next = self._clock() + SECONDS_BETWEEN_LINES
             self._console.print(self._progress.status_line, soft_wrap=True)
 
 

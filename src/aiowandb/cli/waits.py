@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from aiowandb.net import Waiting
 
 # Shorter waits are not worth a line.
-_FIRST_LINE_AFTER_S = 5.0
+FIRST_LINE_AFTER_S = 5.0
 _SECONDS_BETWEEN_LINES = 10.0
-_POLL_S = 0.5
+POLL_S = 0.5
 
 
 def report_waits(waiting: Callable[[], Waiting | None]) -> None:
@@ -39,7 +39,7 @@ def report_waits(waiting: Callable[[], Waiting | None]) -> None:
 
 
 def _poll(waiting: Callable[[], Waiting | None], lines: WaitLines, stop: threading.Event) -> None:
-    while not stop.wait(_POLL_S):
+    while not stop.wait(POLL_S):
         lines.add(waiting())
 
 
@@ -53,7 +53,7 @@ class WaitLines:
 
     def add(self, waiting: Waiting | None) -> None:
         now = self._clock()
-        if waiting and now - waiting.since >= _FIRST_LINE_AFTER_S and now >= self._next:
+        if waiting and now - waiting.since >= FIRST_LINE_AFTER_S and now >= self._next:
             self._next = now + _SECONDS_BETWEEN_LINES
             self._file.write(f"waiting: {waiting.text(now)}\n")
             self._file.flush()

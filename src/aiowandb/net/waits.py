@@ -13,7 +13,7 @@ import msgspec
 log = logging.getLogger("aiowandb.net")
 
 # A response may take this long before it counts as a wait.
-_USUAL_S = 3.0
+USUAL_S = 3.0
 
 
 class Waiting(msgspec.Struct, frozen=True, tag_field="event", tag="waiting"):
@@ -61,7 +61,7 @@ class Waits:
         if not tries:
             return None
         since = max(self._last_answer, min(started for started, _ in tries))
-        if now - since < _USUAL_S:
+        if now - since < USUAL_S:
             return None
         since = self._failing_since.get(self.host, since)
         return Waiting(self.host, "no answer yet", since, now, max(until for _, until in tries))
