@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -77,6 +79,16 @@ def docs(session: nox.Session) -> None:
     _install(session, "docs")
     target = session.create_tmp()
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "docs", f"{target}/html")
+
+
+@nox.session
+def pages(session: nox.Session) -> None:
+    """The embedded W&B's web pages in Chromium, which is installed if it is missing."""
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-q", "-y", "chromium", external=True)
+    _install(session, "browser")
+    session.run("pytest", "-m=browser", "tests/browser", *session.posargs)
 
 
 @nox.session

@@ -8,23 +8,25 @@ import { runPage } from "./run.js";
 import { sweepPage } from "./sweep.js";
 
 const main = document.getElementById("main");
-let leave = () => {};
+let leave = () => {}, shown;
 
 async function show() {
 	leave();
 	const path = currentPath(), waits = el("p.note", {}, "Loading …"), place = el("div", {}, waits);
 	main.replaceChildren(place);
+	main.ariaBusy = "true";
+	shown = location.pathname;
 	const session = await loadSession();
 	header(path, session);
 	if (!session) return loginForm();
 	try {
-		// Who goes on before a page is there finds the next one without its updates.
 		await page(path)(place, path, (stop) => (place.isConnected ? (leave = stop) : stop()));
 	} catch (error) {
 		if (error instanceof LoggedOut) return location.reload();
 		place.replaceChildren(el("h1", {}, "Nothing to show"), el("p.error", { role: "alert" }, error.message));
 	}
 	waits.remove();
+	if (place.isConnected) main.ariaBusy = "false";
 }
 
 function page(path) {
@@ -67,6 +69,7 @@ function loginForm() {
 	el("p.note", {}, "The key is in the file local-key in the server's data folder. ",
 		"`aiowandb open` prints links that need no key, and each works once."));
 	main.replaceChildren(form);
+	main.ariaBusy = "false";
 	key.focus();
 }
 
@@ -111,5 +114,5 @@ document.addEventListener("click", (event) => {
 	scrollTo(0, 0);
 	show().then(() => main.focus({ preventScroll: true }));
 });
-addEventListener("popstate", show);
+addEventListener("popstate", () => location.pathname === shown || show());
 show();

@@ -96,7 +96,7 @@ export class Chart {
 	}
 
 	axis(line) {
-		return this.settings.x === "auto" ? line.x ?? "_step" : this.settings.x;
+		return this.settings.x === "auto" ? line.x?.() ?? "_step" : this.settings.x;
 	}
 
 	setZoom(zoom) {
@@ -223,7 +223,6 @@ export class Chart {
 		});
 	}
 
-	// The values nearest to x, beside a line through the chart.
 	read(x) {
 		this.at = x;
 		if (!this.cross) return;
@@ -343,7 +342,7 @@ export function chartBoard(settings, axes, makeLines) {
 		groups.replaceChildren(...[...names.slice(0, most).map((name) => {
 			const list = found.get(name), limit = limits.get(name) ?? PAGE;
 			return el("details.group", { open: true },
-				el("summary", {}, el("h3", {}, name || "Charts"), ` ${list.length}`),
+				el("summary", {}, el("h2", {}, name || "Charts"), ` ${list.length}`),
 				el(".charts", {}, ...list.slice(0, limit).map(chartOf)),
 				list.length > limit && button(`Show ${Math.min(PAGE, list.length - limit)} more of ${list.length}`,
 					() => (limits.set(name, limit + PAGE), show())));

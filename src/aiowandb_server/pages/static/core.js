@@ -1,4 +1,4 @@
-// What every page needs: elements made of text, GraphQL, formats, downloads.
+// What every page needs.
 
 const root = document.documentElement.dataset.root;
 let session = null;
@@ -185,7 +185,6 @@ export function say(text, isError = false) {
 	say.timer = setTimeout(() => status.replaceChildren(), isError ? 15_000 : 4_000);
 }
 
-// Runs an action of the user's; what goes wrong is said.
 export const act = (work) => async (...given) => {
 	try {
 		return await work(...given);

@@ -65,7 +65,7 @@ export async function projectPage(main, [entity, project], onLeave) {
 	let keysOf = new Map();
 	const board = chartBoard({ x: "_step", smoothing: 0, log: false }, ["auto", "_step", "_runtime", "_timestamp"], (key) =>
 		[...selected].filter(([name]) => keysOf.get(name)?.has(key)).map(([name, { color, label }]) =>
-			({ label, color, key, x: axes[name]?.(key), loader: new SeriesLoader(entity, project, name) })));
+			({ label, color, key, x: () => axes[name]?.(key), loader: new SeriesLoader(entity, project, name) })));
 	const hint = el("p.note", {}, "Select runs in the table to compare them.");
 	main.append(el("h2", {}, "Selected runs"), hint, board.node);
 
@@ -218,8 +218,8 @@ export async function projectPage(main, [entity, project], onLeave) {
 }
 
 function defaults(names) {
-	const config = names.filter((name) => name.startsWith("config.")).slice(0, 3);
+	const config = names.filter((name) => /^config\.[^.]+$/.test(name)).slice(0, 3);
 	const summary = names.filter((name) => name.startsWith("summary.") && !/^summary\._/.test(name));
 	const telling = summary.filter((name) => /loss|acc|score|reward|f1|auc|metric/i.test(name));
-	return [...config, ...(telling.length ? telling : summary).slice(0, 3)];
+	return [...(telling.length ? telling : summary).slice(0, 3), ...config];
 }

@@ -9,7 +9,9 @@ const AXES = ["auto", "_step", "_runtime", "_timestamp"];
 const IMAGE = /\.(png|jpe?g|gif|webp|bmp|svg)$/i;
 const TABS = [["", "Overview"], ["system", "System"], ["logs", "Logs"], ["files", "Files"], ["artifacts", "Artifacts"]];
 
-const STATUS = "id name displayName state tags notes heartbeatAt historyLineCount eventsLineCount logLineCount exitcode";
+const FIELDS = "historyKeys configPreview summaryPreview";
+const STATUS = "id name displayName state tags notes heartbeatAt historyLineCount eventsLineCount logLineCount exitcode " +
+	'wandbConfig(keys: ["m"])';
 
 class RunPlace {
 	constructor(entity, project, run) {
@@ -25,7 +27,7 @@ class RunPlace {
 export async function runPage(main, [entity, project, , name, tab = ""], onLeave) {
 	const place = new RunPlace(entity, project, name);
 	const run = await place.get(`${STATUS} createdAt commit repo host program group jobType sweepName
-		user { username } historyKeys configPreview summaryPreview wandbConfig(keys: ["m"])`);
+		user { username } ${FIELDS}`);
 	if (!run) throw new Error(`There is no run ${name} in ${entity}/${project}.`);
 	document.title = `${run.displayName || name} · ${project}`;
 	const state = el("span", {}, pill(run.state));
@@ -68,9 +70,9 @@ async function overview(body, place, run) {
 		["Sweep", run.sweepName && link(pagePath(place.entity, place.project, "sweeps", run.sweepName), run.sweepName)]]);
 	const tags = tagEditor(run, "this run"), notes = notesEditor(run);
 	const loader = new SeriesLoader(place.entity, place.project, place.run);
-	const axisOf = definedAxes(run.wandbConfig);
+	let axisOf = definedAxes(run.wandbConfig);
 	const board = chartBoard({ x: "auto", smoothing: 0, log: false }, AXES, (key) =>
-		[{ label: key, color: 0, loader, key, x: axisOf(key) }]);
+		[{ label: key, color: 0, loader, key, x: () => axisOf(key) }]);
 	board.setKeys(numericKeys(run.historyKeys));
 	const config = treePanel("Config", "config", place), summary = treePanel("Summary", "summaryMetrics", place);
 	config.show(run.configPreview);
@@ -86,10 +88,12 @@ async function overview(body, place, run) {
 		times(now);
 		tags.update(now.tags);
 		notes.update(now.notes ?? "");
-		if (now.historyLineCount === before.historyLineCount && now.state === before.state) return;
-		const more = await place.get("historyKeys summaryPreview configPreview");
+		const changed = (...names) => names.some((name) => now[name] !== before[name]);
+		if (!changed("heartbeatAt", "historyLineCount", "state", "wandbConfig")) return;
+		const more = await place.get(FIELDS);
+		axisOf = definedAxes(now.wandbConfig);
 		board.setKeys(numericKeys(more.historyKeys));
-		board.refresh();
+		if (changed("historyLineCount", "state", "wandbConfig")) board.refresh();
 		config.show(more.configPreview);
 		summary.show(more.summaryPreview);
 		await showMedia(more.summaryPreview);
@@ -124,7 +128,7 @@ export function definedAxes(wandbConfig) {
 	let metrics = [];
 	try {
 		metrics = JSON.parse(wandbConfig)?.m ?? [];
-	} catch { /* as if nothing had been defined */ }
+	} catch { }
 	if (!Array.isArray(metrics)) metrics = [];
 	const plain = (name) => String(name).replaceAll("\\.", ".");
 	const axis = (metric) => (metric?.["4"] ? plain(metric["4"]) : plain(metrics[metric?.["5"] - 1]?.["1"] ?? "_step"));
@@ -181,7 +185,6 @@ async function showTables(media, place, values, shown) {
 	const tables = Object.entries(values).filter(([, value]) => value?._type === "table-file" && typeof value.path === "string");
 	for (const [key, value] of tables.slice(0, 20)) {
 		if (shown.has(value.path)) continue;
-		shown.add(value.path);
 		const found = await place.get("files(names: $names) { edges { node { directUrl } } }", { "$names: [String!]": [value.path] });
 		const [file] = nodes(found.files);
 		if (!file) continue;
@@ -189,7 +192,8 @@ async function showTables(media, place, values, shown) {
 		try {
 			const section = loggedTable(key, await (await fetch(ownLink(file.directUrl))).json());
 			old ? old.replaceWith(section) : media.append(section);
-		} catch { /* not written yet, or no table after all */ }
+			shown.add(value.path);
+		} catch { }
 	}
 }
 
@@ -223,7 +227,7 @@ function figure(file) {
 	const name = file.name.split("/").pop();
 	const image = el("img", { alt: name, loading: "lazy" });
 	const source = ownLink(file.directUrl);
-	// The browser knows a picture by its bytes, but for this kind; in an img none of them can run scripts.
+	// Of this kind alone the browser must be told. No script runs in an img.
 	if (!name.endsWith(".svg")) image.src = source;
 	else fetch(source).then((answer) => answer.arrayBuffer()).then((data) =>
 		(image.src = URL.createObjectURL(new Blob([data], { type: "image/svg+xml" }))));
@@ -314,7 +318,6 @@ async function files(body, place) {
 
 export const FILES = "pageInfo { endCursor hasNextPage } edges { node { name sizeBytes updatedAt directUrl } }";
 
-// Files page by page; `get` gives those after a cursor.
 export function fileList(get) {
 	const preview = el("div"), table = dataTable(["Name", "Size", "Changed", "Actions"], [], "Files");
 	let after = null;

@@ -3,7 +3,6 @@
 import { button, dataTable, el, facts, inProject, link, nodes, number, pagePath, panel, pill, poll, saveCsv, scrolling, shortText, svg, when } from "./core.js";
 
 const MOST_RUNS = 500;
-// Colours from low to high.
 const SHADES = [6, 0, 4, 5, 1, 7];
 
 export async function sweepPage(main, [entity, project, , name], onLeave) {
@@ -63,7 +62,7 @@ function parallel(columns, runs, open) {
 	const at = shown.map((column) => columns.indexOf(column));
 	const lines = runs.filter((run) => at.every((i) => run.cells[i] !== null));
 	if (shown.length < 2 || !lines.length) return el("p.note", {}, "Nothing to compare yet.");
-	const width = Math.max(640, shown.length * 110), height = 300, top = 40, bottom = 24;
+	const width = Math.max(1000, shown.length * 150), height = 300, top = 40, bottom = 24;
 	const x = (place) => 60 + (place / (shown.length - 1)) * (width - 120);
 	const scales = at.map((i) => scale(lines.map((run) => run.cells[i])));
 	const y = (place, value) => height - bottom - scales[place].of(value) * (height - top - bottom);
