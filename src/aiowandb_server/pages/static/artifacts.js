@@ -1,7 +1,7 @@
 // Artifacts: those of a project, and the page of one version with its files and lineage.
 
 import { ask, button, bytes, dataTable, el, facts, inProject, link, nodes, number, pagePath, panel, save, shortText, when } from "./core.js";
-import { fileList, FILES } from "./run.js";
+import { fileList, FILES } from "./files.js";
 
 export function artifactPath(artifact) {
 	const { name, project } = artifact.artifactSequence;
