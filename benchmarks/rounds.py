@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import msgspec
 import psutil
+import trustme
 
 from benchmarks.contenders.clock import Cost, Job
 from benchmarks.written import Written, written
@@ -32,6 +34,7 @@ class Setting(msgspec.Struct, frozen=True):
     latency: float = 0.0
     rate_limit: float | None = None
     keys: int = 0
+    tls: bool = False
 
     def at(self, latency: float) -> Setting:
         """The same, so many seconds away."""
@@ -73,12 +76,17 @@ Samples = dict[str, list[Sample]]
 class Origin:
     """The running replay server."""
 
-    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, url: str, process: subprocess.Popen[str], authority: str | None = None
+    ) -> None:
         self.url = url
+        # The file with the certificate that its clients are to trust, if it speaks TLS.
+        self.authority = authority
         self._process = psutil.Process(process.pid)
 
     def traffic(self) -> Traffic:
-        counts = httpx.get(f"{self.url}/counts").json()
+        verify = ssl.create_default_context(cafile=self.authority) if self.authority else True
+        counts = httpx.get(f"{self.url}/counts", verify=verify).json()
         times = self._process.cpu_times()
         return Traffic(**counts, cpu=times.user + times.system)
 
@@ -91,12 +99,30 @@ def origin(setting: Setting) -> Iterator[Origin]:
     options += ["--live"] if setting.live else []
     options += [f"--rate-limit={setting.rate_limit}"] if setting.rate_limit else []
     command = [sys.executable, "-m", "benchmarks.origin", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield Origin(process.stdout.readline().strip(), process)
-        finally:
-            process.terminate()
+    with TemporaryDirectory(prefix="aiowandb-bench-") as folder:
+        certificates = _certificates(Path(folder)) if setting.tls else None
+        command += [f"--certificate={certificates.server}"] if certificates else []
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout
+                url = process.stdout.readline().strip()
+                yield Origin(url, process, certificates.authority if certificates else None)
+            finally:
+                process.terminate()
+
+
+class _Certificates(msgspec.Struct):
+    authority: str
+    server: str
+
+
+def _certificates(folder: Path) -> _Certificates:
+    """What a server at 127.0.0.1 shows, and the authority that its clients are to trust."""
+    authority, server = folder / "authority.pem", folder / "server.pem"
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(authority)
+    issuer.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
+    return _Certificates(str(authority), str(server))
 
 
 def race(setting: Setting, contenders: Sequence[Contender], rounds: int) -> Samples:
@@ -107,22 +133,22 @@ def race(setting: Setting, contenders: Sequence[Contender], rounds: int) -> Samp
             start = number % len(contenders)
             for contender in (*contenders[start:], *contenders[:start]):
                 before = server.traffic()
-                cost, files = run(contender, server.url, setting.runs)
+                cost, files = run(contender, server, setting.runs)
                 sample = Sample(cost, files, server.traffic().since(before))
                 samples[contender.name].append(sample)
     return samples
 
 
-def run(contender: Contender, url: str, runs: int) -> tuple[Cost, Written]:
+def run(contender: Contender, server: Origin, runs: int) -> tuple[Cost, Written]:
     """The job in a new process, with a home, a cache and a working directory of its own."""
     with TemporaryDirectory(prefix="aiowandb-bench-") as home:
         folder = Path(home, "out")
         folder.mkdir()
-        asked = msgspec.json.encode(Job(contender.job, url, str(folder), runs)).decode()
+        asked = msgspec.json.encode(Job(contender.job, server.url, str(folder), runs)).decode()
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.contenders.{contender.module}", asked],
             cwd=home,
-            env=_environment(Path(home), url),
+            env=_environment(Path(home), server),
             capture_output=True,
             text=True,
         )
@@ -132,15 +158,20 @@ def run(contender: Contender, url: str, runs: int) -> tuple[Cost, Written]:
         return cost, written(folder)
 
 
-def _environment(home: Path, url: str) -> dict[str, str]:
+def _environment(home: Path, server: Origin) -> dict[str, str]:
     kept = {n: value for n, value in os.environ.items() if not n.startswith("WANDB_")}
-    return kept | {
-        "PYTHONPATH": str(ROOT),
-        "HOME": str(home),
-        "WANDB_BASE_URL": url,
-        "WANDB_API_KEY": "0" * 40,
-        "WANDB_DIR": str(home),
-        "WANDB_CACHE_DIR": str(home / "cache"),
-        "WANDB_CONFIG_DIR": str(home / "config"),
-        "WANDB_SILENT": "true",
-    }
+    trusted = {"SSL_CERT_FILE": server.authority} if server.authority else {}
+    return (
+        kept
+        | trusted
+        | {
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(home),
+            "WANDB_BASE_URL": server.url,
+            "WANDB_API_KEY": "0" * 40,
+            "WANDB_DIR": str(home),
+            "WANDB_CACHE_DIR": str(home / "cache"),
+            "WANDB_CONFIG_DIR": str(home / "config"),
+            "WANDB_SILENT": "true",
+        }
+    )

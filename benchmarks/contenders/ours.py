@@ -6,12 +6,12 @@ import pickle
 import time
 
 import anyio
-import httpcore  # noqa: F401 - by httpx
 import pandas as pd  # noqa: F401 - by pyarrow
 import pyarrow as pa
 import pyarrow.csv
 
 import aiowandb.export
+import aiowandb.net.aiohttp_transport
 import aiowandb.readplan  # noqa: F401
 from aiowandb import Api, AsyncApi
 from benchmarks.contenders.clock import Job, Outcome, measured

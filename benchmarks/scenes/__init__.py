@@ -21,6 +21,7 @@ from benchmarks.scenes import (
 
 SCENES: Mapping[str, Scene] = {
     "a": exports.parquet,
+    "a-tls": exports.parquet_over_tls,
     "b": exports.json,
     "c": start.first_row,
     "d": listing.to_csv,

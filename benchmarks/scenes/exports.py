@@ -20,8 +20,16 @@ def parquet(effort: Effort) -> Findings:
     return _full_size("a", effort, live=False, faster=40, cheaper=12, above_floor=1.6)
 
 
+def parquet_over_tls(effort: Effort) -> Findings:
+    """The same over TLS: what the encryption adds."""
+    setting = Setting(effort.of(200), 5000, tls=True)
+    costs = _costs("a-tls", setting, (OURS, FLOOR), effort)
+    cpu = ratios(costs.samples, "cpu", OURS.name, FLOOR.name)
+    return Findings([Figure("a-tls", "CPU, aiowandb / floor, 0 ms, TLS", cpu, at_most=2)], [costs])
+
+
 def json(effort: Effort) -> Findings:
-    """The same as pages of JSON."""
+    """The same as pages of JSON, without TLS."""
     return _full_size("b", effort, live=True, faster=15, cheaper=5, above_floor=1.8)
 
 

@@ -1,19 +1,25 @@
-"""The HTTP client under a session: its timeouts, proxies and certificates."""
+"""The HTTP client under a session: timeouts, proxies, certificates, and what moves the bytes."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib import import_module
 
 import anyio
 import httpx
 
+from aiowandb.concurrency.background import current_loop
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.config.settings import Settings
+from aiowandb.net.proxies import environment_proxies
+
+_AIOHTTP = "aiowandb.net.aiohttp_transport"
 
 
 class HttpClient:
@@ -65,9 +71,16 @@ def make_client(
     transport: httpx.AsyncBaseTransport | None,
 ) -> httpx.AsyncClient:
     """A client as in the settings. A custom transport needs no proxy."""
-    limits = httpx.Limits(max_connections=max_connections)
-    proxies = {} if transport else settings.proxies
-    verify = settings.verify if transport else verification(settings.verify)
+    mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
+    if transport is None:
+        verify = verification(settings.verify)
+        limits = httpx.Limits(max_connections=max_connections)
+        proxies = environment_proxies() | dict(settings.proxies)
+        transport = LoopTransport(verify, limits)
+        mounts = {
+            pattern: LoopTransport(verify, limits, httpx.Proxy(proxy)) if proxy else None
+            for pattern, proxy in proxies.items()
+        }
     return httpx.AsyncClient(
         auth=auth,
         # Cookies are not needed, and those of one port would be sent to all ports of the host.
@@ -75,18 +88,55 @@ def make_client(
         # What can be decompressed within bounds, see `bodies`.
         headers={"User-Agent": "aiowandb", "Accept-Encoding": "gzip"},
         timeout=httpx.Timeout(settings.http_timeout, connect=10.0, pool=None),
-        limits=limits,
-        verify=verify,
         transport=transport,
-        mounts={
-            scheme: httpx.AsyncHTTPTransport(proxy=proxy, verify=verify, limits=limits)
-            for scheme, proxy in proxies.items()
-        },
+        mounts=mounts,
     )
 
 
+class LoopTransport(httpx.AsyncBaseTransport):
+    """aiohttp on asyncio, and on trio httpcore, which costs more and knows both event loops.
+
+    Which loop it is shows at the first request. aiohttp cannot use SOCKS proxies.
+    """
+
+    def __init__(
+        self, verify: ssl.SSLContext | bool, limits: httpx.Limits, proxy: httpx.Proxy | None = None
+    ) -> None:
+        self._verify = verify
+        self._limits = limits
+        self._proxy = proxy
+        self._chosen: httpx.AsyncBaseTransport | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._chosen is None:
+            # It takes a quarter of a second to import either.
+            await run_sync(import_module, _AIOHTTP if self._is_for_aiohttp else "httpcore")
+        return await self._choose().handle_async_request(request)
+
+    async def aclose(self) -> None:
+        if self._chosen:
+            await self._chosen.aclose()
+
+    @property
+    def _is_for_aiohttp(self) -> bool:
+        is_socks = self._proxy is not None and self._proxy.url.scheme.startswith("socks")
+        return isinstance(current_loop(), asyncio.AbstractEventLoop) and not is_socks
+
+    def _choose(self) -> httpx.AsyncBaseTransport:
+        if self._chosen:  # another request has, meanwhile
+            return self._chosen
+        verify, limits, proxy = self._verify, self._limits, self._proxy
+        if not self._is_for_aiohttp:
+            self._chosen = httpx.AsyncHTTPTransport(verify=verify, limits=limits, proxy=proxy)
+            return self._chosen
+        from aiowandb.net.aiohttp_transport import AiohttpTransport
+
+        self._chosen = AiohttpTransport(verify=verify, limits=limits, proxy=proxy)
+        return self._chosen
+
+
 def verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
-    """What httpx is to verify with: it would read the usual authorities for each client anew."""
+    """What to verify with: httpx would read the usual authorities for each client anew."""
     if verify is not True:
         return verify
     return _usual_authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
