@@ -54,4 +54,4 @@ def test_an_unknown_scene_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks", "z"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "there are a, b" in done.stderr
+    assert "there are a, a-tls, b" in done.stderr

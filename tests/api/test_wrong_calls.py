@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -25,6 +26,14 @@ from aiowandb.wire.files import FileRecord
 from aiowandb.wire.projects import ProjectRecord
 from aiowandb.wire.sweeps import SweepRecord
 from tests.support.sample import Sample
+
+
+class Lookalike:
+    """Has the method of a transport, and is none: what it gives is not of httpx."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        raise NotImplementedError
+
 
 # What no argument of that kind may be. None is added where it may not be left out.
 NUMBER = [0, -1, 2**70, "5", 2.5, True, [1], b"1"]
@@ -117,7 +126,7 @@ WRONG: Mapping[str, list[Any]] = {
     "source": PATH,
     "timeout": SECONDS,
     "token": TEXT,
-    "transport": [5, "http"],
+    "transport": [5, "http", httpx.AsyncHTTPTransport, httpx.HTTPTransport(), Lookalike()],
     "type": [5, int, "Row", dict, list[int]],
     "artifact.type": TEXT,
     "type_name": TEXT,

@@ -1,5 +1,7 @@
 """Whole exports in bad weather: equal to undisturbed ones, or clear about what is missing.
 
+On asyncio aiohttp moves the bytes and on trio httpcore; there are scenarios of both.
+
 Each scenario comes from its seed alone: `pytest tests/chaos -m "" -k "[17]"` replays seed 17,
 and CAMPAIGN=1000 in the environment asks for so many of them.
 """
@@ -75,12 +77,15 @@ class Scenario:
 
     @classmethod
     def alone(cls) -> Iterator[tuple[str, Scenario]]:
-        """Every fault that there is by itself, and what it is called."""
-        for fault in {**API_FAULTS, **DOWNLOAD_FAULTS}:
-            yield fault, cls(faults=(fault,))
-        for what, where in product(get_args(What), get_args(Where)):
-            yield f"{what} {where}", cls(fate=Fate(where, what))
-        yield "elsewhere", cls(elsewhere=True)
+        """Every fault that there is by itself, and what it is called; on each event loop, as what
+        moves the bytes is another on each."""
+        for backend in ("asyncio", "trio"):
+            alone = partial(cls, backend=backend)
+            for fault in {**API_FAULTS, **DOWNLOAD_FAULTS}:
+                yield f"{fault} {backend}", alone(faults=(fault,))
+            for what, where in product(get_args(What), get_args(Where)):
+                yield f"{what} {where} {backend}", alone(fate=Fate(where, what))
+            yield f"elsewhere {backend}", alone(elsewhere=True)
 
     def fates(self) -> Iterator[Fate | None]:
         """What becomes of each connection."""

@@ -5,79 +5,25 @@ from __future__ import annotations
 import ssl
 import traceback
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
 
 import anyio
 import h11
 import httpx
 import pytest
 import trustme
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
-from aiowandb.net.aiohttp_transport import AiohttpTransport
+from tests.net.conftest import Open
+from tests.support.raw_http import OK, answers, never, serving
 
 pytestmark = pytest.mark.anyio
-OK = b"HTTP/1.1 200 OK\r\n"
-Answer = Callable[[SocketStream], Awaitable[object]]
-Open = Callable[..., httpx.AsyncBaseTransport]
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(params=["aiohttp", "httpcore"])
-def open_transport(request: pytest.FixtureRequest) -> Open:
-    return opened_aiohttp if request.param == "aiohttp" else opened_httpcore
-
-
-def opened_aiohttp(
-    verify: ssl.SSLContext | bool = False, connections: int = 4
-) -> httpx.AsyncBaseTransport:
-    return AiohttpTransport(verify=verify, limits=httpx.Limits(max_connections=connections))
-
-
-def opened_httpcore(
-    verify: ssl.SSLContext | bool = False, connections: int = 4
-) -> httpx.AsyncBaseTransport:
-    limits = httpx.Limits(max_connections=connections)
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits)
-
-
-@asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[str]:
-    """The URL of a server that gives each connection to `answer`."""
-
-    async def handle(stream: SocketStream) -> None:
-        async with stream:
-            with suppress(anyio.BrokenResourceError):  # the client is gone
-                await answer(stream)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, handle)
-        yield f"http://127.0.0.1:{port}"
-        tasks.cancel_scope.cancel()
-
-
-def answers(data: bytes, seen: list[bytes] | None = None) -> Answer:
-    """Sends these bytes when a request has come, and closes the connection."""
-
-    async def answer(stream: SocketStream) -> None:
-        request = await stream.receive()
-        if seen is not None:
-            seen.append(request)
-        await stream.send(data)
-
-    return answer
-
-
-async def never(stream: SocketStream) -> None:
-    await anyio.sleep_forever()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import httpx
 
 from aiowandb.api.artifacts import Artifact, Artifacts, find_artifact, versions_of
 from aiowandb.api.creating import make_project, make_run
-from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, Defaults
+from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, TRANSPORT, Defaults
 from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
 from aiowandb.api.importing import RunImports
 from aiowandb.api.projects import Project, Projects, find_project
@@ -86,7 +86,7 @@ class AsyncApi(RunImports):
         retry=optional(having("a RetryPolicy", "wait", "is_transient")),
         proxy=optional(text("a URL", empty=True, is_secret=True)),
         verify=optional(either(FLAG, having("an ssl.SSLContext", "verify_mode"))),
-        transport=optional(having("a transport of httpx", "handle_async_request")),
+        transport=TRANSPORT,
     )
     def __init__(
         self,

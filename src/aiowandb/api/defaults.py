@@ -1,9 +1,11 @@
-"""Fills in the default entity and project of shortened paths."""
+"""Fills in the default entity and project of shortened paths; checks what a client is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import httpx
 
 from aiowandb.arguments import Check, Unfit, optional, text
 from aiowandb.config.settings import refused_credentials
@@ -27,9 +29,19 @@ def _entity(value: Any) -> str:
     return value
 
 
+def _transport(value: Any) -> httpx.AsyncBaseTransport:
+    if isinstance(value, httpx.AsyncBaseTransport):
+        return value
+    if type(value).__module__.startswith("httpx2"):
+        raise Unfit(": call httpx2.alias_httpx() before aiowandb is imported, and it uses httpx2")
+    raise Unfit
+
+
 # An empty string means none, as it does in the environment.
 ENTITY = optional(Check("the name of a user or team", _entity))
 PROJECT = optional(text("the name of a project", empty=True))
+# Requests, responses and errors of another package are none that httpx knows.
+TRANSPORT = optional(Check("a transport of httpx (httpx.AsyncBaseTransport)", _transport))
 ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 

@@ -30,7 +30,8 @@ def _hide_signatures(record: logging.LogRecord) -> bool:
     return True
 
 
-logging.getLogger("httpx").addFilter(_hide_signatures)
+# httpx2 can stand in for httpx under its name; its logger has its own.
+logging.getLogger(httpx.__name__).addFilter(_hide_signatures)
 
 
 class HostAuth(httpx.Auth):

@@ -78,8 +78,8 @@ def make_client(
         proxies = environment_proxies() | dict(settings.proxies)
         transport = LoopTransport(verify, limits)
         mounts = {
-            pattern: LoopTransport(verify, limits, httpx.Proxy(proxy)) if proxy else None
-            for pattern, proxy in proxies.items()
+            pattern: LoopTransport(verify, limits, _proxy(url, verify)) if url else None
+            for pattern, url in proxies.items()
         }
     return httpx.AsyncClient(
         auth=auth,
@@ -91,6 +91,16 @@ def make_client(
         transport=transport,
         mounts=mounts,
     )
+
+
+def _proxy(url: str, verify: ssl.SSLContext | bool) -> httpx.Proxy:
+    """A proxy that is spoken to over TLS shows a certificate too."""
+    proxy = httpx.Proxy(url)
+    if proxy.url.scheme == "https":
+        if not isinstance(verify, ssl.SSLContext):
+            verify = httpx.create_ssl_context(verify=False)
+        proxy.ssl_context = verify
+    return proxy
 
 
 class LoopTransport(httpx.AsyncBaseTransport):

@@ -1,0 +1,135 @@
+"""Connections that are used again, that have died meanwhile, and that break in the middle."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+from contextlib import suppress
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import SocketStream
+
+from aiowandb.config.settings import Settings
+from aiowandb.net import Session
+from aiowandb.net.retry import RetryPolicy
+from tests.net.conftest import Open
+from tests.support.raw_http import OK, answers, receive_request, serving
+
+pytestmark = pytest.mark.anyio
+EMPTY = OK + b"Content-Length: 0\r\n\r\n"
+
+
+# There the two transports are compared; the session chooses one for each event loop.
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+@on_asyncio
+async def test_a_connection_is_used_again(open_transport: Open) -> None:
+    connections = 0
+
+    async def answer(stream: SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await receive_request(stream)
+            await stream.send(EMPTY)
+
+    async with serving(answer) as url, httpx.AsyncClient(transport=open_transport()) as http:
+        for _ in range(3):
+            assert (await http.get(url)).status_code == 200
+        await http.aclose()
+    assert connections == 1
+
+
+@on_asyncio
+async def test_an_idle_connection_that_the_server_has_closed_is_left_alone(
+    open_transport: Open,
+) -> None:
+    """Servers close what is idle for long: that is no failure, nor a reason to send twice."""
+    closed = anyio.Semaphore(0)
+    seen = 0
+
+    async def answer(stream: SocketStream) -> None:
+        nonlocal seen
+        await receive_request(stream)
+        seen += 1
+        await stream.send(EMPTY)
+        await stream.aclose()
+        closed.release()
+
+    async with serving(answer) as url, httpx.AsyncClient(transport=open_transport()) as http:
+        for _ in range(5):
+            assert (await http.post(url)).status_code == 200
+            await closed.acquire()
+    assert seen == 5
+
+
+@on_asyncio
+async def test_a_request_on_a_connection_that_dies_of_it_is_for_others_to_send_again(
+    open_transport: Open,
+) -> None:
+    """Whether the server has acted on it nobody knows; those who retry know if it may be sent."""
+    seen = 0
+
+    async def answer(stream: SocketStream) -> None:
+        nonlocal seen
+        await receive_request(stream)
+        seen += 1
+        await stream.send(EMPTY)
+        await receive_request(stream)
+        seen += 1
+
+    async with serving(answer) as url, httpx.AsyncClient(transport=open_transport()) as http:
+        assert (await http.post(url)).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            await http.post(url)
+    assert seen == 2
+
+
+@on_asyncio
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_addresses_of_ipv6_can_be_reached(open_transport: Open) -> None:
+    seen: list[bytes] = []
+    async with (
+        serving(answers(EMPTY, seen), "::1") as url,
+        httpx.AsyncClient(transport=open_transport()) as http,
+    ):
+        assert (await http.get(url)).status_code == 200
+        assert f"Host: {url.removeprefix('http://')}\r\n".encode() in seen[0]
+
+
+async def test_a_download_goes_on_at_the_byte_where_its_connection_broke() -> None:
+    content = bytes(range(256)) * 4000
+    ranges: list[int] = []
+
+    async def answer(stream: SocketStream) -> None:
+        found = re.search(rb"range: bytes=(\d+)-", (await receive_request(stream)).lower())
+        first = int(found[1]) if found else 0
+        ranges.append(first)
+        head = OK
+        if found:
+            head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %d-%d/%d\r\n" % (
+                first,
+                len(content) - 1,
+                len(content),
+            )
+        rest = content[first:]
+        await stream.send(head + b'ETag: "1"\r\nContent-Length: %d\r\n\r\n' % len(rest))
+        await stream.send(rest[:300_000])
+
+    file = io.BytesIO()
+    async with serving(answer) as url:
+        settings = Settings.load(api_key="k" * 40, base_url=url, environ={})
+        async with Session(settings, retry=RetryPolicy(random=lambda: 0.0)) as session:
+            await session.download(f"{url}/file", file)
+    assert file.getvalue() == content
+    assert ranges == [0, 300_000, 600_000, 900_000]
