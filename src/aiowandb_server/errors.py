@@ -11,7 +11,10 @@ from __future__ import annotations
 
 
 class RequestError(Exception):
-    """The request cannot be answered: `status` is the HTTP status, the message says why."""
+    """The request cannot be answered: `status` is the HTTP status, the message says why.
+
+    All layers raise it: GraphQL reports it with its field, other endpoints as their response.
+    """
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -23,7 +26,10 @@ class DataFolderError(Exception):
 
 
 class TooManyFieldsError(BaseException):
-    """The answer is too large. Not an `Exception`, because GraphQL catches those field by field."""
+    """The answer is too large.
+
+    Not an `Exception`: GraphQL catches those field by field, and this must end the request.
+    """
 
 
 class UnknownFieldError(RequestError):

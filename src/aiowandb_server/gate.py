@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from aiowandb_server.errors import RequestError
 from aiowandb_server.origins import OriginRules
 from aiowandb_server.responses import error, unavailable
 
@@ -101,7 +102,7 @@ class RequestGate:
             return
         try:
             body: bytes | None = await self._read_body(scope, receive)
-        except _BodyError as failure:
+        except RequestError as failure:
             self.requests["refused"] += 1
             await error(failure.status, str(failure))(scope, receive, send_with_headers)
             return
@@ -138,7 +139,7 @@ class RequestGate:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _BodyError(400, "the body ended early")
+                raise RequestError("the body ended early")
             body += message.get("body", b"")
             self._check_size(len(body))
             more = message.get("more_body", False)
@@ -148,21 +149,15 @@ class RequestGate:
         try:
             plain = unpacker.decompress(body, self._max_body + 1)
         except zlib.error as failure:
-            raise _BodyError(400, f"the body is not valid gzip: {failure}") from failure
+            raise RequestError(f"the body is not valid gzip: {failure}") from failure
         self._check_size(len(plain))
         if not unpacker.eof:
-            raise _BodyError(400, "the body is not valid gzip: it is cut off")
+            raise RequestError("the body is not valid gzip: it is cut off")
         return plain
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body:
-            raise _BodyError(413, f"the body is larger than {self._max_body} bytes")
-
-
-class _BodyError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+            raise RequestError(f"the body is larger than {self._max_body} bytes", 413)
 
 
 class _TokenBucket:
@@ -197,7 +192,7 @@ class _TokenBucket:
 def _content_length(header: bytes) -> int:
     # Servers check this header; in-process transports pass on any value.
     if header and not (header.isdigit() and len(header) < 20):
-        raise _BodyError(400, f"{header.decode('latin-1')!r} is not a Content-Length")
+        raise RequestError(f"{header.decode('latin-1')!r} is not a Content-Length")
     return int(header or b"0")
 
 
