@@ -223,7 +223,7 @@ async def test_a_run_that_fails_is_named_and_the_others_are_there(
     assert [(run.run, run.status) for run in report.runs if run.status != "created"] == [
         ("bad", "failed")
     ]
-    assert "f is not what its source says of it" in (report.failed[0].error or "")
+    assert "f does not match its size and checksum" in (report.failed[0].error or "")
     assert file.name == "f"
     half = await target.run(f"{TARGET}/bad")
     mark = read_mark(half.json_config)

@@ -190,7 +190,7 @@ async def test_each_file_without_a_column_of_runs_is_a_run(
 async def test_a_row_that_is_no_row_is_named(target: AsyncApi, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"loss": 1}\n[1, 2]\n')
-    with pytest.raises(RowError, match=r"rows\.jsonl, line 2: no JSON object"):
+    with pytest.raises(RowError, match=r"rows\.jsonl, line 2: not a JSON object"):
         await target.import_runs(path, TARGET)
 
 
@@ -201,7 +201,7 @@ async def test_steps_that_go_back_are_an_error_of_that_run(
     path = write(tmp_path / "rows.jsonl", [{"run": run, "step": step} for run, step in steps])
     report = await target.import_runs(path, TARGET)
     assert [run.run for run in report.failed] == ["a"]
-    assert "step 0 comes behind step 1" in (report.failed[0].error or "")
+    assert "step 0 follows step 1" in (report.failed[0].error or "")
 
 
 async def test_a_column_that_is_not_there_is_refused(target: AsyncApi, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`api.import_runs()` and `api.restore()`: runs from elsewhere into this W&B."""
+"""`api.import_runs()` and `api.restore()`: write runs of other sources to this W&B."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SOURCE = either(PATH, having("a Source", "runs", "name"), what="a path, or a So
 
 
 class RunImports(FixedAttributes):
-    """What a client can write from sources that are no W&B."""
+    """The methods of a client that write runs of other sources than W&B."""
 
     _session: Session
     _defaults: Defaults
@@ -36,10 +36,10 @@ class RunImports(FixedAttributes):
         verify: bool = False,
         on_event: OnCopyEvent | None = None,
     ) -> CopyReport:
-        """Write runs from elsewhere into the project `target`, and only what is not there.
+        """Write the runs of a source to the project `target`, only what is missing there.
 
-        `source` is a table of rows in Parquet, CSV or JSON Lines, or a folder of some, or a
-        `Source`: a `TableSource` with columns of other names, or one of your own. The other
+        `source` is a table of rows in Parquet, CSV or JSON Lines, or a folder of tables, or a
+        `Source`: a `TableSource` for other names of columns, or one of your own. The other
         arguments are those of `Runs.copy_to`.
 
         >>> report = await api.import_runs("losses.csv", "me/imported")
@@ -71,7 +71,7 @@ class RunImports(FixedAttributes):
         verify: bool = False,
         on_event: OnCopyEvent | None = None,
     ) -> CopyReport:
-        """Write the runs that `runs.export` has written to `folder` into the project `target`.
+        """Write the runs that `runs.export` has written to `folder` to the project `target`.
 
         The export must be in Parquet and have the table of runs. Histories, system metrics, files
         and artifacts are restored if the export has them. The other arguments are those of

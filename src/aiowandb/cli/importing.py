@@ -1,4 +1,4 @@
-"""`aiowandb restore` and `aiowandb import`: runs from exports and tables into W&B."""
+"""`aiowandb restore` and `aiowandb import`: write runs of exports and tables to W&B."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _write_options(command: Any) -> Any:
             type=one_of(OnExisting),
             default="fail",
             show_default=True,
-            help="What to do with runs in DST that this did not make.",
+            help="What to do with runs in DST that come from elsewhere.",
         ),
         click.option("--ids", type=one_of(CopyIds), default="keep", show_default=True),
     ):
@@ -59,11 +59,14 @@ def restore(
 @click.argument("source", metavar="SOURCE", type=_PATH)
 @click.argument("target", metavar="DST")
 @connection
-@click.option("--run-column", metavar="NAME", help="The column that says whose a row is.")
-@click.option("--step-column", metavar="NAME", help="The column of steps.")
-@click.option("--time-column", metavar="NAME", help="The column of seconds since 1970.")
+@click.option("--run-column", metavar="NAME", help="The column with the id of each row's run.")
+@click.option("--step-column", metavar="NAME", help="The column with steps.")
+@click.option("--time-column", metavar="NAME", help="The column with seconds since 1970.")
 @click.option(
-    "--config-column", multiple=True, metavar="NAME", help="A column of the config; repeatable."
+    "--config-column",
+    multiple=True,
+    metavar="NAME",
+    help="A column with a config value; repeatable.",
 )
 @_write_options
 def import_(
@@ -79,8 +82,8 @@ def import_(
 ) -> None:
     """Write the rows of SOURCE into project DST: a table, or a folder of tables.
 
-    Tables are Parquet, CSV or JSON Lines. Columns with usual names are found: run_id,
-    step, timestamp. Without a column of runs, each file is a run. Run the same command
+    Tables are Parquet, CSV or JSON Lines. Columns with common names are found: run_id,
+    step, timestamp. Without a column of run ids, each file is a run. Run the same command
     again to resume.
 
     \b

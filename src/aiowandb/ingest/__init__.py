@@ -1,7 +1,7 @@
-"""Into W&B: a source of runs, and one writer that puts them into any W&B.
+"""Imports into W&B: sources of runs, and a writer that adds them to any W&B.
 
-A source gives runs as streams of Arrow batches, with their record, files, console and artifacts.
-The writer speaks W&B's public protocol only. May import everything but `api` and what is above it.
+A source yields runs as streams of Arrow batches, with their record, files, console and artifacts.
+The writer uses only W&B's public protocol. May import every layer below `api`.
 """
 
 from aiowandb.ingest.report import (

@@ -1,7 +1,7 @@
-"""Artifacts of copied runs: every version in the order in which they were made, with its lineage.
+"""Copies the artifacts of runs: all versions in the order of their creation, with their lineage.
 
-A version gets the number that is next in the target. They are made in their order, so that the
-numbers are those of the source unless it has deleted some.
+Versions get the next number in the target. Because of the order these are the numbers of the
+source, unless versions were deleted there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
 class UnfinishedRun(NamedTuple):
-    """A run of which all but its artifacts is there."""
+    """A run that is copied except for its artifacts."""
 
     run: SourceRun
     writer: RunWriter
@@ -54,19 +54,19 @@ class _Made(NamedTuple):
 
 
 class ArtifactCopier:
-    """Copies what runs have made and used."""
+    """Copies the artifacts that runs have logged and used."""
 
     def __init__(self, target: Target, report: CopyReport) -> None:
         self._target = target
         self._session = target.session
         self._report = report
-        # The ids in the target, by the keys in the source.
+        # Ids in the target by keys in the source.
         self._ids: dict[str, str] = {}
 
     async def copy(self, runs: Sequence[UnfinishedRun]) -> list[UnfinishedRun]:
-        """Copy the artifacts of the runs; gives the runs that have all of theirs."""
+        """Copy the artifacts of the runs; returns the runs whose artifacts are complete."""
         made = [_Made(artifact, by) for by in runs async for artifact in _each(by.run.artifacts())]
-        # The oldest first: versions are numbered as they come, and refer to older ones.
+        # The oldest first: versions are numbered in this order, and may refer to older ones.
         made.sort(key=lambda each: (each.artifact.created_at or _BEGINNING, each.artifact.version))
         for each in made:
             await self._make(*each)
@@ -118,12 +118,12 @@ class ArtifactCopier:
         elif made.version not in (None, artifact.version):
             report.target = f"{artifact.name}:v{made.version}"
             report.changed.append(
-                f"version: v{artifact.version} is v{made.version} here, as versions are numbered"
-                " without gaps"
+                f"version: v{artifact.version} is v{made.version} here, because versions are"
+                " numbered without gaps"
             )
 
     def _mapped(self, entry: NewEntry, report: CopiedRun) -> NewEntry:
-        """The entry, its reference to another artifact of the source made one to the copy."""
+        """The entry; a reference to another artifact refers to its copy."""
         target = ManifestEntry(entry.digest, ref=entry.ref).target
         if target is None:
             return entry
@@ -159,7 +159,7 @@ class ArtifactCopier:
 async def artifacts_of(
     session: Session, ref: RunRef, direction: Direction
 ) -> AsyncGenerator[SourceArtifact]:
-    """What a run of a W&B has made, or used."""
+    """The artifacts that a run has logged or used."""
     listing = RunArtifacts(session, ref, direction, fresh=True)
     async with aclosing(listing.pages()) as pages:
         async for page in pages:
@@ -202,7 +202,9 @@ async def _entries(session: Session, record: ArtifactRecord) -> list[NewEntry]:
         content = None
         if entry.ref is None:
             if name not in links:
-                raise NotFoundError(f"W&B has no file {name} of {record.qualified_name} any more.")
+                raise NotFoundError(
+                    f"The file {name} of {record.qualified_name} was deleted at W&B."
+                )
             content = remote_content(session, links[name], size)
         found.append(NewEntry(name, entry.digest, size, content, entry.ref, entry.extra))
     return found

@@ -1,4 +1,4 @@
-"""What the rows of a run are, in a few numbers a column, whatever batches they come in."""
+"""Digests of the rows of a run: a few numbers per column, independent of the batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBERS = frozenset({Kind.INT, Kind.FLOAT})
 
 
 class ColumnDigest:
-    """How many values a column has, the least and the largest, and a checksum with their steps."""
+    """The number of values, their minimum and maximum, and a checksum with the steps."""
 
     def __init__(self) -> None:
         self.values = 0
@@ -39,7 +39,7 @@ class ColumnDigest:
         self._digest.update("".join(texts.drop_null().to_pylist()).encode())
 
     def facts(self) -> Iterator[tuple[str, object]]:
-        """What is compared, by name."""
+        """The facts to compare, by name."""
         yield "values", self.values
         yield "least", plain_value(self.least)
         yield "largest", plain_value(self.largest)
@@ -47,7 +47,7 @@ class ColumnDigest:
 
 
 class RowsDigest:
-    """The rows of a run."""
+    """The digest of the rows of a run."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -56,7 +56,7 @@ class RowsDigest:
         self.columns: dict[str, ColumnDigest] = {}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Some more rows, behind the others."""
+        """Add rows that follow the others."""
         if not batch.num_rows:
             return
         batch = with_steps(batch, self.rows)
@@ -71,7 +71,7 @@ class RowsDigest:
         self.rows += batch.num_rows
 
     def differences(self, other: RowsDigest) -> Iterator[tuple[str, object, object]]:
-        """What is not the same, from the whole to the parts."""
+        """The differences, first those of all rows, then those of columns."""
         yield from _unlike("rows", self.rows, other.rows)
         yield from _unlike("first row", self.first, other.first)
         yield from _unlike("last row", self.last, other.last)
@@ -86,13 +86,13 @@ class RowsDigest:
 
 
 def _unlike(where: str, one: object, other: object) -> Iterator[tuple[str, object, object]]:
-    # By what is said of them: NaN is like NaN.
+    # Compared as text, so that NaN equals NaN.
     if repr(one) != repr(other):
         yield where, one, other
 
 
 def _as_float(field: pa.Field[Any], column: pa.Array[Any]) -> tuple[pa.Field[Any], pa.Array[Any]]:
-    """Integers as floats, which they may be on the other side, unless that loses some of them."""
+    """Integers as floats, which the other side may have, unless that changes values."""
     if kind_of(field) is not Kind.INT:
         return field, column
     try:

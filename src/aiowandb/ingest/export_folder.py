@@ -1,4 +1,4 @@
-"""What `runs.export` has written, as a source: tables in Parquet, files and artifacts of runs."""
+"""The folder of an export as a source: Parquet tables, files and artifacts of runs."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from aiowandb.wire.dotted import split_name
 
 _RUN = "run_id"
 _RUNS_AT_ONCE = 256
-# Where W&B's own client puts what a run has written.
+# The files in which W&B's client saves the console output of a run.
 _CONSOLE = "output.log"
 
-# Config, summary and description of a run, as W&B said them.
+# Config, summary and description of a run, as W&B returned them.
 _Original = tuple[str | None, str | None, str | None]
 
 
 class ExportSource(Source):
-    """The runs of an export's folder."""
+    """The runs in the folder of an export."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._table = folder / "runs.parquet"
         begun = _begun(folder)
-        # A backup may be moved, and is one of the same runs wherever it is.
+        # A folder may be moved, and still has the same runs.
         place = f"{begun.identity.host}/{begun.identity.project}" if begun else folder.resolve()
         self.name = f"export of {place}"
         self._is_long = bool(begun and begun.options.layout == "long")
@@ -56,12 +56,12 @@ class ExportSource(Source):
         if not await anyio.Path(self._table).is_file():
             raise ExportError(
                 f"{self._folder} has no runs.parquet: only exports in Parquet with the table of"
-                " runs, as `what` has by default, can be restored."
+                " runs, which `what` includes by default, can be restored."
             )
         if self._is_long:
             raise ExportError(
                 f"{self._folder} was exported with layout='long', which cannot be restored:"
-                " export again with a column per key."
+                " export again with layout='wide'."
             )
         return int((await run_sync(_metadata, self._table)).num_rows)
 
@@ -98,7 +98,7 @@ class ExportSource(Source):
 
 
 class ExportedRun(SourceRun):
-    """A run of an export."""
+    """A run in an export."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class ExportedRun(SourceRun):
     async def system_metrics(self) -> AsyncGenerator[Sequence[str]]:
         async with aclosing(self._system.batches(self.facts.id)) as batches:
             async for batch in batches:
-                # Their keys have dots, and are no nests.
+                # The dots in their keys do not mean nested keys.
                 yield await run_sync(json_lines, batch, frozenset(batch.schema.names))
 
     async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
@@ -154,7 +154,7 @@ class ExportedRun(SourceRun):
 
 
 class _Originals:
-    """What W&B said of the runs: read along with the table of runs, which has the same order."""
+    """The originals of the runs, read along with the table of runs, which has the same order."""
 
     def __init__(self, path: Path) -> None:
         self._pages = _original_pages(path) if path.is_file() else iter(())
@@ -208,7 +208,7 @@ def _facts(row: Mapping[str, Any], original: _Original | None) -> RunFacts:
 
 
 def _nested(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The values of the columns with this prefix, in the objects that they were in."""
+    """The values of the columns with this prefix, as nested objects."""
     found: dict[str, Any] = {}
     for name, value in row.items():
         if name.startswith(prefix) and value is not None:
@@ -225,7 +225,7 @@ def _nested(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _begun(folder: Path) -> Begun | None:
-    """What the export says of itself, if its journal is there."""
+    """The options of the export, if its journal exists."""
     try:
         with (folder / JOURNAL).open("rb") as file:
             return msgspec.json.decode(file.readline(), type=Begun)

@@ -1,7 +1,7 @@
-"""Arrow columns into the JSON lines of W&B's file stream, column by column.
+"""Converts Arrow columns to the JSON lines of W&B's file stream, column by column.
 
-No dict is made of a row: each column becomes a column of texts like `"loss":0.5`, and Arrow joins
-them. Null means that the row does not have the key.
+Each column becomes a column of texts like `"loss":0.5`, which Arrow joins: there is no dict per
+row. Null means that the row does not have the key.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from aiowandb.wire import lenient
 from aiowandb.wire.dotted import parent_keys, split_name
 from aiowandb.wire.rows import STEP
 
-# How Arrow writes what JSON has no number for, and how W&B's own client does. "-0" would be read
-# as the integer 0.
+# How Arrow and W&B's client write NaN and the infinities. "-0" would be parsed as the integer 0.
 _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "-0": "-0.0"}
-# What a JSON string cannot have as it is.
+# Characters that must be escaped in JSON strings.
 _TO_ESCAPE = r'["\\\x00-\x1f]'
 
-# The members of an object: a key with a column of texts, or with the members below it.
+# The members of an object: a key with a column of texts, or with members of its own.
 _Members: TypeAlias = "list[tuple[str, pa.Array[Any] | _Members]]"
 
 
 def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str]:
     """A line of JSON for each row of the batch.
 
-    A dotted column is a nest of keys, unless its name is in `literal`.
+    A dotted name is a nested key, unless it is in `literal`.
     """
     members: _Members = []
     nests: dict[tuple[str, ...], _Members] = {(): members}
@@ -44,7 +43,7 @@ def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str
 
 
 def with_steps(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
-    """The batch, its rows numbered from `first` on if they have no steps of their own."""
+    """The batch with steps; rows without steps are numbered from `first`."""
     if STEP in batch.schema.names:
         return batch
     steps = pa.array(range(first, first + batch.num_rows), pa.int64())
@@ -53,7 +52,7 @@ def with_steps(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
 
 
 def _is_beside_its_nest(batch: pa.RecordBatch, name: str) -> bool:
-    """Whether a row has both `val` and `val.acc`, so that the latter cannot be nested in it."""
+    """Whether a row has both `val` and `val.acc`, so that the latter cannot be nested."""
     return any(
         pc.any(pc.and_(batch.column(nest).is_valid(), batch.column(name).is_valid())).as_py()
         for nest in parent_keys(name)
@@ -62,7 +61,7 @@ def _is_beside_its_nest(batch: pa.RecordBatch, name: str) -> bool:
 
 
 def value_texts(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
-    """Each value of the column as JSON text; null stays null."""
+    """The values of the column as JSON text; null stays null."""
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     kind = kind_of(field)
@@ -91,12 +90,12 @@ def _nest(nests: dict[tuple[str, ...], _Members], path: tuple[str, ...]) -> _Mem
 
 
 def _objects(members: _Members) -> pa.Array[Any]:
-    """The objects with these members, null where none of them is there."""
+    """The objects with these members; null where all members are missing."""
     texts = [
         _joined(lenient.dumps(key) + ":", _objects(below) if isinstance(below, list) else below)
         for key, below in members
     ]
-    # Arrow leaves out rows that have nothing but nulls: each has an empty text at first.
+    # Arrow drops rows with only nulls, so that each row begins with an empty text.
     listed = pc.utf8_ltrim(_joined("", *texts, separator=",", null_handling="skip"), ",")
     return _where(pc.not_equal(listed, pa.scalar("")), _joined("{", listed, "}"))
 

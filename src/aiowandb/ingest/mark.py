@@ -1,8 +1,8 @@
-"""What a copied run says of where it comes from, in its config under one key.
+"""The origin of a copied run, stored in its config under one key.
 
-It tells a run that was copied from one of the same id that was not, a complete copy from one that
-was cut off, and what has changed since. It keeps what W&B's protocol cannot carry: when the run was
-made, by whom, and how it ended.
+It distinguishes copied runs from others with the same id, complete copies from interrupted ones,
+and shows whether the source has changed since. It also keeps what W&B's protocol cannot set: when
+the run was created, by whom, and how it ended.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONFIG_LEVELS = 2
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The value of the key. `complete` is false while the copy is under way."""
+    """The value of the key. `complete` is false while the copy is in progress."""
 
     source: str
     complete: bool = False
@@ -36,7 +36,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, identity: str, facts: RunFacts) -> Mark:
         """The mark of a run whose copy begins."""
-        # A copy of a copy goes on saying when the first one of them was made, and by whom.
+        # A copy of a copy keeps the creation time and the user of the original.
         earlier = read_mark(facts.config)
         made = facts.created_at.isoformat() if facts.created_at else None
         return cls(
@@ -47,14 +47,14 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def finished(self, stamp: str | None) -> Mark:
-        """The mark of the same copy once it is complete."""
+        """The mark of this copy when it is complete."""
         return msgspec.structs.replace(self, complete=True, stamp=stamp)
 
 
 async def place_of(session: Session, entity: str, project: str) -> str:
-    """The name of a project that it keeps, whichever address of its W&B was used.
+    """A permanent name of a project, whichever host name of its W&B is used.
 
-    An embedded W&B is known by its folder, not by the port that it is served on.
+    An embedded W&B is identified by its folder, not by the port of its server.
     """
     host = min(names_of(session.host))
     if await supports(session, "AIOWANDB_RUN_ORIGIN"):
@@ -64,13 +64,13 @@ async def place_of(session: Session, entity: str, project: str) -> str:
 
 
 def with_mark(config: str, mark: Mark) -> str:
-    """The text of a config with the mark, and the rest of it as it was."""
+    """The text of a config with the mark added and everything else unchanged."""
     value = {"value": msgspec.to_builtins(mark)}
     return changed_object(config or None, {}, {KEY: value})
 
 
 def without_mark(config: str) -> str:
-    """The text of a config as its source has it."""
+    """The text of a config without the mark, as in the source."""
     found = read_object(config, _CONFIG_LEVELS)
     return changed_object(config or None, {KEY: found.get(KEY)}, {}) if KEY in found else config
 
@@ -87,7 +87,7 @@ def read_mark(config: str | None) -> Mark | None:
 
 
 def is_blank(run: RunRecord) -> bool:
-    """Whether nobody has put anything into the run: a copy that was killed may have made it."""
+    """Whether the run has no data, so that it may be from a copy that was killed."""
     has_config = bool(read_object(run.config_json or None, _CONFIG_LEVELS))
     has_summary = bool(read_object(run.summary_json or None))
     has_words = bool(run.tags or run.notes or run.description or run.group or run.job_type)

@@ -1,4 +1,4 @@
-"""Parquet files with the rows of many runs: which rows are whose, and the rows of one run."""
+"""Parquet files with the rows of many runs: indexes them, and reads the rows of one run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RowSpan(NamedTuple):
 
 
 class ParquetRows:
-    """Files that are indexed once, by a look at the column of runs alone.
+    """Parquet files, indexed once by reading only the column of runs.
 
-    Without such a column, the rows of a file are those of the run of its name.
+    Without such a column, each file is a run with the name of the file.
     """
 
     def __init__(self, files: Sequence[Path], run_column: str | None) -> None:
@@ -36,7 +36,7 @@ class ParquetRows:
         self.ranges: dict[str, list[RowSpan]] = {}
 
     async def index(self) -> None:
-        """Find out which rows are whose, once."""
+        """Find the rows of each run, once."""
         if not self.ranges:
             await run_sync(self._index)
 
@@ -45,7 +45,7 @@ class ParquetRows:
         return sum(each.size for each in self.ranges.get(run, ()))
 
     async def batches(self, run: str) -> AsyncGenerator[pa.RecordBatch]:
-        """The rows of the run, without the column of runs and columns that have nothing."""
+        """The rows of the run, without the column of runs and empty columns."""
         for place in self.ranges.get(run, ()):
             batches = self._read(place)
             while (batch := await run_sync(next, batches, None)) is not None:
@@ -95,7 +95,7 @@ class ParquetRows:
 
 
 class readable:  # noqa: N801 - is used like a function
-    """The file, opened; what is wrong with it is an error that names it."""
+    """Opens the file; errors have its name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -114,7 +114,7 @@ class readable:  # noqa: N801 - is used like a function
 
 
 def _stretches(column: Any) -> Iterator[tuple[str, int, int]]:
-    """The runs in this column with the place and number of their consecutive rows."""
+    """The runs in this column, each with the offset and number of consecutive rows."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     column = pc.cast(column, pa.string()).fill_null("")

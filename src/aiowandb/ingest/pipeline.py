@@ -1,4 +1,4 @@
-"""A copy: the source's runs, compared with the target's, and written side by side."""
+"""A copy: compares the runs of the source with the target, and writes several at once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from aiowandb.net import FATAL, is_server_down
 
 T = TypeVar("T")
 
-# Runs that are compared in one request, and those that are written at once. A run under way holds
-# a few MB: its rows as columns, as lines, and as a request.
+# The runs that are compared in one request, and those that are written at once. A run in progress
+# takes a few MB: its rows as columns, as lines, and as a request.
 _COMPARED_TOGETHER = 250
 _PREPARED_TOGETHER = 50
 _RUNS_AT_ONCE = 12
@@ -42,7 +42,7 @@ _NAMED_IN_ERRORS = 5
 
 
 class CopyOptions(msgspec.Struct, frozen=True):
-    """How runs are copied."""
+    """The options of a copy."""
 
     on_existing: OnExisting = "fail"
     ids: CopyIds = "keep"
@@ -51,7 +51,7 @@ class CopyOptions(msgspec.Struct, frozen=True):
 
 
 class Copy:
-    """One copy under way."""
+    """A copy in progress."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Copy:
         self.report = CopyReport(source=source.name, target=target.name)
 
     async def run(self) -> CopyReport:
-        """Copy all runs. Those that fail by themselves are named in the report."""
+        """Copy all runs. The report has the runs that failed."""
         started = time.monotonic()
         try:
             await self._run()
@@ -120,14 +120,14 @@ class Copy:
                 tasks.start_soon(self._write, run, there, report)
 
     async def _copy_artifacts(self) -> None:
-        """Copy the artifacts, the oldest first, and then say that their runs are complete."""
+        """Copy the artifacts, the oldest first, and then mark their runs as complete."""
         copier = ArtifactCopier(self._target, self.report)
         for unfinished in await copier.copy(self._unfinished):
             await unfinished.writer.finish(unfinished.found)
             self._finished(unfinished.report)
 
     async def _verify(self) -> list[Difference]:
-        """What is not the same on both sides, read back."""
+        """The differences between both sides."""
         states = await self._target.keeps_origin()
         found: list[Difference] = []
         async with aclosing(self._source.runs()) as runs:
@@ -152,7 +152,7 @@ class Copy:
     def _refuse_others(
         self, runs: Sequence[SourceRun], ids: dict[str, str], found: dict[str, Found]
     ) -> None:
-        """Raise if runs are in the way that were not made by copying these."""
+        """Raise if the target has runs of the same ids that are not copies of these."""
         if self._options.on_existing != "fail":
             return
         others = [
@@ -165,7 +165,7 @@ class Copy:
             more = f" and {len(others) - _NAMED_IN_ERRORS} more" if len(others) > 5 else ""
             raise ConflictError(
                 f"{', '.join(others[:_NAMED_IN_ERRORS])}{more} exist and are not copies of these"
-                " runs. Nothing of them was changed. Choose another target, ids='new', or"
+                " runs. They were not changed. Choose another target, ids='new', or"
                 " on_existing='skip' or 'update'."
             )
 
@@ -225,7 +225,7 @@ class Copy:
 
 
 async def together(items: AsyncGenerator[T], size: int) -> AsyncGenerator[list[T]]:
-    """The items, so many at a time."""
+    """The items in lists of this size."""
     some: list[T] = []
     async for item in items:
         some.append(item)

@@ -1,4 +1,4 @@
-"""Runs of a W&B as a source: many runs are looked at in one request, and rows come as columns."""
+"""Runs of a W&B as a source: many runs are compared in one request, and rows come as columns."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from aiowandb.wire.sweeps import get_sweep
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# W&B answers with a sample of the system metrics, and takes this for all of them.
+# W&B returns a sample of the system metrics; with this size it has all of them.
 _ALL = 10_000_000
 _PAGE = 1000
-# As many files of each run are looked at to see whether anything has changed.
+# How many files of each run are compared to see whether it has changed.
 _FILES_LOOKED_AT = 200
-# By which a plan estimates: a row's time and step, a value with its key, and what a run costs
-# beside its rows and files.
+# For the estimates of a plan: the bytes of a row's time and step, those of a value with its key,
+# and the requests of a run besides its rows and files.
 _BYTES_A_ROW = 80
 _BYTES_A_VALUE = 30
 _BYTES_A_REQUEST = 2 << 20
@@ -47,7 +47,7 @@ Count: TypeAlias = Callable[[], Awaitable[int | None]]
 
 
 class WandbSource(Source):
-    """The runs that a query finds in a project of a W&B."""
+    """The runs of a query in a project of a W&B."""
 
     def __init__(
         self, session: Session, place: tuple[str, str], name: str, pages: Pages, count: Count
@@ -112,12 +112,12 @@ class WandbRun(SourceRun):
         self.plan: HistoryPlan | CommError | None = None
         self.literal_keys = dotted_keys(self.facts.summary)
         self.extent: RunExtent | None = None
-        self.has_artifacts = True  # unless it is known that there are none
+        self.has_artifacts = True  # until it is known that there are none
         self._session = session
         self._decoder = decoder
 
     def note_extent(self, extent: RunExtent | None) -> None:
-        """Take note of how much the run has: with its facts, this tells whether it has changed."""
+        """Set the stamp from how much the run has and from its facts."""
         self.extent = extent
         self.has_artifacts = extent is None or extent.has_artifacts
         if extent is None or (extent.files and extent.files.page_info.has_next_page):

@@ -1,4 +1,4 @@
-"""What a copy did, or would do: by run and by kind, with what could not be carried and why."""
+"""The report of a copy, or its plan: what was sent, by run and kind, and what was left out."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Status = Literal["created", "updated", "unchanged", "skipped", "failed"]
-# Seconds a request of a copy takes at W&B, about, and bytes a second that it takes in.
+# For estimates: the seconds that a request takes at W&B, and the bytes per second of uploads.
 _SECONDS_A_REQUEST = 0.15
 _REQUESTS_AT_ONCE = 8
 _BYTES_A_SECOND = 10e6
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Something that is not the same on both sides. `where` says of which run and what of it."""
+    """A difference between a run and its copy; `where` is what differs."""
 
     run: str
     where: str
@@ -28,10 +28,10 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class CopiedRun(msgspec.Struct, kw_only=True):
-    """What became of one run.
+    """The result for one run.
 
-    `carried` counts, by kind: rows, system metrics, console lines, files, bytes. `changed` says
-    what is not as it was, `dropped` what is not there, each with the reason.
+    `carried` counts what was sent by kind: rows, system metrics, console lines, files, bytes.
+    `changed` lists what was changed, `dropped` what was left out, with the reasons.
     """
 
     run: str
@@ -44,7 +44,7 @@ class CopiedRun(msgspec.Struct, kw_only=True):
 
 
 class CopyProgress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
-    """How far the copy is."""
+    """The progress of a copy."""
 
     runs: int
     total: int | None
@@ -53,7 +53,7 @@ class CopyProgress(msgspec.Struct, frozen=True, tag_field="event", tag="progress
 
 
 class CopyPlan(msgspec.Struct, frozen=True):
-    """What a copy would send. Counts of rows and bytes are what W&B says, times are estimates."""
+    """What a copy would send. Rows and bytes are W&B's counts, times are estimates."""
 
     runs: int = 0
     rows: int = 0
@@ -62,7 +62,7 @@ class CopyPlan(msgspec.Struct, frozen=True):
 
     @property
     def minutes(self) -> float:
-        """How long it would take, about."""
+        """The estimated duration."""
         waiting = self.requests * _SECONDS_A_REQUEST / _REQUESTS_AT_ONCE
         return (waiting + self.bytes / _BYTES_A_SECOND) / 60
 
@@ -72,7 +72,7 @@ OnCopyEvent: TypeAlias = Callable[[CopyEvent], None]
 
 
 class CopyReport(msgspec.Struct, kw_only=True):
-    """What a copy did. `differences` is None unless both sides were compared."""
+    """The result of a copy. `differences` is None unless both sides were compared."""
 
     source: str
     target: str
@@ -85,7 +85,7 @@ class CopyReport(msgspec.Struct, kw_only=True):
 
     @property
     def failed(self) -> list[CopiedRun]:
-        """The runs and artifacts that could not be copied; the same call tries them again."""
+        """The runs and artifacts that could not be copied; the same call retries them."""
         return [one for one in (*self.runs, *self.artifacts) if one.status == "failed"]
 
     @property
@@ -95,7 +95,7 @@ class CopyReport(msgspec.Struct, kw_only=True):
 
     @property
     def carried(self) -> dict[str, int]:
-        """What was sent, by kind."""
+        """Counts of what was sent, by kind."""
         total = Counter[str]()
         for one in (*self.runs, *self.artifacts):
             total.update(one.carried)

@@ -1,4 +1,4 @@
-"""What runs are copied from: a small protocol that anything with runs can speak.
+"""The interface of sources, from which runs are copied.
 
 class Notes(Source):
     name = "notes"
@@ -35,14 +35,14 @@ from aiowandb.wire.copying import SweepFacts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What says nothing of whether the run has changed.
+# Fields that do not count as changes of a run.
 _NO_CONTENT = frozenset({"heartbeat_at"})
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is, beside its rows and files. `config` and `summary` are JSON text.
+    """The fields of a run. `config` and `summary` are JSON text.
 
-    `config` is as W&B stores it: `{"lr": {"value": 0.1}}`. `RunFacts.of` makes both of mappings.
+    `config` has W&B's format: `{"lr": {"value": 0.1}}`. `RunFacts.of` makes both from mappings.
     """
 
     id: str
@@ -72,7 +72,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         summary: Mapping[str, Any] | None = None,
         **facts: Any,
     ) -> Self:
-        """The facts of a run whose config and summary are mappings.
+        """The facts of a run with config and summary given as mappings.
 
         Without a `summary`, the last row with each key is the run's summary.
         """
@@ -85,7 +85,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def stamp(self, *more: object) -> str:
-        """A digest of all this and of `more`: as long as it is the same, nothing was changed."""
+        """A digest of these facts and of `more`, which shows whether something has changed."""
         known = {
             name: value
             for name in self.__struct_fields__
@@ -96,9 +96,9 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceFile(msgspec.Struct, frozen=True):
-    """A file of a run. Each call of `content` gives its bytes from the start.
+    """A file of a run. Each call of `content` returns its bytes from the start.
 
-    `md5` is in hex, or None where it is not known.
+    `md5` is in hex; None if it is not known.
     """
 
     name: str
@@ -108,9 +108,9 @@ class SourceFile(msgspec.Struct, frozen=True):
 
 
 class SourceArtifact(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of an artifact that a run has made. `metadata` is JSON text.
+    """A version of an artifact that a run has logged. `metadata` is JSON text.
 
-    `key` tells it from all others of the source; `entries` gives its files and references.
+    `key` identifies it in the source; `entries` returns its files and references.
     """
 
     key: str
@@ -127,33 +127,33 @@ class SourceArtifact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceRun:
-    """A run to be copied. Override what it has; a run may have nothing but its facts.
+    """A run to copy. Override the methods for what it has; only the facts are required.
 
-    A `stamp` that is not None changes whenever anything of the run does: a run whose stamp is the
-    same as at the last copy is not looked at again.
+    A `stamp` must change whenever anything of the run does: a run with the same stamp as in the
+    last copy is skipped. Without one (None), runs are always compared.
     """
 
     def __init__(self, facts: RunFacts, stamp: str | None = None) -> None:
         self.facts = facts
         self.stamp = stamp
-        # Dotted names of columns that are keys with dots, and no nests of keys.
+        # Names of columns whose dots are part of the key, and do not mean nested keys.
         self.literal_keys: frozenset[str] = frozenset()
-        # Whether the run has made or used artifacts, or it is not known.
+        # Whether the run has logged or used artifacts, or may have.
         self.has_artifacts = False
 
     def estimate(self, stored: int) -> dict[str, int]:
-        """About how many rows, bytes and requests a copy sends if `stored` rows are there."""
+        """About how many rows, bytes and requests a copy sends if it has `stored` rows."""
         del stored
         return {"requests": 4}
 
     async def rows(self) -> AsyncGenerator[pa.RecordBatch]:
-        """The rows, in the order of their steps; without `_step` they are numbered."""
+        """The rows in step order; without `_step` they are numbered."""
         batches: tuple[pa.RecordBatch, ...] = ()
         for batch in batches:
             yield batch
 
     async def rows_after(self, step: int, count: int) -> AsyncGenerator[pa.RecordBatch]:
-        """The rows behind the first `count` ones, the last of which has this step."""
+        """The rows after the first `count`, the last of which has this step."""
         del step
         async with aclosing(self.rows()) as batches:
             async for batch in batches:
@@ -162,13 +162,13 @@ class SourceRun:
                 count = max(0, count - batch.num_rows)
 
     async def system_metrics(self) -> AsyncGenerator[Sequence[str]]:
-        """The rows of the system metrics, as lines of JSON."""
+        """The system metrics, as lines of JSON."""
         pages: tuple[Sequence[str], ...] = ()
         for page in pages:
             yield page
 
     async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
-        """The lines that the run wrote."""
+        """The console output of the run."""
         pages: tuple[Sequence[ConsoleLogLine], ...] = ()
         for page in pages:
             yield page
@@ -180,20 +180,20 @@ class SourceRun:
             yield file
 
     async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
-        """The versions of artifacts that the run has made."""
+        """The artifact versions that the run has logged."""
         artifacts: tuple[SourceArtifact, ...] = ()
         for artifact in artifacts:
             yield artifact
 
     async def used_artifacts(self) -> AsyncGenerator[SourceArtifact]:
-        """The versions that the run has used."""
+        """The artifact versions that the run has used."""
         artifacts: tuple[SourceArtifact, ...] = ()
         for artifact in artifacts:
             yield artifact
 
 
 class Source(ABC):
-    """Where runs come from. `name` tells this source from others, and should not change."""
+    """A source of runs. `name` identifies it, and should not change between copies."""
 
     name: str
 
@@ -202,23 +202,23 @@ class Source(ABC):
         """All runs."""
 
     async def count(self) -> int | None:
-        """How many runs there are, if that is easily known."""
+        """The number of runs, if it is known without reading them."""
         return None
 
-    async def look(self, runs: Sequence[SourceRun]) -> None:  # noqa: B027 - there may be no need
-        """Called with some runs at once, before they are compared: sets their stamps."""
+    async def look(self, runs: Sequence[SourceRun]) -> None:  # noqa: B027 - optional
+        """Called with several runs before they are compared: sets their stamps."""
 
-    async def prepare(self, runs: Sequence[SourceRun]) -> None:  # noqa: B027 - the same
-        """Called with some runs at once, before their rows are read."""
+    async def prepare(self, runs: Sequence[SourceRun]) -> None:  # noqa: B027 - optional
+        """Called with several runs before their rows are read."""
 
     async def sweep(self, sweep_id: str) -> SweepFacts | None:
-        """The sweep of this id, which runs say that they are part of."""
+        """The sweep with this id, which runs of this source refer to."""
         del sweep_id
         return None
 
-    async def aclose(self) -> None:  # noqa: B027 - the same
-        """Called at the end, when nothing is read any more."""
+    async def aclose(self) -> None:  # noqa: B027 - optional
+        """Called at the end, when nothing more is read."""
 
     def identity(self, run: SourceRun) -> str:
-        """What the copy remembers as the place that it came from."""
+        """The origin that the copy stores for this run."""
         return f"{self.name}/{run.facts.id}"

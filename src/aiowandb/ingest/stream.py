@@ -1,7 +1,7 @@
-"""Lines on their way into a run's file stream, in as few requests as they fit in.
+"""Sends lines to a run's file stream, in as few requests as possible.
 
-A line is stored by its number, so that a request that is sent twice stores it once, and a copy that
-was cut off goes on at the first number that is not there.
+Lines are stored by number, so that a request that is sent twice stores them once, and an
+interrupted copy resumes at the first missing number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiowandb.wire.rows import STEP
 
 Stream: TypeAlias = Literal["wandb-history.jsonl", "wandb-events.jsonl", "output.log"]
 
-# W&B takes 10 MiB a request, and lines travel as JSON within JSON.
+# W&B accepts 10 MiB in a request, and lines are sent as JSON strings within JSON.
 _BATCH_BYTES = 2 << 20
 _BATCH_LINES = 10_000
 LONGEST_LINE = (10 << 20) - (200 << 10)
@@ -41,7 +41,7 @@ class LineSender:
         self._bytes = self._lines = 0
 
     async def add(self, stream: Stream, offset: int, lines: Sequence[str]) -> None:
-        """Lines of a stream, the first of which has the number `offset`."""
+        """Add lines of a stream; `offset` is the number of the first."""
         for line in lines:
             size = len(line)
             if size > LONGEST_LINE:
@@ -56,12 +56,12 @@ class LineSender:
             offset += 1
 
     async def flush(self) -> None:
-        """Send what waits."""
+        """Send the waiting lines."""
         if self._waiting:
             await self._post(self._take(), {})
 
     async def complete(self, exit_code: int) -> None:
-        """Send what waits, and that nothing follows."""
+        """Send the waiting lines, and end the stream."""
         await self._post(self._take(), {"complete": True, "exitcode": exit_code})
 
     def _take(self) -> dict[Stream, FileChunk]:
@@ -77,7 +77,7 @@ class LineSender:
             halves = _halves(files)
             if error.status != _TOO_LARGE or halves is None:
                 raise
-            # Whatever stands before W&B takes less than W&B does.
+            # A proxy in front of W&B may accept less than W&B.
             await self._post(halves[0], {})
             await self._post(halves[1], end)
             return
@@ -85,7 +85,7 @@ class LineSender:
             self.sent_bytes += sum(map(len, chunk.content))
 
     def _stand_in(self, line: str) -> str:
-        """A line of the same step in place of one that W&B does not take."""
+        """A line with the same step, in place of one that is too long for W&B."""
         self.too_long += 1
         try:
             step = lenient.loads_object(line).get(STEP)
@@ -97,7 +97,7 @@ class LineSender:
 def _halves(
     files: dict[Stream, FileChunk],
 ) -> tuple[dict[Stream, FileChunk], dict[Stream, FileChunk]] | None:
-    """The same lines in two requests, if there are two lines."""
+    """The lines split into two requests, if there are at least two lines."""
     if len(files) > 1:
         names = list(files)
         return {names[0]: files[names[0]]}, {name: files[name] for name in names[1:]}

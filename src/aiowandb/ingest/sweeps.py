@@ -1,4 +1,4 @@
-"""Sweeps of copied runs: W&B gives a sweep an id of its own, and the copy says where it is from."""
+"""Copies the sweeps of runs. W&B gives each a new id; its description has the original."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aiowandb.wire.copying import SweepFacts, create_sweep
 from aiowandb.wire.sweeps import SweepRecord, list_sweeps
 
 _PER_PAGE = 200
-# The end of a copy's description, by which it is found again.
+# The end of a copy's description, with which it is found again.
 _COPIED_FROM = "Copied from "
 
 
 class SweepCopier:
-    """Finds or makes the sweeps of the target, each once."""
+    """Finds or creates the sweeps in the target, each once."""
 
     def __init__(self, source: Source, target: Target) -> None:
         self._source = source
@@ -30,7 +30,7 @@ class SweepCopier:
         self._lock = anyio.Lock()
 
     async def copy_of(self, sweep_id: str | None) -> str | None:
-        """The id that the copy of a sweep has, or None if the sweep is not known."""
+        """The id of the copy of a sweep, or None if the source does not have the sweep."""
         if not sweep_id:
             return None
         async with self._lock:
@@ -52,7 +52,7 @@ class SweepCopier:
         )
 
     async def _list(self) -> dict[str, str]:
-        """The copies that are there, by where they are from."""
+        """The existing copies by their origins."""
         session, target = self._target.session, self._target
 
         async def page(cursor: str | None) -> Connection[SweepRecord]:

@@ -33,9 +33,9 @@ SUFFIXES = frozenset({".parquet", ".csv", ".jsonl", ".ndjson"})
 class TableSource(Source):
     """The rows of a table, or of all tables in a folder.
 
-    `run` is the column that says which run a row is of; without one, each file is a run.
-    `step` and `time` are the columns of steps and of seconds since 1970; those with usual names
-    are found. The first values of the columns in `config` are the run's config, and no metrics.
+    `run` is the column with the id of each row's run; without one, each file is a run. `step` and
+    `time` are the columns with steps and with seconds since 1970; columns with common names are
+    found automatically. The first values of the columns in `config` are the config of a run.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TableSource(Source):
         self.name = f"table {self._path.resolve()}"
         self._columns = {"run": run, "step": step, "time": time}
         self._config = tuple(config)
-        # What is no Parquet is made into some, which costs the room of the table on the disk.
+        # Other formats are converted to Parquet, which takes the space of the table on the disk.
         self._folder: TemporaryDirectory[str] | None = None
         self._files: list[Path] = []
 
@@ -94,14 +94,14 @@ class TableSource(Source):
         return found
 
     def _as_parquet(self, folder: Path) -> Iterator[Path]:
-        """The files, those that are no Parquet made into some."""
+        """The files; other formats than Parquet are converted."""
         for number, path in enumerate(_tables(self._path)):
             if path.suffix == ".parquet":
                 yield path
                 continue
             batches = _csv(path) if path.suffix == ".csv" else _json_lines(path)
             for part, table in enumerate(batches):
-                # Of one run each where no column says whose a row is: by the name of the file.
+                # Without a column of runs, each file is a run with the name of the file.
                 made = folder / f"{number}-{part}" / f"{path.stem}.parquet"
                 made.parent.mkdir()
                 pq.write_table(table, made)
@@ -139,18 +139,18 @@ class TableRun(SourceRun):
 
 
 def _checked_steps(batch: pa.RecordBatch, last: int, run: str) -> tuple[pa.RecordBatch, int]:
-    """The batch with whole steps, which must not go back."""
+    """The batch with integer steps, which must not decrease."""
     place = batch.schema.get_field_index(STEP)
     try:
         steps = batch.column(place).cast(pa.int64())
     except pa.ArrowException as error:
         raise RowError(
-            f"Run {run}: a step is no whole number: {error}", key=STEP, value=None
+            f"Run {run}: a step is not an integer: {error}", key=STEP, value=None
         ) from None
     for step in steps.to_pylist():
         if step is None or step < last:
             raise RowError(
-                f"Run {run}: step {step} comes behind step {last}: sort the rows by run and step.",
+                f"Run {run}: step {step} follows step {last}: sort the rows by run and step.",
                 step=step,
                 key=STEP,
                 value=step,
@@ -165,7 +165,7 @@ def _tables(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(path.iterdir())
     found = [each for each in found if each.suffix in SUFFIXES]
     if not found:
-        raise UsageError(f"{path} has no table: they end in {', '.join(sorted(SUFFIXES))}.")
+        raise UsageError(f"{path} has no tables, whose names end in {', '.join(sorted(SUFFIXES))}.")
     return found
 
 
@@ -198,7 +198,7 @@ def _json_lines(path: Path) -> Iterator[pa.Table]:
                 except ServerError:
                     text = line[:80].decode(errors="replace").strip()
                     raise RowError(
-                        f"{path}, line {number}: no JSON object: {text}", key=None, value=text
+                        f"{path}, line {number}: not a JSON object: {text}", key=None, value=text
                     ) from None
             if rows:
                 yield pa.Table.from_batches([rows_to_batch(rows, first=())])

@@ -1,4 +1,4 @@
-"""The project that runs are copied to: which runs are there, and how one is made and finished."""
+"""The project that runs are copied to: finds, creates and finishes runs there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WORDS = {
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A run of the target, as far as a copy needs to know it."""
+    """A run in the target, as far as a copy needs it."""
 
     ref: RunRef
     storage_id: str
@@ -60,12 +60,12 @@ class Found(msgspec.Struct, frozen=True):
         )
 
     def is_copy_of(self, identity: str) -> bool:
-        """Whether the run was made by copying this one, or by nobody yet."""
+        """Whether the run is a copy of this one, or still empty."""
         return self.is_blank if self.mark is None else self.mark.source == identity
 
 
 class Target:
-    """A project of a W&B, which is made with its first run."""
+    """A project, which is created with its first run."""
 
     def __init__(self, session: Session, entity: str, project: str, name: str) -> None:
         self.session = session
@@ -82,7 +82,7 @@ class Target:
         return RunRef(self.entity, self.project, run_id)
 
     def new_id(self, identity: str) -> str:
-        """An id for the copy of a run, the same each time that it is copied here."""
+        """An id for the copy of a run, the same for each copy to this project."""
         digest = blake2b(f"{self.name}\n{identity}".encode(), digest_size=8).digest()
         number = int.from_bytes(digest)
         letters = []
@@ -92,11 +92,11 @@ class Target:
         return "".join(letters)
 
     async def find(self, ids: Sequence[str]) -> dict[str, Found]:
-        """Those of the runs that are there."""
+        """The runs that exist."""
         return {name: Found.of(run) for name, run in (await self.records(ids)).items()}
 
     async def records(self, ids: Sequence[str]) -> dict[str, RunRecord]:
-        """The same, with all that W&B says of them."""
+        """The complete records of the runs that exist."""
         query = RunQuery({"name": {"$in": list(ids)}}, "+created_at", max(1, len(ids)))
         page = await self.session.ask(list_runs(self.entity, self.project, query, None))
         found = {}
@@ -106,23 +106,23 @@ class Target:
         return found
 
     async def make(self, run_id: str) -> Found:
-        """The run, made just now; a ConflictError if somebody else was quicker."""
+        """Create the run; raises a ConflictError if another process has just created it."""
         ref = self.ref(run_id)
         answer = await self.session.answer(create_run(ref))
         made = replace(answer.data.bucket, entity=self.entity, project=self.project)
         found = Found.of(made)
         if answer.data.inserted is False and not found.is_blank:
-            raise ConflictError(f"Run {ref} was made by somebody else at the same moment.")
+            raise ConflictError(f"Run {ref} was just created by another process.")
         return found
 
     async def begin(self, run: Found, facts: RunFacts, mark: Mark, sweep: str | None) -> None:
-        """Write what the run is, marked as a copy that is under way."""
+        """Write the fields of the run, marked as a copy in progress."""
         fields = _fields(facts, run.words) | {"id": run.storage_id, "sweep": sweep}
         fields["config"] = with_mark(facts.config, mark)
         await self.session.ask(write_run(fields, None))
 
     async def finish(self, run: Found, facts: RunFacts, mark: Mark, summary: str | None) -> None:
-        """Write the summary, and that the copy is complete."""
+        """Write the summary, and mark the copy as complete."""
         fields: dict[str, Any] = {"id": run.storage_id, "config": with_mark(facts.config, mark)}
         if summary is not None:
             fields["summaryMetrics"] = summary
@@ -140,15 +140,15 @@ class Target:
         except CommError as error:
             if not origin or error.status != 403:
                 raise
-            # Only administrators may say who made a run.
+            # Only administrators can set the author of a run.
             await self.session.ask(write_run(fields, origin | {"username": None}))
 
     async def keeps_origin(self) -> bool:
-        """Whether the server takes what W&B's protocol cannot carry."""
+        """Whether the server accepts fields that W&B's protocol does not have."""
         return await supports(self.session, "AIOWANDB_RUN_ORIGIN")
 
     async def extent(self, ref: RunRef) -> RunExtent:
-        """How much of the run is there."""
+        """How much data the run has."""
         found = await self.session.ask(run_extents([ref], 1))
         return (found or {}).get(alias(0)) or RunExtent()
 
@@ -162,7 +162,7 @@ def _fields(facts: RunFacts, words: frozenset[str]) -> dict[str, Any]:
         "program": facts.program,
     }
     for name, input_name in _WORDS.items():
-        # Null leaves a field as it is: what was taken away in the source must be emptied.
+        # Null leaves a field unchanged: fields that were cleared in the source must be emptied.
         fields[input_name] = getattr(facts, name) or ("" if name in words else None)
     return fields
 

@@ -1,4 +1,4 @@
-"""Files from a source into a run: piece by piece from download to upload, with no disk between."""
+"""Uploads the files of a source to a run, piece by piece and without using the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.files import create_files, mark_uploaded, md5_of
 
 _PIECE = 2 << 20
-# Files that are announced in one request, and those that are under way at once.
+# The files that are announced in one request, and those that are uploaded at once.
 _TOGETHER = 50
 _AT_ONCE = 4
 
@@ -27,7 +27,7 @@ _AT_ONCE = 4
 async def upload_files(
     session: Session, ref: RunRef, files: AsyncGenerator[SourceFile], *, is_new: bool
 ) -> tuple[int, int]:
-    """Bring the files into the run, those that are not there; says how many, and their bytes."""
+    """Upload the files that are missing; returns their number and bytes."""
     known = {} if is_new else await _known_files(session, ref)
     count = size = 0
     waiting: list[SourceFile] = []
@@ -69,7 +69,7 @@ async def _upload(session: Session, ref: RunRef, files: Sequence[SourceFile]) ->
     async def put(file: SourceFile) -> None:
         url = urls.get(file.name)
         if not url:
-            raise CommError(f"W&B gave no place to upload {file.name} of run {ref} to.")
+            raise CommError(f"W&B sent no URL to upload {file.name} of run {ref} to.")
         if url.startswith("/"):
             url = session.settings.base_url + url
         await session.upload(url, checked(file), file.size, headers)
@@ -80,7 +80,7 @@ async def _upload(session: Session, ref: RunRef, files: Sequence[SourceFile]) ->
 
 
 def checked(file: SourceFile) -> Callable[[], AsyncIterable[bytes]]:
-    """The content of the file, which must be as long as it says, and have its checksum."""
+    """The content of the file; raises if its size or checksum is wrong."""
 
     async def pieces() -> AsyncIterator[bytes]:
         digest, size = md5(usedforsecurity=False), 0
@@ -90,7 +90,7 @@ def checked(file: SourceFile) -> Callable[[], AsyncIterable[bytes]]:
             is_last = size >= file.size
             if size > file.size or (is_last and file.md5 not in (None, digest.hexdigest())):
                 raise ContentError(
-                    f"{file.name} is not what its source says of it: it was changed meanwhile,"
+                    f"{file.name} does not match its size and checksum: it was changed meanwhile,"
                     " or is damaged.",
                     name=file.name,
                 )
@@ -100,7 +100,7 @@ def checked(file: SourceFile) -> Callable[[], AsyncIterable[bytes]]:
 
 
 def remote_content(session: Session, url: str, size: int) -> Callable[[], AsyncIterable[bytes]]:
-    """The bytes at a URL, each time anew and a piece at a time."""
+    """The content at a URL in pieces, downloaded for each call."""
 
     async def pieces() -> AsyncIterator[bytes]:
         first: Piece | None = None
@@ -114,7 +114,7 @@ def remote_content(session: Session, url: str, size: int) -> Callable[[], AsyncI
             return
         if first is not None:
             raise CommError("A file was changed at W&B while it was copied.", url=url)
-        spool = SpooledTemporaryFile(max_size=_PIECE)  # the server gives files as a whole only
+        spool = SpooledTemporaryFile(max_size=_PIECE)  # the server does not support ranges
         try:
             await session.download(url, spool)
             await spool.seek(0)

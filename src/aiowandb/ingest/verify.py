@@ -1,4 +1,4 @@
-"""Both sides of a copy read back and compared: what is not the same, run by run."""
+"""Compares both sides of a copy, run by run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aiowandb.ingest.source import RunFacts, SourceRun
 from aiowandb.wire import lenient
 from aiowandb.wire.json_edit import alike, read_object
 
-# What a copied run is compared by, beside its config and summary.
+# The facts that are compared, besides config and summary.
 _WORDS = ("name", "tags", "notes", "description", "group", "job_type", "commit", "state")
 _AT_ONCE = 4
 _LONGEST_VALUE = 120
-# So many differences of one run are named: with more, it is another run.
+# The most differences that are reported for a run: with more, it is a different run.
 _NAMED = 50
 _CONFIG_LEVELS = 2
 _NOT_THERE = "nothing"
@@ -31,7 +31,7 @@ _Unlike = tuple[str, object, object]
 async def compare_runs(
     pairs: Sequence[tuple[SourceRun, SourceRun | None]], *, states: bool
 ) -> list[Difference]:
-    """The differences between runs and their copies; `states` of runs are compared too."""
+    """The differences between runs and their copies, with `states` also those of their states."""
 
     async def compare(pair: tuple[SourceRun, SourceRun | None]) -> list[Difference]:
         run, copy = pair
@@ -153,7 +153,7 @@ async def _artifacts(run: SourceRun) -> dict[str, str]:
 
 
 def _outside(ref: str | None) -> str | None:
-    # The artifacts that others refer to have other ids in a copy.
+    # References to other artifacts have other ids in a copy.
     return "" if ref and ref.startswith("wandb-artifact://") else ref
 
 

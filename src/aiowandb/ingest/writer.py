@@ -1,12 +1,12 @@
-"""One run, from its source into the target: only what is not there yet, complete or marked.
+"""Copies one run to the target, and sends only what is missing there.
 
-    made        the run exists, and has nothing
-    marked      its fields and config are there, and the config says that the copy is under way
-    filled      rows, system metrics, console and files, each behind what is there
-    ended       the file stream says how the run ended
-    complete    one request writes the summary, and that the copy is complete
+    created     the run exists, and is empty
+    marked      its fields and config are set, and the config marks it as a copy in progress
+    filled      rows, system metrics, console and files are added after those that exist
+    ended       the file stream has the final state of the run
+    complete    one request sets the summary, and marks the copy as complete
 
-Killed anywhere, the same copy goes on: what was stored is counted, and not sent again.
+After a kill at any point, the same copy resumes: what is stored is counted, and not sent again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from aiowandb.wire.rows import STEP
 
 _EXIT_CODES = {"finished": 0, "failed": 1, "crashed": 1, "killed": 1}
 _SAID_BY_EXIT_CODE = frozenset({"finished", "failed"})
-# Rows that are made into lines at once: more of them only take more memory.
+# How many rows are converted at once: more would only take more memory.
 _ROWS_AT_ONCE = 2_000
 
 
@@ -49,7 +49,7 @@ class RunWriter:
         self._last: dict[str, Any] = {}
 
     async def write(self, found: Found | None, run_id: str, sweep: str | None) -> Found:
-        """Bring the run to what its source has. With artifacts, it is still to be finished."""
+        """Update the run to its source. A run with artifacts must still be finished."""
         facts, is_new = self._run.facts, found is None
         found = found or await self._target.make(run_id)
         await self._target.begin(found, facts, self._mark, sweep)
@@ -69,7 +69,7 @@ class RunWriter:
             self._report.carried = dict(+self._carried)
         if sender.too_long:
             self._report.dropped.append(
-                f"{sender.too_long} lines of more than 10 MB, which W&B does not take"
+                f"{sender.too_long} lines of more than 10 MB, which W&B does not accept"
             )
         return found
 
@@ -82,7 +82,7 @@ class RunWriter:
                 await sender.add("wandb-events.jsonl", stored, some)
                 stored += len(some)
                 self._carried["system metrics"] += len(some)
-        # The last line may have been written anew: progress bars are.
+        # The last line may have been overwritten, as by a progress bar.
         stored = max(0, (extent.log_line_count or 0) - 1)
         async with aclosing(_after(self._run.console(), stored)) as console:
             async for log in console:
@@ -91,7 +91,7 @@ class RunWriter:
                 self._carried["console lines"] += len(log)
 
     async def _send_rows(self, sender: LineSender, last_step: int, stored: int) -> None:
-        # Who says nothing of a summary has it made of all rows, also of those that are there.
+        # Without a summary in the source, it is computed from all rows, including existing ones.
         from_start = not stored or self._run.facts.summary is None
         rows = self._run.rows() if from_start else self._run.rows_after(last_step, stored)
         offset, next_step = 0 if from_start else stored, 0 if from_start else last_step + 1
@@ -123,7 +123,7 @@ class RunWriter:
         return batch, lines
 
     def _note_last(self, batch: pa.RecordBatch) -> None:
-        """Remember the last value of each key, for a source that says nothing of a summary."""
+        """Remember the last value of each key, for a source without a summary."""
         for index, name in enumerate(batch.schema.names):
             column = batch.column(index)
             if column.null_count < len(column):
@@ -142,21 +142,21 @@ class RunWriter:
         self._carried["bytes"] += size
 
     async def finish(self, found: Found) -> None:
-        """Say that the copy of the run is complete."""
+        """Mark the copy of the run as complete."""
         facts = self._run.facts
         summary = facts.summary
         if summary is None and self._last:
             summary = lenient.dumps(self._last)
         await self._target.finish(found, facts, self._mark.finished(self._run.stamp), summary)
         if not await self._target.keeps_origin():
-            kept = "is kept in the config under _aiowandb: W&B does not take it"
+            kept = "is kept in the config under _aiowandb, because W&B does not accept it"
             self._report.changed.append(f"creation time and user: the original {kept}")
             if facts.state in _EXIT_CODES and facts.state not in _SAID_BY_EXIT_CODE:
                 self._report.changed.append(f"state: failed; {facts.state} {kept}")
 
 
 async def _after(pages: AsyncGenerator[Sequence[Any]], count: int) -> AsyncGenerator[Sequence[Any]]:
-    """The items behind the first `count` ones."""
+    """The items after the first `count`."""
     async with aclosing(pages):
         async for page in pages:
             if rest := page[count:]:
