@@ -103,8 +103,9 @@ if TYPE_CHECKING:
         SourceArtifact,
         SourceFile,
         SourceRun,
-        TableSource,
     )
+    from aiowandb.ingest.sources.offline import OfflineSource
+    from aiowandb.ingest.tables import TableSource
     from aiowandb.net import RetryPolicy, Traffic, Waiting
     from aiowandb.paths import ArtifactRef
     from aiowandb.readplan import ReadPart, ReadPlan
@@ -176,6 +177,7 @@ __all__ = [
     "Nested",
     "NewEntry",
     "NotFoundError",
+    "OfflineSource",
     "OnCopyEvent",
     "OnDeleted",
     "OnEvent",
@@ -306,8 +308,9 @@ _LAZY = {
             "SourceArtifact",
             "SourceFile",
             "SourceRun",
-            "TableSource",
         ),
+        ".ingest.sources.offline": ("OfflineSource",),
+        ".ingest.tables": ("TableSource",),
         ".net": (
             "RetryPolicy",
             "Traffic",

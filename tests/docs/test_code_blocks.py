@@ -17,6 +17,7 @@ import pytest
 from aiowandb import AsyncApi
 from aiowandb.cli import cli
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from tests.ingest.sources import wandb_files
 from tests.support.artifacts import log_artifact
 from tests.support.tampering import there
 
@@ -50,6 +51,8 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             folder = tmp_path / "work"
             folder.mkdir()
             monkeypatch.chdir(folder)
+            records = [wandb_files.run("logged"), wandb_files.history(0, loss=1)]
+            wandb_files.write_run(folder / "wandb", "logged", records)
             yield
 
 

@@ -9,7 +9,7 @@ from aiowandb.api.copying import WRITE_CHECKS, write_runs
 from aiowandb.api.defaults import Defaults
 from aiowandb.arguments import PATH, FixedAttributes, checks, either, having
 from aiowandb.choices import CopyIds, OnExisting
-from aiowandb.concurrency.threads import import_in_thread
+from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.net import Session
 
 if TYPE_CHECKING:
@@ -38,16 +38,18 @@ class RunImports(FixedAttributes):
     ) -> CopyReport:
         """Write the runs of a source to the project `target`, only what is missing there.
 
-        `source` is a table of rows in Parquet, CSV or JSON Lines, or a folder of tables, or a
-        `Source`: a `TableSource` for other names of columns, or one of your own. The other
-        arguments are those of `Runs.copy_to`.
+        `source` is a folder that wandb logs to, as in offline mode; or a table of rows in Parquet,
+        CSV or JSON Lines, or a folder of tables; or a `Source`: a `TableSource` for other names
+        of columns, or one of your own. The other arguments are those of `Runs.copy_to`.
 
         >>> report = await api.import_runs("losses.csv", "me/imported")
         """
         await import_in_thread("aiowandb.ingest.tables")
-        from aiowandb.ingest.tables import TableSource
+        from aiowandb.ingest.sources import open_source
 
-        opened: Any = TableSource(source) if isinstance(source, str | Path) else source
+        opened: Any = source
+        if isinstance(source, str | Path):
+            opened = await run_sync(open_source, source)
         return await write_runs(
             opened,
             (self._session, self._defaults),

@@ -1,4 +1,4 @@
-"""`aiowandb restore` and `aiowandb import`: write runs of exports and tables to W&B."""
+"""`aiowandb restore` and `aiowandb import`: write runs of exports, logs and tables to W&B."""
 
 from __future__ import annotations
 
@@ -80,11 +80,12 @@ def import_(
     config_column: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Write the rows of SOURCE into project DST: a table, or a folder of tables.
+    """Write the runs of SOURCE into project DST.
 
-    Tables are Parquet, CSV or JSON Lines. Columns with common names are found: run_id,
-    step, timestamp. Without a column of run ids, each file is a run. Run the same command
-    again to resume.
+    SOURCE is a folder that wandb logs to, as in offline mode, or a .wandb file; or a
+    table, or a folder of tables: Parquet, CSV or JSON Lines. In tables, columns with
+    common names are found: run_id, step, timestamp. Without a column of run ids, each
+    file is a run. Run the same command again to resume.
 
     \b
     Examples:
@@ -109,7 +110,10 @@ async def _import(
     config: tuple[str, ...],
     **options: Any,
 ) -> CopyReport:
-    from aiowandb.ingest import TableSource
+    from aiowandb import TableSource
 
+    source: Any = path
+    if config or any(columns.values()):
+        source = TableSource(path, **columns, config=config)
     async with api:
-        return await api.import_runs(TableSource(path, **columns, config=config), target, **options)
+        return await api.import_runs(source, target, **options)

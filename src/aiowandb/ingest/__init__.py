@@ -14,7 +14,6 @@ from aiowandb.ingest.report import (
     OnCopyEvent,
 )
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
-from aiowandb.ingest.tables import TableSource
 
 __all__ = [
     "CopiedRun",
@@ -29,5 +28,4 @@ __all__ = [
     "SourceArtifact",
     "SourceFile",
     "SourceRun",
-    "TableSource",
 ]

@@ -27,8 +27,8 @@ from aiowandb.net import FATAL, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord
-from aiowandb.wire.artifact_writing import NewArtifact, use_artifact
-from aiowandb.wire.artifacts import Direction, artifact_by_name
+from aiowandb.wire.artifact_writing import NewArtifact, artifact_id_of, use_artifact
+from aiowandb.wire.artifacts import Direction, artifact_by_id, artifact_by_name
 from aiowandb.wire.manifest import ManifestEntry
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ArtifactCopier:
         """Copy the artifacts of the runs; returns the runs whose artifacts are complete."""
         made = [_Made(artifact, by) for by in runs async for artifact in _each(by.run.artifacts())]
         # The oldest first: versions are numbered in this order, and may refer to older ones.
-        made.sort(key=lambda each: (each.artifact.created_at or _BEGINNING, each.artifact.version))
+        made.sort(key=lambda each: _age(each.artifact))
         for each in made:
             await self._make(*each)
         for by in runs:
@@ -77,12 +77,12 @@ class ArtifactCopier:
         return [by for by in runs if by.report.status != "failed"]
 
     async def _make(self, artifact: SourceArtifact, by: UnfinishedRun) -> None:
-        name = f"{artifact.name}:v{artifact.version}"
+        name = artifact.label
         report = CopiedRun(run=name, target=name)
         self._report.artifacts.append(report)
         try:
             entries = [self._mapped(entry, report) for entry in await artifact.entries()]
-            new = self._new(artifact)
+            new = await self._new(artifact)
             made = await upload_artifact(self._session, by.found.ref, new, entries)
         except FATAL:
             raise
@@ -93,11 +93,14 @@ class ArtifactCopier:
         self._ids[artifact.key] = made.id
         self._note(report, artifact, made)
 
-    def _new(self, artifact: SourceArtifact) -> NewArtifact:
+    async def _new(self, artifact: SourceArtifact) -> NewArtifact:
         # The same each time that it is copied here, so that it is announced once. Ids of artifacts
         # are of one server, and those that clients give must differ throughout a server.
         whence = f"{self._target.name}\n{self._report.source}\n{artifact.key}"
         client_id = blake2b(whence.encode(), digest_size=16).hexdigest()
+        sequence_id = None
+        if artifact.client_id and await self._is_free(artifact.client_id):
+            client_id, sequence_id = artifact.client_id, artifact.sequence_client_id
         return NewArtifact(
             collection=artifact.name,
             type=artifact.type,
@@ -107,14 +110,26 @@ class ArtifactCopier:
             description=artifact.description,
             metadata=artifact.metadata,
             client_id=client_id,
+            sequence_client_id=sequence_id,
             deduplicate=False,
         )
+
+    async def _is_free(self, client_id: str) -> bool:
+        """Whether no artifact of another project has this id."""
+        known = await self._session.ask(artifact_id_of(client_id))
+        found = await self._session.ask(artifact_by_id(known)) if known else None
+        if found is None:
+            return known is None
+        place = found.record().source
+        return (place.entity, place.project) == (self._target.entity, self._target.project)
 
     def _note(self, report: CopiedRun, artifact: SourceArtifact, made: UploadedArtifact) -> None:
         report.status = "created" if made.is_new else "unchanged"
         report.carried = {"artifacts": 1, "artifact files": made.files, "bytes": made.bytes}
         if not made.is_new:
             report.carried = {}
+        elif artifact.version is None:
+            report.target = f"{artifact.name}:v{made.version}"
         elif made.version not in (None, artifact.version):
             report.target = f"{artifact.name}:v{made.version}"
             report.changed.append(
@@ -138,14 +153,13 @@ class ArtifactCopier:
         artifact_id = self._ids.get(artifact.key) or await self._copied_before(artifact)
         if artifact_id is None:
             by.report.dropped.append(
-                f"that it used {artifact.name}:v{artifact.version}, which is not part of the copy"
+                f"that it used {artifact.label}, which is not part of the copy"
             )
             return
         await self._session.ask(use_artifact(by.found.ref, artifact_id))
 
     async def _copied_before(self, artifact: SourceArtifact) -> str | None:
-        name = f"{artifact.name}:v{artifact.version}"
-        asked = artifact_by_name(self._target.entity, self._target.project, name)
+        asked = artifact_by_name(self._target.entity, self._target.project, artifact.label)
         try:
             found = await self._session.ask(asked)
         except CommError as error:
@@ -154,6 +168,10 @@ class ArtifactCopier:
             return None
         known = found.artifact if found else None
         return known.id if known and known.digest == artifact.digest else None
+
+
+def _age(artifact: SourceArtifact) -> tuple[datetime, int]:
+    return artifact.created_at or _BEGINNING, artifact.version or 0
 
 
 async def artifacts_of(

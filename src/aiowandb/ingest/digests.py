@@ -15,6 +15,7 @@ from aiowandb.wire import lenient
 from aiowandb.wire.rows import STEP, plain_value
 
 _NUMBERS = frozenset({Kind.INT, Kind.FLOAT})
+_AS_FLOATS = {Kind.INT: pa.float64(), Kind.INTS: pa.list_(pa.float64())}
 
 
 class ColumnDigest:
@@ -35,7 +36,7 @@ class ColumnDigest:
                 self.least = min([ends["min"], *known])
                 self.largest = max([ends["max"], *known])
         join: Any = pc.binary_join_element_wise
-        texts = join(steps, value_texts(*_as_float(field, column)), pa.scalar("\n"), pa.scalar(":"))
+        texts = join(steps, _comparable(field, column), pa.scalar("\n"), pa.scalar(":"))
         self._digest.update("".join(texts.drop_null().to_pylist()).encode())
 
     def facts(self) -> Iterator[tuple[str, object]]:
@@ -91,14 +92,23 @@ def _unlike(where: str, one: object, other: object) -> Iterator[tuple[str, objec
         yield where, one, other
 
 
-def _as_float(field: pa.Field[Any], column: pa.Array[Any]) -> tuple[pa.Field[Any], pa.Array[Any]]:
-    """Integers as floats, which the other side may have, unless that changes values."""
-    if kind_of(field) is not Kind.INT:
-        return field, column
-    try:
-        return pa.field(field.name, pa.float64()), pc.cast(column, pa.float64())
-    except pa.ArrowInvalid:
-        return field, column
+def _comparable(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
+    """The values as text. Integers become floats, which the other side may have."""
+    kind = kind_of(field)
+    if kind is Kind.JSON:
+        texts = value_texts(field, column).to_pylist()
+        return pa.array([text and _canonical(text) for text in texts], pa.string())
+    if kind in _AS_FLOATS:
+        try:
+            column = pc.cast(column, _AS_FLOATS[kind])
+            field = pa.field(field.name, column.type)
+        except pa.ArrowInvalid:
+            pass  # that would change values
+    return value_texts(field, column)
+
+
+def _canonical(text: str) -> str:
+    return lenient.dumps(plain_value(lenient.loads(text)), sort_keys=True)
 
 
 def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any]:

@@ -110,13 +110,14 @@ class SourceFile(msgspec.Struct, frozen=True):
 class SourceArtifact(msgspec.Struct, frozen=True, kw_only=True):
     """A version of an artifact that a run has logged. `metadata` is JSON text.
 
-    `key` identifies it in the source; `entries` returns its files and references.
+    `key` identifies it in the source; `entries` returns its files and references. With a
+    `version` of None, W&B chooses the next one, and later artifacts may take over its aliases.
     """
 
     key: str
     name: str
     type: str
-    version: int
+    version: int | None
     digest: str
     entries: Callable[[], Awaitable[Sequence[NewEntry]]]
     aliases: tuple[str, ...] = ()
@@ -124,6 +125,14 @@ class SourceArtifact(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     metadata: str | None = None
     created_at: datetime | None = None
+    # What the source has named it and its collection by in references, where they may be kept.
+    client_id: str | None = None
+    sequence_client_id: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name for people."""
+        return self.name if self.version is None else f"{self.name}:v{self.version}"
 
 
 class SourceRun:
@@ -138,6 +147,8 @@ class SourceRun:
         self.stamp = stamp
         # Names of columns whose dots are part of the key, and do not mean nested keys.
         self.literal_keys: frozenset[str] = frozenset()
+        # What the source could not read of the run, for the report.
+        self.losses: tuple[str, ...] = ()
         # Whether the run has logged or used artifacts, or may have.
         self.has_artifacts = False
 
@@ -151,6 +162,10 @@ class SourceRun:
         batches: tuple[pa.RecordBatch, ...] = ()
         for batch in batches:
             yield batch
+
+    def lines(self) -> AsyncGenerator[Sequence[str]] | None:
+        """The rows as lines of JSON, where the source has those: they go to W&B as they are."""
+        return None
 
     async def rows_after(self, step: int, count: int) -> AsyncGenerator[pa.RecordBatch]:
         """The rows after the first `count`, the last of which has this step."""

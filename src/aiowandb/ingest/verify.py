@@ -13,7 +13,7 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import AiowandbError
 from aiowandb.ingest.digests import RowsDigest
 from aiowandb.ingest.report import Difference
-from aiowandb.ingest.source import RunFacts, SourceRun
+from aiowandb.ingest.source import RunFacts, SourceArtifact, SourceRun
 from aiowandb.wire import lenient
 from aiowandb.wire.json_edit import alike, read_object
 
@@ -62,7 +62,11 @@ async def _compare(run: SourceRun, copy: SourceRun, *, states: bool) -> AsyncGen
         yield unlike
     for unlike in _unlike_members("file", await _files(run), await _files(copy)):
         yield unlike
-    for unlike in _unlike_members("artifact", await _artifacts(run), await _artifacts(copy)):
+    made, copied = await _made(run), await _made(copy)
+    # What the source has not numbered is known by its content.
+    numbered = all(one.version is not None for one in made)
+    here, there = await _told(run, made, numbered), await _told(copy, copied, numbered)
+    for unlike in _unlike_members("artifact", here, there):
         yield unlike
 
 
@@ -134,21 +138,27 @@ async def _files(run: SourceRun) -> dict[str, str]:
     return found
 
 
-async def _artifacts(run: SourceRun) -> dict[str, str]:
+async def _made(run: SourceRun) -> list[SourceArtifact]:
     if not run.has_artifacts:
-        return {}
-    found = {}
+        return []
     async with aclosing(run.artifacts()) as made:
-        async for one in made:
-            entries = sorted(
-                (e.name, e.digest, e.size, _outside(e.ref)) for e in await one.entries()
-            )
-            manifest = blake2b(repr(entries).encode(errors="replace"), digest_size=12).hexdigest()
-            said = (one.type, one.digest, sorted(one.aliases), sorted(one.tags), one.description)
-            found[f"{one.name}:v{one.version}"] = f"{said} {one.metadata} manifest {manifest}"
-    async with aclosing(run.used_artifacts()) as used:
-        async for one in used:
-            found[f"used {one.name}:v{one.version}"] = one.digest
+        return [one async for one in made]
+
+
+async def _told(run: SourceRun, made: Sequence[SourceArtifact], numbered: bool) -> dict[str, str]:
+    """What there is to say of the artifacts of a run."""
+    found = {}
+    for one in made:
+        entries = sorted((e.name, e.digest, e.size, _outside(e.ref)) for e in await one.entries())
+        manifest = blake2b(repr(entries).encode(errors="replace"), digest_size=12).hexdigest()
+        name = one.label if numbered else f"{one.name} {one.digest}"
+        aliases = sorted(one.aliases) if numbered else []
+        said = (one.type, one.digest, aliases, sorted(one.tags), one.description)
+        found[name] = f"{said} {one.metadata} manifest {manifest}"
+    if run.has_artifacts:
+        async with aclosing(run.used_artifacts()) as used:
+            async for one in used:
+                found[f"used {one.label}"] = one.digest
     return found
 
 

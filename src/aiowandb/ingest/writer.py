@@ -91,6 +91,9 @@ class RunWriter:
                 self._carried["console lines"] += len(log)
 
     async def _send_rows(self, sender: LineSender, last_step: int, stored: int) -> None:
+        if (texts := self._run.lines()) is not None:
+            await self._send_texts(sender, texts, stored)
+            return
         # Without a summary in the source, it is computed from all rows, including existing ones.
         from_start = not stored or self._run.facts.summary is None
         rows = self._run.rows() if from_start else self._run.rows_after(last_step, stored)
@@ -114,6 +117,15 @@ class RunWriter:
                 " rewound or its rows were changed since. Delete the copy, and copy it again.",
                 operation=error.operation,
             ) from error
+
+    async def _send_texts(
+        self, sender: LineSender, texts: AsyncGenerator[Sequence[str]], stored: int
+    ) -> None:
+        async with aclosing(_after(texts, stored)) as new:
+            async for some in new:
+                await sender.add("wandb-history.jsonl", stored, some)
+                stored += len(some)
+                self._carried["rows"] += len(some)
 
     def _lines(self, batch: pa.RecordBatch, next_step: int) -> tuple[pa.RecordBatch, list[str]]:
         batch = with_steps(batch, next_step)

@@ -48,6 +48,10 @@ mutation UseArtifact($entity: String!, $project: String!, $run: String!, $id: ID
 }"""
 
 
+_BY_CLIENT_ID = """
+query ClientIDMapping($clientID: ID!) { clientIDMapping(clientID: $clientID) { serverID } }"""
+
+
 class NewArtifact(msgspec.Struct, frozen=True, kw_only=True):
     """What is said of a version before its files come. `metadata` is JSON text."""
 
@@ -59,6 +63,7 @@ class NewArtifact(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     metadata: str | None = None
     client_id: str
+    sequence_client_id: str | None = None
     # Whether content that is the newest version already makes no new one.
     deduplicate: bool = True
 
@@ -99,7 +104,7 @@ def create_artifact(run: RunRef, new: NewArtifact) -> Operation[CreatedArtifact]
         "artifactTypeName": new.type,
         "artifactCollectionName": new.collection,
         "clientID": new.client_id,
-        "sequenceClientID": new.client_id,
+        "sequenceClientID": new.sequence_client_id or new.client_id,
         "digest": new.digest,
         "description": new.description,
         "metadata": new.metadata,
@@ -112,6 +117,13 @@ def create_artifact(run: RunRef, new: NewArtifact) -> Operation[CreatedArtifact]
         wanted["tags"] = [{"tagName": tag} for tag in new.tags]
     path = ("createArtifact", "artifact")
     return Operation("CreateArtifact", _CREATE, {"input": wanted}, CreatedArtifact, path)
+
+
+def artifact_id_of(client_id: str) -> Operation[str | None]:
+    """Ask for the id of the artifact that was announced under this client id."""
+    path = ("clientIDMapping?", "serverID")
+    variables = {"clientID": client_id}
+    return Operation("ClientIDMapping", _BY_CLIENT_ID, variables, str, path)
 
 
 def create_manifest(run: RunRef, artifact_id: str, digest: str) -> Operation[CreatedManifest]:

@@ -15,7 +15,7 @@ from typing import Any
 from aiowandb.wire.dotted import flattened
 
 # What W&B itself puts into every row.
-STEP, TIME = "_step", "_timestamp"
+STEP, TIME, RUNTIME = "_step", "_timestamp", "_runtime"
 
 # Floats outside of this range are rarely the integers that were logged.
 _MIN_INT, _MAX_INT = -(2.0**63), 2.0**63

@@ -1,0 +1,21 @@
+"""Sources that are no W&B: files of wandb itself, and the stores of other trackers.
+
+Each is imported when it is used, with the packages that it needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiowandb.ingest.source import Source
+
+
+def open_source(path: str | Path) -> Source:
+    """The source that reads what is at this path, told by the files that are there. Blocks."""
+    from aiowandb.ingest.sources.offline import SUFFIX, OfflineSource, logs_in
+    from aiowandb.ingest.tables import TableSource
+
+    place = Path(path)
+    if place.suffix == SUFFIX or (place.is_dir() and logs_in(place)):
+        return OfflineSource(place)
+    return TableSource(place)

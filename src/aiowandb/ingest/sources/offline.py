@@ -1,0 +1,170 @@
+"""Runs that wandb has logged to files: the `.wandb` logs of offline runs, and of others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import UsageError
+from aiowandb.history.columns import rows_to_batch
+from aiowandb.ingest.facts import dotted_keys
+from aiowandb.ingest.local_files import files_below, local_file
+from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
+from aiowandb.ingest.sources.offline_artifacts import artifact_of
+from aiowandb.ingest.sources.offline_records import (
+    Console,
+    Kind,
+    metrics_line,
+    rendered,
+    row_texts,
+    step_of,
+)
+from aiowandb.ingest.sources.offline_run import LoggedRun, scan
+from aiowandb.wire import lenient
+from aiowandb.wire.console import ConsoleLogLine
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+SUFFIX = ".wandb"
+_AT_ONCE = 2_000
+
+
+class OfflineSource(Source):
+    """The runs of a `.wandb` file, of the folder of a run, or of a folder `wandb` with many.
+
+    Files of one run, as it is logged again under the same id, are one run.
+    """
+
+    name = "wandb's files"
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+
+    async def runs(self) -> AsyncGenerator[SourceRun]:
+        logs = await run_sync(logs_in, self._path)
+        if not logs:
+            raise UsageError(f"{self._path} has no {SUFFIX} file of a run.")
+        by_run: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in logs:
+            by_run[path.stem.removeprefix("run-")].append(path)
+        for run, paths in by_run.items():
+            yield await run_sync(_open, run, paths)
+
+    def identity(self, run: SourceRun) -> str:
+        # Wherever the files lie: run and time tell it from others.
+        created = run.facts.created_at
+        return f"{self.name}/{run.facts.id} of {created.isoformat() if created else 'any time'}"
+
+
+def logs_in(path: Path) -> list[Path]:
+    """The logs at this path, the oldest first. Blocks."""
+    if path.is_file():
+        return [path]
+    found = {
+        log.resolve(): log  # latest-run is a link to one of the others
+        for pattern in (f"*{SUFFIX}", f"*run-*/*{SUFFIX}", f"wandb/*run-*/*{SUFFIX}")
+        for log in sorted(path.glob(pattern))
+        if log.is_file()
+    }
+    return list(found)
+
+
+class OfflineRun(SourceRun):
+    """A run out of its files."""
+
+    def __init__(self, run: LoggedRun, stamp: str, files: dict[str, Path]) -> None:
+        super().__init__(run.facts, stamp)
+        self.losses = tuple(run.losses)
+        self.literal_keys = dotted_keys(run.facts.summary)
+        self.has_artifacts = bool(run.artifacts)
+        self._run = run
+        self._files = files
+
+    def estimate(self, stored: int) -> dict[str, int]:
+        rows = max(0, self._run.rows - stored)
+        size = sum(path.stat().st_size for path in self._run.paths)
+        return {
+            "rows": rows,
+            "files": len(self._files),
+            "bytes": size,
+            "requests": 6 + rows // 5000,
+        }
+
+    async def lines(self) -> AsyncGenerator[Sequence[str]]:
+        async for lines in in_threads(self._lines()):
+            yield lines
+
+    async def rows(self) -> AsyncGenerator[pa.RecordBatch]:
+        async for lines in in_threads(self._lines()):
+            yield rows_to_batch([lenient.loads_object(line) for line in lines])
+
+    async def system_metrics(self) -> AsyncGenerator[Sequence[str]]:
+        started = self._run.started
+        lines = (
+            metrics_line(record.message(kind), started)
+            for kind, record in self._run.records()
+            if kind is Kind.STATS
+        )
+        async for some in in_threads(lines):
+            yield some
+
+    async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
+        async for lines in in_threads(self._console()):
+            yield lines
+
+    async def files(self) -> AsyncGenerator[SourceFile]:
+        for name, content in self._run.made_files().items():
+            if name not in self._files:
+                yield content
+        for name, path in self._files.items():
+            yield await local_file(path, name)
+
+    async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        for number, record in enumerate(self._run.artifacts):
+            yield artifact_of(record, self._run, number)
+
+    def _lines(self) -> Iterator[str]:
+        last = -1
+        for kind, record in self._run.records():
+            if kind is Kind.HISTORY:
+                row = row_texts(record.message(kind))
+                step = step_of(row)
+                if step > last:
+                    last = step
+                    yield rendered(row)
+
+    def _console(self) -> Iterator[ConsoleLogLine]:
+        console = Console()
+        for kind, record in self._run.records():
+            if kind in (Kind.OUTPUT, Kind.OUTPUT_RAW):
+                yield from console.add(record.message(kind))
+        yield from console.end()
+
+
+async def in_threads(items: Iterator[T]) -> AsyncGenerator[list[T]]:
+    """The items, some at a time, made in threads."""
+
+    def some() -> list[T]:
+        return [item for _, item in zip(range(_AT_ONCE), items, strict=False)]
+
+    while found := await run_sync(some):
+        yield found
+
+
+def _open(run: str, paths: Sequence[Path]) -> OfflineRun:
+    found = scan(run, paths)
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for log in paths
+        for folder in [log.parent / "files"]
+        for path in files_below(folder)
+    }
+    sizes = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()]
+    logs = [path.stat().st_size for path in paths]
+    return OfflineRun(found, found.facts.stamp(logs, sizes), files)
