@@ -15,13 +15,13 @@ from tests.support.sample import Sample
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"what": ["runs"], "keys": ["a"]}, "keys goes with history in what"),
-        ({"what": ["runs"], "exclude": ["a"]}, "exclude goes with history"),
-        ({"what": ["files"], "min_step": 1}, "min_step goes with history"),
-        ({"what": ["system"], "samples": 3}, "samples goes with history"),
-        ({"what": ["runs"], "layout": "long"}, "layout goes with history"),
-        ({"what": ["files"], "split": "run"}, "split goes with history or system"),
-        ({"any_key": False}, "any_key goes with keys"),
+        ({"what": ["runs"], "keys": ["a"]}, "keys requires history in what"),
+        ({"what": ["runs"], "exclude": ["a"]}, "exclude requires history"),
+        ({"what": ["files"], "min_step": 1}, "min_step requires history"),
+        ({"what": ["system"], "samples": 3}, "samples requires history"),
+        ({"what": ["runs"], "layout": "long"}, "layout requires history"),
+        ({"what": ["files"], "split": "run"}, "split requires history or system"),
+        ({"any_key": False}, "any_key requires keys"),
     ],
 )
 async def test_an_export_refuses_options_without_effect(

@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([*EXPORT, "--since", "yesterday"], WRONG, "is not a date like 2026-01-31"),
         ([*EXPORT, "--samples", "0"], WRONG, "0 is not a whole number of at least 1"),
         ([*EXPORT, "--min-step", "9", "--max-step", "3"], WRONG, "No step is at least 9 and"),
-        ([*EXPORT, "--safe-csv"], WRONG, "--safe-csv goes with the format csv"),
+        ([*EXPORT, "--safe-csv"], WRONG, "--safe-csv requires the format csv"),
         ([*EXPORT, "--split", "run", "--format", "delta"], WRONG, "leave --split out"),
         ([*EXPORT, "--filter", "config.lr = 3"], WRONG, "column 11: expected one of =="),
         ([*EXPORT, "--filter", "[1]"], WRONG, "column 1: expected a name"),

@@ -11,7 +11,7 @@ WRONG = [
     ({}, "The option path is missing"),
     ({"path": "e/p", "kyes": "loss"}, "No option named 'kyes'; did you mean 'keys'?"),
     ({"path": "e/p", "parts": "many"}, "The option parts cannot be 'many'."),
-    ({"path": "e/p", "live": "never"}, "An option has a wrong value"),
+    ({"path": "e/p", "live": "never"}, "An option has an invalid value"),
     ({"path": "e/p", "filters": "{"}, "The option filters cannot be '{'."),
     ({"path": "e/p", "API_KEY": "secret"}, "set WANDB_API_KEY where the project is planned"),
 ]

@@ -143,7 +143,7 @@ def test_keys_of_rows_that_are_not_exported_are_refused(
     command: Command, out: Path, what: str
 ) -> None:
     done = command.run(out, *WHOLE, "--what", what, "--keys", "loss")
-    said = f"--keys goes with history in --what, which is {what}: leave --keys out."
+    said = f"--keys requires history in --what, which is {what}: leave --keys out."
     assert (done.returncode, done.stderr) == (2, f"aiowandb: {said}\n")
 
 

@@ -160,7 +160,7 @@ def test_what_cannot_be_planned_is_one_clear_error(world: World) -> None:
             api.runs("local/nothing").plan()
         with pytest.raises(UsageError, match="live must be"):
             api.runs(PATH).plan(live="skipp")  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match="come whole"):
+        with pytest.raises(UsageError, match="are always complete"):
             api.runs(PATH).plan(["loss"], stream="system")
         with pytest.raises(UsageError, match="count must be"):
             api.runs(PATH).plan().parts(0)

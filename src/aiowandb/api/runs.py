@@ -266,15 +266,15 @@ class Runs(Listing[Run]):
         live: LiveRows = "read",
         after: Mapping[str, int] | None = None,
     ) -> ReadPlan:
-        """A plan to read all rows of these runs, which any engine in any process can carry out.
+        """A plan to read all rows of these runs, in any process and with any engine.
 
-        Planning asks W&B, reading follows signed links: that needs no key, and no limit of W&B's
-        API applies. The rows and columns are those of `export()` with the same arguments.
+        Planning sends requests to W&B; reading follows signed links, which needs no API key and
+        is not rate-limited. Rows and columns are those of `export()` with the same arguments.
 
-        Rows that are not in files yet are read while planning and travel with the plan, up to
+        Rows that are not in files yet are read while planning and become part of the plan, up to
         64 MB of them. With `live="fetch"` readers fetch them, with their own API key; with
         `live="skip"` they are left out. `after`, the `last_steps` of an earlier plan, leaves
-        out what that covers.
+        out the rows of that plan.
 
         >>> plan = await api.runs("entity/project").plan(keys=["loss", "val.*"])
         >>> for part in plan.parts(64):
@@ -297,8 +297,8 @@ class Runs(Listing[Run]):
         *,
         live: LiveRows = "read",
     ) -> Stream[ReadPart]:
-        """Parts of a plan, the first ones before the last runs are listed; later ones may have
-        columns that no earlier run had.
+        """Parts of a plan, the first ones while other runs are still being listed; later parts
+        may have additional columns.
         """
         arguments = PlanArguments(keys, exclude, min_step, max_step, live=live)
         where = partial(self._defaults.project, self._path)
@@ -327,7 +327,7 @@ class Runs(Listing[Run]):
         *,
         format: FrameFormat = "polars",
     ) -> pl.DataFrame | pd.DataFrame | pa.Table:
-        """All rows of these runs as one frame of polars or pandas, or as an Arrow table."""
+        """All rows of these runs as a frame of polars or pandas, or as an Arrow table."""
         return await run_sync((await self.plan(keys, exclude, min_step, max_step)).to_frame, format)
 
     @checks(**ROWS_CHECKS)
@@ -338,7 +338,7 @@ class Runs(Listing[Run]):
         min_step: int | None = None,
         max_step: int | None = None,
     ) -> pa.RecordBatchReader:
-        """All rows of these runs as a stream that duckdb, polars and pandas read, once."""
+        """All rows of these runs as a stream, which duckdb, polars and pandas can read once."""
         return (await self.plan(keys, exclude, min_step, max_step)).reader()
 
     @checks(**COPY_CHECKS)
@@ -355,10 +355,10 @@ class Runs(Listing[Run]):
     ) -> CopyReport:
         """Copy the runs into the project `target`, here or at the W&B of another `api`.
 
-        Only what is not there is copied: the same call resumes a copy that was killed, and
-        updates one. With `ids="new"` runs get other ids. Runs of the target that this did not
-        make are refused, or with `on_existing` skipped or updated. `plan` sends nothing and says
-        what would be sent; `verify` reads both sides back and compares them.
+        Only what is missing is copied: the same call resumes an interrupted copy, or updates a
+        complete one. With `ids="new"` runs get other ids. If the target has runs of the same ids
+        that are not copies, that is an error, unless `on_existing` is `skip` or `update`. `plan`
+        sends nothing and returns what would be sent; `verify` compares both sides afterwards.
 
         >>> async with AsyncApi.local("mirror") as mirror:
         ...     report = await api.runs("me/mnist").copy_to("local/mnist", api=mirror)

@@ -14,7 +14,7 @@ from aiowandb.suggestions import did_you_mean, listed
 _NO_NUMBER = re.compile(r"^(?P<value>.*) is not a valid [^ ]+(?: range)?\.$")
 _NO_RANGE = re.compile(r"^(?P<value>.*) is not in the range .*\.$")
 # Where the library's messages have the name of an argument.
-_AS_AN_ARGUMENT = r"^{0}(?= (?:goes|must)\b)|(?<=leave ){0}(?= out)|(?<=in ){0}(?=, which)"
+_AS_AN_ARGUMENT = r"^{0}(?= (?:requires|must)\b)|(?<=leave ){0}(?= out)|(?<=in ){0}(?=, which)"
 
 
 class Group(click.Group):

@@ -1,9 +1,9 @@
-"""W&B as a data source of Daft, on its own runner and on Ray.
+"""W&B as a data source of Daft, on its local runner and on Ray.
 
     frame = aiowandb.engines.daft.read("entity/project", keys=["loss"])
 
-Daft's own reader of Parquet is not used: it would show the signed links in its plans, and W&B's
-files are not in the form of an export yet.
+Daft's own Parquet reader is not used: it would show the signed links in its plans, and W&B's files
+do not have the columns of an export.
 """
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 
@@ -61,7 +61,7 @@ def read(
 
 
 class ReadPlanSource(DataSource):  # type: ignore[misc]
-    """The rows of a plan as a source of Daft."""
+    """The rows of a plan as a data source of Daft."""
 
     def __init__(self, plan: ReadPlan, parts: int = 64) -> None:
         self._plan = plan
@@ -76,7 +76,7 @@ class ReadPlanSource(DataSource):  # type: ignore[misc]
         return Schema.from_pyarrow_schema(plain_schema(self._plan.schema))
 
     async def get_tasks(self, pushdowns: Pushdowns) -> AsyncIterator[DataSourceTask]:
-        """A task a part. Filters need their columns, too: Daft applies them to what comes."""
+        """A task per part, which also reads the columns of filters: Daft applies these."""
         columns = _needed(self._plan.schema.names, pushdowns)
         limit = pushdowns.limit if pushdowns.filters is None else None
         for part in self._plan.parts(self._parts):
@@ -84,7 +84,7 @@ class ReadPlanSource(DataSource):  # type: ignore[misc]
 
 
 class WandbTask(DataSourceTask):  # type: ignore[misc]
-    """The rows of a part, wherever Daft has them read."""
+    """Reads the rows of a part, in any process of Daft."""
 
     def __init__(self, part: ReadPart, columns: list[str] | None, limit: int | None) -> None:
         self._part = part
@@ -102,7 +102,7 @@ class WandbTask(DataSourceTask):  # type: ignore[misc]
         return pa.schema([schema.field(name) for name in names])
 
     async def read(self) -> AsyncIterator[RecordBatch]:
-        """The batches. They block while they are fetched: a thread does that."""
+        """The batches, which are fetched in a thread because that blocks."""
         batches = self._batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
             yield RecordBatch.from_arrow_record_batches([batch], self._arrow)

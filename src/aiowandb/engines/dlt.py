@@ -1,4 +1,4 @@
-"""W&B as a source of dlt: what is new since the last run of a pipeline, merged by run and step.
+"""W&B as a source of dlt: new rows since the last run of a pipeline, merged by run and step.
 
 pipeline = dlt.pipeline("wandb", destination="duckdb", dataset_name="wandb")
 pipeline.run(wandb_source("entity/project"))
@@ -23,7 +23,7 @@ with extra_needed("dlt", "aiowandb.engines.dlt"):
     import dlt
 
 Table = Literal["runs", "history", "system"]
-# How far a pipeline has come with each run, in its state.
+# The key of the last steps in the state of a pipeline.
 _LAST_STEPS = "last_steps"
 
 
@@ -37,12 +37,11 @@ def wandb_source(
     filters: Mapping[str, Any] | None = None,
     base_url: str | None = None,
 ) -> Any:
-    """A source with these tables of a project, each a resource.
+    """A source with these tables of a project as resources.
 
-    `history` is incremental: the pipeline's state has the last step of each run, and only what
-    follows is read. It is merged by `run_id` and `_step`, the runs by `run_id`, so that a
-    pipeline that ran half and runs again makes no doubles. The API key comes from the
-    environment or netrc.
+    `history` is incremental: the pipeline's state has the last step of each run, and only later
+    rows are read. It is merged by `run_id` and `_step`, the runs by `run_id`, so that a pipeline
+    that was interrupted makes no duplicates. The API key comes from the environment or netrc.
     """
     tables = choices(Table)("what", what)
     options = SourceOptions(
@@ -82,7 +81,7 @@ def _history(options: SourceOptions) -> Iterator[pa.Table]:
     state = dlt.current.resource_state()
     plan = options.plan(after=state.get(_LAST_STEPS))
     yield from _batches(plan)
-    # Behind the last row: dlt keeps the state together with the rows, or neither.
+    # After the last row: dlt commits the state together with the rows, or neither.
     state[_LAST_STEPS] = plan.last_steps
 
 
@@ -93,7 +92,7 @@ def _system(options: SourceOptions) -> Iterator[pa.Table]:
 
 
 def _with_keys(schema: pa.Schema) -> pa.Schema:
-    """The schema as dlt wants it: what rows are merged by is never null."""
+    """The schema for dlt, in which the merge keys are never null."""
     return pa.schema(
         [field.with_nullable(field.name not in ("run_id", "_step")) for field in schema]
     )

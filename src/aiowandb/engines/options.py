@@ -1,4 +1,4 @@
-"""The options of a source, as engines give them: names in any case, and text as values."""
+"""The options of a source as engines pass them: names in any case, and values as text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from aiowandb.sync import Api, Runs
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read, into how many parts, and where W&B is.
+    """What to read, in how many parts, and from which W&B.
 
-    There is no option for the API key: options end up in plans, logs and on pages. It comes from
-    the environment or netrc of whoever plans.
+    There is no option for the API key, because engines show options in plans and logs. It comes
+    from the environment or netrc of the process that plans.
     """
 
     path: str
@@ -36,28 +36,28 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> SourceOptions:
-        """The options by the names that users write; an unknown one is an error."""
+        """The options by the names that users write; unknown ones are an error."""
         names = {name.replace("_", ""): name for name in cls.__struct_fields__}
         found: dict[str, Any] = {}
         for name, text in given.items():
             plain = name.lower().replace("_", "")
             if plain in ("apikey", "key", "token"):
                 raise UsageError(
-                    f"{name} is no option, as engines show options: set WANDB_API_KEY where the"
-                    " project is planned."
+                    f"{name} is not an option, because engines show options: set WANDB_API_KEY"
+                    " in the process that plans."
                 )
             if plain not in names:
                 raise UsageError(no_such("option", name, sorted(names.values())))
             found[names[plain]] = _parsed(names[plain], text)
         if not found.get("path"):
-            raise UsageError("The option path is missing: it is like 'entity/project'.")
+            raise UsageError("The option path is missing: set it to a path like 'entity/project'.")
         try:
             return msgspec.convert(found, cls)
         except msgspec.ValidationError as error:
-            raise UsageError(f"An option has a wrong value: {error}") from None
+            raise UsageError(f"An option has an invalid value: {error}") from None
 
     def plan(self, after: Mapping[str, int] | None = None) -> ReadPlan:
-        """Ask W&B where the rows are."""
+        """The plan, for which W&B is asked where the rows are."""
         with Api(base_url=self.base_url) as api:
             return self.runs(api).plan(
                 self.keys,
@@ -71,11 +71,11 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def runs(self, api: Api) -> Runs:
-        """The runs that are read."""
+        """The runs to read."""
         return api.runs(self.path, self.filters, include=["history_keys"], per_page=500)
 
     def last_steps(self) -> dict[str, int]:
-        """The last step of each run as of now."""
+        """The present last step of each run."""
         with Api(base_url=self.base_url) as api:
             return {run.id: run.last_step for run in self.runs(api) if run.last_step >= 0}
 

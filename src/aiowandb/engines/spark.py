@@ -1,7 +1,7 @@
 """W&B as a data source of Spark: `spark.read.format("wandb")`, and `spark.readStream` too.
 
-The driver plans, with the API key that it finds; executors read parts, and need neither key nor
-rate. They need aiowandb installed.
+The driver plans, with its API key; executors read parts without a key and without rate limits.
+They need aiowandb installed.
 
     spark.dataSource.register(WandbDataSource)
     reader = spark.read.format("wandb").option("path", "entity/project").option("keys", "loss")
@@ -41,7 +41,7 @@ with extra_needed("spark", "aiowandb.engines.spark"):
 
 
 class WandbDataSource(DataSource):  # type: ignore[misc]
-    """The rows of a project, as `spark.read.format("wandb")` reads them.
+    """The rows of a project, for `spark.read.format("wandb")`.
 
     Options are those of `Runs.plan`, and `path`, `filters` (JSON), `parts` and `base_url`.
     """
@@ -95,14 +95,14 @@ class _Reader(_PartReader, DataSourceReader):  # type: ignore[misc]
     def pushFilters(self, filters: list[Filter]) -> Iterator[Filter]:  # noqa: N802
         for each in filters:
             self._plan = _pushed(self._plan, each)
-            yield each  # Spark checks the rows once more
+            yield each  # Spark filters the rows again
 
     def partitions(self) -> Sequence[InputPartition]:
         return [_Partition(part) for part in self._plan.parts(self._parts)]
 
 
 class _StreamReader(_PartReader, DataSourceStreamReader):  # type: ignore[misc]
-    """New rows, by the last step of each run: each row comes once, also after a restart."""
+    """New rows, by the last step of each run: each row comes once, even after a restart."""
 
     def __init__(self, options: SourceOptions, schema: StructType) -> None:
         super().__init__(schema)
@@ -120,7 +120,7 @@ class _StreamReader(_PartReader, DataSourceStreamReader):  # type: ignore[misc]
 
 
 def _pushed(plan: ReadPlan, each: Filter) -> ReadPlan:
-    """The plan without runs and steps that the filter leaves out for certain."""
+    """The plan without runs and steps that the filter certainly excludes."""
     match each:
         case EqualTo(attribute=("run_id",), value=str(run)):
             return plan.select(runs={run})
@@ -140,7 +140,7 @@ def _pushed(plan: ReadPlan, each: Filter) -> ReadPlan:
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with just these columns; a key that its runs do not have is null."""
+    """The batch with exactly these columns; keys that its runs do not have are null."""
     names = batch.schema.names
     columns = [
         batch.column(field.name).cast(field.type)

@@ -59,13 +59,13 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         if not self.what:
             raise UsageError("what is empty: there is nothing to export.")
         if self.format == "delta" and self.split:
-            raise UsageError("A Delta table is one table: leave split out.")
+            raise UsageError("A Delta table cannot be split: leave split out.")
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"samples must be at least 1, not {self.samples}.")
         if self.safe_csv and self.format != "csv":
-            raise UsageError(f"safe_csv goes with the format csv, not with {self.format}.")
+            raise UsageError(f"safe_csv requires the format csv, not {self.format}.")
         if self.nan and self.format != "jsonl":
-            raise UsageError(f"nan goes with the format jsonl, not with {self.format}.")
+            raise UsageError(f"nan requires the format jsonl, not {self.format}.")
         check_steps(self.min_step, self.max_step)
 
     def check_effect(self, *, target: Target, overwrite: bool = False) -> None:
@@ -74,7 +74,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         `__post_init__` does not check it: older journals have such options.
         """
         if not self.any_key and not self.keys:
-            raise UsageError("any_key goes with keys: without them every row is exported.")
+            raise UsageError("any_key requires keys: without them, all rows are exported.")
         if matches_any(STEP, self.exclude):
             raise UsageError(
                 f"exclude={list(self.exclude)!r} matches {STEP}, which every history has:"
@@ -84,20 +84,20 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         if changed:
             need = sorted(_NEEDS[changed[0]])
             raise UsageError(
-                f"{changed[0]} goes with {' or '.join(need)} in what, which is"
+                f"{changed[0]} requires {' or '.join(need)} in what, which is"
                 f" {', '.join(self.what)}: leave {changed[0]} out."
             )
         if target == "folder":
             return
         for name, is_given in (("on_deleted", self.on_deleted != "keep"), ("overwrite", overwrite)):
             if is_given:
-                raise UsageError(f"{name} goes with a folder, not with a stream of rows.")
+                raise UsageError(f"{name} requires a folder, not a stream of rows.")
         if target == "sink":
             for name in ("format", "safe_csv", "nan"):
                 if getattr(self, name) != getattr(_DEFAULT, name):
                     raise UsageError(
-                        f"{name} goes with a folder or the standard output: a sink of your own is"
-                        " handed Arrow record batches."
+                        f"{name} requires a folder or the standard output: your own sink gets"
+                        " Arrow record batches."
                     )
 
     def effective(self) -> ExportOptions:

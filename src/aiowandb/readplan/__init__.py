@@ -1,7 +1,7 @@
-"""A project as a plan that any engine can carry out: where the rows lie, cut into parts.
+"""Plans to read a project with any engine: where the rows are, split into parts.
 
-May import `export` and what lies below. Start reading at `planner`: it asks W&B; a `ReadPlan` cuts
-what it found into `ReadPart`s; a part reads itself, in any process.
+May import `export` and the layers below. Start reading at `planner`, which asks W&B. A `ReadPlan`
+splits what it found into `ReadPart`s, and a part can read its rows in any process.
 """
 
 from aiowandb.readplan.part import ReadPart

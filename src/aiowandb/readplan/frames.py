@@ -1,4 +1,4 @@
-"""The rows of a plan as a frame or a table of polars, duckdb, pandas and Arrow."""
+"""Reads the rows of a plan as frames or tables of polars, duckdb, pandas and Arrow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def scanner(
     part: ReadPart, columns: Any, filter: ds.Expression | None, options: Mapping[str, Any]
 ) -> ds.Scanner:
-    """Arrow's scanner over the rows of the part. Only what it needs is read."""
+    """Arrow's scanner over the rows of the part, which reads only what it needs."""
     names = _needed(part.schema.names, columns, filter)
     reader = part.reader(names)
     known = {name: options[name] for name in ("batch_size", "use_threads") if name in options}
@@ -28,14 +28,14 @@ def scanner(
 
 
 def _needed(names: list[str], columns: Any, filter: ds.Expression | None) -> list[str] | None:
-    """The columns that a scan needs, or None for all of them: of expressions nobody can tell."""
+    """The columns that a scan needs, or None if that cannot be known from its expressions."""
     if columns is None or isinstance(columns, Mapping):
         return None
     asked = set(columns)
     if filter is not None:
-        # An expression does not say which columns it has, but fails where one is missing.
+        # An expression does not list its columns, but fails if one of them is missing.
         asked |= {name for name in names if not _does_without(filter, name, names)}
-    # Arrow knows how many rows a batch without columns has, but not all who read it do.
+    # Arrow supports rows without columns, but not all of its users do.
     return [name for name in names if name in asked] or names[:1]
 
 

@@ -1,4 +1,4 @@
-"""When links end: stores write into their URLs until when they are good."""
+"""When links expire, which is part of the URLs of object stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 def ends_at(url: str) -> datetime | None:
-    """When the link ends, or None if it does not say so.
+    """When the link expires, or None if the URL does not contain it.
 
     >>> ends_at("https://store.test/a?X-Amz-Date=20260102T030405Z&X-Amz-Expires=60")
     datetime.datetime(2026, 1, 2, 3, 5, 5, tzinfo=datetime.timezone.utc)

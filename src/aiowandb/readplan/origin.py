@@ -1,4 +1,4 @@
-"""Where a plan was made, so that whoever reads it can make a session of his own."""
+"""Where a plan was made, so that its readers can create sessions of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = frozenset({"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"})
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
-    """The W&B at `base_url`, or the embedded one whose data lies in `folder`; and the project."""
+    """The W&B at `base_url`, or the embedded one in `folder`; and the project."""
 
     base_url: str
     entity: str
@@ -32,7 +32,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 
     @asynccontextmanager
     async def session(self, *, with_key: bool = False) -> AsyncIterator[Session]:
-        """A session that follows links only, or one that may ask W&B with the key found here."""
+        """A session that only follows links, or with the API key of this process."""
         if self.folder is not None:
             key = token_hex(20)
             transport = EmbeddedTransport(self.folder, key)

@@ -26,7 +26,7 @@ _RENAMED = re.compile(r"run_id(_logged)+")
 
 
 class Columns(msgspec.Struct, frozen=True, array_like=True):
-    """The columns of a plan: those that W&B announced of the runs, with their kinds."""
+    """The columns of a plan with their kinds, as announced by W&B."""
 
     kinds: dict[str, Kind] = {}
     clashes: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
         return cls(dict(schema.kinds), tuple(sorted(schema.clashes)), is_system)
 
     def schema(self, names: Collection[str] | None = None) -> RowSchema:
-        """The schema of all rows, or one with those of the keys that are named."""
+        """The schema of all rows, or with only these keys."""
         kind = SystemSchema if self.is_system else RowSchema
         if names is None:
             return kind(self.kinds, self.clashes)
@@ -46,7 +46,7 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartData(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that a part is."""
+    """The data of a part."""
 
     origin: Origin
     columns: Columns
@@ -55,10 +55,10 @@ class PartData(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadPart:
-    """Some of the rows of a plan. It is small, and reads itself in whatever process it is sent to.
+    """Some of the rows of a plan. It is small, and can be sent to any process and read there.
 
-    Reading needs neither an event loop nor an API key, and gives the same rows each time.
-    Whoever has the part has its rows until its links end: keep it as you keep them.
+    Reading needs no event loop and no API key, and returns the same rows each time. Anyone with
+    the part can read its rows until its links expire: protect it as you protect them.
 
     >>> for batch in part.read(columns=["loss"]):
     ...     print(batch.num_rows)
@@ -69,27 +69,27 @@ class ReadPart:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of the rows, the same for all parts of a plan."""
+        """The columns, the same for all parts of a plan."""
         return self._data.columns.schema().arrow
 
     @property
     def rows(self) -> int:
-        """About how many rows it has."""
+        """The approximate number of rows."""
         return sum(one.rows for one in self._data.slices)
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The ids of the runs whose rows it has, all of them or some."""
+        """The ids of its runs, of which it has all rows or some."""
         return tuple(one.run.run for one in self._data.slices)
 
     def read(
         self, columns: Sequence[str] | None = None, *, refresh: bool = False
     ) -> Iterator[pa.RecordBatch]:
-        """The rows as Arrow record batches, run after run, each run's in step order.
+        """The rows as Arrow record batches, run after run, each in step order.
 
-        Only `columns` of them, in their order, if these are named: the others are not even
-        fetched where the files are large. Links that have ended are a `LinkError`; with `refresh`
-        fresh ones are asked for, with the API key that this process finds.
+        With `columns`, only these, in this order; the others are not downloaded if files are
+        large. Expired links are a `LinkError`; with `refresh`, new ones are requested with the API
+        key of this process.
         """
         names = None if columns is None else self._checked(columns)
         return self._batches(names, refresh=refresh)
@@ -107,7 +107,7 @@ class ReadPart:
         data = self._data
         selection, schema = data.selection, data.columns.schema(columns)
         if columns is not None:
-            # Our own columns are always there, and may be called like keys that are not asked for.
+            # Our own columns are always read, and keys with their names may not be requested.
             own = {field.name for field in schema.fixed}
             keys = frozenset(_key_of(name) for name in columns if name not in own)
             selection = msgspec.structs.replace(selection, projection=keys)
@@ -128,7 +128,7 @@ class ReadPart:
     def reader(
         self, columns: Sequence[str] | None = None, *, refresh: bool = False
     ) -> pa.RecordBatchReader:
-        """The same as one Arrow stream, which duckdb, polars and pandas read directly."""
+        """The rows as an Arrow stream, which duckdb, polars and pandas read directly."""
         schema = self.schema
         if columns is not None:
             schema = pa.schema([schema.field(name) for name in self._checked(columns)])
@@ -138,7 +138,7 @@ class ReadPart:
         return self.schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """What pandas, polars and duckdb read the part through."""
+        """Lets pandas, polars and duckdb read the part directly."""
         return self.reader().__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -156,12 +156,12 @@ class ReadPart:
 
 
 def _key_of(column: str) -> str:
-    """The key that a column is of: one that is called like ours was given another name."""
+    """The key of a column; a key with the name of one of our columns has another name there."""
     return column.removesuffix("_logged") if _RENAMED.fullmatch(column) else column
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema for engines that know neither dictionaries nor columns of nulls: as text."""
+    """The schema for engines without dictionaries and columns of nulls, which become text."""
     return pa.schema(
         [
             pa.field(field.name, pa.string())

@@ -1,4 +1,8 @@
-"""How plans and parts travel: in few bytes, and only to the version that made them."""
+"""Pickles plans and parts in few bytes, and unpickles those of the same version only.
+
+Plans are sent between processes that run the same code at the same time, and are not stored:
+an error that says so is safer than reading the data of another version.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,23 @@ import msgspec
 
 from aiowandb.errors import UsageError
 
-# To be raised with each change of what is pickled.
+# Increase this with every change of the pickled structs.
 FORMAT = 2
 
 D = TypeVar("D", bound=msgspec.Struct)
 
 
 def pickled(make: Callable[[D], object], data: D) -> tuple[object, ...]:
-    """What `__reduce__` gives for an object that is made of a struct."""
+    """The result of `__reduce__` for an object that `make` creates from a struct."""
     content = zlib.compress(msgspec.msgpack.encode(data), 6)
     return unpickled, (make, type(data), FORMAT, content)
 
 
 def unpickled(make: Callable[[D], object], kind: type[D], version: int, content: bytes) -> object:
-    """What was pickled, if it was by this version of the library."""
+    """The object; raises if it was pickled by another version of the library.
+
+    Pickles refer to this function by its name, so keep it where it is.
+    """
     if version == FORMAT:
         try:
             return make(msgspec.msgpack.decode(zlib.decompress(content), type=kind))
@@ -31,5 +38,5 @@ def unpickled(make: Callable[[D], object], kind: type[D], version: int, content:
             pass
     raise UsageError(
         f"This {getattr(make, '__name__', 'plan')} was made by another version of aiowandb: make"
-        " a new plan, with the version that reads it."
+        " a new plan with the version that reads it."
     )

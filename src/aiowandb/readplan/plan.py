@@ -1,4 +1,4 @@
-"""A plan: which rows of a project there are, where they lie, and what it takes to read them."""
+"""A plan: the rows of a project, where they are, and everything that is needed to read them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class PlanData(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that a plan is."""
+    """The data of a plan."""
 
     origin: Origin
     columns: Columns
@@ -41,11 +41,11 @@ class PlanData(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadPlan(ds.Dataset):
-    """The rows of many runs as a table that is read where and when it is used.
+    """The rows of many runs as a table, which is read when it is used.
 
-    Made by `Runs.plan()`. Engines cut it into parts and read them wherever they like; duckdb,
-    polars and whatever else knows Arrow's datasets or streams read the plan itself, again and
-    again, and only the columns that they need.
+    Made by `Runs.plan()`. Engines split it into parts and read them in any process; duckdb, polars
+    and other libraries that support Arrow's datasets or streams read the plan directly, as often
+    as they like and only the columns that they need.
 
     >>> plan = await api.runs("entity/project").plan(keys=["loss"])
     >>> parts = plan.parts(64)
@@ -53,46 +53,46 @@ class ReadPlan(ds.Dataset):
     """
 
     def __init__(self, data: PlanData) -> None:
-        # Not that of Arrow's own datasets, which are made in C++.
+        # Arrow's own `__init__` is not called: its datasets are made in C++.
         self._data = data
         self._all = ReadPart(PartData(data.origin, data.columns, data.selection, data.slices))
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns: `run_id`, `_step`, then the keys, as an export would have them."""
+        """The columns: `run_id`, `_step`, then the keys, as in an export."""
         return self._all.schema
 
     @property
     def clashes(self) -> tuple[str, ...]:
-        """The columns of JSON text whose values are of kinds that have nothing in common."""
+        """The columns that are JSON text because their values have no common type."""
         return self._data.columns.clashes
 
     @property
     def runs(self) -> int:
-        """How many runs it covers."""
+        """The number of runs."""
         return self._data.runs
 
     @property
     def rows(self) -> int:
-        """About how many rows it covers, as W&B counts them."""
+        """The approximate number of rows, as counted by W&B."""
         return self._all.rows
 
     @property
     def requests(self) -> int:
-        """How many requests it took to make it."""
+        """The number of requests that were needed for this plan."""
         return self._data.requests
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the first of its links ends, or None if they do not say or there are none."""
+        """When the first of its links expires; None if that is unknown or there are no links."""
         links = (url for one in self._data.slices for url in one.run.segments)
         return min(filter(None, map(ends_at, links)), default=None)
 
     @property
     def last_steps(self) -> dict[str, int]:
-        """The last step of each run that this plan, or one before it, covers.
+        """The last step of each run in this plan or in the plans before it.
 
-        Handed to `Runs.plan(after=)` it plans what is new.
+        Pass it to `Runs.plan(after=)` to plan only what is new.
         """
         found = dict(self._data.after)
         for one in self._data.slices:
@@ -108,9 +108,9 @@ class ReadPlan(ds.Dataset):
         max_step: int | None = None,
         last_steps: Mapping[str, int] | None = None,
     ) -> ReadPlan:
-        """The plan of some of its rows: of these runs, with steps in `[min_step, max_step)`.
+        """The plan for some of the rows: of these runs, with steps in `[min_step, max_step)`.
 
-        With `last_steps`, as another plan has them, of the runs that it names and up to there.
+        With `last_steps` of another plan, only its runs, up to these steps.
         """
         check_steps(min_step, max_step)
         slices = narrowed(self._data.slices, runs, min_step or 0, max_step, last_steps)
@@ -118,10 +118,10 @@ class ReadPlan(ds.Dataset):
         return ReadPlan(msgspec.structs.replace(self._data, slices=tuple(slices), runs=names))
 
     def parts(self, count: int) -> list[ReadPart]:
-        """The same rows in at most so many parts of about as many rows each.
+        """The rows in at most `count` parts of about the same size.
 
-        They follow each other as an export has the rows. A run of more than 50,000 rows may span
-        several parts, a shorter one never does.
+        The parts have the order of an export. A run of more than 50,000 rows may span several
+        parts; a shorter one never does.
         """
         number = integer(1)("count", count)
         data = self._data
@@ -133,13 +133,13 @@ class ReadPlan(ds.Dataset):
     def read(
         self, columns: Sequence[str] | None = None, *, refresh: bool = False
     ) -> Iterator[pa.RecordBatch]:
-        """All rows, as `ReadPart.read` gives those of a part."""
+        """All rows, like `ReadPart.read`."""
         return self._all.read(columns, refresh=refresh)
 
     def reader(
         self, columns: Sequence[str] | None = None, *, refresh: bool = False
     ) -> pa.RecordBatchReader:
-        """All rows as one Arrow stream."""
+        """All rows as an Arrow stream."""
         return self._all.reader(columns, refresh=refresh)
 
     def scanner(  # type: ignore[override]
@@ -152,25 +152,25 @@ class ReadPlan(ds.Dataset):
         return frames.scanner(self._all, columns, filter, options)
 
     def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> Any:
-        """The rows as a relation of duckdb, which reads what a query needs, each time anew.
+        """The rows as a relation of duckdb. Each query reads what it needs.
 
         >>> plan.to_duckdb().aggregate("run_id, min(loss)")
         """
         return frames.to_duckdb(self, connection)
 
     def to_lazy(self) -> pl.LazyFrame:
-        """The rows as a LazyFrame of polars, which reads what a query needs, each time anew."""
+        """The rows as a LazyFrame of polars. Each query reads what it needs."""
         return frames.to_lazy(self._all)
 
     def to_frame(self, format: FrameFormat = "polars") -> pl.DataFrame | pd.DataFrame | pa.Table:
-        """All rows as one frame of polars or pandas, or as an Arrow table."""
+        """All rows as a frame of polars or pandas, or as an Arrow table."""
         return frames.to_frame(self._all, format)
 
     def __arrow_c_schema__(self) -> object:
         return self.schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """What whoever knows Arrow's streams reads the plan through, again and again."""
+        """Lets libraries that support Arrow's streams read the plan directly."""
         return self.reader().__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -188,7 +188,7 @@ class ReadPlan(ds.Dataset):
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise UsageError(
-            "A read plan is read as a whole: use parts(), scanner(), to_lazy() or to_duckdb()."
+            "A read plan does not support this: use parts(), scanner(), to_lazy() or to_duckdb()."
         )
 
     # Those of Arrow's datasets that reach behind `scanner`, where there is nothing.

@@ -1,6 +1,6 @@
-"""Asks W&B where the rows of many runs lie, and reads those that are in no file yet.
+"""Asks W&B where the rows of many runs are, and reads those that are in no file yet.
 
-It works page by page: the first runs are planned while the last ones are not listed yet.
+It works page by page: the first runs are planned while others are still being listed.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from aiowandb.wire.dotted import unknown_keys
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.rows import STEP
 
-# What a plan carries of rows that are in no file must fit wherever the plan goes.
+# The rows that a plan carries must fit wherever the plan is sent.
 MOST_CARRIED = 64 << 20
 _PLANS_AT_ONCE = 4
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows a plan is about. The selection is that of an export.
+    """The rows of a plan, selected as in an export.
 
-    `live` is what becomes of rows that W&B has in no file yet, or as JSON only: the planner
-    reads them (`read`), whoever reads the part does (`fetch`), or they are left out (`skip`).
+    Rows that W&B has in no file yet, or only as JSON, are read by the planner if `live` is `read`,
+    by the readers of the parts if it is `fetch`, and left out if it is `skip`.
     """
 
     keys: tuple[str, ...] | None = None
@@ -59,25 +59,25 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_step: int | None = None
     stream: EventStream = "default"
     live: LiveRows = "read"
-    # The last steps that are known of runs: only what follows is wanted of those.
+    # The last steps of runs that are known: only later rows of these are planned.
     after: Mapping[str, int] = {}
 
     def __post_init__(self) -> None:
         check_steps(self.min_step, self.max_step)
         if not self.any_key and not self.keys:
-            raise UsageError("any_key goes with keys: without them every row is read.")
+            raise UsageError("any_key requires keys: without them, all rows are read.")
         if not self.is_system:
             return
         given = (self.keys, self.exclude, self.min_step, self.max_step, dict(self.after))
         if given != (None, (), None, None, {}):
             raise UsageError(
-                "keys, exclude, steps and after select from the history; the system metrics come"
-                " whole: leave them out."
+                "keys, exclude, steps and after cannot be combined with the system metrics, which"
+                " are always complete."
             )
         if self.live != "read":
             raise UsageError(
-                "The system metrics are in no file, and their columns are known from their rows"
-                " only: leave live out."
+                "live cannot be combined with the system metrics: they are in no files, and must"
+                " be read to know their columns."
             )
 
     @property
@@ -98,7 +98,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planner:
-    """Plans the runs of a project. What is known so far is in `columns`."""
+    """Plans the runs of a project. `columns` has those found so far."""
 
     def __init__(self, session: Session, entity: str, project: str, options: PlanOptions) -> None:
         self.origin = Origin.of(session, entity, project)
@@ -115,7 +115,7 @@ class Planner:
 
     @property
     def columns(self) -> Columns:
-        """Those of the runs that were planned so far."""
+        """The columns of the runs that were planned so far."""
         announced = self._announced.selected(self.selection)
         return Columns.of(announced.widen(self._schema))
 
@@ -140,9 +140,9 @@ class Planner:
     async def parts(
         self, pages: AsyncIterator[Sequence[RunRecord]], rows: int
     ) -> AsyncGenerator[ReadPart]:
-        """Parts of about so many rows, each as soon as its runs are planned.
+        """Parts of about this many rows, each as soon as its runs are planned.
 
-        The columns of a part are those that W&B has announced of the runs up to it.
+        A part has the columns that W&B has announced for the runs up to it.
         """
         rest: list[RunSlice] = []
         async with aclosing(self.slices(pages)) as planned:
@@ -160,9 +160,9 @@ class Planner:
     async def slices(
         self, pages: AsyncIterator[Sequence[RunRecord]]
     ) -> AsyncGenerator[list[RunSlice]]:
-        """The runs of one page after another, each in one slice; no run is an error."""
+        """The runs page by page, each as one slice; raises if there are none."""
         async for page in pages:
-            # Runs that are added while others are listed push some onto a second page.
+            # Runs that are created meanwhile shift others to the next page, which then come twice.
             new = [run for run in page if run.id not in self._seen]
             self._seen.update(run.id for run in new)
             yield await (self._system(new) if self._options.is_system else self._page(new))
@@ -198,7 +198,7 @@ class Planner:
 
     def _start(self, run: RunRecord) -> Start:
         known = self._options.after.get(run.id, -1)
-        # A run that ends before what is known of it was rewound: what it has is all new.
+        # A run that ends before its known last step was rewound: all of its rows are new.
         return Start(known + 1 if run.last_step > known else 0)
 
     async def _plans(self, refs: Sequence[RunRef]) -> list[HistoryPlan | CommError]:
@@ -225,12 +225,12 @@ class Planner:
         )
 
     def _is_counted(self, ref: RunRef) -> bool:
-        """Whether all rows are wanted, so that W&B's count is theirs."""
+        """Whether all rows are selected, so that W&B's count applies."""
         first = max(self.selection.min_step, self._starts[ref].step)
         return not first and self.selection.max_step is None
 
     async def _read_live(self, plans: Mapping[RunRef, HistoryPlan]) -> dict[RunRef, _Carried]:
-        """The rows of the runs that are in no file."""
+        """The rows of the runs that are in no file yet."""
 
         async def known(
             _: Session, refs: Sequence[RunRef], __: BatchSize
@@ -246,7 +246,7 @@ class Planner:
         return found
 
     def _live_part(self, plan: HistoryPlan) -> HistoryPlan:
-        """The same without files: how many rows are in them is not known."""
+        """The plan without files, of which the number of rows is not known."""
         is_counted = self._is_counted(plan.ref) and not plan.segments
         return msgspec.structs.replace(plan, segments=(), rows=plan.rows if is_counted else None)
 
@@ -278,14 +278,14 @@ class Planner:
         self._carried += sum(map(len, streams))
         if self._carried > MOST_CARRIED:
             raise UsageError(
-                f"The rows that are in no file yet are more than {MOST_CARRIED >> 20} MB, which"
-                " is more than a plan should carry: name fewer keys, have whoever reads them fetch"
-                " them with live='fetch', or leave them out with live='skip'."
+                f"The rows that are in no file yet have more than {MOST_CARRIED >> 20} MB, which"
+                " is too much for a plan: select fewer keys, let the readers fetch them with"
+                " live='fetch', or leave them out with live='skip'."
             )
         return _Carried(tuple(streams), run.reading.rows)
 
     def _widened(self, batch: pa.RecordBatch) -> RowSchema:
-        """The schema with what the batch has and W&B has not announced."""
+        """The schema with the columns of the batch that W&B has not announced."""
         room = [(field.name, kind_of(field)) for field in batch.schema if field.name != STEP]
         return self._schema.widened((name, kind) for name, kind in room if kind is not Kind.NULL)
 
@@ -297,7 +297,7 @@ class Planner:
 
 
 class _Carried(msgspec.Struct, frozen=True):
-    """Rows that a plan has with it, as Arrow streams, and of how many they were selected."""
+    """Rows that are part of the plan, as Arrow streams, and of how many they were selected."""
 
     streams: tuple[bytes, ...]
     rows: int
@@ -319,7 +319,7 @@ def _all_of(
 
 
 def _as_streams(batches: Sequence[pa.RecordBatch]) -> list[bytes]:
-    """The batches as Arrow streams, those of one schema together."""
+    """The batches as Arrow streams, one for each schema."""
     streams = []
     for _, some in groupby(batches, lambda batch: batch.schema.serialize().to_pybytes()):
         first, *others = some

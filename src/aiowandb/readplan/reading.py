@@ -1,4 +1,4 @@
-"""The rows of slices of runs, as a plan says where they lie: many at once, in their order."""
+"""Reads the rows of a plan's slices, several runs at once, in their order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from aiowandb.readplan.runs import RunSlice
 from aiowandb.wire.rows import STEP
 
 _AGAIN = (
-    "Make a new plan, or read with refresh=True where there is an API key: then the links of"
-    " these runs are asked for anew."
+    "Make a new plan, or read with refresh=True, which requests new links and needs an API key."
 )
 
 
@@ -36,7 +35,7 @@ async def read_slices(
     *,
     refresh: bool,
 ) -> AsyncGenerator[pa.RecordBatch]:
-    """The batches of the slices, one slice after another, with exactly the schema's columns."""
+    """The batches of the slices, one after another, with exactly the columns of the schema."""
     by_ref = {RunRef(origin.entity, origin.project, one.run.run): one for one in slices}
     reader = _SliceReader(session, origin, selection, refresh=refresh)
 
@@ -85,7 +84,7 @@ class _SliceReader:
                     yield page
             return
         if self._refresh:
-            # The files of a fresh plan may have rows that were logged since.
+            # The files of a new plan may have rows that were logged since.
             selection = _before(selection, one.run.end)
         scan = self._scan(ref, one, selection)
         read = 0
@@ -106,9 +105,7 @@ class _SliceReader:
 
     async def _replan(self, ref: RunRef) -> HistoryPlan:
         if not self._refresh:
-            raise LinkError(
-                f"The links of run {ref} lead nowhere any more. {_AGAIN}", operation="ReadPart"
-            )
+            raise LinkError(f"The links of run {ref} have expired. {_AGAIN}", operation="ReadPart")
         async with self._origin.session(with_key=True) as session:
             plan = await plan_history(session, ref)
         return msgspec.structs.replace(plan, live_from=plan.end)
@@ -126,11 +123,11 @@ def _before(selection: Selection, step: int) -> Selection:
 
 def _check_count(ref: RunRef, one: RunSlice, read: int) -> None:
     counted = one.run.counted
-    # Some of what is carried may be in files, too, and count there.
+    # Some of the carried rows may be in files by now, and are counted there.
     if counted is not None and not counted - one.run.carried_rows <= read <= counted:
         raise IncompleteHistoryError(
-            f"W&B counted {counted:,} rows of run {ref} when the plan was made, and"
-            f" {read + one.run.carried_rows:,} came. {_AGAIN}",
+            f"W&B counted {counted:,} rows of run {ref} when the plan was made, and returned"
+            f" {read + one.run.carried_rows:,}. {_AGAIN}",
             operation="ReadPart",
         )
 
@@ -145,7 +142,7 @@ def carried_batches(streams: Sequence[bytes]) -> list[pa.RecordBatch]:
 
 
 def _from_step(batch: pa.RecordBatch, selection: Selection, step: int) -> pa.RecordBatch:
-    """The rows of the batch that are wanted and in no file before this step, and their columns."""
+    """The selected rows and columns of the batch, from this step on."""
     if STEP in batch.schema.names:
         start = max(selection.min_step, step)
         batch = msgspec.structs.replace(selection, min_step=start).filter_steps(batch)

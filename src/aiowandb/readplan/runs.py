@@ -48,7 +48,7 @@ class RunSlice(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def rows(self) -> int:
-        """About how many rows these are, if they lie evenly."""
+        """The approximate number of rows, if they are spread evenly."""
         end = max(self.run.end, 1)
         top = end if self.max_step is None else min(self.max_step, end)
         return self.run.rows * max(0, top - self.min_step) // end
@@ -61,7 +61,7 @@ def narrowed(
     max_step: int | None,
     last_steps: Mapping[str, int] | None,
 ) -> list[RunSlice]:
-    """The slices of these runs, and of each the rows with these steps, if there may be any."""
+    """The slices of these runs, limited to these steps; without those that have none of them."""
     found = []
     for one in slices:
         name = one.run.run
@@ -76,9 +76,9 @@ def narrowed(
 
 
 def lay_out(slices: Sequence[RunSlice], parts: int) -> list[list[RunSlice]]:
-    """The slices in their order, in at most so many groups of about as many rows each.
+    """The slices in their order, in at most `parts` groups of about the same size.
 
-    Long runs are cut where a group is full; a short run is in one group.
+    Long runs are split where a group is full; short runs are not.
     """
     total = sum(map(_weight, slices))
     ends = [total * (number + 1) // parts for number in range(parts)]
@@ -99,7 +99,7 @@ def lay_out(slices: Sequence[RunSlice], parts: int) -> list[list[RunSlice]]:
 
 
 def chunks(slices: Iterable[RunSlice], rows: int) -> Iterator[list[RunSlice]]:
-    """The slices in their order, some at a time as they come: groups of about so many rows."""
+    """The slices as they come, in groups of about this many rows."""
     group: list[RunSlice] = []
     found = 0
     for one in slices:
@@ -116,14 +116,14 @@ def chunks(slices: Iterable[RunSlice], rows: int) -> Iterator[list[RunSlice]]:
 
 
 def _weight(one: RunSlice) -> int:
-    # To open a run costs something, even if it has no rows.
+    # Even a run without rows takes some time to open.
     return one.rows + 1
 
 
 def _cut(
     one: RunSlice, before: int, weight: int, ends: Sequence[int]
 ) -> Iterator[tuple[int, RunSlice]]:
-    """The pieces of a long run whose rows begin `before`, each with the number of its group."""
+    """The pieces of a long run, each with the number of its group; `before` are earlier rows."""
     first = one.min_step
     last = one.run.end if one.max_step is None else min(one.max_step, one.run.end)
     steps = max(1, last - first)
