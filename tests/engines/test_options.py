@@ -13,7 +13,7 @@ WRONG = [
     ({"path": "e/p", "parts": "many"}, "The option parts cannot be 'many'."),
     ({"path": "e/p", "live": "never"}, "An option has an invalid value"),
     ({"path": "e/p", "filters": "{"}, "The option filters cannot be '{'."),
-    ({"path": "e/p", "API_KEY": "secret"}, "set WANDB_API_KEY where the project is planned"),
+    ({"path": "e/p", "API_KEY": "secret"}, "set WANDB_API_KEY in the process that plans"),
 ]
 
 
