@@ -21,7 +21,8 @@ from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.manifest import Manifest, ManifestEntry
 from aiowandb.wire.record import RunRecord
 
-RUNS_FILE = f"{STATE_DIR}/originals.parquet"
+# Parquet, without the suffix: users who collect `**/*.parquet` want no file but the tables.
+ORIGINALS_FILE = f"{STATE_DIR}/originals"
 ARTIFACTS_FOLDER = f"{STATE_DIR}/artifacts"
 
 _RUN = "run_id"
@@ -48,10 +49,10 @@ class OriginalRuns:
 
     def add_deleted(self, runs: Collection[str], folder: Folder) -> None:
         """Add runs that W&B has no more, as the last export had them."""
-        if not runs or folder.size(RUNS_FILE) is None:
+        if not runs or folder.size(ORIGINALS_FILE) is None:
             return
         try:
-            with open_parquet(folder, RUNS_FILE) as file:
+            with open_parquet(folder, ORIGINALS_FILE) as file:
                 before = file.read(columns=list(_COLUMNS))
         except (pa.ArrowException, OSError):
             return  # it is damaged, and will be written again
@@ -62,7 +63,7 @@ class OriginalRuns:
 
     def write(self, folder: Folder) -> None:
         """Write all of them into the folder of the export."""
-        write_file(self._batches(), _SCHEMA, ParquetSink, folder, RUNS_FILE)
+        write_file(self._batches(), _SCHEMA, ParquetSink, folder, ORIGINALS_FILE)
 
     def _add(self, batch: pa.RecordBatch) -> None:
         stream = pa.BufferOutputStream()

@@ -16,7 +16,7 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
 from aiowandb.export.journal import Begun
-from aiowandb.export.originals import RUNS_FILE
+from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.history.pages import column_values
 from aiowandb.ingest.exported_artifacts import ExportedArtifacts
 from aiowandb.ingest.facts import dotted_keys, machine_of
@@ -77,7 +77,7 @@ class ExportSource(Source):
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
         """The rows of the table of runs with what W&B said of them, some at a time."""
-        originals = _Originals(self._folder / RUNS_FILE)
+        originals = _Originals(self._folder / ORIGINALS_FILE)
         with readable(self._table) as file:
             for batch in file.iter_batches(_RUNS_AT_ONCE):
                 columns = {name: column_values(batch, name) for name in batch.schema.names}
