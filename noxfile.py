@@ -51,9 +51,9 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(venv_backend="uv", python=PYTHONS[0])
 def engines(session: nox.Session) -> None:
-    """Spark, Daft, dlt, Dask and Ray for real: over a gigabyte, and Spark needs Java."""
+    """Spark, Daft, dlt, Dask, Ray, Beam and Iceberg for real: over a gigabyte, and Java."""
     session.install("-e", ".", *nox.project.dependency_groups(GROUPS, "engines"))
-    session.run("pytest", "-n0", "-m=engines", *(session.posargs or ENGINES))
+    session.run("pytest", "-n0", "-m=engines", "-rs", *(session.posargs or ENGINES))
 
 
 @nox.session

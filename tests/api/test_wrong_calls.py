@@ -52,6 +52,7 @@ RUN = [5, b"e/p/r", {"e", "p"}, ["e", 5], object()]
 WRONG: Mapping[str, list[Any]] = {
     "allow_missing_references": FLAG,
     "any_key": FLAG,
+    "check_files": FLAG,
     "api": [5, "local", AsyncApi],
     "api_key": OPTIONAL_TEXT,
     "base_url": OPTIONAL_TEXT,

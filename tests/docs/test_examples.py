@@ -32,7 +32,8 @@ PNG = b"\x89PNG\r\n"
 AS_A_USER = {"test_export_project", "test_asyncio_sink", "test_without_await"}
 AS_A_USER |= {"test_parts_in_processes"}
 # Engines have warnings of their own.
-IN_AN_ENGINE = {"test_parts_in_dask", "test_parts_in_ray"}
+IN_AN_ENGINE = {"test_parts_in_dask", "test_parts_in_ray", "test_parts_in_beam"}
+IN_AN_ENGINE |= {"test_append_to_iceberg"}
 
 Example = Callable[..., str]
 
@@ -254,6 +255,18 @@ def test_parts_in_dask(example: Example, sample: Sample) -> None:
 @pytest.mark.engines
 def test_parts_in_ray(example: Example, sample: Sample) -> None:
     assert f"{RUNS} runs" in example("parts_in_ray.py", sample.path, "train/loss")
+
+
+@pytest.mark.engines
+def test_parts_in_beam(example: Example, sample: Sample) -> None:
+    assert len(example("parts_in_beam.py", sample.path, "train/loss").splitlines()) == RUNS
+
+
+@pytest.mark.engines
+def test_append_to_iceberg(example: Example, sample: Sample, tmp_path: Path) -> None:
+    for new in (RUNS * ROWS, 0):
+        out = example("append_to_iceberg.py", sample.path, tmp_path / "lake", "train/loss")
+        assert out == f"{new} new rows, {RUNS * ROWS} in all\n"
 
 
 def test_no_example_is_left_out() -> None:

@@ -9,6 +9,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import psutil
@@ -17,7 +18,11 @@ import pytest
 
 from .conftest import PATH, Project, rows
 
-pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.skipif(not (which("java") or os.environ.get("JAVA_HOME")), reason="needs Java 17"),
+]
 PAGES = ["environment/", "jobs/", "stages/", "executors/", "SQL/"]
 
 

@@ -37,6 +37,13 @@ def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> No
     assert wider.clashes == {"a"}
 
 
+def test_a_key_that_is_called_like_ours_may_be_a_surprise_too() -> None:
+    batch = rows_to_batch([{"_step": 0, "run_id": "mine"}])
+    wider, fitted = RowSchema().fit_or_widen("r", batch)
+    assert fitted.to_pylist() == [{"run_id": "r", "_step": 0, "run_id_logged": "mine"}]
+    assert wider.fit("r", batch) == fitted
+
+
 def test_rows_of_a_narrower_schema_are_cast_without_losing_a_value() -> None:
     old = RowSchema({"a": Kind.FLOAT}).fit("r", rows_to_batch([{"_step": 0, "a": 0.5}]))
     wider = RowSchema({"a": Kind.JSON, "b": Kind.TEXT})

@@ -37,6 +37,7 @@ ROWS_CHECKS = {
 }
 PLAN_CHECKS = ROWS_CHECKS | {
     "any_key": FLAG,
+    "check_files": FLAG,
     "stream": choice(EventStream),
     "live": choice(LiveRows),
     "after": optional(Check("a mapping of the ids of runs to steps", _last_steps)),
@@ -56,6 +57,7 @@ class PlanArguments(msgspec.Struct, frozen=True):
     stream: EventStream = "default"
     live: LiveRows = "read"
     after: Mapping[str, int] | None = None
+    check_files: bool = False
 
     def options(self) -> PlanOptions:
         """The options of the planner; raises for arguments that cannot be combined."""
@@ -70,6 +72,7 @@ class PlanArguments(msgspec.Struct, frozen=True):
             stream=self.stream,
             live=self.live,
             after=dict(self.after or {}),
+            check_files=self.check_files,
         )
 
 

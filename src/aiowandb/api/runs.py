@@ -265,6 +265,7 @@ class Runs(Listing[Run]):
         stream: EventStream = "default",
         live: LiveRows = "read",
         after: Mapping[str, int] | None = None,
+        check_files: bool = False,
     ) -> ReadPlan:
         """A plan to read all rows of these runs, in any process and with any engine.
 
@@ -274,14 +275,17 @@ class Runs(Listing[Run]):
         Rows that are not in files yet are read while planning and become part of the plan, up to
         64 MB of them. With `live="fetch"` readers fetch them, with their own API key; with
         `live="skip"` they are left out. `after`, the `last_steps` of an earlier plan, leaves
-        out the rows of that plan.
+        out the rows of that plan. Columns are those that W&B announces. `check_files` reads them
+        from every file, in a small request each, as is always done where W&B announces none.
 
         >>> plan = await api.runs("entity/project").plan(keys=["loss", "val.*"])
         >>> for part in plan.parts(64):
         ...     for batch in part.read():
         ...         print(batch.num_rows)
         """
-        arguments = PlanArguments(keys, exclude, min_step, max_step, any_key, stream, live, after)
+        arguments = PlanArguments(
+            keys, exclude, min_step, max_step, any_key, stream, live, after, check_files
+        )
         where = await self._defaults.project(self._path)
         listed = partial(self._records, fresh=True)
         return await make_plan(self._session, *where, self._query, listed, arguments)

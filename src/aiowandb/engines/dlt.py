@@ -34,6 +34,7 @@ def wandb_source(
     keys: Sequence[str] | None = None,
     any_key: bool = True,
     exclude: Sequence[str] = (),
+    check_files: bool = False,
     filters: Mapping[str, Any] | None = None,
     base_url: str | None = None,
 ) -> Any:
@@ -49,6 +50,7 @@ def wandb_source(
         keys=tuple(keys or ()) or None,
         any_key=any_key,
         exclude=tuple(exclude),
+        check_files=check_files,
         filters=filters,
         base_url=base_url,
     )

@@ -30,6 +30,7 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_step: int | None = None
     stream: EventStream = "default"
     live: LiveRows = "read"
+    check_files: bool = False
     filters: Mapping[str, Any] | None = None
     parts: int = 64
     base_url: str | None = None
@@ -68,6 +69,7 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
                 stream=self.stream,
                 live=self.live,
                 after=after,
+                check_files=self.check_files,
             )
 
     def runs(self, api: Api) -> Runs:
@@ -86,13 +88,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "keys": _names,
     "exclude": _names,
     "min_step": int,
     "max_step": int,
     "parts": int,
-    "any_key": lambda text: {"true": True, "false": False}[text.lower()],
+    "any_key": _flag,
+    "check_files": _flag,
     "filters": json.loads,
 }
 

@@ -21,7 +21,7 @@ Keys = Iterable[tuple[str, Kind]]
 
 
 class SchemaSurprise(Exception):
-    """The rows have columns or kinds that W&B did not announce; `keys` are the actual ones."""
+    """The rows have keys or kinds that W&B did not announce; `keys` are the actual ones."""
 
     def __init__(self, keys: Sequence[tuple[str, Kind]]) -> None:
         super().__init__(f"unannounced columns: {', '.join(name for name, _ in keys)}")
@@ -60,8 +60,8 @@ class RowSchema:
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch of a run with exactly these columns; `SchemaSurprise` if values do not fit."""
-        batch = batch.rename_columns([self._column(name) for name in batch.schema.names])
         self._check_fits((f.name, kind_of(f)) for f in batch.schema if f.name != STEP)
+        batch = batch.rename_columns([self._column(name) for name in batch.schema.names])
         zeros = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
         run_id = pa.DictionaryArray.from_arrays(zeros, pa.array([run]))
         return self.recast(batch.add_column(0, RUN_ID, run_id))
@@ -96,7 +96,7 @@ class RowSchema:
         surprises = [
             (name, kind)
             for name, kind in found
-            if meet(here := self.kinds.get(name, Kind.NULL), kind) is not here
+            if meet(here := self.kinds.get(self._column(name), Kind.NULL), kind) is not here
         ]
         if surprises:
             raise SchemaSurprise(surprises)

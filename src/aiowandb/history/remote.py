@@ -46,11 +46,9 @@ class RemoteFile:
         tail, head = await gather(ends, partial(session.piece, url), len(ends))
         if tail is None or head is None or not head.is_of(tail):
             return None
-        footer = int.from_bytes(tail.content[-8:-4], "little") + 8
-        if footer > len(tail.content):
-            tail = await session.piece(url, f"-{footer}")
-            if tail is None:
-                return None
+        tail = await _with_footer(session, url, tail)
+        if tail is None:
+            return None
         try:
             file = cls(session, url, tail, head)
         except pa.ArrowException:
@@ -102,6 +100,22 @@ def _belongs_to(path: str, columns: Collection[str]) -> bool:
     while path and path not in columns:
         path = path.rpartition(".")[0]
     return bool(path)
+
+
+async def read_footer(session: Session, url: str) -> pq.FileMetaData | None:
+    """What the end of the file says of it, or None if it must be downloaded to know that."""
+    tail = await session.piece(url, f"-{_TAIL}")
+    tail = tail and await _with_footer(session, url, tail)
+    try:
+        return tail and pq.read_metadata(pa.BufferReader(tail.content))
+    except pa.ArrowException:
+        return None  # the complete download will say what is wrong
+
+
+async def _with_footer(session: Session, url: str, tail: Piece) -> Piece | None:
+    """The end of the file with all of its footer, which may be larger than expected."""
+    size = int.from_bytes(tail.content[-8:-4], "little") + 8
+    return tail if size <= len(tail.content) else await session.piece(url, f"-{size}")
 
 
 class _SparseFile(io.RawIOBase):

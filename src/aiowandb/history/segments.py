@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from aiowandb.errors import ServerError
 from aiowandb.history.columns import Kind, json_text, kind_of
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.reading import Ends
-from aiowandb.history.remote import RemoteFile
+from aiowandb.history.remote import RemoteFile, read_footer
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.wire.rows import STEP, TIME
@@ -35,6 +35,13 @@ class SegmentRows(NamedTuple):
     """Some rows of a file as a page, and the last step of these rows, selected or not."""
 
     page: ParquetPage
+    last_step: int
+
+
+class SegmentColumns(NamedTuple):
+    """The columns of a file as `read_segment` gives them, and its last step, or -1."""
+
+    kinds: tuple[tuple[str, Kind], ...]
     last_step: int
 
 
@@ -66,13 +73,33 @@ async def read_segment(
         yield SegmentRows(ParquetPage(None, 0), last_of_file)
 
 
+async def describe_segment(session: Session, url: str) -> SegmentColumns:
+    """What the file at this URL has, as its footer says."""
+    metadata = await read_footer(session, url)
+    if metadata is None:
+        async with _downloaded(session, url) as file:
+            with _readable():
+                metadata = (await anyio.to_thread.run_sync(_open_spool, file)).metadata
+    with _readable():
+        schema = metadata.schema.to_arrow_schema()
+        batch = _flatten(pa.RecordBatch.from_pylist([], schema=schema))
+        kinds = tuple((field.name, kind_of(field)) for field in batch.schema)
+        return SegmentColumns(kinds, _last_step(metadata))
+
+
 async def _download(
     session: Session, url: str, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
+    async with _downloaded(session, url) as file:
+        yield _Segment(partial(_open_spool, file), selection)
+
+
+@asynccontextmanager
+async def _downloaded(session: Session, url: str) -> AsyncIterator[SpooledTemporaryFile[bytes]]:
     file = SpooledTemporaryFile(max_size=_IN_MEMORY)
     try:
         await session.download(url, file)
-        yield _Segment(partial(_open_spool, file), selection)
+        yield file
     finally:
         with anyio.CancelScope(shield=True):
             await file.aclose()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import groupby
 
 import msgspec
@@ -26,6 +27,7 @@ from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import live_windows, scan_system
+from aiowandb.history.segments import describe_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
@@ -42,6 +44,7 @@ from aiowandb.wire.rows import STEP
 # The rows that a plan carries must fit wherever the plan is sent.
 MOST_CARRIED = 64 << 20
 _PLANS_AT_ONCE = 4
+_FILES_AT_ONCE = 16
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -61,6 +64,8 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     live: LiveRows = "read"
     # The last steps of runs that are known: only later rows of these are planned.
     after: Mapping[str, int] = {}
+    # Look into all files for the kinds of their columns.
+    check_files: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.min_step, self.max_step)
@@ -171,14 +176,19 @@ class Planner:
             raise NotFoundError(f"No runs found in {where}: there is nothing to plan.")
 
     async def _page(self, records: Sequence[RunRecord]) -> list[RunSlice]:
-        for record in records:
-            self._announced.add(record.history_keys)
         self._starts = {run.ref: self._start(run) for run in records if self._has_news(run)}
         refs = list(self._starts)
         size = self._size.now
         some = [refs[first : first + size] for first in range(0, len(refs), size)]
         answers = await gather(some, self._plans, _PLANS_AT_ONCE)
         plans = _all_of([plan for answer in answers for plan in answer], refs)
+        vague = [run.ref for run in records if run.ref in plans and self._is_vague(run)]
+        for run in records:
+            # Of rows that nobody has seen yet there are announcements only.
+            if run.ref not in vague or self._options.live == "fetch":
+                self._announced.add(run.history_keys)
+        looked = await gather(vague, partial(self._looked_into, plans), _FILES_AT_ONCE)
+        plans |= zip(vague, looked, strict=True)
         carried: Mapping[RunRef, _Carried] = {}
         if self._options.live == "read":
             live = {ref: plan for ref, plan in plans.items() if self._is_live(plan)}
@@ -192,14 +202,34 @@ class Planner:
             for ref, plan in plans.items()
         ]
 
+    def _is_vague(self, run: RunRecord) -> bool:
+        """Whether W&B has said nothing of the columns of the run, or is not to be believed."""
+        return self._options.check_files or not _announces(run)
+
+    async def _looked_into(self, plans: Mapping[RunRef, HistoryPlan], ref: RunRef) -> HistoryPlan:
+        """The plan with what its files say themselves; their columns are announced, too."""
+        plan = plans[ref]
+        last_step = plan.end - 1
+        for url in plan.segments:
+            try:
+                found = await describe_segment(self._session, url)
+            except CommError as error:
+                raise RunsFailedError({ref: error}) from error
+            last_step = max(last_step, found.last_step)
+            self._announced.keys.update(each for each in found.kinds if each[1] is not Kind.NULL)
+        is_live = plan.live_from < plan.end
+        live_from = plan.live_from if is_live else last_step + 1
+        return msgspec.structs.replace(plan, end=last_step + 1, live_from=live_from)
+
     def _has_news(self, run: RunRecord) -> bool:
         known = self._options.after.get(run.id)
-        return run.last_step != known and not RunSnapshot.from_history(run).is_empty
+        is_known = known is not None and _announces(run) and run.last_step == known
+        return not is_known and not RunSnapshot.from_history(run).is_empty
 
     def _start(self, run: RunRecord) -> Start:
         known = self._options.after.get(run.id, -1)
         # A run that ends before its known last step was rewound: all of its rows are new.
-        return Start(known + 1 if run.last_step > known else 0)
+        return Start(0 if _announces(run) and run.last_step <= known else known + 1)
 
     async def _plans(self, refs: Sequence[RunRef]) -> list[HistoryPlan | CommError]:
         return await plan_histories(self._session, refs, self._size)
@@ -294,6 +324,10 @@ class Planner:
         named = [*(self._options.keys or ()), *self._options.exclude]
         for key in unknown_keys(named, known) if known else ():
             warn(no_such("key", key, known, "in any of the runs"))
+
+
+def _announces(run: RunRecord) -> bool:
+    return bool(run.history_keys and run.history_keys.keys)
 
 
 class _Carried(msgspec.Struct, frozen=True):

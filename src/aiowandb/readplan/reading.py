@@ -57,7 +57,8 @@ def _fitted(schema: RowSchema, ref: RunRef, batch: pa.RecordBatch) -> pa.RecordB
         names = ", ".join(repr(name) for name, _ in surprise.keys)
         raise ServerError(
             f"Run {ref} has values under {names} of a kind that W&B did not announce, so that they"
-            " do not fit the plan's schema. Make a new plan, or leave them out with exclude=.",
+            " do not fit the plan's schema. Make a new plan with check_files=True, or leave them"
+            " out with exclude=.",
             operation="ReadPart",
         ) from surprise
 
