@@ -22,7 +22,7 @@ _SHOW_ROWS = (
     "import pyarrow.parquet as pq; t = pq.read_table({folder});"
     ' print(t.schema.names, *t.slice(0, 3).to_pylist(), sep="\\n")'
 )
-# Where `aiowandb serve` listens unless told otherwise.
+# Where `aiowandb serve` listens by default.
 _SERVED_AT = "http://127.0.0.1:8080"
 
 

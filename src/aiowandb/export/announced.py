@@ -1,4 +1,4 @@
-"""What W&B says of the keys of runs before a row is read: names, and kinds of values."""
+"""The keys of runs as W&B announces them before rows are read: names, and kinds of values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS = {
     "boolean": Kind.BOOL,
     "bool": Kind.BOOL,
 }
-# Lists, objects, and the media that W&B itself knows: beside them there are the types of files.
+# Lists, objects, and W&B's media types, besides which there are the types of files.
 _OBJECTS = frozenset(
     {
         "list",
@@ -40,14 +40,14 @@ _NOTHING = frozenset({"nil", "null"})
 
 
 class AnnouncedKeys(msgspec.Struct):
-    """The keys of some runs. W&B gives `unknown_keys` types that we do not know."""
+    """The keys of some runs. The types of `unknown_keys` are not known to us."""
 
     keys: set[tuple[str, Kind]] = set()
     unknown_keys: set[str] = set()
 
     @property
     def names(self) -> frozenset[str]:
-        """What can be named of the rows; nothing if W&B knows no key at all."""
+        """All names of keys; empty if W&B knows none."""
         names = frozenset(name for name, _ in self.keys) | self.unknown_keys
         return names.union(OWN_KEYS) if names else names
 
@@ -62,17 +62,17 @@ class AnnouncedKeys(msgspec.Struct):
                 self.unknown_keys.add(name)
 
     def selected(self, selection: Selection) -> AnnouncedKeys:
-        """Those that the selection wants."""
+        """The keys that are selected."""
         names = {name for name, _ in self.keys} | self.unknown_keys
         wanted = set(selection.columns(names) or ())
         keys = {(name, kind) for name, kind in self.keys if name in wanted}
         return AnnouncedKeys(keys, self.unknown_keys & wanted)
 
     def widen(self, schema: RowSchema) -> RowSchema:
-        """The schema with room for all of these.
+        """The schema with columns for all of these keys.
 
-        Where rows are handed on before all are read, JSON text holds whatever may yet come
-        under a key whose type nobody knows.
+        If rows are passed on before all are read, a key of unknown type becomes a column of JSON
+        text, which can have any value.
         """
         unknown = self.unknown_keys - {name for name, _ in self.keys}
         return schema.widened([*self.keys, *((name, Kind.JSON) for name in sorted(unknown))])

@@ -1,7 +1,7 @@
 """Claims the folder for one export, and discards an earlier one with `overwrite`.
 
-The journal names the files of an earlier export. Without a journal that can be read, files that
-look like those of an export are taken for such.
+The journal has the files of an earlier export. Without a readable journal, files with the names of
+exported files count as such.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DATASETS = ("history", "system")
 _TABLE_FILE = re.compile(r"(runs|history|system)\.(parquet|csv|jsonl|arrow)")
 _DATASET_FILE = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
 _PART = re.compile(r"part-\d{5,}(-[0-9a-f]{8})?\.parquet")
-# The names that the library for Delta tables gives to its files.
+# The names that the Delta Lake library gives to its files.
 _DELTA_FILE = re.compile(r"part-\d{5}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-c\d{3}\..*parquet")
 _DELTA_LOG = "_delta_log"
 _REMOVALS_AT_ONCE = 16
@@ -40,10 +40,10 @@ _HINT = "Export into another folder, or use overwrite to discard what is there."
 def claim_folder(
     folder: Folder, identity: ExportIdentity, options: ExportOptions, *, overwrite: bool
 ) -> Iterator[Callable[[], Journal]]:
-    """Lock the folder while the block runs, if it may take this export.
+    """Lock the folder while the block runs, if it can be used for this export.
 
-    Gives a function that starts or resumes the export. Nothing in the folder changes before it
-    is called, so an export whose runs cannot be listed does no harm.
+    The block gets a function that starts or resumes the export. Nothing in the folder changes
+    before it is called, so an export whose runs cannot be listed does no harm.
     """
     with folder.lock(), ExitStack() as journals:
 
@@ -79,9 +79,7 @@ def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:
 
 def _check_empty(folder: Folder) -> None:
     if taken := _exported_names(folder):
-        raise ExportError(
-            f"{folder} has {taken[0]}, and no journal of the export that made it. {_HINT}"
-        )
+        raise ExportError(f"{folder} has {taken[0]}, but no journal of its export. {_HINT}")
 
 
 def _check_same(folder: Folder, before: Record, now: Begun) -> None:
@@ -103,7 +101,7 @@ def _check_same(folder: Folder, before: Record, now: Begun) -> None:
 
 
 def _exported_names(folder: Folder) -> list[str]:
-    """The files that look like those of an export."""
+    """The files with the names of exported files."""
     names = [name for name in folder.files("") if _TABLE_FILE.fullmatch(name)]
     for place in (*_DATASETS, *(f"{STATE_DIR}/{name}" for name in _DATASETS)):
         names += [
@@ -119,14 +117,14 @@ def _discard_export(folder: Folder) -> None:
     """Remove the files of the last export into the folder, in any format, and its journal."""
     state = _read_state(folder)
     names = list(_files_of(folder, state)) if state else _exported_names(folder)
-    for name in _TABLES:  # first, so that no table lists files that are gone
+    for name in _TABLES:  # first, so that no table lists files that were removed
         folder.remove_folder(f"{name}/{_DELTA_LOG}")
     with ThreadPoolExecutor(_REMOVALS_AT_ONCE) as pool:
         list(pool.map(folder.remove, names))
     for name in (STAGED, *(f"{STATE_DIR}/{name}" for name in _DATASETS)):
         folder.remove_folder(name)
     folder.remove(f"{STATE_DIR}/{RUNS_FILE}")
-    # Last: if this process is killed before, the journal still says what to remove.
+    # Last: if this process is killed before, the journal still has the files to remove.
     folder.log(JOURNAL, fresh=True).close()
 
 
@@ -140,14 +138,14 @@ def _read_state(folder: Folder) -> ExportState | None:
 
 
 def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
-    """The files that the export has made for users."""
+    """The files of the export that are meant for users."""
     if state.begun:
         yield f"runs.{state.begun.options.format}"
     for name in _DATASETS:
         dataset = state.dataset(name)
         yield from dataset.rendered
         parts = dataset.files if _publishes_parts(state) else set()
-        # Nothing else has such names: an earlier version left them behind.
+        # No other files have such names: an earlier version left them behind.
         yield from (
             f"{name}/{file}"
             for file in folder.files(name)
@@ -160,5 +158,5 @@ def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
 
 
 def _publishes_parts(state: ExportState) -> bool:
-    """Whether users get the parts themselves, and not files that are made of them."""
+    """Whether users get the parts, and not files made from them."""
     return state.begun is not None and state.begun.options.format in ("parquet", "delta")

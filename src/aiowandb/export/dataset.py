@@ -42,7 +42,7 @@ class OnPublish(Protocol):
     """A catalogue that lists the published parts, as a Delta table does."""
 
     def publish_as(self, schema: RowSchema, parts: Sequence[Part]) -> None:
-        """List these parts, and no others."""
+        """Make the catalogue list exactly these parts."""
         ...
 
     def sizes(self) -> Mapping[str, int]:
@@ -125,21 +125,21 @@ class Dataset:
             self._record(Planned(self.name, tuple(sorted(plan.drops))))
 
     def draft(self, new: NewPart) -> Path:
-        """Where to write the part."""
+        """The path to write the part to."""
         return self.folder.draft(self._staged_name(new.number))
 
     def staging_file(self, new: NewPart) -> StagingFile:
-        """Where to stage the part's runs until it is complete."""
+        """The file for the part's runs until it is complete."""
         name = f"{STAGED}/{self.name}-{new.number}-{secrets.token_hex(4)}"
         return StagingFile(self.folder, name, self._record_staged)
 
     def forget_staged_run(self, run: str) -> None:
-        """Forget the staged rows of the run, as W&B has others."""
+        """Forget the staged rows of the run, because W&B has replaced them."""
         if run in self._state.staged:
             self._record(Unstaged(self.name, (run,)))
 
     def commit(self, new: NewPart, draft: Path, runs: tuple[StoredRun, ...]) -> Part:
-        """Make the draft a part of the dataset."""
+        """Add the draft to the dataset as a part."""
         size = draft.stat().st_size
         staged = self._staged_name(new.number)
         self.folder.put(draft, f"{STAGED}/{staged}")
@@ -156,16 +156,16 @@ class Dataset:
         self._publish()
 
     def path(self, part: Part) -> str:
-        """Where the part's file is now."""
+        """The present path of the part's file."""
         staged = self._staged_name(part.number)
         return f"{STAGED}/{staged}" if staged in self._staged else self.published_path(part)
 
     def published_path(self, part: Part) -> str:
-        """Where the part's file is once it is published."""
+        """The path of the part's file after it is published."""
         return f"{self._home}/{part.file}"
 
     def render(self, options: ExportOptions, inbox: Inbox[Never]) -> dict[str, int]:
-        """Write the rows in the format of the options; give the files by name, and their sizes."""
+        """Write the rows in the format of the options; returns the files by name with sizes."""
         if options.format in ("parquet", "delta"):
             return {self.published_path(part): part.size for part in self.parts}
         files = self._rendered_files(options)
@@ -180,7 +180,7 @@ class Dataset:
         return {file: self._state.rendered[file].size for file in files}
 
     def _rendered_files(self, options: ExportOptions) -> dict[str, list[Part]]:
-        """The files that are made of parts: one of all of them, or one a part."""
+        """The files made from parts: one from all of them, or one per part."""
         if options.split:
             return {
                 f"{self.name}/{Path(part.file).stem}.{options.format}": [part]
@@ -189,7 +189,7 @@ class Dataset:
         return {f"{self.name}.{options.format}": self.parts}
 
     def _is_rendered(self, file: str, parts: Iterable[Part]) -> bool:
-        """Whether the file exists and was made of just these parts."""
+        """Whether the file exists and was made from exactly these parts."""
         rendered = self._state.rendered.get(file)
         return (
             rendered is not None

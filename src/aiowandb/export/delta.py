@@ -26,7 +26,7 @@ with extra_needed("delta", "Delta Lake"):
 
 
 class Delta:
-    """A table in a folder, named by its path or URL."""
+    """A Delta table in a folder, given by path or URL."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -43,7 +43,7 @@ class Delta:
             return {row["path"].rpartition("/")[2]: row["size_bytes"] for row in sizes}
 
     def publish_as(self, schema: RowSchema, parts: Sequence[Part]) -> None:
-        """Let the table have these parts, and no others."""
+        """Make the table consist of these parts."""
         columns = Schema.from_arrow(_delta_schema(schema.arrow))
         with self._plain_errors():
             if not DeltaTable.is_deltatable(self._uri, self._options):
@@ -70,7 +70,7 @@ class Delta:
             table.vacuum(dry_run=False)
 
     def write(self, rows: pa.Table) -> None:
-        """Let the table have these rows, and no others."""
+        """Replace the rows of the table."""
         with self._plain_errors():
             write_deltalake(
                 self._uri,

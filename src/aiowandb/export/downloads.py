@@ -46,7 +46,7 @@ async def update_downloads(
     journal: Journal,
     reporter: Reporter,
 ) -> list[RunFailure]:
-    """Download the files or artifacts of the runs into the folder; give the runs that failed.
+    """Download the files or artifacts of the runs into the folder; returns the runs that failed.
 
     Files that exist are only fetched again if they differ from those at W&B. No request is sent
     for a run without a heartbeat since the last export whose files all exist.
@@ -107,7 +107,7 @@ class _Downloads:
         self._md5s: dict[str, str] = {}
 
     async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
-        """Download files that are missing or differ; give all files of the run."""
+        """Download files that are missing or differ; returns all files of the run."""
         download = self._run_files if self._kind == "files" else self._artifacts
         paths = await download(session, ref)
         return tuple([await run_sync(self._put, path) for path in paths])

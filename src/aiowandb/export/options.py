@@ -1,4 +1,4 @@
-"""What is exported of the runs, and in which format."""
+"""The options of an export: what, and in which format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of an export, from pages of runs to published files.
+"""The steps of an export, from pages of runs to published files.
 
 pages of runs -> a plan of parts -> the rows that are missing are read, many runs at once
               -> one schema -> parts, each committed when complete -> files in other formats
@@ -150,7 +150,7 @@ class _FolderExport:
     async def update(
         self, runs: SelectedRuns, identity: ExportIdentity
     ) -> tuple[list[_Table], Sequence[str]]:
-        """Update each table; also give the runs that are kept though deleted at W&B."""
+        """Update each table; also returns the runs that are kept though deleted at W&B."""
         listed = {ref.run for ref in runs.histories}
         deleted = await self._archive.deleted_runs(self._session, identity, listed)
         tables = []
@@ -212,7 +212,7 @@ class _FolderExport:
     async def _read_missing(
         self, source: RowSource, dataset: Dataset, deleted: Collection[str]
     ) -> list[RunFailure]:
-        """Add the rows that the dataset lacks; give the runs that failed in each try."""
+        """Add the rows that the dataset lacks; returns the runs that failed in each try."""
         refs = {ref.run: ref for ref in source.runs}
         failures: dict[str, list[RunFailure]] = {}
         while plan := await run_sync(_plan, source, dataset, self._options, deleted, failures):
@@ -256,7 +256,7 @@ def _plan(
     located = locate_runs(dataset.parts)
     given_up = {run for run, found in failures.items() if len(found) == _TRIES}
     wanted = [run for run in source.runs.values() if run.run not in given_up]
-    # The rows that we have of other runs stay.
+    # Existing rows of other runs are kept.
     wanted += [located[run].stored.snapshot for run in (*given_up, *deleted) if run in located]
     return plan_parts(
         wanted,

@@ -1,4 +1,4 @@
-"""Plans which parts to write so that they hold the selected runs as they are now.
+"""Plans which parts to write so that they contain the selected runs as they are now.
 
 These rules make a resumed export give the same bytes as one that was never interrupted:
 
@@ -30,7 +30,7 @@ Kept = RowRange | StagedRun
 
 
 class RunTask(msgspec.Struct, frozen=True, gc=False):
-    """One run of a new part: the rows of it that are kept, and whether to fetch more.
+    """One run of a new part: which of its rows are kept, and whether to fetch more.
 
     The fetched rows extend the kept ones if `extends`, or else replace them.
     """

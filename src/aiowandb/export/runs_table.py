@@ -1,6 +1,6 @@
 """The table of runs: one row a run, config and summary flattened, made page by page.
 
-It also remembers the runs that were exported and are no longer at W&B.
+It also keeps the runs that were exported and no longer exist at W&B.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is exported: the selected runs, and the tables of their rows."""
+"""The sources of an export: the selected runs, and the tables of their rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from aiowandb.wire.record import RunRecord
 
 
 class SelectedRuns(msgspec.Struct):
-    """The runs of an export in their order, a table of them, and what W&B says of their keys.
+    """The runs of an export in their order, a table of them, and their announced keys.
 
-    `heartbeats` has their snapshots for what has no steps.
+    `heartbeats` has their snapshots for tables without steps.
     """
 
     histories: dict[RunRef, RunSnapshot] = {}
@@ -55,9 +55,9 @@ async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns
 class RowSource(msgspec.Struct, frozen=True):
     """A table of rows to export: the runs that have them, and which of their rows and columns.
 
-    `keys` are the columns whose kinds W&B reports; `unknown_keys` are of types that we do not
-    know, so that only their values can tell. `samples` is how many rows of a run are taken
-    instead of all.
+    `keys` are the columns whose kinds W&B reports; `unknown_keys` have types that we do not know,
+    so that their kinds depend on their values. `samples` is the number of rows per run, if not all
+    rows are exported.
     """
 
     name: Literal["history", "system"]
@@ -70,12 +70,12 @@ class RowSource(msgspec.Struct, frozen=True):
 
     @property
     def is_extendable(self) -> bool:
-        """Whether a run that has grown is read from its last known row on, and not anew."""
+        """Whether a run that has grown is read only from its last known row on."""
         return self.name == "history" and self.samples is None
 
 
 def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
-    """The tables of rows that the options ask for."""
+    """The tables of rows that the options select."""
     found = []
     if "history" in options.what:
         found.append(_history(runs, options))

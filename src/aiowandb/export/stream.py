@@ -1,4 +1,4 @@
-"""Rows straight into a sink: no folder, no journal, and so nothing to resume from."""
+"""Passes rows directly to a sink: without a folder or journal, it cannot be resumed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BINARY_FORMATS = frozenset({"parquet", "arrow"})
 
 
 def sink_at(target: str | Path | Sink, options: ExportOptions) -> MakeSink:
-    """What takes one table: a sink of the user's, or the standard output."""
+    """The sink for one table: the user's own, or the standard output."""
     if len(options.what) > 1 or not _TABLES.issuperset(options.what):
         raise UsageError(f"A sink takes one table, not {' and '.join(options.what)}.")
     if options.split:
@@ -80,7 +80,7 @@ async def stream_rows(
     make_sink: MakeSink,
     reporter: Reporter,
 ) -> tuple[list[RunFailure], list[Clash]]:
-    """Pass the rows to the sink, run by run; give the runs that failed, and what clashed."""
+    """Pass the rows to the sink, run by run; returns the runs that failed, and clashes."""
     # The columns cannot change once rows are written, and JSON text holds any value.
     unknown = source.unknown_keys - {name for name, _ in source.keys}
     schema = source.schema.widened([*source.keys, *((name, Kind.JSON) for name in unknown)])

@@ -98,7 +98,7 @@ class IncomingRun:
 
 
 class PartWriter:
-    """Writes the rows of one part into a Parquet file. All calls block.
+    """Writes the rows of one part to a Parquet file. All calls block.
 
     The last rows can be rolled back, and the schema may widen in between: then the file is
     rewritten at the end.
@@ -128,7 +128,7 @@ class PartWriter:
             self._rolled_back.append(range(start, self.rows))
 
     def finish(self) -> Path:
-        """Complete the file; give its path."""
+        """Complete the file and return its path."""
         self._pieces[-1].finish()
         if len(self._pieces) > 1 or self._rolled_back:
             pieces = list(self._pieces)
@@ -180,7 +180,7 @@ class RowsWriter:
         self._failed: list[RunFailure] = []
 
     def execute_plan(self, inbox: Inbox[Arrival]) -> list[RunFailure]:
-        """Write the parts; give the runs that failed.
+        """Write the parts; returns the runs that failed.
 
         The inbox has the runs that the plan fetches, in its order.
         """
@@ -203,7 +203,7 @@ class RowsWriter:
                 self._reporter.emit(FileFinished(path, committed.rows, committed.size))
 
     def _write_runs(self, new: NewPart, part: PartWriter, inbox: Inbox[Arrival]) -> list[StoredRun]:
-        """Write the rows of the part's runs; give those that it has then."""
+        """Write the rows of the part's runs; returns the runs that it has."""
         runs: list[StoredRun | None] = []
         # The last run that is fetched completes the part, so it need not be staged.
         last = next((task for task in reversed(new.tasks) if task.fetch), None)
@@ -231,7 +231,7 @@ class RowsWriter:
     def _fetch_run(
         self, task: RunTask, part: PartWriter, staging: StagingFile | None
     ) -> StoredRun | None:
-        """Write fetched rows; give the rows that the part has of the run, None if it has none."""
+        """Write fetched rows; returns the run's rows in the part, or None if there are none."""
         run, start = task.snapshot.run, part.rows
         rows = _RunRows(part, staging)
         for batch in self._rows_of(task.kept) if task.kept and task.extends else ():
@@ -269,7 +269,7 @@ class RowsWriter:
         return incoming.reading
 
     def _mark_stale(self, task: RunTask) -> StoredRun | None:
-        """Keep rows that W&B has replaced, without a mark: the next try reads the run anew."""
+        """Keep rows that W&B has replaced, without a mark, so that the next try reads all rows."""
         self._dataset.forget_staged_run(task.snapshot.run)
         return msgspec.structs.replace(task.kept.stored, last=None) if task.kept else None
 

@@ -44,14 +44,14 @@ def split(ref: RunRef, first: int, end: int, rows: int | None, page: int) -> lis
 
 
 def is_complete(window: Window, rows: int) -> bool:
-    """Whether an answer of so many rows has all rows of the window."""
+    """Whether an answer with this many rows has all rows of the window."""
     return rows < window.samples
 
 
 def bisect(window: Window, steps: Sequence[int]) -> list[Window]:
     """Two windows in place of one that was too full, halved by the steps of its sample."""
     if window.end - window.first == 1:
-        # So many rows at one step: it cannot be halved, so ask for more rows.
+        # Too many rows at one step: the window cannot be halved, so ask for more rows.
         return [Window(window.ref, window.first, window.end, window.samples * 2)]
     seen = sorted(set(steps))
     middle = seen[len(seen) // 2] if seen else (window.first + window.end) // 2

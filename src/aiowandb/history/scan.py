@@ -34,7 +34,7 @@ _REQUESTS_AT_ONCE = 2
 # System metrics come every few seconds: more of them than this take years.
 _MAX_SYSTEM_ROWS = 10_000_000
 
-# Gives a run's plan with fresh links, or raises if that may not be.
+# Returns a run's plan with new links, or raises if that is not allowed.
 Replan = Callable[[RunRef], Awaitable[HistoryPlan]]
 
 

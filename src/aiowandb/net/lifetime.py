@@ -125,7 +125,7 @@ _left_to_the_loop: weakref.WeakKeyDictionary[Any, list[object]] = weakref.WeakKe
 
 def _close_soon(loop: Any, closer: AsyncGenerator[None]) -> None:
     async def close() -> None:
-        with suppress(Exception):  # there is nobody to report it to
+        with suppress(Exception):  # there is no caller to report it to
             await closer.aclose()
 
     def start() -> None:

@@ -14,7 +14,7 @@ from aiowandb.net.traffic import Traffic, count
 
 
 class Slot:
-    """One of the requests that may be under way; held from its first attempt to its last."""
+    """One of the requests that may be in progress; in use from its first attempt to its last."""
 
     def __init__(self, *, queued: bool) -> None:
         self.queued = queued
@@ -34,7 +34,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
-        """Wait for a slot, and hold it while the block runs."""
+        """Wait for a slot, and use it while the block runs."""
         slot = Slot(queued=self._is_full())
         await self._slots.acquire_on_behalf_of(slot)
         try:

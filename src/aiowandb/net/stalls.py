@@ -1,4 +1,4 @@
-"""Tells a host that sends nothing at all from one file that cannot be fetched."""
+"""Distinguishes a host that sends nothing at all from a single file that cannot be fetched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import httpx
 
 from aiowandb.errors import StalledError, TimeoutError
 
-# So many files timed out in a row, and nothing was received of any other file in between.
+# This many files timed out in a row, and nothing was received of any other file in between.
 _SEVERAL = 2
 
 

@@ -1,9 +1,9 @@
-"""Which rows of a token a run has already, so that an interrupted append can be repeated.
+"""Records which rows of a token a run has, so that an interrupted append can be repeated.
 
-A run keeps this in its summary, as JSON text under one key, and it travels in the same request as
-the rows that it counts: a writer that is killed has added both or neither. If the same rows are
-given with the same token again, those that are there are skipped, and a digest tells whether they
-are the same.
+The record is in the run's summary, as JSON text under one key. It is sent in the same request as
+the rows that it counts, so that a writer that is killed has added both or neither. If the same rows
+are passed with the same token again, those that exist are skipped, after a digest has shown that
+they are the same.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from aiowandb.wire.record import RunRecord
 
 SUMMARY_KEY = "_appended"
 
-# The tokens used last; each takes about 150 bytes of a summary that is sent with every batch.
+# The most recent tokens; each takes about 150 bytes of a summary that is sent with every batch.
 _MAX_TOKENS = 16
-# These differ each time that the same row is given.
+# These differ each time that the same row is passed.
 _CLOCKS = frozenset({"_timestamp", "_runtime"})
 
-# The states that a run ends in, and those that it has after an append to it was killed.
+# The final states of runs, and their states after an append was killed.
 _ENDED = frozenset({"finished", "failed"})
 _LEFT_BY_A_KILL = frozenset({"running", "crashed"})
 
@@ -44,7 +44,7 @@ _DECODER = msgspec.json.Decoder(dict[str, TokenRows])
 
 
 class TokenProgress:
-    """Compares the rows that are given with a token to those that were added with it before."""
+    """Compares the rows that are passed with a token to those that were added with it before."""
 
     def __init__(self, token: str, run: RunRecord) -> None:
         if not token:

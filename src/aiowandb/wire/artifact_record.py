@@ -17,7 +17,7 @@ _VERSION = re.compile(r"v\d+")
 
 
 class ArtifactRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A version of an artifact, under the name that it was found by.
+    """A version of an artifact, under the name by which it was found.
 
     `source` is where it was logged; in a collection that it was linked to it may have
     another project, name and version.
@@ -126,7 +126,7 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
         name: str | None = None,
         aliases: Sequence[Alias] | None = None,
     ) -> ArtifactRecord:
-        """The version in a collection, under the name that it was found by."""
+        """The version in a collection, under the name by which it was found."""
         if aliases is None:
             known = self.aliases or ()
             aliases = [alias for alias in known if alias.artifact_collection == collection]

@@ -1,4 +1,4 @@
-"""What is said to W&B to make a version of an artifact: announced, filled, committed, used."""
+"""Mutations that create versions of artifacts: announce, upload, commit, use."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ query ClientIDMapping($clientID: ID!) { clientIDMapping(clientID: $clientID) { s
 
 
 class NewArtifact(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of a version before its files come. `metadata` is JSON text."""
+    """A version before its files are uploaded. `metadata` is JSON text."""
 
     collection: str
     type: str
@@ -64,7 +64,7 @@ class NewArtifact(msgspec.Struct, frozen=True, kw_only=True):
     metadata: str | None = None
     client_id: str
     sequence_client_id: str | None = None
-    # Whether content that is the newest version already makes no new one.
+    # Whether no new version is created if the newest one has the same content.
     deduplicate: bool = True
 
 
@@ -79,13 +79,13 @@ class CommittedArtifact(msgspec.Struct, rename="camel"):
 
 
 class UploadPlace(WithLinks, msgspec.Struct, rename="camel"):
-    """Where bytes are to be put; without a URL they are there."""
+    """Where to upload content; without a URL, W&B has it already."""
 
     upload_url: str | None = None
     upload_headers: list[str] | None = None
 
     def headers(self) -> dict[str, str]:
-        """The headers that go with the bytes."""
+        """The headers of the upload."""
         pairs = (header.partition(":") for header in self.upload_headers or ())
         return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -96,7 +96,7 @@ class CreatedManifest(msgspec.Struct):
 
 
 def create_artifact(run: RunRef, new: NewArtifact) -> Operation[CreatedArtifact]:
-    """Announce a version that a run has made; the same client id announces it once."""
+    """Announce a version that a run has logged; with the same client id, only once."""
     wanted: dict[str, Any] = {
         "entityName": run.entity,
         "projectName": run.project,
@@ -127,7 +127,7 @@ def artifact_id_of(client_id: str) -> Operation[str | None]:
 
 
 def create_manifest(run: RunRef, artifact_id: str, digest: str) -> Operation[CreatedManifest]:
-    """Announce the manifest of a version, and ask where to put it."""
+    """Announce the manifest of a version, and ask where to upload it."""
     variables = {
         "artifact": artifact_id,
         "name": MANIFEST_NAME,
@@ -143,7 +143,7 @@ def create_manifest(run: RunRef, artifact_id: str, digest: str) -> Operation[Cre
 def create_artifact_files(
     artifact_id: str, manifest_id: str, files: Sequence[tuple[str, str]]
 ) -> Operation[Connection[UploadPlace]]:
-    """Ask where to put files of these names and MD5s, in this order."""
+    """Ask where to upload files with these names and MD5s, in this order."""
     specs = [
         {"artifactID": artifact_id, "artifactManifestID": manifest_id, "name": name, "md5": md5}
         for name, md5 in files
@@ -155,12 +155,12 @@ def create_artifact_files(
 
 
 def commit_artifact(artifact_id: str) -> Operation[CommittedArtifact]:
-    """Say that all of a version is there; it gets its number."""
+    """Commit a version whose files are complete; it gets its number."""
     path = ("commitArtifact", "artifact")
     return Operation("CommitArtifact", _COMMIT, {"id": artifact_id}, CommittedArtifact, path)
 
 
 def use_artifact(run: RunRef, artifact_id: str) -> Operation[Done]:
-    """Say that a run has used a version."""
+    """Record that a run has used a version."""
     variables = {"entity": run.entity, "project": run.project, "run": run.run, "id": artifact_id}
     return Operation("UseArtifact", _USE, variables, Done)

@@ -1,4 +1,4 @@
-"""What is said to W&B to copy runs: how much a run has, and a run written as it was elsewhere."""
+"""Queries and mutations to copy runs: how much a run has, and writing the fields of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ fragment Extent on Run {
   inputArtifacts(first: 50) { totalCount edges { node { id aliases { alias } } } }
 }"""
 
-# Of the fields of the input, those that are null stay as they are.
+# Fields of the input that are null stay unchanged.
 _WRITE_RUN = """
 mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $notes: String,
                       $description: String, $groupName: String, $jobType: String, $commit: String,
@@ -38,7 +38,7 @@ mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $note
     sweep: $sweep, config: $config, summaryMetrics: $summaryMetrics ORIGIN_FIELDS
   }) { bucket { ...RunFields } }
 }""" + run_fields()
-# What the embedded W&B takes besides, as it announces.
+# Additional fields that the embedded W&B supports, as it announces.
 _ORIGIN = {
     "ORIGIN_VARIABLES": ", $state: String, $createdAt: DateTime, $heartbeatAt: DateTime,"
     " $username: String",
@@ -88,12 +88,12 @@ class RunExtent(msgspec.Struct, rename="camel"):
 
     @property
     def has_artifacts(self) -> bool:
-        """Whether the run has made or used any."""
+        """Whether the run has logged or used any."""
         lists = (self.output_artifacts, self.input_artifacts)
         return any(found is not None and (found.total_count or found.edges) for found in lists)
 
     def versions(self) -> list[tuple[str, list[str]]]:
-        """The artifacts that the run has made and used, by id, with their aliases."""
+        """The artifacts that the run has logged and used, by id, with their aliases."""
         lists = (self.output_artifacts, self.input_artifacts)
         return [
             (node.id, sorted(alias.alias for alias in node.aliases or ()))
@@ -103,12 +103,12 @@ class RunExtent(msgspec.Struct, rename="camel"):
         ]
 
 
-# The answers by the alias that the document gave each run.
+# The answers by the alias of each run in the document.
 RunExtents: TypeAlias = dict[str, RunExtent | None]
 
 
 def run_extents(refs: Sequence[RunRef], files: int) -> Operation[RunExtents | None]:
-    """Ask in one request how much many runs of a project have."""
+    """Ask how much data many runs of a project have, in one request."""
     each = [(f"${alias(i)}: String!", "...Extent") for i in range(len(refs))]
     each[0] = ("$files: Int!, " + each[0][0], each[0][1])
     document = many_runs("RunExtents", each) + _EXTENT
@@ -117,7 +117,7 @@ def run_extents(refs: Sequence[RunRef], files: int) -> Operation[RunExtents | No
 
 
 def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Operation[RunRecord]:
-    """Write these fields of a run; `origin` only where the server announces that it takes it."""
+    """Write these fields of a run; `origin` only if the server announces that it supports it."""
     document = _WRITE_RUN
     for name, text in _ORIGIN.items():
         document = document.replace(f" {name}", text if origin else "")

@@ -58,7 +58,7 @@ mutation DeleteFiles($files: [ID!]!, $projectId: Int) {
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="camel"):
-    """A file at W&B. `url` is where it is fetched from, for a limited time."""
+    """A file at W&B. `url` is a download link, valid for a limited time."""
 
     id: str
     name: str
@@ -75,7 +75,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """The size in bytes."""
         return int(self.size_bytes or 0)
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ def list_files(
     per_page: int,
     cursor: str | None = None,
 ) -> Operation[FilesRun | None]:
-    """A page of a run's files: all, or those of these names, or those like the pattern."""
+    """A page of a run's files: all, those with these names, or those that match the pattern."""
     variables = {
         "entity": ref.entity,
         "project": ref.project,

@@ -74,7 +74,7 @@ class SampledRows(msgspec.Struct, rename="camel"):
     sampled_history: list[list[dict[str, Any]]] | None = None
 
 
-# The answers about many runs of a project, by the alias that the document gave each run.
+# The answers about many runs of a project, by the alias of each run in the document.
 HistorySources: TypeAlias = dict[str, HistorySource | None]
 RowTextsByAlias: TypeAlias = dict[str, RowTexts | None]
 _RUN = ("project?", "run?")
@@ -86,7 +86,7 @@ def alias(index: int) -> str:
 
 
 def history_plans(refs: Sequence[RunRef]) -> Operation[HistorySources | None]:
-    """Ask in one request where the rows of many runs of a project are."""
+    """Ask where the rows of many runs of a project are, in one request."""
     each = [(f"${alias(i)}: String!", "...PlanFields") for i in range(len(refs))]
     document = many_runs("HistoryPlans", each) + _PLAN_FIELDS
     variables = variables_of(refs)
@@ -94,7 +94,7 @@ def history_plans(refs: Sequence[RunRef]) -> Operation[HistorySources | None]:
 
 
 def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias | None]:
-    """Ask in one request for rows of many runs of a project, or for many windows of one."""
+    """Ask for rows of many runs of a project, or for many windows of one, in one request."""
     each = [
         (
             f"${alias(i)}: String!, $a{i}: Int64!, $b{i}: Int64!, $n{i}: Int!",
@@ -125,7 +125,7 @@ def sampled_rows(ref: RunRef, samples: int, *, system: bool = False) -> Operatio
 
 
 def many_runs(name: str, each: Sequence[tuple[str, str]]) -> str:
-    """A document that asks many runs of one project, each for what it declares and selects."""
+    """A document with a query of each of many runs in one project."""
     declared = ", ".join(declared for declared, _ in each)
     asked = " ".join(
         f"{alias(i)}: run(name: ${alias(i)}) {{ {fields} }}" for i, (_, fields) in enumerate(each)

@@ -16,7 +16,7 @@ from aiowandb.wire import lenient
 
 # A token of JSON, or a bare word that JSON does not have.
 _TOKEN = re.compile(r"""\s*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+)""", re.DOTALL)
-# More levels than anybody uses, and few enough for recursive functions.
+# More levels than are ever used, and few enough for recursive functions.
 _MAX_LEVELS = 300
 # Stands for a value that is not there.
 NOTHING: Any = object()

@@ -110,12 +110,12 @@ class StorageId(msgspec.Struct):
     id: str
 
 
-# The ids by the alias that the document gave each run.
+# The ids by the alias of each run in the document.
 StorageIds: TypeAlias = dict[str, StorageId | None]
 
 
 def storage_ids(refs: Sequence[RunRef]) -> Operation[StorageIds | None]:
-    """Ask in one request which of these runs of a project exist."""
+    """Ask which of these runs of a project exist, in one request."""
     document = many_runs("StorageIds", [(f"${alias(i)}: String!", "id") for i in range(len(refs))])
     return Operation("StorageIds", document, variables_of(refs), StorageIds, at=("project?",))
 

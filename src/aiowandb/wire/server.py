@@ -24,8 +24,8 @@ def viewer() -> Operation[Viewer | None]:
     return Operation("Viewer", _VIEWER, {}, Viewer, at=("viewer?",))
 
 
-# The first two are the embedded W&B's own: a writer may ask that its rows go to the end or nowhere,
-# and say of a copied run when it was made, by whom, and how it ended.
+# The first two are extensions of the embedded W&B: storing rows only at the end of a history, and
+# setting the creation time, user and final state of copied runs.
 Feature = Literal[
     "AIOWANDB_EXCLUSIVE_APPEND",
     "AIOWANDB_RUN_ORIGIN",
@@ -58,6 +58,6 @@ def server_features() -> Operation[FeaturesData]:
 
 
 def store_id() -> Operation[str | None]:
-    """Which data folder an embedded W&B serves, where it announces that it says so."""
+    """The id of an embedded W&B's data folder, if it announces this feature."""
     document = "query StoreId { serverInfo { storeId } }"
     return Operation("StoreId", document, {}, str, at=("serverInfo?", "storeId?"))

@@ -37,7 +37,7 @@ class Summary(MutableMapping[str, Any], Generic[S]):
     def update(  # type: ignore[override] # a mapping's own returns nothing
         self, values: Mapping[str, Any] | None = None, /, **more: Any
     ) -> S:
-        """Set values, then send everything that was changed of the run, as `run.update()` does.
+        """Set values, then send all changes of the run, like `run.update()`.
 
         >>> await run.summary.update({"accuracy": 0.9})
         """
