@@ -12,8 +12,16 @@ import pytest
 from aiowandb import AsyncApi, StalledError
 from aiowandb_server import Store, create_app
 from tests.export.conftest import Project, history, steps
+from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=QUICK_ON_ASYNCIO)
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Both event loops, trio among the slow tests: these wait for time-outs."""
+    return str(request.param)
+
 
 RUNS = 40
 
@@ -50,7 +58,7 @@ def storage(store: Store, project: Project) -> Storage:
     return Storage(store)
 
 
-def client(store: Store, storage: Storage, timeout: float = 3) -> AsyncApi:
+def client(store: Store, storage: Storage, timeout: float = 2) -> AsyncApi:
     return AsyncApi(
         store.local_key,
         base_url="http://w.test",
@@ -67,7 +75,7 @@ async def test_a_store_that_stalls_for_everybody_ends_the_export_in_one_round(
     storage.sends_heads = sends_heads
     async with client(store, storage) as api:
         runs = api.runs(Project.path)
-        with pytest.raises(StalledError, match=r"w\.test has sent nothing of \d+ files for 3 s"):
+        with pytest.raises(StalledError, match=r"w\.test has sent nothing of \d+ files for 2 s"):
             await runs.export(out)
         # Those that were under way, and perhaps those that took the places of the first ones
         # to give up; not all runs, and none of them twice.

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb.history.columns import Kind, kind_of, meet, rows_to_batch, to_column
+from tests.conftest import examples
 
 kinds = st.sampled_from(Kind)
 
@@ -103,6 +104,7 @@ values = st.recursive(
 )
 
 
+@examples(35)
 @given(st.lists(st.dictionaries(st.text(max_size=5), values, max_size=5), max_size=5))
 def test_any_rows_become_a_batch_of_as_many_rows(rows: list[dict[str, Any]]) -> None:
     assert rows_to_batch(rows).num_rows == len(rows)

@@ -16,6 +16,7 @@ from aiowandb.history import decode
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.wire import lenient
+from tests.conftest import examples
 
 keys = st.sampled_from(["loss", "acc", "a.b", "a", "c/d", "_type", "ü"])
 leaves = (
@@ -43,6 +44,7 @@ def texts(rows: list[dict[str, Any]]) -> list[str]:
     return [lenient.dumps({"_step": step} | row) for step, row in enumerate(rows)]
 
 
+@examples(35)
 @given(st.lists(rows, min_size=1, max_size=4), st.sets(keys))
 def test_what_was_learnt_from_other_pages_changes_nothing(
     pages: list[Any], text_keys: set[str]
@@ -56,9 +58,11 @@ def test_what_was_learnt_from_other_pages_changes_nothing(
 metrics = st.fixed_dictionaries(
     {}, optional={"loss": st.floats(), "n": st.integers(0, 9), "ok": st.booleans()}
 )
+
 steady = st.lists(st.builds(lambda a, b: a | {"val": b}, metrics, metrics), min_size=1, max_size=9)
 
 
+@examples(35)
 @given(st.lists(steady, min_size=2, max_size=4))
 def test_rows_that_look_alike_come_out_alike(pages: list[Any]) -> None:
     decoder = RowDecoder()

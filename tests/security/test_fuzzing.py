@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb import AiowandbError
@@ -59,7 +59,7 @@ def answers(draw: st.DrawFn, operation: Operation[Any]) -> bytes:
 
 
 @pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.name)
-@settings(max_examples=30)
+@examples(10)
 @given(data=st.data(), status=st.sampled_from([200, 200, 200, 400, 404, 429, 500]))
 def test_any_answer_is_data_or_an_error(
     operation: Operation[Any], data: st.DataObject, status: int

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
+from tests.conftest import examples
 from tests.support.wire_types import JSON, TEXT, values, wire_structs
 
 # Names that meet each other in every way that dots allow.
@@ -22,7 +23,7 @@ NESTED = st.recursive(
 
 
 @pytest.mark.parametrize("struct", wire_structs(), ids=lambda struct: struct.__name__)
-@settings(max_examples=15)
+@examples(5)
 @given(data=st.data())
 def test_every_wire_type_comes_back_as_it_went(
     struct: type[msgspec.Struct], data: st.DataObject

@@ -16,6 +16,10 @@ from aiowandb.wire import lenient
 
 # A token of JSON, or a bare word that JSON does not have.
 _TOKEN = re.compile(r"""\s*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+)""", re.DOTALL)
+# Up to the next bracket that is in no string. Possessive: long lists need no memory to go back.
+_TO_BRACKET = re.compile(
+    r"""[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]""", re.DOTALL
+)
 # More levels than are ever used, and few enough for recursive functions.
 _MAX_LEVELS = 300
 # Stands for a value that is not there.
@@ -154,12 +158,11 @@ def _read_member(text: str, levels: int) -> Any:
 def _is_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= _MAX_LEVELS:
         return False
-    levels = 0
-    for start, _ in _tokens(text):
-        levels += (text[start] in "[{") - (text[start] in "]}")
-        if levels > _MAX_LEVELS:
-            return True
-    return False
+    levels = place = 0
+    while levels <= _MAX_LEVELS and (bracket := _TO_BRACKET.match(text, place)):
+        place = bracket.end()
+        levels += 1 if text[place - 1] in "[{" else -1
+    return levels > _MAX_LEVELS
 
 
 def _stored_members(text: str | None) -> list[Member]:
@@ -189,16 +192,17 @@ def _rewritten_list(items: list[str], after: list[Any]) -> str:
 
 def _outermost(text: str, brackets: str) -> list[tuple[int, int, int]] | None:
     """The items between the outermost brackets: the start, the colon and the end of each."""
+    opening = _TOKEN.match(text)
+    if opening is None or opening[1] != brackets[0]:
+        return None
     pieces: list[tuple[int, int, int]] = []
-    level, first, colon, end = 0, -1, -1, -1
+    first, colon, end = -1, -1, -1
     is_closed = False
-    for start, stop in _tokens(text):
+    for start, stop in _values(text, opening.end()):
         what = text[start]
-        if is_closed or (not level and what != brackets[0]):
+        if is_closed:
             return None
-        if not level:
-            level = 1
-        elif level == 1 and what in ",]}":
+        if what in ",]}":
             if first >= 0:
                 pieces.append((first, colon, end))
             elif what == "," or pieces:
@@ -208,20 +212,24 @@ def _outermost(text: str, brackets: str) -> list[tuple[int, int, int]] | None:
                 if what != brackets[1]:
                     return None
                 is_closed = True
-        elif level == 1 and what == ":" and colon < 0 <= first:
+        elif what == ":" and colon < 0 <= first:
             colon = start
         else:
-            level += (what in "[{") - (what in "]}")
             first, end = (start if first < 0 else first), stop
     return pieces if is_closed else None
 
 
-def _tokens(text: str) -> Iterator[tuple[int, int]]:
-    """The start and end of each token, up to the first text that is not one."""
-    place = 0
+def _values(text: str, place: int) -> Iterator[tuple[int, int]]:
+    """The start and end of each token from there on, where a nested value counts as one."""
     while found := _TOKEN.match(text, place):
-        place = found.end()
-        yield found.start(1), place
+        start, place = found.start(1), found.end()
+        levels = int(text[start] in "[{")
+        while levels and (bracket := _TO_BRACKET.match(text, place)):
+            place = bracket.end()
+            levels += 1 if text[place - 1] in "[{" else -1
+        yield start, place
+        if levels:
+            return  # it does not end
 
 
 def _json_key(key: Any) -> str:
