@@ -13,7 +13,7 @@ from aiowandb.atomic import atomic_file
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
+async def test_a_file_gets_its_name_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "x"
     async with atomic_file(path) as file:
         file.write(b"half")

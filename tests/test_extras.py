@@ -63,7 +63,7 @@ HOMES = {
 
 
 @pytest.mark.parametrize(("call", "package", "extra"), CALLS)
-def test_what_is_not_installed_is_named_with_its_extra(
+def test_a_missing_package_is_named_with_its_extra(
     tmp_path: Path, call: str, package: str, extra: str
 ) -> None:
     script = SCRIPT.format(package=package, call=call)
@@ -75,7 +75,7 @@ def test_what_is_not_installed_is_named_with_its_extra(
     assert done.stdout.endswith(f"which is not installed: pip install 'aiowandb[{extra}]'\n")
 
 
-def test_a_fault_of_our_own_is_not_taken_for_a_missing_package() -> None:
+def test_a_bug_of_ours_is_not_reported_as_a_missing_package() -> None:
     with pytest.raises(ModuleNotFoundError) as caught, extra_needed("x", "It"):
         import aiowandb.nothing  # type: ignore[import-not-found] # noqa: F401
     assert not isinstance(caught.value, UsageError)

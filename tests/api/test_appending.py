@@ -277,7 +277,7 @@ def test_without_await_an_exception_and_an_interrupt_are_failures_too(store: Sto
 # Two writers.
 
 
-async def test_the_second_of_two_writers_is_told_and_overwrites_nothing(
+async def test_the_second_of_two_writers_gets_an_error_and_overwrites_nothing(
     store: Store, api: AsyncApi
 ) -> None:
     make_run(store, rows=3)
@@ -314,7 +314,7 @@ async def test_a_writer_that_another_has_overtaken_leaves_the_state_to_it(
     assert (rows_of(store, "first"), rows_of(store, "second")) == ([0, 1], [0])
 
 
-async def test_whoever_goes_on_after_a_conflict_is_told_again(store: Store, api: AsyncApi) -> None:
+async def test_adding_rows_after_a_conflict_is_an_error_again(store: Store, api: AsyncApi) -> None:
     make_run(store)
     run = await api.run("r")
     with batches_of(1), pytest.raises(ConflictError):
@@ -459,7 +459,7 @@ async def test_a_batch_that_overwrites_more_rows_than_it_has_is_noticed(store: S
                 await log({"n": 0})
 
 
-async def test_a_batch_whose_answer_got_lost_is_not_taken_for_another_writers(
+async def test_a_batch_whose_response_was_lost_is_recognised_as_our_own(
     store: Store,
 ) -> None:
     make_run(store, rows=2)
@@ -676,7 +676,7 @@ async def test_the_summary_keeps_the_tokens_used_last(store: Store, api: AsyncAp
     assert list(kept) == [f"t{number}" for number in range(4, 20)]
 
 
-async def test_a_summary_value_that_is_no_record_of_tokens_is_named(
+async def test_a_summary_value_that_is_not_a_record_of_tokens_is_reported(
     store: Store, api: AsyncApi
 ) -> None:
     make_run(store)

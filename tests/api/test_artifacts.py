@@ -101,7 +101,7 @@ async def test_an_artifact_is_found_by_its_names(
     assert repr(artifact) == f"<Artifact local/demo/{name} (dataset)>"
 
 
-async def test_an_artifact_says_what_it_is(api: AsyncApi) -> None:
+async def test_an_artifact_has_its_attributes(api: AsyncApi) -> None:
     artifact = await api.artifact("local/demo/data:best", type="dataset")
     assert (artifact.type, artifact.state, artifact.file_count) == ("dataset", "COMMITTED", 4)
     assert sorted(artifact.aliases) == ["best", "latest"]
@@ -114,7 +114,7 @@ async def test_an_artifact_says_what_it_is(api: AsyncApi) -> None:
     assert artifact.url.endswith("/local/demo/artifacts/dataset/data/v1")
 
 
-async def test_what_is_not_there_is_named(api: AsyncApi) -> None:
+async def test_missing_objects_are_named(api: AsyncApi) -> None:
     with pytest.raises(NotFoundError, match="Could not find artifact local/demo/data:v9"):
         await api.artifact("local/demo/data:v9")
     with pytest.raises(NotFoundError, match="is of type dataset, not model"):
@@ -159,9 +159,7 @@ async def test_a_run_knows_what_it_has_logged_and_used(api: AsyncApi, made: Made
     assert [run.path for run in await used.used_by()] == [user.path]
 
 
-async def test_an_artifact_may_be_made_by_nobody_and_used_by_none(
-    api: AsyncApi, made: Made
-) -> None:
+async def test_an_artifact_may_have_no_creator_and_no_users(api: AsyncApi, made: Made) -> None:
     log_artifact(made.store, made.maker, "alone", {"x": b"x"})
     with made.store._database.write() as connection:
         connection.execute("UPDATE artifact SET run_id = NULL, user_id = 1")
@@ -192,7 +190,7 @@ async def test_its_files_are_files(api: AsyncApi, out: Path) -> None:
         artifact.files(names="a.txt")
 
 
-async def test_it_is_downloaded_whole(api: AsyncApi, out: Path) -> None:
+async def test_it_is_downloaded_completely(api: AsyncApi, out: Path) -> None:
     artifact = await api.artifact("local/demo/data")
     result = await artifact.download(out)
     assert there(out) == NEW
@@ -202,7 +200,7 @@ async def test_it_is_downloaded_whole(api: AsyncApi, out: Path) -> None:
     assert f"{result}" == str(out)
 
 
-async def test_what_is_there_and_right_is_not_fetched_again(api: AsyncApi, out: Path) -> None:
+async def test_intact_files_are_not_fetched_again(api: AsyncApi, out: Path) -> None:
     old, new = await api.artifact("local/demo/data:v0"), await api.artifact("local/demo/data:v1")
     await old.download(out)
     assert (await new.download(out)).fetched == len(NEW) - 1
@@ -276,7 +274,7 @@ async def test_a_reference_is_never_fetched_by_its_url(
 
 
 @pytest.mark.parametrize("target", ["{data}/nothing", "00ff/x", "41727469666163743a393939/x"])
-async def test_a_reference_to_what_is_gone_is_an_error_unless_allowed(
+async def test_a_reference_to_a_deleted_file_is_an_error_unless_allowed(
     api: AsyncApi, made: Made, out: Path, target: str
 ) -> None:
     reference = f"wandb-artifact://{target.format(data=made.data)}"
@@ -292,7 +290,7 @@ async def test_a_reference_to_what_is_gone_is_an_error_unless_allowed(
     assert re.search("does not have|Could not find|not found", left_out.reason)
 
 
-async def test_what_is_left_out_is_told_in_the_result_and_in_a_warning(
+async def test_skipped_references_are_in_the_result_and_in_a_warning(
     api: AsyncApi, made: Made, out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made.log("top", {"a.bin": "file:///data/a.bin", "b.bin": "s3://bucket/b.bin?signed=secret"})
@@ -331,7 +329,7 @@ async def test_content_that_is_not_in_the_manifest_is_refused(made: Made, out: P
     assert not any("unfinished" in name for name in there(out))
 
 
-async def test_a_link_that_has_expired_is_asked_for_again(made: Made, out: Path) -> None:
+async def test_an_expired_link_is_requested_again(made: Made, out: Path) -> None:
     refused: list[str] = []
 
     def refuse(path: str) -> bool:
@@ -364,7 +362,7 @@ async def test_a_manifest_never_leads_out_of_the_folder(made: Made, out: Path, n
     assert there(out) == {}
 
 
-async def test_a_cancelled_download_leaves_only_what_is_whole(made: Made, out: Path) -> None:
+async def test_a_cancelled_download_leaves_only_complete_files(made: Made, out: Path) -> None:
     with anyio.CancelScope() as scope:
 
         def leave(path: str, body: bytes) -> bytes:

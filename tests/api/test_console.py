@@ -44,7 +44,7 @@ async def test_every_line_comes_once_whatever_the_page_size(run: Run) -> None:
         assert [line.number for line in lines] == list(range(LINES))
 
 
-async def test_a_line_is_told_apart_from_what_stands_before_it(run: Run) -> None:
+async def test_a_line_is_parsed_into_its_parts(run: Run) -> None:
     lines = [line async for line in run.console_logs()]
     at = datetime(2026, 1, 31, 12, 0, 3, 250_000, tzinfo=UTC)
     assert lines[3] == ConsoleLogLine(3, at, "error", "rank 1", "it broke")
@@ -56,7 +56,7 @@ async def test_the_last_lines_come_in_one_answer(run: Run) -> None:
     assert lines == ["step 22", "step 23", "step 24"]
 
 
-async def test_a_run_may_be_silent_or_gone(folder: Path) -> None:
+async def test_a_run_may_be_silent_or_deleted(folder: Path) -> None:
     async with AsyncApi.local(folder) as api:
         silent = await api.run("local/demo/silent")
         assert [line async for line in silent.console_logs()] == []
@@ -68,7 +68,7 @@ async def test_a_run_may_be_silent_or_gone(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "has_next", "cursor"), [(5, False, "c"), (2, True, "c"), (2, False, None)]
 )
-def test_a_page_cut_short_is_not_taken_for_the_last(
+def test_a_short_page_is_not_treated_as_the_last(
     count: int, has_next: bool, cursor: str | None
 ) -> None:
     page = {

@@ -89,7 +89,7 @@ async def test_a_project_that_exists_is_not_made_again(api: AsyncApi) -> None:
     assert [project.name async for project in api.projects("local")].count("q") == 1
 
 
-async def test_of_many_that_make_one_run_at_once_one_does(tmp_path: Path) -> None:
+async def test_of_many_that_create_a_run_at_once_one_does(tmp_path: Path) -> None:
     outcomes: list[str] = []
     start = anyio.Event()
     with Store.open(tmp_path) as store, serve_in_thread(create_app(store)) as url:
@@ -146,7 +146,7 @@ def api_of(store: Store, app: Any) -> AsyncApi:
     return AsyncApi(store.local_key, base_url="http://wandb.test", project="p", transport=transport)
 
 
-async def test_a_run_that_somebody_makes_between_look_and_call_is_not_changed(
+async def test_a_run_that_another_process_creates_meanwhile_is_not_changed(
     store: Store,
 ) -> None:
     def make() -> None:
@@ -171,7 +171,7 @@ async def test_with_exist_ok_it_is_given_as_it_is(store: Store) -> None:
         assert run.config == (await api.run("r")).config == {"theirs": 1}
 
 
-async def test_a_project_that_somebody_makes_meanwhile_is_a_conflict(store: Store) -> None:
+async def test_a_project_that_another_process_creates_meanwhile_is_a_conflict(store: Store) -> None:
     def make() -> None:
         store.projects.ensure("local", "q")
 
@@ -180,7 +180,7 @@ async def test_a_project_that_somebody_makes_meanwhile_is_a_conflict(store: Stor
             await api.create_project("q")
 
 
-async def test_an_answer_that_got_lost_is_told_from_a_run_of_somebody_else(
+async def test_a_lost_response_is_distinguished_from_a_run_of_another_process(
     store: Store,
 ) -> None:
     losing = before_making(create_app(store), lambda: None, lose_answer=True)

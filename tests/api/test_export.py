@@ -20,7 +20,7 @@ from tests.support.shell import aiowandb, complaints
 pytestmark = pytest.mark.anyio
 
 
-async def test_parquet_holds_every_row_of_every_run(
+async def test_parquet_has_every_row_of_every_run(
     api: AsyncApi, sample: Sample, tmp_path: Path
 ) -> None:
     result = await api.runs(sample.path).export(tmp_path)
@@ -45,7 +45,7 @@ def same(logged: Any, stored: Any) -> bool:
     return isinstance(stored, str) and json.loads(stored) == logged
 
 
-async def test_runs_lie_in_the_order_that_was_asked_for_and_steps_rise(
+async def test_runs_are_in_the_requested_order_and_steps_increase(
     api: AsyncApi, sample: Sample, tmp_path: Path
 ) -> None:
     await api.runs(sample.path, order="+created_at").export(tmp_path)
@@ -71,7 +71,9 @@ async def test_the_runs_themselves_are_a_table(
             assert same(value, row[key]), key
 
 
-async def test_csv_says_the_same_as_parquet(api: AsyncApi, sample: Sample, tmp_path: Path) -> None:
+async def test_csv_has_the_same_values_as_parquet(
+    api: AsyncApi, sample: Sample, tmp_path: Path
+) -> None:
     await api.runs(sample.path).export(tmp_path / "parquet")
     result = await api.runs(sample.path).export(tmp_path, format="csv")
     table = pq.read_table(tmp_path / "parquet" / "history")
@@ -85,7 +87,7 @@ async def test_csv_says_the_same_as_parquet(api: AsyncApi, sample: Sample, tmp_p
         assert len(list(csv.DictReader(file))) == RUNS
 
 
-async def test_a_whole_project_costs_few_requests(
+async def test_a_complete_project_takes_few_requests(
     api: AsyncApi, sample: Sample, tmp_path: Path
 ) -> None:
     result = await api.runs(sample.path).export(tmp_path)

@@ -66,7 +66,7 @@ async def test_files_are_chosen_by_names_or_by_a_pattern(run: Run) -> None:
         run.files(names="model.bin")
 
 
-async def test_a_file_says_what_it_is(run: Run) -> None:
+async def test_a_file_has_its_attributes(run: Run) -> None:
     file = await run.file("media/images/a.png")
     assert (file.name, file.size, file.mimetype) == ("media/images/a.png", 9, "image/png")
     assert file.updated_at is not None
@@ -83,7 +83,7 @@ async def test_a_file_is_downloaded_under_its_name(run: Run, out: Path) -> None:
         assert path.read_bytes() == content
 
 
-async def test_what_is_there_already_is_an_error_or_left_or_replaced(run: Run, out: Path) -> None:
+async def test_an_existing_file_is_an_error_or_kept_or_replaced(run: Run, out: Path) -> None:
     file = await run.file("config.yaml")
     path = await file.download(out)
     path.write_text("mine")
@@ -101,7 +101,9 @@ async def test_all_of_them_are_downloaded_in_their_order(run: Run, out: Path) ->
     assert there(out / "media only").keys() == {"media/images/a.png", "media/images/b.png"}
 
 
-async def test_a_download_that_is_cut_half_way_goes_on_from_there(store: Store, out: Path) -> None:
+async def test_a_download_that_is_interrupted_half_way_resumes_there(
+    store: Store, out: Path
+) -> None:
     half = len(MODEL) // 2
     served: list[int] = []
 
@@ -132,7 +134,7 @@ async def test_a_download_that_is_cut_half_way_goes_on_from_there(store: Store, 
     ],
     ids=["short", "other"],
 )
-async def test_content_that_is_not_what_wandb_says_is_refused(
+async def test_content_that_differs_from_what_wandb_announced_is_refused(
     store: Store, out: Path, change: Callable[[bytes], bytes], complaint: str
 ) -> None:
     def spoil(path: str, body: bytes) -> bytes:
@@ -145,7 +147,7 @@ async def test_content_that_is_not_what_wandb_says_is_refused(
     assert there(out) == {}
 
 
-async def test_a_file_that_a_live_run_has_written_anew_is_taken_as_it_is_now(
+async def test_a_file_that_a_live_run_has_replaced_is_downloaded_in_its_new_version(
     store: Store, run: Run, out: Path
 ) -> None:
     file = await run.file("config.yaml")
@@ -200,7 +202,7 @@ async def test_a_file_of_this_computer_becomes_one_of_the_run(run: Run, tmp_path
         await run.upload_file(path, root=tmp_path / "other")
 
 
-async def test_a_deleted_file_is_gone(run: Run) -> None:
+async def test_a_deleted_file_no_longer_exists(run: Run) -> None:
     await (await run.file("model.bin")).delete()
     assert "model.bin" not in [file.name async for file in run.files()]
     assert await run.files().count() == len(CONTENT) - 1

@@ -206,7 +206,7 @@ def test_a_built_filter_selects_what_mongodb_would(api: Api, question: Asked) ->
 
 
 @given(question=questions)
-def test_a_built_filter_says_the_same_in_words(api: Api, question: Asked) -> None:
+def test_a_built_filter_prints_as_an_expression(api: Api, question: Asked) -> None:
     assert parse_expression(str(question.filter)) == question.filter
 
 

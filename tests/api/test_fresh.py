@@ -84,7 +84,7 @@ async def test_only_a_fresh_list_sees_what_has_come_since(world: World) -> None:
             assert len(await kept[name].to_list()) == count + 1, name
 
 
-async def test_the_best_run_of_a_sweep_is_looked_for_anew_if_asked(world: World) -> None:
+async def test_the_best_run_of_a_sweep_is_requested_again_with_fresh(world: World) -> None:
     async with AsyncApi.local(world.folder) as api:
         sweep = await api.sweep(f"{PATH}/{world.sweep}")
         for expected, fresh in (("r1", False), ("r1", True)):
@@ -106,7 +106,7 @@ def test_without_await_the_same(world: World) -> None:
         assert (len(kept), len(fresh), len(list(kept)), len(list(fresh))) == (1, 2, 1, 2)
 
 
-async def test_fresh_asks_again_and_nothing_else_does(world: World) -> None:
+async def test_only_fresh_sends_the_request_again(world: World) -> None:
     async with AsyncApi.local(world.folder) as api:
         run = await api.run(f"{PATH}/r1")
         async with run.append(state="finished") as log:

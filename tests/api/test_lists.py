@@ -25,7 +25,7 @@ class Wrong(msgspec.Struct):
     phase: int
 
 
-async def test_runs_are_found_by_their_place(api: AsyncApi, sample: Sample) -> None:
+async def test_runs_are_found_by_index_and_slice(api: AsyncApi, sample: Sample) -> None:
     runs = api.runs(sample.path, per_page=2)
     ids = [run.id for run in await runs.to_list()]
     assert (await runs[0]).id == ids[0]
@@ -43,7 +43,7 @@ async def test_runs_are_found_by_their_place(api: AsyncApi, sample: Sample) -> N
             await runs[beyond]
 
 
-async def test_a_table_of_runs_is_read_by_everybody(api: AsyncApi, sample: Sample) -> None:
+async def test_a_table_of_runs_is_read_by_other_libraries(api: AsyncApi, sample: Sample) -> None:
     runs = api.runs(sample.path)
     table = await runs.to_arrow()
     assert table.num_rows == RUNS
@@ -75,7 +75,9 @@ async def test_rows_come_as_the_type_that_is_asked_for(api: AsyncApi, sample: Sa
     assert any(row.accuracy is not None for row in rows)
 
 
-async def test_a_row_that_does_not_fit_says_where(api: AsyncApi, sample: Sample) -> None:
+async def test_a_row_that_does_not_fit_is_an_error_with_its_step(
+    api: AsyncApi, sample: Sample
+) -> None:
     run = await api.runs(sample.path, {"state": "finished"})[0]
     with pytest.raises(RowError, match=r"step 0: 'phase' is 'warmup': Expected `int`") as caught:
         [row async for row in run.scan_history(type=Wrong)]
@@ -106,9 +108,7 @@ async def test_samples_of_many_runs_come_together(api: AsyncApi, sample: Sample)
     assert len(await api.runs(sample.path, {"name": "none"}).histories(format="polars")) == 0
 
 
-async def test_what_was_read_is_not_asked_again_until_it_is_flushed(
-    api: AsyncApi, sample: Sample
-) -> None:
+async def test_responses_are_cached_until_they_are_flushed(api: AsyncApi, sample: Sample) -> None:
     for expected in (1, 1):
         await api.runs(sample.path).to_list()
         assert api.traffic.requests == expected
@@ -124,7 +124,7 @@ async def test_two_tasks_that_ask_the_same_send_one_request(api: AsyncApi, sampl
     assert api.traffic.requests == 1
 
 
-async def test_what_two_readers_share_they_cannot_spoil(api: AsyncApi, sample: Sample) -> None:
+async def test_readers_cannot_change_shared_responses(api: AsyncApi, sample: Sample) -> None:
     mine, theirs = await api.runs(sample.path)[0], await api.runs(sample.path)[0]
     mine.tags.append("mine")
     mine.config["mine"] = 1
@@ -132,7 +132,7 @@ async def test_what_two_readers_share_they_cannot_spoil(api: AsyncApi, sample: S
     assert "mine" not in theirs.config
 
 
-async def test_less_is_asked_for_if_less_is_wanted(api: AsyncApi, sample: Sample) -> None:
+async def test_less_is_requested_if_less_is_selected(api: AsyncApi, sample: Sample) -> None:
     run = await api.runs(sample.path, include=["summary"])[0]
     assert run.summary
     assert run.name

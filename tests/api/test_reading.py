@@ -36,14 +36,16 @@ async def test_a_page_brings_config_and_summary_with_it(api: AsyncApi, sample: S
     assert api.traffic.requests == 1
 
 
-async def test_filters_go_out_as_typed(api: AsyncApi, sample: Sample) -> None:
+async def test_filters_are_sent_as_typed(api: AsyncApi, sample: Sample) -> None:
     everything = [run async for run in api.runs(sample.path)]
     finished = [run async for run in api.runs(sample.path, filters={"state": "finished"})]
     assert {run.id for run in finished} == {r.id for r in everything if r.state == "finished"}
     assert 0 < len(finished) < len(everything)
 
 
-async def test_one_run_is_what_the_list_says_of_it(api: AsyncApi, sample: Sample) -> None:
+async def test_one_run_has_the_values_that_it_has_in_the_list(
+    api: AsyncApi, sample: Sample
+) -> None:
     listed = [run async for run in api.runs(sample.path)][0]
     run = await api.run(listed.path)
     assert isinstance(run, Run)
@@ -105,7 +107,7 @@ async def test_the_page_size_changes_nothing(api: AsyncApi, sample: Sample) -> N
         assert whole == [row["_step"] async for row in run.scan_history(page_size=7)]
 
 
-async def test_rows_and_batches_tell_the_same(api: AsyncApi, sample: Sample) -> None:
+async def test_rows_and_batches_have_the_same_values(api: AsyncApi, sample: Sample) -> None:
     run = [run async for run in api.runs(sample.path)][-1]
     rows = [flattened(row) async for row in run.scan_history()]
     batches = [batch async for batch in run.scan_history_batches()]
@@ -139,7 +141,7 @@ async def test_steps_bound_what_is_read(api: AsyncApi, sample: Sample) -> None:
         assert part == [step for step in whole if 10 <= step < 90]
 
 
-async def test_a_sample_is_a_part_of_the_whole(api: AsyncApi, sample: Sample) -> None:
+async def test_a_sample_has_some_of_the_rows(api: AsyncApi, sample: Sample) -> None:
     run = [run async for run in api.runs(sample.path)][-1]
     steps = {row["_step"] async for row in run.scan_history()}
     for rows in (
@@ -151,7 +153,7 @@ async def test_a_sample_is_a_part_of_the_whole(api: AsyncApi, sample: Sample) ->
     assert await run.history(samples=3, stream="system", pandas=False)
 
 
-async def test_only_numbers_are_made_of_the_words_for_what_json_cannot_say(tmp_path: Path) -> None:
+async def test_only_strings_for_nan_and_infinities_become_numbers(tmp_path: Path) -> None:
     async with AsyncApi.local(tmp_path, project="p") as api:
         run = await api.create_run("r")
         async with run.append(state="finished") as log:
@@ -171,7 +173,7 @@ async def test_leaving_early_is_fine(api: AsyncApi, sample: Sample) -> None:
             break
 
 
-async def test_what_is_not_there_is_named(api: AsyncApi, sample: Sample) -> None:
+async def test_missing_objects_are_named(api: AsyncApi, sample: Sample) -> None:
     with pytest.raises(NotFoundError, match="Could not find run local/sample/nothing"):
         await api.run("local/sample/nothing")
     with pytest.raises(NotFoundError, match="Could not find project local/nothing"):

@@ -57,7 +57,7 @@ async def test_one_task_opens_and_another_one_closes(sample: Sample) -> None:
     assert len(anyio.get_running_tasks()) == before
 
 
-async def test_a_generator_that_holds_a_session_is_closed_by_another_task(sample: Sample) -> None:
+async def test_a_generator_with_a_session_can_be_closed_by_another_task(sample: Sample) -> None:
     async def found() -> AsyncGenerator[str | None]:
         api = AsyncApi.local(sample.folder)
         async with api, aclosing(names(api, sample.path)) as every:
@@ -110,7 +110,7 @@ async def test_a_session_may_be_closed_by_what_it_reads(sample: Sample) -> None:
             await api.viewer()
 
 
-async def test_who_is_cancelled_stops_waiting_and_the_session_goes_on(
+async def test_a_cancelled_task_stops_waiting_and_the_session_continues(
     url: str, sample: Sample
 ) -> None:
     asked = anyio.Event()
@@ -134,7 +134,7 @@ async def test_who_is_cancelled_stops_waiting_and_the_session_goes_on(
         assert len(await api.runs(sample.path).to_list()) == RUNS
 
 
-async def test_the_lifespan_of_an_application_holds_a_session(sample: Sample) -> None:
+async def test_the_lifespan_of_an_application_can_have_a_session(sample: Sample) -> None:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncApi.local(sample.folder) as api:
@@ -246,19 +246,19 @@ async def reading(api):
     await reading.aclose()
 
 @pytest.mark.asyncio
-async def test_reads(api, reading):
+async def test_rows_are_read(api, reading):
     assert (await anext(reading)).name
     async for run in api.runs("{path}"):
         async for row in run.scan_history():
             break
 
 @pytest.mark.asyncio
-async def test_leaves_a_reading_behind(api):
+async def test_a_reader_that_is_left_behind_is_closed(api):
     assert (await anext(aiter(api.runs("{path}", per_page=1)))).name
 """
 
 
-def test_fixtures_of_pytest_asyncio_hold_a_session(
+def test_fixtures_of_pytest_asyncio_can_have_a_session(
     tmp_path: Path, url: str, sample: Sample
 ) -> None:
     (tmp_path / "test_it.py").write_text(FIXTURES.format(path=sample.path))
@@ -357,7 +357,7 @@ gc.collect()
         "scans_in_cycles",
     ],
 )
-def test_a_session_that_nobody_closes_neither_hangs_nor_warns(
+def test_a_session_that_is_never_closed_neither_hangs_nor_warns(
     tmp_path: Path, url: str, sample: Sample, how: str, backend: str
 ) -> None:
     script = tmp_path / "script.py"
@@ -414,7 +414,7 @@ async def calls(api: AsyncApi, path: str) -> dict[str, Callable[[], Any]]:
     }
 
 
-async def test_what_is_asked_after_closing_is_wrong_use(sample: Sample) -> None:
+async def test_requests_after_closing_are_a_usage_error(sample: Sample) -> None:
     async with AsyncApi.local(sample.folder) as api:
         every = await calls(api, sample.path)
         entered = aiter(api.runs(sample.path, per_page=1))
@@ -440,7 +440,9 @@ async def test_an_iterator_of_a_session_that_was_not_entered_says_that_it_is_clo
         await anext(reading)
 
 
-async def test_who_waits_for_an_answer_is_told_of_the_closing(url: str, sample: Sample) -> None:
+async def test_a_task_that_waits_gets_an_error_when_the_client_is_closed(
+    url: str, sample: Sample
+) -> None:
     asked = anyio.Event()
 
     class Silent(httpx.AsyncBaseTransport):
@@ -558,7 +560,7 @@ async def test_a_reading_that_another_thread_forgets_ends(sample: Sample) -> Non
                 await anyio.sleep(0.001)
 
 
-async def test_what_needs_its_connection_cannot_be_pickled(sample: Sample) -> None:
+async def test_objects_with_a_connection_cannot_be_pickled(sample: Sample) -> None:
     async with AsyncApi.local(sample.folder) as api:
         runs = api.runs(sample.path)
         run = await runs[0]

@@ -108,7 +108,7 @@ async def test_wrong_use_is_refused(api: AsyncApi, sample: Sample, tmp_path: Pat
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_on_trio_it_says_what_to_use(tmp_path: Path, anyio_backend: str) -> None:
+async def test_on_trio_the_error_says_what_to_use(tmp_path: Path, anyio_backend: str) -> None:
     with pytest.raises(UsageError, match=r"on trio, use anyio\.open_file"):
         async with AiofilesSink(tmp_path / "out"):
             pass

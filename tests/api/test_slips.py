@@ -34,7 +34,7 @@ WRONG_ATTRIBUTES = [
 
 
 @pytest.mark.parametrize(("name", "value", "said"), WRONG_ATTRIBUTES)
-async def test_an_attribute_that_is_none_or_cannot_be_sent_is_refused(
+async def test_an_unknown_attribute_or_one_that_cannot_be_sent_is_refused(
     run: Run, name: str, value: Any, said: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
@@ -49,7 +49,7 @@ def test_so_it_is_without_await(sample: Sample, name: str, value: Any, said: str
     assert str(caught.value).startswith(said)
 
 
-async def test_what_can_be_set_is_sent_in_both_faces(tmp_path: Path) -> None:
+async def test_attributes_that_can_be_set_are_sent_by_both_clients(tmp_path: Path) -> None:
     async with AsyncApi.local(tmp_path) as api:
         run = await api.create_run("r", project="p", config={"lr": 1})
         run.name, run.tags, run.notes = "best", ["a", "b"], None
@@ -105,7 +105,7 @@ async def test_a_run_whose_config_cannot_be_sent_is_not_made(tmp_path: Path) -> 
         assert await api.projects().to_list() == []
 
 
-async def test_an_entity_alone_is_not_taken_for_a_project(tmp_path: Path) -> None:
+async def test_an_entity_alone_is_not_a_project(tmp_path: Path) -> None:
     async with AsyncApi.local(tmp_path) as api:
         run = await api.create_run("r", entity="local")
         assert run.path == ["local", "uncategorized", "r"]
@@ -138,7 +138,7 @@ async def test_keys_and_globs_that_a_run_has_are_no_warning(run: Run) -> None:
     assert all(any(key.startswith("train/") for key in row) for row in [*rows, *sampled])
 
 
-async def test_keys_with_a_comma_between_them_are_told_apart(run: Run) -> None:
+async def test_keys_are_split_at_commas(run: Run) -> None:
     with pytest.warns(AiowandbWarning, match=r"did you mean \['train/loss', '_step'\]\?"):
         run.scan_history(keys=["train/loss,_step"])
 
@@ -176,6 +176,6 @@ async def test_keys_may_be_all_or_any_of_them_in_a_scan_and_in_an_export(
         assert (await runs.export(tmp_path / "True", keys=["a", "b"])).rows == 3
 
 
-async def test_steps_between_which_there_are_none_are_refused(run: Run) -> None:
+async def test_an_empty_range_of_steps_is_refused(run: Run) -> None:
     with pytest.raises(UsageError, match="No step is at least 5 and below 5"):
         run.scan_history(min_step=5, max_step=5)

@@ -62,7 +62,7 @@ async def api(made: Made, folder: Path) -> AsyncIterator[AsyncApi]:
         yield api
 
 
-async def test_a_sweep_is_found_and_says_what_it_searches(api: AsyncApi, made: Made) -> None:
+async def test_a_sweep_is_found_with_its_search_space(api: AsyncApi, made: Made) -> None:
     sweep = await api.sweep(f"local/demo/{made.searched}")
     assert (sweep.id, sweep.name, sweep.method) == (made.searched, "search", "grid")
     assert sweep.config["parameters"] == {"lr": {"values": [0.1, 0.2, 0.4]}}
@@ -119,7 +119,7 @@ async def test_the_projects_of_an_entity_are_listed(api: AsyncApi) -> None:
     assert await other.sweeps().to_list() == []
 
 
-async def test_what_is_not_there_is_named(api: AsyncApi) -> None:
+async def test_missing_objects_are_named(api: AsyncApi) -> None:
     with pytest.raises(NotFoundError, match="Could not find sweep local/demo/nothing"):
         await api.sweep("local/demo/nothing")
     with pytest.raises(NotFoundError, match="Could not find project local/nothing"):
@@ -149,7 +149,7 @@ def test_an_odd_configuration_has_no_metric(config: str) -> None:
     assert SweepRecord(storage_id="x", id="s", config_text=config).order is None
 
 
-def test_a_configuration_that_is_no_yaml_is_told() -> None:
+def test_a_configuration_that_is_not_yaml_is_reported() -> None:
     with pytest.raises(ServerError, match="sweep s is not valid YAML"):
         _ = SweepRecord(storage_id="x", id="s", config_text="{a: [").config
 

@@ -105,7 +105,7 @@ async def test_types_are_known_to_type_checkers(run: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-async def test_a_row_without_a_field_says_which_and_what_can_be_done(
+async def test_a_row_without_a_required_field_is_an_error_that_says_what_to_do(
     run: Run, kind: type[Any]
 ) -> None:
     with pytest.raises(RowError) as caught:
@@ -147,7 +147,9 @@ class Unknown:
         (Unknown, "name 'Missing' is not defined"),
     ],
 )
-async def test_what_no_row_can_become_is_refused_at_once(run: Run, kind: Any, said: str) -> None:
+async def test_an_unsupported_type_of_rows_is_refused_at_once(
+    run: Run, kind: Any, said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         run.scan_history(type=kind)
 

@@ -64,7 +64,7 @@ async def test_rows_appended_are_rows_read(run: Run) -> None:
     assert (run.summary["loss"], run.summary["val.acc"], run.summary["_step"]) == (0.8, 2, 2)
 
 
-async def test_a_finished_run_goes_on_where_it_ended_and_stays_finished(
+async def test_rows_are_appended_to_a_finished_run_which_stays_finished(
     api: AsyncApi, run: Run
 ) -> None:
     again = await api.run("r1")
@@ -212,7 +212,7 @@ async def test_a_copy_that_moved_is_a_conflict_and_can_be_merged(api: AsyncApi, 
     assert mine.config == {"lr": 0.2, "deep": {"a": 1}, "theirs": 1}
 
 
-async def test_what_moved_elsewhere_is_no_conflict(api: AsyncApi, run: Run) -> None:
+async def test_changes_of_other_fields_are_not_a_conflict(api: AsyncApi, run: Run) -> None:
     mine, theirs = await api.run("r1"), await api.run("r1")
     theirs.tags = ["theirs"]
     await theirs.update()
@@ -227,7 +227,7 @@ async def test_loading_forgets_what_was_not_sent(run: Run) -> None:
     assert run.config["lr"] == 0.1
 
 
-async def test_a_deleted_run_is_gone(api: AsyncApi, run: Run) -> None:
+async def test_a_deleted_run_no_longer_exists(api: AsyncApi, run: Run) -> None:
     await run.delete()
     with pytest.raises(NotFoundError):
         await api.run("r1")
@@ -284,12 +284,12 @@ async def test_a_summary_follows_what_define_metric_asked_for() -> None:
     assert rows.body()["files"]["wandb-history.jsonl"].offset == 5
 
 
-async def test_a_row_that_json_cannot_say_is_refused() -> None:
+async def test_a_row_that_cannot_be_json_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot be encoded as JSON"):
         appendix(summary_json="{}", config_json="{}").add({"x": object()}, None)
 
 
-async def test_a_summary_can_be_sent_by_itself(api: AsyncApi, run: Run) -> None:
+async def test_a_summary_can_be_sent_alone(api: AsyncApi, run: Run) -> None:
     await run.summary.update({"best": 1})
     run.summary["better"] = run.summary.pop("best") + 1
     await run.summary.update()

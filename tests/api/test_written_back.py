@@ -133,7 +133,7 @@ def test_a_key_that_is_removed_takes_no_other_with_it(text: str) -> None:
 
 
 @given(objects(values), objects(wrapped))
-def test_what_nobody_changed_is_not_sent(summary: str, config: str) -> None:
+def test_unchanged_values_are_not_sent(summary: str, config: str) -> None:
     read, wanted = (record(summary_json=summary, config_json=config) for _ in range(2))
     assert dict(wanted.summary).keys() == dict(told(summary)).keys()
     assert wanted.config is not None
@@ -168,7 +168,7 @@ def test_a_merge_leaves_what_others_stored_meanwhile(text: str, theirs: str) -> 
     assert told(written) == (*told(theirs), ("mine", (("value", "1"), ("desc", None))))
 
 
-def test_a_merge_lays_a_nested_change_over_what_others_changed_beside_it() -> None:
+def test_a_merge_keeps_nested_changes_of_others() -> None:
     text = '{"deep": {"value": {"a": 1, "b": 1.0}, "desc": "mine"}}'
     theirs = '{"deep": {"value": {"a": 1, "b": 3.10, "c": 1e400}, "desc": "theirs"}}'
     read, wanted = record(config_json=text), record(config_json=text)
@@ -177,7 +177,7 @@ def test_a_merge_lays_a_nested_change_over_what_others_changed_beside_it() -> No
     assert written == '{"deep":{"value":{"a":2,"b":3.10,"c":1e400},"desc":"theirs"}}'
 
 
-def test_a_merge_of_a_key_that_others_made_too_has_the_last_word() -> None:
+def test_a_merge_wins_for_a_key_that_others_created_too() -> None:
     read, wanted = record(config_json="{}"), record(config_json="{}")
     wanted.config["lr"] = 2
     written = sent(read, wanted, record(config_json='{"lr":{"value":1.0,"desc":"x"}}'))["config"]
@@ -188,7 +188,7 @@ ODD_WORDS = ["undefined", "+1", ".5", "1_000", "{1: 2}", "[" * 5000 + "]" * 5000
 
 
 @pytest.mark.parametrize("word", ODD_WORDS)
-def test_what_is_not_understood_is_kept_as_text(word: str) -> None:
+def test_values_that_cannot_be_decoded_are_kept_as_text(word: str) -> None:
     text = f'{{"odd": {word}, "loss": NaN, "n": -4611686018427387905, "in": {{"a": {word}}}}}'
     read, wanted = record(summary_json=text), record(summary_json=text)
     assert (wanted.summary["odd"], wanted.summary["n"]) == (word, -4611686018427387905)
@@ -198,7 +198,7 @@ def test_what_is_not_understood_is_kept_as_text(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ODD_WORDS)
-def test_neither_does_a_config_lose_what_is_not_understood(word: str) -> None:
+def test_a_config_keeps_values_that_cannot_be_decoded_too(word: str) -> None:
     text = f'{{"odd": {{"value": {word}}}, "lr": {{"value": 0.10}}, "_wandb": {{"value": {word}}}}}'
     read, wanted = record(config_json=text), record(config_json=text)
     assert (wanted.config["odd"], wanted.config["lr"]) == (word, 0.1)
@@ -271,7 +271,7 @@ async def test_an_update_stores_what_was_changed_and_nothing_else(tmp_path: Path
 
 
 @pytest.mark.anyio
-async def test_a_summary_by_itself_does_so_too(tmp_path: Path) -> None:
+async def test_a_summary_alone_does_so_too(tmp_path: Path) -> None:
     async def change(run: Run) -> None:
         await run.summary.update({"nan": 0.5})
 

@@ -293,7 +293,7 @@ def test_without_await_too(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize(("parameter", "typo", "hint"), TYPOS)
-def test_a_slip_of_the_pen_is_told_with_the_nearest_right_word(
+def test_a_typo_is_reported_with_the_nearest_right_word(
     parameter: str, typo: Any, hint: str
 ) -> None:
     found = [
@@ -373,7 +373,7 @@ async def test_a_filter_of_no_alternatives_is_refused(api: AsyncApi, sample: Sam
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["e/p/r\0", "e/p\n/r", "ftp://wandb.ai/e/p/runs/r"])
-async def test_a_path_that_is_none_is_refused(api: AsyncApi, path: str) -> None:
+async def test_an_invalid_path_is_refused(api: AsyncApi, path: str) -> None:
     with pytest.raises(InvalidPathError, match="Invalid path"):
         await api.run(path)
 

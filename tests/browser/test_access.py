@@ -53,7 +53,7 @@ def test_no_script_can_make_markup_of_text_and_none_can_be_injected(
     complaints.clear()
 
 
-def test_what_does_not_exist_is_said(page: Page, site: Site) -> None:
+def test_missing_objects_are_reported(page: Page, site: Site) -> None:
     for path in ("/local/none", "/local/demo/runs/none", "/local/search/sweeps/none"):
         page.goto(site.url + path)
         expect(page.get_by_role("alert")).to_contain_text("There is no")

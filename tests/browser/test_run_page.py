@@ -35,7 +35,7 @@ def saved(page: Page, button: Locator) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_the_overview_says_what_ran_and_from_which_commit(run_page: Page) -> None:
+def test_the_overview_shows_the_program_and_its_commit(run_page: Page) -> None:
     facts = run_page.locator("dl.facts")
     for text in (COMMIT, "train.py", "node-1", "local"):
         expect(facts).to_contain_text(text)

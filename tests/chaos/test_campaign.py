@@ -163,7 +163,7 @@ def _tasks() -> int:
         for seed in range(_ALL)
     ],
 )
-def test_an_export_is_whole_or_says_what_is_missing(
+def test_an_export_is_complete_or_reports_what_is_missing(
     seed: int,
     worlds: dict[str, World],
     undisturbed: dict[tuple[str, str], Path],
@@ -178,7 +178,7 @@ def test_an_export_is_whole_or_says_what_is_missing(
 @pytest.mark.parametrize(
     "scenario", [pytest.param(scenario, id=name) for name, scenario in Scenario.alone()]
 )
-def test_every_fault_strikes_and_is_lived_through(
+def test_every_fault_occurs_and_is_survived(
     scenario: Scenario,
     worlds: dict[str, World],
     undisturbed: dict[tuple[str, str], Path],

@@ -76,7 +76,7 @@ class Moving:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("order", ["-created_at", "+created_at", "-heartbeat_at"])
-async def test_runs_that_stay_are_exported_once_and_whole(
+async def test_runs_that_stay_are_exported_once_and_completely(
     seed: int, order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs_module, "RUNS_PER_PAGE", 5)

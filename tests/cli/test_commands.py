@@ -117,7 +117,7 @@ def test_projects_are_listed(with_files: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_does_the_whole_road_twice(tmp_path: Path) -> None:
+def test_the_demo_can_be_run_twice(tmp_path: Path) -> None:
     for _ in range(2):
         out = aiowandb("demo", cwd=tmp_path)
         *above, look = out.partition("\nTo look at it in a browser")[0].strip().splitlines()

@@ -64,7 +64,7 @@ def test_a_typed_key_is_tried_and_kept_unseen(sample: Sample, url: str, home: Pa
         assert api.runs(sample.path).count() == RUNS
 
 
-def test_a_piped_key_joins_what_netrc_holds(sample: Sample, url: str, home: Path) -> None:
+def test_a_piped_key_is_added_to_netrc(sample: Sample, url: str, home: Path) -> None:
     elsewhere = home / "dotfiles-netrc"
     elsewhere.write_text("# mine\nmachine other login me password mine\n")
     (home / ".netrc").symlink_to(elsewhere)
@@ -89,7 +89,7 @@ def test_a_key_that_the_server_refuses_is_not_kept(url: str, home: Path) -> None
     assert (home / ".netrc").exists()
 
 
-def test_what_cannot_be_a_key_is_refused(url: str, home: Path) -> None:
+def test_an_invalid_key_is_refused(url: str, home: Path) -> None:
     done = aiowandb("login", "--host", url, stdin="short\n")
     assert done.returncode == 2
     assert "from stdin has 5 characters" in done.stderr
@@ -97,7 +97,7 @@ def test_what_cannot_be_a_key_is_refused(url: str, home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_who_is_logged_in_is_not_asked_again_unless_they_want(sample: Sample, url: str) -> None:
+def test_a_logged_in_user_is_asked_again_only_with_relogin(sample: Sample, url: str) -> None:
     assert aiowandb("login", "--host", url, stdin=sample.key).returncode == 0
     code, shown = typing("", "login")
     assert code == 0
@@ -108,13 +108,15 @@ def test_who_is_logged_in_is_not_asked_again_unless_they_want(sample: Sample, ur
     assert aiowandb("status").returncode == 0
 
 
-def test_a_key_in_the_environment_is_said_to_go_first(sample: Sample, url: str) -> None:
+def test_a_key_in_the_environment_is_reported_to_take_precedence(sample: Sample, url: str) -> None:
     done = aiowandb("login", "--host", url, stdin=sample.key, WANDB_API_KEY=sample.key)
     assert done.returncode == 0
     assert "WANDB_API_KEY is set and takes precedence over netrc" in done.stderr
 
 
-def test_status_says_who_and_where_and_whence_the_key(sample: Sample, url: str) -> None:
+def test_status_shows_the_user_the_server_and_the_source_of_the_key(
+    sample: Sample, url: str
+) -> None:
     done = aiowandb("status", "--base-url", url, "--format", "json", WANDB_API_KEY=sample.key)
     said = json.loads(done.stdout)
     assert (said["host"], said["key from"], said["user"]) == (url, "WANDB_API_KEY", "local")
@@ -132,7 +134,7 @@ def test_status_fails_where_nothing_could_be_read(
 
 
 @pytest.mark.anyio
-async def test_both_faces_say_which_key_was_refused(url: str) -> None:
+async def test_both_clients_name_the_key_that_was_refused(url: str) -> None:
     said = (
         f"the API key from the argument api_key that ends in wwww, .*get a key at {url}/authorize"
     )

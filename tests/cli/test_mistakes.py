@@ -77,7 +77,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_mistake_is_told_and_makes_no_mess(
+def test_a_mistake_is_reported_and_changes_nothing(
     folder: Path,
     sample: Sample,
     monkeypatch: pytest.MonkeyPatch,

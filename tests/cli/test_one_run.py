@@ -53,7 +53,7 @@ def test_a_run_is_shown_to_people_and_to_programs(sample: Sample, run: str) -> N
     assert "val" in record["summary"]
 
 
-def test_rows_are_sampled_or_whole(sample: Sample, run: str) -> None:
+def test_rows_are_sampled_or_complete(sample: Sample, run: str) -> None:
     place = ("history", run, "--local", sample.folder, "--keys", "train/loss")
     assert len(records(said(*place, "--format", "json", "--samples", 7))) <= 7
     rows = records(said(*place, "--format", "json", "--all"))
@@ -79,7 +79,9 @@ def test_curves_are_drawn_in_the_terminal(sample: Sample, run: str) -> None:
 
 
 @pytest.mark.parametrize("amount", ["--all", "--samples=50"])
-def test_a_nest_of_keys_is_read_by_its_name(sample: Sample, run: str, amount: str) -> None:
+def test_nested_keys_are_read_by_the_name_of_their_parent(
+    sample: Sample, run: str, amount: str
+) -> None:
     place = ("history", run, "--local", sample.folder, "-k", "val")
     header, *lines = said(*place, amount, "--format", "csv").splitlines()
     assert sorted(header.split(",")) == ["_step", "val.acc", "val.best", "val.loss"]
@@ -112,7 +114,7 @@ def test_curves_are_painted(
     ],
     ids=str,
 )
-def test_what_cannot_be_drawn_is_explained(
+def test_plots_that_are_not_possible_are_explained(
     sample: Sample, run: str, options: tuple[object, ...], code: int, complaint: str
 ) -> None:
     done = aiowandb("history", run, "--local", sample.folder, *options)
@@ -148,7 +150,7 @@ def test_rows_are_appended_from_a_pipe(short: Path) -> None:
     assert [row["_step"] for row in found] == [0, 1, 10, 11]
 
 
-def test_what_history_gives_append_takes(short: Path, tmp_path: Path) -> None:
+def test_rows_of_a_history_can_be_appended(short: Path, tmp_path: Path) -> None:
     aiowandb("append", "local/p/r", "--local", short, stdin='{"loss": -Infinity}')
     out = said("history", "local/p/r", "--local", short, "--all", "--format", "json")
     (tmp_path / "rows").write_text(out.replace('"_step":', '"_step":10'))
@@ -210,11 +212,11 @@ def test_bash_completes_as_the_readme_says() -> None:
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_are_told_how_to_complete(shell: str) -> None:
+def test_other_shells_get_instructions_for_completion(shell: str) -> None:
     assert "_AIOWANDB_COMPLETE=" in aiowandb(_AIOWANDB_COMPLETE=f"{shell}_source").stdout
 
 
-def test_what_is_larger_than_other_readers_take_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_values_too_large_for_other_parsers_are_shown_unchanged(tmp_path: Path) -> None:
     with Api.local(tmp_path, project="p") as api:
         run = api.create_run("r", config={"id": 2**70, "half": "\ud800"})
         with run.append(state="finished") as log:

@@ -265,7 +265,7 @@ def test_a_wrong_word_is_answered_in_one_line(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
-def test_an_unknown_command_that_is_near_to_none_names_those_that_there_are(
+def test_an_unknown_command_without_a_similar_one_lists_all_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["aiowandb", "qqq"])

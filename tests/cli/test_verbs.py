@@ -225,7 +225,7 @@ class Host:
         await send({"type": "http.response.body"})
 
 
-def test_a_server_that_fails_is_reported_to_whoever_follows(
+def test_a_server_that_fails_is_reported_by_following(
     tmp_path: Path, polls_often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waits, "FIRST_LINE_AFTER_S", 0.0)
@@ -318,21 +318,21 @@ def test_a_live_run_is_asked_to_stop(world: World) -> None:
     assert "is finished, not running" in done.stderr
 
 
-def test_runs_are_deleted_without_a_question_if_that_is_said(world: World) -> None:
+def test_runs_are_deleted_without_confirmation_with_yes(world: World) -> None:
     said = world.out("delete", "local/demo/done", "local/demo/live", "--yes")
     assert said.count("Deleted run") == 2
     with Api(world.store.local_key, base_url=world.url) as api:
         assert api.runs("local/demo").count() == 0
 
 
-def test_nothing_is_deleted_where_nobody_can_be_asked(world: World) -> None:
+def test_nothing_is_deleted_if_no_one_can_confirm_it(world: World) -> None:
     done = world.run("delete", "local/demo/done", stdin="y\n")
     assert done.returncode == 2
     assert "--yes is required" in done.stderr
     assert world.records("run", "local/demo/done")
 
 
-def test_if_one_of_the_runs_is_not_there_none_is_deleted(world: World) -> None:
+def test_if_one_of_the_runs_does_not_exist_none_is_deleted(world: World) -> None:
     done = world.run("delete", "local/demo/done", "local/demo/nope", "--yes")
     assert done.returncode == 1
     assert "Could not find run local/demo/nope" in done.stderr

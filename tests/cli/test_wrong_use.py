@@ -87,7 +87,7 @@ def test_a_server_that_does_not_answer_is_reported_meanwhile(
         assert "giving up at" in line
 
 
-def test_no_key_says_where_to_put_one() -> None:
+def test_a_missing_key_is_an_error_that_says_where_to_set_one() -> None:
     done = aiowandb("runs", "e/p")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -114,7 +114,7 @@ def test_a_server_that_is_not_there_is_named(dead_url: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_filter_that_is_no_json_is_refused() -> None:
+def test_a_filter_that_is_not_json_is_refused() -> None:
     done = aiowandb("runs", "e/p", "--filter", "{state: finished}", WANDB_API_KEY=KEY)
     assert done.returncode == 2
     assert "is not valid JSON" in done.stderr
@@ -126,7 +126,7 @@ def test_a_filter_with_a_number_that_cannot_be_sent_is_refused() -> None:
     assert "exceeds 64-bit range" in done.stderr
 
 
-def test_a_filter_that_cannot_be_read_shows_the_place() -> None:
+def test_a_filter_that_cannot_be_parsed_shows_where() -> None:
     done = aiowandb("runs", "e/p", "--filter", "config.lr >", WANDB_API_KEY=KEY)
     assert done.returncode == 2
     assert "column 12: expected a value" in done.stderr
@@ -138,7 +138,7 @@ def test_an_unknown_command_lists_nothing_but_the_mistake() -> None:
     assert "No such command 'exprot'" in done.stderr
 
 
-def test_a_local_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_local_folder_is_not_created(tmp_path: Path) -> None:
     done = aiowandb("runs", "e/p", "--local", str(tmp_path / "nothing"))
     assert done.returncode == 2
     assert not (tmp_path / "nothing").exists()

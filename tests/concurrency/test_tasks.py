@@ -89,7 +89,7 @@ async def test_an_error_while_reading_ahead_reaches_the_reader_after_the_items()
             await anext(ahead)
 
 
-async def test_an_error_that_comes_when_nobody_reads_any_more_is_nobodys() -> None:
+async def test_an_error_after_the_reader_has_left_is_dropped() -> None:
     is_left = anyio.Event()
 
     async def broken() -> AsyncGenerator[int]:
@@ -113,7 +113,7 @@ async def test_pages_are_read_item_by_item() -> None:
     assert [item async for item in Items(pages())] == [1, 2, 3]
 
 
-async def test_what_is_closed_has_stopped_also_for_whoever_is_cancelled() -> None:
+async def test_closing_stops_the_work_even_if_the_caller_is_cancelled() -> None:
     stopped = False
 
     async def slow_to_stop() -> AsyncGenerator[int]:
@@ -139,7 +139,7 @@ async def test_what_is_closed_has_stopped_also_for_whoever_is_cancelled() -> Non
 
 
 @pytest.mark.parametrize("use", ["gather", "each_of"])
-async def test_what_is_read_ahead_for_a_group_of_tasks_stops_with_it(use: str) -> None:
+async def test_reading_ahead_stops_with_its_task_group(use: str) -> None:
     numbers = Numbers()
 
     async def refuse(number: int) -> None:

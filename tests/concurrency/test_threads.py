@@ -32,7 +32,7 @@ async def test_a_thread_that_needs_nothing_gives_its_result() -> None:
     assert await feed_thread(lambda _: "made", nothing, 1) == "made"
 
 
-async def test_a_thread_that_fails_stops_who_feeds_it() -> None:
+async def test_a_thread_that_fails_stops_its_feeder() -> None:
     def fail(inbox: Inbox[int]) -> None:
         next(inbox)
         raise OSError("the disk is full")
@@ -41,11 +41,11 @@ async def test_a_thread_that_fails_stops_who_feeds_it() -> None:
         await feed_thread(fail, feeding(1_000), 4)
 
 
-async def test_a_thread_that_has_enough_stops_who_feeds_it() -> None:
+async def test_a_thread_that_ends_early_stops_its_feeder() -> None:
     assert await feed_thread(next, feeding(1_000), 4) == 0
 
 
-async def test_who_fails_to_feed_a_thread_stops_it() -> None:
+async def test_a_feeder_that_fails_stops_the_thread() -> None:
     async def fail(inbox: Inbox[int]) -> None:
         await inbox.put(1)
         raise ValueError("no more")

@@ -83,7 +83,7 @@ def test_the_settings_files_key_serves_all_names_of_its_cloud(home: Path) -> Non
 
 @pytest.mark.parametrize("ending", ["", "/"])
 @pytest.mark.parametrize("host", ["forge.coreweave.com", "qa.forge.coreweave.com"])
-def test_the_proxy_of_the_api_stands_for_the_api(host: str, ending: str) -> None:
+def test_the_url_of_the_api_proxy_is_replaced_by_that_of_the_api(host: str, ending: str) -> None:
     url = f"https://{host}/api/wandb{ending}"
     assert Settings.load(base_url=url, environ={}).base_url == f"https://api.{host}"
     assert Settings.load(environ={"WANDB_BASE_URL": url}).base_url == f"https://api.{host}"
@@ -121,7 +121,7 @@ def test_the_pages_of_a_server_are_found_from_its_api(api: str, pages: str) -> N
 
 
 @pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")
-def test_a_key_that_others_can_read_is_refused_with_the_cure(home: Path) -> None:
+def test_a_key_that_others_can_read_is_refused_with_the_command_to_fix_it(home: Path) -> None:
     netrc(home, f"machine api.wandb.ai login user password {KEY}\n")
     (home / ".netrc").chmod(0o640)
     with pytest.raises(UsageError, match=r"other users can read it.*chmod 600 .*\.netrc") as caught:
@@ -140,14 +140,14 @@ def test_an_identity_token_is_known_by_its_file(home: Path) -> None:
     )
 
 
-def test_a_key_beside_an_identity_token_is_a_mistake() -> None:
+def test_a_key_together_with_an_identity_token_is_an_error() -> None:
     environ = {"WANDB_IDENTITY_TOKEN_FILE": "/run/token", "WANDB_API_KEY": KEY}
     with pytest.raises(UsageError, match="both set"):
         Settings.load(environ=environ)
     assert key_of(Settings.load(api_key=OTHER_KEY, environ=environ)) == (OTHER_KEY, "argument")
 
 
-def test_a_broken_netrc_is_named_without_showing_what_it_holds(home: Path) -> None:
+def test_a_broken_netrc_is_reported_without_its_content(home: Path) -> None:
     netrc(home, f"machine x loggin {KEY}\n")
     with pytest.raises(UsageError, match=r"Cannot read .*\.netrc") as caught:
         Settings.load(environ={})
@@ -199,13 +199,13 @@ def test_a_key_does_not_show_itself() -> None:
 
 
 @pytest.mark.parametrize("url", ["https://wandb.ai", "http://api.wandb.ai", "https://x.wandb.ai"])
-def test_the_address_of_the_clouds_pages_is_not_taken_for_its_api(url: str) -> None:
+def test_the_url_of_the_clouds_pages_is_not_used_as_its_api(url: str) -> None:
     with pytest.raises(UsageError, match=r"use https://api\.wandb\.ai"):
         Settings.load(base_url=url, environ={})
 
 
 @pytest.mark.parametrize("url", ["wandb.ai", "http://a b/", "ftp://wandb.ai", "http://"])
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="base URL"):
         Settings.load(base_url=url, environ={})
 
@@ -234,7 +234,7 @@ def test_proxies_are_by_scheme_and_an_argument_is_for_both() -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_going_without_verification_is_warned_of() -> None:
+def test_disabled_verification_is_a_warning() -> None:
     blind = ssl.create_default_context()
     blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
     for verify, environ in (
@@ -247,7 +247,7 @@ def test_going_without_verification_is_warned_of() -> None:
         assert found is (verify or False)
 
 
-def test_certificates_are_verified_unless_somebody_wants_it_otherwise() -> None:
+def test_certificates_are_verified_unless_the_user_disables_it() -> None:
     own = ssl.create_default_context()
     assert Settings.load(environ={}).verify is True
     assert Settings.load(environ={"WANDB_INSECURE_DISABLE_SSL": "false"}).verify is True

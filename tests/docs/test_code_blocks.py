@@ -104,7 +104,7 @@ def test_the_examples_of_the_readme_print_what_their_comments_say(
     assert there(Path("models")) == {"weights.bin": b"weights"}
 
 
-def test_pages_have_examples_that_say_what_they_print() -> None:
+def test_pages_have_examples_with_their_output() -> None:
     outputs = [block.output for page in PAGES for block in code_blocks(page)]
     assert sum(output is not None for output in outputs) >= 15
 

@@ -28,7 +28,7 @@ def text(*path: str) -> str:
 
 
 @pytest.mark.parametrize(("pages", "name"), NAMES, ids=[name for _, name in NAMES])
-def test_every_public_name_has_its_place_in_the_api(pages: set[str], name: str) -> None:
+def test_every_public_name_is_in_the_api_pages(pages: set[str], name: str) -> None:
     # `Api` is a member of the other face, and `__version__` needs no words.
     if name not in {"Api", "__version__"} or "sync.md" in pages:
         directive = rf"^(\.\. \w+::|  +) {name}$"

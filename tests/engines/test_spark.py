@@ -174,7 +174,7 @@ def test_a_stream_brings_each_new_row_once_also_after_a_restart(
 
 
 @pytest.mark.usefixtures("spark_key")
-def test_wrong_options_are_said_in_a_sentence(spark: Any, project: Project) -> None:
+def test_wrong_options_are_reported_in_a_sentence(spark: Any, project: Project) -> None:
     with pytest.raises(Exception, match="did you mean 'keys'"):
         load(spark, project, kyes="loss")
     with pytest.raises(Exception, match="No runs found in local/demo"):

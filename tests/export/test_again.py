@@ -41,7 +41,7 @@ async def test_a_thousand_unchanged_runs_cost_at_most_three_requests(
     assert (await runs.export(out)).requests <= 3
 
 
-async def test_only_new_runs_are_asked_for(project: Project, runs: Runs, out: Path) -> None:
+async def test_only_new_runs_are_requested(project: Project, runs: Runs, out: Path) -> None:
     project.log("old", steps(0, 10))
     await runs.export(out)
     project.log("new", steps(0, 5))
@@ -50,7 +50,7 @@ async def test_only_new_runs_are_asked_for(project: Project, runs: Runs, out: Pa
     assert places(out) == [("old", i) for i in range(10)] + [("new", i) for i in range(5)]
 
 
-async def test_only_new_steps_of_a_run_are_asked_for(
+async def test_only_new_steps_of_a_run_are_requested(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("live", steps(0, 2500), finish=False)
@@ -162,7 +162,7 @@ REWOUND: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", REWOUND, ids=str)
 @pytest.mark.parametrize("end", [100, 130])
 @pytest.mark.parametrize("finish", [True, False])
-async def test_a_run_that_was_rewound_is_read_anew_in_every_layout(
+async def test_a_run_that_was_rewound_is_read_again_in_every_layout(
     project: Project,
     runs: Runs,
     out: Path,
@@ -189,7 +189,9 @@ def loss(folder: Path) -> list[float]:
     return list(DeltaTable(folder / "history").to_pandas()["loss"])
 
 
-async def test_a_run_that_was_rewound_is_read_anew(project: Project, runs: Runs, out: Path) -> None:
+async def test_a_run_that_was_rewound_is_read_again(
+    project: Project, runs: Runs, out: Path
+) -> None:
     project.log("a", steps(0, 10), finish=False)
     await runs.export(out)
     project.rewind("a", 4)
@@ -197,7 +199,7 @@ async def test_a_run_that_was_rewound_is_read_anew(project: Project, runs: Runs,
     assert places(out) == [("a", i) for i in range(5)]
 
 
-async def test_a_run_that_was_rewound_and_went_further_is_read_anew(
+async def test_a_run_that_was_rewound_and_logged_more_is_read_again(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("a", steps(0, 10), finish=False)
@@ -255,7 +257,7 @@ async def test_a_part_that_was_lost_is_read_again(
     assert contents(out) == before
 
 
-async def test_a_csv_is_written_anew_only_if_something_changed(
+async def test_a_csv_is_rewritten_only_if_something_changed(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("a", steps(0, 10))

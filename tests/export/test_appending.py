@@ -127,7 +127,7 @@ def test_torn_lines_are_skipped_wherever_they_are_and_however_many(
     assert "has 3 line(s)" in caplog.text
 
 
-def test_a_log_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_a_log_is_replaced_atomically(tmp_path: Path) -> None:
     log = LocalLog(tmp_path / "log")
     log.append(ONE)
     log.append(TWO)
@@ -150,7 +150,7 @@ def test_a_replacement_that_finds_no_room_leaves_the_log_as_it_was(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
-def test_what_a_killed_replacement_has_left_does_not_come_back(tmp_path: Path) -> None:
+def test_a_replacement_that_was_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "log.new").write_bytes(TWO[:7])
     log = LocalLog(tmp_path / "log")
     log.replace(ONE + b"\n")
@@ -158,7 +158,7 @@ def test_what_a_killed_replacement_has_left_does_not_come_back(tmp_path: Path) -
     assert lines(tmp_path / "log") == [ONE]
 
 
-def test_a_growing_file_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_growing_file_continues_at_its_end(tmp_path: Path) -> None:
     path = tmp_path / "state" / "rows"
     for data in (b"one", memoryview(b"two"), bytearray(b"three")):
         file = LocalGrowingFile(path)

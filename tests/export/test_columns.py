@@ -58,7 +58,7 @@ async def test_ints_and_floats_are_floats(project: Project, runs: Runs, out: Pat
     assert result.clashes == ()
 
 
-async def test_numbers_and_text_are_json_texts_and_the_result_says_so(
+async def test_numbers_mixed_with_text_become_json_text_and_are_reported(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("numbers", [{"_step": 0, "x": 1.5}, {"_step": 1, "x": 2.5}])
@@ -94,7 +94,7 @@ async def test_ten_thousand_columns_are_no_matter(project: Project, runs: Runs, 
     assert table["layer7/42"].to_pylist() == [None] * 7 + [42.0] + [None] * 12
 
 
-async def test_a_config_of_numbers_and_text_is_told_of_too(
+async def test_a_config_of_numbers_and_text_is_reported_too(
     project: Project, runs: Runs, out: Path
 ) -> None:
     for name, config in (

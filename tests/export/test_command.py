@@ -91,7 +91,7 @@ def command(url: str, store: Store) -> Command:
 WHOLE = ("--run", "a", "--run", "b")
 
 
-def test_what_was_done_is_told(command: Command, out: Path) -> None:
+def test_the_summary_of_an_export_is_printed(command: Command, out: Path) -> None:
     done = command.run(out, *WHOLE)
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     assert re.search(r"2 +100 ", done.stdout)
@@ -105,7 +105,7 @@ def test_runs_that_fail_are_named_and_the_exit_code_is_three(command: Command, o
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b"}
 
 
-def test_keys_that_nobody_has_logged_are_wondered_about(command: Command, out: Path) -> None:
+def test_keys_that_no_run_has_logged_are_reported(command: Command, out: Path) -> None:
     done = command.run(out, *WHOLE, "--keys", "lsos,acc*")
     assert (done.returncode, complaints(done.stderr)) == (
         0,
@@ -152,7 +152,7 @@ def test_quiet_says_nothing(command: Command, out: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_json_tells_each_event_in_a_line(command: Command, out: Path) -> None:
+def test_json_reports_each_event_in_a_line(command: Command, out: Path) -> None:
     events = [json.loads(line) for line in command.run(out, "--json").stdout.splitlines()]
     assert events[-1]["event"] == "finished"
     assert events[-1]["rows"] == 100
@@ -178,7 +178,7 @@ def test_runs_are_chosen_by_an_expression_or_json(
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b"}
 
 
-def test_a_reader_that_has_enough_ends_the_export_without_a_word(
+def test_a_reader_that_closes_the_pipe_ends_the_export_silently(
     command: Command, project: Project
 ) -> None:
     project.log("long", steps(0, 20_000))
@@ -193,7 +193,7 @@ def test_a_reader_that_has_enough_ends_the_export_without_a_word(
         assert process.wait(120) == 0
 
 
-def test_interrupted_it_stops_within_a_second_and_says_how_to_go_on(
+def test_an_interrupted_export_stops_within_a_second_and_says_how_to_resume(
     command: Command, project: Project, out: Path
 ) -> None:
     project.log("slow", steps(0, 60_000), finish=False)
@@ -221,7 +221,7 @@ def test_interrupted_it_stops_within_a_second_and_says_how_to_go_on(
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b", "slow"}
 
 
-def test_a_terminal_shows_the_course_live(command: Command, project: Project, out: Path) -> None:
+def test_a_terminal_shows_the_progress_live(command: Command, project: Project, out: Path) -> None:
     project.log("slow", steps(0, 20_000), finish=False)
     leader, follower = pty.openpty()
     termios.tcsetwinsize(leader, (24, 120))
@@ -252,7 +252,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_the_status_line_says_how_far_the_export_is() -> None:
+def test_the_status_line_shows_the_progress_of_the_export() -> None:
     progress = ExportProgress(clock=lambda: 1000.0)
     assert progress.status_line == "listing runs, 0 requests"
     for event in (
@@ -284,7 +284,7 @@ def test_files_are_counted_by_themselves() -> None:
     assert progress.status_line.startswith("files: 2 of 2 runs, ")
 
 
-def test_who_does_not_answer_is_in_the_line_until_something_comes() -> None:
+def test_a_silent_host_is_in_the_status_line_until_it_answers() -> None:
     now = 1000.0
     progress = ExportProgress(clock=lambda: now)
     progress.add(RunsFound(2))
@@ -302,7 +302,7 @@ def test_who_does_not_answer_is_in_the_line_until_something_comes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_time_that_is_left_is_told_late_and_steadily(seed: int) -> None:
+def test_the_time_left_is_shown_late_and_steadily(seed: int) -> None:
     """A course of 52 seconds in bursts."""
     random = Random(seed)
     estimate, share, whole = TimeEstimate(0.0), 0.0, 52.0
@@ -323,7 +323,7 @@ def test_the_time_that_is_left_is_told_late_and_steadily(seed: int) -> None:
     assert all(left < 8 for now, left in told if now > 51)
 
 
-def test_nothing_is_told_of_the_time_left_while_nothing_moves() -> None:
+def test_no_time_left_is_shown_without_progress() -> None:
     estimate = TimeEstimate(0.0)
     for second in range(1, 100):
         estimate.add(float(second), min(second, 20) / 100)

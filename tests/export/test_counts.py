@@ -132,7 +132,7 @@ async def test_rows_that_do_not_add_up_once_are_asked_for_again(
 
 
 @CHANGES
-async def test_a_scan_says_behind_its_last_row_that_rows_are_missing(
+async def test_a_scan_raises_after_its_last_row_if_rows_are_missing(
     api: AsyncApi, liar: Liar, change: Change
 ) -> None:
     liar.change = change

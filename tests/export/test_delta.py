@@ -50,9 +50,7 @@ async def test_each_part_is_one_transaction(
     assert table.version() == 2
 
 
-async def test_what_was_replaced_can_still_be_travelled_to(
-    project: Project, runs: Runs, out: Path
-) -> None:
+async def test_replaced_versions_can_still_be_read(project: Project, runs: Runs, out: Path) -> None:
     project.log("a", steps(0, 10), finish=False)
     await runs.export(out, format="delta")
     project.log("a", steps(10, 20))
@@ -129,7 +127,7 @@ async def test_a_table_whose_files_are_not_those_it_takes_them_for_is_healed(
     assert len(rows(DeltaTable(out / "history"))) == 290
 
 
-async def test_a_table_can_lie_in_s3(project: Project, runs: Runs, bucket: Bucket) -> None:
+async def test_a_table_can_be_in_s3(project: Project, runs: Runs, bucket: Bucket) -> None:
     project.log("a", steps(0, 10), finish=False)
     await runs.export(bucket.url, format="delta")
     project.log("a", steps(10, 15))
@@ -151,7 +149,7 @@ async def test_names_that_delta_takes_for_one_are_named(
     assert rows(DeltaTable(out / "history")) == [{"run_id": "a", "_step": 0, "loss": 2.0}]
 
 
-async def test_a_table_is_no_stream_and_has_no_file_a_run(runs: Runs, out: Path) -> None:
+async def test_a_table_cannot_be_streamed_or_split_by_run(runs: Runs, out: Path) -> None:
     with pytest.raises(UsageError, match="a Delta table is a folder|cannot be written to a stream"):
         await runs.export("-", format="delta")
     with pytest.raises(UsageError, match="leave split out"):

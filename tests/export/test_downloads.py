@@ -36,7 +36,7 @@ def with_files(project: Project) -> Project:
     return project
 
 
-async def test_files_lie_in_a_folder_a_run(with_files: Project, runs: Runs, out: Path) -> None:
+async def test_files_are_in_a_folder_per_run(with_files: Project, runs: Runs, out: Path) -> None:
     result = await runs.export(out, what=["files"])
     assert contents(out) == {
         "files/a/media/x.txt": b"x",
@@ -47,7 +47,7 @@ async def test_files_lie_in_a_folder_a_run(with_files: Project, runs: Runs, out:
     assert result.files == (out / "files",)
 
 
-async def test_artifacts_lie_in_a_folder_a_version(
+async def test_artifacts_are_in_a_folder_per_version(
     with_files: Project, runs: Runs, out: Path
 ) -> None:
     await runs.export(out, what=["artifacts"])
@@ -76,7 +76,7 @@ async def test_only_files_that_have_changed_travel_again(
     assert contents(out)["files/b/output.log"] == b"more"
 
 
-async def test_a_file_that_cannot_be_had_is_told_and_tried_again(
+async def test_a_file_that_cannot_be_downloaded_is_reported_and_retried(
     with_files: Project, runs: Runs, out: Path
 ) -> None:
     in_the_way = out / "files" / "a" / "output.log" / "mine"
@@ -92,7 +92,7 @@ async def test_a_file_that_cannot_be_had_is_told_and_tried_again(
     assert contents(out)["files/a/output.log"] == b"log of a"
 
 
-async def test_runs_do_not_fail_one_by_one_when_the_server_says_nothing_any_more(
+async def test_runs_do_not_fail_one_by_one_when_the_server_stops_answering(
     project: Project, runs: Runs, server: Server, out: Path
 ) -> None:
     for number in range(20):
@@ -132,7 +132,7 @@ async def test_files_in_an_object_store_travel_again_only_if_they_have_changed(
 
 
 @pytest.mark.parametrize("lost", [LOG_OF_B, WEIGHTS_OF_B])
-async def test_a_file_that_was_deleted_in_the_folder_comes_back(
+async def test_a_file_that_was_deleted_in_the_folder_is_restored(
     with_files: Project, runs: Runs, out: Path, lost: str
 ) -> None:
     await runs.export(out, what=KINDS)
@@ -144,7 +144,7 @@ async def test_a_file_that_was_deleted_in_the_folder_comes_back(
 
 
 @pytest.mark.parametrize("lost", [LOG_OF_B, WEIGHTS_OF_B])
-async def test_a_file_that_was_deleted_or_spoilt_in_an_object_store_comes_back(
+async def test_a_file_that_was_deleted_or_damaged_in_an_object_store_is_restored(
     with_files: Project, runs: Runs, bucket: Bucket, lost: str
 ) -> None:
     await runs.export(bucket.url, what=KINDS)
@@ -159,7 +159,7 @@ async def test_a_file_that_was_deleted_or_spoilt_in_an_object_store_comes_back(
     assert (await runs.export(bucket.url, what=KINDS)).requests == 1
 
 
-async def test_an_export_of_an_earlier_version_asks_again_and_fetches_nothing_anew(
+async def test_an_export_of_an_earlier_version_asks_again_and_fetches_nothing_again(
     with_files: Project, runs: Runs, out: Path
 ) -> None:
     await runs.export(out, what=["files"])
@@ -174,6 +174,6 @@ async def test_an_export_of_an_earlier_version_asks_again_and_fetches_nothing_an
     assert (await runs.export(out, what=["files"])).downloads == 1
 
 
-async def test_files_are_no_table_for_a_sink(runs: Runs) -> None:
+async def test_files_are_not_a_table_for_a_sink(runs: Runs) -> None:
     with pytest.raises(UsageError, match="one table, not files"):
         await runs.export("-", what=["files"])

@@ -65,7 +65,7 @@ async def test_a_run_that_fails_half_way_leaves_no_rows(
     assert places(out) == [("a", i) for i in range(10)] + [("c", i) for i in range(10)]
 
 
-async def test_what_is_there_of_a_run_stays_when_its_new_steps_fail(
+async def test_existing_rows_of_a_run_are_kept_if_its_new_steps_fail(
     project: Project, runs: Runs, server: Server, out: Path
 ) -> None:
     project.log("a", steps(0, 10), finish=False)
@@ -95,7 +95,7 @@ async def test_finished_parts_stay_when_the_server_goes(
     assert finished.items() <= contents(out).items()
 
 
-async def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
+async def test_a_full_disk_is_reported_and_finished_runs_are_kept(
     small_parts: None, project: Project, runs: Runs, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "ab":
@@ -116,7 +116,7 @@ async def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
     assert len(places(out)) == 400
 
 
-async def test_a_folder_that_somebody_exports_into_names_who_that_is(
+async def test_a_folder_in_use_names_the_process_that_uses_it(
     project: Project, runs: Runs, out: Path
 ) -> None:
     with (
@@ -127,7 +127,7 @@ async def test_a_folder_that_somebody_exports_into_names_who_that_is(
     await runs.export(out)
 
 
-async def test_another_export_into_an_old_folder_is_refused_and_says_what_differs(
+async def test_another_export_into_an_old_folder_is_refused_with_the_differences(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("a", steps(0, 10))
@@ -165,7 +165,7 @@ async def test_pages_of_runs_that_are_too_much_for_the_server_become_smaller(
     assert server.pages_asked == [500, 250, 125]
 
 
-async def test_files_that_no_export_of_ours_has_made_are_not_overwritten(
+async def test_files_that_are_not_from_an_export_are_not_overwritten(
     project: Project, runs: Runs, out: Path
 ) -> None:
     mine = out / "history" / "mine.parquet"

@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         folder.put(folder.draft("y"), "x")
 
 
-def test_a_time_out_is_not_taken_for_a_full_disk() -> None:
+def test_a_timeout_is_not_reported_as_a_full_disk() -> None:
     with pytest.raises(TimeoutError, match="no answer"), plain_errors("x"):
         raise TimeoutError("no answer")
 
@@ -82,7 +82,7 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     again.close()
 
 
-def test_an_export_goes_on_under_another_name_of_the_same_cloud(tmp_path: Path) -> None:
+def test_an_export_continues_under_another_name_of_the_same_cloud(tmp_path: Path) -> None:
     for host in ("api.wandb.ai", "api.forge.coreweave.com", "api.wandb.ai"):
         source = ExportIdentity(host, "me/mnist")
         with claim_folder(LocalFolder(tmp_path), source, ExportOptions(), overwrite=False) as begin:

@@ -80,7 +80,7 @@ async def test_parquet_has_row_groups_statistics_and_zstd(
     assert pa.types.is_dictionary(history(out).schema.field("run_id").type)
 
 
-async def test_csv_is_read_back_by_everybody(logged: Project, runs: Runs, out: Path) -> None:
+async def test_csv_is_read_back_by_other_libraries(logged: Project, runs: Runs, out: Path) -> None:
     await runs.export(out, format="csv")
     text = (out / "history.csv").read_bytes().decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -195,7 +195,7 @@ async def test_nan_is_written_as_it_is_asked_for(
     assert (await runs.export(out, format="jsonl", nan=nan)).requests == 1
 
 
-async def test_a_folder_from_before_that_choice_goes_on_with_text(
+async def test_a_folder_of_an_earlier_version_continues_with_text(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("a", NAN_ROWS, finish=False)
@@ -215,7 +215,9 @@ async def test_a_folder_from_before_that_choice_goes_on_with_text(
     assert '"loss":null' in (out / "history.jsonl").read_text()
 
 
-async def test_a_folder_goes_on_as_it_was_begun(project: Project, runs: Runs, out: Path) -> None:
+async def test_a_folder_keeps_the_options_of_its_first_export(
+    project: Project, runs: Runs, out: Path
+) -> None:
     project.log("a", NAN_ROWS, finish=False)
     await runs.export(out, format="jsonl", nan="token")
     project.log("a", [{"_step": 3, "loss": math.nan}])
@@ -296,7 +298,7 @@ async def test_columns_can_be_left_out(project: Project, runs: Runs, out: Path) 
     assert history(out).schema.names == ["run_id", "_step", "loss"]
 
 
-async def test_steps_can_be_bounded_also_when_a_run_goes_on(
+async def test_steps_can_be_limited_for_live_runs_too(
     project: Project, runs: Runs, out: Path
 ) -> None:
     project.log("a", steps(0, 10), finish=False)
@@ -361,7 +363,7 @@ async def test_names_stay_as_they_were_logged(
 
 
 @pytest.mark.parametrize("finish", [True, False])
-async def test_names_that_differ_by_a_literal_dot_only_are_told_apart(
+async def test_names_that_differ_only_by_a_literal_dot_are_distinguished(
     project: Project, runs: Runs, out: Path, finish: bool
 ) -> None:
     deep = {"b.c": 3.0, "b": {"c": 4.0}}

@@ -139,7 +139,7 @@ def as_old_versions_wrote_it(journal: Path, last_time: Any, last_step: int | Non
 @pytest.mark.parametrize(
     ("last_time", "last_step"), [(1_750_000_009.25, 9), ("yesterday", 9), (None, None)]
 )
-async def test_a_folder_of_the_first_version_goes_on(
+async def test_a_folder_of_the_first_version_can_be_updated(
     project: Project,
     runs: Runs,
     out: Path,
@@ -163,7 +163,7 @@ async def test_a_folder_of_the_first_version_goes_on(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("time", ["yesterday", None, [1], {"a": 1}, float("nan"), 10**400, True])
-async def test_a_time_that_is_no_number_makes_no_folder_unusable(
+async def test_an_invalid_time_does_not_make_the_folder_unusable(
     project: Project, runs: Runs, out: Path, tmp_path: Path, time: Any
 ) -> None:
     project.post("a", 0, [{"_step": 0, "_timestamp": time, "loss": 1.0}], finish=False)

@@ -80,19 +80,19 @@ def kill_often(
         assert contents(out) == contents(undisturbed)
 
 
-def test_five_kills_cost_nothing(exporter: Exporter, tmp_path: Path) -> None:
+def test_five_kills_lose_nothing(exporter: Exporter, tmp_path: Path) -> None:
     kill_often(exporter, tmp_path / "out", "parquet", 5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["parquet", "csv"])
-def test_fifty_kills_cost_nothing(exporter: Exporter, tmp_path: Path, format: str) -> None:
+def test_fifty_kills_lose_nothing(exporter: Exporter, tmp_path: Path, format: str) -> None:
     kill_often(exporter, tmp_path / "out", format, 50)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["parquet", "csv"])
-def test_fifty_kills_of_an_export_of_what_is_new_cost_nothing(
+def test_fifty_kills_of_an_incremental_export_lose_nothing(
     exporter: Exporter, project: Project, tmp_path: Path, format: str
 ) -> None:
     exporter.finish(tmp_path / "before", format)

@@ -71,7 +71,7 @@ def nothing_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "TRUSTED_FOR_S", -1)
 
 
-def test_the_second_is_told_who_is_there(opened: Callable[[], RemoteFolder]) -> None:
+def test_a_second_export_is_told_who_uses_the_folder(opened: Callable[[], RemoteFolder]) -> None:
     with opened().lock(), pytest.raises(ExportError, match=r"by process \d+ on .* since 20"):
         opened().lock().__enter__()
     with opened().lock():
@@ -80,7 +80,7 @@ def test_the_second_is_told_who_is_there(opened: Callable[[], RemoteFolder]) -> 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(), timedelta(hours=1)])
-async def test_a_lease_is_somebodys_whatever_the_clock_of_its_holder_says(
+async def test_a_lease_is_valid_whatever_the_clock_of_its_holder_shows(
     runs: Runs, bucket: Bucket, ahead: timedelta
 ) -> None:
     bucket.write(FIRST, another(clock_ahead=ahead).text)
@@ -89,7 +89,7 @@ async def test_a_lease_is_somebodys_whatever_the_clock_of_its_holder_says(
     assert bucket.state() == [FIRST]
 
 
-def test_a_lease_is_somebodys_whatever_the_clock_here_says(
+def test_a_lease_is_valid_whatever_our_clock_shows(
     opened: Callable[[], RemoteFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened().lock():
@@ -102,7 +102,7 @@ def test_a_lease_is_somebodys_whatever_the_clock_here_says(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(), timedelta(hours=1)])
-async def test_a_lease_without_signs_of_life_is_nobodys_whatever_its_clock_said(
+async def test_a_lease_without_renewals_is_free_whatever_its_clock_showed(
     runs: Runs, bucket: Bucket, ahead: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.write(FIRST, another(clock_ahead=ahead).text)
@@ -111,7 +111,7 @@ async def test_a_lease_without_signs_of_life_is_nobodys_whatever_its_clock_said(
     assert FIRST not in bucket.state()
 
 
-def test_a_lease_of_a_process_that_was_killed_here_is_nobodys(
+def test_a_lease_of_a_process_that_was_killed_on_this_machine_is_free(
     opened: Callable[[], RemoteFolder],
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
@@ -122,7 +122,7 @@ def test_a_lease_of_a_process_that_was_killed_here_is_nobodys(
         pass
 
 
-def test_a_process_of_another_container_of_the_same_name_is_not_taken_for_dead(
+def test_a_process_of_another_container_with_the_same_name_counts_as_alive(
     opened: Callable[[], RemoteFolder],
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
@@ -143,7 +143,7 @@ def test_a_lease_of_an_earlier_version_counts(opened: Callable[[], RemoteFolder]
 
 
 @pytest.mark.parametrize("opened", ["s3"], indirect=True)
-def test_of_many_that_come_at_once_one_gets_in(opened: Callable[[], RemoteFolder]) -> None:
+def test_of_many_that_come_at_once_one_gets_the_lock(opened: Callable[[], RemoteFolder]) -> None:
     together, are_done = threading.Barrier(6), threading.Barrier(6)
     inside: list[RemoteFolder] = []
 
@@ -167,7 +167,7 @@ def test_of_many_that_come_at_once_one_gets_in(opened: Callable[[], RemoteFolder
         pass
 
 
-def test_one_that_comes_between_the_look_and_the_file_is_noticed(
+def test_a_process_that_comes_between_check_and_creation_is_noticed(
     memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (RemoteFolder(memory, "/lake", "lake") for _ in range(2))
@@ -261,7 +261,7 @@ def test_a_holder_that_believes_in_its_lease_still_does_not_write_over_a_later_o
             assert later.log("journal.jsonl").text == b'{}\n{"a":1}\n'
 
 
-def test_a_lease_that_somebody_wrote_over_is_lost(
+def test_a_lease_that_another_process_overwrote_is_lost(
     opened: Callable[[], RemoteFolder], nothing_lasts: None
 ) -> None:
     folder = opened()
@@ -329,7 +329,7 @@ async def test_watching_a_lease_can_be_cancelled(memory: MemoryFileSystem) -> No
     assert scope.cancelled_caught
 
 
-def test_a_place_that_ignores_conditions_is_named(
+def test_a_store_that_ignores_conditions_is_reported(
     memory: MemoryFileSystem, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Ignoring:
@@ -346,7 +346,7 @@ def test_a_place_that_ignores_conditions_is_named(
     assert "it created the same file twice" in caplog.text
 
 
-def test_a_place_that_refuses_conditions_is_exported_into_all_the_same(
+def test_a_store_that_refuses_conditions_can_still_be_exported_into(
     memory: MemoryFileSystem, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Refusing:
@@ -392,7 +392,7 @@ def test_listings_that_a_file_system_keeps_are_not_trusted(
             slept.check()
 
 
-def test_nothing_is_warned_of_where_conditions_are_kept(
+def test_there_is_no_warning_where_conditions_are_supported(
     bucket: Bucket, memory: MemoryFileSystem, caplog: pytest.LogCaptureFixture
 ) -> None:
     for folder in (folder_at(bucket.url), folder_at("/lake", memory)):

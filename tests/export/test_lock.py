@@ -54,7 +54,7 @@ async def test_an_export_goes_into_a_file_system_without_locks(
 
 
 @pytest.mark.anyio
-async def test_a_lock_that_fails_otherwise_is_said(
+async def test_another_error_of_the_lock_is_reported(
     runs: Runs, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flock(*_: object) -> None:
@@ -65,7 +65,7 @@ async def test_a_lock_that_fails_otherwise_is_said(
         await runs.export(out)
 
 
-def test_the_command_says_what_is_not_guaranteed_in_one_line(tmp_path: Path) -> None:
+def test_the_command_warns_of_missing_locks_in_one_line(tmp_path: Path) -> None:
     program = """
 from aiowandb.export.folders import local
 local._lock = lambda file: None
@@ -80,14 +80,16 @@ main()
     assert [line for line in done.stderr.splitlines() if line.startswith(warning)]
 
 
-def test_the_second_is_told_who_is_there(without_locks: None, out: Path) -> None:
+def test_a_second_export_is_told_who_uses_the_folder(without_locks: None, out: Path) -> None:
     with LocalFolder(out).lock(), pytest.raises(ExportError, match=f"by process {os.getpid()} on"):
         LocalFolder(out).lock().__enter__()
     with LocalFolder(out).lock():
         pass
 
 
-def test_a_process_that_was_killed_here_holds_nothing(without_locks: None, out: Path) -> None:
+def test_a_process_that_was_killed_on_this_machine_has_no_lease(
+    without_locks: None, out: Path
+) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     (out / ".aiowandb-export").mkdir(parents=True)
@@ -96,7 +98,7 @@ def test_a_process_that_was_killed_here_holds_nothing(without_locks: None, out: 
         pass
 
 
-def test_a_process_elsewhere_holds_the_folder_as_long_as_it_gives_signs_of_life(
+def test_a_process_elsewhere_has_the_folder_as_long_as_it_renews_its_lease(
     without_locks: None, out: Path
 ) -> None:
     (out / ".aiowandb-export").mkdir(parents=True)
@@ -110,7 +112,7 @@ def test_a_process_elsewhere_holds_the_folder_as_long_as_it_gives_signs_of_life(
         pass
 
 
-def test_one_that_slept_and_was_taken_over_writes_nothing_more(
+def test_an_export_that_slept_and_was_taken_over_writes_nothing_more(
     without_locks: None, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "OVER_AFTER_S", -1)

@@ -238,10 +238,10 @@ def runs_in(folder: Path, layout: Layout) -> Mapping[str, tuple[str, bool]]:
     return {row.run_id: (row.name, bool(row.deleted)) for row in table.itertuples(index=False)}
 
 
-def test_after_each_export_the_folder_says_what_wandb_has() -> None:
+def test_after_each_export_the_folder_has_what_wandb_has() -> None:
     run_state_machine_as_test(Exports, settings=settings(max_examples=15, stateful_step_count=20))
 
 
 @pytest.mark.slow
-def test_after_each_of_many_exports_the_folder_says_what_wandb_has() -> None:
+def test_after_each_of_many_exports_the_folder_has_what_wandb_has() -> None:
     run_state_machine_as_test(Exports, settings=settings(max_examples=100, stateful_step_count=30))

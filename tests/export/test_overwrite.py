@@ -95,7 +95,7 @@ async def test_a_table_without_a_journal_is_not_exported_into(
         await runs.export(out, what=["system"])
 
 
-async def test_one_that_was_killed_while_it_discards_can_be_made_again(
+async def test_an_export_that_was_killed_while_it_discards_can_be_repeated(
     with_everything: Project,
     runs: Runs,
     out: Path,

@@ -69,7 +69,7 @@ def test_a_run_without_rows_is_not_asked_for() -> None:
     assert layout(plan([run("a", 0)], [])) == [("part-00000", "a")]
 
 
-def test_an_export_that_was_interrupted_goes_on_as_it_had_begun() -> None:
+def test_an_export_that_was_interrupted_resumes_with_its_options() -> None:
     runs = [run(name) for name in "abcdefg"]
     whole = plan(runs, [])
     for finished in range(1, len(whole.new)):
@@ -93,7 +93,7 @@ def test_a_run_that_shrank_is_read_from_its_start() -> None:
     assert [task.start.step for task in planned.fetched] == [0]
 
 
-def test_a_run_that_was_made_anew_under_its_name_is_read_from_its_start() -> None:
+def test_a_run_that_was_created_again_under_its_name_is_read_from_its_start() -> None:
     made_anew = RunSnapshot("a", "another id", 70, 69)
     assert [task.start.step for task in plan([made_anew], [part(0, run("a"))]).fetched] == [0]
 
@@ -137,7 +137,7 @@ RUNS = st.lists(
 
 
 @given(st.lists(RUNS, min_size=1, max_size=5))
-def test_after_any_changes_each_run_lies_in_one_part_and_nothing_is_left_to_do(
+def test_after_any_changes_each_run_is_in_one_part_and_nothing_is_left_to_do(
     listings: list[list[tuple[str, int]]],
 ) -> None:
     parts: list[Part] = []

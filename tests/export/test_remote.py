@@ -68,7 +68,7 @@ async def test_csv_goes_to_s3_too(project: Project, runs: Runs, bucket: Bucket) 
     assert bucket.contents().keys() == {"runs.csv", "history.csv"}
 
 
-async def test_a_store_of_google_that_does_not_answer_is_given_up(
+async def test_a_google_store_that_does_not_answer_fails_in_time(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locate, "GOOGLE_DEADLINE_SECONDS", 1)
@@ -79,7 +79,7 @@ async def test_a_store_of_google_that_does_not_answer_is_given_up(
             await runs.export(f"gs://anonymous@lake/x?{where}")
 
 
-async def test_a_file_system_of_fsspec_will_do(project: Project, runs: Runs, out: Path) -> None:
+async def test_a_file_system_of_fsspec_works(project: Project, runs: Runs, out: Path) -> None:
     project.log("a", steps(0, 10))
     memory = fsspec.filesystem("memory")
     await runs.export("/lake", filesystem=memory)
@@ -103,6 +103,6 @@ async def test_a_file_url_is_a_folder(project: Project, runs: Runs, out: Path) -
         ("s3://me:secret@/", "^s3:/// has no folder|cannot be exported into"),
     ],
 )
-async def test_a_url_of_no_place_is_refused(runs: Runs, url: str, complaint: str) -> None:
+async def test_a_url_without_a_folder_is_refused(runs: Runs, url: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         await runs.export(url)

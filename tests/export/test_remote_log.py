@@ -106,7 +106,7 @@ def test_lines_that_wait_do_not_fill_the_memory(
     assert folder.log(NAME).text == text(0, 1, 2)
 
 
-def test_a_snapshot_stands_for_all_before_it(
+def test_a_snapshot_replaces_all_objects_before_it(
     folder: RemoteFolder, memory: MemoryFileSystem
 ) -> None:
     log = written(folder.log(NAME))
@@ -118,7 +118,7 @@ def test_a_snapshot_stands_for_all_before_it(
     assert names(memory) == ["00000006.jsonl", "00000007.jsonl"]
 
 
-def test_what_a_snapshot_could_not_remove_any_more_does_not_count(
+def test_objects_that_a_snapshot_could_not_remove_are_ignored(
     folder: RemoteFolder, memory: MemoryFileSystem
 ) -> None:
     log = written(folder.log(NAME))
@@ -180,7 +180,7 @@ def test_a_line_whose_answer_got_lost_is_there_once(
     assert folder.log(NAME).text == text(0, 1)
 
 
-def test_a_request_that_was_sent_twice_is_not_taken_for_somebody_elses(
+def test_a_request_that_was_sent_twice_is_recognised_as_the_same_writers(
     folder: RemoteFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert folder.create("x", b"mine")

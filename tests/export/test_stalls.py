@@ -69,7 +69,7 @@ def client(store: Store, storage: Storage, timeout: float = 2) -> AsyncApi:
 
 
 @pytest.mark.parametrize("sends_heads", [False, True])
-async def test_a_store_that_stalls_for_everybody_ends_the_export_in_one_round(
+async def test_a_store_that_stalls_for_all_files_ends_the_export_at_once(
     store: Store, storage: Storage, out: Path, sends_heads: bool
 ) -> None:
     storage.sends_heads = sends_heads

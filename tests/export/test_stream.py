@@ -76,7 +76,7 @@ async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) ->
         (None, {}, "target must be a folder, or a sink with the methods write and close, not None"),
     ],
 )
-async def test_what_no_stream_can_be_is_refused_before_anything_is_sent(
+async def test_unsupported_streams_are_refused_before_anything_is_sent(
     api: AsyncApi, runs: Runs, target: Any, options: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
@@ -95,7 +95,7 @@ async def test_a_sink_that_fails_ends_the_export_with_its_own_error(
     assert sink.closed == 2
 
 
-async def test_a_sink_is_told_of_columns_that_come_late(
+async def test_a_sink_gets_an_error_for_columns_that_come_late(
     project: Project, runs: Runs, server: Server
 ) -> None:
     project.log("a", steps(0, 3))
@@ -148,7 +148,7 @@ async def test_the_long_layout_can_be_a_stream(
     ]
 
 
-async def test_a_stream_says_what_clashed(project: Project, runs: Runs) -> None:
+async def test_a_stream_reports_clashes(project: Project, runs: Runs) -> None:
     project.log("a", [{"_step": 0, "x": 1}, {"_step": 1, "y": 1}])
     project.log("b", [{"_step": 0, "x": "high"}])
     assert (await runs.export(Collecting())).clashes == (Clash("x", 2),)
@@ -163,7 +163,7 @@ async def test_a_header_that_is_out_cannot_take_a_new_column(
         await runs.export("-", format="csv")
 
 
-async def test_events_tell_the_course_of_an_export(
+async def test_events_report_the_progress_of_an_export(
     project: Project, runs: Runs, server: Server, out: Path
 ) -> None:
     for name in "ab":
@@ -190,7 +190,7 @@ async def test_events_tell_the_course_of_an_export(
     ]
 
 
-async def test_progress_tells_that_w_and_b_is_asked_too_often_and_until_when(
+async def test_progress_shows_that_wandb_is_throttling_and_until_when(
     store: Store, project: Project, server: Server, out: Path
 ) -> None:
     project.log("a", steps(0, 3))
@@ -210,7 +210,7 @@ async def test_progress_tells_that_w_and_b_is_asked_too_often_and_until_when(
     assert json.loads(msgspec.json.encode(waits[0]))["event"] == "waiting"
 
 
-def test_an_event_is_json_that_says_what_it_is() -> None:
+def test_an_event_is_json_with_its_type() -> None:
     event = RunFinished("history", "a", 3)
     text = msgspec.json.encode(event)
     assert json.loads(text)["event"] == "run_finished"

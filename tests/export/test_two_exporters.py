@@ -84,7 +84,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
-async def test_of_exporters_that_start_at_once_each_is_alone_or_is_told_who_is_there(
+async def test_of_exporters_that_start_at_once_one_runs_and_the_others_are_told_which(
     start: Callable[[], subprocess.Popen[str]], bucket: Bucket, runs: Runs, out: Path
 ) -> None:
     said = [finish(process) for process in [start() for _ in range(3)]]

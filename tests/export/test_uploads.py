@@ -100,7 +100,7 @@ def test_an_upload_that_fails_leaves_nothing_in_a_file_system_of_fsspec(
 
 
 @pytest.mark.parametrize("filesystem", [MemoryFileSystem(), LocalFileSystem()])
-def test_half_a_file_is_not_seen_where_files_appear_as_they_are_written(
+def test_a_partial_file_is_not_visible_where_files_appear_while_they_are_written(
     filesystem: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_at(str(tmp_path / "lake"), filesystem)

@@ -54,12 +54,12 @@ def test_a_hostile_name_is_refused(tmp_path: Path, name: str, windows: bool) -> 
 
 
 @pytest.mark.parametrize("name", ORDINARY + WINDOWS_ONLY)
-def test_an_ordinary_name_has_its_place(tmp_path: Path, name: str) -> None:
+def test_an_ordinary_name_is_kept(tmp_path: Path, name: str) -> None:
     assert path_inside(tmp_path, name, windows=False) == tmp_path / name
 
 
 @pytest.mark.parametrize("name", WINDOWS_ONLY)
-def test_what_windows_cannot_name_is_refused_there(tmp_path: Path, name: str) -> None:
+def test_names_that_windows_does_not_allow_are_refused_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(DownloadError, match="Windows"):
         path_inside(tmp_path, name, windows=True)
 

@@ -42,12 +42,12 @@ def test_values_decide_the_kind(values: list[Any], kind: Kind, stored: list[Any]
     assert array.to_pylist() == stored
 
 
-def test_words_beside_numbers_are_text_where_text_was_logged() -> None:
+def test_strings_among_numbers_are_text_if_text_was_logged() -> None:
     kind, array = to_column([1, "Infinity"], has_text=True)
     assert (kind, array.to_pylist()) == (Kind.JSON, ["1", '"Infinity"'])
 
 
-def test_nan_and_null_are_told_apart() -> None:
+def test_nan_and_null_are_distinguished() -> None:
     _, array = to_column([math.nan, None])
     assert array.null_count == 1
     assert math.isnan(array[0].as_py())
@@ -73,7 +73,7 @@ def test_rows_without_any_key_are_still_rows() -> None:
     assert batch.num_rows == 2
 
 
-def test_a_json_column_is_told_from_a_text_column_by_its_field() -> None:
+def test_a_json_column_is_distinguished_from_a_text_column_by_its_field() -> None:
     batch = rows_to_batch([{"text": "a", "mixed": 1}, {"text": "b", "mixed": "c"}])
     assert [kind_of(field) for field in batch.schema][1:] == [Kind.TEXT, Kind.JSON]
 
@@ -120,7 +120,5 @@ def test_any_rows_become_a_batch_of_as_many_rows(rows: list[dict[str, Any]]) -> 
         (Kind.NULL, Kind.TEXT, Kind.TEXT),
     ],
 )
-def test_two_kinds_meet_in_the_narrowest_that_holds_both(
-    one: Kind, other: Kind, both: Kind
-) -> None:
+def test_two_kinds_meet_in_the_narrowest_kind_for_both(one: Kind, other: Kind, both: Kind) -> None:
     assert meet(one, other) is both

@@ -160,7 +160,7 @@ async def test_batches_halve_when_the_server_finds_them_too_large(world: World) 
 
 # Amazon and Azure answer 403 for a link that has expired, Google 400.
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-async def test_links_that_have_expired_are_asked_for_anew(world: World, status: int) -> None:
+async def test_expired_links_are_requested_again(world: World, status: int) -> None:
     for n in range(3):
         world.add_run(f"r{n}", losses(20, n))
     expired: set[str] = set()

@@ -46,7 +46,7 @@ def texts(rows: list[dict[str, Any]]) -> list[str]:
 
 @examples(35)
 @given(st.lists(rows, min_size=1, max_size=4), st.sets(keys))
-def test_what_was_learnt_from_other_pages_changes_nothing(
+def test_a_type_learnt_from_other_pages_changes_nothing(
     pages: list[Any], text_keys: set[str]
 ) -> None:
     decoder = RowDecoder()
@@ -91,7 +91,7 @@ def test_rows_come_in_step_order() -> None:
     ]
 
 
-def test_a_type_is_given_up_where_runs_have_little_in_common() -> None:
+def test_a_decoded_type_is_dropped_if_runs_have_little_in_common() -> None:
     decoder = RowDecoder()
     for run in range(60):
         page = [lenient.dumps({"_step": 0, **{f"layer{run}.{i}": i for i in range(40)}})]
@@ -111,7 +111,7 @@ def test_a_key_with_a_dot_and_a_nested_one_of_that_name_are_both_there() -> None
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", '"x"', '{"_step": "a"}'])
-def test_rows_that_are_none_are_an_error_of_the_server(text: str) -> None:
+def test_rows_that_are_not_objects_are_a_server_error(text: str) -> None:
     with pytest.raises(ServerError):
         RowDecoder().batch(['{"_step": 1}', text])
 
@@ -125,13 +125,13 @@ def test_a_type_refuses_what_it_was_not_made_for() -> None:
 
 
 @pytest.mark.parametrize("step", ["9" * 30, "1.5", '"ten"', "[1]"])
-def test_a_step_that_is_no_whole_number_is_an_error(step: str) -> None:
+def test_a_step_that_is_not_an_integer_is_an_error(step: str) -> None:
     with pytest.raises(ServerError, match="invalid _step"):
         RowDecoder().batch([f'{{"_step": {step}, "loss": 1}}'])
 
 
 @pytest.mark.parametrize("beside", ["", ', "nan": NaN', ', "far": 1e400'])
-def test_integers_are_exact_whatever_stands_beside_them(beside: str) -> None:
+def test_integers_are_exact_whatever_other_values_there_are(beside: str) -> None:
     page = [f'{{"_step": {i}, "big": {2**70}, "low": {-(2**62) - 1}{beside}}}' for i in range(2)]
     assert [(row["big"], row["low"]) for row in decode_rows(page)] == [(2**70, -(2**62) - 1)] * 2
     decoder = RowDecoder()

@@ -125,7 +125,7 @@ def test_so_they_do_without_await(
 
 
 @modes
-async def test_a_nest_can_be_left_out(world: World, mode: Mode) -> None:
+async def test_nested_keys_can_be_left_out(world: World, mode: Mode) -> None:
     world.add_run("r", ROWS)
     expected = [
         {name: value for name, value in row.items() if not name.startswith("nest.")} for row in ALL
@@ -140,7 +140,7 @@ async def test_a_nest_can_be_left_out(world: World, mode: Mode) -> None:
 
 
 @modes
-async def test_an_export_takes_a_nest_too(world: World, mode: Mode, tmp_path: Path) -> None:
+async def test_an_export_accepts_nested_keys_too(world: World, mode: Mode, tmp_path: Path) -> None:
     world.add_run("r", ROWS)
     async with world.api(mode) as api:
         runs = api.runs(PROJECT)
@@ -160,9 +160,7 @@ async def test_an_export_takes_a_nest_too(world: World, mode: Mode, tmp_path: Pa
 
 
 @modes
-async def test_a_literal_key_with_a_dot_is_not_in_a_nest_of_that_name(
-    world: World, mode: Mode
-) -> None:
+async def test_a_literal_key_with_a_dot_is_not_nested(world: World, mode: Mode) -> None:
     world.add_run("r", [{"_step": 0, "val.acc": 1, "val": {"acc": 2}}])
     async with world.api(mode) as api:
         run = await api.run(f"{PROJECT}/r")
@@ -212,7 +210,7 @@ WORDS: list[Any] = ["NaN", math.nan, "text", 1.5, math.inf, "Infinity", [1, math
 
 
 @modes
-async def test_words_that_were_logged_come_back_as_words_and_nan_as_nan(
+async def test_logged_strings_are_returned_as_strings_and_nan_as_nan(
     world: World, mode: Mode
 ) -> None:
     rows: list[dict[str, Any]] = [{"_step": i, "x": word} for i, word in enumerate(WORDS)]
@@ -242,7 +240,7 @@ async def test_a_number_that_is_nan_costs_no_further_request(world: World) -> No
 
 
 @modes
-async def test_words_beside_numbers_come_back_as_far_as_parquet_can_tell(
+async def test_strings_among_numbers_are_restored_as_far_as_parquet_allows(
     world: World, mode: Mode
 ) -> None:
     rows: list[dict[str, Any]] = [{"_step": 0, "x": 1.5}, {"_step": 1, "x": "NaN"}]
@@ -291,7 +289,7 @@ AS_READ: list[dict[str, Any]] = [
 
 
 @modes
-async def test_a_number_without_a_fraction_is_an_int_and_none_is_not_there(
+async def test_a_number_without_a_fraction_is_an_int_and_none_is_left_out(
     world: World, mode: Mode
 ) -> None:
     world.add_run("r", [])
@@ -314,7 +312,7 @@ async def test_a_number_without_a_fraction_is_an_int_and_none_is_not_there(
         assert in_order(await run.history(keys=keys, pandas=False)) == in_order(some)
 
 
-async def test_a_run_without_rows_has_none_with_a_key(world: World) -> None:
+async def test_a_run_without_rows_has_no_rows_with_a_key(world: World) -> None:
     world.add_run("r", [])
     async with world.api("json") as api:
         (run,) = await api.runs(PROJECT).to_list()

@@ -63,7 +63,7 @@ async def test_links_may_expire_as_often_as_they_have_led_to_rows() -> None:
     assert archive.plans == FILES
 
 
-async def test_links_that_never_work_are_asked_for_once_more() -> None:
+async def test_links_that_never_work_are_requested_once_more() -> None:
     archive = Archive(files_a_plan=0)
     with pytest.raises(LinkError, match=r"store.test/0: W&B answered 400: <Code>ExpiredToken"):
         await archive.steps()

@@ -47,7 +47,7 @@ def test_every_row_is_read_once_in_step_order(
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 1000), st.integers(0, 10**5))
-def test_windows_lie_side_by_side(first: int, end: int, page: int, rows: int) -> None:
+def test_windows_are_adjacent(first: int, end: int, page: int, rows: int) -> None:
     windows = split(REF, first, end, rows, page)
     ends = [first, *(window.end for window in windows)]
     assert [window.first for window in windows] == ends[:-1]

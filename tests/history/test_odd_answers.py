@@ -85,14 +85,14 @@ async def test_a_window_is_cut_also_where_its_rows_have_no_plain_steps(rows: Seq
 
 @pytest.mark.parametrize("step", ["0.5", "NaN", "[1]", "null", '{"x": 1}'])
 @pytest.mark.parametrize("page_size", [1, 1000])
-async def test_a_step_that_is_no_number_is_the_servers_mistake(step: str, page_size: int) -> None:
+async def test_a_step_that_is_not_a_number_is_a_server_error(step: str, page_size: int) -> None:
     row = f'{{"_step": {step}, "a": 1}}'
     with pytest.raises(ServerError):
         await Answering(row, row).read(page_size=page_size)
 
 
 @pytest.mark.parametrize("last", [2**63 - 1, 2**64, 10**30])
-async def test_a_last_step_beyond_all_steps_is_not_asked_for(last: int) -> None:
+async def test_a_last_step_beyond_all_steps_is_not_requested(last: int) -> None:
     plan = orjson.dumps(PLAN | {"historyLineCount": 1}).decode().replace("9", str(last))
     assert await Answering('{"_step": 1}', plan=plan).read() == [{"_step": 1}]
 
@@ -110,13 +110,13 @@ async def test_neither_is_a_live_step(step: str) -> None:
     assert found in ([], [{"_step": 1}])
 
 
-async def test_keys_that_are_no_text_are_told_apart() -> None:
+async def test_keys_that_are_not_text_are_distinguished() -> None:
     rows = [rf'{{"_step": {i}, "\ud800": {i}, "\ud801": "x"}}' for i in range(3)]
     found = await Answering(*rows).read()
     assert [list(row.values()) for row in found] == [[i, i, "x"] for i in range(3)]
 
 
 @pytest.mark.parametrize("row", ["1", "[]", "null", "{"])
-async def test_system_metrics_that_are_none_are_the_servers_mistake(row: str) -> None:
+async def test_invalid_system_metrics_are_a_server_error(row: str) -> None:
     with pytest.raises(ServerError):
         await Answering(row).read(system=True)

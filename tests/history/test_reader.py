@@ -33,7 +33,7 @@ def w_and_b(status: int) -> Session:
     return Session(settings, transport=transport, retry=RetryPolicy(first_wait=0))
 
 
-async def test_a_run_that_nobody_reads_any_more_may_fail_unseen() -> None:
+async def test_a_run_whose_reader_has_left_may_fail_unnoticed() -> None:
     is_left = anyio.Event()
 
     async def pages(ref: RunRef) -> AsyncGenerator[Page]:
@@ -50,7 +50,7 @@ async def test_a_run_that_nobody_reads_any_more_may_fail_unseen() -> None:
             assert [batch.num_rows async for batch in lane] == [1]
 
 
-async def test_runs_that_are_read_one_by_one_do_not_all_fail_if_w_and_b_is_gone() -> None:
+async def test_runs_that_are_read_one_by_one_do_not_all_fail_if_wandb_is_down() -> None:
     refs = [RunRef("local", "demo", f"r{n}") for n in range(300)]
     async with w_and_b(502) as session:
         with pytest.raises(ServerError, match="502"):

@@ -93,20 +93,22 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
         Selection(exclude=("metric/*",)),
     ],
 )
-async def test_pieces_say_what_the_whole_says(shelf: Shelf, selection: Selection) -> None:
+async def test_pieces_decode_to_the_same_as_the_complete_text(
+    shelf: Shelf, selection: Selection
+) -> None:
     whole = await shelf.read(selection, is_large=False)
     assert (await shelf.read(selection)).equals(whole)
     assert whole.num_rows
 
 
-async def test_a_key_that_is_not_there_costs_a_look(shelf: Shelf) -> None:
+async def test_a_key_that_does_not_exist_takes_one_request(shelf: Shelf) -> None:
     if shelf.by_pieces:
         with pytest.raises(ValueError, match="schema"):  # a table of no batches
             await shelf.read(Selection(keys=("nothing",)))
         assert len(shelf.sent) == 2
 
 
-async def test_what_is_not_wanted_does_not_travel(content: bytes) -> None:
+async def test_columns_that_are_not_selected_are_not_transferred(content: bytes) -> None:
     shelf = Shelf(content)
     await shelf.read(Selection(min_step=59_000))
     assert sum(shelf.sent) < len(content)
@@ -122,7 +124,7 @@ async def test_the_first_rows_need_no_third_request(content: bytes) -> None:
         await rows.aclose()
 
 
-async def test_a_file_that_is_replaced_meanwhile_is_gone(content: bytes) -> None:
+async def test_a_file_that_is_replaced_while_it_is_read_is_a_link_error(content: bytes) -> None:
     shelf = Shelf(content)
     shelf.replaced = 2
     with pytest.raises(LinkError, match="replaced"):
@@ -146,7 +148,7 @@ def file_of(table: pa.Table) -> bytes:
 
 @pytest.mark.parametrize("kind", [pa.float64(), pa.int32(), pa.uint64()], ids=str)
 @pytest.mark.parametrize("is_large", [True, False])
-async def test_steps_are_whole_numbers_however_they_were_written(
+async def test_steps_are_integers_however_they_were_written(
     kind: pa.DataType, is_large: bool
 ) -> None:
     steps = pa.array(range(100, 130))
@@ -158,7 +160,7 @@ async def test_steps_are_whole_numbers_however_they_were_written(
 
 @pytest.mark.parametrize("steps", [[0.5] * 30, [float("nan")] * 30, ["x"] * 30, [2.0**80] * 30])
 @pytest.mark.parametrize("is_large", [True, False])
-async def test_steps_that_are_no_whole_numbers_are_the_servers_mistake(
+async def test_steps_that_are_not_integers_are_a_server_error(
     steps: list[Any], is_large: bool
 ) -> None:
     shelf = Shelf(file_of(pa.table({"_step": steps, "loss": [0.5] * 30})))
@@ -166,7 +168,7 @@ async def test_steps_that_are_no_whole_numbers_are_the_servers_mistake(
         await shelf.read(Selection(), is_large=is_large)
 
 
-async def test_so_are_values_that_nobody_can_say() -> None:
+async def test_so_are_values_that_cannot_be_sent() -> None:
     bad = [[{"x": b"\xff"}]] * 3
     shelf = Shelf(file_of(pa.table({"_step": range(3), "bad": pa.array(bad)})))
     with pytest.raises(ServerError, match="cannot be read"):

@@ -29,7 +29,7 @@ def test_nested_objects_become_dotted_columns() -> None:
     assert flat(val=[{"loss": 1, "deep": {"er": 2}}]) == {"val.loss": [1], "val.deep.er": [2]}
 
 
-def test_media_stay_whole_wherever_they_are() -> None:
+def test_media_stay_complete_wherever_they_are() -> None:
     image = {"_type": "image-file", "path": "p", "size": 3}
     found = flat(img=[image, None], val=[{"img": image, "x": 1}, None])
     assert list(found) == ["img", "val.img", "val.x"]

@@ -60,7 +60,7 @@ ROWS: list[dict[str, Any]] = [
         (Selection(min_step=1, max_step=2), [1], {"_step", "loss", "val.acc", "val.loss"}),
     ],
 )
-def test_what_is_asked_for_comes(selection: Selection, steps: list[int], columns: set[str]) -> None:
+def test_the_requested_rows_come(selection: Selection, steps: list[int], columns: set[str]) -> None:
     batch = selection.filter_batch(rows_to_batch(ROWS))
     assert batch is not None
     assert batch.column("_step").to_pylist() == steps
@@ -75,7 +75,7 @@ def test_a_key_that_looks_like_a_glob_means_itself_where_it_is_there() -> None:
     assert batch.schema.names == ["_step", "x[1]"]
 
 
-def test_a_nest_of_keys_can_be_one_column() -> None:
+def test_nested_keys_can_be_one_column() -> None:
     rows: list[dict[str, Any]] = [
         {"_step": 0, "val": {"a": 1, "b": {"c": 2}}, "x": 1},
         {"_step": 1, "x": 2},
@@ -86,14 +86,14 @@ def test_a_nest_of_keys_can_be_one_column() -> None:
     ]
 
 
-def test_a_nest_that_is_a_value_too_loses_neither() -> None:
+def test_a_key_with_a_value_and_nested_keys_keeps_both() -> None:
     rows = [{"_step": 0, "val": 1, "val.a": 2, "val.a.b": 3}]
     assert nested_as_json(rows_to_batch(rows)).to_pylist() == [
         {"_step": 0, "val": '{"":1,"a":{"":2,"b":3}}'}
     ]
 
 
-def test_a_literal_dot_is_no_nest() -> None:
+def test_a_literal_dot_is_not_nested() -> None:
     rows: list[dict[str, Any]] = [
         {"_step": 0, "val.acc": 1, "val": {"acc": 2, "t.1": 3, "t": {"1": 4}}, "x": 1},
         {"_step": 1, "a.b": {"c": 1.0}, "a": {"b": {"c": 0.5}}},
@@ -112,7 +112,7 @@ nests = st.recursive(
 
 
 @given(st.dictionaries(nested_names, nests, min_size=1, max_size=4))
-def test_no_value_of_a_nest_is_lost_where_names_clash(row: dict[str, Any]) -> None:
+def test_no_nested_value_is_lost_if_names_clash(row: dict[str, Any]) -> None:
     (found,) = nested_as_json(rows_to_batch([row], first=())).to_pylist()
     leaves = [leaf for text in found.values() for leaf in _leaves(text)]
     assert sorted(leaves) == sorted(flattened(row).values())

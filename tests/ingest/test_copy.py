@@ -28,7 +28,7 @@ TARGET = "local/copied"
 once = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
-async def test_a_copy_says_the_same_of_every_run(source: AsyncApi, target: AsyncApi) -> None:
+async def test_a_copy_has_the_same_fields_of_every_run(source: AsyncApi, target: AsyncApi) -> None:
     report = await source.runs(SOURCE).copy_to(TARGET, api=target, verify=True)
     assert (report.failed, report.differences) == ([], [])
     assert report.counts == {"created": 4}
@@ -51,7 +51,7 @@ async def test_a_copy_of_a_copy_remembers_the_first(source: AsyncApi, target: As
 
 
 @once
-async def test_what_has_not_changed_is_not_sent_again(source: AsyncApi, target: AsyncApi) -> None:
+async def test_unchanged_data_is_not_sent_again(source: AsyncApi, target: AsyncApi) -> None:
     await source.runs(SOURCE).copy_to(TARGET, api=target)
     # A run that goes on is looked at: it may have a new heartbeat, but nothing was added.
     report = await source.runs(SOURCE).copy_to(TARGET, api=target)
@@ -156,7 +156,7 @@ class Unreliable(httpx.AsyncBaseTransport):
 
 
 @once
-async def test_a_copy_that_is_cut_off_anywhere_goes_on(
+async def test_a_copy_that_is_interrupted_anywhere_resumes(
     source: AsyncApi, target: AsyncApi, target_folder: Path
 ) -> None:
     await source.runs(SOURCE).copy_to("local/undisturbed", api=target)
@@ -246,9 +246,7 @@ async def test_a_body_that_is_too_large_is_sent_in_pieces(
 
 
 @once
-async def test_a_source_that_lost_rows_is_not_taken_for_the_same_run(
-    tmp_path: Path, target: AsyncApi
-) -> None:
+async def test_a_source_that_lost_rows_is_an_error(tmp_path: Path, target: AsyncApi) -> None:
     rows = [f'{{"_step":{n},"x":{n}}}' for n in range(50)]
     with Store.open(tmp_path / "source") as store:
         make_run(store, "r", rows=rows)
@@ -264,7 +262,7 @@ async def test_a_source_that_lost_rows_is_not_taken_for_the_same_run(
 
 
 @once
-async def test_progress_is_told(source: AsyncApi, target: AsyncApi) -> None:
+async def test_progress_is_reported(source: AsyncApi, target: AsyncApi) -> None:
     events: list[CopyEvent] = []
     await source.runs(SOURCE).copy_to(TARGET, api=target, on_event=events.append)
     runs = [event for event in events if isinstance(event, CopiedRun)]
@@ -274,7 +272,7 @@ async def test_progress_is_told(source: AsyncApi, target: AsyncApi) -> None:
 
 
 @once
-async def test_where_w_and_b_cannot_say_it_the_config_does(
+async def test_fields_that_wandb_cannot_set_are_in_the_config(
     source: AsyncApi, target: AsyncApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(viewer, "FEATURES", ("MARK_RUN_FILES_UPLOADED",))

@@ -71,12 +71,12 @@ def test_keys_that_a_row_does_not_have_are_not_in_its_line() -> None:
     assert lines == ['{"_step":0,"nest":{"x":1}}', '{"_step":1}', '{"_step":2,"y":1}']
 
 
-def test_a_key_with_a_dot_is_told_from_a_nest() -> None:
+def test_a_key_with_a_dot_is_distinguished_from_a_nested_key() -> None:
     batch = pa.record_batch({"_step": [0], "a.b": [1], "c.d": [2]})
     assert json_lines(batch, {"a.b"}) == ['{"_step":0,"a.b":1,"c":{"d":2}}']
 
 
-def test_types_of_other_programs_are_said_in_json() -> None:
+def test_arrow_types_of_other_programs_become_json() -> None:
     batch = pa.record_batch(
         {
             "word": pa.array(["x", "y"]).dictionary_encode(),

@@ -74,7 +74,7 @@ async def test_artifacts_and_the_console_are_restored_if_they_were_exported(
     assert again.counts == {"unchanged": 1}
 
 
-async def test_an_artifact_file_that_is_gone_is_an_error_of_its_run(
+async def test_a_deleted_artifact_file_is_an_error_of_its_run(
     source: AsyncApi, target: AsyncApi, tmp_path: Path
 ) -> None:
     with Store.open(tmp_path / "source") as store:
@@ -98,7 +98,7 @@ async def test_an_artifact_file_that_is_gone_is_an_error_of_its_run(
     assert not mark.complete
 
 
-async def test_exports_without_what_w_and_b_said_are_restored_by_their_tables(
+async def test_exports_without_original_records_are_restored_from_their_tables(
     source: AsyncApi, target: AsyncApi, tmp_path: Path
 ) -> None:
     await source.runs(SOURCE).export(tmp_path / "out")
@@ -133,7 +133,7 @@ async def test_a_long_table_is_refused(source: AsyncApi, target: AsyncApi, tmp_p
         await target.restore(tmp_path / "out", TARGET)
 
 
-async def test_a_folder_that_is_no_export_is_refused(target: AsyncApi, tmp_path: Path) -> None:
+async def test_a_folder_that_is_not_an_export_is_refused(target: AsyncApi, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"has no runs\.parquet"):
         await target.restore(tmp_path, TARGET)
 
@@ -187,7 +187,7 @@ async def test_each_file_without_a_column_of_runs_is_a_run(
     assert [row["val.acc"] async for row in second.scan_history()] == [1]
 
 
-async def test_a_row_that_is_no_row_is_named(target: AsyncApi, tmp_path: Path) -> None:
+async def test_a_line_that_is_not_an_object_is_reported(target: AsyncApi, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"loss": 1}\n[1, 2]\n')
     with pytest.raises(RowError, match=r"rows\.jsonl, line 2: not a JSON object"):
@@ -204,7 +204,7 @@ async def test_steps_that_go_back_are_an_error_of_that_run(
     assert "step 0 follows step 1" in (report.failed[0].error or "")
 
 
-async def test_a_column_that_is_not_there_is_refused(target: AsyncApi, tmp_path: Path) -> None:
+async def test_an_unknown_column_is_refused(target: AsyncApi, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", [{"experiment": "a", "loss": 1}])
     with pytest.raises(UsageError, match="did you mean 'experiment'"):
         await target.import_runs(TableSource(path, run="experimant"), TARGET)

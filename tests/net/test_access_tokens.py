@@ -117,7 +117,7 @@ async def test_a_token_is_renewed_when_little_time_is_left(identity: IdentityTok
     assert await tokens.current() is None
 
 
-async def test_a_broken_file_is_as_good_as_none(identity: IdentityToken) -> None:
+async def test_a_broken_file_is_ignored(identity: IdentityToken) -> None:
     identity.cache.parent.mkdir()
     for text in ("{", "[]", f'{{"credentials": {{"{URL}": {{"expires_at": "never"}}}}}}'):
         identity.cache.write_text(text)
@@ -143,7 +143,7 @@ async def test_a_failing_exchange_is_tried_again(identity: IdentityToken) -> Non
 
 
 @pytest.mark.parametrize("said", [{}, {"access_token": "t", "expires_in": 10}], ids=str)
-async def test_an_answer_that_is_no_token_is_the_servers_mistake(
+async def test_a_response_without_a_token_is_a_server_error(
     identity: IdentityToken, said: dict[str, Any]
 ) -> None:
     async with session(Origin((200, said)), identity) as asking:
@@ -158,7 +158,7 @@ async def test_a_token_file_that_is_missing_is_named(identity: IdentityToken) ->
             await asking.ask(ASK)
 
 
-async def test_a_token_that_cannot_be_kept_is_used_all_the_same(identity: IdentityToken) -> None:
+async def test_a_token_that_cannot_be_saved_is_used_nevertheless(identity: IdentityToken) -> None:
     identity.cache.parent.write_text("no folder")
     origin = Origin()
     async with session(origin, identity) as asking:
@@ -167,7 +167,7 @@ async def test_a_token_that_cannot_be_kept_is_used_all_the_same(identity: Identi
     assert origin.signed == ["Bearer token-1"] * 2
 
 
-async def test_a_token_that_was_revoked_is_exchanged_anew(identity: IdentityToken) -> None:
+async def test_a_token_that_was_revoked_is_exchanged_again(identity: IdentityToken) -> None:
     origin = Origin()
     async with session(origin, identity) as asking:
         await asking.ask(ASK)

@@ -39,7 +39,7 @@ def anyio_backend() -> str:
     ],
     ids=["nothing", "not HTTP", "cut", "cut chunks", "no chunks", "long header", "many headers"],
 )
-async def test_what_is_not_a_response_is_an_error_of_the_protocol(
+async def test_an_invalid_response_is_a_protocol_error(
     open_transport: Open, data: bytes, error: type[Exception]
 ) -> None:
     async with serving(answers(data)) as url, httpx.AsyncClient(transport=open_transport()) as http:
@@ -58,7 +58,9 @@ async def test_a_request_whose_connection_broke_is_not_sent_again(open_transport
     assert len(seen) == 1
 
 
-async def test_what_arrived_before_a_connection_broke_is_given(open_transport: Open) -> None:
+async def test_rows_that_arrived_before_a_connection_broke_are_returned(
+    open_transport: Open,
+) -> None:
     async with (
         serving(answers(OK + b"Content-Length: 9\r\n\r\nabc")) as url,
         httpx.AsyncClient(transport=open_transport()) as http,
@@ -72,7 +74,7 @@ async def test_what_arrived_before_a_connection_broke_is_given(open_transport: O
     assert found == b"abc"
 
 
-async def test_nobody_listens_is_an_error_of_connecting(open_transport: Open) -> None:
+async def test_a_refused_connection_is_a_connect_error(open_transport: Open) -> None:
     async with serving(never) as url:
         pass
     async with httpx.AsyncClient(transport=open_transport()) as http:
@@ -143,7 +145,7 @@ async def test_to_wait_for_a_connection_has_a_timeout_of_its_own(open_transport:
         assert (await http.get(url)).content == b"abc"
 
 
-async def test_an_upload_arrives_as_it_was_said_to_be(open_transport: Open) -> None:
+async def test_an_upload_arrives_as_announced(open_transport: Open) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b"abc"
@@ -167,7 +169,7 @@ async def test_an_upload_arrives_as_it_was_said_to_be(open_transport: Open) -> N
 
 
 @pytest.mark.parametrize("length", ["2", "9"])
-async def test_an_upload_of_another_size_than_said_is_an_error(
+async def test_an_upload_of_another_size_than_announced_is_an_error(
     open_transport: Open, length: str
 ) -> None:
     async def parts() -> AsyncIterator[bytes]:
@@ -179,7 +181,7 @@ async def test_an_upload_of_another_size_than_said_is_an_error(
             await http.put(url, content=parts(), headers={"Content-Length": length})
 
 
-async def test_what_reading_an_upload_raises_is_raised(open_transport: Open) -> None:
+async def test_errors_while_reading_an_upload_are_raised(open_transport: Open) -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"abc"
         raise KeyError("the file")

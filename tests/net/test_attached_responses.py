@@ -57,7 +57,7 @@ def shown(error: CommError) -> str:
         (200, {"data": {"n": "no number"}}, ServerError),
     ],
 )
-async def test_an_error_says_what_was_asked_and_what_came(
+async def test_an_error_has_the_request_and_the_response(
     status: int, said: Any, kind: type[CommError]
 ) -> None:
     error = await error_of(httpx.Response(status, json=said))
@@ -106,13 +106,13 @@ async def test_without_an_answer_there_are_no_facts() -> None:
     assert isinstance(caught.value.exc, httpx.ConnectError)
 
 
-async def test_a_long_answer_is_told_from_its_beginning() -> None:
+async def test_only_the_beginning_of_a_long_answer_is_shown() -> None:
     error = await error_of(httpx.Response(400, text="x" * 1_000_000))
     assert error.response is not None
     assert error.response.text == "x" * 2_000
 
 
-async def test_only_headers_that_give_nothing_away_are_told() -> None:
+async def test_only_safe_headers_are_shown() -> None:
     headers = {
         "X-Request-Id": "1234",
         "Retry-After": "7",
@@ -132,14 +132,14 @@ async def test_only_headers_that_give_nothing_away_are_told() -> None:
 @pytest.mark.parametrize("secret", [KEY, BASIC])
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("place", [0, 290, 1_990], ids=["whole", "cut in words", "cut in text"])
-async def test_a_key_that_the_server_repeats_is_not_told(
+async def test_a_key_that_the_server_repeats_is_not_shown(
     secret: str, status: int, place: int
 ) -> None:
     error = await error_of(httpx.Response(status, text="x" * place + secret + "y" * 5_000))
     assert secret[:12] not in shown(error)
 
 
-async def test_a_signature_that_the_store_repeats_is_not_told() -> None:
+async def test_a_signature_that_the_store_repeats_is_not_shown() -> None:
     said = f"<Signature>{SIGNATURE}</Signature> /q7{'f00d' * 30}= {URL}"
     error = await error_of(httpx.Response(403, text=said), is_download=True)
     assert isinstance(error, LinkError)

@@ -107,7 +107,7 @@ async def test_addresses_of_ipv6_can_be_reached(open_transport: Open) -> None:
         assert f"Host: {url.removeprefix('http://')}\r\n".encode() in seen[0]
 
 
-async def test_a_download_goes_on_at_the_byte_where_its_connection_broke() -> None:
+async def test_a_download_resumes_at_the_byte_where_its_connection_broke() -> None:
     content = bytes(range(256)) * 4000
     ranges: list[int] = []
 

@@ -40,7 +40,7 @@ assert not {"httpx", "httpcore"} & {m.__name__ for m in list(sys.modules.values(
 """
 
 
-def test_a_transport_of_httpx2_is_refused_and_the_way_to_use_it_told() -> None:
+def test_a_transport_of_httpx2_is_refused_with_the_way_to_use_it() -> None:
     transport: Any = httpx2.AsyncHTTPTransport()
     with pytest.raises(UsageError, match=r"transport must be .* httpx2\.alias_httpx\(\) before"):
         AsyncApi("k" * 40, transport=transport)

@@ -219,7 +219,7 @@ def test_after_the_first_refusal_requests_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3, 16, 64])
-def test_without_limits_and_queues_all_places_are_used(most: int) -> None:
+def test_without_limits_and_queues_all_slots_are_used(most: int) -> None:
     course = drive(Workers(), 20, most=most, users=100)
     assert max(course.most_at_once) == most
     assert course.rate(10, 20) >= 0.9 * most / 0.1
@@ -246,7 +246,7 @@ def test_the_rate_that_the_user_allows_is_never_exceeded() -> None:
     assert course.rate(0, 60) == pytest.approx(7, rel=0.05)
 
 
-def test_a_pause_is_everybodys() -> None:
+def test_a_pause_applies_to_all_tasks() -> None:
     course = drive(FixedWindow(30, 60), 60)
     first_refusal = min(course.refused)
     assert not [time for time in course.starts if time > first_refusal]
@@ -254,13 +254,13 @@ def test_a_pause_is_everybodys() -> None:
     assert course.traffic.refused == len(course.refused)
 
 
-def test_the_rate_that_was_learnt_is_told() -> None:
+def test_the_learnt_rate_is_reported() -> None:
     assert drive(TokenBucket(20), 60).traffic.rate_limit == pytest.approx(20, rel=0.1)
     assert drive(Workers(), 10).traffic.rate_limit is None
 
 
 @pytest.mark.parametrize("remaining", ["-5", "0", f"{10**20}"])
-def test_whatever_is_left_of_a_quota_somebody_may_send(remaining: str) -> None:
+def test_a_request_may_be_sent_whatever_is_left_of_the_quota(remaining: str) -> None:
     quota = Quota.of({"RateLimit-Remaining": remaining, "RateLimit-Reset": "0"}, now=0)
 
     async def ask_twice() -> None:

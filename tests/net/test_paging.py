@@ -47,16 +47,16 @@ async def test_a_list_that_goes_in_a_circle_is_an_error() -> None:
                 pass
 
 
-async def test_what_one_listing_leaves_out_a_second_one_brings() -> None:
+async def test_items_missing_in_one_listing_come_from_a_second_one() -> None:
     script = Pages(page(1, then="a", of=3), page(3, of=3), page(1, 2, 3, of=3))
     assert await script.all() == [1, 3, 2]
 
 
-async def test_what_comes_twice_is_taken_once() -> None:
+async def test_duplicates_are_dropped() -> None:
     assert await Pages(page(1, 2, then="a", of=3), page(2, 3, of=3)).all() == [1, 2, 3]
 
 
-async def test_a_list_that_changes_is_no_error() -> None:
+async def test_a_list_that_changes_is_not_an_error() -> None:
     assert await Pages(page(1, 2, then="a", of=3), page(of=2)).all() == [1, 2]
 
 

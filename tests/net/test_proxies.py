@@ -26,7 +26,7 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-async def test_a_proxy_is_asked_in_place_of_the_host() -> None:
+async def test_requests_go_through_a_proxy() -> None:
     with answering() as (port, asked):
         settings = Settings.load(
             api_key="k" * 40,
@@ -145,7 +145,7 @@ async def test_the_proxies_of_the_environment_count_where_the_settings_name_none
         ("http://plain.org", {"http://plain.org"}),
     ],
 )
-def test_who_needs_no_proxy_is_written_as_httpx_does(
+def test_no_proxy_is_converted_to_the_format_of_httpx(
     monkeypatch: pytest.MonkeyPatch, no_proxy: str, patterns: set[str] | None
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):

@@ -13,12 +13,12 @@ from aiowandb.net.retry import RetryPolicy, retry_after
 
 
 @pytest.mark.parametrize("status", [408, 418, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(status: int) -> None:
+def test_temporary_errors_are_retried(status: int) -> None:
     assert RetryPolicy().is_transient(status)
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409, 410, 413, 422, 501])
-def test_what_stays_wrong_is_not(status: int) -> None:
+def test_permanent_errors_are_not_retried(status: int) -> None:
     assert not RetryPolicy().is_transient(status)
 
 
@@ -33,7 +33,7 @@ def test_no_wait_is_longer_than_the_longest(attempt: int, chance: float) -> None
     assert 0 <= policy.wait(attempt) <= policy.max_wait
 
 
-def test_the_word_of_the_server_goes_first() -> None:
+def test_the_wait_that_the_server_asks_for_takes_precedence() -> None:
     assert RetryPolicy(max_wait=1).wait(0, 90.0) == 90.0
 
 
@@ -60,12 +60,12 @@ def test_retry_after_is_a_number_or_a_date(value: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "value", ["86400", "999999999", f"{NOW * 1000:.0f}", "Fri, 31 Dec 9999 23:59:59 GMT"]
 )
-def test_nobody_is_kept_waiting_for_ever(value: str) -> None:
+def test_no_task_waits_for_ever(value: str) -> None:
     assert retry_after(value, NOW) == 3600
 
 
 @pytest.mark.parametrize("value", [None, "", "soon", "-", "-5", "nan", "inf", "-inf", "1e999"])
-def test_what_is_neither_says_nothing(value: str | None) -> None:
+def test_an_invalid_retry_after_is_ignored(value: str | None) -> None:
     assert retry_after(value, NOW) is None
 
 
@@ -76,7 +76,7 @@ def test_what_is_neither_says_nothing(value: str | None) -> None:
     | st.integers(0, 10**30).map(lambda year: f"Fri, 31 Dec {year} 23:59:59 +0000")
     | st.integers(-(10**9), 10**9).map(lambda zone: f"Fri, 31 Dec 1999 23:59:59 {zone:+05}")
 )
-def test_whatever_it_says_is_a_wait_or_nothing(value: str) -> None:
+def test_any_retry_after_is_a_wait_or_ignored(value: str) -> None:
     wait = retry_after(value, NOW)
     assert wait is None or 0 <= wait <= 3600
 
@@ -116,5 +116,5 @@ def test_a_quota_that_is_used_up_is_a_pause_until_it_is_renewed(
         {"RateLimit-Remaining": "9" * 5000, "RateLimit-Reset": "30"},
     ],
 )
-def test_headers_that_say_no_quota_are_none(headers: dict[str, str]) -> None:
+def test_headers_without_a_quota_are_ignored(headers: dict[str, str]) -> None:
     assert Quota.of(headers, NOW) is None

@@ -110,7 +110,7 @@ async def test_a_wrong_request_is_sent_once() -> None:
     ],
     ids=["HTML", "cut", "garbled", "deep", "error of the moment"],
 )
-async def test_an_answer_that_is_none_is_asked_for_again(body: bytes) -> None:
+async def test_a_request_without_a_valid_response_is_sent_again(body: bytes) -> None:
     origin = Origin((200, {}, body), GOOD)
     async with session(origin) as asking:
         assert await asking.ask(ASK) == Answer(1)
@@ -137,7 +137,7 @@ async def test_the_very_same_failure_three_times_is_final() -> None:
     assert len(origin.requests) == 3
 
 
-async def test_patience_ends_and_the_last_answer_is_told() -> None:
+async def test_after_the_timeout_the_last_answer_is_reported() -> None:
     origin = Origin((429, {"Retry-After": "60"}, b"slow down"))
     async with session(origin, timeout=30) as asking:
         with pytest.raises(RateLimitError, match="slow down") as caught:
@@ -145,7 +145,7 @@ async def test_patience_ends_and_the_last_answer_is_told() -> None:
     assert caught.value.retry_after == 60
 
 
-async def test_a_pause_holds_every_request_of_the_session() -> None:
+async def test_a_pause_delays_every_request_of_the_session() -> None:
     origin = Origin((429, {"Retry-After": "60"}, b""), GOOD)
     async with session(origin, timeout=30) as asking:
         for _ in range(2):
@@ -197,7 +197,7 @@ async def test_no_more_of_them_are_under_way_than_allowed(what: str) -> None:
     assert most == 3
 
 
-async def test_a_host_that_never_answered_is_given_up_soon() -> None:
+async def test_a_host_that_never_answered_fails_soon() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"

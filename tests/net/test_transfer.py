@@ -88,7 +88,7 @@ async def download(transport: httpx.AsyncBaseTransport, **limits: Any) -> bytes:
     return file.getvalue()
 
 
-async def test_what_is_cut_goes_on_where_it_was() -> None:
+async def test_an_interrupted_download_resumes_where_it_was() -> None:
     store = Store(400_000, 1, 300_000)
     assert await download(store) == CONTENT
     assert store.ranges_asked == [None, "bytes=400000-", "bytes=400001-", "bytes=700001-"]
@@ -105,7 +105,7 @@ async def test_a_server_that_cannot_continue_is_asked_for_everything() -> None:
     assert await download(store) == CONTENT
 
 
-async def test_a_file_that_was_replaced_meanwhile_is_fetched_anew() -> None:
+async def test_a_file_that_was_replaced_meanwhile_is_fetched_again() -> None:
     store = Store(400_000)
 
     def replace() -> None:
@@ -126,7 +126,7 @@ async def test_a_rest_of_something_else_is_not_taken() -> None:
     assert store.ranges_asked == [None, "bytes=400000-", None]
 
 
-async def test_a_file_that_never_gets_further_is_given_up() -> None:
+async def test_a_download_without_progress_fails() -> None:
     store = Store(*[300_000] * 1000, ranges=False)
     with pytest.raises(CommError, match=r"Download of http://files.test/x: the connection broke"):
         await download(store)
@@ -214,7 +214,7 @@ async def test_pieces_have_one_limit_together() -> None:
 @pytest.mark.parametrize(
     "rest", [gzip.compress(b"eggs")[:-1], b"rest", bytes(8)], ids=["cut", "text", "zeros"]
 )
-async def test_a_rest_that_is_no_whole_piece_is_garbled(rest: bytes) -> None:
+async def test_a_rest_that_is_not_a_complete_piece_is_garbled(rest: bytes) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         await unpacked([gzip.compress(b"spam"), rest])
 
@@ -237,7 +237,7 @@ async def test_a_file_packed_in_a_way_that_has_no_bound_is_refused(coding: str) 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-async def test_a_link_that_is_not_accepted_is_no_question_of_credentials(status: int) -> None:
+async def test_a_link_that_is_not_accepted_says_nothing_about_credentials(status: int) -> None:
     with pytest.raises(LinkError, match=rf"http://files.test/x: W&B answered {status}"):
         await download(Fixed(x=httpx.Response(status)))
 

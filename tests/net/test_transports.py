@@ -68,7 +68,7 @@ async def test_an_unknown_certificate_is_refused_unless_that_is_wanted(
         assert await ask(careless) == 1
 
 
-def test_the_usual_authorities_are_read_once_for_each_environment(
+def test_the_default_certificates_are_read_once_for_each_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
@@ -81,7 +81,7 @@ def test_the_usual_authorities_are_read_once_for_each_environment(
     assert verification(True) is verification(True)
 
 
-def test_what_the_user_says_of_certificates_is_taken_as_it_is() -> None:
+def test_the_users_ssl_context_is_used_unchanged() -> None:
     own = ssl.create_default_context()
     assert verification(own) is own
     assert verification(False) is False

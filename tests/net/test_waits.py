@@ -65,7 +65,7 @@ def failing_first(*failures: httpx.Response | type[httpx.TransportError]) -> Han
         ),
     ],
 )
-async def test_each_retry_is_told(
+async def test_each_retry_is_reported(
     failure: httpx.Response | type[httpx.TransportError],
     reason: str,
     caplog: pytest.LogCaptureFixture,
@@ -102,7 +102,7 @@ async def test_until_when_it_is_tried_is_the_truth() -> None:
     assert first_contact.until == first_contact.next_try
 
 
-async def test_the_beginning_of_a_trouble_stays_until_something_succeeds() -> None:
+async def test_the_beginning_of_a_wait_is_kept_until_something_succeeds() -> None:
     told: list[Waiting] = []
     broken = (httpx.ReadError, httpx.ReadError, httpx.ReadError)
     async with session_with(failing_first(*broken)) as session:
@@ -112,7 +112,7 @@ async def test_the_beginning_of_a_trouble_stays_until_something_succeeds() -> No
             assert len(told) == 3
 
 
-async def test_a_pause_that_is_asked_for_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_requested_pause_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aiowandb.net")
     last = {"RateLimit-Remaining": "0", "RateLimit-Reset": "1"}
     used_up = httpx.Response(200, json={"data": {"n": 1}}, headers=last)
@@ -157,7 +157,7 @@ async def test_a_try_without_an_answer_is_seen_by_looking() -> None:
     assert session.waits.current is None
 
 
-async def test_a_download_that_moves_is_no_wait() -> None:
+async def test_a_download_that_makes_progress_is_not_a_wait() -> None:
     clock = 1000.0
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -174,7 +174,7 @@ async def test_a_download_that_moves_is_no_wait() -> None:
     assert len(into.getvalue()) == 5 << 18
 
 
-async def test_final_answers_are_no_retries() -> None:
+async def test_final_answers_are_not_retried() -> None:
     told: list[Waiting] = []
     async with session_with(lambda request: httpx.Response(404)) as session:
         with session.waits.listening(told.append), pytest.raises(CommError):
@@ -182,7 +182,7 @@ async def test_final_answers_are_no_retries() -> None:
     assert told == []
 
 
-def test_the_shell_says_it_after_some_seconds_and_not_too_often() -> None:
+def test_the_command_line_reports_waits_after_some_seconds_and_not_too_often() -> None:
     now = 1000.0
     waiting = Waiting("wandb.test", "could not connect", 1000.0, 1008.0, 1120.0)
     text = io.StringIO()

@@ -72,7 +72,7 @@ def rows(plan: ReadPlan, **options: Any) -> pa.Table:
     return of_batches(plan.schema, batches)
 
 
-def test_the_files_of_runs_without_announced_keys_say_which_columns_there_are(
+def test_the_columns_of_runs_without_announced_keys_come_from_their_files(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add_odd_runs()
@@ -92,7 +92,7 @@ def test_the_files_of_runs_without_announced_keys_say_which_columns_there_are(
         assert some.schema.names == ["run_id", "_step", "loss"]
 
 
-def test_what_does_not_fit_is_named_and_the_files_tell_better(world: World) -> None:
+def test_wrong_announcements_are_reported_and_the_files_decide(world: World) -> None:
     world.add_run("one", [{"_step": 0, "loss": 0.5, "name": "x"}])
     with announcing(world, mistaken) as url, Api(world.key, base_url=url) as api:
         with pytest.raises(ServerError, match=r"under 'loss', 'name' of .* check_files=True"):

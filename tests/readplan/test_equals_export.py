@@ -37,7 +37,7 @@ def test_the_rows_of_all_parts_are_those_of_an_export(
         assert values(pa.table(plan)) == values(expected)  # again
 
 
-def test_the_plan_says_what_an_export_says(world: World, tmp_path: Path) -> None:
+def test_the_plan_has_the_rows_of_an_export(world: World, tmp_path: Path) -> None:
     world.add_odd_runs()
     with world.serve() as url, Api(world.key, base_url=url) as api:
         result = api.runs(PATH).export(tmp_path / "out", what=["history"])

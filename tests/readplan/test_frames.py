@@ -75,7 +75,7 @@ def test_polars_pushes_columns_rows_and_predicates(
     assert lazy.collect(engine="streaming").height == pa.table(plan).num_rows
 
 
-def test_whatever_reads_arrow_streams_reads_the_plan(plan: ReadPlan) -> None:
+def test_libraries_that_read_arrow_streams_can_read_the_plan(plan: ReadPlan) -> None:
     rows = pa.table(plan).num_rows
     assert len(pl.DataFrame(plan)) == rows
     assert len(plan.to_frame()) == len(plan.to_frame("pandas")) == len(plan.to_frame("arrow"))

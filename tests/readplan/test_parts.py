@@ -111,7 +111,7 @@ def test_a_plan_of_the_embedded_server_is_read_where_its_folder_is(world: World)
         assert sum(batch.num_rows for batch in plan.read()) > 100
 
 
-def test_links_that_have_ended_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_expired_links_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     times = [now]
     with Store.open(tmp_path / "wandb", clock=lambda: times[0]) as store:
@@ -151,7 +151,7 @@ def test_a_part_of_another_version_is_refused(world: World) -> None:
         unpickled(make, kind, version, content[:-9])
 
 
-def test_what_cannot_be_planned_is_one_clear_error(world: World) -> None:
+def test_plans_that_are_not_possible_are_one_clear_error(world: World) -> None:
     world.add_run("one", [{"_step": 0, "loss": 0.5}])
     with Api.local(world.store.folder) as api:
         with pytest.raises(NotFoundError, match="No runs found in local/demo"):
@@ -219,7 +219,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("url", "end"), ENDS)
-def test_links_say_when_they_end(url: str, end: str | None) -> None:
+def test_links_have_an_expiry(url: str, end: str | None) -> None:
     assert ends_at(url) == (end and datetime.fromisoformat(end))
 
 

@@ -33,7 +33,7 @@ def test_a_plan_after_another_one_has_what_is_new(world: World, history: str) ->
         assert second.last_steps == {"done": 4, "live": 7, "new": 3}
 
 
-def test_a_run_that_was_rewound_is_planned_anew(world: World) -> None:
+def test_a_run_that_was_rewound_is_planned_again(world: World) -> None:
     world.add_run("run", ({"_step": i, "loss": 0.5} for i in range(5)))
     with Api.local(world.store.folder) as api:
         plan = api.runs(PATH).plan(after={"run": 9})

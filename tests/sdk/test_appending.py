@@ -60,7 +60,7 @@ def test_the_official_client_reads_the_new_rows(sdk: Sdk, run_id: str) -> None:
     assert summary["accuracy"] == {"max": 0.6}
 
 
-def test_the_sdk_goes_on_after_them(sdk: Sdk, run_id: str) -> None:
+def test_the_sdk_can_resume_after_them(sdk: Sdk, run_id: str) -> None:
     sdk.run(RESUME.replace("ID", run_id))
     with Api(sdk.store.local_key, base_url=sdk.url) as api:
         run = api.run(f"local/late/{run_id}")

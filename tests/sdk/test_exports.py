@@ -211,7 +211,7 @@ reads = pytest.mark.parametrize("reader", READERS, ids=lambda reader: "-".join(r
 
 
 @reads
-def test_every_row_says_what_was_logged(exported: Export, reader: Reader) -> None:
+def test_every_row_has_what_was_logged(exported: Export, reader: Reader) -> None:
     rows = reader.read(table_in(exported(reader.format), "history", reader.format))
     rows.sort(key=lambda row: (row["run_id"], row["_step"]))  # a Delta table has no order
     logged = [
@@ -227,7 +227,7 @@ def test_every_row_says_what_was_logged(exported: Export, reader: Reader) -> Non
 
 
 @reads
-def test_the_runs_say_what_was_configured(exported: Export, reader: Reader) -> None:
+def test_the_runs_have_their_configs(exported: Export, reader: Reader) -> None:
     rows = reader.read(table_in(exported(reader.format), "runs", reader.format))
     assert {row["run_id"] for row in rows} == LOGGED.keys()
     for row in rows:

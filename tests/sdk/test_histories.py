@@ -113,7 +113,7 @@ def test_sampled_history_and_events(logged: tuple[Sdk, str]) -> None:
     assert told["events"] >= 1
 
 
-def test_media_are_objects_in_the_history_and_files_beside_it(logged: tuple[Sdk, str]) -> None:
+def test_media_are_objects_in_the_history_and_files_of_the_run(logged: tuple[Sdk, str]) -> None:
     sdk, run_id = logged
     told = sdk.run(f"""
     run = wandb.Api().run("local/values/{run_id}")

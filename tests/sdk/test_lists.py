@@ -72,7 +72,7 @@ def test_orders_pages_and_slices(listed: Sdk) -> None:
     }
 
 
-def test_what_does_not_exist_is_said_as_the_sdk_expects(listed: Sdk) -> None:
+def test_missing_objects_are_reported_as_the_sdk_expects(listed: Sdk) -> None:
     told = listed.run("""
     def refusal(ask):
         try:

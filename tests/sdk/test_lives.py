@@ -22,7 +22,7 @@ def read(sdk: Sdk, run_id: str, project: str = "lives") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["must", "allow", "auto"])
-def test_a_resumed_run_goes_on(sdk: Sdk, mode: str) -> None:
+def test_a_resumed_run_continues(sdk: Sdk, mode: str) -> None:
     script = """
     run = wandb.init(project="lives", id=os.environ["ID"], resume=os.environ.get("MODE"),
                      config={"a": 1} if "MODE" not in os.environ else {"b": 2})
@@ -164,7 +164,7 @@ def test_many_processes_write_to_one_project(sdk: Sdk) -> None:
     assert told == {"count": 6, "n": [*range(6)], "last": [49 * n for n in range(6)]}
 
 
-def test_what_is_done_to_a_deleted_run_reaches_no_other(sdk: Sdk) -> None:
+def test_changes_of_a_deleted_run_do_not_affect_others(sdk: Sdk) -> None:
     told = sdk.run("""
     for name in "ab":
         wandb.init(project="deleted", id=name, config={"of": name}).finish()

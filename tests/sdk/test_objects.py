@@ -195,7 +195,7 @@ def test_there_was_something_to_read(ours: dict[str, Any]) -> None:
     assert len(ours["versions"]) == 2
 
 
-def test_what_we_upload_the_official_client_downloads(sdk: Sdk, sweep: str, tmp_path: Path) -> None:
+def test_the_official_client_downloads_our_uploads(sdk: Sdk, sweep: str, tmp_path: Path) -> None:
     (tmp_path / "ours.txt").write_text("from us")
     with Api(sdk.store.local_key, base_url=sdk.url) as api:
         api.run("local/things/maker").upload_file(tmp_path / "ours.txt", root=tmp_path)

@@ -133,19 +133,19 @@ def is_json(text: str) -> bool:
     return True
 
 
-def test_both_clients_tell_the_same_of_the_sample(both: Both) -> None:
+def test_both_clients_read_the_same_of_the_sample(both: Both) -> None:
     build_sample(both.sdk.store, runs=4, rows=80)
     both.agree_on_project("local/sample")
 
 
 @settings(max_examples=4, derandomize=True)
 @given(st.lists(odd_runs, min_size=1, max_size=6))
-def test_both_clients_tell_the_same_of_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
+def test_both_clients_read_the_same_of_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
     both.agree_on(runs)
 
 
 @pytest.mark.slow
-def test_both_clients_tell_the_same_of_runs_of_the_sdk(both: Both) -> None:
+def test_both_clients_read_the_same_of_runs_of_the_sdk(both: Both) -> None:
     both.sdk.run(LOG)
     both.agree_on_project("local/values", ["loss", "nest.x"])
 
@@ -153,7 +153,7 @@ def test_both_clients_tell_the_same_of_runs_of_the_sdk(both: Both) -> None:
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(odd_runs, min_size=1, max_size=6))
-def test_both_clients_tell_the_same_of_many_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
+def test_both_clients_read_the_same_of_many_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:
     both.agree_on(runs)
 
 

@@ -71,7 +71,7 @@ def test_any_answer_is_data_or_an_error(
 
 
 @given(st.integers(300, 599), st.binary() | JSON.map(orjson.dumps))
-def test_any_refusal_is_told(status: int, body: bytes) -> None:
+def test_any_refusal_is_reported(status: int, body: bytes) -> None:
     assert str(status) in str(refusal(status, body))
 
 

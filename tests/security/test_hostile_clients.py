@@ -174,7 +174,7 @@ def test_a_wrong_key_takes_the_steps_of_a_right_one(
     assert counts == {4}  # each key of each user, whatever was guessed
 
 
-def test_slow_clients_hold_up_nobody(store: Store) -> None:
+def test_slow_clients_do_not_delay_others(store: Store) -> None:
     with serve_in_thread(create_app(store)) as url, ExitStack() as stack:
         place = urlsplit(url)
         assert place.hostname

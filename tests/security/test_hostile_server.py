@@ -120,7 +120,7 @@ async def test_numbers_without_end_are_an_error_or_read(store: Store, tmp_path: 
 @pytest.mark.parametrize(
     ("lines", "steps"), [(2**62, 2**62), (-1, -5), (10**6, 3), (0, 2**53)], ids=str
 )
-async def test_a_history_whose_size_is_a_lie_is_an_error_or_read(
+async def test_a_history_with_a_false_size_is_an_error_or_read(
     store: Store, tmp_path: Path, lines: int, steps: int
 ) -> None:
     make_run(store, "r", *(f'{{"_step": {i}, "a": 1}}' for i in range(5)))
@@ -138,9 +138,7 @@ async def test_a_history_whose_size_is_a_lie_is_an_error_or_read(
         assert api.traffic.requests < 1000
 
 
-async def test_a_file_larger_than_it_was_said_to_be_is_not_taken(
-    store: Store, tmp_path: Path
-) -> None:
+async def test_a_file_larger_than_announced_is_refused(store: Store, tmp_path: Path) -> None:
     run = make_run(store)
     store.files.add(run, "x.bin", bytes(3_000_000))
 
@@ -254,7 +252,7 @@ async def test_a_parquet_file_that_promises_more_rows_than_it_has_gives_those_th
         assert len(await all_rows(api)) == 7777
 
 
-def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
+def test_terminal_escape_sequences_are_not_printed(store: Store) -> None:
     evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\rrm -rf"
     make_run(store, "r", '{"_step": 0, "\\u001b[2Jkey": 1}', display_name=evil, notes=evil)
     commands = [
@@ -288,7 +286,7 @@ def on_a_terminal(command: Sequence[str], environ: Mapping[str, str]) -> str:
     return shown.decode()
 
 
-def test_what_a_terminal_would_obey_reaches_programs_as_it_is(store: Store) -> None:
+def test_terminal_escape_sequences_reach_programs_unchanged(store: Store) -> None:
     evil = "\x1b[2J\x9b31m"
     make_run(store, "r", "{}", display_name=evil)
     with serve_in_thread(create_app(store)) as url:

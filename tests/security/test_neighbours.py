@@ -92,7 +92,9 @@ async def neighbours(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
         }
 
 
-async def test_the_manifest_of_somebody_else_is_no_base(neighbours: dict[str, Neighbour]) -> None:
+async def test_the_manifest_of_another_user_cannot_be_a_base(
+    neighbours: dict[str, Neighbour],
+) -> None:
     ann, eve = neighbours["ann"], neighbours["eve"]
     hers = (await ann.artifact("ann", "a1"))["id"]
     await ann.manifest(hers, SECRET)
@@ -109,7 +111,7 @@ async def test_the_manifest_of_somebody_else_is_no_base(neighbours: dict[str, Ne
     assert "not found" in changed["errors"][0]["message"]
 
 
-async def test_the_version_of_somebody_else_is_not_found_by_its_client_id(
+async def test_the_version_of_another_user_is_not_found_by_its_client_id(
     neighbours: dict[str, Neighbour],
 ) -> None:
     ann, eve = neighbours["ann"], neighbours["eve"]
@@ -161,7 +163,7 @@ async def test_a_team_that_is_named_like_a_future_user_is_not_theirs(
     assert read["data"]["project"] is None, "nor is she a member of it"
 
 
-async def test_what_an_administrator_has_put_into_an_entity_is_its_users(store: Store) -> None:
+async def test_runs_of_an_administrator_in_an_entity_belong_to_its_later_user(store: Store) -> None:
     store.accounts.ensure_entity("bob", is_team=True)
     store.projects.ensure("bob", "p")
     assert store.accounts.ensure_user("bob").entity == "bob"

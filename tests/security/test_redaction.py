@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_opened_is_named_without_its_key(url: str) -> No
         ("abfs://acc:KEY%2B@box/a/b", "abfs://box/a/b", "acc"),
     ],
 )
-def test_delta_gets_the_key_of_azure_apart_from_the_place(
+def test_delta_gets_the_key_of_azure_separately_from_the_url(
     url: str, place: str, account: str
 ) -> None:
     options = {"AZURE_STORAGE_ACCOUNT_NAME": account, "AZURE_STORAGE_ACCOUNT_KEY": "KEY+"}

@@ -105,7 +105,7 @@ async def test_the_signature_of_a_link_is_in_no_log(
     assert "signature" not in caplog.text
 
 
-def test_what_others_log_through_httpx_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_of_other_users_of_httpx_stay_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as http:
         http.get("http://elsewhere.test/?page=2")

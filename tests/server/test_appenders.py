@@ -58,7 +58,7 @@ async def test_the_second_of_two_writers_is_refused_and_changes_nothing(
     assert stored(store, run) == ([1, 2, 7], 7, "running")
 
 
-async def test_what_is_sent_again_is_acknowledged_and_stored_once(
+async def test_an_update_that_is_sent_again_is_acknowledged_and_stored_once(
     client: Client, store: Store, run: RunRow
 ) -> None:
     for _ in range(2):
@@ -70,7 +70,7 @@ async def test_what_is_sent_again_is_acknowledged_and_stored_once(
     assert store.history.replaced(run) == []
 
 
-async def test_what_is_sent_again_after_another_has_gone_on_leaves_the_others_summary(
+async def test_an_update_that_is_sent_again_keeps_the_summary_of_a_later_writer(
     client: Client, store: Store, run: RunRow
 ) -> None:
     await send(client, "a", 0, 0, 1, 2)
@@ -89,7 +89,7 @@ async def test_rows_that_come_late_once_more_do_not_bring_a_run_back_to_life(
     assert stored(store, run) == ([1, 2], 2, "finished")
 
 
-async def test_an_end_without_rows_says_whether_the_rows_are_still_there(
+async def test_an_end_without_rows_checks_that_the_rows_still_exist(
     client: Client, store: Store, run: RunRow
 ) -> None:
     await send(client, "a", 0, 0, 1, 2)
@@ -110,7 +110,7 @@ async def test_lines_that_a_plain_writer_overwrote_are_noticed(
     assert stored(store, run)[0] == [1, 2, 9]
 
 
-async def test_lines_before_those_of_an_appender_are_none_of_its_business(
+async def test_lines_before_those_of_an_appender_do_not_matter_to_it(
     client: Client, store: Store, run: RunRow
 ) -> None:
     store.history.append(run, ['{"_step": 0, "x": 0}'])

@@ -179,7 +179,9 @@ async def test_files_and_manifest_can_be_downloaded_without_a_key(
     assert set(manifest.json()["contents"]) == {"x/a.txt", "b.txt"}
 
 
-async def test_an_incremental_version_holds_what_its_base_held(client: Client, run: RunRow) -> None:
+async def test_an_incremental_version_has_the_files_of_its_base(
+    client: Client, run: RunRow
+) -> None:
     base = await log(client, "d0", {"a": b"1", "b": b"2"})
     artifact = await announce(client, "d1")
     await upload(
@@ -247,7 +249,7 @@ async def test_collections_are_filtered_and_ordered(client: Client, run: RunRow)
     assert await names(filters='{"name": {"$in": ["a", "c"]}}', order="+createdAt") == ["c", "a"]
 
 
-async def test_a_storage_region_that_is_not_here_is_refused(client: Client, run: RunRow) -> None:
+async def test_an_unknown_storage_region_is_refused(client: Client, run: RunRow) -> None:
     with pytest.raises(AssertionError, match="invalid storageRegion 'mars'"):
         await announce(client, "d0", storageRegion="mars")
 
@@ -342,7 +344,7 @@ async def test_a_collection_is_of_one_type(client: Client, run: RunRow) -> None:
     assert "of type 'dataset', not a sequence of type 'model'" in response.text
 
 
-async def test_a_deleted_collection_is_told_of_once_more(
+async def test_a_deleted_collection_is_returned_by_its_mutation(
     client: Client, store: Store, run: RunRow
 ) -> None:
     project = store.projects.get("local", "demo")
@@ -365,6 +367,6 @@ async def test_a_deleted_collection_is_told_of_once_more(
 
 
 @pytest.mark.parametrize("md5", ["\x80", "no base64!", "AAAA", ""])
-def test_what_is_no_md5_is_refused(md5: str) -> None:
+def test_an_invalid_md5_is_refused(md5: str) -> None:
     with pytest.raises(RequestError, match="is not a base64 md5"):
         hex_md5(md5)

@@ -64,7 +64,7 @@ async def test_any_key_can_be_the_axis(store: Store, run: RunRow) -> None:
     assert both_ways(store, run, ChartRequest(("val.acc",), x="none"))[0]["count"] == 0
 
 
-async def test_what_is_no_number_is_not_drawn(store: Store, run: RunRow) -> None:
+async def test_values_that_are_not_numbers_are_not_drawn(store: Store, run: RunRow) -> None:
     odd = [float("nan"), float("inf"), "NaN", "word", None, True, [1], {"a": 1}, 10**400]
     run = log(store, run, [{"k": value} for value in [*odd, 5]])
     (series,) = both_ways(store, run, ChartRequest(("k",)))
@@ -142,7 +142,7 @@ def test_a_dotted_name_is_a_key_or_a_path() -> None:
     assert find_value(tree, "x") is None
 
 
-async def test_a_sweep_says_what_it_searches(client: Client, store: Store) -> None:
+async def test_a_sweep_has_its_search_space(client: Client, store: Store) -> None:
     config = (
         "method: grid\nmetric: {name: loss}\n"
         "parameters: {lr: {values: [1, 2]}, m: {parameters: {d: {value: 1}}}}"

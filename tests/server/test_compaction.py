@@ -89,7 +89,7 @@ def test_row_groups_carry_statistics_of_the_step(store: Store, run: RunRow) -> N
     assert (statistics.min, statistics.max) == (3, 9)
 
 
-def test_a_live_run_says_where_its_live_rows_begin(store: Store, run: RunRow) -> None:
+def test_a_live_run_has_the_step_where_its_live_rows_begin(store: Store, run: RunRow) -> None:
     assert store.history.exported(run, "parquet").first_live_step is None
     store.history.append(run, step_lines(4, 5))
     answer = store.history.exported(run, "parquet")
@@ -124,7 +124,7 @@ def test_a_rewritten_row_is_never_handed_out_in_its_old_form(store: Store, run: 
     assert exported(store, run).column("x").to_pylist() == [1, 2]
 
 
-def test_a_run_that_fell_silent_is_compacted_when_somebody_asks(store: Store, run: RunRow) -> None:
+def test_a_run_without_heartbeats_is_compacted_when_it_is_read(store: Store, run: RunRow) -> None:
     store.history.append(run, step_lines(0))
     crashed = store.runs.change(run.id, RunChanges(state="crashed"))
     assert len(store.history.exported(crashed, "parquet").tokens) == 1

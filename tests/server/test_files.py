@@ -110,7 +110,7 @@ async def test_a_path_that_climbs_out_stores_nothing(
     assert not list(store.folder.rglob("up.txt"))
 
 
-async def test_a_deleted_file_is_gone(client: Client, store: Store, run: RunRow) -> None:
+async def test_a_deleted_file_no_longer_exists(client: Client, store: Store, run: RunRow) -> None:
     store.files.add(run, "a.txt", b"x")
     (node,) = await listed(client)
     await client.ask(

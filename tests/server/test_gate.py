@@ -37,7 +37,7 @@ def scope_of(store: Store, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
     return {"type": "http", "method": "POST", "path": "/graphql", "headers": headers or [key]}
 
 
-async def test_too_many_requests_are_told_when_to_come_back(store: Store) -> None:
+async def test_too_many_requests_get_the_time_to_retry(store: Store) -> None:
     async with client_of(store, rate_limit=1) as http:
         first = await http.post("/graphql", json=QUERY)
         second = await http.post("/graphql", json=QUERY)
@@ -72,7 +72,7 @@ async def test_a_body_without_end_is_cut_off(store: Store) -> None:
     assert answers[0]["status"] == 413
 
 
-async def test_a_body_that_breaks_off_is_not_taken_for_whole(store: Store) -> None:
+async def test_a_body_that_ends_early_is_refused(store: Store) -> None:
     answers: list[Message] = []
     messages: list[Message] = [
         {"type": "http.request", "body": b'{"query": ', "more_body": True},

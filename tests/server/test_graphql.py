@@ -72,7 +72,7 @@ async def test_an_unknown_field_is_refused_as_wandb_does(client: Client) -> None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"query": 3}', b"\xff", b'{"query": "{"}'])
-async def test_a_body_that_is_no_request_is_refused(client: Client, body: bytes) -> None:
+async def test_a_body_that_is_not_a_request_is_refused(client: Client, body: bytes) -> None:
     response = await client.http.post("/graphql", content=body)
     assert response.status_code == 400
     assert response.json()["errors"]
@@ -93,7 +93,7 @@ async def test_a_wrong_filter_is_a_400_with_its_reason(client: Client, project: 
     assert "filters are not JSON" in message
 
 
-async def test_what_does_not_exist_is_null(client: Client, project: ProjectRow) -> None:
+async def test_missing_objects_are_null(client: Client, project: ProjectRow) -> None:
     assert await client.ask('{project(name:"none"){name}}') == {"project": None}
     data = await client.ask('{project(name:"demo"){run(name:"none"){name}}}')
     assert data == {"project": {"run": None}}
@@ -117,7 +117,7 @@ async def test_a_run_may_be_deleted_twice(client: Client, store: Store, run: Run
     assert store.runs.by_id(run.id) is None
 
 
-async def test_numbers_that_are_no_json_travel_as_strings(
+async def test_numbers_that_are_not_json_are_sent_as_strings(
     client: Client, store: Store, run: RunRow
 ) -> None:
     store.history.append(run, ['{"_step":0,"x":NaN,"y":-Infinity,"big":1180591620717411303424}'])
@@ -146,7 +146,7 @@ async def test_introspection_answers_older_clients(client: Client) -> None:
     assert {"name": "viewer"} in data["QueryType"]["fields"]
 
 
-async def test_the_name_of_nobody_is_available(client: Client, store: Store) -> None:
+async def test_an_unused_name_is_available(client: Client, store: Store) -> None:
     asked = "query($name: String!) { entity(name: $name) { name available members { id } } }"
     free = await client.ask(asked, name="nobody")
     assert free["entity"] == {"name": "nobody", "available": True, "members": []}

@@ -53,7 +53,7 @@ def test_lines_come_back_byte_for_byte(store: Store, run: RunRow, prepare: Prepa
     assert everything(store, run) == STRANGE
 
 
-def test_a_window_holds_its_first_step_and_not_its_last(
+def test_a_window_includes_its_first_step_and_not_its_last(
     store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     lines = lines_of([{"_step": step} for step in (0, 5, 6, 90)])
@@ -99,14 +99,14 @@ def test_integers_beyond_64_bits_are_sampled_as_they_are(store: Store, run: RunR
     assert repr(rows) == repr([{"big": 2**70, "low": -(2**63) - 1}])
 
 
-def test_a_word_is_counted_as_the_text_that_it_is(store: Store, run: RunRow) -> None:
+def test_a_string_is_counted_as_text(store: Store, run: RunRow) -> None:
     store.history.append(run, ['{"_step":0,"x":NaN,"s":"NaN"}', '{"_step":1,"x":1,"s":"a"}'])
     keys = json.loads(store.history.keys(run.id))["keys"]
     assert keys["x"]["typeCounts"] == [{"type": "number", "count": 2}]
     assert keys["s"]["typeCounts"] == [{"type": "string", "count": 2}]
 
 
-def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: RunRow) -> None:
+def test_a_line_that_is_not_a_json_object_is_stored_separately(store: Store, run: RunRow) -> None:
     good = lines_of([{"_step": 0}, {"_step": 3}])
     sent = [good[0], "{broken", "[1]", good[1]]
     assert store.history.append(run, sent) == 2
@@ -117,7 +117,7 @@ def test_a_line_that_is_no_json_object_is_kept_aside(store: Store, run: RunRow) 
     assert fresh.history_lines == 4, "the next line's number counts what was sent"
 
 
-def test_a_line_without_a_step_stands_at_its_number(store: Store, run: RunRow) -> None:
+def test_a_line_without_a_step_gets_its_number_as_step(store: Store, run: RunRow) -> None:
     store.history.append(run, ['{"x":0}', '{"x":1,"_step":2.0}'])
     assert store.history.window(run, 0, 1, 10) == ['{"x":0,"_step":0}']
     assert store.history.window(run, 2, 3, 10) == ['{"x":1,"_step":2.0}']
@@ -146,7 +146,7 @@ def test_sampled_rows_have_all_keys_under_dotted_names(
     assert store.history.sampled(run, Sampled(("missing",), 10)) == []
 
 
-def test_media_and_whole_objects_can_be_sampled(
+def test_media_and_complete_objects_can_be_sampled(
     store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     image = {"_type": "image-file", "path": "media/x.png", "size": 3}
@@ -156,7 +156,7 @@ def test_media_and_whole_objects_can_be_sampled(
     assert rows == [{"img": image, "n": {"a": 1}}]
 
 
-def test_a_literal_key_and_a_nested_one_are_told_apart(
+def test_a_literal_key_and_a_nested_one_are_distinguished(
     store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     store.history.append(run, ['{"_step":0,"a":{"b":3},"a.b":2}'])
@@ -165,7 +165,7 @@ def test_a_literal_key_and_a_nested_one_are_told_apart(
     assert store.history.sampled(run, Sampled(names, 1)) == [{"a.b": 3, r"a\.b": 2}]
 
 
-def test_history_keys_count_what_each_key_holds(
+def test_history_keys_count_the_values_of_each_key(
     store: Store, run: RunRow, prepare: Prepare
 ) -> None:
     rows: list[dict[str, Any]] = [
@@ -240,7 +240,9 @@ def test_events_are_sampled_too(store: Store, run: RunRow) -> None:
     assert store.history.events(fresh, 3) == [lines[0], lines[4], lines[8]]
 
 
-def test_a_logged_word_is_counted_as_text_however_it_reads(store: Store, run: RunRow) -> None:
+def test_a_logged_string_is_counted_as_text_even_if_it_looks_like_a_number(
+    store: Store, run: RunRow
+) -> None:
     def counts() -> dict[str, Any]:
         keys = json.loads(store.history.keys(run.id))["keys"]
         return {key: {t["type"]: t["count"] for t in keys[key]["typeCounts"]} for key in "xyz"}

@@ -59,7 +59,7 @@ async def test_a_deletion_sent_again_deletes_nothing_made_since(
 
 
 @pytest.mark.anyio
-async def test_a_change_of_a_deleted_run_changes_no_other(
+async def test_a_change_of_a_deleted_run_does_not_affect_others(
     client: Client, store: Store, project: ProjectRow
 ) -> None:
     store.runs.upsert(project, "b")
@@ -145,7 +145,7 @@ def test_the_number_of_a_deleted_version_is_not_given_out_again(
 
 
 @pytest.mark.anyio
-async def test_what_a_client_calls_a_deleted_version_may_name_a_new_one(
+async def test_the_client_id_of_a_deleted_version_can_be_used_again(
     client: Client, store: Store, project: ProjectRow
 ) -> None:
     data = store.collections.ensure(project, "data", "dataset")
@@ -173,7 +173,7 @@ def test_the_number_of_a_removed_link_is_not_given_out_again(
     assert store.artifacts.link(second, portfolio, []).version == 2
 
 
-def test_no_table_whose_ids_leave_the_server_gives_one_out_again(store: Store) -> None:
+def test_no_table_with_public_ids_reuses_an_id(store: Store) -> None:
     with store._database.read() as connection:
         tables = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' "
@@ -254,7 +254,7 @@ def schema(connection: sqlite3.Connection) -> Any:
     )
 
 
-def test_a_store_of_before_keeps_all_that_it_holds(tmp_path: Path) -> None:
+def test_an_old_store_keeps_its_data(tmp_path: Path) -> None:
     old_store(tmp_path)
     before = rows(tmp_path)
     with Store.open(tmp_path) as store:
@@ -273,7 +273,7 @@ def test_a_store_of_before_keeps_all_that_it_holds(tmp_path: Path) -> None:
         assert schema(connection) == migrated
 
 
-def test_a_store_of_before_gives_no_id_out_again(tmp_path: Path) -> None:
+def test_an_old_store_never_reuses_an_id(tmp_path: Path) -> None:
     old_store(tmp_path)
     with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
         # Somebody may remember the ids of all these, and a few above them.
@@ -302,7 +302,7 @@ def test_a_store_of_before_gives_no_id_out_again(tmp_path: Path) -> None:
         assert new.id > 9
 
 
-def test_deleting_works_in_a_store_of_before(tmp_path: Path) -> None:
+def test_deleting_works_in_an_old_store(tmp_path: Path) -> None:
     old_store(tmp_path)
     with Store.open(tmp_path) as store:
         project = store.projects.get("local", "demo")
@@ -331,9 +331,7 @@ store.Store.open(sys.argv[1]).close()
 
 
 @pytest.mark.parametrize("statements", [1, 20, 60])
-def test_a_store_of_before_survives_a_kill_while_it_is_brought_up_to_date(
-    tmp_path: Path, statements: int
-) -> None:
+def test_an_old_store_survives_a_kill_during_its_migration(tmp_path: Path, statements: int) -> None:
     old_store(tmp_path)
     before = rows(tmp_path)
     killed = subprocess.run(

@@ -48,7 +48,7 @@ def in_pages(store: Store, project: ProjectRow, **question: Any) -> str:
         ("-state", "edcba"),
     ],
 )
-def test_an_order_holds_across_pages(
+def test_an_order_is_kept_across_pages(
     store: Store, filled: ProjectRow, order: str | None, expected: str
 ) -> None:
     assert in_pages(store, filled, order=order) == expected

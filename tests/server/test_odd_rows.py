@@ -76,7 +76,7 @@ async def test_config_with_half_a_surrogate_can_be_ordered_by(
     await runs_of(client, filters='{"config.lr": {"$regex": "."}}')
 
 
-async def test_a_store_that_holds_such_rows_already_can_be_read(tmp_path: Path) -> None:
+async def test_a_store_with_such_rows_can_be_read(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         project, _ = store.projects.ensure("local", "demo")
         store.runs.upsert(project, "r1")
@@ -101,7 +101,7 @@ async def test_a_store_that_holds_such_rows_already_can_be_read(tmp_path: Path) 
         assert store.runs.page(project, order="+summary_metrics.a").items
 
 
-async def test_what_is_nested_too_deeply_is_text_in_a_row_and_refused_elsewhere(
+async def test_deeply_nested_values_are_text_in_a_row_and_refused_elsewhere(
     client: Client, store: Store, run: RunRow
 ) -> None:
     def nested(depth: int) -> str:
@@ -147,7 +147,7 @@ async def test_brackets_in_a_text_are_not_nested(store: Store, run: RunRow) -> N
     ],
 )
 @pytest.mark.parametrize("is_finished", [False, True])
-async def test_what_goes_out_names_its_step(
+async def test_every_returned_line_has_its_step(
     client: Client, store: Store, run: RunRow, line: str, expected: str, is_finished: bool
 ) -> None:
     assert store.history.append(run, [line]) == 0
@@ -162,7 +162,7 @@ async def test_what_goes_out_names_its_step(
         assert pq.read_table(io.BytesIO(content))["_step"].to_pylist() == [0]
 
 
-async def test_a_line_count_beyond_what_can_be_told_is_refused(client: Client, run: RunRow) -> None:
+async def test_a_line_count_beyond_32_bits_is_refused(client: Client, run: RunRow) -> None:
     for offset in (2**31, 2**40):
         body = {"files": {"output.log": {"offset": offset, "content": ["x"]}}}
         assert (await client.stream("local/demo/r1", body)).status_code == 400
@@ -181,7 +181,7 @@ async def test_the_exit_code_of_a_crash_on_windows_is_kept(
     await client.ask('{project(name: "demo"){runs{edges{node{exitcode}}}}}')
 
 
-async def test_bytes_that_are_no_utf_8_do_not_end_a_run(
+async def test_bytes_that_are_not_utf_8_do_not_end_a_run(
     client: Client, store: Store, run: RunRow
 ) -> None:
     body = b'{"files": {"output.log": {"offset": 0, "content": ["a\xffb"]}}}'
@@ -225,7 +225,7 @@ SWEEPS = """{ project(name: "demo") { sweeps { edges { node {
 
 
 @pytest.mark.parametrize("prior", [None, "{", '{"nothing.such": 1}'])
-async def test_a_sweep_of_before_that_is_not_understood_spoils_no_list(
+async def test_an_old_invalid_sweep_does_not_break_lists(
     client: Client, store: Store, project: ProjectRow, prior: str | None
 ) -> None:
     config = "method: grid\nparameters: {x: {values: [1, 2]}}"
@@ -241,7 +241,7 @@ async def test_a_sweep_of_before_that_is_not_understood_spoils_no_list(
     assert {edge["node"]["priorRuns"]["totalCount"] for edge in edges} == {0}
 
 
-async def test_prior_runs_that_nobody_can_look_for_are_refused(client: Client, run: RunRow) -> None:
+async def test_prior_runs_with_an_invalid_filter_are_refused(client: Client, run: RunRow) -> None:
     status, _ = await client.refusal(
         "mutation($input: UpsertSweepInput!){upsertSweep(input: $input){sweep{id}}}",
         input={

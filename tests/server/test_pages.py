@@ -42,7 +42,7 @@ def link(store: Store, path: str = "/") -> str:
     return LoginLinks(store.folder, store.clock).create(HOME, path)
 
 
-async def test_a_link_becomes_a_cookie_once_and_is_gone_from_the_address(store: Store) -> None:
+async def test_a_link_sets_a_cookie_once_and_disappears_from_the_address(store: Store) -> None:
     opened = link(store, "/local/demo/runs/r1")
     async with browser(store) as http:
         first = await http.get(opened)
@@ -74,7 +74,7 @@ async def test_unused_links_are_removed_once_they_have_expired(store: Store, clo
 
 
 @pytest.mark.parametrize("token", ["", "x", "../local-key", "%2e%2e%2flocal-key", "a" * 32])
-async def test_what_is_no_token_opens_nothing(store: Store, token: str) -> None:
+async def test_an_invalid_token_does_not_log_in(store: Store, token: str) -> None:
     async with browser(store) as http:
         assert "set-cookie" not in (await http.get(f"/?token={token}")).headers
     assert (store.folder / "local-key").exists()
@@ -184,7 +184,7 @@ async def test_pages_allow_no_script_but_their_own_files(store: Store) -> None:
             assert response.headers["x-frame-options"] == "DENY"
 
 
-async def test_the_shell_says_nothing_of_the_path_and_of_what_is_stored(store: Store) -> None:
+async def test_the_html_does_not_depend_on_the_path_or_the_data(store: Store) -> None:
     async with browser(store) as http:
         plain = (await http.get("/")).text
         hostile = (await http.get("/<script>alert(1)<script>/%22%3E")).text
@@ -199,7 +199,7 @@ def test_the_scripts_never_turn_text_into_markup() -> None:
         assert not re.search(sinks, file.read_text(encoding="utf-8")), file.name
 
 
-def test_all_of_it_is_under_80_kilobytes_and_asks_nobody_else() -> None:
+def test_the_pages_have_under_80_kilobytes_and_load_nothing_from_other_hosts() -> None:
     files = {file.name: file.read_text(encoding="utf-8") for file in STATIC.iterdir()}
     ours = [text for name, text in files.items() if name.endswith((".js", ".css"))]
     assert sum(len(text.encode()) for text in ours) < 80_000
@@ -216,7 +216,7 @@ async def test_without_pages_there_is_only_the_api(store: Store) -> None:
         assert (await http.get("/healthz")).text == "ok"
 
 
-async def test_what_is_no_page_is_not_found(store: Store) -> None:
+async def test_an_unknown_page_is_not_found(store: Store) -> None:
     async with browser(store) as http:
         for path in ("/favicon.ico", "/a/b/nothing/c", "/_pages/none.js", "/_pages/%2e%2e"):
             assert (await http.get(path)).status_code == 404

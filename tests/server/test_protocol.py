@@ -48,7 +48,7 @@ async def test_upsert_makes_project_and_run_on_demand(client: Client) -> None:
     assert again["bucket"]["tags"] == ["x"]
 
 
-async def test_a_config_that_is_no_object_is_refused(client: Client) -> None:
+async def test_a_config_that_is_not_an_object_is_refused(client: Client) -> None:
     status, message = await client.refusal(
         UPSERT, input={"name": "r1", "modelName": "demo", "config": "[1]"}
     )
@@ -56,7 +56,7 @@ async def test_a_config_that_is_no_object_is_refused(client: Client) -> None:
     assert "must be a JSON object" in message
 
 
-async def test_a_file_stream_request_is_stored_whole(
+async def test_a_file_stream_request_is_stored_completely_or_not_at_all(
     client: Client, store: Store, run: RunRow
 ) -> None:
     response = await client.stream(
@@ -120,7 +120,7 @@ async def test_an_unknown_run_has_no_file_stream(client: Client, run: RunRow) ->
     assert (await client.stream("local/none/r1", {})).status_code == 404
 
 
-async def test_a_stopped_run_is_told_with_its_next_request(client: Client, run: RunRow) -> None:
+async def test_a_stopped_run_is_notified_with_its_next_request(client: Client, run: RunRow) -> None:
     found = await run_of(client, "id")
     await client.ask("mutation($id:ID!){stopRun(input:{id:$id}){success}}", id=found["id"])
     assert (await client.stream("local/demo/r1", {})).json()["stopped"] is True
@@ -202,7 +202,7 @@ async def test_state_changes_follow_the_rules(client: Client, run: RunRow) -> No
     assert "invalid state transition" in refused.text
 
 
-async def test_a_rewound_run_goes_on_from_its_step(
+async def test_a_rewound_run_continues_from_its_step(
     client: Client, store: Store, run: RunRow
 ) -> None:
     store.history.append(run, [json.dumps({"_step": step}) for step in range(9)])
@@ -278,7 +278,7 @@ async def test_writers_in_shared_mode_do_not_overwrite_each_other(
     }
 
 
-async def test_what_a_second_writer_overwrites_is_kept_aside(
+async def test_lines_that_a_second_writer_overwrites_are_stored_separately(
     client: Client, store: Store, run: RunRow
 ) -> None:
     await client.stream("local/demo/r1", history_of({"_step": 0, "x": 1}, {"_step": 1, "x": 2}))

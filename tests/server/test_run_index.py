@@ -199,7 +199,7 @@ def test_the_index_follows_what_is_written_and_deleted(store: Store) -> None:
         assert connection.execute("SELECT count(*) FROM run_value").fetchone()[0] == 0
 
 
-def test_the_index_of_a_deleted_project_is_gone(store: Store) -> None:
+def test_the_index_of_a_deleted_project_is_deleted(store: Store) -> None:
     project = _with_runs(store, 2_050, config='{"lr": {"value": 1}}')
     assert store.runs.count(project, {"config.lr": 1}) == 2_050
     store.projects.delete(project.id)

@@ -68,7 +68,7 @@ def test_a_request_under_way_is_answered_before_it_stops(tmp_path: Path) -> None
     assert answers == [200]
 
 
-def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, Store.open(tmp_path) as store:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):

@@ -18,7 +18,7 @@ from aiowandb_server.store.stream import Chunk, StreamUpdate
 from tests.server.conftest import Clock
 
 
-def test_a_store_opened_again_holds_what_was_put_in(tmp_path: Path) -> None:
+def test_a_store_opened_again_has_its_data(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         project, made = store.projects.ensure("local", "p")
         store.runs.upsert(project, "r", RunChanges(config='{"a": {"value": NaN}}'))
@@ -48,7 +48,7 @@ def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
         Store.open(tmp_path)
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_bytes(b"this is not a database" * 100)
     with pytest.raises(DataFolderError, match="cannot be opened as a store"):
         Store.open(tmp_path)

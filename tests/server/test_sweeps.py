@@ -108,7 +108,7 @@ def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: Sweep
     assert state(store, sweep) == "FINISHED"
 
 
-def test_an_agent_is_told_which_program_to_run(store: Store, project: ProjectRow) -> None:
+def test_an_agent_gets_the_program_to_run(store: Store, project: ProjectRow) -> None:
     text = config(method="random", program="train.py", parameters={"x": {"value": 1}})
     sweep = store.sweeps.create(project, SweepChanges(config=text))
     (command,) = store.sweeps.heartbeat(store.sweeps.add_agent(sweep, "a"), {})
@@ -131,7 +131,7 @@ def test_pause_cancel_and_stop_reach_the_agent(store: Store, sweep: SweepRow) ->
 
 
 @pytest.mark.anyio
-async def test_a_sweep_says_how_it_goes(
+async def test_a_sweep_shows_its_progress(
     client: Client, store: Store, project: ProjectRow, sweep: SweepRow, clock: Clock
 ) -> None:
     for name, loss in (("a", 2.0), ("b", 0.5)):

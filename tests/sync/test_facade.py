@@ -40,7 +40,7 @@ def test_it_reads_what_the_async_api_reads(sample: Sample) -> None:
         assert api.viewer.entity == "local"
 
 
-def test_it_exports(sample: Sample, tmp_path: Path) -> None:
+def test_a_project_is_exported(sample: Sample, tmp_path: Path) -> None:
     with Api.local(sample.folder) as api:
         assert api.runs(sample.path).export(tmp_path, format="csv").rows == RUNS * ROWS
 
@@ -96,7 +96,7 @@ def test_closing_ends_the_thread(sample: Sample) -> None:
     assert "aiowandb-portal" not in [thread.name for thread in left]
 
 
-def test_its_members_explain_themselves() -> None:
+def test_its_methods_have_docstrings() -> None:
     for name in ("run", "runs", "viewer"):
         assert getattr(Api, name).__doc__ == getattr(AsyncApi, name).__doc__
 
@@ -126,7 +126,7 @@ def test_a_script_that_closes_nothing_ends(sample: Sample, end: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3 if end else 0, "0\n", "")
 
 
-def test_a_forked_child_is_told_and_may_make_its_own(sample: Sample) -> None:
+def test_a_forked_child_gets_an_error_and_can_create_its_own_client(sample: Sample) -> None:
     script = f"""
 import os, sys
 from aiowandb import Api, UsageError

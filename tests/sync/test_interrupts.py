@@ -153,7 +153,7 @@ def test_a_second_interrupt_does_not_wait(api: Api, wandb: Interrupting) -> None
     released.set()
 
 
-def test_what_another_signal_raises_stops_the_work_too(api: Api, wandb: Interrupting) -> None:
+def test_an_exception_of_another_signal_stops_the_work_too(api: Api, wandb: Interrupting) -> None:
     class TooLongError(Exception):
         pass
 

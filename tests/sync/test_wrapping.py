@@ -51,17 +51,21 @@ def members(original: type, twin: type) -> Iterator[tuple[str, Any, Any]]:
 
 
 @every_class
-def test_a_twin_has_every_name_and_none_of_its_own(original: type, twin: type) -> None:
+def test_a_synchronous_class_has_exactly_the_names_of_the_original(
+    original: type, twin: type
+) -> None:
     assert names(twin) == sorted(NAMES.get(name, name) for name in names(original))
 
 
 @every_class
-def test_a_twin_has_a_length_where_the_original_counts(original: type, twin: type) -> None:
+def test_a_synchronous_list_has_a_length_where_the_original_counts(
+    original: type, twin: type
+) -> None:
     assert hasattr(twin, "__len__") == hasattr(original, "count")
 
 
 @every_class
-def test_members_explain_themselves_alike(original: type, twin: type) -> None:
+def test_methods_have_the_same_docstrings(original: type, twin: type) -> None:
     for name, member, other in members(original, twin):
         if name not in SPECIAL | {"close"}:
             assert text(other) == text(member), name
@@ -89,9 +93,7 @@ def parameters(function: Any) -> list[inspect.Parameter]:
 
 
 @every_class
-def test_what_is_awaited_or_looped_over_with_async_is_so_no_longer(
-    original: type, twin: type
-) -> None:
+def test_methods_are_awaited_and_iterated_without_async(original: type, twin: type) -> None:
     for name, member, other in members(original, twin):
         if isinstance(other, awaited_property):
             assert [*inspect.signature(member).parameters] == ["self"], name

@@ -39,7 +39,7 @@ def parsed(text: str) -> Filter:
     ],
     ids=str,
 )
-def test_what_wandb_understands_goes_out_as_typed(filters: dict[str, Any]) -> None:
+def test_names_that_wandb_understands_are_sent_as_typed(filters: dict[str, Any]) -> None:
     assert check_filters(filters) == filters
 
 
@@ -98,7 +98,7 @@ def test_orders_are_sent_as_wandb_wants_them(typed: str | None, sent: str) -> No
     ],
     ids=repr,
 )
-def test_values_are_sent_as_json_says_them(value: Any, sent: Any) -> None:
+def test_values_are_sent_as_json(value: Any, sent: Any) -> None:
     found = check_filters({"config.x": value})["config.x"]
     assert (type(found), found) == (type(sent), sent)
 
@@ -140,7 +140,7 @@ def test_values_are_sent_as_json_says_them(value: Any, sent: Any) -> None:
     ],
     ids=str,
 )
-def test_what_wandb_would_not_understand_is_refused_and_named(filters: Any, complaint: str) -> None:
+def test_names_that_wandb_does_not_understand_are_refused(filters: Any, complaint: str) -> None:
     with pytest.raises(UsageError) as refusal:
         check_filters(filters)
     assert complaint in str(refusal.value)
@@ -246,7 +246,7 @@ def test_an_expression_means_what_the_built_filter_means(text: str, same: Filter
     ],
     ids=lambda text: text[:30],
 )
-def test_an_expression_that_cannot_be_read_says_where(text: str, complaint: str) -> None:
+def test_an_expression_that_cannot_be_parsed_shows_where(text: str, complaint: str) -> None:
     with pytest.raises(UsageError) as refusal:
         parsed(text)
     assert complaint in str(refusal.value)
@@ -288,7 +288,7 @@ def text_of(filters: Any) -> str:
 
 
 @given(filters)
-def test_what_is_sent_for_a_built_filter_is_sent_as_it_is(built: Filter) -> None:
+def test_a_built_filter_is_sent_unchanged(built: Filter) -> None:
     assert text_of(check_filters(check_filters(built))) == text_of(check_filters(built))
 
 
@@ -328,7 +328,9 @@ def test_any_text_is_a_name_or_a_clear_refusal(text: str) -> None:
         (lambda: Filter("x"), "document must be a filter like"),  # type: ignore[arg-type]
     ],
 )
-def test_what_no_filter_is_built_of_is_refused(make: Callable[[], object], said: str) -> None:
+def test_operands_that_a_filter_cannot_have_are_refused(
+    make: Callable[[], object], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         make()
 

@@ -44,7 +44,7 @@ def test_a_value_is_taken_from_its_place() -> None:
     assert thing.read(200, b'{"data": {"a": {"b": {"thing": 3}}}}') == 3
 
 
-def test_a_step_that_may_be_null_gives_none() -> None:
+def test_a_path_through_null_gives_none() -> None:
     assert AT.read(200, b'{"data": {"a": null}}') is None
 
 
@@ -54,7 +54,7 @@ def test_a_step_that_must_be_there_is_an_error_without_it(data: str) -> None:
         AT.read(200, b'{"data": %s}' % data.encode())
 
 
-def test_a_link_in_a_response_is_not_shown_by_what_holds_it() -> None:
+def test_a_link_in_a_response_is_not_shown_in_reprs() -> None:
     kind = data_type(str, ("artifact?", "directUrl"))
     assert "secret" not in repr(msgspec.convert({"artifact": {"directUrl": "secret"}}, kind))
 
@@ -96,7 +96,7 @@ def test_a_status_becomes_an_exception(status: int, kind: type[CommError]) -> No
         (b"", "no message"),
     ],
 )
-def test_the_words_of_the_server_are_kept_whatever_form_they_have(body: bytes, words: str) -> None:
+def test_the_message_of_the_server_is_kept_in_every_format(body: bytes, words: str) -> None:
     with pytest.raises(CommError, match=f"W&B answered 400: {words}$"):
         ASK.read(400, body)
 
@@ -104,7 +104,7 @@ def test_the_words_of_the_server_are_kept_whatever_form_they_have(body: bytes, w
 @pytest.mark.parametrize(
     "body", [b"<html>Sign in</html>", b'{"data": null}', b'{"data": {"thing": "x"}}', b"[]", b""]
 )
-def test_what_is_not_the_protocol_is_a_server_error(body: bytes) -> None:
+def test_invalid_responses_are_a_server_error(body: bytes) -> None:
     with pytest.raises(ServerError):
         ASK.read(200, body)
 
@@ -116,6 +116,6 @@ def test_a_long_answer_is_quoted_in_part() -> None:
 
 
 @pytest.mark.parametrize("spoilt", [b"\xff", b"\0"])
-def test_a_spoilt_byte_is_seen_even_in_a_key_that_is_skipped(spoilt: bytes) -> None:
+def test_a_corrupt_byte_is_noticed_even_in_a_key_that_is_skipped(spoilt: bytes) -> None:
     with pytest.raises(ServerError, match="of the wrong form"):
         ASK.read(200, b'{"data": {"thing": 3, "op' + spoilt + b'ional": 4}}')

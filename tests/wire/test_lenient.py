@@ -12,7 +12,7 @@ from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
 
 
-def test_bare_words_and_control_characters_are_read() -> None:
+def test_bare_nan_and_control_characters_are_read() -> None:
     found = lenient.loads('{"a": NaN, "b": -Infinity, "c": "x\ny"}')
     assert math.isnan(found.pop("a"))
     assert found == {"b": -math.inf, "c": "x\ny"}
@@ -20,7 +20,7 @@ def test_bare_words_and_control_characters_are_read() -> None:
 
 @pytest.mark.parametrize("beside", ["0", "NaN", '"x\ny"'])
 @given(st.integers(-(2**70), 2**70) | st.integers())
-def test_integers_are_exact_whatever_stands_beside_them(beside: str, number: int) -> None:
+def test_integers_are_exact_whatever_other_values_there_are(beside: str, number: int) -> None:
     (_, found) = lenient.loads(f"[{beside}, {number}]")
     assert (found, type(found)) == (number, int)
 
@@ -34,13 +34,13 @@ def test_half_a_surrogate_is_written_as_an_escape() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "nan", ""])
-def test_what_is_no_json_is_the_servers_mistake(text: str) -> None:
+def test_invalid_json_is_a_server_error(text: str) -> None:
     with pytest.raises(ServerError, match="JSON that cannot be decoded"):
         lenient.loads(text)
 
 
 @pytest.mark.parametrize("text", ["1", "[]", "null", '"a"'])
-def test_what_has_to_be_an_object_is_one(text: str) -> None:
+def test_text_that_is_not_an_object_is_refused(text: str) -> None:
     assert lenient.loads_object('{"a": 1}') == {"a": 1}
     with pytest.raises(ServerError, match="not an object"):
         lenient.loads_object(text)

@@ -34,7 +34,7 @@ def test_config_values_are_unwrapped_and_wandbs_own_keys_left_out() -> None:
     assert "_wandb" in run.raw_config
 
 
-def test_a_summary_may_hold_what_json_has_no_word_for() -> None:
+def test_a_summary_may_have_values_that_strict_json_does_not_have() -> None:
     run = decoded(summaryMetrics='{"loss": NaN, "best": -Infinity, "note": "a\tb", "n": 1}')
     assert math.isnan(run.summary["loss"])
     assert run.summary["best"] == -math.inf
@@ -46,12 +46,12 @@ def test_nothing_is_an_empty_mapping() -> None:
     assert (run.config, dict(run.summary), run.last_step) == ({}, {}, -1)
 
 
-def test_times_are_aware_whether_the_server_says_so_or_not() -> None:
+def test_times_are_aware_with_and_without_a_zone_from_the_server() -> None:
     run = decoded(createdAt="2023-11-05T17:46:35", heartbeatAt="2023-11-05T17:46:35Z")
     assert run.created_at == run.heartbeat_at == datetime(2023, 11, 5, 17, 46, 35, tzinfo=UTC)
 
 
-def test_history_keys_tell_the_last_step() -> None:
+def test_history_keys_have_the_last_step() -> None:
     run = decoded(
         historyKeys={
             "lastStep": 41,

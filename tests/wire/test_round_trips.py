@@ -40,7 +40,7 @@ def test_json_within_json_comes_back_as_it_went(value: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(TEXT, JSON))
-def test_what_is_strict_json_is_read_as_strict_json(value: dict[str, Any]) -> None:
+def test_strict_json_is_read_by_the_strict_parser(value: dict[str, Any]) -> None:
     assert lenient.loads(orjson.dumps(value)) == value
 
 

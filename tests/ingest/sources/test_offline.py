@@ -151,7 +151,7 @@ async def test_a_log_that_is_cut_anywhere_is_read_as_far_as_it_goes(
     ]
 
 
-async def test_behind_damage_reading_goes_on_at_the_next_block(
+async def test_after_damage_reading_continues_at_the_next_block(
     target: AsyncApi, tmp_path: Path
 ) -> None:
     records = [files.run("r"), *(files.history(n, x=n) for n in range(3000)), files.exit_record()]
@@ -170,7 +170,7 @@ async def test_behind_damage_reading_goes_on_at_the_next_block(
     assert run.state == "finished"
 
 
-async def test_what_is_no_log_is_an_error(target: AsyncApi, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_log_is_an_error(target: AsyncApi, tmp_path: Path) -> None:
     path = tmp_path / "run-r.wandb"
     path.write_bytes(b"something else")
     with pytest.raises(ContentError, match="is no log of wandb"):
