@@ -310,7 +310,8 @@ class AsyncApi(RunImports):
         Runs are read concurrently. Batches come as they arrive, those of one run in step order;
         with `ordered`, run by run. Other arguments are as in `Run.scan_history_batches`. If
         some runs cannot be read, the others are, and a `RunsFailedError` is raised at the end.
-        The client must be entered with `async with`.
+        The client must be entered with `async with`. What `Api.scan_histories` returns can also
+        be read by duckdb, polars and pandas, as one table with a column `run_id`.
 
         >>> runs = api.runs("entity/project", filters={"tags": "best"})
         >>> async for run, batch in api.scan_histories(runs, keys=["val.*"]):

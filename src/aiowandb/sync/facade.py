@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from aiowandb.fields import (
     SweepFields,
 )
 from aiowandb.net import RetryPolicy, Traffic, Waiting
+from aiowandb.sync.batches import RunBatches
 from aiowandb.sync.overloads import RunRows, RunsSamples
 from aiowandb.sync.wrapping import (
     SyncListing,
@@ -354,9 +355,11 @@ class Api(SyncWrapper[api.AsyncApi]):
             any_key: bool = False,
             exclude: Sequence[str] = (),
             ordered: bool = False,
-        ) -> Iterator[tuple[Run, pa.RecordBatch]]: ...
+        ) -> RunBatches[Run]: ...
     else:
-        scan_histories = iterated(api.AsyncApi.scan_histories, wrap=_run_and_batch)
+        scan_histories = iterated(
+            api.AsyncApi.scan_histories, wrap=_run_and_batch, collect=RunBatches
+        )
     artifact = awaited(api.AsyncApi.artifact, wrap=Artifact)
     artifacts = called(api.AsyncApi.artifacts, wrap=Artifacts)
     sweep = awaited(api.AsyncApi.sweep, wrap=Sweep)

@@ -165,7 +165,10 @@ def iterated(
 
 @overload
 def iterated(
-    method: Callable[Concatenate[Any, P], Stream[Any]], *, wrap: Wrap[R]
+    method: Callable[Concatenate[Any, P], Stream[Any]],
+    *,
+    wrap: Wrap[R],
+    collect: Callable[[Iterator[Any]], Iterator[Any]] = iter,
 ) -> SyncMethod[P, Iterator[R]]: ...
 
 
@@ -174,10 +177,12 @@ def iterated(
     *,
     wrap: Wrap[Any] | None = None,
     by_page: bool = False,
+    collect: Callable[[Iterator[Any]], Iterator[Any]] = iter,
 ) -> SyncMethod[P, Iterator[Any]]:
     """Iterates over the result of the method and wraps the items.
 
     With `by_page`, the items cross threads a page at a time, which is faster for many items.
+    `collect` may give the iterator more abilities.
     """
 
     def pages(*args: Any, **kwargs: Any) -> Stream[Any]:
@@ -189,7 +194,7 @@ def iterated(
         _check(method, wrapper, *originals, **named)
         source: Any = pages if by_page else method
         found = wrapper._portal.iterate(source, wrapper._inner, *originals, **named)
-        return _items(found, wrapper._portal, wrap, by_page=by_page)
+        return collect(_items(found, wrapper._portal, wrap, by_page=by_page))
 
     return _like(method, call)
 
