@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,19 +38,36 @@ CALLS = [
     ("render_curves([], 80, color=False)", "uniplot", "plot"),
     ("save_plot([], 't', Path('x.png'))", "matplotlib", "plot"),
 ]
+# Each call is made in a fork of a process that has imported none of the packages.
 SCRIPT = """
-import sys
+import json, os, sys, traceback
 from pathlib import Path
-sys.modules[{package!r}] = None
 from aiowandb import Api, UsageError
 from aiowandb.wire.sweeps import SweepRecord
 from aiowandb.cli.curves import render_curves, save_plot
-try:
-    {call}
-except ModuleNotFoundError as error:
-    assert isinstance(error, UsageError) or {call!r}.startswith("import aiowandb_server")
-    assert error.name.partition(".")[0] == {package!r}, error.name
-    print(error)
+
+CALLS = json.loads(sys.argv[1])
+assert {package for _, package, _ in CALLS}.isdisjoint(sys.modules)
+
+def make(call, package):
+    sys.modules[package] = None
+    try:
+        exec(call)
+    except ModuleNotFoundError as error:
+        assert isinstance(error, UsageError) or call.startswith("import aiowandb_server")
+        assert error.name.partition(".")[0] == package, error.name
+        return str(error)
+    return "nothing was missing"
+
+for number, (call, package, _) in enumerate(CALLS):
+    if not os.fork():
+        try:
+            said = make(call, package)
+        except BaseException:
+            said = traceback.format_exc()
+        Path(str(number)).write_text(said)
+        os._exit(0)
+    os.wait()
 """
 # Those that the package cannot do without are in none, and an extra has its own files.
 REQUIRED = {"aiofiles", "anyio", "httpx", "msgspec", "orjson", "pyarrow"}
@@ -62,17 +81,20 @@ HOMES = {
 }
 
 
-@pytest.mark.parametrize(("call", "package", "extra"), CALLS)
-def test_a_missing_package_is_named_with_its_extra(
-    tmp_path: Path, call: str, package: str, extra: str
-) -> None:
-    script = SCRIPT.format(package=package, call=call)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert package in done.stdout
-    assert done.stdout.endswith(f"which is not installed: pip install 'aiowandb[{extra}]'\n")
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What came of each call."""
+    folder = tmp_path_factory.mktemp("calls")
+    subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(CALLS)], cwd=folder, check=True)
+    return [(folder / str(number)).read_text() for number in range(len(CALLS))]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks as POSIX has them")
+@pytest.mark.parametrize("number", range(len(CALLS)), ids=lambda number: CALLS[number][0])
+def test_a_missing_package_is_named_with_its_extra(said: list[str], number: int) -> None:
+    _, package, extra = CALLS[number]
+    assert package in said[number]
+    assert said[number].endswith(f"which is not installed: pip install 'aiowandb[{extra}]'")
 
 
 def test_a_bug_of_ours_is_not_reported_as_a_missing_package() -> None:

@@ -90,14 +90,13 @@ print(*imported_in_the_loop[:3], *done_in_the_loop)
     "what",
     [
         "export",
-        "table",
         "rows",
-        "batches",
-        "system_metrics",
         "sample_of_keys",
-        "many",
-        "viewer",
         "local",
+        *(
+            pytest.param(what, marks=pytest.mark.slow)
+            for what in ("table", "batches", "system_metrics", "many", "viewer")
+        ),
     ],
 )
 def test_the_first_use_does_nothing_long_in_the_event_loop(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import pty
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,8 @@ import pytest
 from aiowandb import AiowandbError, AsyncApi, ContentError, ServerError, TooLargeError
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
-from tests.support.shell import aiowandb
+from tests.support.backends import QUICK_ON_ASYNCIO
+from tests.support.shell import aiowandb, aiowandb_on_terminal
 
 pytestmark = pytest.mark.anyio
 PATH = "local/p"
@@ -117,6 +114,7 @@ async def test_numbers_without_end_are_an_error_or_read(store: Store, tmp_path: 
         await all_of_it(api, tmp_path / "out")
 
 
+@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize(
     ("lines", "steps"), [(2**62, 2**62), (-1, -5), (10**6, 3), (0, 2**53)], ids=str
 )
@@ -263,27 +261,10 @@ def test_terminal_escape_sequences_are_not_printed(store: Store) -> None:
     ]
     with serve_in_thread(create_app(store)) as url:
         for command in [*commands, ["history", f"{PATH}/r", "--plot", "--keys", "\x1b[2Jkey"]]:
-            shown = on_a_terminal(
-                [sys.executable, "-m", "aiowandb", *command, "--base-url", url],
-                {"WANDB_API_KEY": store.local_key, "PATH": "", "HOME": "/nonexistent"},
-            )
+            shown = aiowandb_on_terminal(*command, "--base-url", url, WANDB_API_KEY=store.local_key)
             # What rich itself sends are colours and nothing else.
             text = re.sub(r"\x1b\[[\d;]*m|\r+(?=\n)", "", shown)
             assert not {"\x1b", "\x07", "\r", "\x9b"}.intersection(text), command
-
-
-def on_a_terminal(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    """What the command shows in a terminal."""
-    leader, follower = pty.openpty()
-    with subprocess.Popen(command, stdout=follower, stderr=follower, env=environ) as process:
-        os.close(follower)
-        shown = bytearray()
-        with suppress(OSError):  # the other end is closed
-            while part := os.read(leader, 1 << 16):
-                shown += part
-    os.close(leader)
-    assert process.returncode == 0, shown
-    return shown.decode()
 
 
 def test_terminal_escape_sequences_reach_programs_unchanged(store: Store) -> None:

@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
 from unittest.mock import patch
 
 from aiowandb.cli import main
@@ -29,7 +30,7 @@ def aiowandb(*arguments: object, stdin: str = "", **environ: str) -> Completed:
     """What came of the command; a traceback never does.
 
     It runs in this process: a new interpreter and its imports cost a second each time. What
-    depends on signals, pipes, terminals or limits needs `aiowandb_process`.
+    depends on signals, pipes or limits needs `aiowandb_process`.
     """
     return aiowandb_heard(lambda said: None, *arguments, stdin=stdin, **environ)
 
@@ -37,16 +38,49 @@ def aiowandb(*arguments: object, stdin: str = "", **environ: str) -> Completed:
 def aiowandb_heard(heard: Heard, *arguments: object, stdin: str = "", **environ: str) -> Completed:
     """The same for a command that goes on until what it says leads to its end."""
     out, err = _capture(heard), _capture(heard)
-    command = ["aiowandb", *map(str, arguments)]
+    code = _run(arguments, stdin, out, err, environ)
+    return subprocess.CompletedProcess(
+        ["aiowandb", *map(str, arguments)], code, _text(out), _text(err)
+    )
+
+
+def aiowandb_on_terminal(*arguments: object, **environ: str) -> str:
+    """What the command, which must succeed, shows in a terminal."""
+    person, terminal = os.openpty()
+    shown = bytearray()
+
+    def look() -> None:
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(person, 1 << 16):
+                shown.extend(part)
+
+    eyes = threading.Thread(target=look)
+    eyes.start()
+    with open(terminal, "w", encoding="utf-8") as screen:
+        assert screen.isatty()
+        code = _run(arguments, "", screen, screen, environ)
+    eyes.join()
+    os.close(person)
+    assert code == 0, shown
+    return shown.decode()
+
+
+def _run(
+    arguments: Sequence[object],
+    stdin: str,
+    out: TextIO,
+    err: TextIO,
+    environ: Mapping[str, str],
+) -> int:
+    """The exit code of the command, run in this process."""
     with ExitStack() as stack:
-        stack.enter_context(patch.dict(os.environ, {"COLUMNS": "120"} | environ))
-        stack.enter_context(patch.object(sys, "argv", command))
+        stack.enter_context(patch.dict(os.environ, {"COLUMNS": "120"} | dict(environ)))
+        stack.enter_context(patch.object(sys, "argv", ["aiowandb", *map(str, arguments)]))
         stack.enter_context(patch.object(sys, "stdout", out))
         stack.enter_context(patch.object(sys, "stderr", err))
         stack.enter_context(patch.object(sys, "stdin", stack.enter_context(_piped(stdin))))
         stack.enter_context(_as_in_a_new_process())
-        code = _exit_code()
-    return subprocess.CompletedProcess(command, code, _text(out), _text(err))
+        return _exit_code()
 
 
 def aiowandb_process(*arguments: object, stdin: str = "", **environ: str) -> Completed:
