@@ -24,6 +24,7 @@ LOWEST = [
     ),
 ]
 ENGINES = ["tests/engines", "tests/docs/test_examples.py"]
+TRACKERS = ["tests/ingest/sources"]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
@@ -54,6 +55,13 @@ def engines(session: nox.Session) -> None:
     """Spark, Daft, dlt, Dask, Ray, Beam and Iceberg for real: over a gigabyte, and Java."""
     session.install("-e", ".", *nox.project.dependency_groups(GROUPS, "engines"))
     session.run("pytest", "-n0", "-m=engines", "-rs", *(session.posargs or ENGINES))
+
+
+@nox.session(venv_backend="uv", python=PYTHONS[0])
+def trackers(session: nox.Session) -> None:
+    """Imports of what MLflow and TensorBoard have written themselves."""
+    session.install("-e", ".", *nox.project.dependency_groups(GROUPS, "trackers"))
+    session.run("pytest", "-n0", "-m=trackers", *(session.posargs or TRACKERS))
 
 
 @nox.session

@@ -29,6 +29,8 @@ CALLS = [
     ("import aiowandb.engines.spark", "pyspark", "spark"),
     ("import aiowandb.engines.daft", "daft", "daft"),
     ("import aiowandb.engines.dlt", "dlt", "dlt"),
+    ("from aiowandb import MlflowSource; MlflowSource('.')", "mlflow", "mlflow"),
+    ("Api.local('.').import_runs('sqlite:///x.db', 'local/p')", "mlflow", "mlflow"),
     ("from aiowandb.readplan import frames; frames.to_duckdb(None, None)", "duckdb", "duckdb"),
     ("from aiowandb.readplan import frames; frames.to_lazy(None)", "polars", "polars"),
     ("import aiowandb_server", "starlette", "local"),

@@ -104,7 +104,9 @@ if TYPE_CHECKING:
         SourceFile,
         SourceRun,
     )
+    from aiowandb.ingest.sources.mlflow import MlflowSource
     from aiowandb.ingest.sources.offline import OfflineSource
+    from aiowandb.ingest.sources.tensorboard import TensorBoardSource
     from aiowandb.ingest.tables import TableSource
     from aiowandb.net import RetryPolicy, Traffic, Waiting
     from aiowandb.paths import ArtifactRef
@@ -173,6 +175,7 @@ __all__ = [
     "ManifestEntry",
     "MissingExtraError",
     "MissingFileError",
+    "MlflowSource",
     "Nan",
     "Nested",
     "NewEntry",
@@ -222,6 +225,7 @@ __all__ = [
     "SweepRecord",
     "Sweeps",
     "TableSource",
+    "TensorBoardSource",
     "TimeoutError",
     "TooLargeError",
     "Traffic",
@@ -309,7 +313,9 @@ _LAZY = {
             "SourceFile",
             "SourceRun",
         ),
+        ".ingest.sources.mlflow": ("MlflowSource",),
         ".ingest.sources.offline": ("OfflineSource",),
+        ".ingest.sources.tensorboard": ("TensorBoardSource",),
         ".ingest.tables": ("TableSource",),
         ".net": (
             "RetryPolicy",

@@ -256,6 +256,12 @@ def _path(value: Any) -> Path:
     return value if isinstance(value, Path) else Path(found)
 
 
+def _uri(value: Any) -> str:
+    if not isinstance(value, str) or "://" not in value or "\0" in value:
+        raise Unfit
+    return value
+
+
 def _run_path(value: Any) -> str | tuple[str, ...]:
     if isinstance(value, str):
         return value
@@ -265,6 +271,7 @@ def _run_path(value: Any) -> str | tuple[str, ...]:
 
 
 PATH = Check("a path, as a string or a Path", _path)
+URI = Check("a URI", _uri)
 RUN_PATH = Check("a path like 'entity/project/run_id', a URL, or a list of these parts", _run_path)
 
 

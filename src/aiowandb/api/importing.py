@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiowandb.api.copying import WRITE_CHECKS, write_runs
 from aiowandb.api.defaults import Defaults
-from aiowandb.arguments import PATH, FixedAttributes, checks, either, having
+from aiowandb.arguments import PATH, URI, FixedAttributes, checks, either, having
 from aiowandb.choices import CopyIds, OnExisting
 from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.net import Session
@@ -15,7 +15,7 @@ from aiowandb.net import Session
 if TYPE_CHECKING:
     from aiowandb.ingest import CopyReport, OnCopyEvent, Source
 
-_SOURCE = either(PATH, having("a Source", "runs", "name"), what="a path, or a Source")
+_SOURCE = either(URI, PATH, having("a Source", "runs", "name"), what="a path, a URI, or a Source")
 
 
 class RunImports(FixedAttributes):
@@ -38,9 +38,10 @@ class RunImports(FixedAttributes):
     ) -> CopyReport:
         """Write the runs of a source to the project `target`, only what is missing there.
 
-        `source` is a folder that wandb logs to, as in offline mode; or a table of rows in Parquet,
-        CSV or JSON Lines, or a folder of tables; or a `Source`: a `TableSource` for other names
-        of columns, or one of your own. The other arguments are those of `Runs.copy_to`.
+        `source` is a folder that wandb logs to, as in offline mode, or one of TensorBoard's logs;
+        an MLflow store, by its path or tracking URI; a table of rows in Parquet, CSV or JSON
+        Lines, or a folder of tables; or a `Source`, such as a `TableSource` for other names of
+        columns, or one of your own. The other arguments are those of `Runs.copy_to`.
 
         >>> report = await api.import_runs("losses.csv", "me/imported")
         """

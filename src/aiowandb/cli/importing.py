@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path, exists=True)
 
 
+class _PathOrUri(click.Path):
+    """A path that exists, or the URI of a tracking server."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
 def _write_options(command: Any) -> Any:
     for option in (
         click.option(
@@ -56,7 +63,7 @@ def restore(
 
 
 @click.command("import")
-@click.argument("source", metavar="SOURCE", type=_PATH)
+@click.argument("source", metavar="SOURCE", type=_PathOrUri(exists=True, path_type=Path))
 @click.argument("target", metavar="DST")
 @connection
 @click.option("--run-column", metavar="NAME", help="The column with the id of each row's run.")
@@ -82,10 +89,11 @@ def import_(
 ) -> None:
     """Write the runs of SOURCE into project DST.
 
-    SOURCE is a folder that wandb logs to, as in offline mode, or a .wandb file; or a
-    table, or a folder of tables: Parquet, CSV or JSON Lines. In tables, columns with
-    common names are found: run_id, step, timestamp. Without a column of run ids, each
-    file is a run. Run the same command again to resume.
+    SOURCE is a folder that wandb logs to, as in offline mode, or a .wandb file; a folder
+    of TensorBoard's logs; an MLflow store, by its folder, database or URI; or a table, or
+    a folder of tables: Parquet, CSV or JSON Lines. In tables, columns with common names
+    are found: run_id, step, timestamp. Without a column of run ids, each file is a run.
+    Run the same command again to resume.
 
     \b
     Examples:

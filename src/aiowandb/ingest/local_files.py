@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from hashlib import md5
 from pathlib import Path
 
@@ -41,11 +41,19 @@ async def local_entry(path: Path, name: str) -> NewEntry:
     return NewEntry(name, base64.b64encode(digest).decode(), size, lambda: pieces_of(path))
 
 
-async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+async def pieces_of(path: Path) -> AsyncGenerator[bytes]:
     """The content of a file of this machine."""
-    async with await anyio.open_file(path, "rb") as file:
-        while piece := await file.read(_PIECE):
-            yield piece
+
+    def piece_at(start: int) -> bytes:
+        # Opened for each piece: who has read enough does not always close the generator.
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(_PIECE)
+
+    start = 0
+    while piece := await run_sync(piece_at, start):
+        yield piece
+        start += len(piece)
 
 
 async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:

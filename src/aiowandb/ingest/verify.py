@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from hashlib import blake2b
+from hashlib import blake2b, md5
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import AiowandbError
 from aiowandb.ingest.digests import RowsDigest
 from aiowandb.ingest.report import Difference
-from aiowandb.ingest.source import RunFacts, SourceArtifact, SourceRun
+from aiowandb.ingest.source import RunFacts, SourceArtifact, SourceFile, SourceRun
 from aiowandb.wire import lenient
 from aiowandb.wire.json_edit import alike, read_object
 
@@ -134,8 +134,15 @@ async def _files(run: SourceRun) -> dict[str, str]:
     found = {}
     async with aclosing(run.files()) as files:
         async for file in files:
-            found[file.name] = f"{file.size:,} bytes, md5 {file.md5}"
+            found[file.name] = f"{file.size:,} bytes, md5 {file.md5 or await _md5(file)}"
     return found
+
+
+async def _md5(file: SourceFile) -> str:
+    digest = md5(usedforsecurity=False)
+    async for piece in file.content():
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 async def _made(run: SourceRun) -> list[SourceArtifact]:

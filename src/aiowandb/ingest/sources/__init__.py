@@ -12,10 +12,16 @@ from aiowandb.ingest.source import Source
 
 def open_source(path: str | Path) -> Source:
     """The source that reads what is at this path, told by the files that are there. Blocks."""
+    from aiowandb.ingest.sources.mlflow import MlflowSource, is_store
     from aiowandb.ingest.sources.offline import SUFFIX, OfflineSource, logs_in
+    from aiowandb.ingest.sources.tensorboard import TensorBoardSource, folders_in
     from aiowandb.ingest.tables import TableSource
 
     place = Path(path)
+    if "://" in str(path) or is_store(place):
+        return MlflowSource(path)
     if place.suffix == SUFFIX or (place.is_dir() and logs_in(place)):
         return OfflineSource(place)
+    if folders_in(place):
+        return TensorBoardSource(place)
     return TableSource(place)

@@ -6,6 +6,7 @@ version are read without the wandb package, whose modules are made for one versi
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -35,41 +36,58 @@ class Message:
         """The numbers of the fields that are set, in their order."""
         return list(self._fields)
 
-    def bytes(self, number: int) -> bytes:
+    def data(self, number: int) -> bytes:
         """The last value of a field of bytes, empty if it is not set."""
         found = self._fields.get(number)
         return found[-1] if found and isinstance(found[-1], bytes) else b""
 
     def text(self, number: int) -> str:
         """The last value of a text field."""
-        return self.bytes(number).decode(errors="replace")
+        return self.data(number).decode(errors="replace")
 
     def texts(self, number: int) -> list[str]:
         """All values of a text field."""
-        found = self._fields.get(number, ())
-        return [value.decode(errors="replace") for value in found if isinstance(value, bytes)]
+        return [value.decode(errors="replace") for value in self.blobs(number)]
+
+    def blobs(self, number: int) -> list[bytes]:
+        """All values of a field of bytes."""
+        return [value for value in self._fields.get(number, ()) if isinstance(value, bytes)]
 
     def integer(self, number: int) -> int:
         """The last value of an integer field, 0 if it is not set."""
         found = self._fields.get(number)
         value = found[-1] if found else 0
-        if not isinstance(value, int):
-            return 0
-        return value - 2 * _SIGN if value >= _SIGN else value
+        return _signed(value) if isinstance(value, int) else 0
 
     def flag(self, number: int) -> bool:
         """The last value of a boolean field."""
         return bool(self.integer(number))
 
+    def numbers_as(self, number: int, kind: str) -> list[float]:
+        """All numbers of fixed size in a field: `d` for doubles, `f` for floats."""
+        data = b"".join(self.blobs(number))
+        count = len(data) // struct.calcsize(kind)
+        return list(struct.unpack_from(f"<{count}{kind}", data))
+
+    def integers(self, number: int) -> list[int]:
+        """All integers in a field, whether they are packed or not."""
+        found = list[int]()
+        for value in self._fields.get(number, ()):
+            place = 0
+            while isinstance(value, bytes) and place < len(value):
+                integer, place = _varint(value, place)
+                found.append(_signed(integer))
+            if isinstance(value, int):
+                found.append(_signed(value))
+        return found
+
     def message(self, number: int) -> Message:
         """The message in a field, an empty one if it is not set."""
-        return Message(self.bytes(number))
+        return Message(self.data(number))
 
     def messages(self, number: int) -> Iterator[Message]:
         """All messages in a field."""
-        for value in self._fields.get(number, ()):
-            if isinstance(value, bytes):
-                yield Message(value)
+        return map(Message, self.blobs(number))
 
     def nanoseconds(self, number: int) -> int | None:
         """The timestamp in a field, in nanoseconds since 1970."""
@@ -77,6 +95,10 @@ class Message:
             return None
         moment = self.message(number)
         return moment.integer(1) * 10**9 + moment.integer(2)
+
+
+def _signed(value: int) -> int:
+    return value - 2 * _SIGN if value >= _SIGN else value
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -1,0 +1,214 @@
+"""MLflow as a source: the runs of its experiments, read by MLflow's own client."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import NotFoundError, UsageError, extra_needed
+from aiowandb.history.columns import columns_to_batch
+from aiowandb.ingest.local_files import pieces_of
+from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
+from aiowandb.suggestions import did_you_mean
+from aiowandb.wire.rows import RUNTIME, STEP, TIME
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_RUNS_PER_PAGE = 200
+_ROWS_AT_ONCE = 2_000
+_METRICS_AT_ONCE = 4
+_STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}
+_NOTE, _COMMIT, _PROGRAM = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
+_TAGS, _MLFLOW_STEP = "mlflow.tags", "mlflow.step"
+_LONGEST_TAG = 64  # longer ones are refused by W&B
+_PARENT, _OWN = "mlflow.parentRunId", "mlflow."
+_SUFFIXES = frozenset({".db", ".sqlite", ".sqlite3"})
+
+
+class MlflowSource(Source):
+    """The runs of an MLflow store, which is a tracking URI or the path of a folder or database.
+
+    Parameters and tags become the config, metrics rows by their steps, and artifacts files; short
+    tags are tags too. All experiments are read unless some are named; it is a run's group.
+    """
+
+    def __init__(self, store: str | Path, *, experiments: Sequence[str] = ()) -> None:
+        with extra_needed("mlflow", "MlflowSource"):
+            from mlflow.tracking import MlflowClient
+        self._uri = tracking_uri(store)
+        self._wanted = tuple(experiments)
+        self._client: Any = MlflowClient(tracking_uri=self._uri)
+        self.name = "MLflow"
+
+    async def runs(self) -> AsyncGenerator[SourceRun]:
+        for experiment in await run_sync(self._experiments):
+            token: str | None = None
+            while True:
+                page = await run_sync(self._page, experiment, token)
+                for run in page:
+                    yield MlflowRun(self._client, run, experiment.name)
+                token = page.token
+                if not token:
+                    break
+
+    async def look(self, runs: Sequence[SourceRun]) -> None:
+        known = [run for run in runs if isinstance(run, MlflowRun)]
+        await gather(known, lambda run: run_sync(run.look), at_once=_METRICS_AT_ONCE)
+
+    def _experiments(self) -> list[Any]:
+        found = list(self._client.search_experiments())
+        names = {each.name: each for each in found}
+        for name in self._wanted:
+            if name not in names:
+                hint = did_you_mean(name, names) or "."
+                raise UsageError(f"MLflow has no experiment {name!r}{hint}")
+        return [names[name] for name in self._wanted] or found
+
+    def _page(self, experiment: Any, token: str | None) -> Any:
+        return self._client.search_runs(
+            [experiment.experiment_id],
+            max_results=_RUNS_PER_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+
+
+def tracking_uri(store: str | Path) -> str:
+    """The store as MLflow names it: files that are databases are opened as such."""
+    if isinstance(store, str) and "://" in store:
+        return store
+    path = Path(store)
+    if path.suffix in _SUFFIXES:
+        return f"sqlite:///{path.resolve()}"
+    return path.resolve().as_uri()
+
+
+def is_store(path: Path) -> bool:
+    """Whether this is what MLflow makes: a folder of experiments, or its database. Blocks."""
+    if path.is_file():
+        return path.suffix in _SUFFIXES
+    return any(path.glob("*/meta.yaml"))
+
+
+class MlflowRun(SourceRun):
+    """A run of MLflow."""
+
+    def __init__(self, client: Any, run: Any, experiment: str) -> None:
+        super().__init__(_facts(run.info, run.data, experiment))
+        self.literal_keys = frozenset(run.data.metrics)
+        self._client = client
+        self._run_id = run.info.run_id
+        self._started = run.info.start_time or 0
+        self._is_over = run.info.status in _STATES
+        self._keys = sorted(run.data.metrics)
+        self._sizes: dict[str, int] | None = None
+
+    def look(self) -> None:
+        """Find out whether the run may have changed. Blocks."""
+        self._sizes = dict(self._artifacts(None))
+        if self._is_over:
+            self.stamp = self.facts.stamp(sorted(self._sizes.items()))
+
+    def estimate(self, stored: int) -> dict[str, int]:
+        del stored  # MLflow counts no rows
+        sizes = self._sizes or {}
+        requests = 6 + len(sizes)
+        return {"files": len(sizes), "bytes": sum(sizes.values()), "requests": requests}
+
+    async def rows(self) -> AsyncGenerator[pa.RecordBatch]:
+        histories = await gather(self._keys, self._history, at_once=_METRICS_AT_ONCE)
+        found = _rows(dict(zip(self._keys, histories, strict=True)), self._started)
+        for first in range(0, len(found), _ROWS_AT_ONCE):
+            some = found[first : first + _ROWS_AT_ONCE]
+            names = dict.fromkeys(name for row in some for name in row)
+            yield columns_to_batch({name: [row.get(name) for row in some] for name in names})
+
+    async def _history(self, key: str) -> list[Any]:
+        found: list[Any] = await run_sync(self._client.get_metric_history, self._run_id, key)
+        return found
+
+    async def files(self) -> AsyncGenerator[SourceFile]:
+        if self._sizes is None:
+            await run_sync(self.look)
+        for path, size in (self._sizes or {}).items():
+            yield SourceFile(path, size, None, partial(self._content, path))
+
+    async def _content(self, path: str) -> AsyncIterator[bytes]:
+        with TemporaryDirectory(prefix="aiowandb-") as folder:
+            try:
+                here = await run_sync(self._client.download_artifacts, self._run_id, path, folder)
+            except Exception as error:  # of whatever store MLflow keeps its artifacts in
+                raise NotFoundError(
+                    f"Artifact {path} of MLflow's run {self._run_id} cannot be read: {error}"
+                ) from error
+            async with aclosing(pieces_of(Path(here))) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    def _artifacts(self, folder: str | None) -> Iterator[tuple[str, int]]:
+        for item in self._client.list_artifacts(self._run_id, folder):
+            if item.is_dir:
+                yield from self._artifacts(item.path)
+            else:
+                yield item.path, item.file_size or 0
+
+
+def _rows(histories: Mapping[str, Sequence[Any]], started: int) -> list[dict[str, Any]]:
+    """The values by their steps.
+
+    MLflow takes several values of a metric at one step, and negative steps; W&B takes neither.
+    Then rows are numbered, and say which step they are of.
+    """
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for key, history in histories.items():
+        repeated = Counter[int]()
+        for metric in sorted(history, key=lambda metric: metric.timestamp):
+            place = (metric.step, repeated[metric.step])
+            repeated[metric.step] += 1
+            row = rows.setdefault(place, {STEP: metric.step, TIME: 0.0, RUNTIME: 0.0})
+            row[TIME] = max(row[TIME], metric.timestamp / 1000)
+            row[RUNTIME] = row[TIME] - started / 1000
+            row[key] = metric.value
+    found = [rows[place] for place in sorted(rows)]
+    if any(step < 0 or number for step, number in rows):
+        for number, row in enumerate(found):
+            row[_MLFLOW_STEP], row[STEP] = row[STEP], number
+    return found
+
+
+def _facts(info: Any, data: Any, experiment: str) -> RunFacts:
+    tags: Mapping[str, str] = data.tags
+    own = {key: value for key, value in tags.items() if not key.startswith(_OWN)}
+    config: dict[str, Any] = dict(data.params)
+    config |= {_TAGS: own} if own else {}
+    config |= {_PARENT: tags[_PARENT]} if _PARENT in tags else {}
+    return RunFacts.of(
+        info.run_id,
+        name=info.run_name or info.run_id,
+        config=config,
+        summary=dict(data.metrics),
+        state=_STATES.get(info.status, "running"),
+        tags=tuple(tag for tag in map(": ".join, own.items()) if len(tag) <= _LONGEST_TAG),
+        notes=tags.get(_NOTE),
+        group=experiment,
+        commit=tags.get(_COMMIT),
+        program=tags.get(_PROGRAM),
+        created_at=_time(info.start_time),
+        heartbeat_at=_time(info.end_time),
+        username=tags.get("mlflow.user") or info.user_id or None,
+    )
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
