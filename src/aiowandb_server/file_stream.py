@@ -12,12 +12,13 @@ from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import AppendClaim
 from aiowandb_server.store.lines import Stream
 from aiowandb_server.store.stream import Chunk, StreamUpdate
+from aiowandb_server.typed_stream import HISTORY, TYPED, parse_upload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _STREAMS: dict[str, Stream] = {
-    "wandb-history.jsonl": "history",
+    HISTORY: "history",
     "wandb-events.jsonl": "events",
     "output.log": "console",
 }
@@ -53,10 +54,7 @@ _BODY = msgspec.json.Decoder(_StreamBody)
 
 def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
     """The update in this request. Raises RequestError if it is invalid."""
-    try:
-        parsed = json_text.decode_body(_BODY, body or b"{}")
-    except ValueError as error:
-        raise RequestError(f"this is not a file stream request: {error}") from error
+    parsed = _parse_body(body, headers.get("content-type", ""))
     files = parsed.files or {}
     chunks: dict[Stream, Chunk] = {}
     for name, stream in _STREAMS.items():
@@ -75,6 +73,24 @@ def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
         derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
         appender=_appender(parsed.appender) if parsed.appender else None,
     )
+
+
+def _parse_body(body: bytes, content_type: str) -> _StreamBody:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == TYPED:
+        typed = parse_upload(body)
+        return _StreamBody(
+            {name: _File(lines, offset) for name, (offset, lines) in typed.files.items()},
+            preempting=typed.preempting,
+            complete=typed.complete,
+            exitcode=typed.exit_code,
+        )
+    if media_type.startswith("application/vnd.wandb.filestream."):
+        raise RequestError(f"{media_type} is not supported, of its kind only {TYPED}", 415)
+    try:
+        return json_text.decode_body(_BODY, body or b"{}")
+    except ValueError as error:
+        raise RequestError(f"this is not a file stream request: {error}") from error
 
 
 def _exit_code(code: int | None) -> int | None:
