@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEY = "0123456789" * 4
 F = TypeVar("F", bound=Callable[..., Any])
 ROOT = Path(__file__).parent.parent
 MEMORY = Path("/dev/shm")
-# What tells Python to measure coverage in the processes that it starts.
+# The environment with which Python measures coverage in subprocesses.
 MEASURING: dict[str, str] = {}
 CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
@@ -56,7 +56,7 @@ def examples(number: int) -> Callable[[F], F]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes ten minutes by itself comes first, so that nobody waits for it in the end."""
+    """The tests that take ten minutes come first, so that the run does not wait for them."""
     items.sort(key=lambda item: item.path.name != "test_soak.py")
 
 
@@ -125,7 +125,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _nobodys_settings(_homes: Iterator[Path]) -> Iterator[None]:
-    """No test sees the keys, files or environment of whoever runs it."""
+    """No test sees the keys, files or environment of the user who runs it."""
     home = next(_homes)
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: layers, light imports, documents that are true."""
+"""Rules for the whole project: layers, light imports, documents that are up to date."""
 
 from __future__ import annotations
 

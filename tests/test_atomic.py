@@ -1,4 +1,4 @@
-"""A file appears whole, or not at all."""
+"""A file appears complete, or not at all."""
 
 from __future__ import annotations
 

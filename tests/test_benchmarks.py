@@ -1,4 +1,4 @@
-"""The benchmarks run: every scene, every contender, at a size that says nothing of speed."""
+"""The benchmarks run: every scene, every contender, at a size too small to measure speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions as they cross from one process to another."""
+"""Exceptions that are passed between processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A package that is not installed is named together with the extra that brings it."""
+"""The error for a missing package names the extra to install."""
 
 from __future__ import annotations
 

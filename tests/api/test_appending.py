@@ -1,4 +1,4 @@
-"""Rows added to a run: what becomes of them, and of the run's state, when something goes wrong."""
+"""Rows added to a run: what happens to them and to the run's state when something fails."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_run(store: Store, name: str = "r", rows: int = 0, *, finish: bool = Fal
 
 
 def add_line(store: Store, step: int, offset: int | None = None, name: str = "r") -> None:
-    """What another writer does, which asks nobody."""
+    """Another writer, which appends without any check."""
     project, _ = store.projects.ensure("local", "p")
     run = store.runs.get(project, name)
     assert run
@@ -340,7 +340,7 @@ async def test_a_plain_writer_that_overwrites_our_rows_is_noticed(
 
 
 async def hammer(url: str, key: str, writers: int, rows: int) -> dict[int, list[int]]:
-    """The numbers that each of the writers was told are stored; together they stop."""
+    """The acknowledged rows of each writer are stored, and both writers stop."""
     acknowledged: dict[int, list[int]] = {number: [] for number in range(writers)}
 
     async def write(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Artifacts: found, listed, and brought into a folder with what they refer to."""
+"""Artifacts: found, listed and downloaded, with the files that they refer to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New runs and projects, and those that exist already: nothing of them is changed."""
+"""New runs and projects; existing ones are never changed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def store(tmp_path: Path) -> Any:
 
 
 def before_making(app: Any, do: Callable[[], None], *, lose_answer: bool = False) -> Any:
-    """Does something when W&B is told to make a run or project, after it was looked for it."""
+    """Does something between the check whether a run or project exists, and its creation."""
     waiting = [do]
 
     async def moved(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""A project into files, read back and compared with the rows themselves."""
+"""A project exported to files, read back and compared with its rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_parquet_has_every_row_of_every_run(
 
 
 def same(logged: Any, stored: Any) -> bool:
-    """Whether a stored cell tells what was logged: as itself, or as JSON text."""
+    """Whether a stored cell is what was logged, as a value or as JSON text."""
     if logged == stored or (logged != logged and stored != stored):
         return True
     return isinstance(stored, str) and json.loads(stored) == logged

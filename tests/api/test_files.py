@@ -1,4 +1,4 @@
-"""Files of runs: listed, brought into a folder whole and checked, put there, deleted."""
+"""Files of runs: listed, downloaded and verified, uploaded, deleted."""
 
 from __future__ import annotations
 

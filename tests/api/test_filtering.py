@@ -1,4 +1,4 @@
-"""Filters and orders on their way to W&B, and what the embedded one makes of them."""
+"""Filters and orders as they are sent to W&B, and how the embedded one applies them."""
 
 from __future__ import annotations
 

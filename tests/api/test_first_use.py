@@ -1,4 +1,4 @@
-"""The first use of something imports and opens what it needs, and the event loop goes on."""
+"""First uses import modules and open files without blocking the event loop."""
 
 from __future__ import annotations
 

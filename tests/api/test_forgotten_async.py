@@ -1,4 +1,4 @@
-"""A forgotten `async` or `await` is told at once, where Python would go round for ever."""
+"""A forgotten `async` or `await` is an error at once, where Python would loop for ever."""
 
 from __future__ import annotations
 

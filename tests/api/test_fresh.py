@@ -1,4 +1,4 @@
-"""What a list has read is kept, unless it was made with `fresh`: then each look is a new one."""
+"""Lists are cached unless they are made with `fresh`, which requests them each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as a list, as a table and as typed rows; and what is asked once only."""
+"""Runs as a list, as a table and as typed rows; and caching of responses."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ async def test_all_rows_come_once_and_in_step_order(api: AsyncApi, sample: Sampl
 
 async def test_the_page_size_changes_nothing(api: AsyncApi, sample: Sample) -> None:
     async for run in api.runs(sample.path, filters={"state": "running"}):
-        whole = [row["_step"] async for row in run.scan_history()]
-        assert whole == [row["_step"] async for row in run.scan_history(page_size=7)]
+        full = [row["_step"] async for row in run.scan_history()]
+        assert full == [row["_step"] async for row in run.scan_history(page_size=7)]
 
 
 async def test_rows_and_batches_have_the_same_values(api: AsyncApi, sample: Sample) -> None:
@@ -127,8 +127,8 @@ def same(one: object, other: object) -> bool:
 
 async def test_keys_choose_the_rows_that_have_all_of_them(api: AsyncApi, sample: Sample) -> None:
     async for run in api.runs(sample.path):
-        whole = [flattened(row) async for row in run.scan_history()]
-        wanted = [row["_step"] for row in whole if "val.acc" in row and "train/loss" in row]
+        full = [flattened(row) async for row in run.scan_history()]
+        wanted = [row["_step"] for row in full if "val.acc" in row and "train/loss" in row]
         chosen = [row async for row in run.scan_history(keys=["val.acc", "train/loss"])]
         assert [row["_step"] for row in chosen] == wanted
         assert all(row.keys() == {"_step", "val.acc", "train/loss"} for row in chosen)
@@ -136,9 +136,9 @@ async def test_keys_choose_the_rows_that_have_all_of_them(api: AsyncApi, sample:
 
 async def test_steps_bound_what_is_read(api: AsyncApi, sample: Sample) -> None:
     async for run in api.runs(sample.path):
-        whole = [row["_step"] async for row in run.scan_history()]
+        full = [row["_step"] async for row in run.scan_history()]
         part = [row["_step"] async for row in run.scan_history(min_step=10, max_step=90)]
-        assert part == [step for step in whole if 10 <= step < 90]
+        assert part == [step for step in full if 10 <= step < 90]
 
 
 async def test_a_sample_has_some_of_the_rows(api: AsyncApi, sample: Sample) -> None:

@@ -1,4 +1,4 @@
-"""A session may be opened by one task and closed by another, and nothing of it stays behind."""
+"""A session can be opened by one task and closed by another, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ import gc, logging, sys
 import anyio
 from aiowandb import AsyncApi
 
-# In this mode asyncio also tells what took long, which is the machine's affair.
+# In this mode asyncio also logs slow callbacks, which depends on the machine.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 async def entered_and_left_open():
@@ -560,9 +560,9 @@ async def test_another_thread_is_wrong_use(sample: Sample) -> None:
 async def test_a_reading_that_another_thread_forgets_ends(sample: Sample) -> None:
     async with AsyncApi.local(sample.folder) as api:
         before = len(anyio.get_running_tasks())
-        held = [aiter(api.runs(sample.path, per_page=1))]
-        await anext(held[0])
-        await anyio.to_thread.run_sync(held.clear)
+        kept = [aiter(api.runs(sample.path, per_page=1))]
+        await anext(kept[0])
+        await anyio.to_thread.run_sync(kept.clear)
         with anyio.fail_after(60):
             while len(anyio.get_running_tasks()) > before:  # noqa: ASYNC110 - tells of no end
                 await anyio.sleep(0.001)

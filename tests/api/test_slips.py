@@ -1,4 +1,4 @@
-"""Slips that are no errors to Python: attributes, keys, values that cannot be sent."""
+"""Mistakes that Python accepts: unknown attributes and keys, values that cannot be sent."""
 
 from __future__ import annotations
 

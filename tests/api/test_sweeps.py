@@ -1,4 +1,4 @@
-"""Sweeps and projects: found, listed, and what is in them."""
+"""Sweeps and projects: found, listed, and their runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows made into classes: structs, dataclasses, attrs, typed dicts, named tuples, pydantic."""
+"""Rows converted to structs, dataclasses, attrs, typed dicts, named tuples and pydantic models."""
 
 from __future__ import annotations
 

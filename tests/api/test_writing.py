@@ -1,4 +1,4 @@
-"""Runs that are made, changed and continued, and what is read of them afterwards."""
+"""Runs that are created, changed and continued, and what is read of them afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user did not change of a run goes back to W&B as it came, down to the digits."""
+"""Unchanged parts of a run are sent back to W&B exactly as they were, down to the digits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Literal(str):
     """A number as it is written."""
 
 
-def told(text: str) -> Any:
+def pairs_of(text: str) -> Any:
     """What a text says: numbers by their digits, objects by their members in order."""
     return json.loads(
         text,
@@ -89,7 +89,7 @@ def told(text: str) -> Any:
 
 
 def members(text: str, *, without: str) -> list[Any]:
-    return [pair for pair in told(text) if pair[0] != without]
+    return [pair for pair in pairs_of(text) if pair[0] != without]
 
 
 def record(**texts: Any) -> RunRecord:
@@ -108,7 +108,7 @@ def test_a_changed_summary_key_leaves_all_others_as_they_are_stored(text: str, k
     wanted.summary._json_dict[key] = {"changed": 1}
     written = sent(read, wanted)["summaryMetrics"]
     assert members(written, without=key) == members(text, without=key)
-    assert [value for name, value in told(written) if name == key] == [(("changed", "1"),)]
+    assert [value for name, value in pairs_of(written) if name == key] == [(("changed", "1"),)]
 
 
 @examples(100)
@@ -128,14 +128,14 @@ def test_a_key_that_is_removed_takes_no_other_with_it(text: str) -> None:
         wanted.summary.pop(key)
         written = sent(read, wanted)["summaryMetrics"]
         assert members(written, without=key) == members(text, without=key)
-        assert key not in dict(told(written))
+        assert key not in dict(pairs_of(written))
         wanted = record(summary_json=text)
 
 
 @given(objects(values), objects(wrapped))
 def test_unchanged_values_are_not_sent(summary: str, config: str) -> None:
     read, wanted = (record(summary_json=summary, config_json=config) for _ in range(2))
-    assert dict(wanted.summary).keys() == dict(told(summary)).keys()
+    assert dict(wanted.summary).keys() == dict(pairs_of(summary)).keys()
     assert wanted.config is not None
     assert sent(read, wanted) == {}
     assert wanted.json_config == config
@@ -153,11 +153,11 @@ def test_a_change_deep_within_leaves_its_neighbours_as_they_are_stored(
         return  # nested too deeply to be more than text
     deep["er"]["new"] = 1
     deep["list"].append(2)
-    written = told(sent(read, wanted)["summaryMetrics"])
+    written = pairs_of(sent(read, wanted)["summaryMetrics"])
     (_, (er, (_, items))), b = written
-    assert er == ("er", (*(pair for pair in told(inner) if pair[0] != "new"), ("new", "1")))
-    assert items == ["0.10000000000000001", told(other), "2"]
-    assert b == ("b", told(other))
+    assert er == ("er", (*(pair for pair in pairs_of(inner) if pair[0] != "new"), ("new", "1")))
+    assert items == ["0.10000000000000001", pairs_of(other), "2"]
+    assert b == ("b", pairs_of(other))
 
 
 @given(objects(wrapped), objects(wrapped))
@@ -165,7 +165,7 @@ def test_a_merge_leaves_what_others_stored_meanwhile(text: str, theirs: str) -> 
     read, wanted = record(config_json=text), record(config_json=text)
     wanted.config["mine"] = 1
     written = sent(read, wanted, record(config_json=theirs))["config"]
-    assert told(written) == (*told(theirs), ("mine", (("value", "1"), ("desc", None))))
+    assert pairs_of(written) == (*pairs_of(theirs), ("mine", (("value", "1"), ("desc", None))))
 
 
 def test_a_merge_keeps_nested_changes_of_others() -> None:
@@ -218,7 +218,7 @@ def test_rows_that_are_added_leave_the_rest_of_the_summary_as_it_is_stored() -> 
     rows.add({"loss": 0.5, "val": {"top": 0.25}}, None)
     written = rows.body()["files"]["wandb-summary.json"].content[0]
     kept = {"old": "0.1000000000000000055", "big": "-4611686018427387905", "loss": "0.5"}
-    found = dict(told(written))
+    found = dict(pairs_of(written))
     assert {key: found[key] for key in kept} == kept
     assert found["val"] == (("acc", "1e400"), ("top", "0.25"))
 
@@ -259,15 +259,15 @@ async def test_an_update_stores_what_was_changed_and_nothing_else(tmp_path: Path
         await run.update()
 
     config, summary = await both_texts(tmp_path, change)
-    expected = told(CONFIG)[:-1]
-    assert told(config)[:-2] == expected
-    assert told(config)[-2:] == (
+    expected = pairs_of(CONFIG)[:-1]
+    assert pairs_of(config)[:-2] == expected
+    assert pairs_of(config)[-2:] == (
         ("deep", (("value", (("a", "-0.0"), ("b", "2"))),)),
         ("lr", (("value", "0.5"), ("desc", None))),
     )
     val = ("val", (("loss", "1e400"), ("best", (("min", "0.5"),))))
-    before = told(SUMMARY)
-    assert told(summary) == (*before[:4], val, *before[5:], ("new", "1"))
+    before = pairs_of(SUMMARY)
+    assert pairs_of(summary) == (*before[:4], val, *before[5:], ("new", "1"))
 
 
 @pytest.mark.anyio
@@ -277,8 +277,8 @@ async def test_a_summary_alone_does_so_too(tmp_path: Path) -> None:
 
     config, summary = await both_texts(tmp_path, change)
     assert config == CONFIG
-    assert told(summary) == tuple(
-        (key, "0.5" if key == "nan" else value) for key, value in told(SUMMARY)
+    assert pairs_of(summary) == tuple(
+        (key, "0.5" if key == "nan" else value) for key, value in pairs_of(SUMMARY)
     )
 
 

@@ -1,4 +1,4 @@
-"""Every public call of both faces with wrong values: refused by name, before anything is sent."""
+"""Every public call of both clients with wrong values is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def methods(kind: type) -> Iterator[tuple[str, inspect.Signature]]:
             continue
         signature = inspect.signature(member)
         names = [*signature.parameters]
-        if names and names[0] in ("self", "twin"):
+        if names and names[0] in ("self", "wrapper"):
             names = names[1:]
         if names:
             taken = [signature.parameters[each] for each in names]
@@ -276,17 +276,17 @@ def test_without_await_too(sample: Sample) -> None:
         originals = portal.call(made, api_._inner, sample)
         for kind, original in originals.items():
             name = "Api" if kind == "AsyncApi" else kind
-            twin = api_ if name == "Api" else getattr(sync, name)(original, portal)
+            wrapper = api_ if name == "Api" else getattr(sync, name)(original, portal)
             sent = api_.traffic.requests
-            for method, signature in methods(type(twin)):
+            for method, signature in methods(type(wrapper)):
                 for parameter in signature.parameters.values():
                     for value in wrong_values(method, parameter):
                         kwargs = call_args(method, signature, parameter.name, value)
                         with pytest.raises(UsageError) as caught:
                             if method == "__init__":
-                                type(twin)(**kwargs)
+                                type(wrapper)(**kwargs)
                             else:
-                                getattr(twin, method)(**kwargs)
+                                getattr(wrapper, method)(**kwargs)
                             pytest.fail(f"{name}.{method}({kwargs}) was taken")
                         assert parameter.name in str(caught.value), (name, method, kwargs)
             assert api_.traffic.requests == sent, name

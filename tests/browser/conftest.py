@@ -31,7 +31,7 @@ except ModuleNotFoundError:
     collect_ignore_glob = ["test_*.py"]
 
 # What takes longer than this on a busy machine is stuck.
-PATIENCE_MS = 30_000
+TIMEOUT_MS = 30_000
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -68,7 +68,7 @@ def browser() -> Iterator[Browser]:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
         pytest.fail("no Chromium is installed: apt-get install chromium, or set CHROMIUM")
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         # CI is root, where Chromium has no sandbox.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
@@ -94,7 +94,7 @@ def new_context(browser: Browser, complaints: list[str]) -> Iterator[Callable[..
 
     def make(**options: Any) -> BrowserContext:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         context.on("console", hear)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         contexts.append(context)

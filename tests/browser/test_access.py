@@ -1,4 +1,4 @@
-"""How a browser gets in, and what its pages may do."""
+"""How a browser logs in, and what its pages may do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What axe finds on the pages: nothing, in light and in dark."""
+"""axe finds nothing on the pages, in light and in dark mode."""
 
 from __future__ import annotations
 

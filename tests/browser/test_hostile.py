@@ -1,4 +1,4 @@
-"""Names and values that are scripts, ten thousand keys, strings of a megabyte: all is text."""
+"""Names and values that are scripts, ten thousand keys, strings of a megabyte are shown as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that the real SDK is logging: the open page moves by itself."""
+"""The open page of a run that the real SDK is logging updates itself."""
 
 from __future__ import annotations
 

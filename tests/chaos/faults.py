@@ -1,4 +1,4 @@
-"""What can go wrong with an answer over HTTP, and an ASGI layer that lets it, as a seed says."""
+"""Faults of HTTP responses, and an ASGI layer that injects them, determined by a seed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def cut(reply: Reply, chance: Random) -> Reply:
 
 
 def garbled(reply: Reply, chance: Random) -> Reply:
-    """Bytes that no text has, so that it can be told from what the server meant."""
+    """Bytes that are not valid text, so that the difference from the original is noticed."""
     body = bytearray(reply.body)
     for _ in range(chance.randint(1, 5)):
         if body:

@@ -1,4 +1,4 @@
-"""`aiowandb append` killed at any instant and started again: each row of the file is there once."""
+"""`aiowandb append` killed at any time and restarted: each row of the file is added once."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def _brew(world: World, scenario: Scenario) -> None:
 
 
 def _check_rows(result: ExportResult | AiowandbError, out: Path, expected: Path) -> None:
-    """No row is wrong or doubled, and whatever is missing is named."""
+    """No row is wrong or doubled, and everything that is missing is reported."""
     found, all_rows = rows(out), rows(expected)
     if isinstance(result, AiowandbError):
         print(f"{type(result).__name__}: {result}")

@@ -1,4 +1,4 @@
-"""Cancelled at any moment, in any order: nothing stays behind, and what was whole stays whole."""
+"""Cancelled at any time, in any order: nothing is left behind, and complete files stay complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exporters and servers killed at any instant, under load."""
+"""Exporters and servers killed at any time, under load."""
 
 from __future__ import annotations
 

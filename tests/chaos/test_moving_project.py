@@ -1,4 +1,4 @@
-"""A project that changes while it is exported: runs come, go and grow between two requests."""
+"""A project that changes while it is exported: runs come, go and grow between requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten minutes of exports from a server that grows, over a network that breaks now and then."""
+"""Ten minutes of exports from a growing server, over a network that breaks now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project, its server, the weather around it, and what an undisturbed export of it looks like."""
+"""A project, its server with faults, and an undisturbed export of it to compare with."""
 
 from __future__ import annotations
 

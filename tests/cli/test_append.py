@@ -1,4 +1,4 @@
-"""`aiowandb append`: repeated, interrupted, and given what is wrong."""
+"""`aiowandb append`: repeated, interrupted, and with wrong input."""
 
 from __future__ import annotations
 
@@ -142,9 +142,9 @@ def test_a_file_with_a_wrong_line_adds_nothing_and_changes_no_state(
     append: Command, folder: Path, tmp_path: Path, line: str, complaint: str
 ) -> None:
     (tmp_path / "rows").write_text(f'{{"n": 0, "_step": 7}}\n{{"n": 1}}\n{line}\n{{"n": 2}}\n')
-    code, said, told = append(tmp_path / "rows", "--local", folder, "--state", "failed")
+    code, said, errors = append(tmp_path / "rows", "--local", folder, "--state", "failed")
     assert (code, said) == (2, "")
-    assert complaint in told
+    assert complaint in errors
     assert found(folder) == ("finished", [-1])
 
 
@@ -152,14 +152,14 @@ def test_a_step_before_the_end_of_the_history_is_refused_and_the_rows_before_it_
     append: Command, folder: Path, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "rows", [{"n": 0}, {"n": 1, "_step": 1}])
-    code, _, told = append(file, "--local", folder)
+    code, _, errors = append(file, "--local", folder)
     assert code == 2
-    assert "Line 2: Rows are added at the end: step 1 is not after step 1" in told
+    assert "Line 2: Rows are added at the end: step 1 is not after step 1" in errors
     assert found(folder) == ("finished", [-1, 0])
 
 
 class Distant:
-    """The same W&B on a port, far away. It tells when the first rows have come."""
+    """The same W&B on a port, with latency. It signals when the first rows have come."""
 
     def __init__(self, store: Store) -> None:
         self._app = create_app(store, latency=0.1)

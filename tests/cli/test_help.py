@@ -1,4 +1,4 @@
-"""The examples that `--help` shows, run as they stand, in a world that has what they name."""
+"""The examples in `--help`, run unchanged in a project that has what they mention."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_an_example_does_what_it_says(shell: Shell, line: str) -> None:
 
 
 def is_one_command(line: str) -> bool:
-    """Whether it needs no shell, and ends by itself. S3 is told to a process that begins."""
+    """Whether it needs no shell and ends without input. S3 settings are read at process start."""
     needs_more = set(shlex.split(line)) & {"|", ">", "<", "serve"} or "s3://" in line
     return line.startswith("aiowandb ") and not needs_more and not set(line) & set("$`;&")
 

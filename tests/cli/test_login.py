@@ -1,4 +1,4 @@
-"""`aiowandb login` and `status`: keys typed, piped, kept and found, and never shown."""
+"""`aiowandb login` and `status`: keys typed, piped, saved and found, and never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slips of the pen at the command line: each is told in a line, with an exit code."""
+"""Typos at the command line: each is reported in one line, with an exit code."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def test_a_table_has_as_many_columns_as_can_be_read(sample: Sample, run: str) ->
     done = aiowandb("history", run, "--local", sample.folder, "--samples", 3)
     assert "_step" in done.stdout
     assert "more columns: select some with --keys" in done.stderr
-    whole = said("history", run, "--local", sample.folder, "--samples", 3, "--format", "csv")
-    assert "val.loss" in whole.splitlines()[0].split(",")
+    full = said("history", run, "--local", sample.folder, "--samples", 3, "--format", "csv")
+    assert "val.loss" in full.splitlines()[0].split(",")
 
 
 def test_curves_are_drawn_in_the_terminal(sample: Sample, run: str) -> None:

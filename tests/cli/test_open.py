@@ -1,4 +1,4 @@
-"""`aiowandb open` and `aiowandb serve --no-pages`: addresses of pages."""
+"""`aiowandb open` and `aiowandb serve --no-pages`: the URLs of pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that look after runs: sweeps, artifacts, logs, compare, stop, delete, follow."""
+"""The commands that manage runs: sweeps, artifacts, logs, compare, stop, delete, follow."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_following_is_ended_by_ctrl_c(world: World) -> None:
 
 
 class Host:
-    """Says that it is overloaded, from the moment on when it is told to, until it is not."""
+    """Answers that it is overloaded while it is set to."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

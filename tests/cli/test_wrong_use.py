@@ -1,4 +1,4 @@
-"""Wrong use from the shell: one line that says what to do, an exit code, never a traceback."""
+"""Wrong use of the command line: one line that says what to do, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def aiowandb(
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """Where a port is taken and nobody answers."""
+    """A port that is in use and does not answer."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{unused.getsockname()[1]}"
 
 
 class SilentHost:
-    """Takes calls and says nothing, until it is told to refuse them."""
+    """Accepts connections and does not answer, until it is set to refuse them."""
 
     def __init__(self) -> None:
         self.refuses = threading.Event()

@@ -1,4 +1,4 @@
-"""Errors come out as themselves, and whoever leaves early leaves nothing behind."""
+"""Errors are raised as themselves, and leaving early leaves nothing behind."""
 
 from __future__ import annotations
 

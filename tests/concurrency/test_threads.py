@@ -1,4 +1,4 @@
-"""Threads that the event loop feeds: nobody waits for ever, whoever stops first."""
+"""Threads that the event loop feeds: neither side waits for ever, whichever stops first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries put into netrc and into settings files, where everything else stays as it is."""
+"""Entries are added to netrc and to settings files, and everything else there is unchanged."""
 
 from __future__ import annotations
 

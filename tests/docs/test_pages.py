@@ -1,4 +1,4 @@
-"""The pages are complete, and lead to what is there."""
+"""The pages are complete, and their links work."""
 
 from __future__ import annotations
 

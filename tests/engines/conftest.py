@@ -1,4 +1,4 @@
-"""A project of every form on a port, counted and held up on demand, and what an export has."""
+"""A project with every kind of run on a port, with counted and delayed requests, and its export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class Project:
-    """W&B with a project. What it is asked is counted; downloads wait while it is held up."""
+    """A W&B with a project. It counts requests, and can delay downloads."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
@@ -42,7 +42,7 @@ class Project:
         return [each for each in (self.world.key, *self.signatures) if each.encode() in content]
 
     def hold_up(self) -> None:
-        """Let the next download wait, and tell `reached` of it."""
+        """Let the next download wait, and set `reached` when it does."""
         self.reached.clear()
         self._open.clear()
 

@@ -1,4 +1,4 @@
-"""Dask for real, two workers in processes of their own."""
+"""Dask for real, with two worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of sources, as engines hand them over."""
+"""Options of sources as engines pass them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spark for real, two executors: the rows of an export, whatever dies, and no secret anywhere."""
+"""Spark for real, with two executors: the rows of an export, even after kills, and no secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket of a real server that speaks S3, on loopback."""
+"""A bucket of a real S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _wait_for(port: int) -> None:
 
 
 class Bucket:
-    """A bucket of the server, as somebody else sees it."""
+    """A bucket of the server, as seen by another client."""
 
     def __init__(self, endpoint: str) -> None:
         keys: dict[str, Any] = {"access_key": "me", "secret_key": "secret"}

@@ -1,4 +1,4 @@
-"""A project of one's own, in an embedded W&B that can be changed between two exports."""
+"""A project in an embedded W&B that can be changed between two exports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that are really full: small ones in memory, and a limit for what this process writes."""
+"""Disks that are really full: small ones in memory, and a limit for the files of this process."""
 
 from __future__ import annotations
 

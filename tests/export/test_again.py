@@ -1,4 +1,4 @@
-"""A folder is exported into again: only what is new is asked for, and what is gone goes."""
+"""Exporting into a folder again requests only what is new, and removes what was deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs and growing files on a disk: what is added is there completely, or not at all."""
+"""Logs and growing files on a disk: additions are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE, TWO, THREE = b'{"record":"one"}', b'{"record":"two","text":"x{y}"}', b'{"re
 
 
 def lines(path: Path) -> list[bytes]:
-    """The lines that whoever opens the log next finds."""
+    """The lines that are found when the log is opened again."""
     log = LocalLog(path)
     log.close()
     return log.text.splitlines()

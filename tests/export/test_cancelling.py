@@ -1,4 +1,4 @@
-"""Cancelled as asyncio does it, behind anyio's back, an export leaves nothing behind either."""
+"""An export that is cancelled by asyncio itself leaves nothing behind either."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_time_out_of_asyncio_at_any_moment_leaves_a_folder_to_go_on_with(tmp_p
             result = await asyncio.wait_for(api.runs(path).export(out), seconds)
             return result.rows
 
-    whole = asyncio.run(export(tmp_path / "whole", None))
+    full = asyncio.run(export(tmp_path / "full", None))
     moments, given_up = 25, 0
     for moment in range(moments):
         out = tmp_path / f"out-{moment}"
@@ -28,5 +28,5 @@ def test_a_time_out_of_asyncio_at_any_moment_leaves_a_folder_to_go_on_with(tmp_p
         except TimeoutError:
             given_up += 1
             assert not list(out.rglob("drafts/*"))
-        assert asyncio.run(export(out, None)) == whole
+        assert asyncio.run(export(out, None)) == full
     assert given_up

@@ -1,4 +1,4 @@
-"""One schema for all runs, whatever they have logged, and nothing lost on the way to it."""
+"""One schema for all runs, whatever they have logged, without losing values."""
 
 from __future__ import annotations
 

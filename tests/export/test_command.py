@@ -210,8 +210,8 @@ def test_an_interrupted_export_stops_within_a_second_and_says_how_to_resume(
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=120)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        whole = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        assert whole - worked.user - worked.system < 2
+        total = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        assert total - worked.user - worked.system < 2
         assert process.returncode == 130
     assert complaint == (
         "aiowandb: Interrupted. Finished runs are kept; run the same command to resume.\n"
@@ -241,8 +241,8 @@ def test_elsewhere_a_line_comes_every_few_seconds() -> None:
     lines.add(RunsFound(3))
     for now in (1.0, 4.0, 6.0, 7.0, 10.0, 12.0, 13.0):
         lines.add(Progress(now, int(now), 0, 2, 0, 0, 0.0))
-    told = text.getvalue().splitlines()
-    assert [line.split(", ")[1] for line in told] == ["6 rows", "12 rows"]
+    reported = text.getvalue().splitlines()
+    assert [line.split(", ")[1] for line in reported] == ["6 rows", "12 rows"]
 
 
 def _read(terminal: int) -> bytes:
@@ -305,22 +305,22 @@ def test_a_silent_host_is_in_the_status_line_until_it_answers() -> None:
 def test_the_time_left_is_shown_late_and_steadily(seed: int) -> None:
     """A course of 52 seconds in bursts."""
     random = Random(seed)
-    estimate, share, whole = TimeEstimate(0.0), 0.0, 52.0
-    told: list[tuple[float, float]] = []
-    for quarter in range(1, int(whole * 4)):
+    estimate, share, total = TimeEstimate(0.0), 0.0, 52.0
+    reported: list[tuple[float, float]] = []
+    for quarter in range(1, int(total * 4)):
         now = quarter / 4
         if random.random() < 0.15:
-            share = min(1.0, max(share, now / whole + random.uniform(-0.05, 0.05)))
+            share = min(1.0, max(share, now / total + random.uniform(-0.05, 0.05)))
         estimate.add(now, share)
         if estimate.seconds_left is not None:
-            told.append((now, estimate.seconds_left))
-    assert told[0][0] >= 5
-    assert len(told) > 100
-    for (before, last), (now, left) in pairwise(told):
+            reported.append((now, estimate.seconds_left))
+    assert reported[0][0] >= 5
+    assert len(reported) > 100
+    for (before, last), (now, left) in pairwise(reported):
         assert abs(now + left - (before + last)) < 6, "the end jumps"
-    for now, left in told:
-        assert left < 2 * (whole - now) + 15
-    assert all(left < 8 for now, left in told if now > 51)
+    for now, left in reported:
+        assert left < 2 * (total - now) + 15
+    assert all(left < 8 for now, left in reported if now > 51)
 
 
 def test_no_time_left_is_shown_without_progress() -> None:

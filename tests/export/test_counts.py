@@ -1,4 +1,4 @@
-"""Fewer rows than W&B counts, or more, are asked for again, and then the run is named."""
+"""If rows are missing or too many, they are requested again, and then the run is reported."""
 
 from __future__ import annotations
 

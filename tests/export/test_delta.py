@@ -1,4 +1,4 @@
-"""Delta Lake: the table is what was logged, version by version, also in an object store."""
+"""Delta Lake: the table has what was logged, version by version, also in an object store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that take no more: the complaint is one line, and what is finished stays finished."""
+"""Full disks: the error is one line, and finished runs stay finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and artifacts of runs come along, whole, and again only if they have changed."""
+"""Files and artifacts of runs are exported completely, and again only if they have changed."""
 
 from __future__ import annotations
 

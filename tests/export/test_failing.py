@@ -1,4 +1,4 @@
-"""What goes wrong: with single runs, with W&B as a whole, with the disk, with the folder."""
+"""Failures: of single runs, of W&B, of the disk, of the folder."""
 
 from __future__ import annotations
 

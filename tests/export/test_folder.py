@@ -1,4 +1,4 @@
-"""Files appear whole, complaints are readable, and the journal survives a torn line."""
+"""Files appear complete, errors are readable, and the journal survives a partial line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is read back, by whom people use, and compared with what was logged."""
+"""What is written is read back with common libraries, and compared with what was logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal of an export becomes no longer than what it says, and is read in its old forms."""
+"""The journal of an export stays about as short as its state, and old formats can be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Killed at any instant, an export that is started again ends as if nothing had happened."""
+"""After a kill at any time, a repeated export has the same result as an undisturbed one."""
 
 from __future__ import annotations
 

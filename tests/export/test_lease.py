@@ -1,4 +1,4 @@
-"""One export at a time where there are no locks: by files that only one can make."""
+"""One export at a time without locks, by files that only one process can create."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_listings_that_a_file_system_keeps_are_not_trusted(
     memory: MemoryFileSystem, nothing_lasts: None
 ) -> None:
     class Keeping(MemoryFileSystem):  # type: ignore[misc]
-        """Lists anew only what it was told to forget, as s3fs does."""
+        """Caches listings until they are invalidated, like s3fs."""
 
         cachable = False
 

@@ -1,4 +1,4 @@
-"""File systems without locks, as NFS and Lustre can be: a file stands for the lock."""
+"""File systems without locks, as NFS and Lustre can be: a lease replaces the lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens to runs between exports, a folder says what W&B has, or names what it lacks."""
+"""Whatever happens to runs between exports, a folder has what W&B has, or reports a failure."""
 
 from __future__ import annotations
 

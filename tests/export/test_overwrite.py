@@ -1,4 +1,4 @@
-"""With `overwrite`, what the last export has made goes, in any format, and nothing else."""
+"""With `overwrite`, the files of the last export are removed, in any format, and nothing else."""
 
 from __future__ import annotations
 

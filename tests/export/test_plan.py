@@ -1,4 +1,4 @@
-"""What an export decides to write, before it asks for a row."""
+"""What an export decides to write, before it requests rows."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_a_run_without_rows_is_not_asked_for() -> None:
 
 def test_an_export_that_was_interrupted_resumes_with_its_options() -> None:
     runs = [run(name) for name in "abcdefg"]
-    whole = plan(runs, [])
-    for finished in range(1, len(whole.new)):
-        parts = carried_out(Plan(whole.new[:finished]), [])
+    full = plan(runs, [])
+    for finished in range(1, len(full.new)):
+        parts = carried_out(Plan(full.new[:finished]), [])
         rest = plan(runs, parts)
-        assert layout(rest) == layout(whole)[finished:]
+        assert layout(rest) == layout(full)[finished:]
         assert not rest.drops
 
 

@@ -1,4 +1,4 @@
-"""Exports into an object store, a real server that speaks S3, and into fsspec's file systems."""
+"""Exports into a real S3 server, and into file systems of fsspec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log of objects: each line is uploaded once, and no writer's line gets lost unnoticed."""
+"""A log of objects: each line is uploaded once, and no line is lost unnoticed."""
 
 from __future__ import annotations
 

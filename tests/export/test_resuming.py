@@ -1,4 +1,4 @@
-"""Stopped at any moment, an export that is made again reads only what was not finished."""
+"""A repeated export after a stop at any time reads only what was not finished."""
 
 from __future__ import annotations
 

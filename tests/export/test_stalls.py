@@ -1,4 +1,4 @@
-"""An object store that stalls ends an export once, and other work is not in an export's numbers."""
+"""A stalled object store ends an export once, and an export counts only its own traffic."""
 
 from __future__ import annotations
 

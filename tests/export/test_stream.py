@@ -1,4 +1,4 @@
-"""Rows to a sink of one's own, to the standard output, and what is told meanwhile."""
+"""Rows to a sink of one's own or to the standard output, and the messages about that."""
 
 from __future__ import annotations
 
@@ -177,8 +177,10 @@ async def test_events_report_the_progress_of_an_export(
     assert failed.run == "b"
     (file, again) = [event for event in events if isinstance(event, FileFinished)]
     assert (file.file, file.rows, again.rows) == ("history/part-00000.parquet", 3, 6)
-    told = [e for e in events if not isinstance(e, Progress | RunFailed | FileFinished | Waiting)]
-    assert told == [
+    reported = [
+        e for e in events if not isinstance(e, Progress | RunFailed | FileFinished | Waiting)
+    ]
+    assert reported == [
         RunsFound(2),
         RowsWanted("history", 2, 6),
         RunStarted("history", "a"),
@@ -200,10 +202,10 @@ async def test_progress_shows_that_wandb_is_throttling_and_until_when(
     url = "http://wandb.in-process"
     async with AsyncApi(store.local_key, base_url=url, timeout=60, transport=server) as api:
         await api.runs(project.path).export(out, on_event=events.append)
-    told = [event for event in events if isinstance(event, Progress)]
-    assert [event.refused for event in (told[0], told[-1])] == [0, 1]
-    assert any(event.throttled_until > began + 0.5 for event in told[:-1])  # while it waits
-    assert told[-1].rows == 3
+    reported = [event for event in events if isinstance(event, Progress)]
+    assert [event.refused for event in (reported[0], reported[-1])] == [0, 1]
+    assert any(event.throttled_until > began + 0.5 for event in reported[:-1])  # while it waits
+    assert reported[-1].rows == 3
     waits = [event for event in events if isinstance(event, Waiting)]
     assert {wait.reason for wait in waits} <= {"it answered 429", "asks for a pause of 1 s"}
     assert waits[0].next_try > began

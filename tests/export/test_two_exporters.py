@@ -1,4 +1,4 @@
-"""Exporters in processes of their own that want the same bucket, also one that was asleep."""
+"""Exporting processes that compete for a bucket, also one that was asleep."""
 
 from __future__ import annotations
 

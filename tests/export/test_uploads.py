@@ -1,4 +1,4 @@
-"""Files appear in a store completely or not at all, small or large, however the upload ends."""
+"""Files appear in a store completely or not at all, of any size, however the upload ends."""
 
 from __future__ import annotations
 

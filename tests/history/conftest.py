@@ -1,4 +1,4 @@
-"""An embedded W&B with any histories, and what stands between it and the client."""
+"""An embedded W&B with any histories, and layers between it and the client."""
 
 from __future__ import annotations
 

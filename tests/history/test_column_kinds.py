@@ -1,4 +1,4 @@
-"""The kinds of columns: how rows become them and how two of them meet."""
+"""The kinds of columns: which kind a column gets, and how kinds are combined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The histories of many runs: few requests, every row once, failures where they belong."""
+"""The histories of many runs: few requests, every row once, and failures of single runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The typed way to decode rows says what the general way says, whatever the rows are."""
+"""Typed decoding of rows has the same result as the general one, whatever the rows are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ values = st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_siz
 rows = st.lists(st.dictionaries(keys, values, max_size=4), min_size=1, max_size=6)
 
 
-def told(batch: pa.RecordBatch) -> dict[str, tuple[Any, ...]]:
+def values_of(batch: pa.RecordBatch) -> dict[str, tuple[Any, ...]]:
     """The batch as something that compares, NaN included."""
     return {
         field.name: (str(field.type), repr(batch.column(field.name).to_pylist()), field.metadata)
@@ -52,7 +52,7 @@ def test_a_type_learnt_from_other_pages_changes_nothing(
     decoder = RowDecoder()
     for page in map(texts, pages):
         expected = rows_to_batch(decode_rows(page), text_keys=text_keys)
-        assert told(decoder.batch(page, text_keys)) == told(expected)
+        assert values_of(decoder.batch(page, text_keys)) == values_of(expected)
 
 
 metrics = st.fixed_dictionaries(
@@ -67,7 +67,7 @@ steady = st.lists(st.builds(lambda a, b: a | {"val": b}, metrics, metrics), min_
 def test_rows_that_look_alike_come_out_alike(pages: list[Any]) -> None:
     decoder = RowDecoder()
     for page in map(texts, pages):
-        assert told(decoder.batch(page)) == told(rows_to_batch(decode_rows(page)))
+        assert values_of(decoder.batch(page)) == values_of(rows_to_batch(decode_rows(page)))
 
 
 def test_pages_that_look_alike_are_decoded_through_a_type(monkeypatch: pytest.MonkeyPatch) -> None:

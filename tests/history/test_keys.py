@@ -1,4 +1,4 @@
-"""What a key means: all keys if there is none, and a nest of keys for what is nested in it."""
+"""Keys: without any, all are selected; the name of nested keys selects all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scan may be left at any time and in any way: no task, socket or file stays behind."""
+"""A scan can be left at any time and in any way: no task, socket or file is left behind."""
 
 from __future__ import annotations
 

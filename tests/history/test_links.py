@@ -1,4 +1,4 @@
-"""A long history in many files, whose links do not live as long as it takes to read them."""
+"""A long history in many files, whose links expire while it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of steps: they miss nothing, double nothing, and are few."""
+"""Windows of steps: no row is missing or doubled, and they are few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histories as nobody should hand them out: they are read as far as goes, or an error says why."""
+"""Invalid histories from a server are read as far as possible, or an error says why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for any history, whichever way it goes and whatever gets lost on the way."""
+"""Properties of any history, whichever way it is read and whatever is lost on the way."""
 
 from __future__ import annotations
 

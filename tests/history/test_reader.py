@@ -1,4 +1,4 @@
-"""Lanes that are left early by those who read them."""
+"""Reading many runs can be stopped early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large Parquet files, read by pieces where they lie."""
+"""Large Parquet files, read in pieces over HTTP."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
 async def test_pieces_decode_to_the_same_as_the_complete_text(
     shelf: Shelf, selection: Selection
 ) -> None:
-    whole = await shelf.read(selection, is_large=False)
-    assert (await shelf.read(selection)).equals(whole)
-    assert whole.num_rows
+    full = await shelf.read(selection, is_large=False)
+    assert (await shelf.read(selection)).equals(full)
+    assert full.num_rows
 
 
 async def test_a_key_that_does_not_exist_takes_one_request(shelf: Shelf) -> None:

@@ -1,4 +1,4 @@
-"""Parquet files of finished rows, as W&B may write them."""
+"""Parquet files of finished rows, in all forms that W&B may write."""
 
 from __future__ import annotations
 

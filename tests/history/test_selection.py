@@ -1,4 +1,4 @@
-"""Which rows and columns are wanted: batches and rows are told the same."""
+"""The selected rows and columns are the same for batches and for rows."""
 
 from __future__ import annotations
 

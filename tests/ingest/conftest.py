@@ -1,4 +1,4 @@
-"""Two W&Bs: one with runs of every kind, and empty ones to copy them to."""
+"""Two W&Bs: one with all kinds of runs, and empty ones to copy them to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs copied from one W&B into another: all of them, once, and marked until they are complete."""
+"""Runs copied from one W&B to another: all of them, once, and marked until they are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns become the JSON lines that their rows were."""
+"""Columns are converted back to the JSON lines that their rows were."""
 
 from __future__ import annotations
 

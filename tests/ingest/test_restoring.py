@@ -1,4 +1,4 @@
-"""Runs from exports and tables: what is in the files is in W&B afterwards."""
+"""Runs from exports and tables: everything in the files is in W&B afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify` reads both sides back: it finds what was tampered with, and nothing else."""
+"""`verify` compares both sides: it finds what was tampered with, and nothing else."""
 
 from __future__ import annotations
 

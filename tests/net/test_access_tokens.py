@@ -1,4 +1,4 @@
-"""Identity tokens: exchanged once, kept for the next process, renewed in time."""
+"""Identity tokens: exchanged once, saved for the next process, renewed in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What errors tell of answers: enough to understand them, and nothing that lets anybody in."""
+"""What errors contain of responses: enough to understand them, and no secrets."""
 
 from __future__ import annotations
 

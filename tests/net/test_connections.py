@@ -77,7 +77,7 @@ async def test_an_idle_connection_that_the_server_has_closed_is_left_alone(
 async def test_a_request_on_a_connection_that_dies_of_it_is_for_others_to_send_again(
     open_transport: Open,
 ) -> None:
-    """Whether the server has acted on it nobody knows; those who retry know if it may be sent."""
+    """Whether the server has handled it is unknown; only the caller knows if it may be repeated."""
     seen = 0
 
     async def answer(stream: SocketStream) -> None:

@@ -1,4 +1,4 @@
-"""httpx2 beside httpx, and in its place."""
+"""httpx2 besides httpx, and in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limiter against servers of every kind, minutes of them in a moment: the clock is virtual."""
+"""The limiter with servers of all kinds, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -32,12 +32,17 @@ class TokenBucket:
     """Grants `rate` requests a second, and `size` at once after a rest."""
 
     def __init__(
-        self, rate: float, *, size: float | None = None, latency: float = 0.1, tells: bool = False
+        self,
+        rate: float,
+        *,
+        size: float | None = None,
+        latency: float = 0.1,
+        sends_headers: bool = False,
     ) -> None:
         self.rate = rate
         self.size = self.tokens = size or rate
         self.latency = latency
-        self.tells = tells
+        self.sends_headers = sends_headers
         self.random = Random(1)
         self.now = 0.0
 
@@ -50,16 +55,16 @@ class TokenBucket:
         self.tokens -= wait is None
         quota = Quota(int(self.tokens), (self.size - self.tokens) / self.rate)
         await anyio.sleep(self.latency / 2)
-        return Answer(wait, quota if self.tells else None)
+        return Answer(wait, quota if self.sends_headers else None)
 
 
 class FixedWindow:
     """Grants so many requests in each window of so many seconds."""
 
-    def __init__(self, requests: int, seconds: float, *, tells: bool = False) -> None:
+    def __init__(self, requests: int, seconds: float, *, sends_headers: bool = False) -> None:
         self.requests = self.left = requests
         self.seconds = seconds
-        self.tells = tells
+        self.sends_headers = sends_headers
         self.window = 0
 
     async def ask(self) -> Answer:
@@ -72,7 +77,7 @@ class FixedWindow:
         self.left -= not is_refused
         await anyio.sleep(0.05)
         return Answer(
-            reset if is_refused else None, Quota(self.left, reset) if self.tells else None
+            reset if is_refused else None, Quota(self.left, reset) if self.sends_headers else None
         )
 
 
@@ -118,8 +123,8 @@ def drive(
     users: int = 40,
 ) -> Course:
     """Let many users ask as fast as the limiter lets them."""
-    course = Course([], [], [], [], Traffic())
-    limiter = Limiter(Concurrency(most), Pace(max_rate), course.traffic)
+    result = Course([], [], [], [], Traffic())
+    limiter = Limiter(Concurrency(most), Pace(max_rate), result.traffic)
     under_way = 0
 
     async def use() -> None:
@@ -128,18 +133,18 @@ def drive(
             async with limiter.slot() as slot:
                 while True:
                     await limiter.wait_for_turn(slot)
-                    course.starts.append(anyio.current_time())
+                    result.starts.append(anyio.current_time())
                     under_way += 1
-                    course.most_at_once.append(under_way)
+                    result.most_at_once.append(under_way)
                     answer = await server.ask()
                     under_way -= 1
                     if answer.retry_after is None:
                         limiter.answered(slot, "question", answer.quota)
-                        course.granted.append(anyio.current_time())
+                        result.granted.append(anyio.current_time())
                         break
                     pause = answer.quota.pause if answer.quota else 0.0
                     limiter.refused(slot, max(answer.retry_after, pause))
-                    course.refused.append(anyio.current_time())
+                    result.refused.append(anyio.current_time())
 
     async def all_users() -> None:
         with anyio.move_on_after(seconds):
@@ -148,10 +153,10 @@ def drive(
                     tasks.start_soon(use)
 
     trio.run(all_users, clock=MockClock(autojump_threshold=0))
-    return course
+    return result
 
 
-@pytest.mark.parametrize("tells", [False, True], ids=["429 only", "RateLimit headers"])
+@pytest.mark.parametrize("sends_headers", [False, True], ids=["429 only", "RateLimit headers"])
 @pytest.mark.parametrize(
     ("rate", "latency"),
     [
@@ -164,28 +169,28 @@ def drive(
     ],
 )
 def test_nine_tenths_of_what_a_token_bucket_grants_is_used(
-    rate: float, latency: float, tells: bool
+    rate: float, latency: float, sends_headers: bool
 ) -> None:
-    course = drive(TokenBucket(rate, latency=latency, tells=tells), 90)
-    assert course.rate(30, 90) >= 0.9 * rate
-    assert course.share_refused() < 0.05
+    result = drive(TokenBucket(rate, latency=latency, sends_headers=sends_headers), 90)
+    assert result.rate(30, 90) >= 0.9 * rate
+    assert result.share_refused() < 0.05
 
 
-@pytest.mark.parametrize("tells", [False, True], ids=["429 only", "RateLimit headers"])
+@pytest.mark.parametrize("sends_headers", [False, True], ids=["429 only", "RateLimit headers"])
 @pytest.mark.parametrize(
     ("requests", "seconds"),
     [(60, 60), *(pytest.param(n, per, marks=pytest.mark.slow) for n, per in ((20, 1), (600, 60)))],
 )
-def test_so_is_what_a_window_grants(requests: int, seconds: float, tells: bool) -> None:
-    course = drive(FixedWindow(requests, seconds, tells=tells), 360)
-    assert course.rate(120, 360) >= 0.9 * requests / seconds
-    assert course.share_refused(120) < 0.05
+def test_so_is_what_a_window_grants(requests: int, seconds: float, sends_headers: bool) -> None:
+    result = drive(FixedWindow(requests, seconds, sends_headers=sends_headers), 360)
+    assert result.rate(120, 360) >= 0.9 * requests / seconds
+    assert result.share_refused(120) < 0.05
 
 
 def test_a_large_bucket_that_runs_empty_does_not_hurt() -> None:
-    course = drive(TokenBucket(20, size=300), 120)
-    assert course.rate(60, 120) >= 0.9 * 20
-    assert course.share_refused() < 0.05
+    result = drive(TokenBucket(20, size=300), 120)
+    assert result.rate(60, 120) >= 0.9 * 20
+    assert result.share_refused() < 0.05
 
 
 def test_a_limit_that_is_lifted_is_forgotten_in_time() -> None:
@@ -194,10 +199,10 @@ def test_a_limit_that_is_lifted_is_forgotten_in_time() -> None:
             self.rate = self.size = 10 if anyio.current_time() < 60 else 100
             return await super().ask()
 
-    course = drive(Lifted(10), 240)
-    assert course.rate(30, 60) >= 0.9 * 10
-    assert course.rate(120, 180) >= 0.7 * 100
-    assert course.rate(180, 240) >= 0.9 * 100
+    result = drive(Lifted(10), 240)
+    assert result.rate(30, 60) >= 0.9 * 10
+    assert result.rate(120, 180) >= 0.7 * 100
+    assert result.rate(180, 240) >= 0.9 * 100
 
 
 def test_a_limit_that_falls_is_obeyed_soon() -> None:
@@ -206,52 +211,52 @@ def test_a_limit_that_falls_is_obeyed_soon() -> None:
             self.rate = self.size = 50 if anyio.current_time() < 60 else 5
             return await super().ask()
 
-    course = drive(Falling(50), 180)
-    assert course.rate(90, 180) >= 0.9 * 5
-    assert course.share_refused(90) < 0.05
+    result = drive(Falling(50), 180)
+    assert result.rate(90, 180) >= 0.9 * 5
+    assert result.share_refused(90) < 0.05
 
 
 def test_after_the_first_refusal_requests_come_one_by_one() -> None:
-    course = drive(TokenBucket(20), 60)
-    starts = [time for time in course.starts if time > 10]
+    result = drive(TokenBucket(20), 60)
+    starts = [time for time in result.starts if time > 10]
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert min(gaps) > 0.5 / 20
 
 
 @pytest.mark.parametrize("most", [1, 3, 16, 64])
 def test_without_limits_and_queues_all_slots_are_used(most: int) -> None:
-    course = drive(Workers(), 20, most=most, users=100)
-    assert max(course.most_at_once) == most
-    assert course.rate(10, 20) >= 0.9 * most / 0.1
-    assert max(course.most_at_once[:4]) <= 4
+    result = drive(Workers(), 20, most=most, users=100)
+    assert max(result.most_at_once) == most
+    assert result.rate(10, 20) >= 0.9 * most / 0.1
+    assert max(result.most_at_once[:4]) <= 4
 
 
 def test_a_server_that_gets_slower_is_not_asked_for_more() -> None:
-    course = drive(Workers(capacity=8), 60, most=64, users=100)
-    assert course.rate(30, 60) >= 0.9 * 8 / 0.1
-    assert max(course.most_at_once[-500:]) <= 3 * 8
+    result = drive(Workers(capacity=8), 60, most=64, users=100)
+    assert result.rate(30, 60) >= 0.9 * 8 / 0.1
+    assert max(result.most_at_once[-500:]) <= 3 * 8
 
 
 def test_a_server_that_has_become_slower_for_good_is_used_in_full_again() -> None:
-    course = drive(Workers(times=lambda now: 1.0 if now < 20 else 4.0), 120)
-    assert course.rate(100, 120) >= 0.9 * 16 / 0.4
+    result = drive(Workers(times=lambda now: 1.0 if now < 20 else 4.0), 120)
+    assert result.rate(100, 120) >= 0.9 * 16 / 0.4
 
 
 def test_the_rate_that_the_user_allows_is_never_exceeded() -> None:
-    course = drive(Workers(), 60, max_rate=7)
+    result = drive(Workers(), 60, max_rate=7)
     gaps = [
-        later - earlier for earlier, later in zip(course.starts, course.starts[1:], strict=False)
+        later - earlier for earlier, later in zip(result.starts, result.starts[1:], strict=False)
     ]
     assert min(gaps) >= 1 / 7 - 1e-9
-    assert course.rate(0, 60) == pytest.approx(7, rel=0.05)
+    assert result.rate(0, 60) == pytest.approx(7, rel=0.05)
 
 
 def test_a_pause_applies_to_all_tasks() -> None:
-    course = drive(FixedWindow(30, 60), 60)
-    first_refusal = min(course.refused)
-    assert not [time for time in course.starts if time > first_refusal]
-    assert course.traffic.throttled_until > 0
-    assert course.traffic.refused == len(course.refused)
+    result = drive(FixedWindow(30, 60), 60)
+    first_refusal = min(result.refused)
+    assert not [time for time in result.starts if time > first_refusal]
+    assert result.traffic.throttled_until > 0
+    assert result.traffic.refused == len(result.refused)
 
 
 def test_the_learnt_rate_is_reported() -> None:

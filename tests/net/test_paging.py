@@ -1,4 +1,4 @@
-"""Lists that come page after page, from servers that are not always right."""
+"""Lists page by page, also from faulty servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is tried again and when, with chance and clock given by the test."""
+"""What is retried and when, with a random generator and a clock given by the test."""
 
 from __future__ import annotations
 

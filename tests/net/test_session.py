@@ -1,4 +1,4 @@
-"""How the session behaves when the other side does not."""
+"""The session with servers that fail in all ways."""
 
 from __future__ import annotations
 

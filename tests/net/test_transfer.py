@@ -1,4 +1,4 @@
-"""Files that arrive whole, however often they are cut, and never larger than allowed."""
+"""Files arrive complete, however often the connection breaks, and never larger than allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which transport is used, and certificates, against servers that really have them."""
+"""Transports, proxies and certificates, with servers that really have them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every retry and every pause is told: to listeners, in the log, and to whoever looks."""
+"""Every retry and every pause is reported: to listeners, in the log, and on request."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ async def test_each_retry_is_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "aiowandb.net")
-    told: list[Waiting] = []
+    reported: list[Waiting] = []
     began = time.time()
     async with session_with(failing_first(failure)) as session:
-        with session.waits.listening(told.append):
+        with session.waits.listening(reported.append):
             await session.ask(ASK)
         assert session.waits.current is None
-    (waiting,) = told
+    (waiting,) = reported
     assert (waiting.host, waiting.reason) == ("wandb.test", reason)
     assert began <= waiting.since <= waiting.next_try <= waiting.until
     (record,) = [
@@ -90,40 +90,40 @@ async def test_each_retry_is_reported(
 
 
 async def test_until_when_it_is_tried_is_the_truth() -> None:
-    told: list[Waiting] = []
+    reported: list[Waiting] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
     async with session_with(refuse) as session:
-        with session.waits.listening(told.append), pytest.raises(ConnectError):
+        with session.waits.listening(reported.append), pytest.raises(ConnectError):
             await session.ask(ASK)
-    (first_contact,) = told  # who has never answered is tried twice
+    (first_contact,) = reported  # who has never answered is tried twice
     assert first_contact.until == first_contact.next_try
 
 
 async def test_the_beginning_of_a_wait_is_kept_until_something_succeeds() -> None:
-    told: list[Waiting] = []
+    reported: list[Waiting] = []
     broken = (httpx.ReadError, httpx.ReadError, httpx.ReadError)
     async with session_with(failing_first(*broken)) as session:
-        with session.waits.listening(told.append):
+        with session.waits.listening(reported.append):
             await session.ask(ASK)
-            assert len({waiting.since for waiting in told}) == 1
-            assert len(told) == 3
+            assert len({waiting.since for waiting in reported}) == 1
+            assert len(reported) == 3
 
 
 async def test_a_requested_pause_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aiowandb.net")
     last = {"RateLimit-Remaining": "0", "RateLimit-Reset": "1"}
     used_up = httpx.Response(200, json={"data": {"n": 1}}, headers=last)
-    told: list[Waiting] = []
+    reported: list[Waiting] = []
     async with session_with(failing_first(used_up)) as session:
         await session.ask(ASK)
-        with session.waits.listening(told.append):
+        with session.waits.listening(reported.append):
             async with anyio.create_task_group() as tasks:
                 for _ in range(3):
                     tasks.start_soon(session.ask, ASK)
-    (pause,) = told
+    (pause,) = reported
     assert pause.reason == "asks for a pause of 1 s"
     assert "asks for a pause" in caplog.text
 
@@ -175,11 +175,11 @@ async def test_a_download_that_makes_progress_is_not_a_wait() -> None:
 
 
 async def test_final_answers_are_not_retried() -> None:
-    told: list[Waiting] = []
+    reported: list[Waiting] = []
     async with session_with(lambda request: httpx.Response(404)) as session:
-        with session.waits.listening(told.append), pytest.raises(CommError):
+        with session.waits.listening(reported.append), pytest.raises(CommError):
             await session.ask(ASK)
-    assert told == []
+    assert reported == []
 
 
 def test_the_command_line_reports_waits_after_some_seconds_and_not_too_often() -> None:

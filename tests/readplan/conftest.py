@@ -1,4 +1,4 @@
-"""A world of runs for each test."""
+"""An embedded W&B with runs for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read by a plan is what an export has, value by value."""
+"""A plan reads the same values as an export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""polars, duckdb, pandas and Arrow read a plan, and only what a query needs of it."""
+"""polars, duckdb, pandas and Arrow read a plan, and only what a query needs."""
 
 from __future__ import annotations
 

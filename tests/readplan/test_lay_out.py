@@ -1,4 +1,4 @@
-"""How runs are laid out into parts."""
+"""How runs are split into parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts go anywhere: they are small, need no key, and show no signature."""
+"""Parts can be sent anywhere: they are small, need no key, and show no signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A W&B on a port with runs of every form, and what an export says that their rows are."""
+"""A W&B on a port with all kinds of runs, and the rows that an export has of them."""
 
 from __future__ import annotations
 

@@ -17,16 +17,16 @@ import pytest
 
 from aiowandb_server import Store, create_app, serve_in_thread
 
-# Scripts say what they found by calling `tell`.
+# Scripts pass on what they found by calling `report`.
 PRELUDE = """
 import json, math, os, pathlib, subprocess, sys, time
 import wandb
 from wandb import Api, Artifact, CommError
 
-def tell(**facts):
-    print("TOLD " + json.dumps(facts))
+def report(**facts):
+    print("REPORTED " + json.dumps(facts))
 """
-PATIENCE_S = 120
+TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Sdk:
     folder: Path
 
     def run(self, script: str, *, exit_code: int = 0, **environment: str) -> dict[str, Any]:
-        """What the script told, once it is done."""
-        return self.told(self.start(script, **environment), exit_code=exit_code)
+        """What the script reported, once it is done."""
+        return self.reported(self.start(script, **environment), exit_code=exit_code)
 
     def start(self, script: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -51,19 +51,19 @@ class Sdk:
             text=True,
         )
 
-    def told(self, process: subprocess.Popen[str], *, exit_code: int = 0) -> dict[str, Any]:
+    def reported(self, process: subprocess.Popen[str], *, exit_code: int = 0) -> dict[str, Any]:
         try:
-            output, _ = process.communicate(timeout=PATIENCE_S)
+            output, _ = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
             pytest.fail(f"the script hangs; so far it said:\n{output}")
         assert process.returncode == exit_code, output
-        told: dict[str, Any] = {}
+        reported: dict[str, Any] = {}
         for line in output.splitlines():
-            if line.startswith("TOLD "):
-                told |= json.loads(line.removeprefix("TOLD "))
-        return told
+            if line.startswith("REPORTED "):
+                reported |= json.loads(line.removeprefix("REPORTED "))
+        return reported
 
     def command(self, *arguments: str, **environment: str) -> str:
         """What the `wandb` command says."""
@@ -73,7 +73,7 @@ class Sdk:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Runs that nobody would log on purpose, and that somebody has."""
+"""Runs with values that are rarely logged, but have occurred."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Everything that either client tells of the runs of a project, asked in the same words."""
+"""Everything that a client returns about the runs of a project, with the same code for both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-Told = dict[str, Any]
+Facts = dict[str, Any]
 ATTRIBUTES = (
     "id name display_name state tags group job_type notes commit path url rawconfig config"
     " system_metrics lastHistoryStep username storage_id sweep_name"
@@ -18,9 +18,9 @@ def read_project(api: Any, project: str, keys: Sequence[str]) -> list[Any]:
     return [first, *(read_run(api.run("/".join(run.path)), keys) for run in runs)]
 
 
-def read_run(run: Any, keys: Sequence[str]) -> Told:
-    told = {name: getattr(run, name) for name in ATTRIBUTES.split()}
-    return told | {
+def read_run(run: Any, keys: Sequence[str]) -> Facts:
+    reported = {name: getattr(run, name) for name in ATTRIBUTES.split()}
+    return reported | {
         "summary": run.summary._json_dict,
         "history": run.history(samples=10, pandas=False),
         "history_keys": run.history(samples=10, keys=keys[:1], pandas=False),

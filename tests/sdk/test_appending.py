@@ -14,12 +14,12 @@ with wandb.init(project="late", config={"lr": 0.1}) as run:
     run.define_metric("accuracy", summary="max")
     for step in range(5):
         run.log({"loss": 1 / (step + 2), "accuracy": step / 8 + 0.1, "val": {"loss": 0.5}})
-tell(id=run.id)
+report(id=run.id)
 """
 READ = """
 run = wandb.Api().run("local/late/ID")
 rows = list(run.scan_history())
-tell(steps=[row["_step"] for row in rows], late=[row.get("late") for row in rows],
+report(steps=[row["_step"] for row in rows], late=[row.get("late") for row in rows],
      keyed=[row["late"] for row in run.scan_history(keys=["late"]) if row["late"] is not None],
      state=run.state, summary=run.summary._json_dict, lines=run.history_line_count,
      last=run.lastHistoryStep, config=run.config, started="t" in run.rawconfig["_wandb"])
@@ -45,13 +45,13 @@ def run_id(sdk: Sdk) -> str:
 
 
 def test_the_official_client_reads_the_new_rows(sdk: Sdk, run_id: str) -> None:
-    told = sdk.run(READ.replace("ID", run_id))
-    assert told["steps"] == [0, 1, 2, 3, 4, 5, 100]
-    assert told["late"] == [None] * 5 + [0.25, 0.5]
-    assert told["keyed"] == [0.25, 0.5]
-    assert (told["state"], told["lines"], told["last"]) == ("finished", 7, 100)
-    assert (told["config"], told["started"]) == ({"lr": 0.1, "checked": True}, True)
-    summary = told["summary"]
+    reported = sdk.run(READ.replace("ID", run_id))
+    assert reported["steps"] == [0, 1, 2, 3, 4, 5, 100]
+    assert reported["late"] == [None] * 5 + [0.25, 0.5]
+    assert reported["keyed"] == [0.25, 0.5]
+    assert (reported["state"], reported["lines"], reported["last"]) == ("finished", 7, 100)
+    assert (reported["config"], reported["started"]) == ({"lr": 0.1, "checked": True}, True)
+    summary = reported["summary"]
     assert (summary["late"], summary["_step"], summary["val"]) == (
         0.5,
         100,
@@ -71,7 +71,7 @@ def test_the_sdk_can_resume_after_them(sdk: Sdk, run_id: str) -> None:
 
 SCAN = """
 run = wandb.Api().run("local/late/ID")
-tell(cached=[row["_step"] for row in run.scan_history()],
+report(cached=[row["_step"] for row in run.scan_history()],
      fresh=[row["_step"] for row in run.scan_history(use_cache=False)])
 """
 

@@ -23,7 +23,7 @@ def log(artifact, project, **more):
 
 
 def test_versions_go_up_and_come_down(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         MAKE
         + """
 folder = pathlib.Path("things"); (folder / "sub").mkdir(parents=True)
@@ -41,7 +41,7 @@ with wandb.init(project="up") as user:
 api = Api(overrides={"project": "up"})
 read = api.artifact("set:v0")
 entry = read.get_entry("a.txt").download(root="one", skip_cache=True)
-tell(files=sorted(str(p.relative_to(down)) for p in down.rglob("*.txt")),
+report(files=sorted(str(p.relative_to(down)) for p in down.rglob("*.txt")),
      text=(down / "sub" / "b.txt").read_text(), entry=open(entry).read(),
      table=read.get("table").data, metadata=read.metadata, description=read.description,
      tags=read.tags, aliases=read.aliases, latest=api.artifact("set:latest").version,
@@ -53,7 +53,7 @@ tell(files=sorted(str(p.relative_to(down)) for p in down.rglob("*.txt")),
              api.artifact_collection_exists("set", "dataset")])
 """
     )
-    assert told == {
+    assert reported == {
         "files": ["a.txt", "sub/b.txt"],
         "text": "b",
         "entry": "a",
@@ -75,7 +75,7 @@ tell(files=sorted(str(p.relative_to(down)) for p in down.rglob("*.txt")),
 
 
 def test_versions_build_upon_others(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         MAKE
         + """
 log(make("grow", "1", "a.txt"), "build")
@@ -95,12 +95,12 @@ table = wandb.Table(columns=["c"], data=[[7]])
 first = Artifact("one", "dataset"); first.add(table, "t"); log(first, "build")
 second = Artifact("two", "dataset"); second.add(table, "t"); log(second, "build")
 entry = api.artifact("two:latest").manifest.entries["t.table.json"]
-tell(both=both, three=three, many=sorted(api.artifact("many:latest").manifest.entries),
+report(both=both, three=three, many=sorted(api.artifact("many:latest").manifest.entries),
      reference=entry.ref.startswith("wandb-artifact://"),
      table=api.artifact("two:v0").get("t").data)
 """
     )
-    assert told == {
+    assert reported == {
         "both": ["a.txt", "b.txt"],
         "three": ["a.txt", "b.txt", "c.txt"],
         "many": ["d.txt", "e.txt"],
@@ -110,7 +110,7 @@ tell(both=both, three=three, many=sorted(api.artifact("many:latest").manifest.en
 
 
 def test_links_models_and_collections(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         MAKE
         + """
 pathlib.Path("weights.bin").write_text("w")
@@ -144,12 +144,12 @@ except CommError:
     refused = True
 gone.delete(delete_aliases=True)
 renamed.delete()
-tell(**facts, chosen=chosen, unlinked=api.artifact_exists("shelf:latest"),
+report(**facts, chosen=chosen, unlinked=api.artifact_exists("shelf:latest"),
      kept=[renamed.description, renamed.tags], names=names, found=found, refused=refused,
      left=api.artifact_exists("net:v0"), deleted=api.artifact_collection_exists("plainer", "model"))
 """
     )
-    assert told == {
+    assert reported == {
         "used": "w",
         "registered": "w",
         "link": True,
@@ -167,7 +167,7 @@ tell(**facts, chosen=chosen, unlinked=api.artifact_exists("shelf:latest"),
 
 
 def test_references_and_configs_name_artifacts(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         MAKE
         + """
 from datetime import timedelta
@@ -182,12 +182,12 @@ read = api.artifact("refs:v0")
 down = pathlib.Path(read.download(root="fetched"))
 read.metadata["more"] = 1; read.description = "later"; read.ttl = None; read.save()
 read = api.artifact("refs:v0")
-tell(text=(down / "far.txt").read_text(), days=artifact.ttl.days, more=read.metadata,
+report(text=(down / "far.txt").read_text(), days=artifact.ttl.days, more=read.metadata,
      description=read.description, ttl=read.ttl,
      config=api.run(f"local/refs/{run.id}").config["d"]["id"] == read.id)
 """
     )
-    assert told == {
+    assert reported == {
         "text": "far",
         "days": 3,
         "more": {"more": 1},

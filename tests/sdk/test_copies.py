@@ -97,7 +97,7 @@ for run in api.runs(os.environ["READ"], order="+created_at"):
             facts[f"{artifact.name} used by"] = [user.id for user in artifact.used_by()]
             facts[f"{artifact.name} logged by"] = artifact.logged_by().id
     found[run.id] = facts
-tell(runs=json.dumps(found, default=str, sort_keys=True))
+report(runs=json.dumps(found, default=str, sort_keys=True))
 """
 
 

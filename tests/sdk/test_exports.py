@@ -1,4 +1,4 @@
-"""What the real SDK has logged, exported, and read back by whom people use for each format."""
+"""Exports of what the real SDK has logged, read back with common libraries for each format."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ for name, rows in LOGGED.items():
         for row in rows:
             run.log(row)
         run.log({"picture": wandb.Html("<b>x</b>")})
-tell()
+report()
 """
 ROWS = sum(len(rows) + 1 for rows in LOGGED.values())
 

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 
 
 def test_files_go_up_and_come_back(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     here = pathlib.Path("work").absolute()
     (here / "models").mkdir(parents=True)
     (here / "models" / "w.h5").write_text("weights")
@@ -28,11 +28,11 @@ def test_files_go_up_and_come_back(sdk: Sdk) -> None:
     run.file("models/w.h5").delete()
     left = {file.name for file in Api().run(path).files()}
     run.upload_file(str(here / "models" / "w.h5"), root=str(here))
-    tell(restored=restored, late=late, listed=listed, first=[first.name, first.size > 0],
+    report(restored=restored, late=late, listed=listed, first=[first.name, first.size > 0],
          deleted="models/w.h5" not in left, again=run.file("models/w.h5").size,
          count=len(run.files()) == len(left) + 1)
     """)
-    assert told == {
+    assert reported == {
         "restored": "weights",
         "late": "late",
         "listed": ["wandb-metadata.json", "wandb-summary.json"],

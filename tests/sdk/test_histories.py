@@ -23,7 +23,7 @@ run.log({"h": wandb.Histogram([1, 2, 3]), "t": wandb.Table(columns=["a"], data=[
          "html": wandb.Html("<b>x</b>"), "img": wandb.Image(numpy.eye(4))})
 run.summary["best"] = 0.5
 run.finish()
-tell(id=run.id)
+report(id=run.id)
 """
 
 
@@ -41,15 +41,15 @@ def logged(history: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 def test_attributes_config_and_summary_come_back(logged: tuple[Sdk, str]) -> None:
     sdk, run_id = logged
-    told = sdk.run(f"""
+    reported = sdk.run(f"""
     run = wandb.Api().run("local/values/{run_id}")
-    tell(name=run.name, state=run.state, tags=run.tags, notes=run.notes, group=run.group,
+    report(name=run.name, state=run.state, tags=run.tags, notes=run.notes, group=run.group,
          job=run.job_type, config=run.config, user=run.user.username, last=run.lastHistoryStep,
          loss=run.summary["loss"], nan=math.isnan(run.summary["nest"]["y"]["z"]),
          inf=run.summary["inf"] == math.inf, best=run.summary["best"], step=run.summary["_step"],
          metadata=run.metadata["program"] is not None)
     """)
-    assert told == {
+    assert reported == {
         "name": "first",
         "state": "finished",
         "tags": ["t1", "t2"],
@@ -73,59 +73,59 @@ def test_a_scan_gives_every_row(logged: tuple[Sdk, str], history: str) -> None:
     # page ends there.
     sdk, run_id = logged
     page_size = 13 if history == "mixed" else 10
-    told = sdk.run(f"""
+    reported = sdk.run(f"""
     run = wandb.Api().run("local/values/{run_id}")
     rows = list(run.scan_history(page_size={page_size}))
     with_keys = list(run.scan_history(keys=["loss", "nest.x"], page_size={page_size}))
     part = list(run.scan_history(min_step=5, max_step=8))
-    tell(steps=[row["_step"] for row in rows], losses=[row.get("loss") for row in rows],
+    report(steps=[row["_step"] for row in rows], losses=[row.get("loss") for row in rows],
          strings=[row.get("s") for row in rows][:3], inf=rows[3]["inf"] == math.inf,
          keys=[[row.get("loss"), row.get("nest.x")] for row in with_keys],
          part=[row["_step"] for row in part])
     """)
-    assert told["steps"] == [*range(25), 1000, 1001]
-    assert told["losses"][:25] == [1 / (step + 1) for step in range(25)]
-    assert told["strings"] == ["str0", "str1", "str2"]
-    assert told["inf"] is True
-    pairs = [pair for pair in told["keys"] if pair[0] is not None]
+    assert reported["steps"] == [*range(25), 1000, 1001]
+    assert reported["losses"][:25] == [1 / (step + 1) for step in range(25)]
+    assert reported["strings"] == ["str0", "str1", "str2"]
+    assert reported["inf"] is True
+    pairs = [pair for pair in reported["keys"] if pair[0] is not None]
     assert pairs == [[1 / (step + 1), step] for step in range(25)]
-    assert told["part"] == [5, 6, 7]
+    assert reported["part"] == [5, 6, 7]
 
 
 def test_sampled_history_and_events(logged: tuple[Sdk, str]) -> None:
     sdk, run_id = logged
-    told = sdk.run(f"""
+    reported = sdk.run(f"""
     run = wandb.Api().run("local/values/{run_id}")
     some = run.history(samples=4, pandas=False)
     keyed = run.history(keys=["loss", "nest.y.z"], samples=3, pandas=False)
     whole = run.history(keys=["whole"], pandas=False)
-    tell(some=[row["_step"] for row in some], keyed=[row["_step"] for row in keyed],
+    report(some=[row["_step"] for row in some], keyed=[row["_step"] for row in keyed],
          nan=str(keyed[0]["nest.y.z"]), whole=[row["whole"] for row in whole],
          nested=some[0]["nest"]["x"], events=len(run.history(stream="system", pandas=False)))
     """)
-    assert told["some"][0] == 0
-    assert told["some"][-1] == 1001
-    assert len(told["some"]) == 4
-    assert told["keyed"] == [0, 12, 24]
-    assert told["nan"].lower() == "nan"
-    assert told["whole"] == list(range(25))
-    assert told["nested"] == 0
-    assert told["events"] >= 1
+    assert reported["some"][0] == 0
+    assert reported["some"][-1] == 1001
+    assert len(reported["some"]) == 4
+    assert reported["keyed"] == [0, 12, 24]
+    assert reported["nan"].lower() == "nan"
+    assert reported["whole"] == list(range(25))
+    assert reported["nested"] == 0
+    assert reported["events"] >= 1
 
 
 def test_media_are_objects_in_the_history_and_files_of_the_run(logged: tuple[Sdk, str]) -> None:
     sdk, run_id = logged
-    told = sdk.run(f"""
+    reported = sdk.run(f"""
     run = wandb.Api().run("local/values/{run_id}")
     row = list(run.scan_history(min_step=1001))[-1]
     sizes = {{key: run.file(row[key]["path"]).size for key in ("img", "t", "html")}}
     table = json.load(run.file(row["t"]["path"]).download(root="down", replace=True))
-    tell(types=[row[key]["_type"] for key in ("h", "img", "t", "html")],
+    report(types=[row[key]["_type"] for key in ("h", "img", "t", "html")],
          same=[row[key]["size"] == sizes[key] for key in sizes],
          bins=len(row["h"]["bins"]) - len(row["h"]["values"]), table=table["data"],
          keys=run.history_keys["keys"]["h"]["typeCounts"])
     """)
-    assert told == {
+    assert reported == {
         "types": ["histogram", "image-file", "table-file", "html-file"],
         "same": [True, True, True],
         "bins": 1,

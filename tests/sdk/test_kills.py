@@ -58,12 +58,12 @@ def test_every_row_survives_a_server_that_is_killed(tmp_path: Path) -> None:
                 server.communicate()
                 server = start(data, port)
             for writer in writers:
-                sdk.told(writer)
-            told = sdk.run("""
-            tell(**{run.id: [run.state, [row["x"] for row in run.scan_history()]]
+                sdk.reported(writer)
+            reported = sdk.run("""
+            report(**{run.id: [run.state, [row["x"] for row in run.scan_history()]]
                     for run in Api().runs("local/killed")})
             """)
         finally:
             server.kill()
             server.communicate()
-    assert told == {f"r{number}": ["finished", list(range(400))] for number in range(3)}
+    assert reported == {f"r{number}": ["finished", list(range(400))] for number in range(3)}

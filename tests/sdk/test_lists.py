@@ -41,28 +41,28 @@ FILTERS: dict[str, tuple[str, list[int]]] = {
 
 
 def test_filters_select(listed: Sdk) -> None:
-    told = listed.run(f"""
+    reported = listed.run(f"""
     filters = {{name: eval(text) for name, (text, _) in {FILTERS!r}.items()}}
-    tell(**{{name: [run.config["i"] for run in Api().runs("local/list", filters=selected)]
+    report(**{{name: [run.config["i"] for run in Api().runs("local/list", filters=selected)]
            for name, selected in filters.items()}})
     """)
-    assert told == {name: wanted for name, (_, wanted) in FILTERS.items()}
+    assert reported == {name: wanted for name, (_, wanted) in FILTERS.items()}
 
 
 def test_orders_pages_and_slices(listed: Sdk) -> None:
-    told = listed.run("""
+    reported = listed.run("""
     def numbers(**how):
         return [run.config["i"] for run in Api().runs("local/list", **how)]
     runs = Api().runs("local/list", per_page=2)
     frame = Api().runs("local/list").histories(samples=5, format="default")
-    tell(falling=numbers(order="-summary_metrics.loss"),
+    report(falling=numbers(order="-summary_metrics.loss"),
          rising=numbers(order="+summary_metrics.loss"),
          by_config=numbers(order="-config.i.value", per_page=2),
          newest=numbers(order="-created_at"),
          length=len(runs), slice=[run.config["i"] for run in runs[1:4]], rows=len(frame))
     """)
-    assert sorted(told.pop("newest"), reverse=True) == [4, 3, 2, 1, 0]
-    assert told == {
+    assert sorted(reported.pop("newest"), reverse=True) == [4, 3, 2, 1, 0]
+    assert reported == {
         "falling": [0, 1, 2, 3, 4],
         "rising": [4, 3, 2, 1, 0],
         "by_config": [4, 3, 2, 1, 0],
@@ -73,30 +73,30 @@ def test_orders_pages_and_slices(listed: Sdk) -> None:
 
 
 def test_missing_objects_are_reported_as_the_sdk_expects(listed: Sdk) -> None:
-    told = listed.run("""
+    reported = listed.run("""
     def refusal(ask):
         try:
             ask()
         except Exception as error:
             return [type(error).__name__, str(error)]
     api = Api()
-    tell(run=refusal(lambda: api.run("local/list/missing")),
+    report(run=refusal(lambda: api.run("local/list/missing")),
          project=refusal(lambda: len(api.runs("local/missing"))),
          filter=refusal(lambda: len(api.runs("local/list", filters={"summary.x": 1}))),
          key=refusal(lambda: wandb.Api(api_key="0" * 40)))
     """)
-    assert told["run"] == [
+    assert reported["run"] == [
         "CommError",
         "Could not find run <Run local/list/missing (not found)>",
     ]
-    assert told["project"] == ["ValueError", "Could not find project missing"]
-    assert told["filter"][0] == "WandbApiFailedError"
-    assert "summary_metrics" in told["filter"][1]
-    assert told["key"][0] == "AuthenticationError"
+    assert reported["project"] == ["ValueError", "Could not find project missing"]
+    assert reported["filter"][0] == "WandbApiFailedError"
+    assert "summary_metrics" in reported["filter"][1]
+    assert reported["key"][0] == "AuthenticationError"
 
 
 def test_a_run_is_changed_and_deleted(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     with wandb.init(project="change", config={"a": 1, "b": {"c": 2}}) as run:
         run.log({"x": 1, "y": 2})
     path = f"local/change/{run.id}"
@@ -116,9 +116,9 @@ def test_a_run_is_changed_and_deleted(sdk: Sdk) -> None:
     left = [run.id for run in Api().runs("local/change")]
     made = Api().create_run(project="change", run_id="made")
     made.update_state("failed")
-    tell(**facts, left=left, made=Api().run("local/change/made").state)
+    report(**facts, left=left, made=Api().run("local/change/made").state)
     """)
-    assert told == {
+    assert reported == {
         "config": {"a": "new", "b": {"c": 2}},
         "tags": ["t"],
         "name": "n",
@@ -132,7 +132,7 @@ def test_a_run_is_changed_and_deleted(sdk: Sdk) -> None:
 
 
 def test_projects_users_and_teams(sdk: Sdk) -> None:
-    told: dict[str, Any] = sdk.run("""
+    reported: dict[str, Any] = sdk.run("""
     api = Api()
     api.create_project("new", "local")
     key = api.viewer.generate_api_key("a second one")
@@ -140,13 +140,13 @@ def test_projects_users_and_teams(sdk: Sdk) -> None:
     api.create_user("ann@example.com")
     team.invite("ann@example.com")
     api.project("new", "local")
-    tell(projects="new" in {project.name for project in api.projects("local")},
+    report(projects="new" in {project.name for project in api.projects("local")},
          viewer=[api.viewer.username, api.default_entity], length=len(key),
          same=Api(api_key=key).viewer.username, teams="crew" in Api().viewer.teams,
          members=[member.username for member in Api().team("crew").members],
          project_id=bool(api.project("new", "local").id))
     """)
-    assert told == {
+    assert reported == {
         "projects": True,
         "viewer": ["local", "local"],
         "length": 40,
@@ -158,21 +158,21 @@ def test_projects_users_and_teams(sdk: Sdk) -> None:
 
 
 def test_metadata_alerts_and_console(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     with wandb.init(project="talk", settings=wandb.Settings(console="wrap")) as run:
         print("first line")
         print("on stderr", file=sys.stderr)
         run.alert("title", "text", level=wandb.AlertLevel.WARN)
     run = Api().run(f"local/talk/{run.id}")
     lines = list(run.console_logs())
-    tell(program=run.metadata["executable"] == sys.executable, system=len(run.history(
+    report(program=run.metadata["executable"] == sys.executable, system=len(run.history(
             stream="system", pandas=False)) > 0, lines=[line.content for line in lines],
          levels=[line.level for line in lines])
     """)
-    assert told["program"]
-    assert told["system"]
-    assert told["lines"] == ["first line", "on stderr"]
-    assert told["levels"][1] == "error"
+    assert reported["program"]
+    assert reported["system"]
+    assert reported["lines"] == ["first line", "on stderr"]
+    assert reported["levels"][1] == "error"
     project = sdk.store.projects.get("local", "talk")
     assert project is not None
     (run,) = sdk.store.runs.page(project).items

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 def read(sdk: Sdk, run_id: str, project: str = "lives") -> dict[str, Any]:
     return sdk.run(f"""
     run = wandb.Api().run("local/{project}/{run_id}")
-    tell(state=run.state, config=run.config, summary=dict(run.summary._json_dict),
+    report(state=run.state, config=run.config, summary=dict(run.summary._json_dict),
          steps=[row["_step"] for row in run.scan_history()],
          x=[row.get("x") for row in run.scan_history()])
     """)
@@ -40,7 +40,7 @@ def test_a_resumed_run_continues(sdk: Sdk, mode: str) -> None:
 
 
 def test_resume_must_and_never_refuse(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     wandb.init(project="lives", id="there").finish()
     refusals = []
     for id, mode in (("not-there", "must"), ("there", "never")):
@@ -48,84 +48,84 @@ def test_resume_must_and_never_refuse(sdk: Sdk) -> None:
             wandb.init(project="lives", id=id, resume=mode)
         except Exception as error:
             refusals.append(type(error).__name__)
-    tell(refusals=refusals)
+    report(refusals=refusals)
     """)
-    assert told["refusals"] == ["UsageError", "UsageError"]
+    assert reported["refusals"] == ["UsageError", "UsageError"]
 
 
 def test_an_exit_code_makes_it_failed(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     run = wandb.init(project="lives"); run.log({"x": 1}); run.finish(exit_code=1)
-    tell(id=run.id)
+    report(id=run.id)
     """)
-    assert read(sdk, told["id"])["state"] == "failed"
+    assert read(sdk, reported["id"])["state"] == "failed"
 
 
 def test_an_exception_makes_it_failed(sdk: Sdk) -> None:
-    told = sdk.run(
-        'run = wandb.init(project="lives"); run.log({"x": 1}); tell(id=run.id); 1 / 0',
+    reported = sdk.run(
+        'run = wandb.init(project="lives"); run.log({"x": 1}); report(id=run.id); 1 / 0',
         exit_code=1,
     )
-    found = read(sdk, told["id"])
+    found = read(sdk, reported["id"])
     assert found["state"] == "failed"
     assert found["x"] == [1]
 
 
 def test_a_killed_process_leaves_what_it_sent(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         """
         run = wandb.init(project="lives")
         run.log({"x": 1})
-        tell(id=run.id)
+        report(id=run.id)
         sys.stdout.flush()
         os.kill(os.getpid(), 9)
         """,
         exit_code=-signal.SIGKILL,
     )
     # What is left of the SDK may still say that the run failed; else it crashes by its silence.
-    assert read(sdk, told["id"])["state"] in ("running", "failed")
+    assert read(sdk, reported["id"])["state"] in ("running", "failed")
 
 
 def test_an_offline_run_can_be_synced(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         """
         run = wandb.init(project="lives", config={"a": 1})
         for x in range(10): run.log({"x": x})
         folder = os.path.dirname(run.dir)
         run.finish()
-        tell(id=run.id, folder=folder)
+        report(id=run.id, folder=folder)
         """,
         WANDB_MODE="offline",
     )
-    sdk.command("sync", told["folder"])
-    found = read(sdk, told["id"])
+    sdk.command("sync", reported["folder"])
+    found = read(sdk, reported["id"])
     assert found["state"] == "finished"
     assert found["x"] == list(range(10))
     assert found["config"] == {"a": 1}
 
 
 def test_define_metric_shapes_the_summary(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     run = wandb.init(project="lives")
     run.define_metric("x", summary="min")
     for x in (3, 1, 2): run.log({"x": x})
     run.finish()
-    tell(id=run.id)
+    report(id=run.id)
     """)
-    assert read(sdk, told["id"])["summary"]["x"] == {"min": 1}
+    assert read(sdk, reported["id"])["summary"]["x"] == {"min": 1}
 
 
 def test_a_rewound_run_forgets(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     run = wandb.init(project="lives")
     for x in range(10): run.log({"x": x})
     run.finish()
     run = wandb.init(project="lives", resume_from=f"{run.id}?_step=4")
     run.log({"x": 100})
     run.finish()
-    tell(id=run.id)
+    report(id=run.id)
     """)
-    found = read(sdk, told["id"])
+    found = read(sdk, reported["id"])
     assert found["x"] == [0, 1, 2, 3, 4, 100]
     assert found["steps"] == [0, 1, 2, 3, 4, 5]
 
@@ -140,11 +140,11 @@ def test_a_stopped_run_is_interrupted(sdk: Sdk) -> None:
         for second in range(90):
             time.sleep(1)
             run.log({"x": second})
-        tell(interrupted=False)
+        report(interrupted=False)
     except KeyboardInterrupt:
-        tell(interrupted=True)
+        report(interrupted=True)
     """)
-    assert sdk.told(process)["interrupted"] is True
+    assert sdk.reported(process)["interrupted"] is True
 
 
 def test_many_processes_write_to_one_project(sdk: Sdk) -> None:
@@ -155,17 +155,17 @@ def test_many_processes_write_to_one_project(sdk: Sdk) -> None:
     """
     processes = [sdk.start(script, N=str(number)) for number in range(6)]
     for process in processes:
-        sdk.told(process)
-    told = sdk.run("""
+        sdk.reported(process)
+    reported = sdk.run("""
     runs = wandb.Api().runs("local/many", order="+config.n.value")
-    tell(count=len(runs), n=[run.config["n"] for run in runs],
+    report(count=len(runs), n=[run.config["n"] for run in runs],
          last=[[row["x"] for row in run.scan_history()][-1] for run in runs])
     """)
-    assert told == {"count": 6, "n": [*range(6)], "last": [49 * n for n in range(6)]}
+    assert reported == {"count": 6, "n": [*range(6)], "last": [49 * n for n in range(6)]}
 
 
 def test_changes_of_a_deleted_run_do_not_affect_others(sdk: Sdk) -> None:
-    told = sdk.run("""
+    reported = sdk.run("""
     for name in "ab":
         wandb.init(project="deleted", id=name, config={"of": name}).finish()
     api = Api()
@@ -181,11 +181,11 @@ def test_changes_of_a_deleted_run_do_not_affect_others(sdk: Sdk) -> None:
         refused.append(type(error).__name__)
     again.delete()
     runs = Api().runs("local/deleted")
-    tell(names=sorted(run.id for run in runs), of=sorted(run.config["of"] for run in runs),
+    report(names=sorted(run.id for run in runs), of=sorted(run.config["of"] for run in runs),
          overwritten=[run.id for run in runs if run.name == "overwritten"], refused=len(refused),
          reused=stale.storage_id in [run.storage_id for run in runs])
     """)
-    assert told == {
+    assert reported == {
         "names": ["a", "b", "c"],
         "of": ["a", "b", "c"],
         "overwritten": [],

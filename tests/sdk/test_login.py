@@ -1,4 +1,4 @@
-"""A key that one tool keeps is found by the other."""
+"""A key saved by one tool is found by the other."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ sweep = wandb.sweep({"method": "grid", "name": "search", "metric": {"name": "los
                      "goal": "minimize"}, "parameters": {"lr": {"values": [0.1, 0.2]}}},
                     project="things")
 wandb.agent(sweep, function=train, count=2, project="things")
-tell(sweep=sweep)
+report(sweep=sweep)
 """
 
 READ = """
@@ -66,7 +66,7 @@ for name, prefix in (("data:v0", None), ("derived:latest", None), ("data:v1", "s
     art = api.artifact(f"local/things/{name}")
     downloads[name] = content(art.download(root=f"official/{name[:4]}{prefix}", path_prefix=prefix))
 run.file("note.txt").download(root="official/files")
-tell(
+report(
     files=files(run.files()), some=files(run.files(pattern="%.json")), count=len(run.files()),
     note=content("official/files"), metadata=run.metadata,
     console=[[l.number, l.timestamp.isoformat(), l.level, l.label, l.content]
@@ -199,5 +199,7 @@ def test_the_official_client_downloads_our_uploads(sdk: Sdk, sweep: str, tmp_pat
     (tmp_path / "ours.txt").write_text("from us")
     with Api(sdk.store.local_key, base_url=sdk.url) as api:
         api.run("local/things/maker").upload_file(tmp_path / "ours.txt", root=tmp_path)
-    told = sdk.run(READ + 'run.file("ours.txt").download(root="up"); tell(found=content("up"))')
-    assert told["found"] == {"ours.txt": "from us"}
+    reported = sdk.run(
+        READ + 'run.file("ours.txt").download(root="up"); report(found=content("up"))'
+    )
+    assert reported["found"] == {"ours.txt": "from us"}

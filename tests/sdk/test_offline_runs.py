@@ -65,7 +65,7 @@ with wandb.init(project="off", id="empty", mode="offline") as run:
 TABLE = """
 run = wandb.Api().run(os.environ["READ"])
 table = next(a for a in run.logged_artifacts() if a.type == "run_table").get("table")
-tell(data=table.data, columns=table.columns)
+report(data=table.data, columns=table.columns)
 """
 
 

@@ -1,4 +1,4 @@
-"""Every read, ours and the official client's, over the same runs: they tell the same.
+"""Every read, with our client and the official one, of the same runs: the results are equal.
 
 Where they do not, `expected` below makes of the official answer what ours is meant
 to be; docs/differences.md lists these differences with their reasons.
@@ -23,7 +23,7 @@ from aiowandb.wire.dotted import flattened
 from aiowandb_server import build_sample
 from tests.sdk.conftest import Sdk, served
 from tests.sdk.odd_runs import KEYS, OddRun, odd_runs, write
-from tests.sdk.reading import Told, read_project
+from tests.sdk.reading import Facts, read_project
 from tests.sdk.test_histories import LOG
 
 pytestmark = [pytest.mark.sdk, pytest.mark.filterwarnings("ignore::aiowandb.AiowandbWarning")]
@@ -48,12 +48,12 @@ class Both:
         mine = read_project(self._ours, project, keys)
         assert theirs[0] == mine[0]
         assert len(theirs) == len(mine)
-        for told, found in zip(theirs[1:], mine[1:], strict=True):
-            for name, value in expected(told, keys).items():
+        for reported, found in zip(theirs[1:], mine[1:], strict=True):
+            for name, value in expected(reported, keys).items():
                 own = found[name]
                 if name in ("history", "system", "scan"):
                     own = [without_nones(row) for row in own]
-                assert same(value, own), (told["id"], name, value, own)
+                assert same(value, own), (reported["id"], name, value, own)
 
     def _read_officially(self, project: str, keys: Sequence[str]) -> list[Any]:
         assert self._official.stdin
@@ -85,29 +85,29 @@ def both(
         yield Both(sdk, official, ours)
 
 
-def expected(told: Told, keys: Sequence[str]) -> Told:
-    """What ours should tell where the official client tells this."""
-    return told | {
+def expected(reported: Facts, keys: Sequence[str]) -> Facts:
+    """The result that our client should have where the official one has this."""
+    return reported | {
         # Nested keys come under dotted names, and what was not logged is not there.
-        "history": [without_nones(flattened(row)) for row in told["history"]],
-        "system": [without_nones(flattened(row)) for row in told["system"]],
-        "scan": once_a_step([without_nones(flattened(row)) for row in told["scan"]]),
+        "history": [without_nones(flattened(row)) for row in reported["history"]],
+        "system": [without_nones(flattened(row)) for row in reported["system"]],
+        "scan": once_a_step([without_nones(flattened(row)) for row in reported["scan"]]),
         # Only rows that have all the keys, whether they came as Parquet or as JSON.
-        "scan_keys": once_a_step([row for row in told["scan_keys"] if has_all(row, keys)]),
-        "scan_part": list(dict.fromkeys(told["scan_part"])),
+        "scan_keys": once_a_step([row for row in reported["scan_keys"] if has_all(row, keys)]),
+        "scan_part": list(dict.fromkeys(reported["scan_part"])),
     }
 
 
-def has_all(row: Told, keys: Sequence[str]) -> bool:
+def has_all(row: Facts, keys: Sequence[str]) -> bool:
     return all(row.get(key) is not None for key in keys)
 
 
-def once_a_step(rows: list[Told]) -> list[Told]:
+def once_a_step(rows: list[Facts]) -> list[Facts]:
     """The official client reads rows twice where it goes over from Parquet to live rows."""
     return list({row["_step"]: row for row in rows}.values())
 
 
-def without_nones(row: Told) -> Told:
+def without_nones(row: Facts) -> Facts:
     return {key: value for key, value in row.items() if value is not None}
 
 

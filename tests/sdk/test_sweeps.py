@@ -15,7 +15,7 @@ config = {"name": "grid", "method": "grid", "metric": {"name": "score", "goal": 
 
 
 def test_an_agent_runs_the_grid(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         GRID
         + """
 seen = []
@@ -29,13 +29,13 @@ wandb.agent(sweep, function=train, count=1, project="grid")
 during = Api().sweep(f"local/grid/{sweep}").state
 wandb.agent(sweep, function=train, project="grid")
 after = Api().sweep(f"local/grid/{sweep}")
-tell(seen=seen, states=[before.state, during, after.state], name=before.name,
+report(seen=seen, states=[before.state, during, after.state], name=before.name,
      expected=before.expected_run_count, configs=sorted(run.config["a"] for run in after.runs),
      own=after.runs[0].config["own"], best=after.best_run().summary["score"],
      listed=[found.id for found in Api().project("grid", "local").sweeps()] == [sweep])
 """,
     )
-    assert told == {
+    assert reported == {
         "seen": [["grid", False, True, False]] * 3,
         "states": ["PENDING", "RUNNING", "FINISHED"],
         "name": "grid",
@@ -58,12 +58,12 @@ def test_the_agent_of_the_command_line_starts_a_program(sdk: Sdk) -> None:
     said = sdk.command("sweep", "--project", "program", "sweep.yaml")
     sweep = said.split("wandb agent ")[1].split()[0]
     sdk.command("agent", sweep)
-    told = sdk.run("""
+    reported = sdk.run("""
     runs = Api().runs("local/program")
-    tell(scores=sorted(run.summary["score"] for run in runs),
+    report(scores=sorted(run.summary["score"] for run in runs),
          sweeps=len({run.sweep_name for run in runs}))
     """)
-    assert told == {"scores": [4, 5], "sweeps": 1}
+    assert reported == {"scores": [4, 5], "sweeps": 1}
 
 
 def test_a_sweep_is_paused_resumed_and_stopped(sdk: Sdk) -> None:
@@ -72,11 +72,11 @@ def test_a_sweep_is_paused_resumed_and_stopped(sdk: Sdk) -> None:
         + """
 sweep = wandb.sweep(config, project="steps")
 wandb.agent(sweep, function=lambda: wandb.init().finish(), count=1, project="steps")
-tell(sweep=sweep)
+report(sweep=sweep)
 """,
     )["sweep"]
     states = []
     for verb in ("--pause", "--resume", "--cancel"):
         sdk.command("sweep", verb, f"local/steps/{sweep}")
-        states.append(sdk.run(f'tell(state=Api().sweep("local/steps/{sweep}").state)')["state"])
+        states.append(sdk.run(f'report(state=Api().sweep("local/steps/{sweep}").state)')["state"])
     assert states == ["PAUSED", "RUNNING", "CANCELED"]

@@ -27,17 +27,17 @@ def test_an_offline_run_is_synced_with_its_artifacts(sdk: Sdk) -> None:
             artifact = Artifact("set", "dataset")
             with artifact.new_file("f") as file: file.write("text")
             run.log_artifact(artifact)
-        tell(folder=run.settings.sync_dir, id=run.id)
+        report(folder=run.settings.sync_dir, id=run.id)
         """,
         WANDB_MODE="offline",
     )
     sdk.command("sync", found["folder"])
-    told = sdk.run(f"""
+    reported = sdk.run(f"""
     run = Api().run("local/offline/{found["id"]}")
-    tell(state=run.state, x=[row["x"] for row in run.scan_history()], config=run.config,
+    report(state=run.state, x=[row["x"] for row in run.scan_history()], config=run.config,
          artifacts=sorted(a.type for a in run.logged_artifacts()))
     """)
-    assert told == {
+    assert reported == {
         "state": "finished",
         "x": [1],
         "config": {"a": 1},
@@ -56,19 +56,19 @@ def test_artifacts_from_the_command_line(sdk: Sdk) -> None:
 def test_with_open_access_a_key_is_a_name(tmp_path_factory: pytest.TempPathFactory) -> None:
     ann, bob = "ann-" + "a" * 40, "bob-" + "b" * 40
     with served(tmp_path_factory.mktemp("open"), open_access=True) as sdk:
-        told = sdk.run(
+        reported = sdk.run(
             """
             with wandb.init(project="p") as run: run.log({"x": 1})
             viewer = Api().viewer
-            tell(entity=run.entity, viewer=[viewer.username, viewer.teams, viewer.admin],
+            report(entity=run.entity, viewer=[viewer.username, viewer.teams, viewer.admin],
                  key=viewer.username.startswith(viewer.api_keys[0]),
                  path=f"{run.entity}/p/{run.id}",
                  member=str(Api().team(viewer.username).members[0]))
             """,
             WANDB_API_KEY=ann,
         )
-        path = told.pop("path")
-        assert told == {
+        path = reported.pop("path")
+        assert reported == {
             "entity": ann,
             "viewer": [ann, [ann], False],
             "key": True,
@@ -78,9 +78,9 @@ def test_with_open_access_a_key_is_a_name(tmp_path_factory: pytest.TempPathFacto
             f"""
             try:
                 Api().run("{path}")
-                tell(seen=True)
+                report(seen=True)
             except CommError:
-                tell(seen=False)
+                report(seen=False)
             """,
             WANDB_API_KEY=bob,
         )
@@ -96,15 +96,15 @@ def test_processes_in_shared_mode_write_one_run(sdk: Sdk) -> None:
             run.log({f"k{number}": i})
     """
     for process in [sdk.start(script, N=str(number)) for number in range(3)]:
-        sdk.told(process)
-    told = sdk.run("""
+        sdk.reported(process)
+    reported = sdk.run("""
     run = Api().run("local/shared/one")
     rows = list(run.scan_history())
-    tell(rows={key: [row[key] for row in rows if row.get(key) is not None]
+    report(rows={key: [row[key] for row in rows if row.get(key) is not None]
                for key in ("k0", "k1", "k2")},
          summary=[run.summary[key] for key in ("k0", "k1", "k2")])
     """)
-    assert told == {
+    assert reported == {
         "rows": {f"k{number}": list(range(20)) for number in range(3)},
         "summary": [19, 19, 19],
     }

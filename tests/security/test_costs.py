@@ -1,4 +1,4 @@
-"""Requests that ask the embedded W&B for more than it can do: refused before any work is done."""
+"""Requests that are too expensive for the embedded W&B are refused before any work is done."""
 
 from __future__ import annotations
 

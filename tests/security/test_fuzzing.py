@@ -1,4 +1,4 @@
-"""Whatever comes over the wire: an error of ours or a value, on both sides, and nothing else."""
+"""Any data over the wire becomes a value or one of our errors, on both sides."""
 
 from __future__ import annotations
 

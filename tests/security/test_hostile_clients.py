@@ -1,4 +1,4 @@
-"""Clients of the embedded W&B that mean harm: their paths, filters, guesses and patience."""
+"""Malicious clients of the embedded W&B: their paths, filters, guesses and slow requests."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def test_a_link_to_one_file_opens_no_other(http: httpx.AsyncClient, store:
     assert (await http.get(link)).content == b"mine"
     for path in ("/files/local/p/r/other.txt", "/files/local/p/r", "/manifests/1", "/graphql"):
         answer = await http.get(f"{path}?{signature}")
-        # What is no file is a page for people: the same empty one for everybody.
+        # Other paths are web pages: the same HTML without data for all users.
         assert answer.status_code != 200 or b"/_pages/app.js" in answer.content
         assert SECRET not in answer.content
     assert (await http.put(link, content=b"theirs")).status_code >= 400

@@ -1,4 +1,4 @@
-"""A server that means harm: its sizes, its depths, its names, its files."""
+"""A malicious server: its sizes, its nesting, its names, its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several users on one embedded W&B: nobody reads, writes or becomes what is another's."""
+"""Several users of one embedded W&B: none can read, write or become what belongs to another."""
 
 from __future__ import annotations
 

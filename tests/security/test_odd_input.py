@@ -1,5 +1,5 @@
-"""Texts and values that nobody should send, put into everything that can be written: the embedded
-W&B refuses them or keeps something that can be read, and still answers for the project."""
+"""Odd texts and values in everything that can be written: the embedded W&B refuses them or stores
+something that can be read, and the project stays readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our own objects and errors show of links: never what permits to use them."""
+"""Our objects and errors never show the signatures of links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API key goes where it belongs, and is in nothing that people look at or keep."""
+"""The API key is sent only where it belongs, and is in nothing that is shown or stored."""
 
 from __future__ import annotations
 

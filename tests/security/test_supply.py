@@ -1,4 +1,4 @@
-"""What aiowandb stands on has no vulnerability that is known to the list beside this file."""
+"""The dependencies have no vulnerability in the list beside this file."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ START = 1_750_000_000
 
 
 class Clock:
-    """Stands still until it is told to move on."""
+    """A clock that only moves when it is set."""
 
     def __init__(self) -> None:
         self.now = float(START)

@@ -1,4 +1,4 @@
-"""Who may do what: keys, open access, signed links."""
+"""Permissions: keys, open access, signed links."""
 
 from __future__ import annotations
 

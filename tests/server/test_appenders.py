@@ -1,4 +1,4 @@
-"""Writers that asked to append only: none overwrites another's lines, however often it asks."""
+"""Writers that only append never overwrite each other's lines, also with repeated requests."""
 
 from __future__ import annotations
 

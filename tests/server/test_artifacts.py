@@ -1,4 +1,4 @@
-"""Artifacts over the wire: announced, uploaded, committed, found, linked, deleted."""
+"""Artifacts over the wire: created, uploaded, committed, found, linked, deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages ask for beside W&B's own fields: series for charts, previews, columns."""
+"""The queries of the web pages besides W&B's own: series for charts, previews, columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished histories become Parquet: what is handed out, and when."""
+"""Finished histories become Parquet: what is exported, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filters written as text: the server and the client read them alike."""
+"""Filters written as text: the server and the client parse them alike."""
 
 from __future__ import annotations
 

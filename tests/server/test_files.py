@@ -1,4 +1,4 @@
-"""Files of runs: up, listed, down, gone."""
+"""Files of runs: uploaded, listed, downloaded, deleted."""
 
 from __future__ import annotations
 

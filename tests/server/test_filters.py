@@ -1,4 +1,4 @@
-"""Which runs a filter selects: MongoDB's semantics, over what runs have."""
+"""Which runs a filter selects: MongoDB's semantics, for all fields of runs."""
 
 from __future__ import annotations
 

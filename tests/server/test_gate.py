@@ -1,4 +1,4 @@
-"""What happens to requests before they are answered: limits, counts, waiting."""
+"""What happens to requests before they are answered: limits, counts, latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GraphQL as W&B's clients speak it: the envelope, errors, and the documents of the real SDK."""
+"""GraphQL as W&B's clients use it: the envelope, errors, and the documents of the real SDK."""
 
 from __future__ import annotations
 

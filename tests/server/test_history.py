@@ -1,4 +1,4 @@
-"""A run's history: what was sent is what is read, whichever way it is stored."""
+"""A run's history: what was sent is what is read, however it is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids, version numbers and links are for one thing only, also after it was deleted."""
+"""Ids, version numbers and links are never reused, also after a deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows and values that nobody should send: kept as something readable, or refused."""
+"""Odd rows and values are stored as something readable, or refused."""
 
 from __future__ import annotations
 

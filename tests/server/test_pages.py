@@ -1,4 +1,4 @@
-"""Who may see the web pages, without a browser: links, cookies, CSRF, and what scripts may do."""
+"""Access to the web pages, without a browser: links, cookies, CSRF, and what scripts may do."""
 
 from __future__ import annotations
 

@@ -170,13 +170,13 @@ async def test_parquet_links_need_no_key_and_give_ranges(
     found = await run_of(client, 'parquetHistory(liveKeys:["_step"]){parquetUrls liveData}')
     assert found["parquetHistory"]["liveData"] == []
     (url,) = found["parquetHistory"]["parquetUrls"]
-    whole = await client.keyless.get(url)
-    assert whole.content[:4] == whole.content[-4:] == b"PAR1"
+    full = await client.keyless.get(url)
+    assert full.content[:4] == full.content[-4:] == b"PAR1"
     part = await client.keyless.get(url, headers={"Range": "bytes=4-7"})
-    assert (part.status_code, part.content) == (206, whole.content[4:8])
-    assert part.headers["content-range"] == f"bytes 4-7/{len(whole.content)}"
+    assert (part.status_code, part.content) == (206, full.content[4:8])
+    assert part.headers["content-range"] == f"bytes 4-7/{len(full.content)}"
     head = await client.keyless.head(url)
-    assert head.headers["content-length"] == str(len(whole.content))
+    assert head.headers["content-length"] == str(len(full.content))
     assert (await client.keyless.get(url + "0")).status_code == 403
     clock.now += 10**6
     assert (await client.keyless.get(url)).status_code == 403

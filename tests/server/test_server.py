@@ -1,4 +1,4 @@
-"""The server process: how it starts, stops, and what a kill leaves behind."""
+"""The server process: how it starts and stops, and what a kill leaves behind."""
 
 from __future__ import annotations
 

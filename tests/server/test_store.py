@@ -1,4 +1,4 @@
-"""The data folder: opened, shared, refused, swept."""
+"""The data folder: opened, shared, refused, cleaned up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps: what an agent is told to run."""
+"""Sweeps: which runs an agent gets."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def state(store: Store, sweep: SweepRow) -> str:
 def test_agents_share_the_grid_and_the_sweep_finishes(store: Store, sweep: SweepRow) -> None:
     agents = [store.sweeps.add_agent(sweep, host) for host in ("a", "b")]
     commands = [store.sweeps.heartbeat(agent, {}) for agent in agents * 2]
-    told = [command for batch in commands for command in batch]
-    assert {command["type"] for command in told} == {"run"}
-    assert len({command["run_id"] for command in told}) == 4
-    assert told[0]["args"] == {
+    reported = [command for batch in commands for command in batch]
+    assert {command["type"] for command in reported} == {"run"}
+    assert len({command["run_id"] for command in reported}) == 4
+    assert reported[0]["args"] == {
         "lr": {"value": 0.1},
         "fixed": {"value": 7},
         "net": {"value": {"depth": 1}},

@@ -1,4 +1,4 @@
-"""A server that answers everything alike, for tests of the way to it, and a question for it."""
+"""A server that gives every request the same answer, and a query for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Artifacts put into a store as a client of W&B would log them."""
+"""Artifacts added to a store as a client of W&B would log them."""
 
 from __future__ import annotations
 

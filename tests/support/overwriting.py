@@ -1,4 +1,4 @@
-"""The embedded W&B as W&B itself is where two write one run: the last one overwrites."""
+"""The embedded W&B with W&B's behaviour for two writers of a run: the last one overwrites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers, writers and exporters in processes and threads of their own, to be killed."""
+"""Servers, writers and exporters in their own processes and threads, to be killed."""
 
 from __future__ import annotations
 

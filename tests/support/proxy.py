@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections break, stall and garble, as a seed says."""
+"""A TCP proxy whose connections break, stall and garble data, determined by a seed."""
 
 from __future__ import annotations
 

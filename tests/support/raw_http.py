@@ -1,4 +1,4 @@
-"""A server at the level of sockets: what it sends is what the test says, byte for byte."""
+"""A server at the level of sockets: it sends exactly what the test wants, byte for byte."""
 
 from __future__ import annotations
 

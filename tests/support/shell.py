@@ -1,4 +1,4 @@
-"""The command line, run as a shell runs it: in this process, or in one of its own."""
+"""The command line, run as by a shell: in this process, or in one of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of the embedded W&B, with something in between that changes or refuses answers."""
+"""A client of the embedded W&B, with a layer that changes or refuses responses."""
 
 from __future__ import annotations
 

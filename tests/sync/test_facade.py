@@ -1,4 +1,4 @@
-"""The facade: the same answers without `await`, wherever it is called from."""
+"""The synchronous client: the same results without `await`, wherever it is called from."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ os.wait()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120
     )
-    first, told, own = done.stdout.splitlines()
+    first, complaint, own = done.stdout.splitlines()
     assert (first, own) == (str(RUNS), str(RUNS))
-    assert "make a new Api in the child" in told
+    assert "make a new Api in the child" in complaint
     assert done.returncode == 0
 
 
@@ -170,9 +170,9 @@ if __name__ == "__main__":
             print(error)
 """)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    counts, told = done.stdout.splitlines()
+    counts, complaint = done.stdout.splitlines()
     assert counts == str([RUNS, RUNS])
-    assert told.startswith("Run cannot be sent to another process")
+    assert complaint.startswith("Run cannot be sent to another process")
     assert done.returncode == 0
 
 

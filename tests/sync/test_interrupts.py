@@ -1,4 +1,4 @@
-"""Ctrl-C without `await`: what was under way has stopped before the interrupt arrives."""
+"""Ctrl-C without `await`: the work has stopped before the interrupt is raised."""
 
 from __future__ import annotations
 

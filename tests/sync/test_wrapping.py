@@ -1,4 +1,4 @@
-"""The facade is complete: whatever the async classes offer, their twins do."""
+"""The synchronous client is complete: it has everything that the async classes have."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aiowandb.concurrency.tasks import AsyncOnly
 from aiowandb.fields import Forwarded
 from aiowandb.sync.wrapping import awaited_property
 
-TWINS = [
+WRAPPERS = [
     (original, getattr(sync, name))
     for name, original in vars(api).items()
     if inspect.isclass(original) and name != "AsyncApi"
 ] + [(api.AsyncApi, sync.Api)]
-every_class = pytest.mark.parametrize(("original", "twin"), TWINS)
+every_class = pytest.mark.parametrize(("original", "wrapper"), WRAPPERS)
 
 # What the facade has in the words of code without `await`.
 NAMES = {
@@ -37,36 +37,36 @@ INTERNAL = {"of", "ref", "config_json", "summary_json", "system_json", "size_byt
 def names(kind: type) -> list[str]:
     """What a user sees of a class, with what it inherits from our own classes."""
     ours = [base for base in kind.__mro__ if base.__module__.startswith("aiowandb")]
-    # It is there to refuse what the twin can do.
+    # It exists to refuse what the wrapper can do.
     ours = [base for base in ours if base is not AsyncOnly]
     found = {name for base in ours for name in vars(base)} - INTERNAL
     return sorted(name for name in found if name in SPECIAL or not name.startswith("_"))
 
 
-def members(original: type, twin: type) -> Iterator[tuple[str, Any, Any]]:
+def members(original: type, wrapper: type) -> Iterator[tuple[str, Any, Any]]:
     """Each of them as it is written, in both classes."""
     for name in names(original):
         own = NAMES.get(name, name)
-        yield own, inspect.getattr_static(original, name), inspect.getattr_static(twin, own)
+        yield own, inspect.getattr_static(original, name), inspect.getattr_static(wrapper, own)
 
 
 @every_class
 def test_a_synchronous_class_has_exactly_the_names_of_the_original(
-    original: type, twin: type
+    original: type, wrapper: type
 ) -> None:
-    assert names(twin) == sorted(NAMES.get(name, name) for name in names(original))
+    assert names(wrapper) == sorted(NAMES.get(name, name) for name in names(original))
 
 
 @every_class
 def test_a_synchronous_list_has_a_length_where_the_original_counts(
-    original: type, twin: type
+    original: type, wrapper: type
 ) -> None:
-    assert hasattr(twin, "__len__") == hasattr(original, "count")
+    assert hasattr(wrapper, "__len__") == hasattr(original, "count")
 
 
 @every_class
-def test_methods_have_the_same_docstrings(original: type, twin: type) -> None:
-    for name, member, other in members(original, twin):
+def test_methods_have_the_same_docstrings(original: type, wrapper: type) -> None:
+    for name, member, other in members(original, wrapper):
         if name not in SPECIAL | {"close"}:
             assert text(other) == text(member), name
 
@@ -78,8 +78,8 @@ def text(member: Any) -> str:
 
 
 @every_class
-def test_methods_take_the_same_arguments(original: type, twin: type) -> None:
-    for name, member, other in members(original, twin):
+def test_methods_take_the_same_arguments(original: type, wrapper: type) -> None:
+    for name, member, other in members(original, wrapper):
         if inspect.isfunction(member) and inspect.isfunction(other) and name not in SPECIAL:
             assert parameters(other) == parameters(member), name
 
@@ -93,8 +93,8 @@ def parameters(function: Any) -> list[inspect.Parameter]:
 
 
 @every_class
-def test_methods_are_awaited_and_iterated_without_async(original: type, twin: type) -> None:
-    for name, member, other in members(original, twin):
+def test_methods_are_awaited_and_iterated_without_async(original: type, wrapper: type) -> None:
+    for name, member, other in members(original, wrapper):
         if isinstance(other, awaited_property):
             assert [*inspect.signature(member).parameters] == ["self"], name
         elif inspect.isfunction(member):
@@ -106,16 +106,16 @@ def test_methods_are_awaited_and_iterated_without_async(original: type, twin: ty
 
 
 @every_class
-def test_the_documentation_knows_every_name(original: type, twin: type) -> None:
+def test_the_documentation_knows_every_name(original: type, wrapper: type) -> None:
     page = (Path(__file__).parents[2] / "docs" / "api" / "index.md").read_text(encoding="utf-8")
     table = page.partition("## Every name at a glance")[2].partition("\n#")[0]
-    told = set(re.findall(r"`(\w+)`", table))
-    assert {name for name in names(original) if not name.startswith("_")} <= told
+    documented = set(re.findall(r"`(\w+)`", table))
+    assert {name for name in names(original) if not name.startswith("_")} <= documented
 
 
 @every_class
-def test_attributes_have_the_same_types(original: type, twin: type) -> None:
-    for name, member, other in members(original, twin):
+def test_attributes_have_the_same_types(original: type, wrapper: type) -> None:
+    for name, member, other in members(original, wrapper):
         if name == "record":
             assert isinstance(other, Forwarded)
         elif isinstance(other, Forwarded):

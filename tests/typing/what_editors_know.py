@@ -1,4 +1,4 @@
-"""What type checkers, and so editors, know of both clients. It is checked, not run."""
+"""The types of both clients that checkers and editors infer. Checked, not run."""
 
 from __future__ import annotations
 

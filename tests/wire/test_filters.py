@@ -1,4 +1,4 @@
-"""Filters and orders: what is sent for what was written, and what is refused."""
+"""Filters and orders: what is sent for them, and what is refused."""
 
 from __future__ import annotations
 

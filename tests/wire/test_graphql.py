@@ -1,4 +1,4 @@
-"""What an answer of W&B means, read without any network."""
+"""Responses of W&B, parsed without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON as W&B stores it: what strict readers refuse is read, what is none is an error."""
+"""JSON as W&B stores it: values that strict parsers refuse are read, invalid JSON is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as it comes off the wire."""
+"""Runs as they are decoded from responses."""
 
 from __future__ import annotations
 

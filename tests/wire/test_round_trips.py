@@ -1,4 +1,4 @@
-"""What is decoded from the wire is what was encoded: for every type that goes over it."""
+"""Every type that is sent over the wire is decoded to what was encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs out of `.wandb` files: all that they say, and as much of it as can be read."""
+"""Runs from `.wandb` files: everything in them, as far as it can be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong, and what is told of it."""
+"""Errors, and their messages."""
 
 import wandb
 
