@@ -14,6 +14,7 @@ from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.export import Format, Split
 from tests.export.conftest import Project, contents, history, places, steps
+from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
@@ -159,6 +160,7 @@ REWOUND: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("options", REWOUND, ids=str)
 @pytest.mark.parametrize("end", [100, 130])
 @pytest.mark.parametrize("finish", [True, False])
