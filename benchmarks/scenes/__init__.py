@@ -32,6 +32,7 @@ SCENES: Mapping[str, Scene] = {
     "i": embedded.store_and_list,
     "requests": exports.requests,
     "plan": planning.large_project,
+    "read": planning.rows_of_a_plan,
     "limit": limit.steady_rate,
     "stall": stalls.of_the_loop,
     "latency": latency.sweep,

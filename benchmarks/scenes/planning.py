@@ -7,6 +7,7 @@ from benchmarks.rounds import Contender, Setting, race
 
 _PLAN = Contender("aiowandb, plan", "ours", "plan_and_cut")
 _STREAM = Contender("aiowandb, parts as they come", "ours", "stream_parts")
+_READ = Contender("aiowandb, parts read by one process", "ours", "read_parts")
 _MB = 1e6
 
 
@@ -27,4 +28,20 @@ def large_project(effort: Effort) -> Findings:
             Figure("plan", "first part / all parts, wall", first, at_most=0.5),
         ],
         [Costs("plan", setting, samples)],
+    )
+
+
+def rows_of_a_plan(effort: Effort) -> Findings:
+    """20 runs of 100,000 rows of 20 keys, read part by part."""
+    setting = Setting(effort.of(20), 100_000)
+    samples = race(setting, (_READ,), effort.rounds)
+    rows = setting.runs * setting.rows
+    cpu = [sample.cost.cpu / rows * 1e6 for sample in samples[_READ.name]]
+    sizes = [sample.traffic.bytes / rows for sample in samples[_READ.name]]
+    return Findings(
+        [
+            Figure("read", "CPU per million rows, s", cpu, at_most=4),
+            Figure("read", "bytes per row", sizes, at_most=200),
+        ],
+        [Costs("read", setting, samples)],
     )
