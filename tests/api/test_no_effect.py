@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiowandb import AiowandbWarning, Api, AsyncApi, UsageError
+from aiowandb.export import ExportOptions, options
 from tests.support.sample import Sample
 
 
@@ -21,6 +22,8 @@ from tests.support.sample import Sample
         ({"what": ["system"], "samples": 3}, "samples requires history"),
         ({"what": ["runs"], "layout": "long"}, "layout requires history"),
         ({"what": ["files"], "split": "run"}, "split requires history or system"),
+        ({"what": ["files"], "format": "csv"}, "format requires history or runs or system"),
+        ({"what": ["artifacts"], "on_deleted": "drop"}, "on_deleted requires history"),
         ({"any_key": False}, "any_key requires keys"),
     ],
 )
@@ -31,6 +34,10 @@ async def test_an_export_refuses_options_without_effect(
     with pytest.raises(UsageError, match=said):
         await api.runs(sample.path).export(tmp_path, **options)
     assert api.traffic.requests == sent
+
+
+def test_every_option_says_which_tables_it_applies_to() -> None:
+    assert {*ExportOptions.__struct_fields__} - {"what"} == {*options._NEEDS}
 
 
 def test_warnings_without_await_name_the_line_of_the_caller(sample: Sample, tmp_path: Path) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    suppress,
+)
 from importlib import import_module
 from threading import Condition
 from typing import Generic, TypeVar, TypeVarTuple
@@ -60,6 +65,11 @@ async def in_thread_context(make: Callable[[], T], drop: Callable[[T], object]) 
         with anyio.CancelScope(shield=True):
             for one in made:
                 await run_sync(drop, one)
+
+
+def entered_in_thread(context: AbstractContextManager[T]) -> AbstractAsyncContextManager[T]:
+    """A context manager whose both ends are called in a thread."""
+    return in_thread_context(context.__enter__, lambda _: context.__exit__(None, None, None))
 
 
 class Aborted(Exception):

@@ -39,11 +39,12 @@ _HINT = "Export into another folder, or use overwrite to discard what is there."
 @contextmanager
 def claim_folder(
     folder: Folder, identity: ExportIdentity, options: ExportOptions, *, overwrite: bool
-) -> Iterator[Callable[[], Journal]]:
+) -> Iterator[Callable[[], tuple[Journal, ExportOptions]]]:
     """Lock the folder while the block runs, if it can be used for this export.
 
     The block gets a function that starts or resumes the export. Nothing in the folder changes
-    before it is called, so an export whose runs cannot be listed does no harm.
+    before it is called, so an export whose runs cannot be listed does no harm. It returns the
+    journal, and the options with those that were left open as they were in this folder.
     """
     with folder.lock(), ExitStack() as journals:
 
@@ -59,13 +60,13 @@ def claim_folder(
         if existing:
             _check(folder, existing.records, begun)
 
-        def begin() -> Journal:
+        def begin() -> tuple[Journal, ExportOptions]:
             if overwrite:
                 _discard_export(folder)
             journal = existing or open_journal()
             if not journal.records:
                 journal.append(begun)
-            return journal
+            return journal, continued
 
         yield begin
 
@@ -159,4 +160,4 @@ def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
 
 def _publishes_parts(state: ExportState) -> bool:
     """Whether users get the parts, and not files made from them."""
-    return state.begun is not None and state.begun.options.format in ("parquet", "delta")
+    return state.begun is not None and state.begun.options.publishes_parts

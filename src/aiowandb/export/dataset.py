@@ -38,7 +38,7 @@ from aiowandb.export.staging import STAGED, StagingFile, intact_runs
 from aiowandb.export.stored import Part, StagedRun, StoredRun, locate_runs
 
 
-class OnPublish(Protocol):
+class Catalogue(Protocol):
     """A catalogue that lists the published parts, as a Delta table does."""
 
     def publish_as(self, schema: RowSchema, parts: Sequence[Part]) -> None:
@@ -56,26 +56,26 @@ class Dataset:
     def __init__(
         self,
         name: str,
-        home: str,
+        published_folder: str,
         schema: RowSchema,
         folder: Folder,
         journal: Journal,
-        on_publish: OnPublish | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
         self.schema = schema
-        self._home = home
+        self._published_folder = published_folder
         self._journal = journal
-        self._on_publish = on_publish
+        self._catalogue = catalogue
         self._state = journal.state.dataset(name)
         if self._state.schema_number:
             self.schema = type(schema)(self._state.kinds, self._state.clashes)
-        staged = folder.files(STAGED)
-        self._staged = {file for file in staged if file.endswith(".parquet")}
-        self._forget_missing(staged)
+        listing = folder.files(STAGED)
+        self._unpublished = {file for file in listing if file.endswith(".parquet")}
+        self._forget_missing(listing)
         self._forget_staged(intact_runs(folder, self._state.staged))
-        self._remove_orphans(staged)
+        self._remove_orphans(listing)
         self._publish()
 
     @property
@@ -126,7 +126,7 @@ class Dataset:
 
     def draft(self, new: NewPart) -> Path:
         """The path to write the part to."""
-        return self.folder.draft(self._staged_name(new.number))
+        return self.folder.draft(self._unpublished_name(new.number))
 
     def staging_file(self, new: NewPart) -> StagingFile:
         """The file for the part's runs until it is complete."""
@@ -141,9 +141,9 @@ class Dataset:
     def commit(self, new: NewPart, draft: Path, runs: tuple[StoredRun, ...]) -> Part:
         """Add the draft to the dataset as a part."""
         size = draft.stat().st_size
-        staged = self._staged_name(new.number)
-        self.folder.put(draft, f"{STAGED}/{staged}")
-        self._staged.add(staged)
+        name = self._unpublished_name(new.number)
+        self.folder.put(draft, f"{STAGED}/{name}")
+        self._unpublished.add(name)
         part = Part(new.number, new.file, self.schema_number, size, runs)
         self._record(Committed(self.name, part))
         self._forget_staged(self._state.staged)
@@ -157,16 +157,16 @@ class Dataset:
 
     def path(self, part: Part) -> str:
         """The present path of the part's file."""
-        staged = self._staged_name(part.number)
-        return f"{STAGED}/{staged}" if staged in self._staged else self.published_path(part)
+        name = self._unpublished_name(part.number)
+        return f"{STAGED}/{name}" if name in self._unpublished else self.published_path(part)
 
     def published_path(self, part: Part) -> str:
         """The path of the part's file after it is published."""
-        return f"{self._home}/{part.file}"
+        return f"{self._published_folder}/{part.file}"
 
     def render(self, options: ExportOptions, inbox: Inbox[Never]) -> dict[str, int]:
         """Write the rows in the format of the options; returns the files by name with sizes."""
-        if options.format in ("parquet", "delta"):
+        if options.publishes_parts:
             return {self.published_path(part): part.size for part in self.parts}
         files = self._rendered_files(options)
         for file, parts in files.items():
@@ -207,29 +207,29 @@ class Dataset:
         if self._state.drops or len({part.schema for part in parts}) > 1:
             return
         for part in parts:
-            staged = self._staged_name(part.number)
-            if staged in self._staged:
-                self.folder.move(f"{STAGED}/{staged}", self.published_path(part))
-                self._staged.remove(staged)
-        if self._on_publish:
+            name = self._unpublished_name(part.number)
+            if name in self._unpublished:
+                self.folder.move(f"{STAGED}/{name}", self.published_path(part))
+                self._unpublished.remove(name)
+        if self._catalogue:
             if parts:
                 self.folder.check()
-                self._on_publish.publish_as(self.schema, parts)
+                self._catalogue.publish_as(self.schema, parts)
             return
         stale = self._state.files.difference(part.file for part in parts)
-        for file in stale.intersection(self.folder.files(self._home)) if stale else ():
-            self.folder.remove(f"{self._home}/{file}")
+        for file in stale.intersection(self.folder.files(self._published_folder)) if stale else ():
+            self.folder.remove(f"{self._published_folder}/{file}")
 
     def _record_staged(self, run: StagedRun, is_in_place: bool) -> None:
         # Syncing each run would take longer than reading it. Uploads need no sync.
         self._journal.append(Staged(self.name, run), durable=not is_in_place)
 
-    def _forget_missing(self, staged: Mapping[str, int]) -> None:
+    def _forget_missing(self, listing: Mapping[str, int]) -> None:
         """Forget the parts whose files are missing or have another size."""
-        sizes = {f"{STAGED}/{name}": size for name, size in staged.items()}
-        at_home = self.folder.files(self._home)
-        sizes |= {f"{self._home}/{name}": size for name, size in at_home.items()}
-        known = self._on_publish.sizes() if self._on_publish else {}
+        sizes = {f"{STAGED}/{name}": size for name, size in listing.items()}
+        published = self.folder.files(self._published_folder)
+        sizes |= {f"{self._published_folder}/{name}": size for name, size in published.items()}
+        known = self._catalogue.sizes() if self._catalogue else {}
         self._drop(
             part.number
             for part in self.parts
@@ -252,10 +252,10 @@ class Dataset:
             for file in {run.file for run in gone.values()} - needed:
                 self.folder.remove(file)
 
-    def _remove_orphans(self, staged: Collection[str]) -> None:
+    def _remove_orphans(self, listing: Collection[str]) -> None:
         """Remove the staged runs that a killed export had no time to record."""
         needed = {run.file for run in self._state.staged.values()}
-        for name in staged:
+        for name in listing:
             is_ours = name.startswith(f"{self.name}-") and name.endswith(".arrows")
             if is_ours and (file := f"{STAGED}/{name}") not in needed:
                 self.folder.remove(file)
@@ -264,7 +264,7 @@ class Dataset:
         if gone := tuple(sorted(numbers)):
             self._record(Dropped(self.name, gone))
 
-    def _staged_name(self, number: int) -> str:
+    def _unpublished_name(self, number: int) -> str:
         return f"{self.name}-{number}.parquet"
 
     def _record(self, record: Record) -> None:

@@ -16,7 +16,7 @@ from aiowandb.wire.rows import STEP
 __all__ = ["ExportOptions", "Format", "Layout", "Nan", "OnDeleted", "Split", "What"]
 
 
-Target: TypeAlias = Literal["folder", "stdout", "sink"]
+ExportTarget: TypeAlias = Literal["folder", "stdout", "sink"]
 
 # Options that may differ from one export into a folder to the next.
 MAY_CHANGE = frozenset({"on_deleted"})
@@ -68,7 +68,12 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"nan requires the format jsonl, not {self.format}.")
         check_steps(self.min_step, self.max_step)
 
-    def check_effect(self, *, target: Target, overwrite: bool = False) -> None:
+    @property
+    def publishes_parts(self) -> bool:
+        """Whether readers see the parts themselves, and not files that are made from them."""
+        return self.format in ("parquet", "delta")
+
+    def check_effect(self, *, target: ExportTarget, overwrite: bool = False) -> None:
         """Raise if an option would have no effect, which must be a mistake.
 
         `__post_init__` does not check it: older journals have such options.
@@ -128,8 +133,10 @@ _DEFAULT = ExportOptions()
 # The tables that an option applies to: without one of them it has no effect.
 _HISTORY = frozenset[What]({"history"})
 _ROWS = frozenset[What]({"history", "system"})
+_TABLES = frozenset[What]({"runs", "history", "system"})
 _NEEDS: Mapping[str, frozenset[What]] = {
     **dict.fromkeys(("keys", "any_key", "exclude", "min_step", "max_step"), _HISTORY),
     **dict.fromkeys(("samples", "layout"), _HISTORY),
     "split": _ROWS,
+    **dict.fromkeys(("format", "safe_csv", "nan", "on_deleted"), _TABLES),
 }

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never
 
-from aiowandb.concurrency.threads import Inbox, feed_thread, in_thread_context, nothing, run_sync
+from aiowandb.concurrency.threads import Inbox, entered_in_thread, feed_thread, nothing, run_sync
 from aiowandb.errors import UsageError
 from aiowandb.export.claim import claim_folder
 from aiowandb.export.dataset import Dataset
@@ -76,13 +76,9 @@ async def export_runs(
         if isinstance(target, str | Path) and target != "-":
             folder = await run_sync(folder_at, target, filesystem)
             claim = claim_folder(folder, identity, options, overwrite=overwrite)
-            async with in_thread_context(
-                claim.__enter__, lambda _: claim.__exit__(None, None, None)
-            ) as begin:
+            async with entered_in_thread(claim) as begin:
                 runs, unknown = await _select(pages, options, reporter)
-                journal = await run_sync(begin)
-                begun = journal.state.begun
-                options = options.continuing(begun.options if begun else None)
+                journal, options = await run_sync(begin)
                 export = _FolderExport(session, folder, options, journal, reporter)
                 tables, deleted = await export.update(runs, identity)
         else:
@@ -192,7 +188,7 @@ class _FolderExport:
         return await feed_thread(partial(self._render, dataset, failed), nothing, 1)
 
     def _open_dataset(self, source: RowSource) -> Dataset:
-        is_published = self._options.format in ("parquet", "delta")
+        is_published = self._options.publishes_parts
         home = source.name if is_published else f"{STATE_DIR}/{source.name}"
         table = self._delta(source.name) if self._options.format == "delta" else None
         dataset = Dataset(source.name, home, source.schema, self._folder, self._journal, table)
@@ -283,7 +279,7 @@ def _read(
         return scan_each(
             session, starts, lambda ref: scan_sample(session, ref, selection, samples, decoder)
         )
-    return scan_runs(session, starts, selection, starts)
+    return scan_runs(session, list(starts), selection, starts)
 
 
 async def _stream(

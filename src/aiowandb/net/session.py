@@ -89,8 +89,8 @@ class Session:
 
     def __reduce__(self) -> NoReturn:
         raise UsageError(
-            "What asks W&B cannot be sent to another process, as it needs its connection: send its"
-            " path, and create an API client there."
+            "An object that asks W&B cannot be sent to another process, because it needs its"
+            " connection: send its path, and create an API client there."
         )
 
     @property
@@ -153,11 +153,11 @@ class Session:
         content = operation.body()
         tries = 0
 
-        async def post(attempt: Attempt) -> Answer:
+        async def send_once(attempt: Attempt) -> Answer:
             nonlocal tries
             tries += 1
             started = anyio.current_time()
-            response, body = await self._post(attempt, "/graphql", content)
+            response, body = await self._send(attempt, "/graphql", content)
             seconds = anyio.current_time() - started
             try:
                 return Answer(operation.read(200, body), len(body), seconds, tries)
@@ -170,7 +170,7 @@ class Session:
         # A long request asks for many things, and takes longer.
         kind = (operation.name, len(content).bit_length())
         with self._lifetime.call():
-            return await self._requests.run(operation.name, post, kind, retry=retry)
+            return await self._requests.run(operation.name, send_once, kind, retry=retry)
 
     async def ask_cached(self, operation: Operation[S], *, fresh: bool = False) -> S:
         """As `ask`, but sent once for equal operations: do not change what it returns.
@@ -191,16 +191,16 @@ class Session:
         """Empty the cache of `ask_cached`."""
         self._cache.flush()
 
-    async def post(self, name: str, path: str, content: Any, answer: type[S]) -> S:
+    async def post(self, name: str, path: str, content: Any, response_type: type[S]) -> S:
         """Send JSON to a path below the base URL."""
         self._lifetime.require_loop()
         self._require_key()
         body = msgspec.json.encode(content)
 
-        async def post(attempt: Attempt) -> S:
-            response, found = await self._post(attempt, path, body)
+        async def send_once(attempt: Attempt) -> S:
+            response, found = await self._send(attempt, path, body)
             try:
-                return msgspec.json.decode(found, type=answer)
+                return msgspec.json.decode(found, type=response_type)
             except MALFORMED as error:
                 malformed = ServerError(
                     f"{name}: W&B sent a response of the wrong form ({error}).",
@@ -211,7 +211,7 @@ class Session:
                 raise Transient(malformed, found) from error
 
         with self._lifetime.call():
-            return await self._requests.run(name, post, (name, len(body).bit_length()))
+            return await self._requests.run(name, send_once, (name, len(body).bit_length()))
 
     async def download(self, url: str, into: Target, *, max_bytes: int | None = None) -> None:
         """Write the file at the URL into `into`; more than `max_bytes` bytes are an error.
@@ -240,7 +240,7 @@ class Session:
         with self._lifetime.call():
             await self._transfers.upload(url, content, size, headers)
 
-    async def _post(
+    async def _send(
         self, attempt: Attempt, path: str, content: bytes
     ) -> tuple[httpx.Response, bytes]:
         count(self.traffic, requests=1)
@@ -266,7 +266,7 @@ async def supports(session: Session, feature: Feature) -> bool:
         try:
             session.features = await session.ask(server_features())
         except CommError as error:
-            if error.status in (200, 400):  # it is too old to know the query
+            if error.status in (200, 400):  # it is too old to know the query: some say so with 200
                 return False
             raise
     return session.features.has(feature)
