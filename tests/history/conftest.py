@@ -45,6 +45,14 @@ class World:
 
     @asynccontextmanager
     async def api(self, history: Mode = "parquet", **settings: Any) -> AsyncIterator[AsyncApi]:
+        transport = self.transport(history)
+        key = self.store.local_key
+        async with AsyncApi(
+            key, base_url="http://wandb.test", transport=transport, **settings
+        ) as api:
+            yield api
+
+    def transport(self, history: Mode = "parquet") -> httpx.ASGITransport:
         app = create_app(self.store, history=history)
 
         async def between(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,12 +79,7 @@ class World:
 
             await app(scope, replay, send)  # type: ignore[arg-type]
 
-        transport = httpx.ASGITransport(between)
-        key = self.store.local_key
-        async with AsyncApi(
-            key, base_url="http://wandb.test", transport=transport, **settings
-        ) as api:
-            yield api
+        return httpx.ASGITransport(between)
 
 
 @pytest.fixture

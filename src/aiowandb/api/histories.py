@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiowandb.api.rows import RowType, row_type
@@ -18,11 +19,13 @@ from aiowandb.arguments import (
     integer,
     optional,
     shown,
+    text,
 )
 from aiowandb.choices import EventStream, Nested
 from aiowandb.concurrency.tasks import Stream, each_of, gather
 from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import UsageError
+from aiowandb.history.neighbours import Position
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -62,6 +65,12 @@ SCAN_CHECKS = {
     "exclude": ANY_NAMES,
 }
 SCAN_RUN_CHECKS = SCAN_CHECKS | {"page_size": integer(1), "stream": choice(EventStream)}
+SAMPLE_CHECKS = {
+    "samples": integer(1),
+    "keys": optional(NAMES),
+    "x_axis": text("the name of a key"),
+    "stream": choice(EventStream),
+}
 ROW_TYPE = Check(
     "a msgspec.Struct, dataclass, attrs class, TypedDict, NamedTuple or pydantic model", row_type
 )
@@ -134,36 +143,49 @@ def check_scan(run: RunRecord, wanted: Selection, stream: EventStream) -> None:
 
 
 async def row_pages(
-    session: Session, ref: RunRef, wanted: Selection, stream: EventStream, kind: RowType | None
+    pages: AsyncGenerator[Page], kind: RowType | None, run: str
 ) -> AsyncGenerator[list[Any]]:
     """The rows as dicts, or converted to `kind`, page by page."""
-    async with aclosing(_pages(session, ref, wanted, stream)) as pages:
+    async with aclosing(pages):
         async for page in pages:
             for rows in page.rows():
-                yield rows if kind is None else kind.rows(rows, str(ref))
+                yield rows if kind is None else kind.rows(rows, run)
 
 
 async def row_batches(
-    session: Session, ref: RunRef, wanted: Selection, stream: EventStream, nested: Nested
+    pages: AsyncGenerator[Page], nested: Nested
 ) -> AsyncGenerator[pa.RecordBatch]:
     """The rows as Arrow record batches."""
     await import_in_thread("aiowandb.history.pages")
     from aiowandb.history.pages import nested_as_json
 
-    async with aclosing(_pages(session, ref, wanted, stream)) as pages:
+    async with aclosing(pages):
         async for page in pages:
             for batch in await page.batches():
                 yield nested_as_json(batch) if nested == "json" else batch
 
 
-async def _pages(
-    session: Session, ref: RunRef, wanted: Selection, stream: EventStream
+async def history_pages(
+    session: Session,
+    ref: RunRef,
+    wanted: Selection,
+    stream: EventStream,
+    position: Position | None,
 ) -> AsyncGenerator[Page]:
-    await import_in_thread("aiowandb.history.scan")
+    """The rows of a run as W&B sent them. If the run is one of a list, the next ones are expected
+    to be read, too."""
+    await import_in_thread("aiowandb.history.loops")
+    from aiowandb.history.loops import ScanLoop
     from aiowandb.history.scan import scan_run, scan_system
 
-    scan = scan_run if stream == "default" else scan_system
-    async with aclosing(scan(session, ref, wanted)) as pages:
+    if stream != "default":
+        found = scan_system(session, ref, wanted)
+    elif position is None:
+        found = scan_run(session, ref, wanted)
+    else:
+        loop = position.neighbours.loop(wanted, partial(ScanLoop, session, wanted))
+        found = loop.pages(position, ref)
+    async with aclosing(found) as pages:
         async for page in pages:
             yield page
 

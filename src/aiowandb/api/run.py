@@ -13,9 +13,11 @@ from aiowandb.api.append import Append
 from aiowandb.api.files import File, Files
 from aiowandb.api.histories import (
     ROW_TYPE,
+    SAMPLE_CHECKS,
     SCAN_RUN_CHECKS,
     check_sample,
     check_scan,
+    history_pages,
     make_selection,
     read_sample,
     row_batches,
@@ -28,7 +30,6 @@ from aiowandb.api.updating import WRITABLE, check_values, read_run, send_changes
 from aiowandb.arguments import (
     ANY_NAMES,
     FLAG,
-    NAMES,
     PATH,
     POSITIVE,
     checks,
@@ -43,6 +44,7 @@ from aiowandb.config.settings import app_url
 from aiowandb.fields import RecordHolder, RunFields
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles, console_pages
+from aiowandb.history.neighbours import Position
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.artifacts import Direction
@@ -72,6 +74,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
 
     def __init__(self, record: RunRecord, session: Session) -> None:
         self._session = session
+        self._position: Position | None = None  # in the list that it came from
         self._take(record)
 
     __hash__ = object.__hash__  # the record changes
@@ -122,14 +125,7 @@ class Run(RunFields, RecordHolder[RunRecord]):
         fresh: bool = False,
     ) -> pd.DataFrame: ...
 
-    @checks(
-        samples=integer(1),
-        keys=optional(NAMES),
-        x_axis=text("the name of a key"),
-        stream=choice(EventStream),
-        pandas=FLAG,
-        fresh=FLAG,
-    )
+    @checks(**SAMPLE_CHECKS, pandas=FLAG, fresh=FLAG)
     async def history(
         self,
         samples: int = 500,
@@ -214,7 +210,8 @@ class Run(RunFields, RecordHolder[RunRecord]):
         """
         wanted = make_selection(keys, page_size, min_step, max_step, any_key, exclude)
         check_scan(self.record, wanted, stream)
-        return Items(self._session.ahead(row_pages(self._session, self.ref, wanted, stream, type)))
+        pages = history_pages(self._session, self.ref, wanted, stream, self._position)
+        return Items(self._session.ahead(row_pages(pages, type, str(self.ref))))
 
     @checks(**SCAN_RUN_CHECKS, nested=choice(Nested))
     def scan_history_batches(
@@ -240,7 +237,8 @@ class Run(RunFields, RecordHolder[RunRecord]):
         """
         wanted = make_selection(keys, page_size, min_step, max_step, any_key, exclude)
         check_scan(self.record, wanted, stream)
-        return self._session.ahead(row_batches(self._session, self.ref, wanted, stream, nested))
+        pages = history_pages(self._session, self.ref, wanted, stream, self._position)
+        return self._session.ahead(row_batches(pages, nested))
 
     @checks(
         names=optional(ANY_NAMES),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -28,13 +28,19 @@ _LEAST_PAGE = 25
 
 
 async def run_pages(
-    session: Session, entity: str, project: str, query: RunQuery, *, complete: bool, fresh: bool
+    session: Session,
+    where: Callable[[], Awaitable[tuple[str, str]]],
+    query: RunQuery,
+    *,
+    complete: bool,
+    fresh: bool,
 ) -> AsyncGenerator[list[RunRecord]]:
-    """The runs of a query, page by page.
+    """The runs of a query, page by page. `where` finds out entity and project.
 
     `complete` pages have every run just once, even if runs come and go meanwhile. Other pages
     are cached, unless they have to be `fresh`.
     """
+    entity, project = await where()
     size = BatchSize(query.per_page, query.per_page)
 
     async def page(cursor: str | None) -> Connection[RunRecord]:

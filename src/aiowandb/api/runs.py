@@ -13,13 +13,13 @@ import msgspec
 from aiowandb.api.copying import COPY_CHECKS, Client, copy_project
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.exporting import EXPORT_CHECKS, EXPORTED, default_tables, export_to
-from aiowandb.api.histories import check_sample, read_samples
+from aiowandb.api.histories import SAMPLE_CHECKS, check_sample, read_samples
 from aiowandb.api.listing import Listing
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
 from aiowandb.api.run_pages import RUNS_PER_PAGE, no_project, run_pages, runs_table
-from aiowandb.arguments import NAMES, checks, choice, integer, optional, text
+from aiowandb.arguments import checks, choice, integer
 from aiowandb.choices import (
     CopyIds,
     EventStream,
@@ -38,6 +38,7 @@ from aiowandb.choices import (
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import extra_needed
+from aiowandb.history.neighbours import Neighbours
 from aiowandb.net import Session
 from aiowandb.paths import parse_project_path
 from aiowandb.wire.filters import check_filters, check_order
@@ -151,13 +152,7 @@ class Runs(Listing[Run]):
         stream: EventStream = "default",
     ) -> pl.DataFrame: ...
 
-    @checks(
-        samples=integer(1),
-        keys=optional(NAMES),
-        x_axis=text("the name of a key"),
-        format=choice(RowsFormat),
-        stream=choice(EventStream),
-    )
+    @checks(**SAMPLE_CHECKS, format=choice(RowsFormat))
     async def histories(
         self,
         samples: int = 500,
@@ -382,19 +377,24 @@ class Runs(Listing[Run]):
             on_event=on_event,
         )
 
+    def pages(self) -> Stream[list[Run]]:
+        """The items in lists of `per_page`, as W&B sends them."""
+        neighbours = Neighbours(self._session)
+        return self._session.ahead(neighbours.added(self._pages()), neighbours.drop)
+
+    async def _slice(self, wanted: slice) -> list[Run]:
+        found = await super()._slice(wanted)
+        Neighbours(self._session).add_page(found)
+        return found
+
     async def _pages(self) -> AsyncGenerator[list[Run]]:
         async with aclosing(self._records(self._query, fresh=False)) as pages:
             async for records in pages:
                 yield [Run(record, self._session) for record in records]
 
-    async def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
-        entity, project = await self._defaults.project(self._path)
-        listing = run_pages(
-            self._session, entity, project, query, complete=fresh, fresh=self._fresh
-        )
-        async with aclosing(listing) as pages:
-            async for records in pages:
-                yield records
+    def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
+        where = partial(self._defaults.project, self._path)
+        return run_pages(self._session, where, query, complete=fresh, fresh=self._fresh)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"

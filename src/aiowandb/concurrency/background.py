@@ -50,8 +50,17 @@ class BackgroundTask:
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended or is about to."""
+        return self._ended.is_set() or self._scope.cancel_called
+
     def cancel(self) -> None:
         self._scope.cancel()
+
+    def cancel_at(self, time: float) -> None:
+        """Cancel it at this time of the event loop's clock; a time given before is forgotten."""
+        self._scope.deadline = time
 
     async def stop(self) -> None:
         """Cancel it and wait until it has ended, even if the caller is cancelled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Generic, Self, TypeVar
@@ -22,13 +22,18 @@ class ReadAhead(AsyncOnly, Generic[T]):
     """The items of a generator; the next ones are made in a task while this one is used.
 
     The task belongs to `tasks`. It ends with the items, or when this iterator is closed or
-    garbage-collected: a loop over it can be left with a plain `break`.
+    garbage-collected: a loop over it can be left with a plain `break`. Then `on_left` is called,
+    in the event loop.
     """
 
     _is_closed = True  # until there is something to close
 
     def __init__(
-        self, items: AsyncGenerator[T], tasks: BackgroundTasks, max_ahead: int = 1
+        self,
+        items: AsyncGenerator[T],
+        tasks: BackgroundTasks,
+        max_ahead: int = 1,
+        on_left: Callable[[], object] = lambda: None,
     ) -> None:
         self._loop = current_loop()
         if self._loop is None:
@@ -36,6 +41,7 @@ class ReadAhead(AsyncOnly, Generic[T]):
         # The task always has one more item, which waits to be sent.
         send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
         self._end = _End()
+        self._on_left = on_left
         self._warnings = CollectedWarnings()
         at_end = partial(_close_streams, send, self._items, self._end)
         self._task = tasks.start(_feed, items, send, self._end, self._warnings, at_end=at_end)
@@ -69,24 +75,38 @@ class ReadAhead(AsyncOnly, Generic[T]):
             raise item.error
         return item
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the task was stopped before all items were made."""
+        return self._is_closed or (self._task.is_stopped and not self._end.is_reached)
+
+    def expire_at(self, time: float) -> None:
+        """Stop the task at this time of the event loop's clock; never, if it is infinite."""
+        self._task.cancel_at(time)
+
+    def drop(self) -> None:
+        """Stop the task, and do not wait for its end."""
+        if not self._is_closed:
+            self._is_closed = True
+            _forget(self._items, self._task, self._on_left)
+
     async def aclose(self) -> None:
         """Stop the task, and wait until it has ended."""
         if not self._is_closed:
             self._require_own_loop()
-            self._is_closed = True
-            self._items.close()
+            self.drop()
             await self._task.stop()
 
     def __del__(self) -> None:
         if self._is_closed:
             return
+        items, task, on_left = self._items, self._task, self._on_left
         if current_loop() is self._loop:
-            _forget(self._items, self._task)
+            _forget(items, task, on_left)
             return
         # This may run in any thread, and only the loop's own thread may touch the task.
-        items, task = self._items, self._task
         try:
-            call_soon(self._loop, lambda: _forget(items, task))
+            call_soon(self._loop, lambda: _forget(items, task, on_left))
         except RuntimeError:  # the loop has ended, and the task with it
             items.close()
 
@@ -116,9 +136,12 @@ def _close_streams(
         items.close()
 
 
-def _forget(items: MemoryObjectReceiveStream[T], task: BackgroundTask) -> None:
+def _forget(
+    items: MemoryObjectReceiveStream[T], task: BackgroundTask, on_left: Callable[[], object]
+) -> None:
     items.close()
     task.cancel()
+    on_left()
 
 
 async def _feed(

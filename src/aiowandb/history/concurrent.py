@@ -155,7 +155,6 @@ class HistoryReader:
                 plans = await self._plan(self._session, group, self._plan_size)
                 planned = zip(group, plans, map(self._only_window, plans), strict=True)
                 for prefetch in group_windows(planned):
-                    tasks.start_soon(prefetch.fetch, self._session, self._page_size)
                     for ref, plan, _ in prefetch.runs:
                         is_large = not isinstance(plan, CommError) and plan.is_large
                         if is_large:
@@ -190,7 +189,8 @@ class HistoryReader:
                 self._page_size,
                 self._start(plan.ref),
             )
-            async with aclosing(scan.pages(await prefetch.take(plan.ref))) as pages:
+            first = await prefetch.take(self._session, plan.ref, self._page_size)
+            async with aclosing(scan.pages(first)) as pages:
                 async for page in pages:
                     yield page
         finally:

@@ -7,7 +7,7 @@ that many rows it may be a sample, and is split where the sample says that the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 import msgspec
@@ -20,8 +20,11 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.history import RowTextsByAlias, Window, alias, history_pages
 from aiowandb.wire.rows import STEP
 
-# How many values the rows in one answer may have together.
+# How many values the rows of one run in one answer may have together.
 VALUES_PER_ANSWER = 200_000
+# How many bytes an answer about many runs may have. W&B limits requests, not bytes, but it must
+# not take long either.
+_GROUP_BYTES = 16 << 20
 # W&B's count of the rows may be wrong. Where there are more, windows are bisected.
 _MAX_WINDOWS = 4096
 
@@ -109,44 +112,55 @@ PlannedRun = tuple[RunRef, HistoryPlan | CommError, Window | None]
 
 
 class WindowPrefetch:
-    """Some planned runs; the windows of those that have one are fetched in one go."""
+    """Some planned runs; the windows of those that have one are fetched in one go.
 
-    def __init__(self, runs: list[PlannedRun]) -> None:
+    They are fetched when the first of them is taken, by `fetch` or by a request of their own.
+    """
+
+    def __init__(
+        self,
+        runs: list[PlannedRun],
+        fetch: Callable[[], Awaitable[Sequence[FirstAnswer]]] | None = None,
+    ) -> None:
         self.runs = runs
-        self._windows = {ref: window for ref, _, window in runs if window}
+        self._fetch = fetch
+        self.windows = {ref: window for ref, _, window in runs if window}
         self._answers: dict[RunRef, FirstAnswer] = {}
-        self._fetched = anyio.Event()
+        self._fetching = anyio.Lock()
+        self._is_fetched = False
 
-    async def fetch(self, session: Session, size: BatchSize) -> None:
-        for answer in await read_windows(session, list(self._windows.values()), size):
-            self._answers[answer.window.ref] = answer
-        self._fetched.set()
-
-    async def take(self, ref: RunRef) -> FirstAnswer | None:
+    async def take(self, session: Session, ref: RunRef, size: BatchSize) -> FirstAnswer | None:
         """The answer to the run's window, once it is there; None if the run has no window."""
-        if ref not in self._windows:
+        if ref not in self.windows:
             return None
-        await self._fetched.wait()
-        return self._answers.pop(ref)
+        async with self._fetching:
+            if not self._is_fetched:
+                windows = list(self.windows.values())
+                found = self._fetch() if self._fetch else read_windows(session, windows, size)
+                self._answers = {answer.window.ref: answer for answer in await found}
+                self._is_fetched = True
+        return self._answers.pop(ref, None)
 
 
-def group_windows(runs: Iterable[PlannedRun]) -> Iterable[WindowPrefetch]:
-    """The runs in their order, grouped so that no answer is too large."""
+def group_windows(runs: Iterable[PlannedRun], row_bytes: float = 0) -> Iterable[WindowPrefetch]:
+    """The runs in their order, grouped so that no answer is too large.
+
+    `row_bytes` is how many bytes a row had before, if that is known.
+    """
     group: list[PlannedRun] = []
-    values = 0
+    total = 0.0
     for run in runs:
-        size = _expected_values(run)
-        if values and values + size > VALUES_PER_ANSWER:
+        size = _expected_bytes(run, row_bytes)
+        if total and total + size > _GROUP_BYTES:
             yield WindowPrefetch(group)
-            group, values = [], 0
+            group, total = [], 0
         group.append(run)
-        values += size
+        total += size
     yield WindowPrefetch(group)
 
 
-def _expected_values(run: PlannedRun) -> int:
+def _expected_bytes(run: PlannedRun, row_bytes: float) -> float:
     _, plan, window = run
     if window is None or isinstance(plan, CommError):
         return 0
-    rows = min(window.samples, window.end - window.first, plan.rows or window.samples)
-    return rows * max(1, plan.keys)
+    return plan.bytes_of(min(window.samples, window.end - window.first), row_bytes)

@@ -29,11 +29,14 @@ class Page(Protocol):
 
     `rows` yields them in chunks, so that the first ones need not wait for the others. `count`
     is how many rows there were before the selection; `ends` marks the first and the last of
-    them, once the batches were made.
+    them, once the batches were made. `nbytes` is about how much memory it takes.
     """
 
     count: int
     ends: Ends
+
+    @property
+    def nbytes(self) -> int: ...
 
     def rows(self) -> Iterator[list[dict[str, Any]]]: ...
 
@@ -56,6 +59,10 @@ class JsonPage:
         self._selection = selection
         self._decoder = decoder
         self._text_keys = text_keys
+
+    @property
+    def nbytes(self) -> int:
+        return sum(len(text) for chunk in self._chunks for text in chunk)
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         for texts in self._chunks:
@@ -85,6 +92,10 @@ class ParquetPage:
         self.count = count if count is not None else 0 if batch is None else batch.num_rows
         self.ends = ends or Ends()
         self._batch = batch
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self._batch is None else int(self._batch.nbytes)
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         if self._batch is None:

@@ -10,11 +10,15 @@ from aiowandb.errors import CommError, NotFoundError
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
-from aiowandb.wire.history import HistorySource, HistorySources, alias, history_plans
+from aiowandb.wire.graphql import Operation
+from aiowandb.wire.history import HistorySource, HistorySources, Window, alias, history_plans
+from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_not_found
 
 # Runs with more rows take more memory while they are read, and one keeps all connections busy.
 _LARGE = 50_000
+# A value with its key, as text.
+_VALUE_BYTES = 25.0
 # The steps that W&B accepts in a query.
 _STEPS = range(2**63 - 1)
 
@@ -39,16 +43,47 @@ class HistoryPlan(WithLinks, msgspec.Struct, frozen=True):
         """Whether the run is worth reading by itself."""
         return (self.rows or 0) > _LARGE
 
+    def bytes_of(self, rows: int, row_bytes: float = 0) -> float:
+        """About how many bytes the first `rows` rows take, or all if there are fewer.
+
+        `row_bytes` is how many bytes a row of other runs had; 0 if that is not known.
+        """
+        rows = rows if self.rows is None else min(rows, self.rows)
+        return rows * max(row_bytes, max(1, self.keys) * _VALUE_BYTES)
+
 
 async def plan_histories(
     session: Session, runs: Sequence[RunRef], size: BatchSize
 ) -> list[HistoryPlan | CommError]:
     """Plan many runs of one project with one request; a run that fails alone gets its error."""
+    return [plan for plan, _ in await plan_with_rows(session, [(run, None) for run in runs], size)]
 
-    def plan(found: HistorySources | None, index: int, run: RunRef) -> HistoryPlan | CommError:
-        return _plan(run, (found or {}).get(alias(index)))
 
-    return await ask_batched(session, runs, history_plans, plan, size)
+async def plan_with_rows(
+    session: Session, runs: Sequence[tuple[RunRef, Window | None]], size: BatchSize
+) -> list[tuple[HistoryPlan | CommError, list[str]]]:
+    """The same, with the rows of the windows in the same request."""
+
+    def ask(runs: Sequence[tuple[RunRef, Window | None]]) -> Operation[HistorySources | None]:
+        return history_plans([run for run, _ in runs], [window for _, window in runs])
+
+    def pick(
+        found: HistorySources | None, index: int, run: tuple[RunRef, Window | None]
+    ) -> tuple[HistoryPlan | CommError, list[str]]:
+        source = (found or {}).get(alias(index))
+        return _plan(run[0], source), source.history or [] if source else []
+
+    answers = await ask_batched(session, runs, ask, pick, size)
+    return [(found, []) if isinstance(found, CommError) else found for found in answers]
+
+
+def expected_plan(record: RunRecord) -> HistoryPlan | None:
+    """The plan of a run whose rows are all live, by what came with the list of runs."""
+    keys = record.history_keys
+    if keys is None or record.history_line_count is None:
+        return None
+    end, rows = _clamp(keys.last_step + 1), record.history_line_count
+    return HistoryPlan(record.ref, (), live_from=0, end=end, rows=rows, keys=len(keys.keys))
 
 
 async def plan_history(session: Session, run: RunRef) -> HistoryPlan:

@@ -207,6 +207,7 @@ class SystemPage:
     def __init__(self, texts: Sequence[str], selection: Selection) -> None:
         self.count = len(texts)
         self.ends = Ends()  # they have no steps
+        self.nbytes = sum(map(len, texts))
         self._rows = decode_rows(texts)
         self._selection = selection
 

@@ -60,6 +60,8 @@ class Session:
         self.traffic = Traffic()
         # What the server supports, once it was asked; see `supports`.
         self.features: FeaturesData | None = None
+        # How often this session has changed something at W&B, or was told to ask anew.
+        self.changes = 0
         self._cache = ResponseCache(_MAX_CACHED_BYTES)
         retry = retry or RetryPolicy()
         max_concurrency = settings.max_concurrency
@@ -127,18 +129,27 @@ class Session:
         """Cancel what is under way and close the connections. Any task of the loop may call it."""
         await self._lifetime.aclose()
 
-    def ahead(self, items: AsyncGenerator[T]) -> Stream[T]:
-        """The same items; inside of `async with` the next one is read while this one is used."""
-        if not self.is_entered:
-            return OnDemand(items)
+    def ahead(
+        self, items: AsyncGenerator[T], on_left: Callable[[], object] = lambda: None
+    ) -> Stream[T]:
+        """The same items; inside of `async with` the next one is read while this one is used.
+
+        `on_left` is called when a loop over these is left.
+        """
+        return self.read_ahead(items, on_left) if self.is_entered else OnDemand(items)
+
+    def read_ahead(
+        self, items: AsyncGenerator[T], on_left: Callable[[], object] = lambda: None
+    ) -> ReadAhead[T]:
+        """The same items, read by a task of the session, which must be entered."""
         self._lifetime.require_loop()
-        return ReadAhead(items, self._lifetime.tasks)
+        return ReadAhead(items, self._lifetime.tasks, on_left=on_left)
 
     async def ask(self, operation: Operation[S]) -> S:
         """Send a GraphQL operation and return its data, or raise what W&B answered."""
         answer = await self.answer(operation)
         if operation.changes:
-            self._cache.flush()
+            self.flush()
         data: S = answer.data
         return data
 
@@ -189,6 +200,7 @@ class Session:
 
     def flush(self) -> None:
         """Empty the cache of `ask_cached`."""
+        self.changes += 1
         self._cache.flush()
 
     async def post(self, name: str, path: str, content: Any, response_type: type[S]) -> S:
@@ -210,8 +222,11 @@ class Session:
                 self._secrets.attach_response(malformed, response, found)
                 raise Transient(malformed, found) from error
 
-        with self._lifetime.call():
-            return await self._requests.run(name, send_once, (name, len(body).bit_length()))
+        try:
+            with self._lifetime.call():
+                return await self._requests.run(name, send_once, (name, len(body).bit_length()))
+        finally:
+            self.changes += 1
 
     async def download(self, url: str, into: Target, *, max_bytes: int | None = None) -> None:
         """Write the file at the URL into `into`; more than `max_bytes` bytes are an error.

@@ -55,6 +55,8 @@ class HistorySource(msgspec.Struct, rename="camel"):
     history_keys: HistoryKeys | None = None
     history_line_count: int | None = None
     parquet_history: ParquetHistory | None = None
+    # The rows of the window that was asked for with the plan.
+    history: list[str] | None = None
 
 
 class RowTexts(msgspec.Struct):
@@ -85,28 +87,46 @@ def alias(index: int) -> str:
     return f"r{index}"
 
 
-def history_plans(refs: Sequence[RunRef]) -> Operation[HistorySources | None]:
-    """Ask where the rows of many runs of a project are, in one request."""
-    each = [(f"${alias(i)}: String!", "...PlanFields") for i in range(len(refs))]
+def history_plans(
+    refs: Sequence[RunRef], windows: Sequence[Window | None] = ()
+) -> Operation[HistorySources | None]:
+    """Ask where the rows of many runs of a project are, in one request.
+
+    For runs with a window, ask for the rows there, too.
+    """
+    each, variables = [], variables_of(refs)
+    for i in range(len(refs)):
+        declared, asked = f"${alias(i)}: String!", "...PlanFields"
+        if i < len(windows) and (window := windows[i]):
+            declared, asked = f"{declared}, {_window_variables(i)}", f"{asked} {_window(i)}"
+            variables |= _window_values(i, window)
+        each.append((declared, asked))
     document = many_runs("HistoryPlans", each) + _PLAN_FIELDS
-    variables = variables_of(refs)
     return Operation("HistoryPlans", document, variables, HistorySources, at=("project?",))
 
 
 def history_pages(windows: Sequence[Window]) -> Operation[RowTextsByAlias | None]:
     """Ask for rows of many runs of a project, or for many windows of one, in one request."""
     each = [
-        (
-            f"${alias(i)}: String!, $a{i}: Int64!, $b{i}: Int64!, $n{i}: Int!",
-            f"history(minStep: $a{i}, maxStep: $b{i}, samples: $n{i})",
-        )
-        for i in range(len(windows))
+        (f"${alias(i)}: String!, {_window_variables(i)}", _window(i)) for i in range(len(windows))
     ]
     variables = variables_of([window.ref for window in windows])
     for i, window in enumerate(windows):
-        variables |= {f"a{i}": window.first, f"b{i}": window.end, f"n{i}": window.samples}
+        variables |= _window_values(i, window)
     document = many_runs("HistoryPages", each)
     return Operation("HistoryPages", document, variables, RowTextsByAlias, at=("project?",))
+
+
+def _window_variables(i: int) -> str:
+    return f"$a{i}: Int64!, $b{i}: Int64!, $n{i}: Int!"
+
+
+def _window(i: int) -> str:
+    return f"history(minStep: $a{i}, maxStep: $b{i}, samples: $n{i})"
+
+
+def _window_values(i: int, window: Window) -> dict[str, Any]:
+    return {f"a{i}": window.first, f"b{i}": window.end, f"n{i}": window.samples}
 
 
 def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledRows | None]:
