@@ -81,6 +81,14 @@ def iterate_rows_blocking(job: Job) -> Outcome:
         return Outcome(sum(1 for run in api.runs(PATH) for _ in run.scan_history()))
 
 
+def sample_rows(job: Job) -> Outcome:
+    async def go() -> int:
+        async with _api(job) as api:
+            return len(await api.runs(PATH).histories())
+
+    return Outcome(anyio.run(go))
+
+
 def plan_and_cut(job: Job) -> Outcome:
     """A plan in a thousand parts; `first_row` is the CPU that it takes to cut and pickle them."""
 
@@ -127,6 +135,7 @@ if __name__ == "__main__":
         iterate_batches,
         iterate_rows,
         iterate_rows_blocking,
+        sample_rows,
         plan_and_cut,
         stream_parts,
         read_parts,

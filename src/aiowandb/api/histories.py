@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiowandb.api.rows import RowType, row_type
-from aiowandb.api.samples import sample_rows
 from aiowandb.arguments import (
     ANY_NAMES,
     FLAG,
@@ -22,7 +21,7 @@ from aiowandb.arguments import (
     text,
 )
 from aiowandb.choices import EventStream, Nested
-from aiowandb.concurrency.tasks import Stream, each_of, gather
+from aiowandb.concurrency.tasks import Stream, each_of
 from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import UsageError
 from aiowandb.history.neighbours import Position
@@ -31,12 +30,8 @@ from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.suggestions import no_such
 from aiowandb.user_warnings import warn
-from aiowandb.wire import lenient
 from aiowandb.wire.dotted import OWN_KEYS, unknown_keys
-from aiowandb.wire.history import sampled_rows
 from aiowandb.wire.record import RunRecord
-from aiowandb.wire.rows import STEP, flat_row
-from aiowandb.wire.runs import run_not_found
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,61 +69,6 @@ SAMPLE_CHECKS = {
 ROW_TYPE = Check(
     "a msgspec.Struct, dataclass, attrs class, TypedDict, NamedTuple or pydantic model", row_type
 )
-
-
-async def read_sample(
-    session: Session,
-    run: RunRecord,
-    samples: int,
-    keys: Sequence[str] | None,
-    x_axis: str,
-    stream: EventStream,
-    *,
-    fresh: bool,
-) -> list[dict[str, Any]]:
-    """At most `samples` rows, spread over the whole run."""
-    if keys:
-        return await sample_rows(session, run, keys, x_axis, samples, fresh=fresh)
-    asked = sampled_rows(run.ref, samples, system=stream != "default")
-    found = await session.ask_cached(asked, fresh=fresh)
-    if found is None:
-        raise run_not_found(run.ref)
-    return [flat_row(lenient.loads_object(text)) for text in found.history or ()]
-
-
-async def read_samples(
-    session: Session,
-    runs: AsyncIterable[HasRecord],
-    samples: int,
-    keys: Sequence[str] | None,
-    x_axis: str,
-    stream: EventStream,
-    *,
-    fresh: bool,
-) -> list[dict[str, Any]]:
-    """The same of many runs, every row with its `run_id`."""
-    unknown = UnknownKeys([*keys, x_axis] if keys else ())
-
-    async def sample(run: HasRecord) -> list[dict[str, Any]]:
-        unknown.look_at(run.record)
-        rows = await read_sample(session, run.record, samples, keys, x_axis, stream, fresh=fresh)
-        return [row | {"run_id": run.record.id} for row in rows]
-
-    found = await gather(runs, sample, at_once=_SAMPLES_AT_ONCE)
-    unknown.warn()
-    return [row for rows in found for row in rows]
-
-
-def check_sample(keys: Sequence[str] | None, x_axis: str, stream: EventStream) -> None:
-    """Raise for arguments that would have no effect."""
-    if keys and stream != "default":
-        raise UsageError(
-            "keys= cannot be combined with stream=: system metrics are not selected by key."
-        )
-    if not keys and x_axis != STEP:
-        raise UsageError(
-            "x_axis requires keys=, as only rows that have all of them and the x axis are sampled."
-        )
 
 
 def check_scan(run: RunRecord, wanted: Selection, stream: EventStream) -> None:

@@ -15,17 +15,16 @@ from aiowandb.api.histories import (
     ROW_TYPE,
     SAMPLE_CHECKS,
     SCAN_RUN_CHECKS,
-    check_sample,
     check_scan,
     history_pages,
     make_selection,
-    read_sample,
     row_batches,
     row_pages,
     warn_of_unknown,
 )
 from aiowandb.api.notebook import run_card
 from aiowandb.api.rows import frame_if_possible
+from aiowandb.api.sampling import read_sample, sample_call
 from aiowandb.api.updating import WRITABLE, check_values, read_run, send_changes, wait_for_end
 from aiowandb.arguments import (
     ANY_NAMES,
@@ -142,11 +141,9 @@ class Run(RunFields, RecordHolder[RunRecord]):
         dicts. With `keys` (names or globs), only rows that have all of them and the x axis are
         sampled. `stream="system"` samples the system metrics. Cached unless `fresh`.
         """
-        check_sample(keys, x_axis, stream)
+        call = sample_call(samples, keys, x_axis, stream)
         warn_of_unknown(self.record, [*keys, x_axis] if keys else ())
-        rows = await read_sample(
-            self._session, self.record, samples, keys, x_axis, stream, fresh=fresh
-        )
+        rows = await read_sample(self._session, self.record, call, self._position, fresh=fresh)
         return frame_if_possible(rows) if pandas else rows
 
     @overload

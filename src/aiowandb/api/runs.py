@@ -13,12 +13,13 @@ import msgspec
 from aiowandb.api.copying import COPY_CHECKS, Client, copy_project
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.exporting import EXPORT_CHECKS, EXPORTED, default_tables, export_to
-from aiowandb.api.histories import SAMPLE_CHECKS, check_sample, read_samples
+from aiowandb.api.histories import SAMPLE_CHECKS
 from aiowandb.api.listing import Listing
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
 from aiowandb.api.run import Run
 from aiowandb.api.run_pages import RUNS_PER_PAGE, no_project, run_pages, runs_table
+from aiowandb.api.sampling import read_samples, sample_call
 from aiowandb.arguments import checks, choice, integer
 from aiowandb.choices import (
     CopyIds,
@@ -165,9 +166,9 @@ class Runs(Listing[Run]):
         with `format` one DataFrame. To read all rows, use `api.scan_histories(runs)`.
         """
         in_format = rows_format(format)
-        check_sample(keys, x_axis, stream)
-        found = read_samples(self._session, self, samples, keys, x_axis, stream, fresh=self._fresh)
-        return in_format(await found)
+        call = sample_call(samples, keys, x_axis, stream)
+        pages = self._records(self._query, fresh=False)
+        return in_format(await read_samples(self._session, pages, call, fresh=self._fresh))
 
     @checks(**EXPORT_CHECKS)
     async def export(
@@ -379,8 +380,7 @@ class Runs(Listing[Run]):
 
     def pages(self) -> Stream[list[Run]]:
         """The items in lists of `per_page`, as W&B sends them."""
-        neighbours = Neighbours(self._session)
-        return self._session.ahead(neighbours.added(self._pages()), neighbours.drop)
+        return Neighbours(self._session).ahead(self._pages())
 
     async def _slice(self, wanted: slice) -> list[Run]:
         found = await super()._slice(wanted)

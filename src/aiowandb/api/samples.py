@@ -10,16 +10,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
+
 from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import CommError
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import matching_names
-from aiowandb.wire.history import Window, sampled_keys
+from aiowandb.wire.history import Window
 from aiowandb.wire.record import KeyInfo, RunRecord
 from aiowandb.wire.rows import STEP, flat_row
-from aiowandb.wire.runs import get_run, run_not_found
+from aiowandb.wire.runs import get_run
 
 Row = dict[str, Any]
 
@@ -27,25 +29,51 @@ Row = dict[str, Any]
 _ROWS_OF_A_STEP = 10
 
 
-async def sample_rows(
+class KeySample(msgspec.Struct, frozen=True):
+    """A sample of the rows of a run that have certain keys, and what is known of these keys."""
+
+    ref: RunRef
+    keys: tuple[str, ...]
+    x_axis: str
+    samples: int
+    groups: list[list[str]]
+    known: Mapping[str, KeyInfo]
+
+    @property
+    def names(self) -> list[str]:
+        """The full names that the rows have."""
+        return list(
+            dict.fromkeys([self.x_axis, *(name for group in self.groups for name in group)])
+        )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names to ask W&B for."""
+        return tuple(dict.fromkeys([*self.names, STEP]))
+
+    async def completed(self, session: Session, rows: list[Row]) -> list[Row]:
+        """The sample, made of the rows that W&B has sampled."""
+        if len(rows) < self.samples and not _is_complete(len(rows), self.groups, self.known):
+            rows = await _sampled_here(session, self.ref, self.keys, self.x_axis, self.samples)
+        else:
+            rows = await _with_floats_restored(session, self.ref, rows, self.known)
+        names = self.names
+        return [{key: row[key] for key in row if key != STEP or STEP in names} for row in rows]
+
+
+async def key_sample(
     session: Session,
     run: RunRecord,
-    keys: Sequence[str],
+    keys: tuple[str, ...],
     x_axis: str,
     samples: int,
     *,
     fresh: bool = False,
-) -> list[Row]:
-    """At most `samples` of the rows that have the x axis and all keys."""
+) -> KeySample:
+    """The sample with at most `samples` of the rows that have the x axis and all keys."""
     known = await _known_keys(session, run, fresh=fresh)
     groups = [group or [key] for key, group in zip(keys, matching_names(keys, known), strict=True)]
-    names = list(dict.fromkeys([x_axis, *(name for group in groups for name in group)]))
-    rows = await _sampled_by_wandb(session, run.ref, [*names, STEP], samples, fresh=fresh)
-    if len(rows) < samples and not _is_complete(len(rows), groups, known):
-        rows = await _sampled_here(session, run.ref, keys, x_axis, samples)
-    else:
-        rows = await _with_floats_restored(session, run.ref, rows, known)
-    return [{key: row[key] for key in row if key != STEP or STEP in names} for row in rows]
+    return KeySample(run.ref, keys, x_axis, samples, groups, known)
 
 
 async def _known_keys(session: Session, run: RunRecord, *, fresh: bool) -> Mapping[str, KeyInfo]:
@@ -55,16 +83,6 @@ async def _known_keys(session: Session, run: RunRecord, *, fresh: bool) -> Mappi
         found = await session.ask_cached(get_run(run.ref), fresh=fresh)
         keys = found.history_keys if found else None
     return keys.keys if keys else {}
-
-
-async def _sampled_by_wandb(
-    session: Session, ref: RunRef, names: Sequence[str], samples: int, *, fresh: bool
-) -> list[Row]:
-    asked = sampled_keys(ref, list(dict.fromkeys(names)), samples)
-    found = await session.ask_cached(asked, fresh=fresh)
-    if found is None:
-        raise run_not_found(ref, "RunSampledHistory")
-    return [flat_row(row) for row in (found.sampled_history or [[]])[0]]
 
 
 def _is_complete(rows: int, groups: Sequence[list[str]], known: Mapping[str, KeyInfo]) -> bool:

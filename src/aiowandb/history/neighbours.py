@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio
 
+from aiowandb.concurrency.tasks import Stream
 from aiowandb.errors import CommError
 from aiowandb.history.plan import HistoryPlan, plan_history, plan_with_rows
 from aiowandb.net import BatchSize, Session
@@ -69,12 +70,16 @@ class Neighbours:
         for index, run in enumerate(runs):
             run._position = Position(page, index)
 
-    async def added(self, listing: AsyncGenerator[list[R]]) -> AsyncGenerator[list[R]]:
-        """The pages, which are added one after another."""
-        async with aclosing(listing) as pages:
-            async for page in pages:
-                self.add_page(page)
-                yield page
+    def ahead(self, listing: AsyncGenerator[list[R]]) -> Stream[list[R]]:
+        """The pages, which are added one after another. Who leaves them stops reading ahead."""
+
+        async def added() -> AsyncGenerator[list[R]]:
+            async with aclosing(listing) as pages:
+                async for page in pages:
+                    self.add_page(page)
+                    yield page
+
+        return self.session.ahead(added(), self.drop)
 
     def loop(self, call: Hashable, make: Callable[[], L]) -> L:
         """The loop that makes this call for one run after another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
@@ -34,15 +35,18 @@ class ResponseCache:
         self._kept: OrderedDict[bytes, Answer] = OrderedDict()
         self._bytes = 0
         self._under_way: dict[bytes, anyio.Event] = {}
+        # Until when those are kept that nobody has asked for yet.
+        self._unused: dict[bytes, float] = {}
         self._flushes = 0
 
     async def get(self, request: bytes, ask: Callable[[], Awaitable[Answer]]) -> Any:
         """The data for this request; `ask` is called if it is not kept."""
-        while (kept := self._kept.get(request)) is None and request in self._under_way:
+        while not self.has(request) and request in self._under_way:
             await self._under_way[request].wait()
-        if kept is not None:
+        if self.has(request):
             self._kept.move_to_end(request)
-            return kept.data
+            self._unused.pop(request, None)
+            return self._kept[request].data
         done = self._under_way[request] = anyio.Event()
         flushes = self._flushes
         try:
@@ -54,15 +58,33 @@ class ResponseCache:
             self._keep(request, answer)
         return answer.data
 
+    def has(self, request: bytes) -> bool:
+        """Whether `get` would return what is kept."""
+        if anyio.current_time() >= self._unused.get(request, math.inf):
+            self._drop(request)
+        return request in self._kept
+
+    def keep_unused(self, request: bytes, answer: Answer, until: float) -> None:
+        """Keep a response to a request that is expected, unless it is not used until then."""
+        self._keep(request, answer)
+        if request in self._kept:
+            self._unused[request] = until
+
     def flush(self) -> None:
         """Forget everything, and do not keep what is under way."""
         self._flushes += 1
         self._kept.clear()
+        self._unused.clear()
         self._bytes = 0
 
     def _keep(self, request: bytes, answer: Answer) -> None:
+        self._drop(request)
         self._kept[request] = answer
         self._bytes += answer.size
         while self._bytes > self._max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.size
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, request: bytes) -> None:
+        self._unused.pop(request, None)
+        if dropped := self._kept.pop(request, None):
+            self._bytes -= dropped.size

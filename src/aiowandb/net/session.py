@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
@@ -197,6 +197,23 @@ class Session:
         self._lifetime.require_loop()
         data: S = await self._cache.get(operation.body(), ask)
         return data
+
+    def is_cached(self, operation: Operation[S]) -> bool:
+        """Whether `ask_cached` has the response already."""
+        return self._cache.has(operation.body())
+
+    def keep_expected(
+        self, answers: Iterable[tuple[Operation[S], Any, int]], changes: int, seconds: float
+    ) -> None:
+        """Cache answers to operations that are expected soon, with their sizes in bytes.
+
+        They are dropped if they are not used within so many seconds, and not kept at all if
+        something was changed since `changes` was read.
+        """
+        if changes == self.changes:
+            until = anyio.current_time() + seconds
+            for operation, data, size in answers:
+                self._cache.keep_unused(operation.body(), Answer(data, size), until)
 
     def flush(self) -> None:
         """Empty the cache of `ask_cached`."""

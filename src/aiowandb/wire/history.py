@@ -73,12 +73,25 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class SampledRows(msgspec.Struct, rename="camel"):
+    """A sample of the rows of a run: all their keys as texts, or certain keys of them."""
+
+    history: list[str] | None = None
     sampled_history: list[list[dict[str, Any]]] | None = None
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """At most `samples` rows of a run, of its system metrics, or of rows that have all `keys`."""
+
+    ref: RunRef
+    samples: int
+    keys: tuple[str, ...] = ()
+    system: bool = False
 
 
 # The answers about many runs of a project, by the alias of each run in the document.
 HistorySources: TypeAlias = dict[str, HistorySource | None]
 RowTextsByAlias: TypeAlias = dict[str, RowTexts | None]
+SamplesByAlias: TypeAlias = dict[str, SampledRows | None]
 _RUN = ("project?", "run?")
 
 
@@ -129,19 +142,42 @@ def _window_values(i: int, window: Window) -> dict[str, Any]:
     return {f"a{i}": window.first, f"b{i}": window.end, f"n{i}": window.samples}
 
 
-def sampled_keys(ref: RunRef, keys: Sequence[str], samples: int) -> Operation[SampledRows | None]:
-    """At most `samples` of the rows that have all of `keys`."""
-    spec = lenient.dumps({"keys": list(keys), "samples": samples})
-    variables = _of(ref) | {"specs": [spec]}
+def sample_run(sample: Sample) -> Operation[SampledRows | None]:
+    """Ask for a sample of one run."""
+    if not sample.keys:
+        return sampled_rows(sample.ref, sample.samples, system=sample.system)
+    variables = _of(sample.ref) | {"specs": _specs(sample)}
     return Operation("RunSampledHistory", _SAMPLED_HISTORY, variables, SampledRows, at=_RUN)
 
 
-def sampled_rows(ref: RunRef, samples: int, *, system: bool = False) -> Operation[RowTexts | None]:
+def sample_runs(samples: Sequence[Sample]) -> Operation[SamplesByAlias | None]:
+    """Ask for samples of many runs of a project, all of one kind, in one request."""
+    first = samples[0]
+    variables = variables_of([sample.ref for sample in samples])
+    if first.keys:
+        kind, field = "[JSONString!]!", "sampledHistory(specs: $x{})"
+        variables |= {f"x{i}": _specs(sample) for i, sample in enumerate(samples)}
+    else:
+        field = "history: events(samples: $x{})" if first.system else "history(samples: $x{})"
+        kind = "Int"
+        variables |= {f"x{i}": sample.samples for i, sample in enumerate(samples)}
+    each = [(f"${alias(i)}: String!, $x{i}: {kind}", field.format(i)) for i in range(len(samples))]
+    document = many_runs("HistorySamples", each)
+    return Operation("HistorySamples", document, variables, SamplesByAlias, at=("project?",))
+
+
+def sampled_rows(
+    ref: RunRef, samples: int, *, system: bool = False
+) -> Operation[SampledRows | None]:
     """At most `samples` rows with all their keys, of the history or of the system metrics."""
     name, document = (
         ("RunSystemHistory", _SYSTEM_HISTORY) if system else ("RunFullHistory", _FULL_HISTORY)
     )
-    return Operation(name, document, _of(ref) | {"samples": samples}, RowTexts, at=_RUN)
+    return Operation(name, document, _of(ref) | {"samples": samples}, SampledRows, at=_RUN)
+
+
+def _specs(sample: Sample) -> list[str]:
+    return [lenient.dumps({"keys": list(sample.keys), "samples": sample.samples})]
 
 
 def many_runs(name: str, each: Sequence[tuple[str, str]]) -> str:
