@@ -11,6 +11,7 @@ import pytest
 
 from aiowandb import AsyncApi, CommError, Run
 from aiowandb.api import sampling
+from aiowandb.history import neighbours
 from aiowandb_server import Store
 from tests.history.conftest import PROJECT, World
 
@@ -38,6 +39,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             ]
             world.add_run(f"r{number}", rows)
         yield store
+
+
+@pytest.fixture(autouse=True)
+def _on_a_machine_of_any_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "FRESH_SECONDS", 3600.0)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from aiowandb import Api, AsyncApi, CommError
 from aiowandb.history import loops, neighbours
 from aiowandb.history.pages import JsonPage, ParquetPage
+from aiowandb_server import Store
 from tests.history.conftest import PROJECT, Mode, World
 
 pytestmark = pytest.mark.anyio
@@ -21,12 +22,35 @@ PAGES = RUNS // PER_PAGE
 MODES: list[Mode] = ["parquet", "json"]
 
 
-@pytest.fixture
-def project(world: World) -> World:
+@pytest.fixture(autouse=True)
+def _on_a_machine_of_any_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "FRESH_SECONDS", 3600.0)
+
+
+def fill(world: World) -> World:
     for number in range(RUNS):
         rows = [{"_step": i, "loss": number + i / 8, "val": {"acc": i}} for i in range(ROWS)]
         world.add_run(f"r{number}", rows)
     return world
+
+
+@pytest.fixture(scope="module")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store.open(tmp_path_factory.mktemp("wandb")) as store:
+        fill(World(store))
+        yield store
+
+
+@pytest.fixture
+def project(_store: Store) -> World:
+    """A project that is only read."""
+    return World(_store)
+
+
+@pytest.fixture
+def changing(world: World) -> World:
+    """The same for one test alone."""
+    return fill(world)
 
 
 def expected(number: int) -> list[dict[str, Any]]:
@@ -144,8 +168,8 @@ async def test_an_error_is_raised_when_its_run_is_read(project: World) -> None:
     assert failed == [("r13", 422)]
 
 
-async def test_a_run_that_was_deleted_is_not_found_when_it_is_read(project: World) -> None:
-    async with project.api() as api:
+async def test_a_run_that_was_deleted_is_not_found_when_it_is_read(changing: World) -> None:
+    async with changing.api() as api:
         missing = []
         for run in await api.runs(PROJECT, per_page=RUNS).to_list():
             if run.id == "r15":
@@ -158,8 +182,10 @@ async def test_a_run_that_was_deleted_is_not_found_when_it_is_read(project: Worl
 
 
 @pytest.mark.parametrize("history", MODES)
-async def test_rows_that_this_client_adds_meanwhile_are_read(project: World, history: Mode) -> None:
-    async with project.api(history) as api:
+async def test_rows_that_this_client_adds_meanwhile_are_read(
+    changing: World, history: Mode
+) -> None:
+    async with changing.api(history) as api:
         runs = await api.runs(PROJECT, per_page=PER_PAGE).to_list()
         for run, following in zip(runs, [*runs[1:], None], strict=True):
             rows = [row async for row in run.scan_history(keys=["loss"])]
@@ -170,17 +196,35 @@ async def test_rows_that_this_client_adds_meanwhile_are_read(project: World, his
 
 
 @pytest.mark.parametrize("history", MODES)
-async def test_a_run_that_is_read_again_is_asked_again(project: World, history: Mode) -> None:
-    async with project.api(history) as api:
-        where = project.store.projects.get("local", "demo")
+async def test_rows_that_come_under_a_step_that_is_there_are_read_too(
+    changing: World, history: Mode
+) -> None:
+    where = changing.store.projects.get("local", "demo")
+    assert where
+    async with changing.api(history) as api:
+        for number, run in enumerate(await api.runs(PROJECT, per_page=PER_PAGE).to_list()):
+            rows = [row async for row in run.scan_history()]
+            assert len(rows) == ROWS + (number > 3)
+            if number == 3:
+                for name in range(RUNS - 4):
+                    other = changing.store.runs.get(where, f"r{name}")
+                    assert other
+                    changing.store.history.append(other, [f'{{"_step": {ROWS - 1}, "loss": 1}}'])
+                api.flush()
+
+
+@pytest.mark.parametrize("history", MODES)
+async def test_a_run_that_is_read_again_is_asked_again(changing: World, history: Mode) -> None:
+    async with changing.api(history) as api:
+        where = changing.store.projects.get("local", "demo")
         assert where
         runs = await api.runs(PROJECT, per_page=PER_PAGE).to_list()
         for number in range(3):
             rows = [row async for row in runs[0].scan_history(keys=["loss"])]
             assert len(rows) == ROWS + number
-            run = project.store.runs.get(where, runs[0].id)
+            run = changing.store.runs.get(where, runs[0].id)
             assert run
-            project.store.history.append(run, [f'{{"_step": {ROWS + number}, "loss": 1}}'])
+            changing.store.history.append(run, [f'{{"_step": {ROWS + number}, "loss": 1}}'])
 
 
 async def test_only_what_is_read_in_a_row_is_read_ahead(project: World) -> None:
@@ -221,13 +265,15 @@ async def test_leaving_the_loop_ends_what_was_read_ahead(project: World, history
     async with project.api(history) as api:
         await api.viewer()
         before = len(anyio.get_running_tasks())
+        kept = None
         async for run in api.runs(PROJECT, per_page=PER_PAGE):
+            kept = run
             async for _ in run.scan_history():
                 break
             if project.asked["Runs"] > 1:
                 break
         await no_more_tasks_than(before)
-        assert run.id  # the last one is still there, and with it its page
+        assert kept is not None  # and with it its page is still there
 
 
 async def test_leaving_a_loop_without_await_ends_what_was_read_ahead(project: World) -> None:
@@ -253,17 +299,19 @@ async def test_leaving_a_loop_without_await_ends_what_was_read_ahead(project: Wo
 async def test_what_is_never_read_is_dropped_after_a_while(
     project: World, history: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(neighbours, "FRESH_SECONDS", 3.0)
     async with project.api(history) as api:
         await api.viewer()
         before = len(anyio.get_running_tasks())
         runs = await api.runs(PROJECT, per_page=PER_PAGE).to_list()
         for run in runs[:2]:
             assert [row async for row in run.scan_history()]
-        monkeypatch.setattr(neighbours, "FRESH_SECONDS", 0.2)
-        assert [row async for row in runs[2].scan_history()]
+        assert len(anyio.get_running_tasks()) > before
+        await no_more_tasks_than(before)
         gc.collect()
-        await no_more_tasks_than(before + 20)
-        assert [row async for row in runs[9].scan_history()] == expected(number_of(runs[9]))
+        assert not [o for o in gc.get_objects() if isinstance(o, JsonPage | ParquetPage)]
+        for run in runs[2:]:
+            assert [row async for row in run.scan_history()] == expected(number_of(run))
 
 
 @pytest.mark.parametrize("history", MODES)

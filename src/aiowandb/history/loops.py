@@ -93,6 +93,7 @@ class ScanLoop:
         self._pattern = Pattern()
         # By the number of the run.
         self._ahead: dict[int, _Ahead] = {}
+        self._changes = session.changes
         # For as long as one of their runs is read.
         self._groups: WeakValueDictionary[RunRef, WindowPrefetch] = WeakValueDictionary()
         # Of the runs that were read so far.
@@ -119,6 +120,9 @@ class ScanLoop:
 
     def _take(self, position: Position) -> ReadAhead[Page] | None:
         """The pages of the run, if they were read ahead."""
+        if self._changes != self._session.changes:
+            self._changes = self._session.changes
+            self._groups.clear()
         found = self._ahead.pop(position.number, None)
         goes_on = found is not None or self._pattern.goes_on(position)
         skipped = [n for n in self._ahead if n < position.number or not goes_on]
