@@ -37,6 +37,7 @@ _SOME_FAILED = 3
     type=one_of(Format),
     default="parquet",
     show_default=True,
+    help="The format of the tables.",
 )
 @click.option(
     "--what",
@@ -156,25 +157,30 @@ def export(
         return
     if as_json:
         out.write(_finished(result))
-    elif not (quiet or is_stream):
-        console.print(table([summary(result)]))
-        for file in result.files:
-            console.print(printable(file), soft_wrap=True)
-    for clash in result.clashes if not (quiet or as_json) else ():
-        print_error(
-            f"Column {clash.column} has {clash.values:,} values of conflicting types, kept as JSON."
-        )
-    if result.deleted and not quiet and not as_json:
-        print_error(
-            f"Kept {len(result.deleted):,} runs that were deleted from W&B"
-            " (use --on-deleted drop to remove them)."
-        )
+    elif not quiet:
+        _print_result(result, with_files=not is_stream)
     if not quiet:
         _warn_if_empty(result, run_ids, keys)
     for failure in result.failed:
         print_error(f"run {failure.run}: {failure.error}")
     if result.failed:
         sys.exit(_SOME_FAILED)
+
+
+def _print_result(result: ExportResult, *, with_files: bool) -> None:
+    if with_files:
+        console.print(table([summary(result)]))
+        for file in result.files:
+            console.print(printable(file), soft_wrap=True)
+    for clash in result.clashes:
+        print_error(
+            f"Column {clash.column} has {clash.values:,} values of conflicting types, kept as JSON."
+        )
+    if result.deleted:
+        print_error(
+            f"Kept {len(result.deleted):,} runs that were deleted from W&B"
+            " (use --on-deleted drop to remove them)."
+        )
 
 
 def _warn_if_empty(result: ExportResult, run_ids: Sequence[str], keys: Sequence[str]) -> None:
