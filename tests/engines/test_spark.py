@@ -96,6 +96,8 @@ def spark_key(project: Project, netrc: Path) -> None:
 def test_rows_are_those_of_an_export_and_planned_once(
     spark: Any, project: Project, events: Path
 ) -> None:
+    import pyspark
+
     expected = project.export("all")
     project.asked.clear()
     frame = load(spark, project)
@@ -113,6 +115,10 @@ def test_rows_are_those_of_an_export_and_planned_once(
     assert "Executors" in shown
     shown += "".join(path.read_text() for path in events.rglob("*") if path.is_file())
     assert "SparkListenerTaskEnd" in shown
+    work = Path(pyspark.__file__).parent / "work" / spark.sparkContext.applicationId
+    logs = [path.read_text() for path in work.glob("*/std*")]
+    assert "".join(logs)
+    shown += "".join(logs)
     assert project.secrets_in(shown) == []
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import subprocess
 import sys
 import threading
+import traceback
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pytest
 
-from aiowandb import Api, LinkError, NotFoundError, ReadPart, RunsFailedError, UsageError
+from aiowandb import Api, CommError, LinkError, NotFoundError, ReadPart, RunsFailedError, UsageError
+from aiowandb.api import planning
 from aiowandb.choices import LiveRows
 from aiowandb.readplan.links import ends_at
 from aiowandb.readplan.pickling import unpickled
@@ -202,6 +206,46 @@ def test_a_run_that_vanishes_while_it_is_planned_is_named(world: World) -> None:
         pytest.raises(RunsFailedError, match="Could not find run local/demo/one"),
     ):
         api.runs(PATH).plan()
+
+
+def test_runs_that_are_added_while_others_are_listed_make_no_doubles(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"run-{number}" for number in range(5)]
+    for name in names:
+        world.add_run(name, [{"_step": 0, "loss": 0.5}])
+    app, questions = create_app(world.store), count()
+
+    async def growing(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/graphql" and next(questions) == 1:  # behind the first page
+            world.add_run("late", [{"_step": 0, "loss": 0.5}])
+        await app(scope, receive, send)
+
+    monkeypatch.setattr(planning, "RUNS_PER_PAGE", 2)
+    with serve_in_thread(growing) as url, Api(world.key, base_url=url) as api:
+        plan = api.runs(PATH, order="-created_at").plan()
+        planned = of_batches(plan.schema, plan.read())["run_id"].to_pylist()
+    assert sorted(run for run in set(planned) if run and run != "late") == names
+    assert len(planned) == len(set(planned)) == plan.runs
+
+
+def test_neither_logs_nor_errors_nor_tracebacks_show_a_link(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.add_odd_runs()
+    caplog.set_level(logging.DEBUG)
+    with world.serve() as url, Api(world.key, base_url=url) as api:
+        plan = api.runs(PATH).plan()
+        urls = [link for one in plan._data.slices for link in one.run.segments]
+        signatures = [parse_qs(urlsplit(link).query)["signature"][0] for link in urls]
+        list(plan.read())
+    with pytest.raises(CommError) as caught:  # nobody is there any more
+        list(plan.read())
+    shown = caplog.text + "".join(traceback.format_exception(caught.value))
+    shown += repr(caught.value) + repr(vars(caught.value))
+    assert len(signatures) > 5
+    assert "aiowandb" in caplog.text
+    assert [each for each in (world.key, *signatures) if each in shown] == []
 
 
 END = "2026-01-02T03:05:00+00:00"
