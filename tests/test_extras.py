@@ -72,7 +72,17 @@ for number, (call, package, _) in enumerate(CALLS):
     os.wait()
 """
 # Those that the package cannot do without are in none, and an extra has its own files.
-REQUIRED = {"aiofiles", "aiohttp", "anyio", "httpx", "msgspec", "orjson", "pyarrow", "yarl"}
+REQUIRED = {
+    "aiofiles",
+    "aiohttp",
+    "anyio",
+    "httpx",
+    "msgspec",
+    "orjson",
+    "pyarrow",
+    "xxhash",
+    "yarl",
+}
 OWN = {"aiowandb", "aiowandb_server"}
 # `trio` is only asked for where its loop is running, and who asks for `obstore` does without.
 HOMES = {

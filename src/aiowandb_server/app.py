@@ -63,7 +63,7 @@ def create_app(
     api = _Api(store, access, history)
     content = Content(store, access, api.links)
     run = "/files/{entity}/{project}/{run}"
-    stored = "/wandb_artifacts/{entity}/{md5}"
+    stored = "/wandb_artifacts/{entity}/{digest}"
     manifest = "/manifests/{manifest:int}/wandb_manifest.json"
     routes = [
         Route("/graphql", api.graphql, methods=["POST"]),
@@ -74,9 +74,9 @@ def create_app(
         Route(stored, content.get_artifact_file, methods=["GET", "HEAD"]),
         Route(stored, content.put_artifact_file, methods=["PUT"]),
         # The path where the SDK looks for files that it has no link for.
-        Route("/artifacts/{entity}/{md5}", content.get_artifact_file, methods=["GET", "HEAD"]),
+        Route("/artifacts/{entity}/{digest}", content.get_artifact_file, methods=["GET", "HEAD"]),
         Route(
-            "/artifactsV2/{region}/{entity}/{place:path}/{md5}/{name}",
+            "/artifactsV2/{region}/{entity}/{place:path}/{digest}/{name}",
             content.get_artifact_file,
             methods=["GET", "HEAD"],
         ),

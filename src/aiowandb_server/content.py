@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, Response
 
 from aiowandb_server.responses import blocking, error, unavailable
 from aiowandb_server.store.files import check_name
+from aiowandb_server.store.manifests import XXH128_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,18 +82,18 @@ class Content:
         return await self._receive(request, register)
 
     async def get_artifact_file(self, request: Request) -> Response:
-        md5 = _base64(request.path_params["md5"])
+        digest, _ = _digest(request)
 
         def find() -> Path | None:
             entity = self._store.accounts.entity(request.path_params["entity"])
-            return self._store.manifests.content(entity.id, md5) if entity else None
+            return self._store.manifests.content(entity.id, digest) if entity else None
 
         if refusal := await self._refused(request, request.path_params["entity"]):
             return refusal
         return await _sent(await anyio.to_thread.run_sync(find))
 
     async def put_artifact_file(self, request: Request) -> Response:
-        md5 = _base64(request.path_params["md5"])
+        digest, xxh128 = _digest(request)
         if refusal := await self._refused(request, request.path_params["entity"]):
             return refusal
 
@@ -101,7 +102,7 @@ class Content:
             if entity is None:
                 self._store.blobs.discard(blob)
                 return error(404, "the entity of this artifact has been deleted")
-            self._store.manifests.add_content(entity.id, md5, blob)
+            self._store.manifests.add_content(entity.id, digest, blob, xxh128=xxh128)
             return _stored(blob)
 
         return await self._receive(request, register)
@@ -195,8 +196,11 @@ def _md5(segment: Path) -> str:
     return base64.b64encode(digest.digest()).decode()
 
 
-def _base64(hex_md5: str) -> str:
+def _digest(request: Request) -> tuple[str, bool]:
+    """The digest in the path, in base64, and whether it may be an XXH128."""
+    hex_digest: str = request.path_params["digest"]
+    digits = hex_digest.removeprefix(XXH128_PREFIX)
     try:
-        return base64.b64encode(bytes.fromhex(hex_md5)).decode()
+        return base64.b64encode(bytes.fromhex(digits)).decode(), digits != hex_digest
     except ValueError:
-        return ""
+        return "", False

@@ -318,6 +318,23 @@ async def test_references_in_circles_are_refused(api: AsyncApi, made: Made, out:
         await (await api.artifact("local/demo/top")).download(out)
 
 
+async def test_digests_by_xxh128_are_checked_like_md5s(made: Made, out: Path) -> None:
+    log_artifact(made.store, made.maker, "fast", NEW, xxh128=True)
+
+    def spoil(path: str, body: bytes) -> bytes:
+        return body.swapcase() if path.startswith("/wandb_artifacts/") and spoiled else body
+
+    async with connected(made.store, spoil) as api:
+        artifact = await api.artifact("local/demo/fast")
+        spoiled = False
+        assert (await artifact.download(out)).fetched == len(NEW)
+        assert (await artifact.download(out)).fetched == 0
+        spoiled = True
+        (out / "a.txt").write_bytes(b"NEW")
+        with pytest.raises(ContentError, match="its xxh128 is .*, but W&B announced"):
+            await artifact.download(out)
+
+
 async def test_content_that_is_not_in_the_manifest_is_refused(made: Made, out: Path) -> None:
     def spoil(path: str, body: bytes) -> bytes:
         return body.swapcase() if path.startswith("/wandb_artifacts/") else body

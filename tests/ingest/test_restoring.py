@@ -40,8 +40,9 @@ async def test_an_export_is_restored(source: AsyncApi, target: AsyncApi, tmp_pat
     assert again.carried == {}
 
 
+@pytest.mark.parametrize("xxh128", [False, True])
 async def test_artifacts_and_the_console_are_restored_if_they_were_exported(
-    target: AsyncApi, tmp_path: Path
+    target: AsyncApi, tmp_path: Path, xxh128: bool
 ) -> None:
     with Store.open(tmp_path / "source") as store:
         make_run(store, "maker", rows=[], files={"output.log": b"one\n2026-01-02T03:04:05 two\n"})
@@ -50,7 +51,9 @@ async def test_artifacts_and_the_console_are_restored_if_they_were_exported(
         assert run
         for number in range(3):
             files = {"deep/w.bin": b"%d" % number, "same": b"same"}
-            log_artifact(store, run, "model", files, kind="model", metadata='{"number": 1}')
+            log_artifact(
+                store, run, "model", files, kind="model", metadata='{"number": 1}', xxh128=xxh128
+            )
         async with AsyncApi.local(tmp_path / "source") as api:
             what = ["runs", "files", "artifacts"]
             await api.runs(SOURCE).export(tmp_path / "out", what=what)  # type: ignore[arg-type]

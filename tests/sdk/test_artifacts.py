@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aiowandb import Api
 from tests.sdk.conftest import Sdk
 
 pytestmark = [pytest.mark.sdk, pytest.mark.slow]
@@ -195,3 +196,41 @@ report(text=(down / "far.txt").read_text(), days=artifact.ttl.days, more=read.me
         "ttl": None,
         "config": True,
     }
+
+
+def test_digests_by_xxh128_are_kept_and_checked(sdk: Sdk) -> None:
+    told = sdk.run(
+        MAKE
+        + """
+made = log(make("fast", "content", digest_algorithm="XXH128"), "xxh")
+again = log(make("fast", "content", digest_algorithm="XXH128"), "xxh")
+third = log(make("fast", "other", digest_algorithm="XXH128"), "xxh")
+log(make("slow", "content"), "xxh")
+api = Api(overrides={"project": "xxh"})
+read = api.artifact("fast:v0")
+down = pathlib.Path(read.download(root="down", skip_cache=True))
+read.verify(root="down")
+import xxhash, base64
+digest = base64.b64encode(xxhash.xxh128(b"content").digest()).decode()
+entry = read.get_entry("f.txt")
+tell(text=(down / "f.txt").read_text(), versions=[made.version, again.version, third.version],
+     algorithms=[str(api.artifact(name).digest_algorithm.value) for name in ("fast:v0", "slow:v0")],
+     digest=entry.digest == digest, marked=entry.extra, whole=read.digest == made.digest)
+"""
+    )
+    assert told == {
+        "text": "content",
+        "versions": ["v0", "v0", "v1"],
+        "algorithms": ["MANIFEST_XXH128", "MANIFEST_MD5"],
+        "digest": True,
+        "marked": {"alg": "XXH128"},
+        "whole": True,
+    }
+    with Api(base_url=sdk.url, api_key=sdk.store.local_key) as ours:
+        artifact = ours.artifact("local/xxh/fast:v0")
+        folder = sdk.folder / "ours"
+        assert artifact.download(folder).fetched == 1
+        assert (folder / "f.txt").read_text() == "content"
+        assert artifact.download(folder).fetched == 0
+        (folder / "f.txt").write_text("changed")
+        assert artifact.download(folder).fetched == 1

@@ -8,11 +8,12 @@ import json
 from typing import Any
 
 import pytest
+import xxhash
 
 from aiowandb_server import Store
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.scalars import encode_id
-from aiowandb_server.store.manifests import hex_md5
+from aiowandb_server.store.manifests import hex_digest
 from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client
 
@@ -21,6 +22,10 @@ pytestmark = pytest.mark.anyio
 
 def md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
+def xxh128(data: bytes) -> str:
+    return base64.b64encode(xxhash.xxh128(data).digest()).decode()
 
 
 async def announce(client: Client, digest: str, **more: Any) -> Any:
@@ -369,4 +374,56 @@ async def test_a_deleted_collection_is_returned_by_its_mutation(
 @pytest.mark.parametrize("md5", ["\x80", "no base64!", "AAAA", ""])
 def test_an_invalid_md5_is_refused(md5: str) -> None:
     with pytest.raises(RequestError, match="is not a base64 md5"):
-        hex_md5(md5)
+        hex_digest(md5)
+
+
+async def announce_files(client: Client, artifact_id: str, **spec: Any) -> str:
+    """Where to upload a file; empty if its content is there."""
+    data = await client.ask(
+        """
+        mutation($input: CreateArtifactFilesInput!) { createArtifactFiles(input: $input) {
+          files { edges { node { uploadUrl md5 digest } } } } }
+        """,
+        input={"artifactFiles": [{"artifactID": artifact_id, "name": "f", **spec}]},
+    )
+    node = data["createArtifactFiles"]["files"]["edges"][0]["node"]
+    assert node["digest"] == spec.get("digest", spec["md5"])
+    return str(node["uploadUrl"] or "")
+
+
+async def test_content_is_stored_by_the_digest_of_its_artifact(
+    client: Client, store: Store, run: RunRow
+) -> None:
+    fast = (await announce(client, "d1", digestAlgorithm="MANIFEST_XXH128"))["id"]
+    usual = (await announce(client, "d2", artifactCollectionName="usual"))["id"]
+    digest = xxh128(b"data")
+    url = await announce_files(client, fast, md5=md5(b"data"), digest=digest)
+    refused = await client.keyless.put(url, content=b"other")
+    assert refused.status_code == 400
+    assert "the xxh128 of the upload is" in refused.text
+    assert (await client.keyless.put(url, content=b"data")).is_success
+    assert not await announce_files(client, fast, md5=md5(b"data"), digest=digest)
+    # Whoever makes content with a chosen XXH128 must not take the place of an MD5.
+    entity = store.accounts.entity("local")
+    assert entity
+    assert store.manifests.content(entity.id, digest) is not None
+    assert not store.manifests.has_content(entity.id, digest)
+    assert await announce_files(client, usual, md5=digest)
+    download = f"/artifacts/local/{hex_digest(digest)}"
+    assert (await client.http.get(download)).content == b"data"
+
+
+async def test_a_collection_has_the_algorithm_of_its_first_version(
+    client: Client, run: RunRow
+) -> None:
+    question = """
+    query { entity(name: "local") { xxhashDigestsEnabled } project(name: "demo") {
+      a: artifactCollection(name: "data") { ... on ArtifactSequence { digestAlgorithm } }
+      b: artifactCollection(name: "usual") { ... on ArtifactSequence { digestAlgorithm } } } }
+    """
+    await announce(client, "d1", digestAlgorithm="MANIFEST_XXH128")
+    await announce(client, "d2", artifactCollectionName="usual")
+    data = await client.ask(question)
+    assert data["entity"]["xxhashDigestsEnabled"] is True
+    assert data["project"]["a"] == {"digestAlgorithm": "MANIFEST_XXH128"}
+    assert data["project"]["b"] == {"digestAlgorithm": "MANIFEST_MD5"}

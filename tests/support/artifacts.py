@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import xxhash
+
 from aiowandb_server import Store
 from aiowandb_server.store.artifact_records import NewVersion
 from aiowandb_server.store.records import RunRow
@@ -27,6 +29,7 @@ def log_artifact(
     *,
     kind: str = "dataset",
     references: Mapping[str, str] | None = None,
+    xxh128: bool = False,
     **said: Any,
 ) -> str:
     """Log a version, and give the id of it as it is written in references."""
@@ -37,12 +40,17 @@ def log_artifact(
     collection = store.collections.ensure(project, name, kind)
     contents: dict[str, Any] = {}
     for file, data in files.items():
-        digest = base64.b64encode(hashlib.md5(data).digest()).decode()
-        store.manifests.add_content(entity.id, digest, store.blobs.add(data))
+        found = xxhash.xxh128(data) if xxh128 else hashlib.md5(data)
+        digest = base64.b64encode(found.digest()).decode()
+        store.manifests.add_content(entity.id, digest, store.blobs.add(data), xxh128=xxh128)
         contents[file] = {"digest": digest, "size": len(data)}
+        if xxh128:
+            contents[file]["extra"] = {"alg": "XXH128"}
     for file, target in (references or {}).items():
         contents[file] = {"digest": target, "ref": target, "size": 0}
     text = json.dumps(_AS_THE_SDK_WRITES_THEM | {"contents": contents}, sort_keys=True).encode()
+    if xxh128:
+        said["digest_algorithm"] = "MANIFEST_XXH128"
     new = NewVersion(digest=hashlib.md5(text).hexdigest(), run_id=run.id, **said)
     made = store.artifacts.create(collection, new)
     manifest = store.manifests.announce(

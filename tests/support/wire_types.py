@@ -104,6 +104,8 @@ def _of(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
         case msgspec.inspect.DateTimeType():
             first, last = datetime(1970, 1, 1), datetime(2100, 1, 1)
             return st.datetimes(first, last, timezones=st.just(UTC))
+        case msgspec.inspect.BytesType():
+            return st.binary(max_size=20)
         case msgspec.inspect.LiteralType(values=choices):
             return st.sampled_from(choices)
         case msgspec.inspect.UnionType(types=types):

@@ -32,6 +32,7 @@ from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
 from aiowandb.net import Session, is_server_down
 from aiowandb.paths import RunRef
+from aiowandb.wire.checksum import Checksum
 
 Kind = Literal["files", "artifacts"]
 
@@ -104,7 +105,7 @@ class _Downloads:
         location = folder.location(kind)
         self._is_local = isinstance(location, Path)
         self._root = location if isinstance(location, Path) else folder.draft(kind)
-        self._md5s: dict[str, str] = {}
+        self._checksums: dict[str, str] = {}
 
     async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
         """Download files that are missing or differ; returns all files of the run."""
@@ -135,22 +136,22 @@ class _Downloads:
                     files += found.files
         return files
 
-    def _has(self, path: Path, size: int | None, md5: bytes | None) -> bool:
+    def _has(self, path: Path, size: int | None, checksum: Checksum | None) -> bool:
         name = self._name(path)
-        self._md5s[name] = md5.hex() if md5 else ""
+        self._checksums[name] = checksum.text if checksum else ""
         if self._is_local:
-            return is_there(path, size, md5)
+            return is_there(path, size, checksum)
         known = self._known.get(name)
-        if known is None or md5 is None:
+        if known is None or checksum is None:
             return False
-        return known.md5 == md5.hex() and known.size == self._sizes.get(name)
+        return known.md5 == checksum.text and known.size == self._sizes.get(name)
 
     def _put(self, path: Path) -> FetchedFile:
         """Upload the file if it was fetched and the folder is in an object store."""
         name = self._name(path)
         if not self._is_local and not path.exists():
             return self._known[name]
-        file = FetchedFile(name, path.stat().st_size, self._md5s.get(name, ""))
+        file = FetchedFile(name, path.stat().st_size, self._checksums.get(name, ""))
         if not self._is_local:
             self._folder.put(path, f"{self._kind}/{name}")
         return file

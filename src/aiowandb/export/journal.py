@@ -115,7 +115,10 @@ class Restored(_Record, frozen=True):
 
 
 class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
-    """A file as it was downloaded, and its md5 in hex if W&B gave one."""
+    """A file as it was downloaded, and its checksum in hex if W&B gave one.
+
+    That is an MD5, or what `Checksum.text` makes of another one.
+    """
 
     name: str
     size: int

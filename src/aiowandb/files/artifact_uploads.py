@@ -12,10 +12,12 @@ import msgspec
 from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import CommError
 from aiowandb.net import Session
+from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.wire.artifact_writing import (
     NewArtifact,
     UploadPlace,
+    UploadSpec,
     commit_artifact,
     create_artifact,
     create_artifact_files,
@@ -33,7 +35,10 @@ _POLICY = {
 
 
 class NewEntry(msgspec.Struct, frozen=True):
-    """A file of a version, with its MD5 in base64; or a reference, which has no content."""
+    """A file of a version, with its MD5 in base64; or a reference, which has no content.
+
+    With `{"alg": "XXH128"}` in `extra` it is the XXH128.
+    """
 
     name: str
     digest: str
@@ -41,6 +46,10 @@ class NewEntry(msgspec.Struct, frozen=True):
     content: Callable[[], AsyncIterable[bytes]] | None = None
     ref: str | None = None
     extra: Mapping[str, Any] = {}
+
+    @property
+    def has_xxh128(self) -> bool:
+        return self.extra.get("alg") == "XXH128"
 
     def said(self) -> dict[str, Any]:
         """The entry as the manifest has it."""
@@ -72,6 +81,12 @@ async def upload_artifact(
     session: Session, run: RunRef, new: NewArtifact, entries: Sequence[NewEntry]
 ) -> UploadedArtifact:
     """Create the version unless it exists; an interrupted upload is completed."""
+    if any(entry.has_xxh128 for entry in entries):
+        if not await supports(session, "ARTIFACT_DIGEST_ALGORITHM"):
+            raise CommError(
+                f"Artifact {new.collection} has XXH128 digests, which this W&B does not support."
+            )
+        new = msgspec.structs.replace(new, digest_algorithm="MANIFEST_XXH128")
     made = await session.ask(create_artifact(run, new))
     if made.state == _THERE:
         return UploadedArtifact(made.id, is_new=False)
@@ -80,13 +95,24 @@ async def upload_artifact(
     sent = 0
     for first in range(0, len(files), _TOGETHER):
         some = files[first : first + _TOGETHER]
-        specs = [(entry.name, entry.digest) for entry in some]
-        places = await session.ask(create_artifact_files(made.id, announced.id, specs))
+        specs = [await _spec(entry) for entry in some]
+        algorithm = new.digest_algorithm
+        places = await session.ask(create_artifact_files(made.id, announced.id, specs, algorithm))
         pairs = list(zip(some, places.nodes, strict=True))
         sent += sum(await gather(pairs, lambda pair: _put(session, *pair), at_once=_AT_ONCE))
     await _put_manifest(session, run, made.id, entries)
     done = await session.ask(commit_artifact(made.id))
     return UploadedArtifact(made.id, True, done.version_index, len(files), sent)
+
+
+async def _spec(entry: NewEntry) -> UploadSpec:
+    if not entry.has_xxh128 or entry.content is None:
+        return UploadSpec(entry.name, entry.digest)
+    # W&B wants the MD5 of the upload as well, which nobody has computed.
+    found = md5(usedforsecurity=False)
+    async for piece in entry.content():
+        found.update(piece)
+    return UploadSpec(entry.name, base64.b64encode(found.digest()).decode(), entry.digest)
 
 
 async def _put(session: Session, entry: NewEntry, place: UploadPlace) -> int:

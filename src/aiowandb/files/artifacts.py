@@ -69,7 +69,7 @@ class ResolvedEntry(msgspec.Struct, frozen=True):
     name: str
 
     def at(self, url: str) -> Download:
-        return Download(self.name, url, self.entry.size, self.entry.md5)
+        return Download(self.name, url, self.entry.size, self.entry.checksum)
 
 
 async def download_artifact(
@@ -186,7 +186,7 @@ async def _fetch_missing(
 
     async def is_missing(item: tuple[Path, ResolvedEntry]) -> bool:
         path, entry = item
-        return not await run_sync(has, path, entry.entry.size, entry.entry.md5)
+        return not await run_sync(has, path, entry.entry.size, entry.entry.checksum)
 
     async def download(item: tuple[Path, ResolvedEntry, str]) -> None:
         path, entry, url = item

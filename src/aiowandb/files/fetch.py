@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,11 +20,12 @@ from aiowandb.errors import (
 )
 from aiowandb.net import Session
 from aiowandb.redaction import WithLinks
+from aiowandb.wire.checksum import Algorithm, Checksum, new_hasher
 
 _PIECE = 1 << 20
 
-# Whether the file at the path has this size and md5, if they are known. Blocks.
-IsThere = Callable[[Path, int | None, bytes | None], bool]
+# Whether the file at the path has this size and checksum, if they are known. Blocks.
+IsThere = Callable[[Path, int | None, Checksum | None], bool]
 
 
 class Download(WithLinks, msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Download(WithLinks, msgspec.Struct, frozen=True):
     name: str
     url: str
     size: int | None
-    md5: bytes | None
+    checksum: Checksum | None
 
 
 async def fetch(
@@ -57,12 +57,12 @@ async def fetch(
         await _fetch_once(session, path, fresh)
 
 
-def is_there(path: Path, size: int | None, md5: bytes | None) -> bool:
+def is_there(path: Path, size: int | None, checksum: Checksum | None) -> bool:
     """Whether the file is there with this content, as far as that is known."""
-    if md5 is None or not path.is_file() or size not in (None, path.stat().st_size):
+    if checksum is None or not path.is_file() or size not in (None, path.stat().st_size):
         return False
     with path.open("rb") as file:
-        return _md5(file) == md5
+        return checksum_of(file, checksum.algorithm) == checksum
 
 
 async def _fetch_once(session: Session, path: Path, remote: Download) -> None:
@@ -93,15 +93,18 @@ def _check(file: BinaryIO, remote: Download) -> None:
             name=remote.name,
         )
     file.seek(0)
-    if remote.md5 is not None and (found := _md5(file)) != remote.md5:
+    wanted = remote.checksum
+    if wanted and (found := checksum_of(file, wanted.algorithm)) != wanted:
         raise ContentError(
-            f"{remote.name}: its md5 is {found.hex()}, but W&B announced {remote.md5.hex()}.",
+            f"{remote.name}: its {wanted.algorithm.lower()} is {found.digest.hex()},"
+            f" but W&B announced {wanted.digest.hex()}.",
             name=remote.name,
         )
 
 
-def _md5(file: BinaryIO) -> bytes:
-    digest = hashlib.md5(usedforsecurity=False)
+def checksum_of(file: BinaryIO, algorithm: Algorithm) -> Checksum:
+    """The checksum of the rest of the file. Blocks."""
+    hasher = new_hasher(algorithm)
     while piece := file.read(_PIECE):
-        digest.update(piece)
-    return digest.digest()
+        hasher.update(piece)
+    return Checksum(hasher.digest(), algorithm)

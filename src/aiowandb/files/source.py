@@ -14,7 +14,8 @@ from aiowandb.files.fetch import Download, IsThere, fetch, is_there
 from aiowandb.files.folder import path_inside
 from aiowandb.net import Session
 from aiowandb.redaction import redacted
-from aiowandb.wire.files import FileRecord, md5_of
+from aiowandb.wire.checksum import Checksum
+from aiowandb.wire.files import FileRecord
 
 # While half of them are being transferred, the others are compared, renamed and synced.
 FILES_AT_ONCE = 16
@@ -96,7 +97,7 @@ async def update_files(
 
     async def update(file: FileRecord) -> Path:
         path = await run_sync(path_inside, folder, file.name)
-        if not await run_sync(has, path, file.size, md5_of(file.md5)):
+        if not await run_sync(has, path, file.size, Checksum.of(file.md5)):
             await _fetch(session, source, file, path)
         return path
 
@@ -126,6 +127,6 @@ def _remote(source: FileSource, file: FileRecord) -> Download:
             f"{file.name} is a reference to {redacted(file.url or '')}, which is outside of W&B.",
             name=file.name,
         )
-    md5 = md5_of(file.md5)
+    checksum = Checksum.of(file.md5)
     # For a file that is being uploaded W&B has neither yet.
-    return Download(file.name, url, file.size or (0 if md5 else None), md5)
+    return Download(file.name, url, file.size or (0 if checksum else None), checksum)

@@ -71,8 +71,8 @@ class ExportedArtifacts:
         if entry.ref is not None and is_kept:
             return NewEntry(name, entry.digest, entry.size or 0, None, entry.ref, entry.extra)
         # A file, or one of an artifact that is not in the export, but whose content is.
-        found = await local_entry(path_inside(folder, name), name)
-        if entry.md5 is not None and found.digest != entry.digest:
+        found = await local_entry(path_inside(folder, name), name, entry.algorithm)
+        if entry.checksum is not None and found.digest != entry.digest:
             raise ContentError(
                 f"{folder / name} is not what was exported: it was changed, or is damaged.",
                 name=name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Sequence
-from hashlib import md5
 from pathlib import Path
 
 import anyio
@@ -12,7 +11,9 @@ import anyio
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError
 from aiowandb.files.artifact_uploads import NewEntry
+from aiowandb.files.fetch import checksum_of
 from aiowandb.ingest.source import SourceFile
+from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.console import ConsoleLogLine
 
 _PIECE = 1 << 20
@@ -26,19 +27,20 @@ def files_below(folder: Path) -> list[Path]:
 
 async def local_file(path: Path, name: str) -> SourceFile:
     """A file of this machine, to be uploaded under this name."""
-    digest = await run_sync(_md5, path)
+    checksum = await run_sync(_checksum, path, "MD5")
     size = (await anyio.Path(path).stat()).st_size
-    return SourceFile(name, size, digest.hex(), lambda: pieces_of(path))
+    return SourceFile(name, size, checksum.text, lambda: pieces_of(path))
 
 
-async def local_entry(path: Path, name: str) -> NewEntry:
+async def local_entry(path: Path, name: str, algorithm: Algorithm | None = None) -> NewEntry:
     """A file of this machine, as one of an artifact."""
     try:
-        digest = await run_sync(_md5, path)
+        checksum = await run_sync(_checksum, path, algorithm or "MD5")
         size = (await anyio.Path(path).stat()).st_size
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
-    return NewEntry(name, base64.b64encode(digest).decode(), size, lambda: pieces_of(path))
+    digest = base64.b64encode(checksum.digest).decode()
+    return NewEntry(name, digest, size, lambda: pieces_of(path))
 
 
 async def pieces_of(path: Path) -> AsyncGenerator[bytes]:
@@ -70,9 +72,6 @@ async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
         yield lines
 
 
-def _md5(path: Path) -> bytes:
-    found = md5(usedforsecurity=False)
+def _checksum(path: Path, algorithm: Algorithm) -> Checksum:
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            found.update(piece)
-    return found.digest()
+        return checksum_of(file, algorithm)

@@ -19,9 +19,9 @@ from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
+from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.console import ConsoleLogLine, console_page
 from aiowandb.wire.copying import RunExtent, SweepFacts, run_extents
-from aiowandb.wire.files import md5_of
 from aiowandb.wire.history import alias, sampled_rows
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_not_found
@@ -183,10 +183,10 @@ class WandbRun(SourceRun):
                 for file in page:
                     if file.url is None:
                         continue
-                    digest = md5_of(file.md5)
+                    checksum = Checksum.of(file.md5)
                     content = remote_content(self._session, file.url, file.size)
                     yield SourceFile(
-                        file.name, file.size, digest.hex() if digest else None, content
+                        file.name, file.size, checksum.text if checksum else None, content
                     )
 
     def artifacts(self) -> AsyncGenerator[SourceArtifact]:

@@ -16,7 +16,8 @@ from aiowandb.ingest.source import SourceFile
 from aiowandb.net import Piece, Session
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
-from aiowandb.wire.files import create_files, mark_uploaded, md5_of
+from aiowandb.wire.checksum import Checksum
+from aiowandb.wire.files import create_files, mark_uploaded
 
 _PIECE = 2 << 20
 # The files that are announced in one request, and those that are uploaded at once.
@@ -55,8 +56,8 @@ async def _known_files(session: Session, ref: RunRef) -> dict[str, tuple[int, st
     async with aclosing(RunFiles(session, ref, per_page=1000, fresh=True).pages()) as pages:
         async for page in pages:
             for file in page:
-                digest = md5_of(file.md5)
-                known[file.name] = (file.size, digest.hex() if digest else None)
+                checksum = Checksum.of(file.md5)
+                known[file.name] = (file.size, checksum.text if checksum else None)
     return known
 
 

@@ -66,6 +66,8 @@ class NewArtifact(msgspec.Struct, frozen=True, kw_only=True):
     sequence_client_id: str | None = None
     # Whether no new version is created if the newest one has the same content.
     deduplicate: bool = True
+    # Not sent if it is MD5, which older servers take for granted.
+    digest_algorithm: str | None = None
 
 
 class CreatedArtifact(msgspec.Struct):
@@ -113,6 +115,8 @@ def create_artifact(run: RunRef, new: NewArtifact) -> Operation[CreatedArtifact]
             {"alias": alias, "artifactCollectionName": new.collection} for alias in new.aliases
         ],
     }
+    if new.digest_algorithm:
+        wanted["digestAlgorithm"] = new.digest_algorithm
     if new.tags:
         wanted["tags"] = [{"tagName": tag} for tag in new.tags]
     path = ("createArtifact", "artifact")
@@ -140,15 +144,26 @@ def create_manifest(run: RunRef, artifact_id: str, digest: str) -> Operation[Cre
     return Operation("CreateArtifactManifest", _CREATE_MANIFEST, variables, CreatedManifest, path)
 
 
+class UploadSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file to upload: its MD5, and its digest in the manifest if that is another."""
+
+    name: str
+    md5: str
+    digest: str | None = None
+
+
 def create_artifact_files(
-    artifact_id: str, manifest_id: str, files: Sequence[tuple[str, str]]
+    artifact_id: str,
+    manifest_id: str,
+    files: Sequence[UploadSpec],
+    digest_algorithm: str | None = None,
 ) -> Operation[Connection[UploadPlace]]:
-    """Ask where to upload files with these names and MD5s, in this order."""
-    specs = [
-        {"artifactID": artifact_id, "artifactManifestID": manifest_id, "name": name, "md5": md5}
-        for name, md5 in files
-    ]
-    wanted = {"artifactFiles": specs, "storageLayout": "V2"}
+    """Ask where to upload these files, in this order."""
+    owner = {"artifactID": artifact_id, "artifactManifestID": manifest_id}
+    specs = [owner | msgspec.to_builtins(file) for file in files]
+    wanted: dict[str, Any] = {"artifactFiles": specs, "storageLayout": "V2"}
+    if digest_algorithm:
+        wanted["digestAlgorithm"] = digest_algorithm
     path = ("createArtifactFiles", "files")
     answer = Connection[UploadPlace]
     return Operation("CreateArtifactFiles", _CREATE_FILES, {"input": wanted}, answer, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -144,20 +143,6 @@ def mark_uploaded(ref: RunRef, names: Sequence[str]) -> Operation[Done]:
 def delete_files(ids: Sequence[str], project: str) -> Operation[Done]:
     variables = {"files": list(ids), "projectId": int(project)}
     return Operation("DeleteFiles", _DELETE_FILES, variables, Done)
-
-
-def md5_of(text: str | None) -> bytes | None:
-    """The md5, which W&B writes in base64 or in hex; None if there is none to check.
-
-    >>> md5_of("1B2M2Y8AsgTpgAmY7PhCfg==").hex()
-    'd41d8cd98f00b204e9800998ecf8427e'
-    """
-    try:
-        text = text or ""
-        found = bytes.fromhex(text) if len(text) == 32 else base64.b64decode(text, validate=True)
-    except ValueError:
-        return None
-    return found if len(found) == 16 else None
 
 
 def _named(ref: RunRef, names: Sequence[str]) -> dict[str, object]:

@@ -11,8 +11,9 @@ import msgspec
 from aiowandb.errors import ServerError
 from aiowandb.paths import ArtifactRef
 from aiowandb.redaction import WithLinks
+from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.files import FileRecord, md5_of
+from aiowandb.wire.files import FileRecord
 from aiowandb.wire.graphql import MALFORMED, Operation
 
 _MANIFEST = """
@@ -39,6 +40,9 @@ query ArtifactMembershipFiles($entity: String!, $project: String!, $collection: 
 }"""
 
 
+_ALGORITHMS: dict[str, Algorithm] = {"MD5": "MD5", "XXH128": "XXH128"}
+
+
 class ArtifactFileRef(msgspec.Struct, frozen=True):
     """A file of an artifact that another artifact refers to."""
 
@@ -56,10 +60,16 @@ class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
     extra: dict[str, Any] = {}
 
     @property
-    def md5(self) -> bytes | None:
-        """The digest, if it is an md5."""
-        is_other = self.ref is not None or self.extra.get("alg", "MD5") != "MD5"
-        return None if is_other else md5_of(self.digest)
+    def algorithm(self) -> Algorithm | None:
+        """What the digest was computed with; None if that is unknown."""
+        # Manifests mark only digests that are no MD5.
+        return _ALGORITHMS.get(str(self.extra.get("alg", "MD5")))
+
+    @property
+    def checksum(self) -> Checksum | None:
+        """What the content is checked with; None for references and unknown algorithms."""
+        algorithm = None if self.ref is not None else self.algorithm
+        return Checksum.of(self.digest, algorithm) if algorithm else None
 
     @property
     def target(self) -> ArtifactFileRef | None:

@@ -29,6 +29,7 @@ def viewer() -> Operation[Viewer | None]:
 Feature = Literal[
     "AIOWANDB_EXCLUSIVE_APPEND",
     "AIOWANDB_RUN_ORIGIN",
+    "ARTIFACT_DIGEST_ALGORITHM",
     "FILESTREAM_GZIP",
     "MARK_RUN_FILES_UPLOADED",
 ]

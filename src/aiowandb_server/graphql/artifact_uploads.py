@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.graphql.artifacts import content_path, project_of_version, require_artifact
+from aiowandb_server.graphql.artifacts import project_of_version, require_artifact, upload_path
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.projects import ensure_project
 from aiowandb_server.graphql.resolving import Resolvers, unpaged
@@ -47,6 +47,7 @@ def create_artifact(context: Context, new: dict[str, Any]) -> dict[str, Any]:
         run_id=run.id if run else None,
         user_id=context.viewer.id,
         reuse_same_digest=bool(new.get("enableDigestDeduplication")),
+        digest_algorithm=new.get("digestAlgorithm") or "MANIFEST_MD5",
     )
     return {"artifact": context.store.artifacts.create(collection, announced)}
 
@@ -84,13 +85,17 @@ def create_artifact_files(context: Context, upload: dict[str, Any]) -> dict[str,
         artifact = require_artifact(context, spec["artifactID"])
         entity = project_of_version(context, artifact).entity
         owner = context.store.accounts.entity(entity)
-        known = owner is not None and context.store.manifests.has_content(owner.id, spec["md5"])
+        digest = (spec.get("digest") if artifact.uses_xxh128 else None) or spec["md5"]
+        known = owner is not None and context.store.manifests.has_content(
+            owner.id, digest, xxh128=artifact.uses_xxh128
+        )
         views.append(
             FileView(
                 encode_id("ArtifactFile", artifact.id, spec["name"]),
                 spec["name"],
-                content_path(entity, spec["md5"]),
+                upload_path(entity, artifact, digest),
                 md5=spec["md5"],
+                digest=digest,
                 mimetype=spec.get("mimetype"),
                 wants_upload=not known,
                 artifact=artifact,

@@ -10,7 +10,7 @@ from aiowandb_server.graphql.collections import aliases_of_member, default_type,
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.scalars import encode_id, row_id
-from aiowandb_server.store.manifests import hex_md5
+from aiowandb_server.store.manifests import XXH128_PREFIX, hex_digest
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
@@ -213,16 +213,23 @@ def entry_view(entity: str, artifact: ArtifactRow, entry: Entry) -> FileView:
         "" if entry.reference else content_path(entity, entry.digest),
         entry.size,
         None,
-        entry.digest,
+        None if artifact.uses_xxh128 else entry.digest,
         artifact.updated_at,
         entry.reference,
         artifact=artifact,
+        digest=entry.digest,
     )
 
 
-def content_path(entity: str, md5: str) -> str:
-    """The path to download the content with this base64 md5."""
-    return f"/wandb_artifacts/{entity}/{hex_md5(md5)}"
+def content_path(entity: str, digest: str) -> str:
+    """The path to download the content with this base64 digest."""
+    return f"/wandb_artifacts/{entity}/{hex_digest(digest)}"
+
+
+def upload_path(entity: str, artifact: ArtifactRow, digest: str) -> str:
+    """The path to upload the content to, which says whether its digest may be an XXH128."""
+    prefix = XXH128_PREFIX if artifact.uses_xxh128 else ""
+    return f"/wandb_artifacts/{entity}/{prefix}{hex_digest(digest)}"
 
 
 def manifest_path(manifest: ManifestRow) -> str:
@@ -234,7 +241,6 @@ resolvers.fields(
     "Artifact",
     id=lambda artifact: encode_id("Artifact", artifact.id),
     versionIndex=lambda artifact: artifact.version,
-    digestAlgorithm=lambda _: "MANIFEST_MD5",
     ttlDurationSeconds=lambda artifact: artifact.ttl_seconds,
     ttlIsInherited=lambda artifact: artifact.ttl_seconds == -2,
 )

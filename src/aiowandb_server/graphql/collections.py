@@ -156,6 +156,11 @@ def latest_artifact(collection: CollectionRow, context: Context) -> ArtifactRow 
     return context.store.artifacts.latest(collection.id)
 
 
+@resolvers("ArtifactSequence", "digestAlgorithm")
+def digest_algorithm(collection: CollectionRow, context: Context) -> str | None:
+    return context.store.artifacts.digest_algorithm(collection.id)
+
+
 @resolvers("ArtifactAlias", "artifactCollection")
 def collection_of_alias(alias: AliasRow, context: Context) -> CollectionRow | None:
     return context.store.collections.by_id(alias.collection_id)
@@ -216,7 +221,6 @@ for _kind in _COLLECTION:
         id=lambda collection: encode_id("ArtifactCollection", collection.id),
         state=lambda collection: getattr(collection, "state", "READY"),
     )
-resolvers.fields("ArtifactSequence", digestAlgorithm=lambda _: "MANIFEST_MD5")
 resolvers.fields(
     "ArtifactAlias",
     id=lambda alias: encode_id("ArtifactAlias", alias.id),

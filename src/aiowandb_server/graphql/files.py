@@ -40,6 +40,7 @@ class FileView:
     artifact: ArtifactRow | None = None
     file_id: int | None = None
     run_id: int | None = None
+    digest: str | None = None
 
     def download_link(self, links: Links) -> str:
         return links.download(self.path, self.file_id)
@@ -148,7 +149,7 @@ def _view(run: RunRow, file: RunFile) -> FileView:
 resolvers.fields(
     "File",
     displayName=lambda file: file.name,
-    digest=lambda file: file.md5,
+    digest=lambda file: file.digest or file.md5,
     storagePath=lambda file: file.path.removeprefix("/"),
     uploadHeaders=lambda _: [],
 )

@@ -20,6 +20,7 @@ FEATURES = (
     "AIOWANDB_EXCLUSIVE_APPEND",
     "AIOWANDB_RUN_ORIGIN",
     "AIOWANDB_TYPED_FILE_STREAM",
+    "ARTIFACT_DIGEST_ALGORITHM",
     "ARTIFACT_TAGS",
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
@@ -124,7 +125,7 @@ resolvers.fields(
     privateOnly=lambda _: False,
     isPaid=lambda _: False,
     codeSavingEnabled=lambda _: True,
-    xxhashDigestsEnabled=lambda _: False,
+    xxhashDigestsEnabled=lambda _: True,
     storageBytes=lambda _: 0,
     defaultAccess=lambda _: "PRIVATE",
 )

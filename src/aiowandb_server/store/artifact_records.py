@@ -51,7 +51,13 @@ class ArtifactRow:
     user_id: int | None
     created_at: int
     updated_at: int
+    digest_algorithm: str
     version: int | None
+
+    @property
+    def uses_xxh128(self) -> bool:
+        """Whether the digests of its files are XXH128 and not MD5."""
+        return self.digest_algorithm == "MANIFEST_XXH128"
 
     @property
     def commit_hash(self) -> str | None:
@@ -77,6 +83,7 @@ class NewVersion:
     run_id: int | None = None
     user_id: int | None = None
     reuse_same_digest: bool = True
+    digest_algorithm: str = "MANIFEST_MD5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class ManifestRow:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of a version: `digest` is its base64 md5, or the digest of a reference."""
+    """A file of a version: `digest` is its base64 md5 or xxh128, or that of a reference."""
 
     artifact_id: int
     name: str

@@ -49,8 +49,8 @@ class ArtifactTable:
                     """
                     INSERT INTO artifact (collection_id, client_id, distributed_id, state, digest,
                         description, metadata, ttl_seconds, history_step, aliases, run_id, user_id,
-                        created_at, updated_at)
-                    VALUES (?, ?, ?, 'PENDING', ?, ?, ?, ifnull(?, -2), ?, ?, ?, ?, ?, ?)
+                        created_at, updated_at, digest_algorithm)
+                    VALUES (?, ?, ?, 'PENDING', ?, ?, ?, ifnull(?, -2), ?, ?, ?, ?, ?, ?, ?)
                     RETURNING id
                     """,
                     (
@@ -67,6 +67,7 @@ class ArtifactTable:
                         new.user_id,
                         now,
                         now,
+                        new.digest_algorithm,
                     ),
                 ).fetchone()
             else:
@@ -111,6 +112,15 @@ class ArtifactTable:
             "artifact.collection_id = ? AND artifact.state = 'COMMITTED' ORDER BY version DESC",
             collection_id,
         )
+
+    def digest_algorithm(self, collection_id: int) -> str | None:
+        """That of the first version of a collection; None if it has no versions."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT digest_algorithm FROM artifact WHERE collection_id = ? ORDER BY id LIMIT 1",
+                (collection_id,),
+            ).fetchone()
+        return str(row["digest_algorithm"]) if row else None
 
     def members(
         self,

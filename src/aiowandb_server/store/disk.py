@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import xxhash
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -66,11 +68,12 @@ def _sync(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content on disk. `md5` is base64, as in W&B."""
+    """Content on disk. Both digests are base64, as in W&B."""
 
     token: str
     size: int
     md5: str
+    xxh128: str
 
 
 class BlobWriter:
@@ -82,17 +85,21 @@ class BlobWriter:
         self._file = self._temporary.open("wb")
         self._size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._xxh128 = xxhash.xxh128()
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
         self._md5.update(data)
+        self._xxh128.update(data)
         self._size += len(data)
 
     def commit(self) -> Blob:
         self._file.close()
         _publish(self._temporary, self._path)
-        md5 = base64.b64encode(self._md5.digest()).decode()
-        return Blob(self._path.name, self._size, md5)
+        md5, xxh128 = (
+            base64.b64encode(found.digest()).decode() for found in (self._md5, self._xxh128)
+        )
+        return Blob(self._path.name, self._size, md5, xxh128)
 
     def close(self) -> None:
         """Discard the content, unless it was committed."""

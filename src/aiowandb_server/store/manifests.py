@@ -1,4 +1,8 @@
-"""The contents of artifact versions: manifests, and files, stored once for each md5."""
+"""The contents of artifact versions: manifests, and files, stored once for each digest.
+
+A digest is an MD5 or an XXH128 in base64. XXH128 is not made to resist forgers: content that is
+stored by it never stands in for content that is asked for by its MD5.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from aiowandb_server.store.disk import Blob, Blobs
 
 
+XXH128_PREFIX = "xxh128:"
 # Without names, all entries are selected.
 _NAMED = "artifact_id = :id AND (:all_names OR name IN (SELECT value FROM json_each(:names)))"
 
@@ -32,6 +37,13 @@ class _Facts(msgspec.Struct):
     digest: str
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     ref: str | None = None
+    extra: dict[str, Any] = {}
+
+    @property
+    def content_key(self) -> str:
+        """What the content of the file is stored under."""
+        # Digests by MD5 are not marked.
+        return f"{XXH128_PREFIX}{self.digest}" if self.extra.get("alg") == "XXH128" else self.digest
 
 
 class Manifests:
@@ -99,26 +111,30 @@ class Manifests:
 
         Raises RequestError if a file in it was never uploaded: a committed version is complete.
         """
-        entries = _entries(artifact.id, self._complete_document(artifact.id))
+        facts = _facts(self._complete_document(artifact.id))
+        entries = [
+            Entry(artifact.id, name, known.digest, known.size or 0, known.ref)
+            for name, known in facts.items()
+        ]
         with self._database.write() as connection:
-            for entry in entries.values():
+            for name, known in facts.items():
                 if (
-                    entry.reference is None
+                    known.ref is None
                     and not connection.execute(
                         "SELECT 1 FROM content WHERE entity_id = ? AND md5 = ?",
-                        (entity_id, entry.digest),
+                        (entity_id, known.content_key),
                     ).fetchone()
                 ):
-                    raise RequestError(f"{entry.name!r} is in the manifest but was never uploaded")
+                    raise RequestError(f"{name!r} is in the manifest but was never uploaded")
             connection.execute("DELETE FROM entry WHERE artifact_id = ?", (artifact.id,))
             connection.executemany(
                 "INSERT INTO entry VALUES (?, ?, ?, ?, ?)",
                 [
                     (artifact.id, entry.name, entry.digest, entry.size, entry.reference)
-                    for entry in entries.values()
+                    for entry in entries
                 ],
             )
-        return sum(entry.size for entry in entries.values()), len(entries)
+        return sum(entry.size for entry in entries), len(entries)
 
     def entries(
         self,
@@ -146,26 +162,38 @@ class Manifests:
             ).fetchone()
         return int(count)
 
-    def has_content(self, entity_id: int, md5: str) -> bool:
-        return self.content(entity_id, md5) is not None
+    def has_content(self, entity_id: int, digest: str, *, xxh128: bool = False) -> bool:
+        return self.content(entity_id, digest, xxh128=xxh128) is not None
 
-    def content(self, entity_id: int, md5: str) -> Path | None:
-        """The path of the content with this base64 md5."""
+    def content(self, entity_id: int, digest: str, *, xxh128: bool = True) -> Path | None:
+        """The path of the content with this MD5, or with `xxh128` of that with this XXH128."""
+        by_xxh128 = f"{XXH128_PREFIX}{digest}" if xxh128 else digest
         with self._database.read() as connection:
             row = connection.execute(
-                "SELECT blob FROM content WHERE entity_id = ? AND md5 = ?", (entity_id, md5)
+                """
+                SELECT blob FROM content WHERE entity_id = ? AND md5 IN (?, ?)
+                ORDER BY md5 = ? DESC
+                """,
+                (entity_id, digest, by_xxh128, digest),
             ).fetchone()
         return self._blobs.path(row["blob"]) if row else None
 
-    def add_content(self, entity_id: int, md5: str, blob: Blob) -> None:
-        """Store content under the announced md5. Raises RequestError if its md5 is another."""
-        if blob.md5 != md5:
+    def add_content(self, entity_id: int, digest: str, blob: Blob, *, xxh128: bool = False) -> None:
+        """Store content under the announced MD5, or with `xxh128` under its XXH128.
+
+        Raises RequestError if the content has another digest.
+        """
+        key = digest
+        if xxh128 and blob.xxh128 == digest:
+            key = f"{XXH128_PREFIX}{digest}"
+        elif blob.md5 != digest:
             self._blobs.discard(blob)
-            raise RequestError(f"the md5 of the upload is {blob.md5}, not {md5} as announced")
+            name, found = ("xxh128", blob.xxh128) if xxh128 else ("md5", blob.md5)
+            raise RequestError(f"the {name} of the upload is {found}, not {digest} as announced")
         with self._database.write() as connection:
             inserted = connection.execute(
                 "INSERT INTO content VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (entity_id, md5, blob.token, blob.size),
+                (entity_id, key, blob.token, blob.size),
             ).rowcount
         if not inserted:
             self._blobs.discard(blob)
@@ -209,15 +237,15 @@ def _named(artifact_id: int, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def hex_md5(md5: str) -> str:
-    """A base64 md5 as hexadecimal digits, for links."""
+def hex_digest(digest: str) -> str:
+    """A base64 digest as hexadecimal digits, for links."""
     try:
-        digest = base64.b64decode(md5, validate=True)
+        content = base64.b64decode(digest, validate=True)
     except ValueError:
-        digest = b""
-    if len(digest) != 16:
-        raise RequestError(f"{md5!r} is not a base64 md5")
-    return digest.hex()
+        content = b""
+    if len(content) != 16:
+        raise RequestError(f"{digest!r} is not a base64 md5 or xxh128")
+    return content.hex()
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -230,13 +258,12 @@ def _parse(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _entries(artifact_id: int, document: dict[str, Any]) -> dict[str, Entry]:
-    entries = {}
+def _facts(document: dict[str, Any]) -> dict[str, _Facts]:
+    found = {}
     for name, facts in document["contents"].items():
         check_name(name)
         try:
-            known = msgspec.convert(facts, _Facts, strict=False)
+            found[name] = msgspec.convert(facts, _Facts, strict=False)
         except msgspec.ValidationError as error:
             raise RequestError(f"{name!r} in the manifest is not valid: {error}") from error
-        entries[name] = Entry(artifact_id, name, known.digest, known.size or 0, known.ref)
-    return entries
+    return found
