@@ -1,7 +1,7 @@
-"""aiohttp under httpx: it moves the same bytes for less CPU time than httpcore, on asyncio only.
+"""A transport of httpx that uses aiohttp, which takes less CPU time than httpcore; asyncio only.
 
-httpx has the say: about redirects, cookies, credentials, proxies and decompression. Time-outs and
-exceptions are those of httpx, on which retries are decided.
+httpx still handles redirects, cookies, credentials, proxies and decompression. Timeouts and
+exceptions are those of httpx, because retries depend on them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from yarl import URL
 
 # Links with long signatures come in the header of a redirect. Servers accept 8 or 16 K.
 _MAX_HEADER = 1 << 14
-# As much of a body may wait in memory until somebody reads it.
+# How much of a body may be in memory before it is read.
 _MAX_WAITING = 1 << 17
-# The kernel takes smaller bodies at once, so there is nothing to wait for.
+# The kernel accepts smaller bodies at once, so there is nothing to wait for.
 _SMALL = 1 << 16
 _NOT_OURS_TO_ADD = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-# The first that fits.
+# The first match is used.
 _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
@@ -43,7 +43,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends the requests of an httpx client through aiohttp. Create it in the event loop."""
+    """Sends the requests of an httpx client with aiohttp. Create it in the event loop."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._proxy_headers = _proxy_headers(proxy)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # we count them: httpx has a time-out of its own for that
+                limit=0,  # counted here, because httpx has its own timeout for that
                 keepalive_timeout=limits.keepalive_expiry or 0.0,
                 ssl=verify,
             ),
@@ -117,8 +117,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 with _exceptions_of_httpx():
                     return await self._session.request(
                         request.method,
-                        # Encoded already: another encoding would break signatures. And without
-                        # credentials, which are the business of httpx.
+                        # Already encoded: encoding it again would break signatures. And without
+                        # credentials, which httpx handles.
                         URL(
                             f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}",
                             encoded=True,
@@ -139,16 +139,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 if upload.failure:
                     raise upload.failure from None
                 raise
-        raise httpx.WriteTimeout("the server takes nothing more")
+        raise httpx.WriteTimeout("the server accepts no more data")
 
 
 class _Upload:
-    """The body of a request. If it is a stream, the server has to take each part in time."""
+    """The body of a request. If it is a stream, the server has to accept each part in time."""
 
     def __init__(
         self, request: httpx.Request, writing: anyio.CancelScope, seconds: float | None
     ) -> None:
-        # What the stream has raised: aiohttp reports a connection that broke.
+        # The error of the stream: aiohttp reports a broken connection instead.
         self.failure: Exception | None = None
         self._stream = cast(httpx.AsyncByteStream, request.stream)
         self._writing = writing
@@ -206,7 +206,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _received(content: aiohttp.StreamReader) -> bytes:
-    """What had arrived before the connection broke: it need not be sent again."""
+    """The data that arrived before the connection broke, which need not be sent again."""
     content.set_exception(None)  # type: ignore[arg-type]
     return content.read_nowait()
 
@@ -214,7 +214,7 @@ def _received(content: aiohttp.StreamReader) -> bytes:
 async def _send_once(
     request: aiohttp.ClientRequest, handler: ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """aiohttp would send a request again whose connection broke, behind the back of our retries."""
+    """Send without aiohttp's own retry after a broken connection, which ours could not see."""
     with _exceptions_of_httpx():
         return await handler(request)
 
@@ -224,7 +224,7 @@ def _exceptions_of_httpx() -> Iterator[None]:
     try:
         yield
     except aiohttp.ClientConnectorError as error:
-        # What went wrong with the socket; the error itself repeats the settings of the connection.
+        # The error of the socket; aiohttp's error repeats the settings of the connection.
         raise httpx.ConnectError(str(error.os_error)) from error.os_error
     except (aiohttp.ClientError, HttpProcessingError) as error:
         exception = next(ours for theirs, ours in _EXCEPTIONS if isinstance(error, theirs))
@@ -232,7 +232,7 @@ def _exceptions_of_httpx() -> Iterator[None]:
 
 
 def _without_variables(error: BaseException) -> BaseException:
-    """The same without the frames of aiohttp, which have the credentials among their variables."""
+    """The error without the frames of aiohttp, whose variables contain the credentials."""
     seen: set[int] = set()  # they may be in a circle
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,6 +1,6 @@
-"""Which proxies the environment wants, in the form in which httpx takes transports.
+"""The proxies of the environment, as patterns for httpx's transports.
 
-httpx reads the environment itself only for clients that have no transport.
+httpx itself reads the environment only for clients without a transport.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from urllib.request import getproxies
 
 
 def environment_proxies() -> dict[str, str | None]:
-    """The proxy for each pattern of URLs, None for those to which the way is direct.
+    """The proxy for each pattern of URLs; None for URLs without a proxy.
 
-    They are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` in capital or small letters,
-    and what the system says on Windows and macOS.
+    They come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` in upper or lower case,
+    and on Windows and macOS from the system settings.
     """
     found = getproxies()
     direct = [host for entry in found.get("no", "").split(",") if (host := entry.strip())]
@@ -28,7 +28,7 @@ def environment_proxies() -> dict[str, str | None]:
 
 
 def _pattern(host: str) -> str:
-    """An entry of `NO_PROXY` as httpx writes it. A domain stands for those below it as well."""
+    """An entry of `NO_PROXY` as a pattern of httpx. A domain includes its subdomains."""
     if "://" in host:
         return host
     if host.lower() == "localhost":

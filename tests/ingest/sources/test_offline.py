@@ -161,7 +161,7 @@ async def test_after_damage_reading_continues_at_the_next_block(
     data[files.BLOCK + 5000] ^= 0xFF
     path.write_bytes(data)
     report = await target.import_runs(path, TARGET)
-    assert report.runs[0].dropped == ["what 1 damaged blocks of run-r.wandb had"]
+    assert report.runs[0].dropped == ["1 damaged blocks of run-r.wandb"]
     run = await target.run(f"{TARGET}/r")
     steps = [row["_step"] async for row in run.scan_history()]
     assert steps[0] == 0
@@ -173,7 +173,7 @@ async def test_after_damage_reading_continues_at_the_next_block(
 async def test_a_file_that_is_not_a_log_is_an_error(target: AsyncApi, tmp_path: Path) -> None:
     path = tmp_path / "run-r.wandb"
     path.write_bytes(b"something else")
-    with pytest.raises(ContentError, match="is no log of wandb"):
+    with pytest.raises(ContentError, match="is not a log of wandb"):
         await target.import_runs(path, TARGET)
     path.write_bytes(files.HEADER[:-1] + b"\x09")
     with pytest.raises(ContentError, match="has version 9"):

@@ -1,4 +1,4 @@
-"""Sources that are no W&B: files of wandb itself, and the stores of other trackers.
+"""Sources other than W&B servers: files of wandb, and the stores of other trackers.
 
 Each is imported when it is used, with the packages that it needs.
 """
@@ -11,7 +11,7 @@ from aiowandb.ingest.source import Source
 
 
 def open_source(path: str | Path) -> Source:
-    """The source that reads what is at this path, told by the files that are there. Blocks."""
+    """The source for this path, detected by its files. Blocks."""
     from aiowandb.ingest.sources.mlflow import MlflowSource, is_store
     from aiowandb.ingest.sources.offline import SUFFIX, OfflineSource, logs_in
     from aiowandb.ingest.sources.tensorboard import TensorBoardSource, folders_in

@@ -1,4 +1,4 @@
-"""What W&B's own client says of the machine in a `.wandb` file, under the names that W&B uses."""
+"""The environment of a run in a `.wandb` file, with the names that W&B uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _number(record: Message, number: int) -> int:
 
 
 def _large(record: Message, number: int) -> str:
-    # In JSON, protobuf has integers of 64 bits as text.
+    # Protobuf's JSON has 64-bit integers as text.
     return str(record.integer(number))
 
 

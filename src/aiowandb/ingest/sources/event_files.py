@@ -1,7 +1,7 @@
-"""TensorBoard's event files, read as far as they go, without TensorBoard.
+"""Reads TensorBoard's event files, as far as possible and without TensorBoard.
 
-A file is a list of records, each with its length and two checksums; a record is one protobuf
-message `Event`. Few of its fields matter, and their numbers never change.
+A file is a list of records, each with its length and two checksums; a record is a protobuf message
+`Event`. Few of its fields matter, and their numbers never change.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _LENGTH = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _CASTAGNOLI = 0x82F63B78
 _MASK = 0xA282EAD8
-# Checksums are computed in Python: of images, that would take longer than all the rest.
+# Checksums are computed in Python: for images that would take longer than everything else.
 _CHECKED_BYTES = 16 << 10
 _LARGEST_RECORD = 1 << 30
 
-# How tensors of these types are packed, and in which field their values are otherwise.
+# How tensors of these types are packed, and the field of their values if they are not.
 _PACKED = {1: "f", 2: "d", 3: "i", 9: "q", 19: "e"}
 _FLOATS = {1: (5, "f"), 2: (6, "d")}
 _INTEGERS = {3: 7, 9: 10, 4: 7, 5: 7, 6: 7}
@@ -40,7 +40,7 @@ class Image(msgspec.Struct, frozen=True):
 
     @property
     def suffix(self) -> str:
-        """What its format is called in names of files."""
+        """The file name suffix of its format."""
         for start, name in _FORMATS.items():
             if self.content.startswith(start):
                 return name
@@ -51,14 +51,14 @@ _FORMATS = {b"\x89PNG": "png", b"\xff\xd8": "jpg", b"GIF8": "gif"}
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """How many values are between neighbouring edges."""
+    """The number of values between each pair of edges."""
 
     edges: Sequence[float]
     counts: Sequence[float]
 
 
 class HParams(msgspec.Struct, frozen=True):
-    """Hyperparameters that were logged with a run."""
+    """The hyperparameters of a run."""
 
     values: Mapping[str, Any]
 
@@ -67,7 +67,7 @@ Value: TypeAlias = float | int | str | Image | Histogram | HParams
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A value of a tag at a step. A value of None is of a kind that cannot be imported."""
+    """A value of a tag at a step; None if it is of a kind that cannot be imported."""
 
     time: float
     step: int
@@ -77,7 +77,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class EventFile:
-    """Reads one file. `is_cut` and `damaged` say what is missing, once all is read."""
+    """Reads one file. Afterwards, `is_cut` and `damaged` show what is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,7 +86,7 @@ class EventFile:
 
     @property
     def damage(self) -> list[str]:
-        """What could not be read, for people."""
+        """What could not be read, as text."""
         found = []
         if self.damaged:
             found.append(f"{self.damaged} damaged records of {self.path.name}")
@@ -111,7 +111,7 @@ class EventFile:
                 return
             size, checksum = _LENGTH.unpack(header)
             if size > _LARGEST_RECORD or checksum != masked_checksum(header[:8]):
-                self.is_cut = True  # where the next record begins is not known
+                self.is_cut = True  # the start of the next record is not known
                 return
             data = file.read(size + _CHECKSUM.size)
             if len(data) < size + _CHECKSUM.size:
@@ -125,7 +125,7 @@ class EventFile:
 
 
 def masked_checksum(data: bytes) -> int:
-    """The checksum that records have."""
+    """The checksum in records."""
     checksum = 0xFFFFFFFF
     for byte in data:
         checksum = _TABLE[(checksum ^ byte) & 0xFF] ^ (checksum >> 8)
@@ -171,7 +171,7 @@ def _histogram(histogram: Message) -> Histogram | None:
         return None
     least, largest = (next(iter(histogram.numbers_as(end, "d")), 0.0) for end in (1, 2))
     first, last = used[0], used[-1]
-    # The outermost edges are where the values are: the limits go to infinity.
+    # The outermost edges are the minimum and the maximum: the limits go to infinity.
     edges = [least, *limits[first:last], largest]
     return Histogram(edges, counts[first : last + 1])
 
@@ -199,7 +199,7 @@ def _of_texts(tensor: Message, plugin: str) -> Value | None:
     texts = tensor.texts(8)
     if plugin == "images" and len(texts) > 2:
         width, height = (int(text) for text in texts[:2])
-        # One of a batch stands for all, as in TensorBoard before they are unfolded.
+        # One of a batch represents all of them, as in TensorBoard.
         return Image(tensor.blobs(8)[2], width, height)
     return "\n\n".join(texts) if texts else None
 

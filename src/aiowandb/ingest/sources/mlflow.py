@@ -1,4 +1,4 @@
-"""MLflow as a source: the runs of its experiments, read by MLflow's own client."""
+"""MLflow as a source: the runs of its experiments, read with MLflow's client."""
 
 # pyright: reportMissingImports=false
 
@@ -31,16 +31,16 @@ _METRICS_AT_ONCE = 4
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}
 _NOTE, _COMMIT, _PROGRAM = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
 _TAGS, _MLFLOW_STEP = "mlflow.tags", "mlflow.step"
-_LONGEST_TAG = 64  # longer ones are refused by W&B
+_LONGEST_TAG = 64  # W&B refuses longer ones
 _PARENT, _OWN = "mlflow.parentRunId", "mlflow."
 _SUFFIXES = frozenset({".db", ".sqlite", ".sqlite3"})
 
 
 class MlflowSource(Source):
-    """The runs of an MLflow store, which is a tracking URI or the path of a folder or database.
+    """The runs of an MLflow store, given as a tracking URI or the path of a folder or database.
 
-    Parameters and tags become the config, metrics rows by their steps, and artifacts files; short
-    tags are tags too. All experiments are read unless some are named; it is a run's group.
+    Parameters and tags become the config, metrics become rows by step, and artifacts become files;
+    short tags are tags too. All experiments are read by default; they become groups.
     """
 
     def __init__(self, store: str | Path, *, experiments: Sequence[str] = ()) -> None:
@@ -85,7 +85,7 @@ class MlflowSource(Source):
 
 
 def tracking_uri(store: str | Path) -> str:
-    """The store as MLflow names it: files that are databases are opened as such."""
+    """The store's URI for MLflow; files that are databases become a URI of SQLite."""
     if isinstance(store, str) and "://" in store:
         return store
     path = Path(store)
@@ -95,7 +95,7 @@ def tracking_uri(store: str | Path) -> str:
 
 
 def is_store(path: Path) -> bool:
-    """Whether this is what MLflow makes: a folder of experiments, or its database. Blocks."""
+    """Whether this is a folder or database of MLflow. Blocks."""
     if path.is_file():
         return path.suffix in _SUFFIXES
     return any(path.glob("*/meta.yaml"))
@@ -115,13 +115,13 @@ class MlflowRun(SourceRun):
         self._sizes: dict[str, int] | None = None
 
     def look(self) -> None:
-        """Find out whether the run may have changed. Blocks."""
+        """Set the stamp, which shows whether the run may have changed. Blocks."""
         self._sizes = dict(self._artifacts(None))
         if self._is_over:
             self.stamp = self.facts.stamp(sorted(self._sizes.items()))
 
     def estimate(self, stored: int) -> dict[str, int]:
-        del stored  # MLflow counts no rows
+        del stored  # MLflow does not count rows
         sizes = self._sizes or {}
         requests = 6 + len(sizes)
         return {"files": len(sizes), "bytes": sum(sizes.values()), "requests": requests}
@@ -148,7 +148,7 @@ class MlflowRun(SourceRun):
         with TemporaryDirectory(prefix="aiowandb-") as folder:
             try:
                 here = await run_sync(self._client.download_artifacts, self._run_id, path, folder)
-            except Exception as error:  # of whatever store MLflow keeps its artifacts in
+            except Exception as error:  # of any store that MLflow uses for artifacts
                 raise NotFoundError(
                     f"Artifact {path} of MLflow's run {self._run_id} cannot be read: {error}"
                 ) from error
@@ -165,10 +165,10 @@ class MlflowRun(SourceRun):
 
 
 def _rows(histories: Mapping[str, Sequence[Any]], started: int) -> list[dict[str, Any]]:
-    """The values by their steps.
+    """The values by step.
 
-    MLflow takes several values of a metric at one step, and negative steps; W&B takes neither.
-    Then rows are numbered, and say which step they are of.
+    MLflow allows several values of a metric at one step, and negative steps; W&B does not. Then
+    rows are numbered, and have the original step as a value.
     """
     rows: dict[tuple[int, int], dict[str, Any]] = {}
     for key, history in histories.items():

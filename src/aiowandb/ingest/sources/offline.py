@@ -1,4 +1,4 @@
-"""Runs that wandb has logged to files: the `.wandb` logs of offline runs, and of others."""
+"""The `.wandb` files of wandb as a source, of offline runs and others."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _AT_ONCE = 2_000
 
 
 class OfflineSource(Source):
-    """The runs of a `.wandb` file, of the folder of a run, or of a folder `wandb` with many.
+    """The runs in a `.wandb` file, in the folder of a run, or in a folder `wandb` with many.
 
-    Files of one run, as it is logged again under the same id, are one run.
+    Several files with the same run id, as of a run that was resumed, are one run.
     """
 
     name = "wandb's files"
@@ -57,7 +57,7 @@ class OfflineSource(Source):
             yield await run_sync(_open, run, paths)
 
     def identity(self, run: SourceRun) -> str:
-        # Wherever the files lie: run and time tell it from others.
+        # Independent of the path: id and time identify the run.
         created = run.facts.created_at
         return f"{self.name}/{run.facts.id} of {created.isoformat() if created else 'any time'}"
 
@@ -76,7 +76,7 @@ def logs_in(path: Path) -> list[Path]:
 
 
 class OfflineRun(SourceRun):
-    """A run out of its files."""
+    """A run in `.wandb` files."""
 
     def __init__(self, run: LoggedRun, stamp: str, files: dict[str, Path]) -> None:
         super().__init__(run.facts, stamp)
@@ -148,7 +148,7 @@ class OfflineRun(SourceRun):
 
 
 async def in_threads(items: Iterator[T]) -> AsyncGenerator[list[T]]:
-    """The items, some at a time, made in threads."""
+    """The items in lists, made in threads."""
 
     def some() -> list[T]:
         return [item for _, item in zip(range(_AT_ONCE), items, strict=False)]

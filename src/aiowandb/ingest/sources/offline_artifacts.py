@@ -1,4 +1,4 @@
-"""Artifacts that a script has logged into a `.wandb` file: their files lie in a cache beside it."""
+"""The artifacts in a `.wandb` file, whose files are in a cache next to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LATEST = "latest"
 
 
 class _Entry(msgspec.Struct):
-    """An entry of a manifest, as wandb writes it when there are very many."""
+    """An entry of a manifest in its own file, which wandb writes for very many entries."""
 
     path: str
     digest: str
@@ -32,7 +32,7 @@ class _Entry(msgspec.Struct):
 
 
 def artifact_of(record: Message, run: LoggedRun, number: int) -> SourceArtifact:
-    """The version that a record is of, the one of this number among those of the run."""
+    """The version in a record, which is the run's artifact with this number."""
 
     async def entries() -> list[NewEntry]:
         return [await _entry(each) for each in _entries(record.message(12))]

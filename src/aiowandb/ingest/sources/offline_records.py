@@ -1,6 +1,6 @@
-"""What the records of a `.wandb` file say: rows, lines, and what the run is.
+"""Decodes the records of a `.wandb` file: rows, lines, and the fields of the run.
 
-Values in records are JSON texts, and stay so: nothing is rounded or left out on the way to W&B.
+Values in records are JSON texts, and stay so: nothing is rounded or left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Texts: TypeAlias = "dict[str, str | Texts]"
 
 
 class Kind(IntEnum):
-    """The field of a record that is set, which says what it is."""
+    """The kind of a record, which is the number of the field that is set."""
 
     HISTORY = 2
     SUMMARY = 3
@@ -38,12 +38,12 @@ class Kind(IntEnum):
     ENVIRONMENT = 26
 
 
-# How a record begins that is of one of these kinds, behind its number.
+# How a record of one of these kinds begins, after its number.
 KINDS = {kind.value: kind for kind in Kind}
 
 
 def kind_of_record(record: Message) -> Kind | None:
-    """What the record is, None if it is nothing that an importer needs."""
+    """The kind of the record; None if an importer does not need it."""
     return next((KINDS[number] for number in record.numbers if number in KINDS), None)
 
 
@@ -98,7 +98,7 @@ def metrics_line(stats: Message, started: int) -> str:
 
 
 def _path(item: Message) -> list[str]:
-    # A key is taken as it is, dots and all; nested ones say where they are.
+    # A key is used unchanged, including dots; nested keys have a path.
     return item.texts(2) or [item.text(1)]
 
 
@@ -107,7 +107,7 @@ def _put(texts: Texts, path: list[str], value: str) -> None:
     for key in above:
         below = texts.get(key)
         if not isinstance(below, dict):
-            # What was written as one value is taken apart when a part of it is written.
+            # A value is decoded when a part of it is written.
             below = _taken_apart(below)
             texts[key] = below
         texts = below
@@ -120,20 +120,20 @@ def _taken_apart(text: str | None) -> Texts:
 
 
 def moment_of(nanoseconds: int) -> datetime:
-    """The time of a record; microseconds are as fine as times are elsewhere."""
+    """The time of a record, in microseconds."""
     seconds, rest = divmod(nanoseconds, 10**9)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
 
 class Console:
-    """Makes lines of what was written to the terminal, piece by piece."""
+    """Splits the console output, which comes in pieces, into lines."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[str, int | None]] = {}
         self._number = 0
 
     def add(self, output: Message) -> Iterator[ConsoleLogLine]:
-        """The lines that are complete with this piece."""
+        """The lines that this piece completes."""
         level = "" if output.integer(1) else "error"
         moment = output.nanoseconds(2)
         before, began = self._open.pop(level, ("", None))
@@ -145,13 +145,13 @@ class Console:
             self._open[level] = rest, moment if began is None else began
 
     def end(self) -> Iterator[ConsoleLogLine]:
-        """The lines that never ended."""
+        """The incomplete last lines."""
         for level, (text, began) in self._open.items():
             yield self._line(text, level, began)
 
     def _line(self, text: str, level: str, moment: int | None) -> ConsoleLogLine:
         shown = ""
-        for part in text.split("\r"):  # each is written over the one before
+        for part in text.split("\r"):  # each part overwrites the one before
             shown = part + shown[len(part) :]
         time = None if moment is None else moment_of(moment)
         self._number += 1
@@ -159,7 +159,7 @@ class Console:
 
 
 class MetricDefinitions:
-    """The metrics that the script has defined, as W&B keeps them in its part of the config."""
+    """The metrics of `define_metric`, in the format of W&B's part of the config."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -167,13 +167,13 @@ class MetricDefinitions:
     def add(self, metric: Message) -> None:
         name, glob = metric.text(1), metric.text(2)
         found = self._found.setdefault((name, glob), {})
-        if metric.message(9).flag(1):  # what was defined before is replaced
+        if metric.message(9).flag(1):  # an earlier definition is replaced
             found.clear()
         if axis := metric.text(4):
             found["axis"] = axis
             self._found.setdefault((axis, ""), {})
         options, summary = metric.message(6), metric.message(7)
-        # Patterns define nothing by themselves.
+        # Patterns do not define metrics.
         flags = (1, 2) if glob else (1, 3, 2)
         found["options"] = [number for number in flags if options.flag(number)]
         modes = [number for number in range(1, 9) if summary.flag(number)]
@@ -182,7 +182,7 @@ class MetricDefinitions:
             found["goal"] = goal
 
     def encoded(self) -> list[dict[str, Any]]:
-        """The list that W&B's pages read the axes of charts from."""
+        """The list from which W&B's pages read the axes of charts."""
         places = {name: place for place, (name, _) in enumerate(self._found, 1) if name}
         found = []
         for (name, glob), metric in self._found.items():
@@ -197,7 +197,7 @@ class MetricDefinitions:
 
 
 def telemetry_by_number(telemetry: Message) -> dict[str, Any]:
-    """What W&B's own client says of itself, in the form in which it sends it."""
+    """The telemetry of W&B's client, in the format in which it is sent."""
     found: dict[str, Any] = {}
     for number in (1, 2, 3, 8, 9, 10):  # sets of flags
         flags = telemetry.message(number)

@@ -33,7 +33,7 @@ _METADATA, _SUMMARY = "wandb-metadata.json", "wandb-summary.json"
 
 
 class LoggedRun:
-    """What the logs of a run say that it is; `records()` reads them again."""
+    """The fields of a run in its logs; `records()` reads them again."""
 
     def __init__(self, run_id: str, paths: Sequence[Path]) -> None:
         self.facts = RunFacts(id=run_id)
@@ -45,7 +45,7 @@ class LoggedRun:
         self.environment: dict[str, dict[str, Any]] = {}
 
     def records(self, losses: list[str] | None = None) -> Iterator[tuple[Kind, Message]]:
-        """All records that an importer needs. `losses` takes what could not be read. Blocks."""
+        """All records that an importer needs; adds to `losses` what cannot be read. Blocks."""
         for path in self.paths:
             reader, malformed = LogReader(path), 0
             for data in reader:
@@ -59,10 +59,10 @@ class LoggedRun:
             if losses is not None:
                 losses += reader.damage
                 if malformed:
-                    losses.append(f"{malformed} records of {path.name} that are no messages")
+                    losses.append(f"{malformed} malformed records of {path.name}")
 
     def made_files(self) -> dict[str, SourceFile]:
-        """The files that wandb makes when it sends a run, and does not keep beside the log."""
+        """The files that wandb creates when it sends a run, and that are not next to the log."""
         found = {_SUMMARY: (self.facts.summary or "{}").encode(errors="replace")}
         for machine in self.environment.values():
             found[_METADATA] = msgspec.json.format(msgspec.json.encode(machine))
@@ -80,7 +80,7 @@ def scan(run_id: str, paths: Sequence[Path]) -> LoggedRun:
 
 
 class _Scan:
-    """Gathers what the records say of the run."""
+    """Collects the fields of the run from the records."""
 
     def __init__(self, run: LoggedRun) -> None:
         self._run = run
@@ -183,7 +183,7 @@ class _Scan:
         return wrapped
 
     def _last_values(self) -> Texts:
-        """A summary of the rows, for logs of old versions, which have none."""
+        """A summary computed from the rows, for logs of old versions, which have none."""
         last: Texts = {}
         for kind, record in self._run.records():
             if kind is Kind.HISTORY:

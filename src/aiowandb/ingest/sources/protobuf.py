@@ -1,7 +1,7 @@
-"""Protobuf messages taken apart, by the numbers of their fields.
+"""Decodes protobuf messages by field numbers.
 
-The numbers of W&B's schema never change, and an importer needs few of them: with these, logs of any
-version are read without the wandb package, whose modules are made for one version of protobuf each.
+The numbers in W&B's schema never change, and an importer needs few of them. So logs of any version
+can be read without the wandb package, whose modules each need a certain version of protobuf.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SIGN = 1 << 63
 
 
 class MalformedMessage(ValueError):
-    """Bytes that are no message."""
+    """Bytes that are not a message."""
 
 
 class Message:

@@ -1,4 +1,4 @@
-"""TensorBoard's logs as a source: each folder with event files is a run, as in TensorBoard."""
+"""TensorBoard's logs as a source: as in TensorBoard, each folder with event files is a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 class TensorBoardSource(Source):
     """The runs in a folder of TensorBoard's logs.
 
-    Scalars, texts, histograms and images become rows by their steps; hyperparameters the config.
+    Scalars, texts, histograms and images become rows by step, and hyperparameters the config.
     """
 
     name = "TensorBoard's files"
@@ -43,7 +43,7 @@ class TensorBoardSource(Source):
     async def runs(self) -> AsyncGenerator[SourceRun]:
         folders = await run_sync(folders_in, self._path)
         if not folders:
-            raise UsageError(f"{self._path} has no event files: their names have {MARK} in them.")
+            raise UsageError(f"{self._path} has no event files, whose names contain {MARK}.")
         used = Counter[str]()
         for name, files in folders.items():
             run_id = _NOT_IN_IDS.sub("-", name).strip("-") or "run"
@@ -58,7 +58,7 @@ class TensorBoardSource(Source):
 
 
 def folders_in(path: Path) -> dict[str, list[Path]]:
-    """The folders with event files by their names below the path, each with its files. Blocks."""
+    """The folders with event files, by their paths relative to this one. Blocks."""
     if path.is_file():
         return {path.parent.name: [path]} if MARK in path.name else {}
     found: dict[str, list[Path]] = {}
@@ -101,7 +101,7 @@ class TensorBoardRun(SourceRun):
 
 
 class _Read:
-    """What the event files of a run have, put together by steps."""
+    """The values in the event files of a run, combined by step."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.config: dict[str, Any] = {}
@@ -132,7 +132,7 @@ class _Read:
         return datetime.fromtimestamp(self._start, UTC) if self._by_step else None
 
     def sorted_rows(self) -> list[Row]:
-        """The rows by their steps, with the times of their last values."""
+        """The rows in step order, with the times of their last values."""
         rows = [self._by_step[step] for step in sorted(self._by_step)]
         for row in rows:
             row[RUNTIME] = row[TIME] - self._start
@@ -146,7 +146,7 @@ class _Read:
         return last
 
     def _add(self, event: Event) -> None:
-        # Of two values of one step, the later one: the script was started again.
+        # If a step has two values, the later one: the script was restarted.
         row = self._by_step.setdefault(event.step, {STEP: event.step, TIME: event.time})
         row[TIME] = max(row[TIME], event.time)
         row[event.tag] = _shown(event)
@@ -167,7 +167,7 @@ def _open(run_id: str, name: str, files: Sequence[Path]) -> TensorBoardRun:
 
 
 def _shown(event: Event) -> Any:
-    """The value as W&B has it in a row."""
+    """The value in W&B's format."""
     if isinstance(event.value, Histogram):
         return _as_object(event.value)
     if isinstance(event.value, Image):
@@ -195,7 +195,7 @@ def _as_object(histogram: Histogram) -> dict[str, Any]:
 def _image_file(event: Event) -> SourceFile:
     image = event.value
     if not isinstance(image, Image):
-        raise TypeError(f"{event.tag} is no image")
+        raise TypeError(f"{event.tag} is not an image")
     content = image.content
     digest = md5(content, usedforsecurity=False).hexdigest()
     tag = _NOT_IN_IDS.sub("_", event.tag)

@@ -1,7 +1,7 @@
-"""The `.wandb` file that W&B's own client writes: a log of records, read as far as it goes.
+"""Reads the records of a `.wandb` file of W&B's client, as far as possible.
 
-The layout is LevelDB's: blocks of 32 KiB with chunks in them, each with a checksum. A record is one
-chunk or several. What is damaged is skipped up to the next block, where reading goes on.
+The layout is that of LevelDB: blocks of 32 KiB with chunks, each with a checksum. A record is one
+chunk or several. After damage, reading continues with the next block.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CHUNK = struct.Struct("<IHB")
 
 
 class _Part(IntEnum):
-    """Which part of its record a chunk is."""
+    """The part of a record that a chunk is."""
 
     FULL = 1
     FIRST = 2
@@ -32,7 +32,7 @@ class _Part(IntEnum):
 
 
 class LogReader:
-    """Reads the records of one log. `damage` says what could not be read, once all is read."""
+    """Reads the records of one log. Afterwards, `damage` is what could not be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,10 +41,10 @@ class LogReader:
 
     @property
     def damage(self) -> list[str]:
-        """What is missing, for people."""
+        """What is missing, as text."""
         found = []
         if self.damaged_blocks:
-            found.append(f"what {self.damaged_blocks} damaged blocks of {self.path.name} had")
+            found.append(f"{self.damaged_blocks} damaged blocks of {self.path.name}")
         if self.is_cut:
             found.append(f"the end of {self.path.name}, which is cut off within a record")
         return found
@@ -59,7 +59,7 @@ class LogReader:
     def _check_header(self, file: BinaryIO) -> bool:
         header = file.read(_HEADER_SIZE)
         if header[: len(_HEADER)] != _HEADER[: len(header)]:
-            raise ContentError(f"{self.path} is no log of wandb.", name=self.path.name)
+            raise ContentError(f"{self.path} is not a log of wandb.", name=self.path.name)
         if len(header) < _HEADER_SIZE:
             self.is_cut = True  # the script was killed before it had written anything
             return False
@@ -92,13 +92,13 @@ class LogReader:
         self.is_cut = self.is_cut or parts is not None
 
     def _chunks(self, block: bytes, *, is_last: bool) -> Iterator[tuple[_Part | None, bytes]]:
-        """The chunks of a block; None stands for damage, behind which nothing of it is read."""
+        """The chunks of a block; None for damage, after which the rest of the block is skipped."""
         place = 0
         while place + _CHUNK.size <= len(block):
             checksum, size, kind = _CHUNK.unpack_from(block, place)
             place += _CHUNK.size
             if not (checksum or size or kind):
-                return  # what is left of a block is zero
+                return  # the rest of the block is zeros
             payload = block[place : place + size]
             if is_last and len(payload) < size:
                 self.is_cut = True
