@@ -8,6 +8,7 @@ from aiowandb.api.append import Append
 from aiowandb.api.artifacts import Artifact, Artifacts
 from aiowandb.api.client import AsyncApi
 from aiowandb.api.files import File, Files
+from aiowandb.api.live import LiveRun, RunStart
 from aiowandb.api.projects import Project, Projects
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
@@ -20,9 +21,11 @@ __all__ = [
     "AsyncApi",
     "File",
     "Files",
+    "LiveRun",
     "Project",
     "Projects",
     "Run",
+    "RunStart",
     "Runs",
     "Sweep",
     "Sweeps",

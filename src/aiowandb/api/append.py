@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import anyio
 
-from aiowandb.api.append_guard import RowSender, row_sender
+from aiowandb.api.append_guard import RowSender, row_sender, send_heartbeat
 from aiowandb.api.updating import read_run
 from aiowandb.arguments import VALUES, FixedAttributes, checks, integer, optional, shown
 from aiowandb.errors import CommError, ConflictError, UsageError
@@ -106,6 +106,15 @@ class Append(FixedAttributes):
                 sender.rows.add(row, step)
                 if sender.rows.is_full:
                     await sender.send()
+
+    async def flush(self) -> None:
+        """Send the rows so far. Without any, tell W&B that the run is still alive."""
+        async with self._sending:
+            with self._noting_failures() as sender:
+                if sender.rows.waiting:
+                    await sender.send()
+                else:
+                    await send_heartbeat(self._session, self._run.record.ref, sender.rows)
 
     async def _finish(self) -> None:
         """Send the last rows, and the final state of the run."""

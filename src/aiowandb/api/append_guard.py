@@ -43,6 +43,11 @@ async def row_sender(session: Session, ref: RunRef, rows: PendingRows) -> RowSen
     return sender
 
 
+async def send_heartbeat(session: Session, ref: RunRef, rows: PendingRows) -> None:
+    """Tell W&B that the run is alive: it marks silent runs as crashed."""
+    await session.post(f"Heartbeat of {ref}", rows.path, {}, StreamAnswer)
+
+
 class ExclusiveSender:
     """For servers that store rows at the end of the history or not at all."""
 

@@ -16,6 +16,7 @@ from aiowandb.api.creating import make_project, make_run
 from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, TRANSPORT, Defaults
 from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
 from aiowandb.api.importing import RunImports
+from aiowandb.api.live import RunStarts
 from aiowandb.api.projects import Project, Projects, find_project
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class AsyncApi(RunImports):
+class AsyncApi(RunImports, RunStarts):
     """The async client for W&B.
 
     The API key is taken from the argument, `WANDB_API_KEY` or netrc, other settings from their

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from msgspec.structs import replace
 
 from aiowandb.api.append import Append
+from aiowandb.api.artifacts_of_run import ArtifactsOfRun
 from aiowandb.api.files import File, Files
 from aiowandb.api.histories import (
     ROW_TYPE,
@@ -40,13 +41,11 @@ from aiowandb.arguments import (
 from aiowandb.choices import EndState, EventStream, Nested, SetState
 from aiowandb.concurrency.tasks import Items, Stream
 from aiowandb.config.settings import app_url
-from aiowandb.fields import RecordHolder, RunFields
-from aiowandb.files.artifact_lists import RunArtifacts
+from aiowandb.fields import RunFields
 from aiowandb.files.run_files import RunFiles, console_pages
 from aiowandb.history.neighbours import Position
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from aiowandb.wire.artifacts import Direction
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.summary import Summary
@@ -56,13 +55,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from aiowandb.api.artifacts import Artifacts
     from aiowandb.api.sweeps import Sweep
 
 S = TypeVar("S")
 
 
-class Run(RunFields, RecordHolder[RunRecord]):
+class Run(RunFields, ArtifactsOfRun):
     """A run. Its attributes are loaded already, its rows are read on demand.
 
     >>> run = await api.run("entity/project/run_id")
@@ -272,16 +270,6 @@ class Run(RunFields, RecordHolder[RunRecord]):
         source = RunFiles(self._session, self.ref)
         return File(await source.upload(Path(path), Path(root)), self._session, source)
 
-    @checks(per_page=integer(1), fresh=FLAG)
-    def logged_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
-        """The artifacts that the run logged. Cached unless `fresh`."""
-        return self._artifacts("output", per_page, fresh=fresh)
-
-    @checks(per_page=integer(1), fresh=FLAG)
-    def used_artifacts(self, per_page: int = 100, *, fresh: bool = False) -> Artifacts:
-        """The artifacts that the run used. Cached unless `fresh`."""
-        return self._artifacts("input", per_page, fresh=fresh)
-
     async def sweep(self) -> Sweep | None:
         """The sweep that the run is part of, or None."""
         from aiowandb.api.sweeps import find_sweep  # they import each other
@@ -385,9 +373,3 @@ class Run(RunFields, RecordHolder[RunRecord]):
         """Show this record, and compare later changes with it."""
         self._read = record
         self._inner = replace(record, tags=list(record.tags))
-
-    def _artifacts(self, direction: Direction, per_page: int, *, fresh: bool) -> Artifacts:
-        from aiowandb.api.artifacts import Artifacts  # they import each other
-
-        source = RunArtifacts(self._session, self.ref, direction, per_page, fresh=fresh)
-        return Artifacts(self._session, source)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
@@ -12,6 +19,7 @@ import anyio
 import httpx
 import msgspec
 
+from aiowandb.concurrency.background import BackgroundTask
 from aiowandb.concurrency.read_ahead import ReadAhead
 from aiowandb.concurrency.tasks import OnDemand, Stream
 from aiowandb.config.settings import Settings, app_url
@@ -144,6 +152,11 @@ class Session:
         """The same items, read by a task of the session, which must be entered."""
         self._lifetime.require_loop()
         return ReadAhead(items, self._lifetime.tasks, on_left=on_left)
+
+    def start(self, work: Callable[[], Awaitable[object]]) -> BackgroundTask:
+        """Run `work`, which handles its own errors, in a task that ends with the session."""
+        self._lifetime.require_loop()
+        return self._lifetime.tasks.start(work)
 
     async def ask(self, operation: Operation[S]) -> S:
         """Send a GraphQL operation and return its data, or raise what W&B answered."""

@@ -27,6 +27,7 @@ from aiowandb.net import RetryPolicy, Traffic, Waiting
 from aiowandb.sync.batches import RunBatches
 from aiowandb.sync.overloads import RunRows, RunsSamples
 from aiowandb.sync.wrapping import (
+    SyncBlock,
     SyncListing,
     SyncWrapper,
     awaited,
@@ -69,7 +70,7 @@ class Files(SyncListing[api.Files, File]):
     download = awaited(api.Files.download)
 
 
-class Append(SyncWrapper[api.Append]):
+class Append(SyncBlock[api.Append]):
     """Adds rows to a run; see `Run.append`."""
 
     added = Forwarded[int]()
@@ -79,15 +80,8 @@ class Append(SyncWrapper[api.Append]):
         self._portal.call(self._inner.__aenter__)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._portal.call(self._inner.__aexit__, exc_type, exc, traceback)
-
     __call__ = awaited(api.Append.__call__)
+    flush = awaited(api.Append.flush)
 
 
 def _sweep(original: api.Sweep, portal: Portal) -> Sweep:
@@ -112,6 +106,7 @@ class Run(RunFields, RunRows, SyncWrapper[api.Run]):
     used_artifacts = called(
         api.Run.used_artifacts, wrap=lambda found, portal: Artifacts(found, portal)
     )
+    log_artifact = awaited(api.Run.log_artifact, wrap=lambda found, portal: Artifact(found, portal))
     sweep = awaited_property(api.Run.sweep, wrap=if_any(_sweep))
     upload_file = awaited(api.Run.upload_file, wrap=File)
     metadata = awaited_property(api.Run.metadata)
@@ -138,6 +133,25 @@ class Run(RunFields, RunRows, SyncWrapper[api.Run]):
     @summary.setter
     def summary(self, values: Mapping[str, Any]) -> None:
         self._inner.summary = values
+
+
+class LiveRun(Run):
+    """A run that is under way, inside of `with api.start_run() as run`."""
+
+    _inner: api.LiveRun
+    log = awaited(api.LiveRun.log)
+
+    @property
+    def added(self) -> int:
+        """The number of rows that W&B has acknowledged."""
+        return self._inner.added
+
+
+class RunStart(SyncBlock[api.RunStart]):
+    """What `Api.start_run()` returns, to be entered with `with`."""
+
+    def __enter__(self) -> LiveRun:
+        return LiveRun(self._portal.call(self._inner.__aenter__), self._portal)
 
 
 class Runs(RunsSamples, SyncListing[api.Runs, Run]):
@@ -366,6 +380,7 @@ class Api(SyncWrapper[api.AsyncApi]):
     project = awaited(api.AsyncApi.project, wrap=Project)
     projects = called(api.AsyncApi.projects, wrap=Projects)
     create_run = awaited(api.AsyncApi.create_run, wrap=Run)
+    start_run = called(api.AsyncApi.start_run, wrap=RunStart)
     create_project = awaited(api.AsyncApi.create_project)
     import_runs = awaited(api.AsyncApi.import_runs)
     restore = awaited(api.AsyncApi.restore)

@@ -23,7 +23,8 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
+from types import TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -49,6 +50,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 W = TypeVar("W", bound="SyncWrapper[Any]")
+B = TypeVar("B", bound=AbstractAsyncContextManager[Any])
 
 # Wraps an async object for synchronous users; the class of a wrapper is one.
 Wrap = Callable[[Any, Portal], R]
@@ -68,6 +70,18 @@ class SyncWrapper(Holder[A]):
 
     def __repr__(self) -> str:
         return repr(self._inner)
+
+
+class SyncBlock(SyncWrapper[B]):
+    """Something to be used in a `with` block, which subclasses begin."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal.call(self._inner.__aexit__, exc_type, exc, traceback)
 
 
 class awaited_property(Generic[T]):  # noqa: N801 - is used like `property`

@@ -91,21 +91,10 @@ class PendingRows:
         if self._progress and self._progress.skip(row, step):
             return
         given_step = step
-        if step is None:
-            step = row.get("_step", self.last_step + 1)
-        if type(step) is not int:
-            raise UsageError(f"_step must be an integer, not {step!r}.")
-        if step <= self.last_step:
-            raise UsageError(
-                f"Rows are added at the end: step {step} is not after step {self.last_step}."
-            )
         now = self._clock()
-        defaults = {"_timestamp": now, "_runtime": self._runtime + now - self._started}
-        _check_row(row)
-        complete = defaults | dict(row) | {"_step": step}
-        line = lenient.dumps(complete)
-        if len(line) > _MAX_LINE_BYTES:
-            raise UsageError(f"The row of step {step} has {len(line):,} bytes; W&B allows 10 MB.")
+        complete = complete_row(row, step, self.last_step, now, self._runtime + now - self._started)
+        step = complete["_step"]
+        line = line_of(complete)
         if self._progress:
             self._progress.take(row, given_step)
         self._lines.append(line)
@@ -182,6 +171,30 @@ class PendingRows:
             return self._summary
         lines = self.line_count + len(self._lines)
         return self._summary | {SUMMARY_KEY: self._progress.summary_value(self.last_step, lines)}
+
+
+def complete_row(
+    row: Mapping[str, Any], step: int | None, last_step: int, now: float, runtime: float
+) -> dict[str, Any]:
+    """The row with its step, which must be after the last one, and with times."""
+    if step is None:
+        step = row.get("_step", last_step + 1)
+    if type(step) is not int:
+        raise UsageError(f"_step must be an integer, not {step!r}.")
+    if step <= last_step:
+        raise UsageError(f"Rows are added at the end: step {step} is not after step {last_step}.")
+    _check_row(row)
+    return {"_timestamp": now, "_runtime": runtime} | dict(row) | {"_step": step}
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """The line of a complete row. Raises if W&B does not accept it."""
+    line = lenient.dumps(row)
+    if len(line) > _MAX_LINE_BYTES:
+        raise UsageError(
+            f"The row of step {row['_step']} has {len(line):,} bytes; W&B allows 10 MB."
+        )
+    return line
 
 
 def _check_row(row: Mapping[str, Any]) -> None:
