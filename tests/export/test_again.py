@@ -77,6 +77,7 @@ async def test_the_result_is_that_of_an_export_into_an_empty_folder(
     assert contents(out) == contents(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("format", ["parquet", "csv", "delta"])
 @pytest.mark.parametrize("split", [None, "run"])
 async def test_a_run_that_was_deleted_at_wandb_stays_and_is_marked(

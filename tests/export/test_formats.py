@@ -20,11 +20,10 @@ from deltalake import DeltaTable
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
-from aiowandb.export import Format, Nan
+from aiowandb.export import Format, Nan, parquet
 from aiowandb.export.formats import sink_for
 from aiowandb.export.options import ExportOptions
 from tests.export.conftest import Project, contents, history, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
@@ -63,20 +62,21 @@ async def test_pandas_polars_and_duckdb_read_the_parquet_dataset(
     assert json.loads(frame["image"][2]) == LOGGED[2]["image"]
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 async def test_parquet_has_row_groups_statistics_and_zstd(
-    project: Project, runs: Runs, out: Path
+    project: Project, runs: Runs, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.log("a", [{"_step": step} for step in range(132_000)])
+    assert parquet.GROUP_ROWS == 131_072
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 1_000)
+    project.log("a", steps(0, 1_300))
     await runs.export(out)
     metadata = pq.read_metadata(out / "history" / "part-00000.parquet")
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [
-        131_072,
-        132_000 - 131_072,
+        1_000,
+        300,
     ]
     step = metadata.row_group(0).column(metadata.schema.names.index("_step"))
     assert step.statistics is not None
-    assert (step.compression, step.statistics.min, step.statistics.max) == ("ZSTD", 0, 131_071)
+    assert (step.compression, step.statistics.min, step.statistics.max) == ("ZSTD", 0, 999)
     run_id = metadata.row_group(0).column(0)
     assert (run_id.path_in_schema, run_id.has_dictionary_page) == ("run_id", True)
     assert pa.types.is_dictionary(history(out).schema.field("run_id").type)

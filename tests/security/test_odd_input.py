@@ -359,7 +359,7 @@ MUTATIONS = mutations()
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-@examples(8)
+@examples(6)
 @given(data=st.data())
 def test_an_odd_change_is_refused_or_can_be_read(
     world: World, name: str, data: st.DataObject

@@ -16,7 +16,7 @@ from aiowandb.export.stored import RowRange
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;
 # with very many columns, only as many rows as fit into memory.
-_GROUP_ROWS = 131_072
+GROUP_ROWS = 131_072
 _GROUP_CELLS = 16_000_000
 _MIN_ROWS = 1_024
 
@@ -36,7 +36,7 @@ class ParquetSink:
             use_dictionary=others,  # type: ignore[arg-type]
             use_byte_stream_split=floats,
         )
-        self._group_rows = min(_GROUP_ROWS, max(_MIN_ROWS, _GROUP_CELLS // len(schema)))
+        self._group_rows = min(GROUP_ROWS, max(_MIN_ROWS, _GROUP_CELLS // len(schema)))
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 
