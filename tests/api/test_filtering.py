@@ -19,6 +19,7 @@ from aiowandb.filters import Field, Filter, config, group, summary, tag
 from aiowandb.wire.filters import parse_expression
 from aiowandb.wire.filters.names import parse_name
 from aiowandb_server import RunChanges, Store
+from tests.conftest import examples
 
 TAGS = ["best", "old", "x y"]
 SCALARS = [None, True, False, 0, 1, 0.5, -3, 1e-3, "", "1", "adam", "Ädam"]
@@ -200,6 +201,7 @@ questions = st.recursive(
 )
 
 
+@examples(35)
 @given(question=questions)
 def test_a_built_filter_selects_what_mongodb_would(api: Api, question: Asked) -> None:
     assert found(api, question.filter) == [run["name"] for run in FACTS if question.of(run)]

@@ -101,7 +101,7 @@ def sent(read: RunRecord, wanted: RunRecord, current: RunRecord | None = None) -
     return changes.input(current or read) if changes else {}
 
 
-@examples(100)
+@examples(35)
 @given(objects(values), st.sampled_from(["a", "new", "val.acc", "\ud800"]))
 def test_a_changed_summary_key_leaves_all_others_as_they_are_stored(text: str, key: str) -> None:
     read, wanted = record(summary_json=text), record(summary_json=text)
@@ -111,7 +111,7 @@ def test_a_changed_summary_key_leaves_all_others_as_they_are_stored(text: str, k
     assert [value for name, value in pairs_of(written) if name == key] == [(("changed", "1"),)]
 
 
-@examples(100)
+@examples(35)
 @given(objects(wrapped), st.sampled_from(["a", "new", "\ud800"]))
 def test_a_changed_config_key_leaves_all_others_as_they_are_stored(text: str, key: str) -> None:
     read, wanted = record(config_json=text), record(config_json=text)
@@ -121,6 +121,7 @@ def test_a_changed_config_key_leaves_all_others_as_they_are_stored(text: str, ke
     assert record(config_json=written).config[key] == {"changed": 1}
 
 
+@examples(35)
 @given(objects(values))
 def test_a_key_that_is_removed_takes_no_other_with_it(text: str) -> None:
     read, wanted = record(summary_json=text), record(summary_json=text)
@@ -132,6 +133,7 @@ def test_a_key_that_is_removed_takes_no_other_with_it(text: str) -> None:
         wanted = record(summary_json=text)
 
 
+@examples(35)
 @given(objects(values), objects(wrapped))
 def test_unchanged_values_are_not_sent(summary: str, config: str) -> None:
     read, wanted = (record(summary_json=summary, config_json=config) for _ in range(2))
@@ -141,7 +143,7 @@ def test_unchanged_values_are_not_sent(summary: str, config: str) -> None:
     assert wanted.json_config == config
 
 
-@examples(100)
+@examples(35)
 @given(objects(values), objects(values))
 def test_a_change_deep_within_leaves_its_neighbours_as_they_are_stored(
     inner: str, other: str
@@ -160,6 +162,7 @@ def test_a_change_deep_within_leaves_its_neighbours_as_they_are_stored(
     assert b == ("b", pairs_of(other))
 
 
+@examples(35)
 @given(objects(wrapped), objects(wrapped))
 def test_a_merge_leaves_what_others_stored_meanwhile(text: str, theirs: str) -> None:
     read, wanted = record(config_json=text), record(config_json=text)

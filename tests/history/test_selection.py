@@ -14,6 +14,7 @@ from aiowandb.history.pages import ParquetPage, nested_as_json
 from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.rows import flat_row
+from tests.conftest import examples
 
 names = st.sampled_from(["loss", "val", "val.acc", "val.top.1", "x[1]", "train/loss", r"val\.acc"])
 patterns = names | st.sampled_from(["val.*", "*loss", "nothing", "[lx]*", "[v]al", "val.top"])
@@ -111,6 +112,7 @@ nests = st.recursive(
 )
 
 
+@examples(35)
 @given(st.dictionaries(nested_names, nests, min_size=1, max_size=4))
 def test_no_nested_value_is_lost_if_names_clash(row: dict[str, Any]) -> None:
     (found,) = nested_as_json(rows_to_batch([row], first=())).to_pylist()

@@ -35,7 +35,7 @@ def shown(rows: list[Any]) -> str:
 
 
 @given(_ROWS)
-@examples(60)
+@examples(25)
 def test_rows_come_out_as_python_reads_them_from_the_columns(rows: list[dict[str, Any]]) -> None:
     batch = rows_to_batch([{"_step": n, **row} for n, row in enumerate(rows)])
     read = [row for some in ParquetPage(batch).rows() for row in some]

@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.records import ProjectRow
 from aiowandb_server.store.run_fields import run_field
+from tests.conftest import examples
 from tests.server.conftest import START
 
 RUNS = 2_100
@@ -137,7 +138,7 @@ documents = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(filters=documents, seed=st.integers(0, 10**6), descending=st.booleans())
 def test_the_index_finds_what_a_scan_finds(
     large: tuple[Store, ProjectRow], filters: Any, seed: int, descending: bool
