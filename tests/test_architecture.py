@@ -74,6 +74,16 @@ def test_no_test_sets_what_a_path_in_a_string_names() -> None:
     assert found == []
 
 
+def test_no_class_name_stands_for_two_things() -> None:
+    # The synchronous classes have the names of the async ones that they wrap.
+    places: dict[str, set[str]] = {}
+    for file in (ROOT / "src").rglob("*.py"):
+        if file.parent.name != "sync":
+            for name in re.findall(r"^ *class (\w+)", file.read_text(), re.MULTILINE):
+                places.setdefault(name, set()).add(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 def test_no_module_is_very_small_or_very_large() -> None:
     lines = {
         str(file.relative_to(ROOT)): len(file.read_text().splitlines())

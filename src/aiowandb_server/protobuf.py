@@ -23,11 +23,11 @@ _SIZES = {_FIXED64: 8, _FIXED32: 4}
 MAX_FIELDS = 2**20
 
 
-class Message:
+class ProtobufMessage:
     """The fields of a message by their numbers, each with all its values.
 
-    Fields that nobody reads are unknown ones, which a newer client may send. What is read has
-    the type that is asked for. Raises RequestError if the bytes are not a message.
+    Unknown fields, which a newer client may send, are ignored. Values have the type that is
+    requested. Raises RequestError if the bytes are not a message.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -72,13 +72,13 @@ class Message:
         except UnicodeDecodeError as error:
             raise RequestError(f"field {number} is not UTF-8: {error}") from error
 
-    def message(self, number: int) -> Message | None:
+    def message(self, number: int) -> ProtobufMessage | None:
         # A message that comes in pieces is their sum, by definition of the format.
         pieces = self._pieces(number)
-        return Message(b"".join(pieces)) if pieces else None
+        return ProtobufMessage(b"".join(pieces)) if pieces else None
 
-    def messages(self, number: int) -> list[Message]:
-        return [Message(piece) for piece in self._pieces(number)]
+    def messages(self, number: int) -> list[ProtobufMessage]:
+        return [ProtobufMessage(piece) for piece in self._pieces(number)]
 
     def varints(self, number: int) -> Sequence[int]:
         """A list of unsigned integers, packed or not."""

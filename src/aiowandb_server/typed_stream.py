@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.protobuf import Message
+from aiowandb_server.protobuf import ProtobufMessage
 from aiowandb_server.store import json_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TypedUpload:
 
 def parse_upload(body: bytes) -> TypedUpload:
     """Parse a `FileStreamUpload`. Raises RequestError if it is invalid."""
-    upload = Message(body)
+    upload = ProtobufMessage(body)
     files: dict[str, tuple[int, list[str]]] = {}
     for chunk in upload.messages(1):
         name = chunk.text(1)
@@ -57,7 +57,7 @@ def parse_upload(body: bytes) -> TypedUpload:
     )
 
 
-def _history(chunk: Message) -> tuple[int, list[str]]:
+def _history(chunk: ProtobufMessage) -> tuple[int, list[str]]:
     """The first line and the lines of a `MetricsBatchChunk`."""
     announced = chunk.integer(2) or 0
     batch = chunk.message(3)
@@ -67,7 +67,7 @@ def _history(chunk: Message) -> tuple[int, list[str]]:
     return chunk.integer(1) or 0, lines
 
 
-def _lines(batch: Message) -> list[str]:
+def _lines(batch: ProtobufMessage) -> list[str]:
     """The rows of a `MetricsBatch` as JSON."""
     row_ends = batch.unsigned(2)
     keys, seq_key = batch.texts(1), batch.text(12)
@@ -106,7 +106,7 @@ def _check_keys(keys: Sequence[str], seq_key: str) -> None:
         raise RequestError("a key is named twice")
 
 
-def _sequence(batch: Message, rows: int) -> list[int | None]:
+def _sequence(batch: ProtobufMessage, rows: int) -> list[int | None]:
     """The step of each row, where it has one."""
     steps, has_step = batch.zigzag(10), batch.varints(11)
     if len(steps) != len(has_step) or len(steps) not in (0, rows):
@@ -118,7 +118,7 @@ def _sequence(batch: Message, rows: int) -> list[int | None]:
     return [step if has else None for step, has in zip(steps, has_step, strict=True)]
 
 
-def _cells(batch: Message, count: int) -> list[str]:
+def _cells(batch: ProtobufMessage, count: int) -> list[str]:
     """The JSON of each cell, taken in order from the values of its kind."""
     kinds = batch.varints(4)
     if len(kinds) != count:

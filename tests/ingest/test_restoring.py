@@ -95,7 +95,7 @@ async def test_a_deleted_artifact_file_is_an_error_of_its_run(
     errors = {each.run: each.error or "" for each in report.failed}
     assert set(errors) == {"gone:v0", "bad:v0", "maker"}
     assert "No such file" in errors["gone:v0"]
-    assert "is not what was exported" in errors["bad:v0"]
+    assert "differs from what was exported" in errors["bad:v0"]
     mark = read_mark((await target.run(f"{TARGET}/maker")).json_config)
     assert mark
     assert not mark.complete

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aiowandb_server import Store, protobuf
 from aiowandb_server.errors import RequestError
-from aiowandb_server.protobuf import Message
+from aiowandb_server.protobuf import ProtobufMessage
 from aiowandb_server.store.records import RunRow
 from aiowandb_server.typed_stream import HISTORY, TYPED, parse_upload
 from tests.server.conftest import Client
@@ -289,9 +289,13 @@ def test_a_message_of_endless_fields_is_refused_before_it_takes_the_memory(
 def test_lists_that_are_not_packed_and_unknown_fields_are_read() -> None:
     unpacked = b"\x10\x01\x10\x80\x01" + b"\xfa\x07\x03new"  # field 2 twice, field 127
     packed = b"\x12\x03\x01\x80\x01"
-    assert list(Message(unpacked).unsigned(2)) == list(Message(packed).unsigned(2)) == [1, 128]
+    assert (
+        list(ProtobufMessage(unpacked).unsigned(2))
+        == list(ProtobufMessage(packed).unsigned(2))
+        == [1, 128]
+    )
     single = b"\x29" + b"\x00" * 6 + b"\xf0\x3f"
-    assert list(Message(single + single).doubles(5)) == [1.0, 1.0]
+    assert list(ProtobufMessage(single + single).doubles(5)) == [1.0, 1.0]
 
 
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)

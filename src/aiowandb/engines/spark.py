@@ -59,7 +59,7 @@ class WandbDataSource(DataSource):  # type: ignore[misc]
         return from_arrow_schema(plain_schema(self._plan().schema))
 
     def reader(self, schema: StructType) -> DataSourceReader:
-        return _Reader(self._plan(), self._parsed.parts, schema)
+        return _PlanReader(self._plan(), self._parsed.parts, schema)
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802
         return _StreamReader(self._parsed, schema)
@@ -86,7 +86,7 @@ class _PartReader:
             yield _conformed(batch, self._schema)
 
 
-class _Reader(_PartReader, DataSourceReader):  # type: ignore[misc]
+class _PlanReader(_PartReader, DataSourceReader):  # type: ignore[misc]
     def __init__(self, plan: ReadPlan, parts: int, schema: StructType) -> None:
         super().__init__(schema)
         self._plan = plan

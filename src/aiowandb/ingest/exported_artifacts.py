@@ -1,4 +1,4 @@
-"""The artifacts of an export's folder: what they are, by which runs, and their files."""
+"""The artifacts in the folder of an export: their versions, their runs, and their files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiowandb.wire.manifest import ManifestEntry
 
 
 class ExportedArtifacts:
-    """What `runs.export(what=["artifacts"])` has written."""
+    """The artifacts that `runs.export(what=["artifacts"])` has written."""
 
     def __init__(self, folder: Path) -> None:
         self._described = folder / ARTIFACTS_FOLDER
@@ -27,7 +27,7 @@ class ExportedArtifacts:
         self._ids: frozenset[str] = frozenset()
 
     def index(self) -> None:
-        """Read what they are. Blocks."""
+        """Read the list of artifacts. Blocks."""
         by_run: defaultdict[str, list[OriginalArtifact]] = defaultdict(list)
         for path in sorted(self._described.glob("*.json")):
             try:
@@ -40,11 +40,11 @@ class ExportedArtifacts:
         self._ids = frozenset(each.id for made in by_run.values() for each in made)
 
     def of(self, run: str) -> Sequence[OriginalArtifact]:
-        """The versions that a run has made."""
+        """The versions that a run has logged."""
         return self._by_run.get(run, ())
 
     def source_artifact(self, artifact: OriginalArtifact) -> SourceArtifact:
-        """The version, to be made again."""
+        """The version, as an artifact of a source."""
 
         async def entries() -> list[NewEntry]:
             path = self._described / f"{artifact.folder}.json"
@@ -70,11 +70,11 @@ class ExportedArtifacts:
         is_kept = entry.target is None or entry.target.artifact_id in self._ids
         if entry.ref is not None and is_kept:
             return NewEntry(name, entry.digest, entry.size or 0, None, entry.ref, entry.extra)
-        # A file, or one of an artifact that is not in the export, but whose content is.
+        # A file, or a reference to an artifact that is not in the export, with its content.
         found = await local_entry(path_inside(folder, name), name, entry.algorithm)
         if entry.checksum is not None and found.digest != entry.digest:
             raise ContentError(
-                f"{folder / name} is not what was exported: it was changed, or is damaged.",
+                f"{folder / name} differs from what was exported: it was changed, or is damaged.",
                 name=name,
             )
         return msgspec.structs.replace(found, digest=entry.digest, extra=entry.extra)

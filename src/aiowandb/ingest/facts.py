@@ -1,4 +1,4 @@
-"""What a run is, out of what W&B and its own client have written of it."""
+"""The facts of a run, from its record at W&B and the config of W&B's client."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aiowandb.wire.lenient import parse_time
 from aiowandb.wire.record import RunRecord
 
 _CONFIG_LEVELS = 2
-# How runs of W&B's cloud end that were copied there: it cannot be said how they did.
+# Copied runs in W&B's cloud end in these states, whatever the original state was.
 _UNSAYABLE = frozenset({"crashed", "killed"})
 
 
 def facts_of(record: RunRecord) -> RunFacts:
-    """The facts of a run of a W&B; of a copy, those that its mark remembers of the first one."""
+    """The facts of a run at W&B; those of a copy have the values of the original in its mark."""
     config = record.config_json or "{}"
     mark, machine = read_mark(config), machine_of(config)
     return RunFacts(
@@ -42,12 +42,12 @@ def facts_of(record: RunRecord) -> RunFacts:
 
 
 def dotted_keys(summary: str | None) -> frozenset[str]:
-    """The keys that have dots in them and are no nests: the summary tells them apart."""
+    """The keys with literal dots, which the summary distinguishes from nested keys."""
     return frozenset(key for key in read_object(summary) if "." in key)
 
 
 def machine_of(config: str) -> dict[str, Any]:
-    """What W&B's own client has kept of the machine in its part of the config: texts by name."""
+    """The facts about the machine in W&B's part of the config: texts by name."""
     own: Any = read_object(config, _CONFIG_LEVELS).get("_wandb")
     try:
         machines = own["value"]["e"].values()

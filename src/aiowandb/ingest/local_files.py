@@ -1,4 +1,4 @@
-"""Files of this machine that are to be uploaded, and texts that are to become console lines."""
+"""Local files to upload, and local text files that become console lines."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def files_below(folder: Path) -> list[Path]:
 
 
 async def local_file(path: Path, name: str) -> SourceFile:
-    """A file of this machine, to be uploaded under this name."""
+    """A local file, to be uploaded under this name."""
     checksum = await run_sync(_checksum, path, "MD5")
     size = (await anyio.Path(path).stat()).st_size
     return SourceFile(name, size, checksum.text, lambda: pieces_of(path))
 
 
 async def local_entry(path: Path, name: str, algorithm: Algorithm | None = None) -> NewEntry:
-    """A file of this machine, as one of an artifact."""
+    """A local file, as a file of an artifact."""
     try:
         checksum = await run_sync(_checksum, path, algorithm or "MD5")
         size = (await anyio.Path(path).stat()).st_size
@@ -44,10 +44,10 @@ async def local_entry(path: Path, name: str, algorithm: Algorithm | None = None)
 
 
 async def pieces_of(path: Path) -> AsyncGenerator[bytes]:
-    """The content of a file of this machine."""
+    """The content of a local file."""
 
     def piece_at(start: int) -> bytes:
-        # Opened for each piece: who has read enough does not always close the generator.
+        # Opened for each piece: a reader that stops early does not always close the generator.
         with path.open("rb") as file:
             file.seek(start)
             return file.read(_PIECE)
@@ -59,7 +59,7 @@ async def pieces_of(path: Path) -> AsyncGenerator[bytes]:
 
 
 async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
-    """The lines of a log, with their times if they begin with them."""
+    """The lines of a log, with their times if the lines begin with times."""
     number, lines = 0, list[ConsoleLogLine]()
     async with await anyio.open_file(path, encoding="utf-8", errors="replace") as file:
         async for line in file:

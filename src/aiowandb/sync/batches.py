@@ -1,4 +1,4 @@
-"""The batches of many runs: pairs to loop over, or one stream that engines read."""
+"""The batches of many runs: pairs to loop over, or a stream that engines read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=RunFields)
 
 
-class RunBatches(Iterator[tuple["R", "pa.RecordBatch"]], Generic[R]):
-    """Batches, each with its run. duckdb, polars and pandas can read the object itself.
+class HistoryBatches(Iterator[tuple["R", "pa.RecordBatch"]], Generic[R]):
+    """Batches, each with its run. duckdb, polars and pandas can read the object directly.
 
     They get one table with the ids of the runs as `run_id`. Its columns are known when all rows
-    have arrived; these wait in a temporary file, from which they can be read again and again.
+    have arrived, so that the rows are kept in a temporary file, which can be read repeatedly.
     """
 
     def __init__(self, batches: Generator[tuple[R, pa.RecordBatch]]) -> None:
@@ -34,7 +34,7 @@ class RunBatches(Iterator[tuple["R", "pa.RecordBatch"]], Generic[R]):
         return next(self._batches)
 
     def close(self) -> None:
-        """Stop reading and cancel what is under way."""
+        """Stop reading and cancel the requests in progress."""
         self._batches.close()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

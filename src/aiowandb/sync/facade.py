@@ -24,7 +24,7 @@ from aiowandb.fields import (
     SweepFields,
 )
 from aiowandb.net import RetryPolicy, Traffic, Waiting
-from aiowandb.sync.batches import RunBatches
+from aiowandb.sync.batches import HistoryBatches
 from aiowandb.sync.overloads import RunRows, RunsSamples
 from aiowandb.sync.wrapping import (
     SyncBlock,
@@ -369,10 +369,10 @@ class Api(SyncWrapper[api.AsyncApi]):
             any_key: bool = False,
             exclude: Sequence[str] = (),
             ordered: bool = False,
-        ) -> RunBatches[Run]: ...
+        ) -> HistoryBatches[Run]: ...
     else:
         scan_histories = iterated(
-            api.AsyncApi.scan_histories, wrap=_run_and_batch, collect=RunBatches
+            api.AsyncApi.scan_histories, wrap=_run_and_batch, collect=HistoryBatches
         )
     artifact = awaited(api.AsyncApi.artifact, wrap=Artifact)
     artifacts = called(api.AsyncApi.artifacts, wrap=Artifacts)

@@ -58,7 +58,7 @@ mutation UpsertSweep($entity: String, $project: String, $config: String, $descri
 
 
 class SweepFacts(msgspec.Struct, frozen=True):
-    """A sweep that is to be made: its configuration in YAML, and what is said of it."""
+    """A sweep to create: its configuration in YAML, its name, description and state."""
 
     config: str
     name: str | None = None
@@ -126,7 +126,7 @@ def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Op
 
 
 def create_sweep(entity: str, project: str, sweep: SweepFacts) -> Operation[str]:
-    """Make a sweep; the answer is its id."""
+    """Create a sweep; the result is its id."""
     variables = {
         "entity": entity,
         "project": project,

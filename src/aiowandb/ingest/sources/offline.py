@@ -15,8 +15,8 @@ from aiowandb.ingest.local_files import files_below, local_file
 from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.sources.offline_artifacts import artifact_of
 from aiowandb.ingest.sources.offline_records import (
-    Console,
-    Kind,
+    ConsoleSplitter,
+    RecordKind,
     metrics_line,
     rendered,
     row_texts,
@@ -109,7 +109,7 @@ class OfflineRun(SourceRun):
         lines = (
             metrics_line(record.message(kind), started)
             for kind, record in self._run.records()
-            if kind is Kind.STATS
+            if kind is RecordKind.STATS
         )
         async for some in in_threads(lines):
             yield some
@@ -132,7 +132,7 @@ class OfflineRun(SourceRun):
     def _lines(self) -> Iterator[str]:
         last = -1
         for kind, record in self._run.records():
-            if kind is Kind.HISTORY:
+            if kind is RecordKind.HISTORY:
                 row = row_texts(record.message(kind))
                 step = step_of(row)
                 if step > last:
@@ -140,9 +140,9 @@ class OfflineRun(SourceRun):
                     yield rendered(row)
 
     def _console(self) -> Iterator[ConsoleLogLine]:
-        console = Console()
+        console = ConsoleSplitter()
         for kind, record in self._run.records():
-            if kind in (Kind.OUTPUT, Kind.OUTPUT_RAW):
+            if kind in (RecordKind.OUTPUT, RecordKind.OUTPUT_RAW):
                 yield from console.add(record.message(kind))
         yield from console.end()
 

@@ -19,7 +19,7 @@ from aiowandb.wire.rows import RUNTIME, STEP, TIME
 Texts: TypeAlias = "dict[str, str | Texts]"
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """The kind of a record, which is the number of the field that is set."""
 
     HISTORY = 2
@@ -39,10 +39,10 @@ class Kind(IntEnum):
 
 
 # How a record of one of these kinds begins, after its number.
-KINDS = {kind.value: kind for kind in Kind}
+KINDS = {kind.value: kind for kind in RecordKind}
 
 
-def kind_of_record(record: Message) -> Kind | None:
+def kind_of_record(record: Message) -> RecordKind | None:
     """The kind of the record; None if an importer does not need it."""
     return next((KINDS[number] for number in record.numbers if number in KINDS), None)
 
@@ -125,7 +125,7 @@ def moment_of(nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
 
-class Console:
+class ConsoleSplitter:
     """Splits the console output, which comes in pieces, into lines."""
 
     def __init__(self) -> None:

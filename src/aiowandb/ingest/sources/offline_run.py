@@ -12,8 +12,8 @@ import msgspec
 from aiowandb.ingest.source import RunFacts, SourceFile
 from aiowandb.ingest.sources.environment import read_environment
 from aiowandb.ingest.sources.offline_records import (
-    Kind,
     MetricDefinitions,
+    RecordKind,
     Texts,
     change,
     kind_of_record,
@@ -44,7 +44,7 @@ class LoggedRun:
         self.artifacts: list[Message] = []
         self.environment: dict[str, dict[str, Any]] = {}
 
-    def records(self, losses: list[str] | None = None) -> Iterator[tuple[Kind, Message]]:
+    def records(self, losses: list[str] | None = None) -> Iterator[tuple[RecordKind, Message]]:
         """All records that an importer needs; adds to `losses` what cannot be read. Blocks."""
         for path in self.paths:
             reader, malformed = LogReader(path), 0
@@ -94,31 +94,31 @@ class _Scan:
         self._repeated = 0
         self._ended = 0
 
-    def add(self, kind: Kind, message: Message) -> None:
+    def add(self, kind: RecordKind, message: Message) -> None:
         match kind:
-            case Kind.RUN:
+            case RecordKind.RUN:
                 self._begin(message)
-            case Kind.CONFIG:
+            case RecordKind.CONFIG:
                 change(self._config, message)
-            case Kind.SUMMARY:
+            case RecordKind.SUMMARY:
                 change(self._summary, message)
-            case Kind.HISTORY:
+            case RecordKind.HISTORY:
                 self._add_row(message)
-            case Kind.METRIC:
+            case RecordKind.METRIC:
                 self._metrics.add(message)
-            case Kind.TELEMETRY:
+            case RecordKind.TELEMETRY:
                 self._telemetry |= telemetry_by_number(message)
-            case Kind.ENVIRONMENT:
+            case RecordKind.ENVIRONMENT:
                 machine = self._run.environment.setdefault(message.text(199), {})
                 machine |= read_environment(message)
-            case Kind.ARTIFACT:
+            case RecordKind.ARTIFACT:
                 self._run.artifacts.append(message)
-            case Kind.USE_ARTIFACT:
+            case RecordKind.USE_ARTIFACT:
                 self._run.losses.append(f"that it used {message.text(3) or message.text(1)}")
-            case Kind.EXIT:
+            case RecordKind.EXIT:
                 self._state = "failed" if message.integer(1) else "finished"
                 self._ended = self._run.started + message.integer(2) * 10**9
-            case Kind.PREEMPTING:
+            case RecordKind.PREEMPTING:
                 self._state = "preempting"
             case _:
                 pass
@@ -186,7 +186,7 @@ class _Scan:
         """A summary computed from the rows, for logs of old versions, which have none."""
         last: Texts = {}
         for kind, record in self._run.records():
-            if kind is Kind.HISTORY:
+            if kind is RecordKind.HISTORY:
                 last |= row_texts(record.message(kind))
         return last
 
