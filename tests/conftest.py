@@ -162,3 +162,12 @@ async def api(sample: Sample) -> AsyncIterator[AsyncApi]:
     """A client of the sample project."""
     async with AsyncApi.local(sample.folder) as api:
         yield api
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Where a server that speaks S3 listens."""
+    from tests.export.bucket import served_s3
+
+    with served_s3() as endpoint:
+        yield endpoint

@@ -19,7 +19,7 @@ from aiowandb.cli import cli
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges
-from tests.export.bucket import Bucket, served_s3
+from tests.export.bucket import Bucket
 from tests.support.artifacts import log_artifact
 from tests.support.shell import Completed, aiowandb, complaints
 
@@ -82,10 +82,11 @@ def url(store: Store) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with served_s3() as endpoint:
-        Bucket(endpoint)
-        yield endpoint
+def lake(s3: str) -> Iterator[str]:
+    """Where S3 listens, with a bucket."""
+    bucket = Bucket(s3)
+    yield s3
+    bucket.fs.delete_dir("lake")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def sweep(store: Store) -> str:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, store: Store, url: str, s3: str, sweep: str) -> Shell:
+def shell(tmp_path: Path, store: Store, url: str, lake: str, sweep: str) -> Shell:
     project, _ = store.projects.ensure("me", "mnist")
     live = store.runs.get(project, "l1v2e3")
     assert live
@@ -106,7 +107,7 @@ def shell(tmp_path: Path, store: Store, url: str, s3: str, sweep: str) -> Shell:
     (tmp_path / "rows.jsonl").write_text('{"loss": 0.1}\n')
     (tmp_path / "aiowandb-data").mkdir()
     (tmp_path / "aiowandb-data" / "local-key").write_text(store.local_key)
-    return Shell(tmp_path, store.local_key, url, s3, {"s1w2e3p4": sweep})
+    return Shell(tmp_path, store.local_key, url, lake, {"s1w2e3p4": sweep})
 
 
 class Shell:

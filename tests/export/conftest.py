@@ -22,7 +22,7 @@ from aiowandb.export.folders.base import warn_once
 from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.store.stream import Chunk, StreamUpdate
-from tests.export.bucket import Bucket, served_s3
+from tests.export.bucket import Bucket
 
 Row = Mapping[str, Any]
 
@@ -225,12 +225,6 @@ def out(tmp_path: Path) -> Path:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are full with a hundred rows."""
     monkeypatch.setattr(pipeline, "PART_ROWS", 100)
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    with served_s3() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture
