@@ -28,7 +28,7 @@ def part(number: int, *runs: RunSnapshot, schema: int = 1, file: str | None = No
 
 def plan(runs: Sequence[RunSnapshot], parts: Sequence[Part], *, split: bool = False) -> Plan:
     number = max((part.number for part in parts), default=-1) + 1
-    return plan_parts(runs, parts, schema=1, next_number=number, part_rows=FULL, split=split)
+    return plan_parts(runs, parts, schema_number=1, next_number=number, part_rows=FULL, split=split)
 
 
 def layout(planned: Plan) -> list[tuple[str, str]]:

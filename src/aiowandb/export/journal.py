@@ -206,6 +206,7 @@ class DatasetState:
         """The shortest list of records with this state."""
         for part in self.parts.values():
             yield Committed(self.name, part)
+        # After the parts, whose records would set the next number back to theirs.
         yield Restored(
             self.name,
             self.schema_number,
@@ -264,7 +265,7 @@ class Journal:
         self._log = folder.log(name)
         self._lock = Lock()
         self._size = len(self._log.text)
-        self._next_size = 0
+        self._compact_at = 0
         try:
             for number, line in enumerate(self._log.text.splitlines(), 1):
                 self.state.apply(self._read(number, line))
@@ -290,10 +291,10 @@ class Journal:
         self._log.close()
 
     def _compact(self) -> None:
-        if self._size > max(self._next_size, _SMALL):
+        if self._size > max(self._compact_at, _SMALL):
             text = _lines(self.state.records())
-            self._next_size = _COMPACT_RATIO * len(text)
-            if self._size > self._next_size:
+            self._compact_at = _COMPACT_RATIO * len(text)
+            if self._size > self._compact_at:
                 self._log.replace(text)
                 self._size = len(text)
 

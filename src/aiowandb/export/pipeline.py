@@ -257,7 +257,7 @@ def _plan(
     return plan_parts(
         wanted,
         dataset.parts,
-        schema=dataset.schema_number,
+        schema_number=dataset.schema_number,
         next_number=dataset.next_number,
         part_rows=PART_ROWS,
         split=options.split == "run",

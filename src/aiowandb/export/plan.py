@@ -80,7 +80,7 @@ def plan_parts(
     runs: Sequence[RunSnapshot],
     parts: Sequence[Part],
     *,
-    schema: int,
+    schema_number: int,
     next_number: int,
     part_rows: int,
     split: bool = False,
@@ -98,6 +98,8 @@ def plan_parts(
     located, staged = locate_runs(parts), staged or {}
     loose = {part.number for part in parts if not _is_current(part, selected, located)}
     if loose or not parts or not located.keys() >= selected.keys():
+        # While files are written anyway, small ones are joined: each export of a live project
+        # would leave one more.
         loose |= {part.number for part in parts if part.estimated_rows < part_rows // 2}
     staying = [part for part in parts if part.number not in loose]
     settled = {stored.snapshot.run for part in staying for stored in part.runs}
@@ -105,15 +107,12 @@ def plan_parts(
     if not groups and not staying:
         groups.append([])  # a table without rows is a file too
     numbers = count(next_number)
-    outdated = [part for part in staying if part.schema != schema]
-    new = [
-        NewPart(
-            number := next(numbers),
-            name_part(number) if name_part else part.file,
-            tuple(RunTask(stored.snapshot, located[stored.snapshot.run]) for stored in part.runs),
-        )
-        for part in outdated
-    ]
+    outdated = [part for part in staying if part.schema != schema_number]
+    new = []
+    for part in outdated:
+        number = next(numbers)
+        kept = (RunTask(stored.snapshot, located[stored.snapshot.run]) for stored in part.runs)
+        new.append(NewPart(number, name_part(number) if name_part else part.file, tuple(kept)))
     taken = {part.file for part in staying}
     for group in groups:
         number = next(numbers)
