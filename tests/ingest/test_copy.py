@@ -315,3 +315,30 @@ def test_without_await_between_two_clients(varied_folder: Path, target_folder: P
         report = source.runs(SOURCE).copy_to(TARGET, api=target)
         assert report.counts == {"created": 4}
         assert sorted(run.id for run in target.runs(TARGET)) == ["bare", "live", "odd", "plain"]
+
+
+async def repeated(folder: Path, target: AsyncApi, runs: int) -> int:
+    """How many requests a copy of so many runs costs that have not changed."""
+    with Store.open(folder) as store:
+        for number in range(runs):
+            make_run(store, f"r{number:04}", rows=['{"_step":0,"x":1}'], files={"f": b"1"})
+        async with AsyncApi.local(folder) as api:
+            await api.runs(SOURCE).copy_to(TARGET, api=target)
+            report = await api.runs(SOURCE).copy_to(TARGET, api=target)
+    assert report.counts == {"unchanged": runs}
+    return report.requests
+
+
+@once
+async def test_what_an_unchanged_run_costs_is_part_of_a_request(
+    tmp_path: Path, target: AsyncApi
+) -> None:
+    assert await repeated(tmp_path / "source", target, 60) <= 7
+
+
+@once
+@pytest.mark.slow
+async def test_a_thousand_unchanged_runs_cost_25_requests_at_most(
+    tmp_path: Path, target: AsyncApi
+) -> None:
+    assert await repeated(tmp_path / "source", target, 1000) <= 25

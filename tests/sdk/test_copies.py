@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,26 @@ def test_the_official_client_reads_the_same_of_a_copy(
     assert report.carried["artifacts"] == 4
     originals, copies = read(sdk, written), read(other, "local/copied")
     assert set(copies) == set(originals) == {"rich", "reader", "broken", "empty"}
+    for name, original in originals.items():
+        for fact, value in original.items():
+            assert copies[name][fact] == value, (name, fact)
+
+
+def test_the_official_client_reads_the_same_of_a_mirror(
+    sdk: Sdk, written: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "aiowandb", "mirror", written, str(tmp_path / "data")]
+    for _ in range(2):  # brought up to date, it is still the same
+        environment = sdk.environment() | {"WANDB_SILENT": "false"}
+        done = subprocess.run(
+            [*command, "--verify", "--json"], env=environment, capture_output=True, check=True
+        )
+    finished = json.loads(done.stdout.splitlines()[-1])
+    assert (finished["counts"], finished["differences"]) == ({"unchanged": 4}, [])
+    originals = read(sdk, written)
+    with served(tmp_path) as mirrored:
+        copies = read(mirrored, written)
+    assert set(copies) == set(originals)
     for name, original in originals.items():
         for fact, value in original.items():
             assert copies[name][fact] == value, (name, fact)
