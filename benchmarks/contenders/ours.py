@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 import aiowandb.export
+import aiowandb.history.loops
 import aiowandb.net.aiohttp_transport
 import aiowandb.readplan  # noqa: F401
 from aiowandb import Api, AsyncApi

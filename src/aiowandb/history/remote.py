@@ -71,11 +71,15 @@ class RemoteFile:
         if wave:
             yield wave
 
-    async def fetch(self, groups: Iterable[int], columns: Collection[str]) -> io.RawIOBase:
+    async def fetch(
+        self, groups: Iterable[int], columns: Collection[str]
+    ) -> io.RawIOBase | pa.BufferReader:
         """A sparse file with just the bytes that these columns of these row groups need."""
         names = frozenset(columns)
         spans = _merged(span for group in groups for span in self._spans(group, names))
         missing = [span for span in spans if span[1] > len(self._head.content)]
+        if not missing:
+            return pa.BufferReader(self._head.content)  # whose bytes are not copied
         pieces = await gather(missing, self._fetch_span, max(1, len(missing)))
         found = {first: piece for (first, _), piece in zip(missing, pieces, strict=True)}
         return _SparseFile({0: self._head.content} | found, self._tail.total)
@@ -88,7 +92,7 @@ class RemoteFile:
                 first = column.dictionary_page_offset or column.data_page_offset
                 yield first, first + column.total_compressed_size
 
-    async def _fetch_span(self, span: Span) -> bytes:
+    async def _fetch_span(self, span: Span) -> bytes | bytearray:
         piece = await self._session.piece(self._url, f"{span[0]}-{span[1] - 1}")
         if piece is None or not piece.is_of(self._tail):
             raise LinkError("The file was replaced while it was being read.")
@@ -121,7 +125,7 @@ async def _with_footer(session: Session, url: str, tail: Piece) -> Piece | None:
 class _SparseFile(io.RawIOBase):
     """Pieces of a file at their offsets; what is between them cannot be read."""
 
-    def __init__(self, pieces: dict[int, bytes], size: int) -> None:
+    def __init__(self, pieces: dict[int, bytes | bytearray], size: int) -> None:
         self._pieces = pieces
         self._size = size
         self._position = 0
@@ -144,7 +148,7 @@ class _SparseFile(io.RawIOBase):
         end = self._size if size < 0 else min(self._position + size, self._size)
         for first, content in self._pieces.items():
             if first <= self._position and end <= first + len(content):
-                found = content[self._position - first : end - first]
+                found = bytes(memoryview(content)[self._position - first : end - first])
                 self._position = end
                 return found
         raise OSError(f"bytes {self._position} to {end} were not fetched")

@@ -110,7 +110,7 @@ def remote_content(session: Session, url: str, size: int) -> Callable[[], AsyncI
             if piece is None or (first and not piece.is_of(first)):
                 break
             first = first or piece
-            yield piece.content
+            yield bytes(piece.content)
         else:
             return
         if first is not None:

@@ -81,7 +81,7 @@ class Transfers:
                 version = _Version.of(response)
                 if response.status_code != 206 or version is None:
                     return None
-                content = await bodies.read_all(response, version.length)
+                content = await bodies.read_large(response, version.length)
                 count(self._traffic, received_bytes=len(content))
                 return Piece(content, version.length, version)
 
@@ -168,7 +168,7 @@ class _Version(NamedTuple):
 class Piece(NamedTuple):
     """Some bytes of a file of `total` bytes."""
 
-    content: bytes
+    content: bytes | bytearray
     total: int
     version: _Version
 
