@@ -34,7 +34,7 @@ def _install(session: nox.Session, group: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The whole test suite, with branch coverage."""
+    """The complete test suite, with branch coverage."""
     _install(session, "test")
     session.run("pytest", "--cov", *session.posargs)
 
@@ -115,6 +115,6 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure beside the peers and the floor; fails if a figure is missed."""
+    """Compare with the peers and the floor; fails if a figure is missed."""
     _install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)

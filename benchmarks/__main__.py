@@ -19,7 +19,7 @@ _WIDTH = 160
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure aiowandb beside its peers and beside the floor.",
+        description="Compare aiowandb with its peers and with the floor.",
         epilog="scenes: " + " ".join(f"({name}) {_title(name)}" for name in SCENES),
     )
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help="all, if none is named")

@@ -1,4 +1,4 @@
-"""What a contender's files hold, looked at after the clock has stopped."""
+"""The content of a contender's files, read after the clock has stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Written(msgspec.Struct, frozen=True):
     total: float = 0.0
 
     def agrees(self, other: Written) -> bool:
-        """Whether both hold the same rows, in whatever order they were summed."""
+        """Whether both have the same rows, in any order."""
         return self.rows == other.rows and math.isclose(self.total, other.total, rel_tol=1e-9)
 
 

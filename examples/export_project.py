@@ -1,4 +1,4 @@
-"""A whole project into Parquet files: every run and every row.
+"""Export a complete project to Parquet files: every run and every row.
 
 python examples/export_project.py entity/project folder
 """

@@ -1,4 +1,4 @@
-"""What a job costs: wall time, CPU of the whole process tree, and memory."""
+"""The cost of a job: wall time, CPU of the process tree, and memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Stall(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a contender has done, so that nobody wins by doing less."""
+    """What a contender has done, so that none wins by doing less."""
 
     rows: int
     first_row: float | None = None

@@ -1,4 +1,4 @@
-"""aiowandb's exports of many runs, with an eye on how long the event loop stands still."""
+"""aiowandb's exports of many runs, which measure how long the event loop is blocked."""
 
 from __future__ import annotations
 

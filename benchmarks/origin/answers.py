@@ -27,7 +27,7 @@ class Unanswerable(Exception):
 
 
 def answer(root: Fields, body: bytes) -> bytes:
-    """The whole answer to a request."""
+    """The complete response to a request."""
     request = orjson.loads(body)
     document = _Document.of(request["query"])
     variables = document.defaults | (request.get("variables") or {})

@@ -1,4 +1,4 @@
-"""The memory that an export and an iteration hold, whatever the size of the project."""
+"""The memory of an export and of an iteration, for projects of different sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the event loop of an application stands still while it exports many runs."""
+"""How long the event loop of an application is blocked while it exports many runs."""
 
 from __future__ import annotations
 

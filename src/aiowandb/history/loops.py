@@ -1,7 +1,7 @@
-"""Reads the histories of neighbouring runs ahead: the next ones travel while one is read.
+"""Reads the histories of a list's next runs ahead, while one run is being read.
 
-That is done for a call that was made for one run after another, for few runs and bytes, and for
-a short time: what is not used soon is dropped, and the run is read as if it were alone.
+This is done for a call that was made for one run after another, with limits for the number of runs
+and bytes, and for a short time: rows that are not used soon are dropped, and the run is read alone.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 from aiowandb.wire.record import RunRecord
 
-# As many transfers as there are by default at once. In memory is a page of each.
+# As many as there are concurrent transfers by default. A page of each is in memory.
 _RUNS_AHEAD = 16
 _BYTES_AHEAD = 32 << 20
-# Runs whose rows fit into one answer.
+# Runs whose rows fit into one response.
 _RUNS_PER_GROUP = 100
 # A page of Parquet has no more rows.
 _PAGE_ROWS = 16_384
@@ -51,8 +51,8 @@ class _Ahead(NamedTuple):
 
 
 class _Reader:
-    """Reads single runs. It knows nothing of the list that they are from, nor of the loop: who
-    forgets these ends what is read ahead."""
+    """Reads single runs. It has no reference to their list or to the loop, so that reading ahead
+    ends when these are garbage-collected."""
 
     def __init__(self, session: Session, selection: Selection) -> None:
         self._session = session
@@ -67,7 +67,7 @@ class _Reader:
         others: Sequence[RunRef],
         group: WindowPrefetch | None,
     ) -> AsyncGenerator[Page]:
-        """The pages of a run; plans of others come with its plan, rows with those of its group."""
+        """The pages of a run; its plan and rows are requested with those of others."""
         first = await group.take(self._session, ref, self._size) if group else None
         plan = await plans.take(ref, others, is_loop=True)
         async with aclosing(self.scan(plan).pages(first)) as pages:
@@ -78,13 +78,13 @@ class _Reader:
         return Scan(self._session, plan, self._selection, self._decoder)
 
     def only_window(self, plan: HistoryPlan) -> Window | None:
-        """The window of the run's live rows, if one is enough for them."""
+        """The window of the run's live rows, if a single window is enough."""
         windows = live_windows(plan, self._selection, self._selection.min_step, plan.rows)
         return windows[0] if len(windows) == 1 and not plan.is_large else None
 
 
 class ScanLoop:
-    """The rows of one run after another, by the same selection."""
+    """Reads the rows of one run after another, with the same selection."""
 
     def __init__(self, session: Session, selection: Selection) -> None:
         self._session = session
@@ -101,7 +101,7 @@ class ScanLoop:
         self._are_live = False
 
     async def pages(self, position: Position, ref: RunRef) -> AsyncGenerator[Page]:
-        """The pages of the run there."""
+        """The pages of the run at this position."""
         found = self._take(position)
         if found is not None:
             self._read_more(position)
@@ -153,7 +153,7 @@ class ScanLoop:
                 yield page
 
     def _read_more(self, position: Position) -> None:
-        """Read the next runs ahead, unless others were read in the meantime."""
+        """Read the next runs ahead, unless other runs were read meanwhile."""
         if position.number != self._pattern.last or not self._session.is_entered:
             return
         for number in [n for n, ahead in self._ahead.items() if not self._is_fresh(ahead)]:
@@ -180,7 +180,7 @@ class ScanLoop:
             self._plan_more(*following)
 
     def _plan_more(self, position: Position, record: RunRecord) -> None:
-        """Read this run of a page without plans ahead, which requests them, if that is soon."""
+        """Read ahead this run of a page without plans, which requests them, if it is read soon."""
         plans = self._plans(position)
         behind = position.number - (self._pattern.last or 0)
         is_soon = behind <= self._pattern.expected(_RUNS_PER_GROUP)
@@ -208,7 +208,7 @@ class ScanLoop:
         self._ahead[position.number] = _Ahead(ahead, size, self._session.changes, planning)
 
     def _group(self, position: Position, plan: HistoryPlan) -> WindowPrefetch | None:
-        """This run and those behind it whose rows are requested together."""
+        """This run and the ones after it whose rows are requested together."""
         if group := self._groups.get(plan.ref):
             return group
         known = (self._plans(other).known(record.ref) for other, record in position.after())
@@ -216,7 +216,7 @@ class ScanLoop:
         return self._remember(WindowPrefetch(self._windows((plan, *plans))), plan.ref)
 
     def _page_start(self, position: Position, record: RunRecord) -> WindowPrefetch | None:
-        """The same for runs without plans, which are requested together with their rows."""
+        """The group for runs without plans, which are requested together with their rows."""
         if group := self._groups.get(record.ref):
             return group
         plans = self._plans(position)
@@ -227,7 +227,7 @@ class ScanLoop:
         return self._remember(WindowPrefetch(windows, fetch), record.ref)
 
     def _windows(self, plans: Iterable[HistoryPlan]) -> list[PlannedRun]:
-        """The windows of the first of these runs, as many as fit into one answer."""
+        """The windows of the first of these runs, as many as fit into one response."""
         windows = ((plan.ref, plan, self._reader.only_window(plan)) for plan in plans)
         known = (run for run in windows if run[2])
         soon = islice(known, self._pattern.expected(_RUNS_PER_GROUP))
@@ -244,7 +244,7 @@ class ScanLoop:
 async def _plan_with_rows(
     plans: SharedPlans, refs: Sequence[RunRef], runs: Iterable[PlannedRun]
 ) -> list[FirstAnswer]:
-    """Plan the runs; those whose windows are expected come with the rows in these."""
+    """Plan the runs; the rows in expected windows are requested together with the plans."""
     windows = {ref: window for ref, _, window in runs if window}
     rows = await plans.ask([(ref, windows.get(ref)) for ref in refs])
     return [

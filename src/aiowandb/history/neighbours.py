@@ -1,8 +1,8 @@
-"""Runs that were listed together: programs mostly read them one after another, in the same way.
+"""Runs that were listed together, which programs usually read one after another in the same way.
 
-So their plans are requested together, when the first of their histories is read, and while one
-run is read the next ones travel; see `history/loops.py`. Nothing here keeps a run alive, or its
-rows: a run that nobody has any more is not read ahead.
+So their plans are requested together, when the first of their histories is read, and the next runs
+are read ahead; see `history/loops.py`. Nothing here keeps a run or its rows alive: a run without
+references is not read ahead.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 from aiowandb.wire.record import RunRecord
 
-# What was requested ahead is used for so many seconds. The SDK of W&B sends the rows of a live
-# run every 15 seconds, so that nobody sees newer ones anyway.
+# How many seconds data that was requested ahead is used. W&B's SDK sends the rows of a live run
+# every 15 seconds, so that newer rows could not be seen anyway.
 FRESH_SECONDS = 15.0
-# Different calls for the same runs, each of them a loop of its own.
+# The most different calls for the same runs, each of which is a separate loop.
 _LOOPS = 4
 
 
 class Listed(Protocol):
-    """A run of a list, which knows where it stands there."""
+    """A run in a list, with its position there."""
 
     _position: Position | None
 
@@ -40,7 +40,7 @@ class Listed(Protocol):
 
 
 class Loop(Protocol):
-    """What is known of a call that is made for one run after another."""
+    """The state of a call that is made for one run after another."""
 
     def drop(self) -> None: ...
 
@@ -60,7 +60,7 @@ class Neighbours:
         self._count = 0
 
     def add_page(self, runs: Sequence[Listed]) -> None:
-        """Add runs, which follow those that were added before."""
+        """Add runs, which follow the runs that were added before."""
         previous = _alive(self._last)
         page = RunPage(self, runs, self._count, previous)
         if previous:
@@ -71,7 +71,7 @@ class Neighbours:
             run._position = Position(page, index)
 
     def ahead(self, listing: AsyncGenerator[list[R]]) -> Stream[list[R]]:
-        """The pages, which are added one after another. Who leaves them stops reading ahead."""
+        """The pages, which are added one after another. Leaving the loop stops reading ahead."""
 
         async def added() -> AsyncGenerator[list[R]]:
             async with aclosing(listing) as pages:
@@ -97,7 +97,7 @@ class Neighbours:
 
 
 class RunPage:
-    """Runs that came in one answer of W&B, for as long as somebody has one of them."""
+    """The runs of one response of W&B, while there are references to one of them."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class RunPage:
         self._is_new = True
 
     def plans(self, call: Hashable) -> SharedPlans:
-        """The plans that a loop uses. Another one has its own, as each plan is used once."""
+        """The plans for a loop. Each loop has its own, because each plan is used once."""
         if (found := self._plans.get(call)) is None:
             session, size = self.neighbours.session, self.neighbours.plan_size
             found = self._plans[call] = SharedPlans(session, size, is_first=self._is_new)
@@ -131,13 +131,13 @@ class RunPage:
         return self._runs[index]()
 
     def records(self) -> list[RunRecord]:
-        """The runs that somebody still has."""
+        """The runs that still have references."""
         return [run.record for each in self._runs if (run := each())]
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run stands in a list of runs."""
+    """The position of a run in a list of runs."""
 
     page: RunPage
     index: int
@@ -151,7 +151,7 @@ class Position:
         return self.page.neighbours
 
     def after(self) -> Iterator[tuple[Position, RunRecord]]:
-        """The runs behind this one that are known already, and that somebody still has."""
+        """The runs after this one that are known already and still have references."""
         page, index = self.page, self.index + 1
         while True:
             for number in range(index, len(page)):
@@ -168,7 +168,7 @@ class Position:
         return next(Position(page, -1).after(), None) if page else None
 
     def follows(self, number: int) -> bool:
-        """Whether all runs between that one and this one are gone."""
+        """Whether no run between that one and this one has references."""
         page, end = self.page, self.index
         while number < self.number:
             first = max(0, number + 1 - page.first)
@@ -192,7 +192,7 @@ class _Shared(NamedTuple):
 
 
 class SharedPlans:
-    """The plans of the runs of a page: each is used once, and only while it is fresh."""
+    """The plans of the runs of a page: each is used once, and only for a short time."""
 
     def __init__(self, session: Session, size: BatchSize, *, is_first: bool) -> None:
         self._session = session
@@ -202,7 +202,7 @@ class SharedPlans:
         self._asking = anyio.Lock()
 
     def known(self, ref: RunRef) -> HistoryPlan | CommError | None:
-        """The plan of the run if it is here and fresh."""
+        """The plan of the run, if there is a recent one."""
         found = self._plans.get(ref)
         if found is None:
             return None
@@ -212,9 +212,9 @@ class SharedPlans:
         return None
 
     async def take(self, ref: RunRef, others: Sequence[RunRef], *, is_loop: bool) -> HistoryPlan:
-        """The plan of the run. If it has to be requested, those of the others come with it.
+        """The plan of the run. If it has to be requested, those of the others are included.
 
-        That is so when the first history of the page is read; later, only in a loop.
+        This is done when the first history of the page is read; later, only in a loop.
         """
         if self._is_needed(ref, is_loop=is_loop):
             async with self._asking:
@@ -235,7 +235,7 @@ class SharedPlans:
         return (is_loop or self._is_first) and self.known(ref) is None
 
     async def ask(self, runs: Sequence[tuple[RunRef, Window | None]]) -> list[list[str]]:
-        """Plan all these runs; returns the rows that their windows have now."""
+        """Plan all these runs; returns the present rows of their windows."""
         until, changes = anyio.current_time() + FRESH_SECONDS, self._session.changes
         found = await plan_with_rows(self._session, runs, self._size)
         for (ref, _), (plan, _) in zip(runs, found, strict=True):

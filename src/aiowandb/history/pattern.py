@@ -1,4 +1,4 @@
-"""Whether runs are read one after another, and how fast: what is worth reading ahead."""
+"""Detects whether runs are read one after another, and how fast, to decide what to read ahead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiowandb.history.neighbours import Position
 
 
 class Pattern:
-    """The runs for which one call was made, in the order in which that was done."""
+    """The runs for which a call was made, in the order of the calls."""
 
     def __init__(self) -> None:
         self.last: int | None = None
@@ -25,12 +25,12 @@ class Pattern:
         return self.last is not None and position.follows(self.last)
 
     def note(self, position: Position, *, used: bool = False, skipped: int = 0) -> None:
-        """This run is read; what was read ahead of it was used, and of other runs was not."""
+        """Record that this run is read, whether it was read ahead, and how many others in vain."""
         self._in_a_row = self._in_a_row + 1 if used or self.goes_on(position) else 0
         self._used += used
         self._skipped += skipped
         if self._skipped > self._used:
-            # Most of what was read ahead was in vain.
+            # Most of the runs were read ahead in vain.
             self._needed *= 2
             self._in_a_row = self._used = self._skipped = 0
         now = anyio.current_time()
@@ -43,7 +43,7 @@ class Pattern:
         return self._in_a_row >= self._needed
 
     def expected(self, most: int) -> int:
-        """How many more runs are expected to be read while what is read now is fresh."""
+        """How many more runs will probably be read before rows that are read now are too old."""
         if not self.is_regular:
             return 0
         return int(min(most, neighbours.FRESH_SECONDS / 2 / max(self._seconds, 1e-6)))

@@ -1,4 +1,4 @@
-// Which page is shown: the path says it, as in W&B's own addresses.
+// Shows the page for the URL, as in W&B.
 
 import { act, ask, button, currentPath, dataTable, el, link, loadSession, logIn, logOut, LoggedOut, nodes, number, pagePath,
 	panel, quiet, shortText, when } from "./core.js";

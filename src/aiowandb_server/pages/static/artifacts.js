@@ -53,7 +53,7 @@ async function versionPage(main, entity, project, name, version = "latest") {
 		["Versions", el("span", {}, artifact.artifactSequence.artifacts.edges.flatMap((edge) =>
 			[link(pagePath(entity, project, "artifacts", artifact.artifactType.name, name, edge.version), edge.version), " "]))]])),
 	panel("Lineage", el("ul", {},
-		el("li", {}, "Made by ", maker?.__typename === "Run" ? runLink(maker) : maker?.username ?? "nobody known"),
+		el("li", {}, "Made by ", maker?.__typename === "Run" ? runLink(maker) : maker?.username ?? "unknown"),
 		el("li", {}, "Used by ", users.length ? users.map((run, i) => [i ? ", " : "", runLink(run)]).flat() : "no run"))),
 	panel(el("header", {}, el("h2", {}, "Metadata"), button("JSON", () => save(`${name}.json`, "application/json", artifact.metadata ?? "{}"))),
 		el("pre", { tabIndex: 0 }, shortText(artifact.metadata || "{}", 5000))),

@@ -1,4 +1,4 @@
-// Line charts: lazy, zoomed by dragging or by keys, with bands where points are put together.
+// Line charts: loaded lazily, zoomed by mouse or keys, with bands for aggregated points.
 
 import { act, button, dialog, el, inProject, number, saveCsv, svg } from "./core.js";
 
@@ -9,7 +9,7 @@ const visible = new IntersectionObserver((entries) => {
 	for (const entry of entries) entry.target.chart?.seen(entry.isIntersecting);
 }, { rootMargin: "300px" });
 
-// Asks for many keys of a run at once.
+// Requests many keys of a run at once.
 export class SeriesLoader {
 	constructor(entity, project, run, stream = "history") {
 		this.place = { entity, project, run };
@@ -244,7 +244,7 @@ export class Chart {
 	}
 
 	async csv() {
-		// So many buckets that no two points share one.
+		// Enough buckets that no two points share one.
 		const [low, high] = this.zoom ?? [], x = this.axis(this.lines[0]), many = this.lines.length > 1;
 		const rows = await Promise.all(this.lines.map(async (line) => {
 			const [found] = await line.loader.ask({ keys: [line.key], x: this.axis(line), low, high, buckets: 1e9 });
@@ -307,7 +307,7 @@ export function chartControls(settings, axes, changed) {
 
 const PAGE = 24;
 
-// Charts in groups by what stands before the last slash.
+// Groups charts by the part before the last slash.
 export function chartBoard(settings, axes, makeLines) {
 	const charts = new Map();
 	const search = el("input", { type: "search", placeholder: "Find a key", "aria-label": "Find a key" });

@@ -1,4 +1,4 @@
-// What every page needs.
+// Shared functions.
 
 const root = document.documentElement.dataset.root;
 let session = null;
@@ -83,7 +83,7 @@ export async function ask(query, variables = {}) {
 	return data;
 }
 
-// What a project says to `fields`; further variables are given with their types: {"$id: ID!": id}.
+// Queries `fields` of a project; further variables have types: {"$id: ID!": id}.
 export async function inProject({ entity, project }, fields, more = {}) {
 	const types = ["$entity: String!", "$project: String!", ...Object.keys(more)].join(", ");
 	const values = Object.entries(more).map(([name, value]) => [name.match(/\w+/)[0], value]);
@@ -100,7 +100,7 @@ export async function readFilter(text) {
 	return found.filters;
 }
 
-// The link of a file on this server, whatever name the server has of itself; null for others.
+// The link of a file on this server, under any host name; null for others.
 export function ownLink(url) {
 	try {
 		const { pathname, search } = new URL(url, location.href);
@@ -112,7 +112,7 @@ export function ownLink(url) {
 
 export const nodes = (connection) => (connection?.edges ?? []).map((edge) => edge.node);
 
-// A line of a history: JSON, but for bare NaN and Infinity.
+// A line of a history: JSON that may have bare NaN and Infinity.
 export function parseLine(line) {
 	try {
 		return JSON.parse(line);
@@ -162,7 +162,7 @@ export const pill = (state) => el("span.pill", { "data-state": state }, state);
 function csvCell(value) {
 	if (value === null || value === undefined) return "";
 	let text = typeof value === "object" ? JSON.stringify(value) : String(value);
-	// A spreadsheet would run it.
+	// A spreadsheet would run this as a formula.
 	if (typeof value !== "number" && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
 	return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 }
@@ -203,7 +203,7 @@ export function dialog(title, ...content) {
 	return box;
 }
 
-// Calls `work` again and again while the page is looked at; a slow answer makes the pauses longer.
+// Calls `work` repeatedly while the page is visible, with pauses.
 export function poll(seconds, work) {
 	let stopped = false;
 	const turn = async () => {
@@ -238,7 +238,7 @@ export function dataTable(header, rows, label) {
 			el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell)))))));
 }
 
-// Something shown with a pencil beside it, and changed in place: `save` gives what is stored then.
+// A value edited in place: `save` returns the stored value.
 function editor(label, value, shown, makeField, save) {
 	const place = el("span.tags");
 	const show = () => place.replaceChildren(...shown(value), quiet("✎", edit, `Edit ${label}`));
@@ -259,7 +259,7 @@ function editor(label, value, shown, makeField, save) {
 		field.focus();
 	};
 	show();
-	// What others have changed, unless it is being changed here.
+	// Shows changes by others, unless it is being edited.
 	place.update = (now) => {
 		if (place.querySelector("form")) return;
 		value = now;

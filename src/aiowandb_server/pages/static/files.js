@@ -1,4 +1,4 @@
-// Files of a run or an artifact: their list, and what is shown of them.
+// Files of a run or an artifact: their list and previews.
 
 import { act, button, bytes, dataTable, el, nodes, ownLink, shortText, when } from "./core.js";
 
@@ -9,7 +9,7 @@ export function figure(file) {
 	const name = file.name.split("/").pop();
 	const image = el("img", { alt: name, loading: "lazy" });
 	const source = ownLink(file.directUrl);
-	// Of this kind alone the browser must be told. No script runs in an img.
+	// The browser cannot detect this type. Scripts do not run in an img.
 	if (!name.endsWith(".svg")) image.src = source;
 	else fetch(source).then((answer) => answer.arrayBuffer()).then((data) =>
 		(image.src = URL.createObjectURL(new Blob([data], { type: "image/svg+xml" }))));

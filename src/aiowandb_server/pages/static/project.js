@@ -1,4 +1,4 @@
-// The page of a project: a table of its runs, and charts of those that are selected.
+// The page of a project: a table of its runs, and charts of the selected ones.
 
 import { act, button, dialog, el, inProject, link, nodes, number, pagePath, pill, poll, quiet, readFilter, saveCsv, scrolling,
 	shortText, span, tagEditor, utc, when } from "./core.js";
@@ -8,7 +8,7 @@ import { definedAxes, numericKeys } from "./run.js";
 const PAGE = 50, MOST_SELECTED = 20;
 const FIELDS = `id name displayName state tags createdAt heartbeatAt sweepName group jobType historyLineCount
 	user { username } cells(columns: $columns)`;
-// Columns of every run: the order's name, the value, how it is shown.
+// Columns of every run: the name for sorting, the value, and how it is shown.
 const COLUMNS = {
 	state: ["state", (run) => run.state, (run) => pill(run.state)],
 	tags: [null, (run) => run.tags.join(" ")],
@@ -203,7 +203,7 @@ export async function projectPage(main, [entity, project], onLeave) {
 
 	await load();
 	onLeave(poll(5, async () => {
-		// A field that is being written in stays.
+		// Keep a field that is being edited.
 		if (table.querySelector("form") || document.querySelector("dialog[open]")) return;
 		const found = await runsAfter(view.cursors.at(-1), PAGE), now = nodes(found);
 		if (JSON.stringify(now) === JSON.stringify(view.runs)) return;

@@ -110,7 +110,7 @@ async function metadataOf(place) {
 	}
 }
 
-// Only what surely is an address becomes a link.
+// Only certain URLs become links.
 function webLink(text) {
 	const address = String(text).replace(/^git@([\w.-]+):/, "https://$1/").replace(/\.git$/, "");
 	return /^https?:\/\/[\w.-]+(:\d+)?\/[\w./~-]*$/.test(address)
@@ -123,7 +123,7 @@ export function numericKeys(historyKeys) {
 		.map(([key]) => key).sort((a, b) => (a > b ? 1 : -1));
 }
 
-// What define_metric() said, as the SDK writes it: 1 is a name, 2 a pattern, 5 the place of its axis.
+// define_metric() in the SDK's format: 1 is a name, 2 a pattern, 5 the index of its axis.
 export function definedAxes(wandbConfig) {
 	let metrics = [];
 	try {

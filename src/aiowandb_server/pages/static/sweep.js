@@ -1,4 +1,4 @@
-// Sweeps: those of a project, and the page of one with its best run and parallel coordinates.
+// Sweeps of a project, and the page of one with its best run and parallel coordinates.
 
 import { button, dataTable, el, facts, inProject, link, nodes, number, pagePath, panel, pill, poll, saveCsv, scrolling, shortText, svg, when } from "./core.js";
 
@@ -56,7 +56,7 @@ async function sweepList(main, entity, project) {
 		number(sweep.runCount), number(sweep.bestLoss), when(sweep.createdAt)]), "Sweeps") : el("p.note", {}, "None yet."));
 }
 
-// An axis a column, a line a run, coloured by the last column.
+// An axis per column and a line per run, coloured by the last column.
 function parallel(columns, runs, open) {
 	const shown = columns.slice(0, 12).concat(columns.length > 12 ? columns.slice(-1) : []);
 	const at = shown.map((column) => columns.indexOf(column));
@@ -88,7 +88,7 @@ function parallel(columns, runs, open) {
 function scale(values) {
 	if (values.every((value) => typeof value === "number")) {
 		const low = Math.min(...values), high = Math.max(...values);
-		// Values over several magnitudes lie apart on a log axis only.
+		// For values of different magnitudes.
 		const log = low > 0 && high / low > 100, put = log ? Math.log10 : (value) => value;
 		const [a, b] = [put(low), put(high)];
 		const middle = log ? 10 ** ((a + b) / 2) : (low + high) / 2;
