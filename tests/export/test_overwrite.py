@@ -93,7 +93,7 @@ async def test_a_table_without_a_journal_is_not_exported_into(
 ) -> None:
     await runs.export(out, format="delta")
     (out / ".aiowandb-export" / "journal.jsonl").unlink()
-    with pytest.raises(Exception, match=r"has (runs|history)/.*, and no journal"):
+    with pytest.raises(Exception, match=r"has (runs|history)/.*, but no journal"):
         await runs.export(out, what=["system"])
 
 

@@ -115,7 +115,7 @@ async def export_to(
     overwrite: bool,
     on_event: OnEvent | None,
 ) -> ExportResult:
-    """Export the runs of a query; what is wrong with the arguments is an error at once."""
+    """Export the runs of a query; wrong arguments are an error at once."""
     check_target(target, options, filesystem=filesystem, overwrite=overwrite)
     if options.format == "delta":
         # A missing package is an error before anything is sent.

@@ -38,7 +38,7 @@ def copy_options(command: F) -> F:
         click.option("--quiet", is_flag=True, help="Only print errors."),
         click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines."),
         click.option("--verify", is_flag=True, help="Read both sides back and compare them."),
-        click.option("--plan", is_flag=True, help="Send nothing; say what would be sent."),
+        click.option("--plan", is_flag=True, help="Send nothing; print what would be sent."),
     ):
         command = option(command)
     return command
@@ -57,7 +57,7 @@ class CopyOutput:
 
     @contextmanager
     def listening(self) -> Iterator[OnCopyEvent | None]:
-        """Shows progress while the copy is under way."""
+        """Shows progress while the copy is running."""
         if self.quiet:
             yield None
         elif self.as_json:
@@ -67,7 +67,7 @@ class CopyOutput:
                 yield on_event
 
     def show(self, report: CopyReport) -> None:
-        """Print what was done, and end with an exit code that says whether it succeeded."""
+        """Print the result, and exit with a code that shows whether it succeeded."""
         if self.as_json:
             sys.stdout.buffer.write(_finished(report))
         elif not self.quiet:

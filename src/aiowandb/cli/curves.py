@@ -55,7 +55,7 @@ def save_plot(curves: Sequence[Curve], title: str, file: Path) -> None:
     """Save the plot as an image; the file's suffix decides the format."""
     if file.suffix.lower() not in _IMAGE_SUFFIXES:
         raise UsageError(
-            f"A plot is saved as {', '.join(_IMAGE_SUFFIXES)}; {file} is none of them."
+            f"A plot is saved as {', '.join(_IMAGE_SUFFIXES)}; {file} has another suffix."
         )
     with extra_needed("plot", "Saving a plot"):
         from matplotlib.figure import Figure

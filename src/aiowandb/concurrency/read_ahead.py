@@ -37,7 +37,7 @@ class ReadAhead(AsyncOnly, Generic[T]):
     ) -> None:
         self._loop = current_loop()
         if self._loop is None:
-            raise UsageError("Reading ahead needs a task of an event loop, and this is none.")
+            raise UsageError("Reading ahead needs an event loop, and none is running here.")
         # The task always has one more item, which waits to be sent.
         send, self._items = anyio.create_memory_object_stream[T | _Failure](max_ahead - 1)
         self._end = _End()

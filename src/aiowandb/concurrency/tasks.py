@@ -195,7 +195,7 @@ class Items(AsyncOnly, Generic[T]):
             self._page = iter(await self.pages.__anext__())
 
     async def aclose(self) -> None:
-        """Stop what is under way."""
+        """Stop reading, and cancel the tasks in progress."""
         await self.pages.aclose()
 
 
@@ -212,7 +212,7 @@ class OnDemand(AsyncOnly, Generic[T]):
         return await self._items.__anext__()
 
     async def aclose(self) -> None:
-        """Stop what is under way."""
+        """Stop reading, and cancel the tasks in progress."""
         await self._items.aclose()
 
 

@@ -33,7 +33,7 @@ _DELTA_LOG = "_delta_log"
 _REMOVALS_AT_ONCE = 16
 
 JOURNAL = f"{STATE_DIR}/journal.jsonl"
-_HINT = "Export into another folder, or use overwrite to discard what is there."
+_HINT = "Export into another folder, or use overwrite to discard the existing export."
 
 
 @contextmanager

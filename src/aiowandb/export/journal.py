@@ -1,4 +1,4 @@
-"""The journal of an export: what is exported, and what of it is finished.
+"""The journal of an export: its options and its state.
 
 One JSON record per line. Replaying the records gives the state. When the log is much longer than
 the state, it is compacted: replaced by records that give the same state. A torn last line, which

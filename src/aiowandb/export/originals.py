@@ -1,7 +1,7 @@
-"""What W&B says of exported runs and artifacts, as it says it: `restore` makes them again from it.
+"""The original records of exported runs and artifacts, from which `restore` recreates them.
 
-The tables for users have a column per key of one kind, which cannot keep all of it: W&B's own part
-of a config, None, or that one run has an integer where another has a float.
+The tables for users have one column of one kind per key, which cannot keep everything: W&B's own
+part of a config, None, or integers in one run and floats in another.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.manifest import Manifest, ManifestEntry
 from aiowandb.wire.record import RunRecord
 
-# Parquet, without the suffix: users who collect `**/*.parquet` want no file but the tables.
+# Parquet, without the suffix: `**/*.parquet` must match only the tables for users.
 ORIGINALS_FILE = f"{STATE_DIR}/originals"
 ARTIFACTS_FOLDER = f"{STATE_DIR}/artifacts"
 
 _RUN = "run_id"
 _COLUMNS = (_RUN, "config", "summary", "description")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
-# Texts of the runs of a project are much alike: until they are written, this saves most of them.
+# The texts of runs are similar: until they are written, compression saves most of the memory.
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -39,7 +39,7 @@ class OriginalRuns:
         self._pages: list[pa.Buffer] = []
 
     def add(self, runs: Sequence[RunRecord]) -> None:
-        """Add what is known of the runs."""
+        """Add the records of runs."""
         rows = [
             (run.id, run.config_json or None, run.summary_json or None, run.description)
             for run in runs
@@ -48,7 +48,7 @@ class OriginalRuns:
         self._add(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
 
     def add_deleted(self, runs: Collection[str], folder: Folder) -> None:
-        """Add runs that W&B has no more, as the last export had them."""
+        """Add runs that were deleted at W&B, from the last export."""
         if not runs or folder.size(ORIGINALS_FILE) is None:
             return
         try:
@@ -62,7 +62,7 @@ class OriginalRuns:
             self._add(batch)
 
     def write(self, folder: Folder) -> None:
-        """Write all of them into the folder of the export."""
+        """Write all of them to the folder of the export."""
         write_file(self._batches(), _SCHEMA, ParquetSink, folder, ORIGINALS_FILE)
 
     def _add(self, batch: pa.RecordBatch) -> None:
@@ -77,9 +77,9 @@ class OriginalRuns:
 
 
 class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that was exported: what it is, by which run, and its manifest.
+    """An exported version: its fields, its run, and its manifest.
 
-    Its files are in `artifacts/<name>-v<version>`, also those that the manifest refers to in
+    Its files are in `artifacts/<name>-v<version>`, including those that the manifest refers to in
     other artifacts.
     """
 
@@ -115,11 +115,11 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def folder(self) -> str:
-        """The folder of its files, within that of all artifacts."""
+        """The folder of its files, within the folder of all artifacts."""
         return f"{self.name}-v{self.version}"
 
     def write(self, folder: Folder) -> None:
-        """Write it into the folder of the export."""
+        """Write it to the folder of the export."""
         name = f"{ARTIFACTS_FOLDER}/{self.folder}.json"
         draft = folder.draft(name)
         draft.write_bytes(msgspec.json.encode(self))

@@ -91,7 +91,7 @@ def plan_parts(
     """The plan that brings the parts up to date; empty if they are.
 
     With `split`, each run is a part of its own. Without `extend`, a run that has grown
-    is read anew. With `name_part`, no file name is reused.
+    is read again. With `name_part`, no file name is reused.
     """
     part_rows = 1 if split else part_rows
     selected = {run.run: run for run in runs}

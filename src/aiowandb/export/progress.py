@@ -179,7 +179,7 @@ class Reporter:
     async def _report_often(self) -> None:
         last: Waiting | None = None
         while True:
-            # Waiting for an answer is no event of its own: it must be polled.
+            # Waiting for a response is not an event: it must be polled.
             waiting = self._session.waits.current
             if waiting and waiting.reason != (last and last.reason):
                 self.emit(waiting)

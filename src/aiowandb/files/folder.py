@@ -1,4 +1,4 @@
-"""The path of a downloaded file: inside the folder, whatever name it has."""
+"""The path of a downloaded file, which is always inside the folder."""
 
 from __future__ import annotations
 

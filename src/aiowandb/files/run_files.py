@@ -1,4 +1,4 @@
-"""The files of one run, and what it wrote to its console."""
+"""The files of one run, and its console output."""
 
 from __future__ import annotations
 

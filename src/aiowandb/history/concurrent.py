@@ -41,7 +41,7 @@ from aiowandb.wire.history import Window
 
 PlanAll = Callable[[Session, Sequence[RunRef], BatchSize], Awaitable[list[HistoryPlan | CommError]]]
 
-# Enough runs under way to keep the connections and the writer busy. In memory are a few
+# Enough concurrent runs to keep the connections and the writer busy. In memory are a few
 # batches of each.
 _RUNS_AHEAD = 16
 _BATCHES_AHEAD = 1

@@ -251,7 +251,7 @@ def _leaves(fields: Iterable[pa.Field[Any]], prefix: str = "") -> Iterator[str]:
 
 
 def _steps_as_int64(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with steps as 64-bit integers, or an Arrow error if they are no integers."""
+    """The batch with steps as 64-bit integers, or an Arrow error if they are not integers."""
     index = batch.schema.get_field_index(STEP)
     steps = batch.column(index)
     if steps.type == pa.int64():

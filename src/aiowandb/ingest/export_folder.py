@@ -76,7 +76,7 @@ class ExportSource(Source):
                 yield await run_sync(self._run, row, original)
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
-        """The rows of the table of runs with what W&B said of them, some at a time."""
+        """The rows of the table of runs with their original records, in lists."""
         originals = _Originals(self._folder / ORIGINALS_FILE)
         with readable(self._table) as file:
             for batch in file.iter_batches(_RUNS_AT_ONCE):

@@ -65,7 +65,10 @@ async def _compare(run: SourceRun, copy: SourceRun, *, states: bool) -> AsyncGen
     made, copied = await _made(run), await _made(copy)
     # What the source has not numbered is known by its content.
     numbered = all(one.version is not None for one in made)
-    here, there = await _told(run, made, numbered), await _told(copy, copied, numbered)
+    here, there = (
+        await _artifact_facts(run, made, numbered),
+        await _artifact_facts(copy, copied, numbered),
+    )
     for unlike in _unlike_members("artifact", here, there):
         yield unlike
 
@@ -152,8 +155,10 @@ async def _made(run: SourceRun) -> list[SourceArtifact]:
         return [one async for one in made]
 
 
-async def _told(run: SourceRun, made: Sequence[SourceArtifact], numbered: bool) -> dict[str, str]:
-    """What there is to say of the artifacts of a run."""
+async def _artifact_facts(
+    run: SourceRun, made: Sequence[SourceArtifact], numbered: bool
+) -> dict[str, str]:
+    """The facts about the artifacts of a run, by name."""
     found = {}
     for one in made:
         entries = sorted((e.name, e.digest, e.size, _outside(e.ref)) for e in await one.entries())

@@ -107,7 +107,7 @@ class Pace:
     """Spaces requests evenly once W&B has shown a limit.
 
     `now` is any monotonic clock. When the quota is used up, only the first response that
-    says so counts; the other requests were already under way.
+    says so counts; the other requests were already in progress.
     """
 
     def __init__(self, max_rate: float | None = None) -> None:

@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 class ResponseCache:
     """Responses by request. Beyond `max_bytes` the least recently used one is dropped.
 
-    A request that is under way already is not sent again: its response serves both.
+    A request in progress is not sent again: its response is used for both.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -59,7 +59,7 @@ class ResponseCache:
         return answer.data
 
     def has(self, request: bytes) -> bool:
-        """Whether `get` would return what is kept."""
+        """Whether `get` would return a cached response."""
         if anyio.current_time() >= self._unused.get(request, math.inf):
             self._drop(request)
         return request in self._kept
@@ -71,7 +71,7 @@ class ResponseCache:
             self._unused[request] = until
 
     def flush(self) -> None:
-        """Forget everything, and do not keep what is under way."""
+        """Drop all responses, and do not cache those of requests in progress."""
         self._flushes += 1
         self._kept.clear()
         self._unused.clear()

@@ -20,7 +20,7 @@ _CLOSED_MEANWHILE = "This API client was closed before W&B had answered."
 class Lifetime:
     """Open until it is closed, by any task of the event loop that used it first.
 
-    Connections that nobody closes are closed when the loop ends, or when this is garbage.
+    Connections that are never closed are closed when the loop ends, or on garbage collection.
     """
 
     def __init__(self, http: HttpClient) -> None:
@@ -65,7 +65,7 @@ class Lifetime:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """A request is under way in this block. It is cancelled if the session is closed."""
+        """A request is in progress in this block. It is cancelled if the session is closed."""
         self.require_loop()
         with anyio.CancelScope() as scope:
             self._calls.add(scope)

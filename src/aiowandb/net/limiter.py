@@ -1,4 +1,4 @@
-"""Limits how many requests are under way, and how many start in a second."""
+"""Limits how many requests run at once, and how many start in a second."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Limiter:
         return self._slots.borrowed_tokens >= self._slots.total_tokens
 
     def _resize(self) -> None:
-        # Each request under way uses up a part of what is left of the quota.
+        # Each request in progress uses up a part of the remaining quota.
         self._slots.total_tokens = min(self._concurrency.limit, self._room)
 
     def _show_pause(self) -> None:

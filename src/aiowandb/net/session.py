@@ -68,7 +68,7 @@ class Session:
         self.traffic = Traffic()
         # What the server supports, once it was asked; see `supports`.
         self.features: FeaturesData | None = None
-        # How often this session has changed something at W&B, or was told to ask anew.
+        # How often this session has changed something at W&B, or its cache was flushed.
         self.changes = 0
         self._cache = ResponseCache(_MAX_CACHED_BYTES)
         retry = retry or RetryPolicy()
@@ -134,7 +134,7 @@ class Session:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel what is under way and close the connections. Any task of the loop may call it."""
+        """Cancel requests in progress and close the connections, from any task of the loop."""
         await self._lifetime.aclose()
 
     def ahead(

@@ -146,7 +146,7 @@ class LoopTransport(httpx.AsyncBaseTransport):
 
 
 def verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
-    """What to verify with: httpx would read the usual authorities for each client anew."""
+    """The SSL context: httpx would read the default certificates again for each client."""
     if verify is not True:
         return verify
     return _usual_authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))

@@ -184,7 +184,7 @@ class Planner:
         plans = _all_of([plan for answer in answers for plan in answer], refs)
         vague = [run.ref for run in records if run.ref in plans and self._is_vague(run)]
         for run in records:
-            # Of rows that nobody has seen yet there are announcements only.
+            # Rows that were not read yet are only known from announcements.
             if run.ref not in vague or self._options.live == "fetch":
                 self._announced.add(run.history_keys)
         looked = await gather(vague, partial(self._looked_into, plans), _FILES_AT_ONCE)
@@ -207,7 +207,7 @@ class Planner:
         return self._options.check_files or not _announces(run)
 
     async def _looked_into(self, plans: Mapping[RunRef, HistoryPlan], ref: RunRef) -> HistoryPlan:
-        """The plan with what its files say themselves; their columns are announced, too."""
+        """The plan with the facts in its files, whose columns count as announced too."""
         plan = plans[ref]
         last_step = plan.end - 1
         for url in plan.segments:

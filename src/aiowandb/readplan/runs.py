@@ -1,4 +1,4 @@
-"""What a plan knows of each run, and how runs are laid out into parts. Pure."""
+"""The runs of a plan, and how they are split into parts. No I/O."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 
 from aiowandb.redaction import WithLinks
 
-# A run of so many rows is never cut: its file is read in one go anyway.
+# Runs up to this many rows are never split: their files are read at once anyway.
 SHORT_RUN = 50_000
 
 
 class PlannedRun(WithLinks, msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where the rows of a run lie: in files at `segments`, then in `carried`.
+    """Where the rows of a run are: in files at `segments`, then in `carried`.
 
     `carried` are record batches as Arrow streams, which the planner read because they are in no
-    file yet, made of `carried_rows` rows; with `fetch`, whoever reads the rows is to ask W&B for
-    all of them instead. `rows` is about how many there are, all with steps before `end`;
-    `counted` is how many W&B counts in all, if what is read can be compared with it.
+    file yet, made of `carried_rows` rows; with `fetch`, readers request all of them from W&B
+    instead. `rows` is their approximate number, all with steps before `end`; `counted` is the
+    number that W&B counts in total, if the rows that are read can be compared with it.
     """
 
     run: str

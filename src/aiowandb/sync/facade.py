@@ -136,7 +136,7 @@ class Run(RunFields, RunRows, SyncWrapper[api.Run]):
 
 
 class LiveRun(Run):
-    """A run that is under way, inside of `with api.start_run() as run`."""
+    """A run in progress, inside of `with api.start_run() as run`."""
 
     _inner: api.LiveRun
     log = awaited(api.LiveRun.log)
@@ -330,7 +330,7 @@ class Api(SyncWrapper[api.AsyncApi]):
         self._make = lambda: make()  # whose repr does not show the arguments
 
     def _on(self, portal: Portal) -> Any:
-        # Another one has an event loop of its own, where this client would have to be made anew.
+        # Another portal has an event loop of its own, where this client has to be created again.
         return self._inner if portal is self._portal else self._make
 
     def __enter__(self) -> Self:

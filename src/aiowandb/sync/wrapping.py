@@ -64,7 +64,7 @@ class SyncWrapper(Holder[A]):
         self._portal = portal
 
     def _on(self, portal: Portal) -> Any:
-        """What stands for this as an argument of a call on that portal."""
+        """The object to pass in place of this one in a call on that portal."""
         del portal
         return self._inner
 
