@@ -26,10 +26,11 @@ class Written(msgspec.Struct, frozen=True):
 
 
 def written(folder: Path) -> Written:
-    """All Parquet and CSV files in the folder, but for the list of runs."""
+    """All Parquet and CSV files in the folder, but for the list of runs and hidden folders."""
     rows, total = 0, 0.0
     for path in folder.rglob("*.*"):
-        if path.suffix in (".parquet", ".csv") and path.stem != "runs":
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix in (".parquet", ".csv") and path.stem != "runs" and not is_hidden:
             column = _column(path)
             rows, total = rows + len(column), total + (pc.sum(column).as_py() or 0.0)
     return Written(rows, total)
