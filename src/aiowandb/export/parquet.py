@@ -17,6 +17,7 @@ from aiowandb.export.stored import RowRange
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;
 # with very many columns, only as many rows as fit into memory.
 GROUP_ROWS = 131_072
+_PAGE_BYTES = 1 << 20
 _GROUP_CELLS = 16_000_000
 _MIN_ROWS = 1_024
 
@@ -35,6 +36,7 @@ class ParquetSink:
             # Measurements rarely repeat: a dictionary costs CPU and makes the file larger.
             use_dictionary=others,  # type: ignore[arg-type]
             use_byte_stream_split=floats,
+            data_page_size=_PAGE_BYTES,
         )
         self._group_rows = min(GROUP_ROWS, max(_MIN_ROWS, _GROUP_CELLS // len(schema)))
         self._waiting: list[pa.RecordBatch] = []
@@ -57,18 +59,24 @@ class ParquetSink:
     def _write_group(self) -> None:
         waiting = pa.Table.from_batches(self._waiting, self._schema)
         group, rest = waiting.slice(0, self._group_rows), waiting.slice(self._group_rows)
-        group = _minimal_dictionaries(group).combine_chunks()
-        self._writer.write_table(group, row_group_size=self._group_rows)
+        self._writer.write_table(_independent_of_batches(group), row_group_size=self._group_rows)
         self._waiting, self._waiting_rows = rest.to_batches(), rest.num_rows
 
 
-def _minimal_dictionaries(table: pa.Table) -> pa.Table:
-    """The table with dictionaries of just the values that occur, in the order of their rows."""
-    for index, field in enumerate(table.schema):
+def _independent_of_batches(group: pa.Table) -> pa.Table:
+    """The rows of a group so that the same pages come of them, however they were batched.
+
+    Dictionaries have just the values that occur, in the order of their rows. Values of any length
+    lie in one chunk, as a page ends where a chunk or 1,024 of its rows do. Numbers need not be
+    copied for that: those of a group are not more than one page.
+    """
+    for index, field in enumerate(group.schema):
         if pa.types.is_dictionary(field.type):
-            values = table.column(index).cast(field.type.value_type)
-            table = table.set_column(index, field, values.combine_chunks().dictionary_encode())
-    return table
+            values = group.column(index).cast(field.type.value_type)
+            group = group.set_column(index, field, values.combine_chunks().dictionary_encode())
+        elif not pa.types.is_primitive(field.type):
+            group = group.set_column(index, field, group.column(index).combine_chunks())
+    return group
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,13 @@ class SchemaSurprise(Exception):
         self.keys = keys
 
 
+class _Place(NamedTuple):
+    """Where a key is among the columns of a batch, and the kind that it has there."""
+
+    number: int
+    kind: Kind
+
+
 class RowSchema:
     """The columns of a dataset: the run, the step, then the keys by name.
 
@@ -45,6 +52,9 @@ class RowSchema:
         self.clashes = frozenset(clashes)
         fields = (kind.field(name) for name, kind in self.kinds.items())
         self.arrow = pa.schema([*self.fixed, *fields])
+        # The last columns that fitted, and where each of ours is among them. The runs of a
+        # project mostly have the same ones, and to look at each takes longer than to use it.
+        self._fitted: tuple[pa.Schema, Sequence[_Place | None]] | None = None
 
     def widened(self, keys: Keys) -> Self:
         """This schema with these keys added."""
@@ -60,11 +70,16 @@ class RowSchema:
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch of a run with exactly these columns; `SchemaSurprise` if values do not fit."""
-        self._check_fits((f.name, kind_of(f)) for f in batch.schema if f.name != STEP)
-        batch = batch.rename_columns([self._column(name) for name in batch.schema.names])
-        zeros = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
+        known, places = self._fitted or (None, ())
+        if known is None or not batch.schema.equals(known, check_metadata=True):
+            found = [(field.name, kind_of(field)) for field in batch.schema]
+            self._check_fits((name, kind) for name, kind in found if name != STEP)
+            places = self._places((self._column(name), kind) for name, kind in found)
+            self._fitted = batch.schema, places
+        zeros = pa.repeat(_ZERO, batch.num_rows)
         run_id = pa.DictionaryArray.from_arrays(zeros, pa.array([run]))
-        return self.recast(batch.add_column(0, RUN_ID, run_id))
+        steps = (batch.column(field.name).cast(field.type) for field in self.fixed[1:])
+        return self._arrange([run_id, *steps], batch, places)
 
     def fit_or_widen(self, run: str, batch: pa.RecordBatch) -> tuple[Self, pa.RecordBatch]:
         """The batch fitted to this schema, or to a wider one, and the schema that was used."""
@@ -78,12 +93,22 @@ class RowSchema:
         """The batch, which has an earlier, narrower schema, with the columns of this one."""
         if batch.schema.equals(self.arrow, check_metadata=True):
             return batch
-        present = {field.name: (i, kind_of(field)) for i, field in enumerate(batch.schema)}
-        columns = [batch.column(field.name).cast(field.type) for field in self.fixed]
-        for name, kind in self.kinds.items():
-            if name in present:
-                index, found = present[name]
-                columns.append(as_kind(batch.column(index), found, kind))
+        fixed = [batch.column(field.name).cast(field.type) for field in self.fixed]
+        return self._arrange(fixed, batch, self._places((f.name, kind_of(f)) for f in batch.schema))
+
+    def _places(self, found: Keys) -> Sequence[_Place | None]:
+        """For each of our keys, where it is among these columns; None if it is not."""
+        places = {name: _Place(number, kind) for number, (name, kind) in enumerate(found)}
+        return [places.get(name) for name in self.kinds]
+
+    def _arrange(
+        self, fixed: Sequence[pa.Array[Any]], batch: pa.RecordBatch, places: Sequence[_Place | None]
+    ) -> pa.RecordBatch:
+        """The fixed columns, then the keys in our order and of our kinds."""
+        columns = list(fixed)
+        for kind, place in zip(self.kinds.values(), places, strict=True):
+            if place:
+                columns.append(as_kind(batch.column(place.number), place.kind, kind))
             else:
                 columns.append(pa.nulls(batch.num_rows, kind.arrow))  # type: ignore[call-overload]
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)

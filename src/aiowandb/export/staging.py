@@ -49,12 +49,15 @@ class StagingFile:
         self._size = 0
         self._checksum = 0
         self._waiting: list[StagedRun] = []
+        # Batches are encoded into the same memory, one after another: new memory would have to
+        # be cleared each time.
+        self._room = pa.allocate_buffer(0)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows of the current run."""
         if self._file is None:
             self._file = self._folder.grow(self._path)
-        content = _encode(batch)
+        content = self._encode(batch)
         self._file.write(content)
         self._size += len(content)
         self._checksum = zlib.crc32(content, self._checksum)
@@ -97,6 +100,24 @@ class StagingFile:
             self._file.close()
             self._file = None
 
+    def _encode(self, batch: pa.RecordBatch) -> pa.Buffer:
+        """The batch as an Arrow stream of its own, without columns that have only nulls.
+
+        It is valid until the next one is encoded.
+        """
+        names = [
+            name
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            if column.null_count < len(column)
+        ]
+        batch = batch.select(names)
+        counter = pa.MockOutputStream()
+        _write_stream(batch, counter)
+        if counter.size() > self._room.size:
+            self._room = pa.allocate_buffer(counter.size() * 5 // 4)
+        _write_stream(batch, pa.FixedSizeBufferWriter(self._room))
+        return self._room.slice(0, counter.size())
+
     @property
     def _path(self) -> str:
         return f"{self._name}-{self._files}.arrows"
@@ -137,15 +158,6 @@ def _checksum(folder: Folder, run: StagedRun) -> int:
     return checksum
 
 
-def _encode(batch: pa.RecordBatch) -> pa.Buffer:
-    """The batch as an Arrow stream of its own, without columns that have only nulls."""
-    names = [
-        name
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        if column.null_count < len(column)
-    ]
-    batch = batch.select(names)
-    sink = pa.BufferOutputStream()
+def _write_stream(batch: pa.RecordBatch, sink: pa.NativeFile) -> None:
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
-    return sink.getvalue()
