@@ -169,7 +169,7 @@ class HistoryReader:
         if isinstance(plan, CommError):
             return None
         selection = from_step(self._selection, self._start(plan.ref).step)
-        windows = live_windows(plan, selection, selection.min_step, plan.rows)
+        windows = live_windows(plan, selection, selection.min_step, plan.row_count)
         return windows[0] if len(windows) == 1 else None
 
     def _start(self, ref: RunRef) -> Start:

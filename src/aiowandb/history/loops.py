@@ -79,7 +79,7 @@ class _Reader:
 
     def only_window(self, plan: HistoryPlan) -> Window | None:
         """The window of the run's live rows, if a single window is enough."""
-        windows = live_windows(plan, self._selection, self._selection.min_step, plan.rows)
+        windows = live_windows(plan, self._selection, self._selection.min_step, plan.row_count)
         return windows[0] if len(windows) == 1 and not plan.is_large else None
 
 

@@ -26,30 +26,30 @@ _STEPS = range(2**63 - 1)
 class HistoryPlan(WithLinks, msgspec.Struct, frozen=True):
     """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
 
-    `rows` is how many rows W&B counts in all, or None if it did not say; `keys` is how many
-    keys they have, and `text_keys` are the keys under which strings were logged.
+    `row_count` is how many rows W&B counts in all, or None if it did not say; `key_count` is
+    how many keys they have, and `text_keys` are the keys under which strings were logged.
     """
 
     ref: RunRef
     segments: tuple[str, ...]
     live_from: int
     end: int
-    rows: int | None
-    keys: int
+    row_count: int | None
+    key_count: int
     text_keys: frozenset[str] = frozenset()
 
     @property
     def is_large(self) -> bool:
         """Whether the run is worth reading by itself."""
-        return (self.rows or 0) > _LARGE
+        return (self.row_count or 0) > _LARGE
 
     def bytes_of(self, rows: int, row_bytes: float = 0) -> float:
         """About how many bytes the first `rows` rows take, or all if there are fewer.
 
         `row_bytes` is how many bytes a row of other runs had; 0 if that is not known.
         """
-        rows = rows if self.rows is None else min(rows, self.rows)
-        return rows * max(row_bytes, max(1, self.keys) * _VALUE_BYTES)
+        rows = rows if self.row_count is None else min(rows, self.row_count)
+        return rows * max(row_bytes, max(1, self.key_count) * _VALUE_BYTES)
 
 
 async def plan_histories(
@@ -83,7 +83,9 @@ def expected_plan(record: RunRecord) -> HistoryPlan | None:
     if keys is None or record.history_line_count is None:
         return None
     end, rows = _clamp(keys.last_step + 1), record.history_line_count
-    return HistoryPlan(record.ref, (), live_from=0, end=end, rows=rows, keys=len(keys.keys))
+    return HistoryPlan(
+        record.ref, (), live_from=0, end=end, row_count=rows, key_count=len(keys.keys)
+    )
 
 
 async def plan_history(session: Session, run: RunRef) -> HistoryPlan:
@@ -113,8 +115,8 @@ def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundEr
         segments=segments,
         live_from=live_from,
         end=_clamp(max(end, max(live, default=-1) + 1)),
-        rows=source.history_line_count,
-        keys=len(keys.keys) if keys else 0,
+        row_count=source.history_line_count,
+        key_count=len(keys.keys) if keys else 0,
         text_keys=frozenset(keys.text_keys) if keys else frozenset(),
     )
 

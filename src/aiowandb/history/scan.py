@@ -58,13 +58,13 @@ class Scan:
         size: BatchSize | None = None,
         start: Start | None = None,
         replan: Replan | None = None,
-        is_counted: bool = True,
+        check_count: bool = True,
     ) -> None:
         start = start or Start()
         self._session = session
         self._plan = plan
         self._replan = replan or partial(plan_history, session)
-        self._is_counted = is_counted and not selection.min_step and selection.max_step is None
+        self._counts_rows = check_count and not selection.min_step and selection.max_step is None
         self._selection = from_step(selection, start.step)
         self._decoder = decoder or RowDecoder()
         self._size = size or BatchSize(4, 20)
@@ -86,15 +86,15 @@ class Scan:
                 async for page in pages:
                     self._rows_read += page.count
                     yield page
-        if self._is_counted:
+        if self._counts_rows:
             await self._check_count()
 
     async def _check_count(self) -> None:
         """Raise unless as many rows were read as W&B counted before, or counts now."""
-        before, read = self._plan.rows, self._rows_read
+        before, read = self._plan.row_count, self._rows_read
         if before is None or before == read:
             return
-        now = (await plan_history(self._session, self._plan.ref)).rows
+        now = (await plan_history(self._session, self._plan.ref)).row_count
         # A live run may have grown or been rewound while it was read.
         if now is None or not min(before, now) <= read <= max(before, now):
             raise IncompleteHistoryError(
@@ -104,7 +104,7 @@ class Scan:
 
     async def _all_file_pages(self) -> AsyncGenerator[Page]:
         """The pages of the files. Their links may expire, or W&B may replace the files."""
-        planned_at: int | None = None
+        planned_from: int | None = None
         while True:
             try:
                 async with aclosing(self._file_pages()) as pages:
@@ -112,9 +112,9 @@ class Scan:
                         yield page
                 return
             except LinkError:
-                if planned_at == self._next_step:
+                if planned_from == self._next_step:
                     raise  # new links, and they do not work either
-            planned_at = self._next_step
+            planned_from = self._next_step
             self._plan = await self._replan(self._plan.ref)
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
@@ -153,11 +153,11 @@ class Scan:
         return JsonPage(chunks, self._selection, self._decoder, self._plan.text_keys)
 
     def _windows_per_request(self) -> int:
-        values = self._selection.page_size * max(1, self._plan.keys)
+        values = self._selection.page_size * max(1, self._plan.key_count)
         return max(1, min(self._size.now, VALUES_PER_ANSWER // values))
 
     def _live_windows(self) -> list[Window]:
-        rows = self._plan.rows
+        rows = self._plan.row_count
         return live_windows(
             self._plan,
             self._selection,

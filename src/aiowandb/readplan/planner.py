@@ -236,10 +236,10 @@ class Planner:
 
     def _is_live(self, plan: HistoryPlan) -> bool:
         start = max(self.selection.min_step, self._starts[plan.ref].step)
-        return bool(live_windows(plan, self.selection, start, plan.rows))
+        return bool(live_windows(plan, self.selection, start, plan.row_count))
 
     def _planned(self, plan: HistoryPlan, carried: _Carried | None) -> PlannedRun:
-        rows, run = plan.rows or plan.end, plan.ref.run
+        rows, run = plan.row_count or plan.end, plan.ref.run
         is_live = self._is_live(plan)
         if is_live and self._options.live == "fetch":
             return PlannedRun(run, rows=rows, end=plan.end, fetch=True)
@@ -249,7 +249,7 @@ class Planner:
             plan.segments,
             rows,
             plan.end,
-            plan.rows if is_counted else None,
+            plan.row_count if is_counted else None,
             carried.streams if carried else (),
             carried.rows if carried else 0,
         )
@@ -278,7 +278,9 @@ class Planner:
     def _live_part(self, plan: HistoryPlan) -> HistoryPlan:
         """The plan without files, of which the number of rows is not known."""
         is_counted = self._is_counted(plan.ref) and not plan.segments
-        return msgspec.structs.replace(plan, segments=(), rows=plan.rows if is_counted else None)
+        return msgspec.structs.replace(
+            plan, segments=(), row_count=plan.row_count if is_counted else None
+        )
 
     async def _system(self, records: Sequence[RunRecord]) -> list[RunSlice]:
         refs = [record.ref for record in records]

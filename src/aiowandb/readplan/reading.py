@@ -102,7 +102,7 @@ class _SliceReader:
     def _scan(self, ref: RunRef, one: RunSlice, selection: Selection) -> Scan:
         run = one.run
         plan = HistoryPlan(ref, run.segments, run.end, run.end, run.rows, 0)
-        return Scan(self._session, plan, selection, replan=self._replan, is_counted=False)
+        return Scan(self._session, plan, selection, replan=self._replan, check_count=False)
 
     async def _replan(self, ref: RunRef) -> HistoryPlan:
         if not self._refresh:
