@@ -199,7 +199,7 @@ report(text=(down / "far.txt").read_text(), days=artifact.ttl.days, more=read.me
 
 
 def test_digests_by_xxh128_are_kept_and_checked(sdk: Sdk) -> None:
-    told = sdk.run(
+    reported = sdk.run(
         MAKE
         + """
 made = log(make("fast", "content", digest_algorithm="XXH128"), "xxh")
@@ -213,12 +213,12 @@ read.verify(root="down")
 import xxhash, base64
 digest = base64.b64encode(xxhash.xxh128(b"content").digest()).decode()
 entry = read.get_entry("f.txt")
-tell(text=(down / "f.txt").read_text(), versions=[made.version, again.version, third.version],
+report(text=(down / "f.txt").read_text(), versions=[made.version, again.version, third.version],
      algorithms=[str(api.artifact(name).digest_algorithm.value) for name in ("fast:v0", "slow:v0")],
      digest=entry.digest == digest, marked=entry.extra, whole=read.digest == made.digest)
 """
     )
-    assert told == {
+    assert reported == {
         "text": "content",
         "versions": ["v0", "v0", "v1"],
         "algorithms": ["MANIFEST_XXH128", "MANIFEST_MD5"],

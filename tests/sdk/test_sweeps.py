@@ -80,3 +80,30 @@ report(sweep=sweep)
         sdk.command("sweep", verb, f"local/steps/{sweep}")
         states.append(sdk.run(f'report(state=Api().sweep("local/steps/{sweep}").state)')["state"])
     assert states == ["PAUSED", "RUNNING", "CANCELED"]
+
+
+def test_a_run_that_is_enqueued_by_hand_is_run_by_an_agent(sdk: Sdk) -> None:
+    reported = sdk.run(
+        GRID
+        + """
+seen = []
+def train():
+    with wandb.init() as run:
+        seen.append(dict(run.config))
+sweep = wandb.sweep(config, project="enqueued")
+found = Api().sweep(f"local/enqueued/{sweep}")
+run_id = found.enqueue_run({"a": {"value": 7}}, display_name="by hand")
+before = [[run.name, run.state, run.storage_id == run_id] for run in Api().sweep(
+    f"local/enqueued/{sweep}").runs]
+wandb.agent(sweep, function=train, project="enqueued")
+runs = Api().sweep(f"local/enqueued/{sweep}").runs
+report(before=before, seen=sorted(one["a"] for one in seen),
+     states=sorted({run.state for run in runs}), count=len(runs))
+"""
+    )
+    assert reported == {
+        "before": [["by hand", "pending", True]],
+        "seen": [1, 2, 3, 7],
+        "states": ["finished"],
+        "count": 4,
+    }

@@ -9,8 +9,10 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError
+from aiowandb_server.graphql.scalars import encode_id
 from aiowandb_server.store.records import ProjectRow
 from aiowandb_server.store.search import parse_space
+from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges, SweepRow
 from tests.server.conftest import Client, Clock
 
@@ -178,3 +180,134 @@ async def test_sweeps_are_filtered_and_know_their_prior_runs(
     assert [edge["node"] for edge in data["project"]["sweeps"]["edges"]] == [
         {"name": sweep.name, "priorRuns": {"edges": [{"node": {"name": "old"}}]}}
     ]
+
+
+ENQUEUE = """
+mutation EnqueueSweepRun($id: ID!, $config: JSONString!, $displayName: String) {
+  enqueueSweepRun(input: {id: $id, config: $config, displayName: $displayName}) {
+    id runQueueItemId
+  }
+}
+"""
+
+
+async def enqueue(client: Client, sweep: SweepRow, values: object, name: str | None = None) -> str:
+    sweep_id = encode_id("Sweep", sweep.id)
+    data = await client.ask(ENQUEUE, id=sweep_id, config=json.dumps(values), displayName=name)
+    assert data["enqueueSweepRun"]["runQueueItemId"] is None
+    return str(data["enqueueSweepRun"]["id"])
+
+
+@pytest.mark.anyio
+async def test_an_enqueued_run_is_pending_until_an_agent_gets_it(
+    client: Client, store: Store, project: ProjectRow, sweep: SweepRow
+) -> None:
+    values = {"lr": {"value": 0.5}, "plain": 3}
+    run_id = await enqueue(client, sweep, values, "mine")
+    data = await client.ask(
+        'query($s: String!) { project(name: "demo") { sweep(sweepName: $s) {'
+        " runs { edges { node { id displayName state config } } } } } }",
+        s=sweep.name,
+    )
+    (edge,) = data["project"]["sweep"]["runs"]["edges"]
+    assert edge["node"] == {
+        "id": run_id,
+        "displayName": "mine",
+        "state": "pending",
+        "config": '{"lr":{"value":0.5},"plain":{"value":3}}',
+    }
+    first, second = (store.sweeps.add_agent(sweep, host) for host in ("a", "b"))
+    (command,) = store.sweeps.heartbeat(first, {})
+    assert command["args"] == {"lr": {"value": 0.5}, "plain": {"value": 3}}
+    assert store.sweeps.run_names(first) == [command["run_id"]]
+    assert state(store, sweep) == "RUNNING"
+    # It takes no place of the grid, whose four runs follow.
+    drawn = [store.sweeps.heartbeat(agent, {})[0] for agent in (first, second, first, second)]
+    assert {
+        (run["args"]["lr"]["value"], run["args"]["net"]["value"]["depth"]) for run in drawn
+    } == {(lr, depth) for lr in (0.1, 0.2) for depth in (1, 2)}
+    assert store.sweeps.heartbeat(second, {}) == [{"type": "exit"}]
+
+
+@pytest.mark.anyio
+async def test_runs_cannot_be_enqueued_where_no_agent_takes_them(
+    client: Client, store: Store, sweep: SweepRow
+) -> None:
+    sweep_id = encode_id("Sweep", sweep.id)
+    assert await client.refusal(ENQUEUE, id=sweep_id, config="[1]") == (
+        400,
+        "the config of a run must be a JSON object",
+    )
+    store.sweeps.change(sweep.id, SweepChanges(state="CANCELED"))
+    status, message = await client.refusal(ENQUEUE, id=sweep_id, config="{}")
+    assert status == 400
+    assert "is CANCELED" in message
+    assert (await client.refusal(ENQUEUE, id=encode_id("Sweep", 999), config="{}"))[0] == 404
+
+
+@pytest.mark.anyio
+async def test_a_sweep_with_a_scheduler_gets_all_its_runs_from_it(
+    client: Client, store: Store, project: ProjectRow
+) -> None:
+    text = config(
+        method="custom", scheduler={"engine": "optuna"}, parameters={"x": {"min": 0.0, "max": 1.0}}
+    )
+    sweep = store.sweeps.create(project, SweepChanges(config=text))
+    agent = store.sweeps.add_agent(sweep, "a")
+    assert store.sweeps.heartbeat(agent, {}) == []
+    await enqueue(client, sweep, {"x": {"value": 0.25}})
+    (command,) = store.sweeps.heartbeat(agent, {})
+    assert command["args"] == {"x": {"value": 0.25}}
+    data = await client.ask(
+        """
+        mutation UpsertSweepState($id: ID!, $state: String!) {
+          upsertSweep(input: {id: $id, state: $state}) { sweep { state runCountExpected } } }
+        """,
+        id=encode_id("Sweep", sweep.id),
+        state="FINISHED",
+    )
+    assert data["upsertSweep"]["sweep"] == {"state": "FINISHED", "runCountExpected": None}
+    assert store.sweeps.heartbeat(agent, {}) == [{"type": "exit"}]
+
+
+@pytest.mark.anyio
+async def test_a_scheduler_watches_runs_with_their_histories(
+    client: Client, store: Store, project: ProjectRow, sweep: SweepRow
+) -> None:
+    run, _ = store.runs.upsert(project, "one", RunChanges(sweep=sweep.name))
+    store.stream.apply(run, StreamUpdate({"history": Chunk(0, ['{"_step":0,"loss":2.0}'])}))
+    data = await client.ask(
+        """
+        query SweepRunsWithHistory($sweep: String!, $filters: JSONString!, $first: Int!,
+                                   $specs: [JSONString!]!) {
+          project(name: "demo", entityName: "local") {
+            sweep(sweepName: $sweep) { state runs(first: $first) { ...SweepPollRuns } }
+            runs(filters: $filters, first: $first) { ...SweepPollRuns }
+          }
+        }
+        fragment SweepPollRuns on RunConnection {
+          pageInfo { hasNextPage endCursor }
+          edges { node { id name state config summaryMetrics sampledHistory(specs: $specs) } }
+        }
+        """,
+        sweep=sweep.name,
+        filters='{"name": {"$in": ["one"]}}',
+        first=10,
+        specs=['{"keys": ["loss"], "samples": 10}'],
+    )
+    found = data["project"]
+    assert found["sweep"]["runs"] == found["runs"]
+    (edge,) = found["runs"]["edges"]
+    assert edge["node"]["sampledHistory"] == [[{"loss": 2.0}]]
+
+
+@pytest.mark.anyio
+async def test_the_flags_of_an_organization_can_be_asked_for(client: Client) -> None:
+    data = await client.ask(
+        """
+        query OrgFeatureFlags($org: String!) {
+          organization(name: $org) { featureFlags(rampIDType: OrgName) { rampKey isEnabled } } }
+        """,
+        org="none",
+    )
+    assert data == {"organization": None}

@@ -10,6 +10,7 @@ from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, 
 from aiowandb_server.graphql.runs import parse_filters, run_connection
 from aiowandb_server.graphql.scalars import encode_id, int32, row_id
 from aiowandb_server.store import json_text
+from aiowandb_server.store.records import RunChanges
 from aiowandb_server.store.search import SearchSpace, parse_space
 from aiowandb_server.store.sweeps import SweepChanges
 
@@ -64,6 +65,36 @@ def upsert_sweep(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
         project, _ = ensure_project(context, wanted.get("projectName"), wanted.get("entityName"))
         saved = context.store.sweeps.create(project, changes, user_id=context.viewer.id)
     return {"sweep": saved, "configValidationWarnings": []}
+
+
+@resolvers.mutation("enqueueSweepRun")
+def enqueue_sweep_run(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Add a run to a sweep; it is pending until an agent starts it."""
+    found = _sweep_by_id(context, wanted["id"])
+    if found.state in ("FINISHED", "CANCELED"):
+        raise RequestError(f"sweep {found.name!r} is {found.state}: no agent would start the run")
+    changes = RunChanges(
+        display_name=wanted.get("displayName"),
+        state="pending",
+        user_id=context.viewer.id,
+        sweep=found.name,
+        config=_with_wrapped_values(wanted["config"]),
+    )
+    run, _ = context.store.runs.upsert(_project(found, context), None, changes)
+    # There are no launch queues here, so that no queue has an item for it.
+    return {"id": encode_id("Run", run.id), "runQueueItemId": None}
+
+
+def _with_wrapped_values(config: str) -> str:
+    values = json_text.loads_object(config)
+    if values is None:
+        raise RequestError("the config of a run must be a JSON object")
+    return json_text.dumps(
+        {
+            key: value if isinstance(value, dict) and "value" in value else {"value": value}
+            for key, value in values.items()
+        }
+    )
 
 
 @resolvers.mutation("createAgent")

@@ -1,7 +1,8 @@
 """Chooses the parameters for the next run of a sweep.
 
 Grid and random search are complete. Bayesian search and early termination are not implemented: a
-`bayes` sweep gets random parameters from the same space.
+`bayes` sweep gets random parameters from the same space. A sweep with a scheduler of its own
+(`wandb sweep-scheduler`) gets none from here: the scheduler enqueues its runs.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ class SearchSpace:
     run_cap: int | None
     metric: str | None
     maximize: bool
+    has_scheduler: bool = False
 
     @property
     def size(self) -> int | None:
         """The number of runs; None if it is unlimited."""
-        if self.method != "grid":
+        if self.method != "grid" or self.has_scheduler:
             return self.run_cap
         total = math.prod(axis.size for axis in _axes(self.parameters))
         return total if self.run_cap is None else min(total, self.run_cap)
@@ -79,7 +81,11 @@ def parse_space(config: str) -> SearchSpace:
             "a sweep's configuration must be a mapping with `method` and `parameters`"
         )
     method = settings.get("method")
-    if method not in _METHODS:
+    scheduler = settings.get("scheduler")
+    has_scheduler = isinstance(scheduler, dict) and bool(scheduler.get("engine"))
+    if has_scheduler and method not in _METHODS:
+        method = "custom"
+    elif method not in _METHODS:
         raise RequestError(f"unknown method {method!r}; use one of {', '.join(_METHODS)}")
     for key, kind in (("parameters", dict), ("metric", dict), ("program", str), ("run_cap", int)):
         if settings.get(key) and not isinstance(settings[key], kind):
@@ -92,7 +98,10 @@ def parse_space(config: str) -> SearchSpace:
         settings.get("run_cap"),
         metric["name"] if isinstance(metric.get("name"), str) else None,
         metric.get("goal") == "maximize",
+        has_scheduler,
     )
+    if has_scheduler:
+        return space
     try:
         # Fail now if the parameters cannot be drawn, and not when an agent asks for them.
         space.draw(0, 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
+from aiowandb_server.store import json_text
 from aiowandb_server.store.fields import column, fields_among, moment
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import number_of
@@ -193,27 +194,32 @@ class SweepTable:
                 return []
             if sweep.state == "FINISHED":
                 return [{"type": "exit"}]
-            return [self._next_run(connection, sweep, agent)]
+            return self._next_commands(connection, sweep, agent)
 
-    def _next_run(
+    def _next_commands(
         self, connection: sqlite3.Connection, sweep: SweepRow, agent: Agent
-    ) -> dict[str, Any]:
-        (number,) = connection.execute(
-            "SELECT count(*) FROM assignment WHERE sweep_id = ?", (sweep.id,)
-        ).fetchone()
+    ) -> list[dict[str, Any]]:
+        """What an idle agent is to run: an enqueued run, or one with parameters from the search."""
         space = parse_space(sweep.config)
-        chosen = space.draw(number, seed=sweep.id)
-        if chosen is None:
-            self._apply(connection, sweep.id, SweepChanges(state="FINISHED"))
-            return {"type": "exit"}
-        name = new_run_name()
+        if (enqueued := _enqueued(connection, sweep)) is not None:
+            number = -1 - _count_assigned(connection, sweep, "number < 0")
+            name, arguments = enqueued
+        elif space.has_scheduler:
+            return []
+        else:
+            number = _count_assigned(connection, sweep, "number >= 0")
+            chosen = space.draw(number, seed=sweep.id)
+            if chosen is None:
+                self._apply(connection, sweep.id, SweepChanges(state="FINISHED"))
+                return [{"type": "exit"}]
+            name = new_run_name()
+            arguments = {key: {"value": value} for key, value in chosen.items()}
         connection.execute(
             "INSERT INTO assignment VALUES (?, ?, ?, ?)", (sweep.id, number, agent.id, name)
         )
         if sweep.state == "PENDING":
             self._apply(connection, sweep.id, SweepChanges(state="RUNNING"))
-        arguments = {key: {"value": value} for key, value in chosen.items()}
-        return {"type": "run", "run_id": name, "program": space.program, "args": arguments}
+        return [{"type": "run", "run_id": name, "program": space.program, "args": arguments}]
 
     def _agents(self, where: str, value: int) -> list[Agent]:
         with self._database.read() as connection:
@@ -251,6 +257,35 @@ class SweepTable:
                 sweep_id,
             ),
         )
+
+
+def _enqueued(connection: sqlite3.Connection, sweep: SweepRow) -> tuple[str, dict[str, Any]] | None:
+    """The oldest enqueued run that no agent has, and its parameters."""
+    row = connection.execute(
+        """
+        SELECT name, config FROM run
+        WHERE project_id = ? AND sweep = ? AND state = 'pending' AND name NOT IN
+            (SELECT run_name FROM assignment WHERE sweep_id = ?)
+        ORDER BY id LIMIT 1
+        """,
+        (sweep.project_id, sweep.name, sweep.id),
+    ).fetchone()
+    if row is None:
+        return None
+    values = json_text.loads_object(row["config"]) or {}
+    return row["name"], {key: value for key, value in values.items() if key != "_wandb"}
+
+
+def _count_assigned(connection: sqlite3.Connection, sweep: SweepRow, which: str) -> int:
+    """How many runs were drawn (`number >= 0`) or enqueued (`number < 0`) and have an agent.
+
+    They are counted apart: an enqueued run takes no place of a grid.
+    """
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM assignment WHERE sweep_id = ? AND {which}",  # noqa: S608 - see above
+        (sweep.id,),
+    ).fetchone()
+    return int(count)
 
 
 def _require(connection: sqlite3.Connection, sweep_id: int) -> SweepRow:
