@@ -11,7 +11,7 @@ import pytest
 
 from aiowandb.api.runs import Runs
 from aiowandb.export import Clash, Format
-from aiowandb.export.schema import RowSchema, SchemaSurprise
+from aiowandb.export.schema import LongSchema, RowSchema, SchemaSurprise
 from aiowandb.history.columns import Kind, rows_to_batch
 from tests.export.conftest import Project, Server, history, steps
 from tests.support.backends import QUICK_ON_ASYNCIO
@@ -35,6 +35,21 @@ def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> No
         {"run_id": "r", "_step": 0, "a": '"text"', "new": 1}
     ]
     assert wider.clashes == {"a"}
+
+
+def test_a_column_without_values_is_of_any_kind() -> None:
+    nulls = pa.record_batch({"_step": [0], "x": pa.nulls(1, pa.string()), "y": pa.nulls(1)})
+    for kind in (Kind.FLOAT, Kind.FLOATS, Kind.BOOL, Kind.JSON):
+        schema, fitted = RowSchema({"x": kind}).fit_or_widen("r", nulls)
+        assert (schema.kinds, schema.clashes) == ({"x": kind}, frozenset())
+        assert fitted.to_pylist() == [{"run_id": "r", "_step": 0, "x": None}]
+
+
+def test_a_column_without_values_has_no_rows_in_the_long_layout() -> None:
+    batch = pa.record_batch({"_step": [0], "x": pa.nulls(1, pa.string()), "y": [0.5]})
+    schema, fitted = LongSchema().fit_or_widen("r", batch)
+    assert schema.kinds == {"value": Kind.FLOAT}
+    assert fitted.to_pylist() == [{"run_id": "r", "_step": 0, "key": "y", "value": 0.5}]
 
 
 def test_a_key_that_is_called_like_ours_may_be_a_surprise_too() -> None:

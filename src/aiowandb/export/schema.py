@@ -73,7 +73,11 @@ class RowSchema:
         known, places = self._fitted or (None, ())
         if known is None or not batch.schema.equals(known, check_metadata=True):
             found = [(field.name, kind_of(field)) for field in batch.schema]
-            self._check_fits((name, kind) for name, kind in found if name != STEP)
+            surprises = self._surprises((name, kind) for name, kind in found if name != STEP)
+            if empty := [name for name, _ in surprises if _is_empty(batch.column(name))]:
+                return self.fit(run, _without_types(batch, empty))
+            if surprises:
+                raise SchemaSurprise(surprises)
             places = self._places((self._column(name), kind) for name, kind in found)
             self._fitted = batch.schema, places
         zeros = pa.repeat(_ZERO, batch.num_rows)
@@ -117,14 +121,13 @@ class RowSchema:
         """The column of a key; a key with a reserved name gets a suffix."""
         return f"{key}_logged" if _RESERVED_NAME.fullmatch(key) else key
 
-    def _check_fits(self, found: Keys) -> None:
-        surprises = [
+    def _surprises(self, found: Keys) -> list[tuple[str, Kind]]:
+        """The columns that do not fit."""
+        return [
             (name, kind)
             for name, kind in found
             if meet(here := self.kinds.get(self._column(name), Kind.NULL), kind) is not here
         ]
-        if surprises:
-            raise SchemaSurprise(surprises)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RowSchema):
@@ -139,6 +142,18 @@ class SystemSchema(RowSchema):
     """The columns of system metrics, which have no steps."""
 
     fixed: ClassVar[Sequence[pa.Field[Any]]] = (pa.field(RUN_ID, NAME),)
+
+
+def _is_empty(column: pa.Array[Any]) -> bool:
+    return column.null_count == len(column)
+
+
+def _without_types(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
+    """The batch without the types that files give to these columns, which have no values."""
+    for name in names:
+        index = batch.schema.get_field_index(name)
+        batch = batch.set_column(index, name, pa.nulls(batch.num_rows))
+    return batch
 
 
 def as_kind(array: pa.Array[Any], found: Kind, wanted: Kind) -> pa.Array[Any]:
@@ -164,9 +179,11 @@ class LongSchema(RowSchema):
         return super().widened((VALUE, kind) for name, kind in keys if name != STEP)
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        names = sorted(set(batch.schema.names) - {STEP})
+        named = sorted(set(batch.schema.names) - {STEP})
+        names = [name for name in named if not _is_empty(batch.column(name))]
         fields = [batch.schema.field(name) for name in names]
-        self._check_fits((VALUE, kind_of(field)) for field in fields)
+        if surprises := self._surprises((VALUE, kind_of(field)) for field in fields):
+            raise SchemaSurprise(surprises)
         wanted = self.kinds.get(VALUE, Kind.NULL)
         rows, keys, values = [_NO_ROWS], [_NO_KEYS], [pa.array([], wanted.arrow)]
         for index, field in enumerate(fields):
