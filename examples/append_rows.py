@@ -1,4 +1,4 @@
-"""Add rows to the history of a run that has ended, here a metric that was computed later.
+"""Add rows to the history of a finished run, here a metric that was computed later.
 
 python examples/append_rows.py entity/project/run_id
 """

@@ -1,4 +1,4 @@
-"""New rows of some keys into an Iceberg table: run it as often as you like, each row comes once.
+"""Append new rows of some keys to an Iceberg table: run it repeatedly, each row is added once.
 
 python examples/append_to_iceberg.py entity/project folder train/loss
 """

@@ -1,4 +1,4 @@
-"""The rows of a project in a file of your own format, from an asyncio program.
+"""Write the rows of a project to a file in your own format, from an asyncio program.
 
 python examples/asyncio_sink.py entity/project train/loss losses.tsv
 

@@ -1,4 +1,4 @@
-"""One metric of a run as Arrow columns: its mean, without making a Python object of each row.
+"""One metric of a run as Arrow columns: its mean, without a Python object per row.
 
 python examples/batches_of_a_run.py entity/project/run_id loss
 """

@@ -1,4 +1,4 @@
-"""The best run of a sweep by the sweep's own metric, and the model that it saved.
+"""The best run of a sweep by the sweep's metric, and the model that it saved.
 
 python examples/best_run_of_a_sweep.py entity/project/sweep_id model.h5 models
 """

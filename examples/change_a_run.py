@@ -1,4 +1,4 @@
-"""Config, summary and tags of a run that has ended: changed, and a metric renamed.
+"""Change config, summary and tags of a finished run, and rename a metric.
 
 python examples/change_a_run.py entity/project/run_id loss final_loss
 """

@@ -1,4 +1,4 @@
-"""An artifact: what it is, which run made it, and its files in a folder.
+"""Download an artifact, and show its attributes and the run that logged it.
 
 python examples/download_artifact.py entity/project/name:latest data
 """

@@ -1,4 +1,4 @@
-"""The files of a run whose names match a pattern, where % stands for anything.
+"""Download the files of a run whose names match a pattern, with % as a wildcard.
 
 python examples/download_files.py entity/project/run_id "media/images/%.png" pictures
 """

@@ -1,4 +1,4 @@
-"""How to get back the code that made a run.
+"""Print the git commands that get the code of a run.
 
 python examples/git_commit.py entity/project/run_id
 """

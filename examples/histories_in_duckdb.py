@@ -1,4 +1,4 @@
-"""The histories of all runs of a project, read at once, and asked with SQL.
+"""Query the histories of all runs of a project with SQL.
 
 python examples/histories_in_duckdb.py entity/project loss
 """

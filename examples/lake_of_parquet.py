@@ -1,4 +1,4 @@
-"""A lake of Parquet, one folder a run, that a job keeps up to date: run it again for what is new.
+"""A lake of Parquet with a folder per run, kept up to date by running this repeatedly.
 
 python examples/lake_of_parquet.py entity/project lake
 """

@@ -1,4 +1,4 @@
-"""All rows of some keys in a Delta Lake table, merged by run and step: run it as often as you like.
+"""Merge the rows of some keys into a Delta Lake table by run and step: run it repeatedly.
 
 python examples/merge_into_delta.py entity/project table train/loss
 """

@@ -1,4 +1,4 @@
-"""The rows of a project straight into a database of one's own, without a file between.
+"""Write the rows of a project directly to your own database, without a file.
 
 python examples/own_sink.py entity/project wandb.sqlite
 """

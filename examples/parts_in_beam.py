@@ -1,4 +1,4 @@
-"""The least value of a key in each run of a project, read by the workers of Beam.
+"""The minimum of a key in each run of a project, read by the workers of Beam.
 
 python examples/parts_in_beam.py entity/project train/loss
 """

@@ -1,4 +1,4 @@
-"""All rows of a project as a DataFrame of Dask, each part read by whichever worker is free.
+"""All rows of a project as a Dask DataFrame, whose parts are read by the workers.
 
 python examples/parts_in_dask.py entity/project train/loss
 """

@@ -1,4 +1,4 @@
-"""All rows of a project, read by several processes that need neither key nor event loop.
+"""All rows of a project, read by several processes without a key or an event loop.
 
 python examples/parts_in_processes.py entity/project train/loss
 """

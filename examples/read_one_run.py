@@ -1,4 +1,4 @@
-"""Read one run: what it was configured with, how it ended, and every row of its history.
+"""Read one run: its config, its state, and every row of its history.
 
 python examples/read_one_run.py entity/project/run_id
 """
