@@ -122,7 +122,7 @@ if TYPE_CHECKING:
     from aiowandb.wire.record import HistoryKeys, KeyInfo, RunRecord, TypeCount, User
     from aiowandb.wire.server import Viewer
     from aiowandb.wire.summary import Summary
-    from aiowandb.wire.sweeps import SweepRecord
+    from aiowandb.wire.sweeps import SweepAgent, SweepRecord
 
 __all__ = [
     "AiofilesSink",
@@ -226,6 +226,7 @@ __all__ = [
     "Stream",
     "Summary",
     "Sweep",
+    "SweepAgent",
     "SweepRecord",
     "Sweeps",
     "TableSource",
@@ -335,7 +336,7 @@ _LAZY = {
         ".wire.artifact_record": ("ArtifactRecord",),
         ".wire.files": ("FileRecord",),
         ".wire.projects": ("ProjectRecord",),
-        ".wire.sweeps": ("SweepRecord",),
+        ".wire.sweeps": ("SweepAgent", "SweepRecord"),
         ".wire.console": ("ConsoleLogLine",),
         ".wire.manifest": (
             "ArtifactFileRef",

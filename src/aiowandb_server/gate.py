@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_BODY = 64 * 2**20
 # The key in the scope with which the endpoints find the user.
 USER = "aiowandb.user"
+_SNIFFING = b"x-content-type-options"
 
 
 class RequestGate:
@@ -65,6 +66,7 @@ class RequestGate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        send = _without_sniffing(send)
         kind = _kind(scope)
         self.requests[kind] += 1
         if self._latency:
@@ -158,6 +160,20 @@ class RequestGate:
     def _check_size(self, size: int) -> None:
         if size > self._max_body:
             raise RequestError(f"the body is larger than {self._max_body} bytes", 413)
+
+
+def _without_sniffing(send: Send) -> Send:
+    """Tell browsers to take each answer for the type that it has: files are what runs upload."""
+
+    async def send_with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                *(pair for pair in message["headers"] if pair[0].lower() != _SNIFFING),
+                (_SNIFFING, b"nosniff"),
+            ]
+        await send(message)
+
+    return send_with_header
 
 
 class _TokenBucket:

@@ -12,7 +12,7 @@ import pytest
 from aiowandb import Api, AsyncApi, NotFoundError, ServerError, UsageError
 from aiowandb.wire.sweeps import SweepRecord, order_key
 from aiowandb_server import RunChanges, Store
-from aiowandb_server.store.sweeps import SweepChanges
+from aiowandb_server.store.sweeps import SweepChanges, SweepRow
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +43,11 @@ class Made:
             store.runs.upsert(project, name, changes)
         store.runs.upsert(project, "silent", RunChanges(sweep=self.searched))
         store.runs.upsert(project, "alone", RunChanges(summary='{"val": {"loss": 0}}'))
+
+    def sweep_rows(self) -> list[SweepRow]:
+        project = self.store.projects.get("local", "demo")
+        assert project
+        return self.store.sweeps.page(project, first=10).items
 
 
 @pytest.fixture
@@ -177,3 +182,33 @@ def test_the_facade_reads_the_same(made: Made, folder: Path) -> None:
         project = api.project("demo")
         assert len(project.sweeps()) == 2
         assert len(project.runs()) == 5
+
+
+async def test_sweeps_are_filtered(api: AsyncApi, made: Made) -> None:
+    project = await api.project("demo", entity="local")
+    made.store.sweeps.change(
+        next(s.id for s in made.sweep_rows() if s.name == made.empty),
+        SweepChanges(state="FINISHED"),
+    )
+    ended = project.sweeps(filters={"state": "FINISHED"})
+    assert [sweep.id async for sweep in ended] == [made.empty]
+    assert await ended.count() == 1
+    assert await project.sweeps(filters={"state": {"$in": ["PAUSED"]}}).to_list() == []
+    assert await project.sweeps().count() == 2
+
+
+async def test_agents_and_enqueued_runs_of_a_sweep(api: AsyncApi, made: Made) -> None:
+    sweep = await api.sweep(f"local/demo/{made.searched}")
+    assert await sweep.agents() == []
+    storage_id = await sweep.enqueue_run({"lr": 0.3, "net": {"depth": 2}}, display_name="mine")
+    found = await api.runs("local/demo", {"state": "pending"}, fresh=True)[0]
+    assert (found.storage_id, found.display_name, found.sweep_name) == (
+        storage_id,
+        "mine",
+        made.searched,
+    )
+    assert found.config == {"lr": 0.3, "net": {"depth": 2}}
+    row = next(s for s in made.sweep_rows() if s.name == made.searched)
+    made.store.sweeps.heartbeat(made.store.sweeps.add_agent(row, "box"), {})
+    (agent,) = await sweep.agents()
+    assert (agent.host, agent.state, agent.total_runs) == ("box", "RUNNING", 1)

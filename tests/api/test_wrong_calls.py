@@ -70,6 +70,7 @@ WRONG: Mapping[str, list[Any]] = {
     "start_run.name": OPTIONAL_TEXT,
     "start_run.path": TEXT,
     "delete_artifacts": FLAG,
+    "display_name": OPTIONAL_TEXT,
     "entity": OPTIONAL_TEXT,
     "exclude": NAMES,
     "exist_ok": FLAG,
@@ -152,6 +153,7 @@ WRONG: Mapping[str, list[Any]] = {
 }
 # What goes with it where more is required.
 RIGHT: Mapping[str, Any] = {
+    "config": {"lr": 0.1},
     "name": "name",
     "path": "e/p/r",
     "runs": [],

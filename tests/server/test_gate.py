@@ -12,7 +12,8 @@ import pytest
 from starlette.types import Message
 
 from aiowandb_server import Store, create_app
-from tests.server.conftest import Clock
+from aiowandb_server.store.records import RunRow
+from tests.server.conftest import Client, Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -195,3 +196,19 @@ async def test_a_page_of_its_own_may_write(store: Store) -> None:
     headers = {"origin": "http://x", "sec-fetch-site": "same-origin"}
     async with client_of(store) as http:
         assert (await http.post("/graphql", json=QUERY, headers=headers)).status_code == 200
+
+
+async def test_no_answer_is_taken_for_another_type(
+    client: Client, store: Store, run: RunRow
+) -> None:
+    store.files.add(run, "page.html", b"<script>alert(1)</script>")
+    for method, path in (
+        ("GET", "/files/local/demo/r1/page.html"),
+        ("GET", "/files/local/demo/r1/none"),
+        ("GET", "/healthz"),
+        ("GET", "/local/demo"),
+        ("POST", "/graphql"),
+    ):
+        for http in (client.http, client.keyless):
+            response = await http.request(method, path)
+            assert response.headers.get_list("x-content-type-options") == ["nosniff"], path

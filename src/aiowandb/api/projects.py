@@ -62,10 +62,22 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
             session, Defaults(session), path, filters, order, per_page, include, fresh=fresh
         )
 
-    @checks(per_page=integer(1), fresh=FLAG)
-    def sweeps(self, per_page: int = 50, *, fresh: bool = False) -> Sweeps:
-        """The sweeps of the project. Cached unless `fresh`."""
-        return Sweeps(self._session, self.entity, self.name, per_page, fresh=fresh)
+    @checks(per_page=integer(1), filters=optional(FILTERS), fresh=FLAG)
+    def sweeps(
+        self,
+        per_page: int = 50,
+        filters: Mapping[str, Any] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> Sweeps:
+        """The sweeps of the project, newest first. Cached unless `fresh`.
+
+        `filters` are over `name`, `displayName`, `description`, `state`, `createdAt` and
+        `updatedAt`; W&B servers before 0.81.4 cannot filter sweeps, which is a UsageError.
+
+        >>> running = project.sweeps(filters={"state": "RUNNING"})
+        """
+        return Sweeps(self._session, self.entity, self.name, per_page, filters, fresh=fresh)
 
 
 class Projects(Listing[Project]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -11,16 +12,26 @@ from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
-from aiowandb.arguments import FLAG, checks, optional, text
+from aiowandb.arguments import FLAG, VALUES, checks, optional, text
 from aiowandb.config.settings import app_url
-from aiowandb.errors import NotFoundError
+from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.fields import RecordHolder, SweepFields
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
+from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.record import ALL_FIELDS
-from aiowandb.wire.sweeps import SweepRecord, SweepsPage, get_sweep, list_sweeps, order_key
+from aiowandb.wire.sweeps import (
+    SweepAgent,
+    SweepRecord,
+    SweepsPage,
+    enqueue_sweep_run,
+    get_sweep,
+    list_sweeps,
+    order_key,
+    sweep_agents,
+)
 
 
 class Sweep(SweepFields, RecordHolder[SweepRecord]):
@@ -61,6 +72,26 @@ class Sweep(SweepFields, RecordHolder[SweepRecord]):
         except IndexError:
             return None
 
+    async def agents(self) -> list[SweepAgent]:
+        """The agents that have run this sweep, oldest first. Never cached."""
+        ref = RunRef(self.entity, self.project, self.id)
+        found = await self._session.ask(sweep_agents(ref))
+        if found is None:
+            raise NotFoundError(f"Could not find sweep {ref}.", operation="GetSweepAgents")
+        return found.nodes
+
+    @checks(config=VALUES, display_name=optional(text("a name")))
+    async def enqueue_run(self, config: Mapping[str, Any], display_name: str | None = None) -> str:
+        """Add a run with this configuration, which is `pending` until an agent starts it.
+
+        Returns the run's `storage_id`. Raises UsageError if this W&B cannot do it.
+
+        >>> await sweep.enqueue_run({"lr": 0.1}, display_name="by hand")
+        """
+        if not await supports(self._session, "SWEEPS_LOCAL_SCHEDULER"):
+            raise UsageError("This W&B does not support enqueue_run(): its server is too old.")
+        return await self._session.ask(enqueue_sweep_run(self.storage_id, config, display_name))
+
     def _runs(self, order: str, per_page: int, *, fresh: bool = False) -> Runs:
         session = self._session
         path, filters = f"{self.entity}/{self.project}", {"sweep": self.id}
@@ -77,9 +108,17 @@ class Sweeps(Listing[Sweep]):
     """
 
     def __init__(
-        self, session: Session, entity: str, project: str, per_page: int, *, fresh: bool = False
+        self,
+        session: Session,
+        entity: str,
+        project: str,
+        per_page: int,
+        filters: Mapping[str, Any] | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
         super().__init__(session)
+        self._filters = filters
         self._entity = entity
         self._project = project
         self._per_page = per_page
@@ -87,6 +126,9 @@ class Sweeps(Listing[Sweep]):
 
     async def count(self) -> int:
         """The number of items."""
+        if self._filters:  # W&B only counts them all
+            async with aclosing(self._pages()) as pages:
+                return sum([len(page) async for page in pages])
         return (await self._ask(None)).total_sweeps
 
     async def _pages(self) -> AsyncGenerator[list[Sweep]]:
@@ -101,7 +143,9 @@ class Sweeps(Listing[Sweep]):
                 ]
 
     async def _ask(self, cursor: str | None) -> SweepsPage:
-        asked = list_sweeps(self._entity, self._project, self._per_page, cursor)
+        if self._filters and not await supports(self._session, "SWEEPS_QUERY_FILTERING"):
+            raise UsageError("This W&B cannot filter sweeps: its server is older than 0.81.4.")
+        asked = list_sweeps(self._entity, self._project, self._per_page, cursor, self._filters)
         page = await self._session.ask_cached(asked, fresh=self._fresh)
         if page is None:
             raise NotFoundError(f"Could not find project {self._entity}/{self._project}.")

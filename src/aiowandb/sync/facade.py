@@ -219,6 +219,8 @@ class Sweep(SweepFields, SyncWrapper[api.Sweep]):
     url = Forwarded[str]()
 
     best_run = awaited(api.Sweep.best_run, wrap=if_any(Run))
+    agents = awaited(api.Sweep.agents)
+    enqueue_run = awaited(api.Sweep.enqueue_run)
 
     @property
     def runs(self) -> Runs:

@@ -32,6 +32,8 @@ Feature = Literal[
     "ARTIFACT_DIGEST_ALGORITHM",
     "FILESTREAM_GZIP",
     "MARK_RUN_FILES_UPLOADED",
+    "SWEEPS_LOCAL_SCHEDULER",
+    "SWEEPS_QUERY_FILTERING",
 ]
 
 _FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"

@@ -12,6 +12,7 @@ import msgspec
 
 from aiowandb.errors import ServerError, extra_needed
 from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.lenient import as_utc
@@ -28,15 +29,29 @@ query GetSweep($entity: String!, $project: String!, $name: String!) {{
 }}{_FIELDS}"""
 
 _SWEEPS = f"""
-query GetSweeps($entity: String!, $project: String!, $perPage: Int, $cursor: String) {{
+query GetSweeps($entity: String!, $project: String!, $perPage: Int, $cursor: String DECLARED) {{
   project(name: $project, entityName: $entity) {{
     totalSweeps
-    sweeps(first: $perPage, after: $cursor) {{
+    sweeps(first: $perPage, after: $cursor GIVEN) {{
       edges {{ node {{ ...SweepFields }} }}
       pageInfo {{ endCursor hasNextPage }}
     }}
   }}
 }}{_FIELDS}"""
+
+_AGENTS = """
+query GetSweepAgents($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    sweep(sweepName: $name) {
+      agents { edges { node { id name host state totalRuns createdAt heartbeatAt } } }
+    }
+  }
+}"""
+
+_ENQUEUE = """
+mutation EnqueueSweepRun($id: ID!, $config: JSONString!, $displayName: String) {
+  enqueueSweepRun(input: {id: $id, config: $config, displayName: $displayName}) { id }
+}"""
 
 _COLUMNS = frozenset({"createdAt", "updatedAt", "name", "sweep"})
 _PREFIXES = frozenset({"config", "summary_metrics", "tags"})
@@ -101,6 +116,25 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="
         return f"<{type(self).__name__} {self.entity}/{self.project}/{self.id} ({self.state})>"
 
 
+class SweepAgent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An agent of a sweep: a process that runs what the sweep gives it. `id` is its name at W&B.
+
+    `total_runs` counts the runs that it was given.
+    """
+
+    storage_id: str = msgspec.field(name="id")
+    id: str = msgspec.field(name="name")
+    host: str | None = None
+    state: str | None = None
+    total_runs: int | None = None
+    created_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "created_at", as_utc(self.created_at))
+        msgspec.structs.force_setattr(self, "heartbeat_at", as_utc(self.heartbeat_at))
+
+
 class SweepsPage(msgspec.Struct, rename="camel"):
     """A page of a project's sweeps, and how many there are."""
 
@@ -126,8 +160,38 @@ def get_sweep(ref: RunRef) -> Operation[SweepRecord | None]:
 
 
 def list_sweeps(
-    entity: str, project: str, per_page: int, cursor: str | None
+    entity: str,
+    project: str,
+    per_page: int,
+    cursor: str | None,
+    filters: Mapping[str, Any] | None = None,
 ) -> Operation[SweepsPage | None]:
-    """A page of a project's sweeps."""
-    variables = {"entity": entity, "project": project, "perPage": per_page, "cursor": cursor}
-    return Operation("GetSweeps", _SWEEPS, variables, SweepsPage, at=("project?",))
+    """A page of a project's sweeps; servers before 0.81.4 do not know `filters`."""
+    variables: dict[str, Any] = {
+        "entity": entity,
+        "project": project,
+        "perPage": per_page,
+        "cursor": cursor,
+    }
+    declared = given = ""
+    if filters:
+        declared, given = ", $filters: JSONString", ", filters: $filters"
+        variables["filters"] = msgspec.json.encode(filters).decode()
+    document = _SWEEPS.replace(" DECLARED", declared).replace(" GIVEN", given)
+    return Operation("GetSweeps", document, variables, SweepsPage, at=("project?",))
+
+
+def sweep_agents(ref: RunRef) -> Operation[Connection[SweepAgent] | None]:
+    """The agents of a sweep, which come in one page."""
+    variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
+    path = ("project?", "sweep?", "agents")
+    return Operation("GetSweepAgents", _AGENTS, variables, Connection[SweepAgent], at=path)
+
+
+def enqueue_sweep_run(
+    storage_id: str, config: Mapping[str, Any], display_name: str | None
+) -> Operation[str]:
+    """Add a run with this configuration to a sweep; returns the run's storage id."""
+    wrapped = {key: {"value": value} for key, value in config.items()}
+    variables = {"id": storage_id, "config": lenient.dumps(wrapped), "displayName": display_name}
+    return Operation("EnqueueSweepRun", _ENQUEUE, variables, str, at=("enqueueSweepRun", "id"))
