@@ -44,7 +44,7 @@ def limited(effort: Effort) -> Findings:
             ratios(costs.samples, "wall", official.name, OURS.name),
             at_least=limit,
         )
-        for official, limit in ((OFFICIAL, 30), (POOLED, None))
+        for official, limit in ((OFFICIAL, 40), (POOLED, None))
     ]
     return Findings(figures, [costs])
 
