@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from pathlib import Path, PureWindowsPath
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb import DownloadError
-from aiowandb.files.folder import path_inside
+from aiowandb.files.folder import path_inside, pieces_of
 from tests.conftest import examples
 
 CLIMBING = ["..", "../x", "a/../../x", "a/..", r"..\x", r"a\..\..\x", "a/.././../x"]
@@ -118,3 +119,13 @@ def test_nor_would_it_leave_on_windows(name: str) -> None:
     assert path.parts[0] == "folder"
     assert not path.anchor
     assert ".." not in path.parts
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="lists open files through /proc")
+async def test_a_file_is_closed_while_its_reader_has_a_part_of_it(folder: Path) -> None:
+    path = folder / "content"
+    path.write_bytes(b"all of it")
+    async with aclosing(pieces_of(path)) as pieces:
+        assert await anext(pieces) == b"all of it"
+        assert path not in [handle.resolve() for handle in Path("/proc/self/fd").iterdir()]

@@ -1,13 +1,16 @@
-"""The path of a downloaded file, which is always inside the folder."""
+"""The path of a downloaded file, which is always inside the folder; the content of a local one."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError
 
+_PIECE = 1 << 20
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Names that Windows reserves for devices, with any extension, and characters that it forbids.
 _DEVICE = re.compile(
@@ -55,3 +58,18 @@ def _problem_with(name: str, windows: bool) -> str | None:
     except UnicodeEncodeError:
         return "it is not valid Unicode"
     return None
+
+
+async def pieces_of(path: Path) -> AsyncGenerator[bytes]:
+    """The content of a local file."""
+
+    def piece_at(start: int) -> bytes:
+        # Opened for each piece: a reader that stops early does not always close the generator.
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(_PIECE)
+
+    start = 0
+    while piece := await run_sync(piece_at, start):
+        yield piece
+        start += len(piece)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +13,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from aiowandb.errors import CommError, MissingFileError, NotFoundError, ServerError, UsageError
+from aiowandb.files.folder import pieces_of
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.net.session import supports
@@ -30,8 +31,6 @@ from aiowandb.wire.files import (
     project_id,
 )
 from aiowandb.wire.runs import run_not_found
-
-_PIECE = 1 << 20
 
 
 class RunFiles:
@@ -105,7 +104,7 @@ class RunFiles:
             raise CommError(f"W&B sent no URL to upload {name} of run {self._ref} to.")
         if url.startswith("/"):
             url = self._session.settings.base_url + url
-        await self._session.upload(url, lambda: _pieces(path), size, made.headers())
+        await self._session.upload(url, lambda: pieces_of(path), size, made.headers())
         if await supports(self._session, "MARK_RUN_FILES_UPLOADED"):
             await self._session.ask(mark_uploaded(self._ref, [name]))
         file = await self.find(name)
@@ -143,12 +142,6 @@ async def _name_below(path: Path, root: Path) -> str:
     if not await run_sync(path.is_file):
         raise UsageError(f"path must be a file, and {path} is not one: upload files one at a time.")
     return name.as_posix()
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb") as file:
-        while piece := await file.read(_PIECE):
-            yield piece
 
 
 async def console_pages(

@@ -12,11 +12,11 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError
 from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.files.fetch import checksum_of
+from aiowandb.files.folder import pieces_of
 from aiowandb.ingest.source import SourceFile
 from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.console import ConsoleLogLine
 
-_PIECE = 1 << 20
 _LINES_AT_ONCE = 1000
 
 
@@ -41,21 +41,6 @@ async def local_entry(path: Path, name: str, algorithm: Algorithm | None = None)
         raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     digest = base64.b64encode(checksum.digest).decode()
     return NewEntry(name, digest, size, lambda: pieces_of(path))
-
-
-async def pieces_of(path: Path) -> AsyncGenerator[bytes]:
-    """The content of a local file."""
-
-    def piece_at(start: int) -> bytes:
-        # Opened for each piece: a reader that stops early does not always close the generator.
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(_PIECE)
-
-    start = 0
-    while piece := await run_sync(piece_at, start):
-        yield piece
-        start += len(piece)
 
 
 async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError, UsageError, extra_needed
+from aiowandb.files.folder import pieces_of
 from aiowandb.history.columns import columns_to_batch
-from aiowandb.ingest.local_files import pieces_of
 from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
 from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.rows import RUNTIME, STEP, TIME
