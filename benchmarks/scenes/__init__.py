@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from benchmarks.figures import Scene
 from benchmarks.scenes import (
+    copies,
     embedded,
     exports,
     facade,
@@ -32,6 +33,8 @@ SCENES: Mapping[str, Scene] = {
     "h": facade.beside_async,
     "i": embedded.store_and_list,
     "n": loops.of_runs,
+    "copy": copies.beside_the_script,
+    "copy-memory": copies.ten_times_the_data,
     "requests": exports.requests,
     "plan": planning.large_project,
     "read": planning.rows_of_a_plan,

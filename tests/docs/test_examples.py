@@ -157,6 +157,17 @@ def test_export_project(example: Example, sample: Sample, tmp_path: Path) -> Non
     assert out.startswith(f"{RUNS} runs, {RUNS * ROWS} rows with ")
 
 
+def test_import_own_runs(example: Example, tmp_path: Path) -> None:
+    path = tmp_path / "notes.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE loss (run TEXT, step INTEGER, loss REAL)")
+        rows = [(f"run{n % 2}", n, 1 / (n + 1)) for n in range(10)]
+        database.executemany("INSERT INTO loss VALUES (?, ?, ?)", rows)
+    out = example("import_own_runs.py", path, "local/imported-by-an-example")
+    assert out.startswith("{'created': 2} {'rows': 10,")
+    assert out.rstrip().endswith("[]")
+
+
 def test_own_sink(example: Example, sample: Sample, tmp_path: Path) -> None:
     path = tmp_path / "wandb.sqlite"
     out = example("own_sink.py", sample.path, path)

@@ -342,3 +342,34 @@ async def test_a_thousand_unchanged_runs_cost_25_requests_at_most(
     tmp_path: Path, target: AsyncApi
 ) -> None:
     assert await repeated(tmp_path / "source", target, 1000) <= 25
+
+
+@once
+@pytest.mark.parametrize("announced", [True, False])
+async def test_rows_are_compressed_where_the_server_takes_it(
+    source: AsyncApi,
+    target_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    announced: bool,
+) -> None:
+    if not announced:
+        monkeypatch.setattr(viewer, "FEATURES", ("MARK_RUN_FILES_UPLOADED",))
+    with Store.open(target_folder) as store:
+        app = httpx.ASGITransport(create_app(store))
+        encodings, sizes = list[str | None](), list[int]()
+
+        class Watched(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.url.path.endswith("file_stream"):
+                    encodings.append(request.headers.get("content-encoding"))
+                    sizes.append(int(request.headers["content-length"]))
+                return await app.handle_async_request(request)
+
+        url = "http://wandb.example"
+        async with AsyncApi(store.local_key, base_url=url, transport=Watched()) as api:
+            report = await source.runs(SOURCE, {"name": "plain"}).copy_to(TARGET, api=api)
+            assert report.failed == []
+            rows = [row async for row in (await api.run(f"{TARGET}/plain")).scan_history()]
+    assert [row["n"] for row in rows] == list(range(1500))
+    assert ("gzip" in encodings) == announced
+    assert (max(sizes) < report.carried["bytes"] / 2) == announced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 # The host of the pages, and the older host of the API. The newer host of the API is `api.` with
@@ -53,6 +54,21 @@ def pages_of(host: str) -> str | None:
         if host in (older, f"api.{pages}"):
             return f"https://{pages}{_PAGES_PATH}"
     return None
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether this host, with or without a port, is certainly this machine.
+
+    >>> is_this_machine("127.0.0.1:8080"), is_this_machine("[::1]"), is_this_machine("wandb.ai")
+    (True, True, False)
+    """
+    name = urlsplit(f"//{host}").hostname or ""
+    if name in ("localhost", "wandb.in-process"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def is_cloud_page(host: str) -> bool:

@@ -12,8 +12,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from aiowandb.config.hosts import is_this_machine
 from aiowandb.errors import CommError
 from aiowandb.net import Session
+from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.appending import FileChunk, StreamAnswer
@@ -72,7 +74,9 @@ class LineSender:
     async def _post(self, files: dict[Stream, FileChunk], end: dict[str, Any]) -> None:
         try:
             body = {"files": files, **end}
-            await self._session.post(f"Rows for {self._ref}", self._path, body, StreamAnswer)
+            await self._session.post(
+                f"Rows for {self._ref}", self._path, body, StreamAnswer, gzip=await self._gzip()
+            )
         except CommError as error:
             halves = _halves(files)
             if error.status != _TOO_LARGE or halves is None:
@@ -83,6 +87,12 @@ class LineSender:
             return
         for chunk in files.values():
             self.sent_bytes += sum(map(len, chunk.content))
+
+    async def _gzip(self) -> bool:
+        """Whether bodies are to be compressed: on one machine that only costs time."""
+        if is_this_machine(self._session.host):
+            return False
+        return await supports(self._session, "FILESTREAM_GZIP")
 
     def _stand_in(self, line: str) -> str:
         """A line with the same step, in place of one that is too long for W&B."""

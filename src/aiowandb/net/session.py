@@ -11,6 +11,7 @@ from collections.abc import (
     Mapping,
 )
 from functools import partial
+from gzip import compress
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ import msgspec
 from aiowandb.concurrency.background import BackgroundTask
 from aiowandb.concurrency.read_ahead import ReadAhead
 from aiowandb.concurrency.tasks import OnDemand, Stream
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.config.settings import Settings, app_url
 from aiowandb.errors import ApiKeyError, CommError, GraphQLError, ServerError, UsageError
 from aiowandb.net import bodies
@@ -45,6 +47,9 @@ T = TypeVar("T")
 
 _MAX_CACHED_BYTES = 64 << 20
 _JSON = {"Content-Type": "application/json"}
+# Smaller bodies fit into a few packets anyhow. Higher levels take longer than sending does.
+_WORTH_COMPRESSING = 4 << 10
+_QUICKLY = 1
 
 
 class Session:
@@ -233,14 +238,20 @@ class Session:
         self.changes += 1
         self._cache.flush()
 
-    async def post(self, name: str, path: str, content: Any, response_type: type[S]) -> S:
-        """Send JSON to a path below the base URL."""
+    async def post(
+        self, name: str, path: str, content: Any, response_type: type[S], *, gzip: bool = False
+    ) -> S:
+        """Send JSON to a path below the base URL; with `gzip`, compressed."""
         self._lifetime.require_loop()
         self._require_key()
         body = msgspec.json.encode(content)
+        headers = _JSON
+        if gzip and len(body) >= _WORTH_COMPRESSING:
+            body = await run_sync(compress, body, _QUICKLY)
+            headers = _JSON | {"Content-Encoding": "gzip"}
 
         async def send_once(attempt: Attempt) -> S:
-            response, found = await self._send(attempt, path, body)
+            response, found = await self._send(attempt, path, body, headers)
             try:
                 return msgspec.json.decode(found, type=response_type)
             except MALFORMED as error:
@@ -286,11 +297,15 @@ class Session:
             await self._transfers.upload(url, content, size, headers)
 
     async def _send(
-        self, attempt: Attempt, path: str, content: bytes
+        self,
+        attempt: Attempt,
+        path: str,
+        content: bytes,
+        headers: Mapping[str, str] = _JSON,
     ) -> tuple[httpx.Response, bytes]:
         count(self.traffic, requests=1)
         url = self.settings.base_url + path
-        async with self._http.stream("POST", url, content=content, headers=_JSON) as response:
+        async with self._http.stream("POST", url, content=content, headers=headers) as response:
             await attempt.accept(response)
             body = await bodies.read_all(response, self.max_response_bytes)
             count(self.traffic, received_bytes=len(body))
