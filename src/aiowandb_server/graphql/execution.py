@@ -62,7 +62,7 @@ _LENIENT = (
     OverlappingFieldsCanBeMergedRule,
     VariablesInAllowedPositionRule,
 )
-_RULES = [rule for rule in specified_rules if rule not in _LENIENT]
+RULES = [rule for rule in specified_rules if rule not in _LENIENT]
 _SUBJECTS = (
     accounts,
     artifact_changes,
@@ -176,7 +176,7 @@ def _problems(text: str, document: DocumentNode) -> tuple[GraphQLError, ...]:
 
 
 def _validate(document: DocumentNode) -> tuple[GraphQLError, ...]:
-    return tuple(validate(load_schema(), document, _RULES))
+    return tuple(validate(load_schema(), document, RULES))
 
 
 @lru_cache(maxsize=256)
