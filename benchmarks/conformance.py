@@ -1,4 +1,4 @@
-"""Writes `docs/conformance.md`: which GraphQL operations of the `wandb` SDK the embedded W&B serves.
+"""Writes `docs/conformance.md`: which operations of the `wandb` SDK the embedded W&B serves.
 
     python -m benchmarks.conformance            # write the page
     python -m benchmarks.conformance --check    # only say whether it is current
@@ -29,12 +29,13 @@ _IN_CORE = re.compile(
     rb"(?:query|mutation) \w+ ?(?:\([^\x00]*?\) ?)?\{\n.*?\n\}\n(?:fragment .*?\n\}\n)*", re.DOTALL
 )
 _MISSING = re.compile(
-    r"Cannot query field '(?P<field>\w+)' on type '(?P<on>\w+)'|Unknown argument '(?P<argument>\w+)'"
-    r" on field '(?P<at>[\w.]+)'|Unknown type '(?P<type>\w+)'"
+    r"Cannot query field '(?P<field>\w+)' on type '(?P<on>\w+)'"
+    r"|Unknown argument '(?P<argument>\w+)' on field '(?P<at>[\w.]+)'"
+    r"|Unknown type '(?P<type>\w+)'"
 )
 # What the server leaves out, by what such operations and their fields are called, and why.
 _REASONS = {
-    "registries and organizations": r"Regist|Organi[sz]ation|Org[A-Z]|Orgs|orgEntity|Membership.*Roles",
+    "registries and organizations": r"Regist|Organi[sz]ation|Org[A-Z]|Orgs|orgEntity",
     "automations and integrations": r"Automation|Trigger|Integration|Slack|Webhook",
     "launch queues and jobs": r"RunQueue|Launch|DefaultResource|Job|PushToRunQueue",
     "reports and custom charts": r"View|Chart|Report",
@@ -71,9 +72,9 @@ def documents(package: Path) -> Iterator[tuple[str, str]]:
         if "query " not in source and "mutation " not in source:
             continue
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if _DOCUMENT.match(node.value) and "_PROJECT_QUERY_" not in node.value:
-                    yield file.relative_to(package).as_posix(), node.value
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and _DOCUMENT.match(text) and "_PROJECT_QUERY_" not in text:
+                yield file.relative_to(package).as_posix(), text
     core = (package / "bin" / "wandb-core").read_bytes()
     for match in _IN_CORE.finditer(core):
         yield "wandb-core", match[0].decode("utf-8", "replace")
@@ -116,12 +117,12 @@ def page(found: list[Verdict]) -> str:
         "",
         "<!-- Written by `python -m benchmarks.conformance`. -->",
         "",
-        f"Which GraphQL operations of the `wandb` SDK {version('wandb')} the [embedded W&B](embedded.md)"
-        " serves. Every",
-        "document of the installed SDK, those of `wandb-core` included, is validated against the server's"
-        " schema; a test",
-        f"checks that this page is current. Of {len(found)} operations, {len(served)} are served with all"
-        " their fields.",
+        f"Which GraphQL operations of the `wandb` SDK {version('wandb')} the"
+        " [embedded W&B](embedded.md) serves. Every",
+        "document of the installed SDK, those of `wandb-core` included, is validated against the"
+        " server's schema; a test",
+        f"checks that this page is current. Of {len(found)} operations, {len(served)} are served"
+        " with all their fields.",
         "",
         "Documents that the SDK puts together while it runs are not in these lists; the tests of"
         " `tests/sdk` drive the SDK",
@@ -154,9 +155,7 @@ def _few(missing: tuple[str, ...]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="Only say whether the page is current."
-    )
+    parser.add_argument("--check", action="store_true", help="Only check the page.")
     arguments = parser.parse_args()
     text = page(verdicts())
     if arguments.check:
