@@ -298,3 +298,28 @@ async def test_a_summary_is_made_of_the_rows_if_the_run_wants_it(
     assert answer.status_code == 200
     summary = (await run_of(client, "summaryMetrics"))["summaryMetrics"]
     assert json.loads(summary) == {"_step": 1, "x": 2, "y": 1}
+
+
+async def test_a_console_log_is_read_from_its_beginning_page_by_page(
+    client: Client, run: RunRow
+) -> None:
+    lines = [f"line {number}" for number in range(5)]
+    body = {"files": {"output.log": {"offset": 0, "content": lines}}}
+    assert (await client.stream("local/demo/r1", body)).status_code == 200
+    question = """
+    query RunConsoleLogPage($first: Int, $after: String) {
+      project(name: "demo", entityName: "local") { run(name: "r1") {
+        logLineCount
+        logLines(first: $first, after: $after, useImprovedPagination: true) {
+          edges { node { number line } } pageInfo { endCursor hasNextPage } } } } }
+    """
+    found: list[str] = []
+    after = None
+    for has_next in (True, True, False):
+        data = await client.ask(question, first=2, after=after)
+        page = data["project"]["run"]["logLines"]
+        assert data["project"]["run"]["logLineCount"] == 5
+        assert page["pageInfo"]["hasNextPage"] is has_next
+        found += [edge["node"]["line"] for edge in page["edges"]]
+        after = page["pageInfo"]["endCursor"]
+    assert found == lines
