@@ -20,7 +20,7 @@ artifact = wandb.Api().artifact("local/logged/model:best")
 folder = artifact.download("down")
 same = wandb.Artifact("model", type="model")
 same.add_dir("out")
-tell(
+report(
     name=run.name, state=run.state, config=run.config, tags=run.tags, summary=str(run.summary),
     rows=json.dumps(list(run.scan_history())), sample=len(run.history(samples=5, pandas=False)),
     version=artifact.version, kind=artifact.type, metadata=artifact.metadata,
@@ -32,11 +32,11 @@ tell(
 )
 with wandb.init(project="logged", id="user") as user:
     used = user.use_artifact("model:best")
-    tell(used=used.digest)
+    report(used=used.digest)
 with wandb.init(project="logged", id="logs-it-again") as other:
     again = other.log_artifact(same)
     again.wait()
-    tell(again=again.version)
+    report(again=again.version)
 """
 
 
