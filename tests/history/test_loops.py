@@ -95,8 +95,8 @@ async def test_a_loop_over_runs_takes_few_requests_a_page(
         assert asked["download"] == RUNS
     else:
         # The first two runs, as nobody can know yet that this is a loop, and the rest of their
-        # page. Those of the other pages come with the plans.
-        assert asked["HistoryPages"] == 3
+        # page. Those of the other pages come with the plans, if these pages are listed in time.
+        assert 3 <= asked["HistoryPages"] <= 2 + PAGES
 
 
 @pytest.mark.parametrize("history", MODES)

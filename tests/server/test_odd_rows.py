@@ -93,6 +93,7 @@ async def test_a_store_with_such_rows_can_be_read(tmp_path: Path) -> None:
             connection.execute(f"DROP {kind} {name}")
         for table in ("run_value", "indexed_key", "default_entity"):
             connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE artifact DROP COLUMN digest_algorithm")
         connection.execute("PRAGMA user_version = 7")
         connection.commit()
     with Store.open(tmp_path) as store:
