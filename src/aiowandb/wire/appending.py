@@ -61,7 +61,7 @@ class PendingRows:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = "/files/" + quote(f"{run.ref}") + "/file_stream"
-        self.last_step = run.last_step
+        self.last_step: int = run.last_step
         self.added = 0
         self._progress = TokenProgress(token, run) if token is not None else None
         self._state = state
@@ -90,16 +90,14 @@ class PendingRows:
         """Take a row, at the given step, its own or the next. It must be after the last one."""
         if self._progress and self._progress.skip(row, step):
             return
-        given_step = step
         now = self._clock()
         complete = complete_row(row, step, self.last_step, now, self._runtime + now - self._started)
-        step = complete["_step"]
         line = line_of(complete)
         if self._progress:
-            self._progress.take(row, given_step)
+            self._progress.take(row, step)
         self._lines.append(line)
         self._size += len(line)
-        self.last_step = step
+        self.last_step = complete["_step"]
         for key, value in complete.items():
             _summarise(self._summary, key, value, self._metrics.get(key))
 
