@@ -200,10 +200,10 @@ async def test_sweeps_are_filtered(api: AsyncApi, made: Made) -> None:
 async def test_agents_and_enqueued_runs_of_a_sweep(api: AsyncApi, made: Made) -> None:
     sweep = await api.sweep(f"local/demo/{made.searched}")
     assert await sweep.agents() == []
-    storage_id = await sweep.enqueue_run({"lr": 0.3, "net": {"depth": 2}}, display_name="mine")
+    run_id = await sweep.enqueue_run({"lr": 0.3, "net": {"depth": 2}}, display_name="mine")
     found = await api.runs("local/demo", {"state": "pending"}, fresh=True)[0]
-    assert (found.storage_id, found.display_name, found.sweep_name) == (
-        storage_id,
+    assert (found.id, found.display_name, found.sweep_name) == (
+        run_id,
         "mine",
         made.searched,
     )

@@ -93,7 +93,7 @@ def train():
 sweep = wandb.sweep(config, project="enqueued")
 found = Api().sweep(f"local/enqueued/{sweep}")
 run_id = found.enqueue_run({"a": {"value": 7}}, display_name="by hand")
-before = [[run.name, run.state, run.storage_id == run_id] for run in Api().sweep(
+before = [[run.name, run.state, run.id == run_id] for run in Api().sweep(
     f"local/enqueued/{sweep}").runs]
 wandb.agent(sweep, function=train, project="enqueued")
 runs = Api().sweep(f"local/enqueued/{sweep}").runs
@@ -106,4 +106,54 @@ report(before=before, seen=sorted(one["a"] for one in seen),
         "seen": [1, 2, 3, 7],
         "states": ["finished"],
         "count": 4,
+    }
+
+
+def test_a_local_scheduler_enqueues_the_runs_of_an_agent(sdk: Sdk) -> None:
+    reported = sdk.run(
+        """
+from wandb.sdk.sweeps.scheduler.client import run_scheduler
+from wandb.sdk.sweeps.scheduler.optimizer import Optimizer, RunSuggestion
+
+results = {}
+
+class Two(Optimizer):
+    asked = 0
+    def validate_sweep_objective(self): pass
+    def has_terminator(self): return False
+    def ask_n_runs(self, n):
+        new = [RunSuggestion({"x": i}, f"r{i}") for i in range(self.asked, min(2, self.asked + n))]
+        self.asked += len(new)
+        return new if new or len(results) == 2 else None
+    def tell_run(self, run_id, data):
+        if data.state.value not in ("pending", "running"):
+            results[run_id] = [data.state.value, data.summary_metrics.get("score")]
+
+config = {"method": "custom", "metric": {"name": "score", "goal": "maximize"},
+          "parameters": {"x": {"values": [0, 1]}}, "scheduler": {"engine": "optuna"}}
+sweep = wandb.sweep(config, project="scheduled")
+script = f'''
+import wandb
+def train():
+    with wandb.init() as run:
+        run.log({{"score": run.config.x * 10}})
+wandb.agent("{sweep}", function=train, project="scheduled")
+'''
+own = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
+agent = subprocess.Popen([sys.executable, "-c", script], env=own)
+try:
+    run_scheduler(entity="local", project="scheduled", sweep_id=sweep, make_optimizer=Two,
+                  batch_size=2, poll_interval=0.2)
+    code = agent.wait()
+finally:
+    agent.kill()
+found = Api().sweep(f"local/scheduled/{sweep}")
+report(results=results, code=code, state=found.state, count=len(found.runs))
+"""
+    )
+    assert reported == {
+        "results": {"r0": ["finished", 0], "r1": ["finished", 10]},
+        "code": 0,
+        "state": "FINISHED",
+        "count": 2,
     }

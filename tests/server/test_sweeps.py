@@ -206,12 +206,12 @@ async def test_an_enqueued_run_is_pending_until_an_agent_gets_it(
     run_id = await enqueue(client, sweep, values, "mine")
     data = await client.ask(
         'query($s: String!) { project(name: "demo") { sweep(sweepName: $s) {'
-        " runs { edges { node { id displayName state config } } } } } }",
+        " runs { edges { node { name displayName state config } } } } } }",
         s=sweep.name,
     )
     (edge,) = data["project"]["sweep"]["runs"]["edges"]
     assert edge["node"] == {
-        "id": run_id,
+        "name": run_id,
         "displayName": "mine",
         "state": "pending",
         "config": '{"lr":{"value":0.5},"plain":{"value":3}}',
@@ -253,6 +253,12 @@ async def test_a_sweep_with_a_scheduler_gets_all_its_runs_from_it(
         method="custom", scheduler={"engine": "optuna"}, parameters={"x": {"min": 0.0, "max": 1.0}}
     )
     sweep = store.sweeps.create(project, SweepChanges(config=text))
+    asked = (
+        'query($s: String!) { project(name: "demo") {'
+        " sweep(sweepName: $s) { controllerRunName } } }"
+    )
+    data = await client.ask(asked, s=sweep.name)
+    assert data["project"]["sweep"]["controllerRunName"]
     agent = store.sweeps.add_agent(sweep, "a")
     assert store.sweeps.heartbeat(agent, {}) == []
     await enqueue(client, sweep, {"x": {"value": 0.25}})

@@ -84,7 +84,7 @@ class Sweep(SweepFields, RecordHolder[SweepRecord]):
     async def enqueue_run(self, config: Mapping[str, Any], display_name: str | None = None) -> str:
         """Add a run with this configuration, which is `pending` until an agent starts it.
 
-        Returns the run's `storage_id`. Raises UsageError if this W&B cannot do it.
+        Returns the run's `id`. Raises UsageError if this W&B cannot do it.
 
         >>> await sweep.enqueue_run({"lr": 0.1}, display_name="by hand")
         """

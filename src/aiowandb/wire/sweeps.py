@@ -191,7 +191,7 @@ def sweep_agents(ref: RunRef) -> Operation[Connection[SweepAgent] | None]:
 def enqueue_sweep_run(
     storage_id: str, config: Mapping[str, Any], display_name: str | None
 ) -> Operation[str]:
-    """Add a run with this configuration to a sweep; returns the run's storage id."""
+    """Add a run with this configuration to a sweep; returns the run's id."""
     wrapped = {key: {"value": value} for key, value in config.items()}
     variables = {"id": storage_id, "config": lenient.dumps(wrapped), "displayName": display_name}
     return Operation("EnqueueSweepRun", _ENQUEUE, variables, str, at=("enqueueSweepRun", "id"))

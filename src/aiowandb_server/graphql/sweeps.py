@@ -81,8 +81,9 @@ def enqueue_sweep_run(context: Context, wanted: dict[str, Any]) -> dict[str, Any
         config=_with_wrapped_values(wanted["config"]),
     )
     run, _ = context.store.runs.upsert(_project(found, context), None, changes)
-    # There are no launch queues here, so that no queue has an item for it.
-    return {"id": encode_id("Run", run.id), "runQueueItemId": None}
+    # Schedulers look for the runs by this, as their name. There are no launch queues here, so that
+    # no queue has an item for it.
+    return {"id": run.name, "runQueueItemId": None}
 
 
 def _with_wrapped_values(config: str) -> str:
@@ -237,6 +238,12 @@ def _method(sweep: SweepRow) -> str | None:
     return space.method if space else None
 
 
+def _controller_run_name(sweep: SweepRow) -> str | None:
+    """The run that a scheduler of the sweep logs its own console output to."""
+    space = _space(sweep)
+    return f"{sweep.name}-scheduler" if space and space.has_scheduler else None
+
+
 def _expected_runs(sweep: SweepRow) -> int | None:
     space = _space(sweep)
     return None if space is None or space.size is None else int32(space.size)
@@ -263,6 +270,7 @@ resolvers.fields(
     "Sweep",
     id=lambda sweep: encode_id("Sweep", sweep.id),
     method=_method,
+    controllerRunName=_controller_run_name,
     runCountExpected=_expected_runs,
     earlyStopJobRunning=lambda _: False,
     heartbeatAt=lambda sweep: sweep.updated_at,
