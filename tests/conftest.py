@@ -40,6 +40,17 @@ ROOT = Path(__file__).parent.parent
 MEMORY = Path("/dev/shm")
 # The environment with which Python measures coverage in subprocesses.
 MEASURING: dict[str, str] = {}
+# Folders and modules of tests about tasks, threads and connections.
+ON_BOTH_LOOPS = {
+    "concurrency",
+    "net",
+    "test_atomic",
+    "test_concurrent",
+    "test_forgotten_async",
+    "test_leaving",
+    "test_live_runs",
+    "test_sessions",
+}
 CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
@@ -55,8 +66,18 @@ def examples(number: int) -> Callable[[F], F]:
     return marked
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow tests are deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that take ten minutes come first, so that the run does not wait for them."""
+    """Trio is slow, but for tests of what depends on the event loop; CI runs everything on it.
+
+    The tests that take ten minutes come first, so that the run does not wait for them.
+    """
+    for item in items:
+        loop = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
+        if loop == "trio" and not ON_BOTH_LOOPS.intersection(
+            (item.path.stem, item.path.parent.name)
+        ):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name != "test_soak.py")
 
 

@@ -14,7 +14,6 @@ from aiowandb.api import sampling
 from aiowandb.history import neighbours
 from aiowandb_server import Store
 from tests.history.conftest import PROJECT, World
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 RUNS, ROWS, PER_PAGE = 12, 5, 4
@@ -57,7 +56,6 @@ async def alone(api: AsyncApi, name: str, call: dict[str, Any]) -> list[dict[str
     return await run.history(**call, pandas=False, fresh=True)
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("call", CALLS)
 async def test_histories_of_a_page_come_in_one_answer(
@@ -109,7 +107,6 @@ async def test_a_run_that_cannot_be_sampled_is_the_error(world: World) -> None:
     assert caught.value.status == 422
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("entered", [True, False])
 async def test_samples_in_a_loop_come_with_those_of_the_next_runs(

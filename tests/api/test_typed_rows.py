@@ -14,15 +14,8 @@ import pytest
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from aiowandb import Api, AsyncApi, RowError, Run, UsageError
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Trio is among the slow tests: what a row becomes does not depend on the loop."""
-    return str(request.param)
 
 
 class Struct(msgspec.Struct):

@@ -102,6 +102,7 @@ def world(
             yield World(store, url, server, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [False], indirect=True)
 def test_a_command_that_is_killed_again_and_again_adds_each_row_once(world: World) -> None:
     world.make("r")

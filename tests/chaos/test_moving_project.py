@@ -15,15 +15,8 @@ from aiowandb.api import runs as runs_module
 from aiowandb_server import RunChanges, Store, create_app
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
 from tests.chaos.world import rows
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops, trio among the slow tests: what moves are the lists."""
-    return str(request.param)
 
 
 _RUNS, _ROWS = 24, 40

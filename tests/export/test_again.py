@@ -14,7 +14,6 @@ from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.export import Format, Split
 from tests.export.conftest import Project, contents, history, places, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +76,6 @@ async def test_the_result_is_that_of_an_export_into_an_empty_folder(
     assert contents(out) == contents(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("format", ["parquet", "csv", "delta"])
 @pytest.mark.parametrize("split", [None, "run"])
 async def test_a_run_that_was_deleted_at_wandb_stays_and_is_marked(
@@ -161,7 +159,6 @@ REWOUND: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("options", REWOUND, ids=str)
 @pytest.mark.parametrize("end", [100, 130])
 @pytest.mark.parametrize("finish", [True, False])

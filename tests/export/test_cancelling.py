@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from aiowandb import AsyncApi
 from aiowandb_server import Store, build_sample
 
 
+@pytest.mark.slow
 def test_a_time_out_of_asyncio_at_any_moment_leaves_a_folder_to_go_on_with(tmp_path: Path) -> None:
     with Store.open(tmp_path / "wandb") as store:
         project = build_sample(store, runs=6, rows=200)

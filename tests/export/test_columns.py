@@ -14,15 +14,8 @@ from aiowandb.export import Clash, Format
 from aiowandb.export.schema import LongSchema, RowSchema, SchemaSurprise
 from aiowandb.history.columns import Kind, rows_to_batch
 from tests.export.conftest import Project, Server, history, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Trio is among the slow tests: the columns do not depend on the loop."""
-    return str(request.param)
 
 
 def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> None:
@@ -99,6 +92,7 @@ async def test_columns_that_w_and_b_has_not_announced_are_there(
     assert result.clashes == (Clash("late", 240),)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_columns_are_no_matter(project: Project, runs: Runs, out: Path) -> None:
     for number in range(20):
         values = {f"layer{number}/{i}": float(i) for i in range(500)}

@@ -17,15 +17,8 @@ import pytest
 from aiowandb import AsyncApi, IncompleteHistoryError
 from aiowandb_server import Store, create_app
 from tests.export.conftest import Project, contents, places, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Trio is among the slow tests: the counts do not depend on the loop."""
-    return str(request.param)
 
 
 # What becomes of some rows on their way.

@@ -14,15 +14,8 @@ from aiowandb.export import What
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, Server, contents, steps
 from tests.support.artifacts import log_artifact
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Trio is among the slow tests: what the tables hold does not depend on the loop."""
-    return str(request.param)
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ from aiowandb.export.stored import Part, RunSnapshot, StagedRun, StoredRun
 from aiowandb.history.columns import Kind
 from aiowandb.history.reading import RowMark
 from tests.export.conftest import Project, contents, places, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 BEGUN = Begun(1, ExportIdentity("api.wandb.ai", "me/mnist"), ExportOptions())
 NAMES, NUMBERS = st.sampled_from("abc"), st.integers(0, 5)
@@ -102,7 +101,6 @@ def test_a_journal_becomes_short_again(tmp_path: Path) -> None:
     again.close()
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.anyio
 async def test_exports_of_a_project_that_grows_keep_the_journal_short(
     project: Project, runs: Runs, out: Path

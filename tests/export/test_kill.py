@@ -80,8 +80,8 @@ def kill_often(
         assert contents(out) == contents(undisturbed)
 
 
-def test_five_kills_lose_nothing(exporter: Exporter, tmp_path: Path) -> None:
-    kill_often(exporter, tmp_path / "out", "parquet", 5)
+def test_kills_lose_nothing(exporter: Exporter, tmp_path: Path) -> None:
+    kill_often(exporter, tmp_path / "out", "parquet", 2)
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from aiowandb.export.folders.local import LocalFolder
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, contents, steps
 from tests.support.artifacts import log_artifact
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +59,6 @@ async def test_every_format_goes_and_what_is_not_ours_stays(
     await runs.export(out, what=["runs"], format="jsonl")
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize("form", FORMS)
 async def test_every_format_goes_from_an_object_store(
     with_everything: Project, runs: Runs, bucket: Bucket, out: Path, form: dict[str, Any]

@@ -14,7 +14,6 @@ from aiowandb.api.runs import Runs
 from aiowandb.export.folders import locate
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, Server, contents, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +46,6 @@ async def test_s3_is_exported_into_again(
     assert bucket.contents() == contents(out)
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 async def test_s3_keeps_what_was_finished_when_the_server_goes(
     small_parts: None, project: Project, runs: Runs, server: Server, bucket: Bucket, out: Path
 ) -> None:

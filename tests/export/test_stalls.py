@@ -12,15 +12,8 @@ import pytest
 from aiowandb import AsyncApi, StalledError
 from aiowandb_server import Store, create_app
 from tests.export.conftest import Project, history, steps
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops, trio among the slow tests: these wait for time-outs."""
-    return str(request.param)
 
 
 RUNS = 40

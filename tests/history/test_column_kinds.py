@@ -104,7 +104,7 @@ values = st.recursive(
 )
 
 
-@examples(35)
+@examples(15)
 @given(st.lists(st.dictionaries(st.text(max_size=5), values, max_size=5), max_size=5))
 def test_any_rows_become_a_batch_of_as_many_rows(rows: list[dict[str, Any]]) -> None:
     assert rows_to_batch(rows).num_rows == len(rows)

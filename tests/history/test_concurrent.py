@@ -18,7 +18,6 @@ from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.pages import ParquetPage
 from aiowandb.net.retry import RetryPolicy
 from tests.history.conftest import PROJECT, Mode, World
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +63,6 @@ async def test_ordered_runs_come_one_after_another(world: World) -> None:
     assert list(dict.fromkeys(runs)) == expected
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 async def test_plans_of_many_runs_share_a_request(world: World) -> None:
     for n in range(120):
         world.add_run(f"r{n}", losses(3, n))
@@ -75,7 +73,6 @@ async def test_plans_of_many_runs_share_a_request(world: World) -> None:
         assert world.asked["download"] == 120
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 async def test_short_histories_of_many_runs_share_a_request(world: World) -> None:
     for n in range(60):
         world.add_run(f"r{n}", losses(100, n))

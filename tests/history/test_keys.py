@@ -15,18 +15,11 @@ import pytest
 from aiowandb import Api, AsyncApi
 from aiowandb_server import create_app
 from tests.history.conftest import PROJECT, Mode, World
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.filterwarnings("ignore:No key named 'nothing'"),
 ]
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Trio is among the slow tests: what a key means does not depend on the loop."""
-    return str(request.param)
 
 
 ROWS: list[dict[str, Any]] = [

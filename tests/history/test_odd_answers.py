@@ -16,15 +16,8 @@ from aiowandb.history.scan import scan_run, scan_system
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Trio is among the slow tests: what an answer means does not depend on the loop."""
-    return str(request.param)
 
 
 REF = RunRef("e", "p", "r")

@@ -18,7 +18,6 @@ from aiowandb.errors import LinkError, ServerError
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
 ROWS = 60_000
@@ -84,7 +83,6 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
     return Shelf(content, by_pieces=request.param)
 
 
-@pytest.mark.parametrize("anyio_backend", QUICK_ON_ASYNCIO)
 @pytest.mark.parametrize(
     "selection",
     [

@@ -170,8 +170,8 @@ def kill_often(copier: Copier, kills: int, kills_per_copy: int) -> None:
     assert killed > kills // 2
 
 
-def test_a_copy_that_is_killed_three_times_loses_and_doubles_nothing(copier: Copier) -> None:
-    kill_often(copier, 3, 3)
+def test_a_copy_that_is_killed_loses_and_doubles_nothing(copier: Copier) -> None:
+    kill_often(copier, 1, 1)
 
 
 @pytest.mark.slow

@@ -123,5 +123,5 @@ def test_no_row_comes_twice(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_the_page_lists_every_difference() -> None:
     listed = re.findall(r"^- \*\*(.+?)\.\*\*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     # What only asynchronous code can do, and what is compared elsewhere.
-    others = {"Forgotten `async`", "Rows", "Not here"}
+    others = {"Forgotten `async`", "Rows", "Not supported"}
     assert {*listed} == {name for name, *_ in DIFFERENCES} | others

@@ -17,15 +17,8 @@ from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql import context, execution
 from aiowandb_server.store import filters
 from aiowandb_server.store.search import parse_space
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops, trio among the slow tests: no refusal depends on it."""
-    return str(request.param)
 
 
 @pytest.fixture

@@ -15,15 +15,8 @@ import orjson
 import pytest
 
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops, trio among the slow tests: no refusal depends on it."""
-    return str(request.param)
 
 
 SECRET = b"nobody may read this"

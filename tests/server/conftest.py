@@ -13,7 +13,6 @@ import pytest
 from aiowandb_server import Store, create_app
 from aiowandb_server.gate import RequestGate
 from aiowandb_server.store.records import ProjectRow, RunChanges, RunRow
-from tests.support.backends import QUICK_ON_ASYNCIO
 
 START = 1_750_000_000
 
@@ -53,12 +52,6 @@ class Client:
 
     async def stream(self, path: str, body: Any) -> httpx.Response:
         return await self.http.post(f"/files/{path}/file_stream", json=body)
-
-
-@pytest.fixture(params=QUICK_ON_ASYNCIO)
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops, trio among the slow tests: nothing here depends on which it is."""
-    return str(request.param)
 
 
 @pytest.fixture

@@ -15,11 +15,6 @@ from tests.server.conftest import Client
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 async def send(
     client: Client, writer: str, first: int, acknowledged: int, *values: Any, **more: Any
 ) -> httpx.Response:

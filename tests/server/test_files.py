@@ -15,11 +15,6 @@ from tests.server.conftest import Client
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 LIST = """
 query RunFiles($names: [String] = [], $pattern: String, $after: String, $first: Int = 50) {
   project(name: "demo") { internalId run(name: "r1") { fileCount

@@ -18,11 +18,6 @@ from tests.server.conftest import Client, Clock
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 QUERY = {"query": "{viewer{username}}"}
 
 
