@@ -11,6 +11,9 @@ from benchmarks.conformance import PAGE, Verdict, page, verdicts
 pytest.importorskip("wandb")
 
 
+pytestmark = pytest.mark.slow  # reads a hundred megabytes of the SDK
+
+
 @pytest.fixture(scope="module")
 def found() -> list[Verdict]:
     return verdicts()

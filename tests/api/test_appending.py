@@ -364,7 +364,7 @@ async def hammer(url: str, key: str, writers: int, rows: int) -> dict[int, list[
     return acknowledged
 
 
-@pytest.mark.parametrize("writers", [2, 5])
+@pytest.mark.parametrize("writers", [2, pytest.param(5, marks=pytest.mark.slow)])
 async def test_many_writers_on_a_port_lose_no_row_that_was_acknowledged(
     store: Store, writers: int
 ) -> None:

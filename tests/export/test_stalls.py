@@ -61,7 +61,7 @@ def client(store: Store, storage: Storage, timeout: float = 2) -> AsyncApi:
     )
 
 
-@pytest.mark.parametrize("sends_heads", [False, True])
+@pytest.mark.parametrize("sends_heads", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_a_store_that_stalls_for_all_files_ends_the_export_at_once(
     store: Store, storage: Storage, out: Path, sends_heads: bool
 ) -> None:
@@ -79,6 +79,7 @@ async def test_a_store_that_stalls_for_all_files_ends_the_export_at_once(
     assert history(out).num_rows == RUNS * 3
 
 
+@pytest.mark.slow
 async def test_a_scan_of_many_runs_ends_likewise(store: Store, storage: Storage) -> None:
     async with client(store, storage) as api:
         with pytest.raises(StalledError, match="w.test"):

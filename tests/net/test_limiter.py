@@ -193,6 +193,7 @@ def test_a_large_bucket_that_runs_empty_does_not_hurt() -> None:
     assert result.share_refused() < 0.05
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_lifted_is_forgotten_in_time() -> None:
     class Lifted(TokenBucket):
         async def ask(self) -> Answer:
@@ -223,7 +224,7 @@ def test_after_the_first_refusal_requests_come_one_by_one() -> None:
     assert min(gaps) > 0.5 / 20
 
 
-@pytest.mark.parametrize("most", [1, 3, 16, 64])
+@pytest.mark.parametrize("most", [1, 3, 16, pytest.param(64, marks=pytest.mark.slow)])
 def test_without_limits_and_queues_all_slots_are_used(most: int) -> None:
     result = drive(Workers(), 20, most=most, users=100)
     assert max(result.most_at_once) == most

@@ -75,7 +75,7 @@ def both(
 some_runs = st.lists(odd_runs, min_size=1, max_size=6)
 
 
-@settings(max_examples=8, derandomize=True)
+@settings(max_examples=5, derandomize=True)
 @given(some_runs, st.sampled_from(SELECTIONS))
 def test_a_plan_has_the_rows_of_an_export(
     both: Both, runs: Sequence[OddRun], selection: dict[str, Any]

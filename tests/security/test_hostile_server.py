@@ -23,7 +23,7 @@ from tests.support.shell import aiowandb, aiowandb_on_terminal
 
 pytestmark = pytest.mark.anyio
 PATH = "local/p"
-DEPTHS = (500, 900, 1100, 5_000, 200_000)
+DEPTHS = (500, 900, 1100, 5_000, pytest.param(200_000, marks=pytest.mark.slow))
 
 
 @pytest.fixture
