@@ -115,7 +115,9 @@ if TYPE_CHECKING:
     from aiowandb.readplan import ReadPart, ReadPlan
     from aiowandb.sync import Api
     from aiowandb.wire.artifact_record import ArtifactRecord
+    from aiowandb.wire.checksum import Checksum
     from aiowandb.wire.console import ConsoleLogLine
+    from aiowandb.wire.copying import SweepFacts
     from aiowandb.wire.files import FileRecord
     from aiowandb.wire.manifest import ArtifactFileRef, Manifest, ManifestEntry
     from aiowandb.wire.projects import ProjectRecord
@@ -139,6 +141,7 @@ __all__ = [
     "Artifacts",
     "AsyncApi",
     "AuthenticationError",
+    "Checksum",
     "Clash",
     "CommError",
     "ConflictError",
@@ -227,6 +230,7 @@ __all__ = [
     "Summary",
     "Sweep",
     "SweepAgent",
+    "SweepFacts",
     "SweepRecord",
     "Sweeps",
     "TableSource",
@@ -336,6 +340,8 @@ _LAZY = {
         ".wire.artifact_record": ("ArtifactRecord",),
         ".wire.files": ("FileRecord",),
         ".wire.projects": ("ProjectRecord",),
+        ".wire.checksum": ("Checksum",),
+        ".wire.copying": ("SweepFacts",),
         ".wire.sweeps": ("SweepAgent", "SweepRecord"),
         ".wire.console": ("ConsoleLogLine",),
         ".wire.manifest": (

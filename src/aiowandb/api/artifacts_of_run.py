@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from aiowandb.arguments import (
     ANY_NAMES,
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _FILES_AT_ONCE = 8
-
-_Path: TypeAlias = str | PathLike[str]
-LocalFiles: TypeAlias = _Path | Sequence[_Path] | Mapping[str, _Path]
 
 
 def _paths(value: Any) -> Any:
@@ -111,7 +108,10 @@ class ArtifactsOfRun(RecordHolder[RunRecord]):
         self,
         name: str,
         type: str,
-        files: LocalFiles = (),
+        files: str
+        | PathLike[str]
+        | Sequence[str | PathLike[str]]
+        | Mapping[str, str | PathLike[str]] = (),
         aliases: Sequence[str] = (),
         *,
         tags: Sequence[str] = (),
