@@ -36,7 +36,7 @@ from tests.chaos.faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
 from tests.chaos.world import PATH, World, leftovers, opened_world, rows
 from tests.support.proxy import Fate, What, Where
 
-_QUICK, _ALL = 4, int(os.environ.get("CAMPAIGN", "160"))
+_QUICK, _ALL = 2, int(os.environ.get("CAMPAIGN", "160"))
 _DEADLINE_S = 200
 _NAMES_WHAT_IS_MISSING = (
     r"Runs: |History\w*: |Download of |W&B \w+ .* of local/sample|Could not connect to "

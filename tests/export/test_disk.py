@@ -74,6 +74,7 @@ def test_a_file_that_finds_no_room_leaves_the_others(exporter: Exporter, out: Pa
     assert (out / "history" / "large.parquet").stat().st_size > LIMIT
 
 
+@pytest.mark.slow
 def test_a_permission_that_was_lost_leaves_what_is_there(
     exporter: Exporter, project: Project, out: Path
 ) -> None:

@@ -46,6 +46,7 @@ async def test_s3_is_exported_into_again(
     assert bucket.contents() == contents(out)
 
 
+@pytest.mark.slow
 async def test_s3_keeps_what_was_finished_when_the_server_goes(
     small_parts: None, project: Project, runs: Runs, server: Server, bucket: Bucket, out: Path
 ) -> None:

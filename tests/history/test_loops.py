@@ -295,7 +295,8 @@ async def test_leaving_a_loop_without_await_ends_what_was_read_ahead(project: Wo
     await anyio.to_thread.run_sync(read)
 
 
-@pytest.mark.parametrize("history", ["parquet", pytest.param("json", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("history", MODES)
 async def test_what_is_never_read_is_dropped_after_a_while(
     project: World, history: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

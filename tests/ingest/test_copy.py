@@ -330,6 +330,7 @@ async def repeated(folder: Path, target: AsyncApi, runs: int) -> int:
 
 
 @once
+@pytest.mark.slow
 async def test_what_an_unchanged_run_costs_is_part_of_a_request(
     tmp_path: Path, target: AsyncApi
 ) -> None:
