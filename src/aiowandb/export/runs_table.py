@@ -22,7 +22,7 @@ from aiowandb.export.parquet import open_parquet
 from aiowandb.export.progress import Clash
 from aiowandb.export.schema import as_kind
 from aiowandb.history.columns import Kind, kind_of, meet, to_column
-from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
@@ -264,9 +264,6 @@ async def _find_deleted(session: Session, refs: list[RunRef]) -> list[RunRef]:
     def exists(found: StorageIds | None, index: int, _: RunRef) -> bool | CommError:
         return (found or {}).get(alias(index)) is not None
 
-    size, answers = BatchSize(200, 200), list[bool | CommError]()
-    while len(answers) < len(refs):
-        batch = refs[len(answers) : len(answers) + size.now]
-        answers += await ask_batched(session, batch, storage_ids, exists, size)
+    answers = await ask_all(session, refs, storage_ids, exists, BatchSize(200, 200))
     # An error does not mean that a run was deleted.
     return [ref for ref, answer in zip(refs, answers, strict=True) if answer is False]

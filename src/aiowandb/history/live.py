@@ -15,7 +15,7 @@ import msgspec
 from aiowandb.errors import CommError, NotFoundError
 from aiowandb.history.decode import decode_rows
 from aiowandb.history.plan import HistoryPlan
-from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import RowTextsByAlias, Window, alias, history_pages
 from aiowandb.wire.rows import STEP
@@ -95,10 +95,7 @@ async def read_windows(
             return NotFoundError(f"Run {window.ref} disappeared while it was read.")
         return run.history or []
 
-    answers: list[Texts | CommError] = []
-    while len(answers) < len(windows):
-        batch = windows[len(answers) : len(answers) + size.now]
-        answers += await ask_batched(session, batch, history_pages, texts, size)
+    answers = await ask_all(session, windows, history_pages, texts, size)
     return [FirstAnswer(*pair) for pair in zip(windows, answers, strict=True)]
 
 

@@ -3,7 +3,7 @@
 May import `wire` and the layers below it.
 """
 
-from aiowandb.net.batching import FATAL, BatchSize, ask_batched, ask_page, is_server_down
+from aiowandb.net.batching import FATAL, BatchSize, ask_all, ask_batched, ask_page, is_server_down
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.session import Session
 from aiowandb.net.traffic import Traffic, part_of
@@ -18,6 +18,7 @@ __all__ = [
     "Session",
     "Traffic",
     "Waiting",
+    "ask_all",
     "ask_batched",
     "ask_page",
     "is_server_down",

@@ -91,6 +91,21 @@ async def is_server_down(session: Session, error: CommError) -> bool:
     return False
 
 
+async def ask_all(
+    session: Session,
+    questions: Sequence[Q],
+    operation: Callable[[Sequence[Q]], Operation[S]],
+    pick: Callable[[S, int, Q], R],
+    size: BatchSize,
+) -> list[R | CommError]:
+    """As `ask_batched`, for more questions than fit into one request."""
+    answers: list[R | CommError] = []
+    while len(answers) < len(questions):
+        batch = questions[len(answers) : len(answers) + size.now]
+        answers += await ask_batched(session, batch, operation, pick, size)
+    return answers
+
+
 async def ask_page(
     session: Session, operation: Callable[[int], Operation[S]], size: BatchSize, least: int
 ) -> S:
