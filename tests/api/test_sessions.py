@@ -258,6 +258,7 @@ async def test_a_reader_that_is_left_behind_is_closed(api):
 """
 
 
+@pytest.mark.slow
 def test_fixtures_of_pytest_asyncio_can_have_a_session(
     tmp_path: Path, url: str, sample: Sample
 ) -> None:

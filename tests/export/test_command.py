@@ -196,7 +196,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_export_silently(
 def test_an_interrupted_export_stops_within_a_second_and_says_how_to_resume(
     command: Command, project: Project, out: Path
 ) -> None:
-    project.log("slow", steps(0, 60_000), finish=False)
+    project.log("slow", steps(0, 30_000), finish=False)
     with command.start(
         out, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

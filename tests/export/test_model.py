@@ -239,7 +239,7 @@ def runs_in(folder: Path, layout: Layout) -> Mapping[str, tuple[str, bool]]:
 
 
 def test_after_each_export_the_folder_has_what_wandb_has() -> None:
-    run_state_machine_as_test(Exports, settings=settings(max_examples=15, stateful_step_count=20))
+    run_state_machine_as_test(Exports, settings=settings(max_examples=8, stateful_step_count=20))
 
 
 @pytest.mark.slow

@@ -153,7 +153,10 @@ ONE_PART, MANY_PARTS = 1_000_000, 1_000
 
 @pytest.mark.parametrize(
     ("exports", "options", "part_rows"),
-    [("parquet", LAYOUTS[0], MANY_PARTS), ("json", LAYOUTS[1], ONE_PART)],
+    [
+        ("parquet", LAYOUTS[0], MANY_PARTS),
+        pytest.param("json", LAYOUTS[1], ONE_PART, marks=pytest.mark.slow),
+    ],
     indirect=["exports"],
     ids=str,
 )
@@ -164,6 +167,7 @@ def test_a_killed_export_reads_no_finished_run_again(
 
 
 @pytest.mark.parametrize("exports", ["json"], indirect=True)
+@pytest.mark.slow
 def test_an_interrupted_export_reads_no_finished_run_again(
     exports: Exports, tmp_path: Path
 ) -> None:

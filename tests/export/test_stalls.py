@@ -88,6 +88,7 @@ async def test_a_scan_of_many_runs_ends_likewise(store: Store, storage: Storage)
     assert storage.asked <= 2 * 4
 
 
+@pytest.mark.slow
 async def test_one_file_that_stalls_fails_its_run_alone(
     store: Store, storage: Storage, out: Path
 ) -> None:

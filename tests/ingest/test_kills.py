@@ -170,6 +170,7 @@ def kill_often(copier: Copier, kills: int, kills_per_copy: int) -> None:
     assert killed > kills // 2
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_killed_loses_and_doubles_nothing(copier: Copier) -> None:
     kill_often(copier, 1, 1)
 

@@ -84,6 +84,7 @@ PLANTED: list[tuple[str, Tamper]] = [
 ]
 
 
+@pytest.mark.slow
 async def test_each_of_the_planted_differences_is_found(tmp_path: Path) -> None:
     assert len(PLANTED) >= 20
     with (

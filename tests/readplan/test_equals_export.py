@@ -60,6 +60,7 @@ def test_system_metrics_travel_with_the_plan(world: World, tmp_path: Path) -> No
         assert expected.num_rows == 8
 
 
+@pytest.mark.slow
 def test_a_long_run_may_span_parts_and_has_each_row_once(world: World, tmp_path: Path) -> None:
     world.add_run("short", ({"_step": i, "loss": i / 2} for i in range(10)))
     world.add_run("long", ({"_step": 2 * i, "loss": i / 2} for i in range(60_000)))
