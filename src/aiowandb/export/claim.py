@@ -18,7 +18,9 @@ from aiowandb.config.hosts import names_of
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import VERSION, Begun, ExportIdentity, ExportState, Journal, Record
+from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST
 from aiowandb.export.options import MAY_CHANGE, ExportOptions
+from aiowandb.export.originals import ARTIFACTS_FOLDER, ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
 from aiowandb.export.staging import STAGED
 
@@ -122,9 +124,10 @@ def _discard_export(folder: Folder) -> None:
         folder.remove_folder(f"{name}/{_DELTA_LOG}")
     with ThreadPoolExecutor(_REMOVALS_AT_ONCE) as pool:
         list(pool.map(folder.remove, names))
-    for name in (STAGED, *(f"{STATE_DIR}/{name}" for name in _DATASETS)):
+    for name in (STAGED, ARTIFACTS_FOLDER, *(f"{STATE_DIR}/{name}" for name in _DATASETS)):
         folder.remove_folder(name)
-    folder.remove(f"{STATE_DIR}/{RUNS_FILE}")
+    for name in (f"{STATE_DIR}/{RUNS_FILE}", ORIGINALS_FILE, MANIFEST, JOURNAL_COPY):
+        folder.remove(name)
     # Last: if this process is killed before, the journal still has the files to remove.
     folder.log(JOURNAL, fresh=True).close()
 

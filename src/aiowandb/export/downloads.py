@@ -11,7 +11,7 @@ from typing import Literal
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError, DownloadError
-from aiowandb.export.folders.base import Folder
+from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.journal import Fetched, FetchedFile, Journal
 from aiowandb.export.originals import OriginalArtifact
 from aiowandb.export.progress import (
@@ -43,7 +43,7 @@ async def update_downloads(
     session: Session,
     kind: Kind,
     runs: Mapping[RunRef, RunSnapshot],
-    folder: Folder,
+    folder: HashingFolder,
     journal: Journal,
     reporter: Reporter,
 ) -> list[RunFailure]:
@@ -93,7 +93,7 @@ class _Downloads:
 
     def __init__(
         self,
-        folder: Folder,
+        folder: HashingFolder,
         kind: Kind,
         known: Sequence[FetchedFile] | None,
         sizes: Mapping[str, int],
@@ -106,6 +106,8 @@ class _Downloads:
         self._is_local = isinstance(location, Path)
         self._root = location if isinstance(location, Path) else folder.draft(kind)
         self._checksums: dict[str, str] = {}
+        # The files that were there before, with the content that W&B announces.
+        self._present: set[str] = set()
 
     async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
         """Download files that are missing or differ; returns all files of the run."""
@@ -140,7 +142,10 @@ class _Downloads:
         name = self._name(path)
         self._checksums[name] = checksum.text if checksum else ""
         if self._is_local:
-            return is_there(path, size, checksum)
+            if is_there(path, size, checksum):
+                self._present.add(name)
+                return True
+            return False
         known = self._known.get(name)
         if known is None or checksum is None:
             return False
@@ -154,6 +159,8 @@ class _Downloads:
         file = FetchedFile(name, path.stat().st_size, self._checksums.get(name, ""))
         if not self._is_local:
             self._folder.put(path, f"{self._kind}/{name}")
+        elif name not in self._present:
+            self._folder.add(f"{self._kind}/{name}")
         return file
 
     def _name(self, path: Path) -> str:

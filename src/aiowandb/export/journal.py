@@ -292,7 +292,7 @@ class Journal:
 
     def _compact(self) -> None:
         if self._size > max(self._compact_at, _SMALL):
-            text = _lines(self.state.records())
+            text = record_lines(self.state.records())
             self._compact_at = _COMPACT_RATIO * len(text)
             if self._size > self._compact_at:
                 self._log.replace(text)
@@ -300,7 +300,7 @@ class Journal:
 
     def _read(self, number: int, line: bytes) -> Record:
         try:
-            return _decode(line)
+            return decode_record(line)
         except msgspec.MsgspecError as error:
             raise ExportError(
                 f"{self._location} cannot be read (line {number}: {error}):"
@@ -308,8 +308,10 @@ class Journal:
             ) from error
 
 
-def _lines(records: Iterable[Record]) -> bytes:
+def record_lines(records: Iterable[Record]) -> bytes:
+    """The records as the text of a journal."""
     return b"".join(msgspec.json.encode(record) + b"\n" for record in records)
 
 
-_decode: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+# A record of a journal, from its line.
+decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode

@@ -19,7 +19,8 @@ from aiowandb.errors import UsageError
 from aiowandb.export.claim import claim_folder
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.downloads import update_downloads
-from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.base import STATE_DIR
+from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.formats import Sink, sink_for, write_file
 from aiowandb.export.journal import ExportIdentity, Journal
@@ -36,6 +37,7 @@ from aiowandb.export.progress import (
     RunsFound,
 )
 from aiowandb.export.runs_table import RunsArchive
+from aiowandb.export.sealing import seal_folder
 from aiowandb.export.sources import RowSource, SelectedRuns, row_sources, select_runs
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
@@ -74,13 +76,14 @@ async def export_runs(
     deleted: Sequence[str] = ()
     async with reporter.reporting():
         if isinstance(target, str | Path) and target != "-":
-            folder = await run_sync(folder_at, target, filesystem)
+            folder = HashingFolder(await run_sync(folder_at, target, filesystem))
             claim = claim_folder(folder, identity, options, overwrite=overwrite)
             async with entered_in_thread(claim) as begin:
                 runs, unknown = await _select(pages, options, reporter)
                 journal, options = await run_sync(begin)
                 export = _FolderExport(session, folder, options, journal, reporter)
                 tables, deleted = await export.update(runs, identity)
+                await feed_thread(partial(seal_folder, folder, journal), nothing, 1)
         else:
             make_sink = sink_at(target, options)
             runs, unknown = await _select(pages, options, reporter)
@@ -131,7 +134,7 @@ class _FolderExport:
     def __init__(
         self,
         session: Session,
-        folder: Folder,
+        folder: HashingFolder,
         options: ExportOptions,
         journal: Journal,
         reporter: Reporter,

@@ -45,6 +45,12 @@ class Checksum(msgspec.Struct, frozen=True):
             return None
         return cls(found, algorithm) if len(found) == 16 else None
 
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The checksum that `text` gave; None if there is none."""
+        algorithm, _, digest = text.rpartition(":")
+        return cls.of(digest, "XXH128" if algorithm else "MD5")
+
     @property
     def text(self) -> str:
         """In hex, with the algorithm if it is not MD5."""

@@ -1,0 +1,112 @@
+"""The manifest of an export: size and SHA-256 of every file that belongs to it.
+
+It is the last file that an export writes. Its last line has the SHA-256 of the lines before, so
+that a manifest that was changed or cut off is not taken for the truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+
+from aiowandb.errors import ExportError
+from aiowandb.export.folders.base import STATE_DIR, Folder
+
+MANIFEST = f"{STATE_DIR}/manifest.jsonl"
+# The state in the journal as the last complete export left it.
+JOURNAL_COPY = f"{STATE_DIR}/journal-copy.jsonl"
+_VERSION = 1
+_PIECE = 1 << 20
+
+
+class FileDigest(msgspec.Struct, frozen=True, gc=False):
+    """What the content of a file must be; the SHA-256 is in hex."""
+
+    size: int
+    sha256: str
+
+
+class _First(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    manifest: int
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """A line for a file. Names are relative to the folder, with slashes."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class _Last(msgspec.Struct, frozen=True):
+    """The last line: how many files there are, and the SHA-256 of all lines before."""
+
+    files: int
+    sha256: str
+
+
+class DamagedManifestError(ExportError):
+    """The manifest is not as an export has written it."""
+
+
+def manifest_text(files: Mapping[str, FileDigest]) -> bytes:
+    """The content of a manifest of these files."""
+    lines = (_Line(name, files[name].size, files[name].sha256) for name in sorted(files))
+    text = b"".join(msgspec.json.encode(line) + b"\n" for line in (_First(_VERSION), *lines))
+    last = _Last(len(files), hashlib.sha256(text).hexdigest())
+    return text + msgspec.json.encode(last) + b"\n"
+
+
+def read_manifest(folder: Folder) -> dict[str, FileDigest] | None:
+    """The files in the folder's manifest; None if there is no manifest. Blocks."""
+    text = read_whole(folder, MANIFEST)
+    return None if text is None else _parse(text, folder.location(MANIFEST))
+
+
+def _parse(text: bytes, location: object) -> dict[str, FileDigest]:
+    begin = text.rfind(b"\n", 0, -1) + 1
+    lines = text[:begin].splitlines()
+    try:
+        last = _read_last(text[begin:])
+        if not text.endswith(b"\n") or hashlib.sha256(text[:begin]).hexdigest() != last.sha256:
+            raise DamagedManifestError(f"{location} was changed, or is damaged.")
+        version = msgspec.json.decode(lines[0], type=_First).manifest if lines else 0
+        if version != _VERSION:
+            raise DamagedManifestError(
+                f"{location} is of version {version}, which this aiowandb cannot read."
+            )
+        found = {line.name: FileDigest(line.size, line.sha256) for line in map(_read, lines[1:])}
+    except msgspec.MsgspecError as error:
+        raise DamagedManifestError(f"{location} is damaged: {error}.") from None
+    return found
+
+
+def read_whole(folder: Folder, name: str) -> bytes | None:
+    """The content of a file; None if it does not exist."""
+    try:
+        with folder.open(name) as file:
+            content: bytes = file.read()
+            return content
+    except FileNotFoundError:
+        return None
+
+
+def digest_of(file: BinaryIO | pa.NativeFile, *others: Any) -> FileDigest:
+    """The digest of the rest of the file; the same bytes are added to other hashers."""
+    sha256, size = hashlib.sha256(), 0
+    while piece := file.read(_PIECE):
+        sha256.update(piece)
+        size += len(piece)
+        for other in others:
+            other.update(piece)
+    return FileDigest(size, sha256.hexdigest())
+
+
+_read: Callable[[bytes], _Line] = msgspec.json.Decoder(_Line).decode
+_read_last: Callable[[bytes], _Last] = msgspec.json.Decoder(_Last).decode

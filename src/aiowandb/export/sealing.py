@@ -1,0 +1,154 @@
+"""The end of an export: its manifest, and a copy of the state in its journal.
+
+Files that this export has put were hashed then. Of others the digests in the last manifest still
+hold: to hash them again would make damages official. Only what is in no manifest, as in folders
+of earlier versions, is hashed now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Never
+
+from aiowandb.concurrency.threads import Inbox
+from aiowandb.errors import ExportError
+from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.hashing import HashingFolder
+from aiowandb.export.journal import ExportState, Journal, decode_record, record_lines
+from aiowandb.export.known_files import KnownFile, known_files
+from aiowandb.export.manifest import (
+    JOURNAL_COPY,
+    MANIFEST,
+    DamagedManifestError,
+    FileDigest,
+    digest_of,
+    manifest_text,
+    read_manifest,
+    read_whole,
+)
+from aiowandb.export.originals import ARTIFACTS_FOLDER
+from aiowandb.export.staging import STAGED
+from aiowandb.wire.checksum import Checksum, new_hasher
+
+_DELTA_LOG = "_delta_log"
+_DELTA_TABLES = ("runs", "history", "system")
+_TEMPORARY = (f"{STAGED}/", f"{STATE_DIR}/uploads/", f"{STATE_DIR}/drafts/")
+_logger = logging.getLogger(__name__)
+
+
+def seal_folder(folder: HashingFolder, journal: Journal, inbox: Inbox[Never]) -> None:
+    """Write the manifest and the copy of the journal's state, unless they are there already."""
+    before = _manifest_before(folder)
+    files = _still_valid(before or {}, folder, journal.state)
+    new = _names(folder, journal.state, is_first=before is None).difference(files)
+    known = {file.name: file for file in known_files(journal.state)} if new else {}
+    for name in inbox.checked(sorted(new)):
+        digest = folder.digests.get(name) or _hashed(folder, name, known.get(name))
+        if digest:
+            files[name] = digest
+    copy = record_lines(journal.state.records())
+    files[JOURNAL_COPY] = digest_of(BytesIO(copy))
+    for name, text in ((JOURNAL_COPY, copy), (MANIFEST, manifest_text(files))):
+        if text != read_whole(folder, name):
+            _put(folder, name, text)
+
+
+def read_journal_copy(folder: Folder) -> ExportState | None:
+    """The state as the last complete export left it; None if it cannot be read."""
+    try:
+        text = read_whole(folder, JOURNAL_COPY)
+        if text is None:
+            return None
+        state = ExportState()
+        for line in text.splitlines():
+            state.apply(decode_record(line))
+    except (ValueError, OSError, ExportError):
+        return None
+    return state
+
+
+def _manifest_before(folder: Folder) -> dict[str, FileDigest] | None:
+    try:
+        return read_manifest(folder)
+    except DamagedManifestError as error:
+        _logger.warning("%s All files of the export are hashed again.", error)
+        return None
+
+
+def _still_valid(
+    before: Mapping[str, FileDigest], folder: HashingFolder, state: ExportState
+) -> dict[str, FileDigest]:
+    """The digests of the last manifest for files that no export has written since."""
+    copy = read_journal_copy(folder) if before else None
+    then = {file.name: file.revision for file in known_files(copy)} if copy else {}
+    # A killed export may have written files, and has made no manifest.
+    rewritten = {
+        file.name for file in known_files(state) if then.get(file.name, file) != file.revision
+    }
+    kept = {
+        name: digest
+        for name, digest in before.items()
+        if name not in folder.digests and name not in rewritten and not folder.is_gone(name)
+    }
+    return _without_vacuumed(kept, folder, state)
+
+
+def _without_vacuumed(
+    files: dict[str, FileDigest], folder: Folder, state: ExportState
+) -> dict[str, FileDigest]:
+    """The same without files that Delta Lake has removed, because no version needs them."""
+    if state.begun is None or state.begun.options.format != "delta":
+        return files
+    needed = {file.name for file in known_files(state)}
+    there = set(_delta_files(folder))
+    tables = tuple(f"{name}/" for name in _DELTA_TABLES)
+    return {
+        name: digest
+        for name, digest in files.items()
+        if name in needed or name in there or not name.startswith(tables)
+    }
+
+
+def _names(folder: HashingFolder, state: ExportState, *, is_first: bool) -> set[str]:
+    """The files that belong into the manifest, as far as they are not of an earlier one."""
+    names = {name for name in folder.digests if not name.startswith(_TEMPORARY)}
+    names -= {MANIFEST, JOURNAL_COPY}
+    names.update(file.name for file in known_files(state))
+    if state.begun and state.begun.options.format == "delta":
+        names.update(_delta_files(folder))
+    if is_first:
+        described = folder.files(ARTIFACTS_FOLDER)
+        names.update(f"{ARTIFACTS_FOLDER}/{name}" for name in described)
+    return names
+
+
+def _delta_files(folder: Folder) -> list[str]:
+    return [
+        f"{table}/{name}"
+        for table in _DELTA_TABLES
+        for name in folder.files(table, recursive=True)
+        if name.endswith(".parquet") or name.startswith(f"{_DELTA_LOG}/")
+    ]
+
+
+def _hashed(folder: Folder, name: str, known: KnownFile | None) -> FileDigest | None:
+    """The digest of a file; None if it is lost, or not what was downloaded."""
+    checksum = Checksum.parse(known.checksum) if known else None
+    hasher = new_hasher(checksum.algorithm) if checksum else None
+    try:
+        with folder.open(name) as file:
+            digest = digest_of(file, *([hasher] if hasher else ()))
+    except FileNotFoundError:
+        return None
+    if checksum and hasher and hasher.digest() != checksum.digest:
+        _logger.warning("%s is not the file that was downloaded.", folder.location(name))
+        return None
+    return digest
+
+
+def _put(folder: Folder, name: str, text: bytes) -> None:
+    draft = folder.draft(name)
+    draft.write_bytes(text)
+    folder.put(draft, name)
