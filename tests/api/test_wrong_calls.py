@@ -127,6 +127,7 @@ WRONG: Mapping[str, list[Any]] = {
     "safe_csv": FLAG,
     "samples": NUMBER,
     "split": ["runs", 5],
+    "start": TEXT,
     "state": ["finishd", "crashed", 5],
     "step": STEP,
     "stream": ["sytem", 5, None],

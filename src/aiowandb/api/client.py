@@ -267,6 +267,7 @@ class AsyncApi(RunImports, RunStarts):
         per_page=integer(1),
         include=choices(RunField),
         fresh=FLAG,
+        start=optional(text("a cursor")),
     )
     def runs(
         self,
@@ -277,6 +278,7 @@ class AsyncApi(RunImports, RunStarts):
         include: Collection[RunField] = ALL_FIELDS,
         *,
         fresh: bool = False,
+        start: str | None = None,
     ) -> Runs:
         """The runs of a project, newest first. Nothing is sent until the list is used.
 
@@ -284,15 +286,15 @@ class AsyncApi(RunImports, RunStarts):
         selects which of config, summary, system metrics and history keys come with the runs.
 
         Pages are cached until the client is closed, so the same query returns the same runs.
-        With `fresh`, they are requested each time; `flush()` clears the cache.
+        With `fresh`, they are requested each time; `flush()` clears the cache. `start`, the
+        `cursor` of an earlier list in the same order, continues after its last page.
 
         >>> runs = api.runs("entity/project", filters={"state": "finished"})
         >>> async for run in runs:
         ...     print(run.name, run.summary.get("loss"))
         """
-        return Runs(
-            self._session, self._defaults, path, filters, order, per_page, include, fresh=fresh
-        )
+        query = (path, filters, order, per_page, include)
+        return Runs(self._session, self._defaults, *query, fresh=fresh, start=start)
 
     @checks(runs=many("runs", Run), **SCAN_CHECKS, ordered=FLAG)
     def scan_histories(

@@ -45,6 +45,7 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
         per_page=integer(1),
         include=choices(RunField),
         fresh=FLAG,
+        start=optional(text("a cursor")),
     )
     def runs(
         self,
@@ -54,13 +55,12 @@ class Project(ProjectFields, RecordHolder[ProjectRecord]):
         include: Collection[RunField] = ALL_FIELDS,
         *,
         fresh: bool = False,
+        start: str | None = None,
     ) -> Runs:
         """The runs of the project, as `api.runs()` returns them."""
-        path = f"{self.entity}/{self.name}"
+        query = (f"{self.entity}/{self.name}", filters, order, per_page, include)
         session = self._session
-        return Runs(
-            session, Defaults(session), path, filters, order, per_page, include, fresh=fresh
-        )
+        return Runs(session, Defaults(session), *query, fresh=fresh, start=start)
 
     @checks(per_page=integer(1), filters=optional(FILTERS), fresh=FLAG)
     def sweeps(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ import msgspec
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
-from aiowandb.api.run_pages import RUNS_PER_PAGE, no_project, run_pages, runs_table
+from aiowandb.api.run_pages import RUNS_PER_PAGE, all_runs, no_project, run_pages, runs_table
 from aiowandb.choices import RunField
-from aiowandb.concurrency.tasks import Stream
-from aiowandb.errors import extra_needed
+from aiowandb.concurrency.tasks import Delivered, Stream
+from aiowandb.errors import UsageError, extra_needed
 from aiowandb.history.neighbours import Neighbours
 from aiowandb.net import Session
 from aiowandb.paths import parse_project_path
@@ -43,17 +44,30 @@ class RunList(Listing[Run]):
         include: Collection[RunField],
         *,
         fresh: bool = False,
+        start: str | None = None,
     ) -> None:
         super().__init__(session)
         self._defaults = defaults
         self._fresh = fresh
+        self._start = self._cursor = start
         parse_project_path(path)  # raises at once if it is invalid
         self._path = path
         checked = {} if filters is None else check_filters(filters)
         self._query = RunQuery(checked, check_order(order), per_page, frozenset(include))
 
+    @property
+    def cursor(self) -> str | None:
+        """Where the page begins that follows the last page that a loop was given.
+
+        `api.runs(..., start=cursor)` continues there, in this process or in another one. The
+        order has to be the same. After the last page, that list has the runs that are new.
+        """
+        return self._cursor
+
     async def count(self) -> int:
         """The number of items."""
+        if self._start is not None:
+            return await self._count_rest()
         entity, project = await self._defaults.project(self._path)
         query = count_runs(entity, project, self._query.filters)
         found = await self._session.ask_cached(query, fresh=self._fresh)
@@ -68,7 +82,11 @@ class RunList(Listing[Run]):
             fields=frozenset(self._query.fields) & {"config", "summary"},
             per_page=max(self._query.per_page, RUNS_PER_PAGE),
         )
-        return await runs_table(self._session.ahead(self._records(query, fresh=True)))
+        if self._start is None:
+            records = self._all_records(query)
+        else:
+            records = self._records(query, fresh=True)
+        return await runs_table(self._session.ahead(records))
 
     async def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas DataFrame."""
@@ -86,21 +104,57 @@ class RunList(Listing[Run]):
 
     def pages(self) -> Stream[list[Run]]:
         """The items in lists of `per_page`, as W&B sends them."""
-        return Neighbours(self._session).ahead(self._pages())
+        # Pages are read ahead: a cursor counts when its page is taken.
+        cursors: deque[str | None] = deque()
+
+        def delivered() -> None:
+            self._cursor = cursors.popleft()
+
+        pages = Neighbours(self._session).ahead(self._pages(cursors.append))
+        return Delivered(pages, delivered)
 
     async def _slice(self, wanted: slice) -> list[Run]:
         found = await super()._slice(wanted)
         Neighbours(self._session).add_page(found)
         return found
 
-    async def _pages(self) -> AsyncGenerator[list[Run]]:
-        async with aclosing(self._records(self._query, fresh=False)) as pages:
+    async def _pages(
+        self, on_page: Callable[[str | None], object] = lambda _: None
+    ) -> AsyncGenerator[list[Run]]:
+        async with aclosing(self._records(self._query, on_page, fresh=self._fresh)) as pages:
             async for records in pages:
                 yield [Run(record, self._session) for record in records]
 
-    def _records(self, query: RunQuery, *, fresh: bool) -> AsyncGenerator[list[RunRecord]]:
+    def _records(
+        self,
+        query: RunQuery,
+        on_page: Callable[[str | None], object] = lambda _: None,
+        *,
+        fresh: bool,
+    ) -> AsyncGenerator[list[RunRecord]]:
         where = partial(self._defaults.project, self._path)
-        return run_pages(self._session, where, query, complete=fresh, fresh=self._fresh)
+        return run_pages(
+            self._session, where, query, fresh=fresh, start=self._start, on_page=on_page
+        )
+
+    def _all_records(self, query: RunQuery) -> AsyncGenerator[list[RunRecord]]:
+        return all_runs(self._session, partial(self._defaults.project, self._path), query)
+
+    def _require_all(self, what: str) -> None:
+        """Raise if the list begins in the middle."""
+        if self._start is not None:
+            raise UsageError(
+                f"{what} takes all runs of the query: it cannot be called on a list that begins"
+                " at start=... . Select some of them with filters."
+            )
+
+    async def _count_rest(self) -> int:
+        """The runs after `start`, which W&B does not count: they are listed."""
+        query = msgspec.structs.replace(
+            self._query, fields=frozenset(), per_page=max(self._query.per_page, RUNS_PER_PAGE)
+        )
+        async with aclosing(self._records(query, fresh=self._fresh)) as pages:
+            return sum([len(page) async for page in pages])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path or 'of the default project'}>"

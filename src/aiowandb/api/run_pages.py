@@ -32,14 +32,34 @@ async def run_pages(
     where: Callable[[], Awaitable[tuple[str, str]]],
     query: RunQuery,
     *,
-    complete: bool,
     fresh: bool,
+    start: str | None = None,
+    on_page: Callable[[str | None], object] = lambda _: None,
 ) -> AsyncGenerator[list[RunRecord]]:
-    """The runs of a query, page by page. `where` finds out entity and project.
+    """The runs of a query after the cursor `start`, page by page, cached unless `fresh`.
 
-    `complete` pages have every run just once, even if runs come and go meanwhile. Other pages
-    are cached, unless they have to be `fresh`.
+    `where` finds out entity and project. Before a page is yielded, `on_page` gets the cursor of
+    its last run.
     """
+    entity, project = await where()
+
+    async def page(cursor: str | None) -> Connection[RunRecord]:
+        operation = list_runs(entity, project, query, cursor)
+        found = await session.ask_cached(operation, fresh=fresh)
+        runs = _found(found, entity, project).runs
+        if runs.nodes:
+            on_page(runs.last_cursor)
+        return runs
+
+    async with aclosing(pages_of(_what(entity, project), page, start)) as pages:
+        async for records in pages:
+            yield _at(entity, project, records)
+
+
+async def all_runs(
+    session: Session, where: Callable[[], Awaitable[tuple[str, str]]], query: RunQuery
+) -> AsyncGenerator[list[RunRecord]]:
+    """Every run of a query just once, even if runs come and go meanwhile; never cached."""
     entity, project = await where()
     size = BatchSize(query.per_page, query.per_page)
 
@@ -48,21 +68,30 @@ async def run_pages(
             asked = msgspec.structs.replace(query, per_page=per_page)
             return list_runs(entity, project, asked, cursor)
 
-        if complete:
-            found = await ask_page(session, of_size, size, min(_LEAST_PAGE, query.per_page))
-        else:
-            found = await session.ask_cached(of_size(query.per_page), fresh=fresh)
-        if found is None:
-            raise no_project(entity, project)
+        asked = await ask_page(session, of_size, size, min(_LEAST_PAGE, query.per_page))
+        found = _found(asked, entity, project)
         return msgspec.structs.replace(found.runs, total_count=found.run_count)
 
-    what = f"the runs of {entity}/{project}"
-    listing = all_pages_of(what, page, lambda run: run.id) if complete else pages_of(what, page)
+    listing = all_pages_of(_what(entity, project), page, lambda run: run.id)
     async with aclosing(listing) as pages:
         async for records in pages:
-            for record in records:
-                record.entity, record.project = entity, project
-            yield records
+            yield _at(entity, project, records)
+
+
+def _what(entity: str, project: str) -> str:
+    return f"the runs of {entity}/{project}"
+
+
+def _found(page: RunsPage | None, entity: str, project: str) -> RunsPage:
+    if page is None:
+        raise no_project(entity, project)
+    return page
+
+
+def _at(entity: str, project: str, records: list[RunRecord]) -> list[RunRecord]:
+    for record in records:
+        record.entity, record.project = entity, project
+    return records
 
 
 def no_project(entity: str, project: str) -> NotFoundError:

@@ -104,7 +104,7 @@ class Runs(RunList):
         """
         in_format = rows_format(format)
         call = sample_call(samples, keys, x_axis, stream)
-        pages = self._records(self._query, fresh=False)
+        pages = self._records(self._query, fresh=self._fresh)
         return in_format(await read_samples(self._session, pages, call, fresh=self._fresh))
 
     @checks(**EXPORT_CHECKS)
@@ -155,6 +155,7 @@ class Runs(RunList):
 
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         """
+        self._require_all("export()")
         await import_in_thread("aiowandb.export")
         from aiowandb.export import ExportOptions
 
@@ -178,7 +179,7 @@ class Runs(RunList):
             self._session,
             partial(self._defaults.project, self._path),
             query,
-            partial(self._records, fresh=True),
+            self._all_records,
             target,
             options,
             filesystem=filesystem,
@@ -216,11 +217,12 @@ class Runs(RunList):
         ...     for batch in part.read():
         ...         print(batch.num_rows)
         """
+        self._require_all("plan()")
         arguments = PlanArguments(
             keys, exclude, min_step, max_step, any_key, stream, live, after, check_files
         )
         where = await self._defaults.project(self._path)
-        listed = partial(self._records, fresh=True)
+        listed = self._all_records
         return await make_plan(self._session, *where, self._query, listed, arguments)
 
     @checks(part_rows=integer(1), **ROWS_CHECKS, live=choice(LiveRows))
@@ -237,9 +239,10 @@ class Runs(RunList):
         """Parts of a plan, the first ones while other runs are still being listed; later parts
         may have additional columns.
         """
+        self._require_all("stream_parts()")
         arguments = PlanArguments(keys, exclude, min_step, max_step, live=live)
         where = partial(self._defaults.project, self._path)
-        listed = partial(self._records, fresh=True)
+        listed = self._all_records
         parts = make_parts(self._session, where, self._query, listed, arguments, part_rows)
         return self._session.ahead(parts)
 
@@ -300,12 +303,13 @@ class Runs(RunList):
         >>> async with AsyncApi.local("mirror") as mirror:
         ...     report = await api.runs("me/mnist").copy_to("local/mnist", api=mirror)
         """
+        self._require_all("copy_to()")
         return await copy_project(
             (self._session, self._defaults),
             self._path,
             self._query.filters,
             self._query.order,
-            partial(self._records, fresh=True),
+            self._all_records,
             target,
             api,
             ids=ids,

@@ -199,6 +199,26 @@ class Items(AsyncOnly, Generic[T]):
         await self.pages.aclose()
 
 
+class Delivered(AsyncOnly, Generic[T]):
+    """The same items; a function is called just before each is given to the reader."""
+
+    def __init__(self, items: Stream[T], on_item: Callable[[], object]) -> None:
+        self._items = items
+        self._on_item = on_item
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        item = await self._items.__anext__()
+        self._on_item()
+        return item
+
+    async def aclose(self) -> None:
+        """Stop reading, and cancel the tasks in progress."""
+        await self._items.aclose()
+
+
 class OnDemand(AsyncOnly, Generic[T]):
     """The items of a generator, each made when it is requested."""
 

@@ -13,14 +13,16 @@ T = TypeVar("T")
 
 
 async def pages_of(
-    what: str, ask: Callable[[str | None], Awaitable[Connection[T]]]
+    what: str,
+    ask: Callable[[str | None], Awaitable[Connection[T]]],
+    start: str | None = None,
 ) -> AsyncGenerator[list[T]]:
     """The pages that `ask` returns for one cursor after another, without empty ones.
 
-    `what` names the list in error messages.
+    `what` names the list in error messages. `start` is the cursor of the first page.
     """
-    cursor: str | None = None
-    seen: set[str | None] = {None}
+    cursor = start
+    seen: set[str | None] = {None, start}
     while True:
         page = await ask(cursor)
         if page.nodes:

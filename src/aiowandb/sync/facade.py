@@ -164,6 +164,7 @@ class Runs(RunsSamples, SyncListing[api.Runs, Run]):
     """
 
     _kind = Run
+    cursor = Forwarded[str | None]()
     to_arrow = awaited(api.Runs.to_arrow)
     to_pandas = awaited(api.Runs.to_pandas)
     to_polars = awaited(api.Runs.to_polars)

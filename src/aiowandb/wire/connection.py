@@ -44,6 +44,9 @@ class Connection(msgspec.Struct, Generic[T], rename="camel"):
         Some lists of W&B continue after the cursor of the last edge, others after that of the
         page. The documents ask for the right one only.
         """
-        if not self.edges or not self.page_info.has_next_page:
-            return None
-        return self.edges[-1].cursor or self.page_info.end_cursor
+        return self.last_cursor if self.page_info.has_next_page else None
+
+    @property
+    def last_cursor(self) -> str | None:
+        """The cursor of the last item: what is added to the list later comes after it."""
+        return (self.edges[-1].cursor or self.page_info.end_cursor) if self.edges else None
