@@ -78,8 +78,10 @@ if TYPE_CHECKING:
     from aiowandb.export import (
         Clash,
         ExportEvent,
+        ExportPlan,
         ExportResult,
         FileFinished,
+        Omission,
         OnEvent,
         Progress,
         RowsWanted,
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
         RunsFound,
         RunStarted,
         Sink,
+        TablePlan,
     )
     from aiowandb.files.artifact_uploads import NewEntry
     from aiowandb.files.artifacts import ArtifactDownload, LeftOut
@@ -160,6 +163,7 @@ __all__ = [
     "EventStream",
     "ExportError",
     "ExportEvent",
+    "ExportPlan",
     "ExportResult",
     "File",
     "FileFinished",
@@ -187,6 +191,7 @@ __all__ = [
     "NewEntry",
     "NotFoundError",
     "OfflineSource",
+    "Omission",
     "OnCopyEvent",
     "OnDeleted",
     "OnEvent",
@@ -233,6 +238,7 @@ __all__ = [
     "SweepFacts",
     "SweepRecord",
     "Sweeps",
+    "TablePlan",
     "TableSource",
     "TensorBoardSource",
     "TimeoutError",
@@ -293,8 +299,10 @@ _LAZY = {
         ".export": (
             "Clash",
             "ExportEvent",
+            "ExportPlan",
             "ExportResult",
             "FileFinished",
+            "Omission",
             "OnEvent",
             "Progress",
             "RowsWanted",
@@ -304,6 +312,7 @@ _LAZY = {
             "RunStarted",
             "RunsFound",
             "Sink",
+            "TablePlan",
         ),
         ".files.artifact_uploads": ("NewEntry",),
         ".files.artifacts": (

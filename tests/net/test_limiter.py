@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from random import Random
 from typing import NamedTuple, Protocol
@@ -263,6 +264,28 @@ def test_a_pause_applies_to_all_tasks() -> None:
 def test_the_learnt_rate_is_reported() -> None:
     assert drive(TokenBucket(20), 60).traffic.rate_limit == pytest.approx(20, rel=0.1)
     assert drive(Workers(), 10).traffic.rate_limit is None
+
+
+def test_the_granted_rate_is_what_was_learnt_or_else_what_is_left_of_the_quota() -> None:
+    async def granted(pace: Pace, quota: Quota | None = None) -> float:
+        limiter = Limiter(Concurrency(4), pace, Traffic())
+        async with limiter.slot() as slot:
+            await limiter.wait_for_turn(slot)
+            limiter.answered(slot, "kind", quota)
+        return limiter.granted_rate()
+
+    async def ask() -> None:
+        assert await granted(Pace()) == math.inf
+        assert await granted(Pace(3)) == 3
+        assert await granted(Pace(), Quota(100, 50.0)) == 2
+        assert await granted(Pace(1), Quota(100, 50.0)) == 1
+        assert await granted(Pace(3), Quota(100, 50.0)) == 2
+        assert await granted(Pace(), Quota(0, 50.0)) == math.inf  # it is a pause, not a rate
+        learnt = Pace()
+        learnt.learnt = 10
+        assert 8 < await granted(learnt, Quota(1, 50.0)) <= 10
+
+    trio.run(ask, clock=MockClock(autojump_threshold=0))
 
 
 @pytest.mark.parametrize("remaining", ["-5", "0", f"{10**20}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery
 
 if TYPE_CHECKING:
-    from aiowandb.export import ExportOptions, ExportResult, OnEvent, Sink
+    from aiowandb.export import ExportOptions, ExportPlan, ExportResult, OnEvent, Sink
 
 
 # What an export needs of each run.
@@ -60,7 +60,7 @@ _TARGET = either(
 )
 _FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
 
-EXPORT_CHECKS = {
+PLAN_EXPORT_CHECKS = {
     "target": _TARGET,
     "format": choice(Format),
     "what": optional(choices(What)),
@@ -77,13 +77,33 @@ EXPORT_CHECKS = {
     "nan": optional(choice(Nan)),
     "filesystem": optional(_FILESYSTEM),
     "overwrite": FLAG,
-    "on_event": optional(FUNCTION),
 }
+EXPORT_CHECKS = PLAN_EXPORT_CHECKS | {"on_event": optional(FUNCTION)}
 
 
 def default_tables(target: object) -> tuple[What, ...]:
     """What is exported to this target by default."""
     return ("runs", "history") if _is_folder(target) else ("history",)
+
+
+async def export_options(
+    target: object,
+    *,
+    what: Collection[What] | None,
+    keys: Sequence[str] | None,
+    exclude: Sequence[str],
+    **others: Any,
+) -> ExportOptions:
+    """The options of an export to this target, from the arguments of `Runs.export`."""
+    await import_in_thread("aiowandb.export")
+    from aiowandb.export import ExportOptions
+
+    return ExportOptions(
+        what=tuple(what if what is not None else default_tables(target)),
+        keys=tuple(keys or ()) or None,
+        exclude=tuple(exclude),
+        **others,
+    )
 
 
 def check_target(target: Any, options: ExportOptions, *, filesystem: Any, overwrite: bool) -> None:
@@ -135,3 +155,33 @@ async def export_to(
             overwrite=overwrite,
             on_event=on_event,
         )
+
+
+async def plan_export_to(
+    session: Session,
+    where: Callable[[], Awaitable[tuple[str, str]]],
+    query: RunQuery,
+    target: str | Path | Sink,
+    options: ExportOptions,
+    *,
+    filesystem: Any,
+    overwrite: bool,
+) -> ExportPlan:
+    """What the same export would do; wrong arguments are an error at once."""
+    check_target(target, options, filesystem=filesystem, overwrite=overwrite)
+    await import_in_thread("aiowandb.export.preview")
+    from aiowandb.export import ExportIdentity
+    from aiowandb.export.preview import preview_export
+
+    path = "/".join(await where())
+    identity = ExportIdentity(session.host, path, dict(query.filters), query.order)
+    return await preview_export(
+        session,
+        query,
+        identity,
+        target,
+        options,
+        filesystem=filesystem,
+        overwrite=overwrite,
+        runs_per_page=query.per_page,
+    )

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import msgspec
 
 from aiowandb.api.copying import COPY_CHECKS, Client, copy_project
-from aiowandb.api.exporting import EXPORT_CHECKS, EXPORTED, default_tables, export_to
+from aiowandb.api.exporting import (
+    EXPORT_CHECKS,
+    EXPORTED,
+    PLAN_EXPORT_CHECKS,
+    export_options,
+    export_to,
+    plan_export_to,
+)
 from aiowandb.api.histories import SAMPLE_CHECKS
 from aiowandb.api.planning import PLAN_CHECKS, ROWS_CHECKS, PlanArguments, make_parts, make_plan
 from aiowandb.api.rows import rows_format
@@ -33,14 +40,14 @@ from aiowandb.choices import (
     What,
 )
 from aiowandb.concurrency.tasks import Stream
-from aiowandb.concurrency.threads import import_in_thread, run_sync
+from aiowandb.concurrency.threads import run_sync
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
-    from aiowandb.export import ExportResult, OnEvent, Sink
+    from aiowandb.export import ExportPlan, ExportResult, OnEvent, Sink
     from aiowandb.ingest import CopyReport, OnCopyEvent
     from aiowandb.readplan import ReadPart, ReadPlan
 
@@ -156,17 +163,15 @@ class Runs(RunList):
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         """
         self._require_all("export()")
-        await import_in_thread("aiowandb.export")
-        from aiowandb.export import ExportOptions
-
-        options = ExportOptions(
+        options = await export_options(
+            target,
             format=format,
-            what=tuple(what if what is not None else default_tables(target)),
+            what=what,
             layout=layout,
             split=split,
-            keys=tuple(keys or ()) or None,
+            keys=keys,
             any_key=any_key,
-            exclude=tuple(exclude),
+            exclude=exclude,
             min_step=min_step,
             max_step=max_step,
             samples=samples,
@@ -185,6 +190,64 @@ class Runs(RunList):
             filesystem=filesystem,
             overwrite=overwrite,
             on_event=on_event,
+        )
+
+    @checks(**PLAN_EXPORT_CHECKS)
+    async def plan_export(
+        self,
+        target: str | Path | Sink,
+        *,
+        format: Format = "parquet",
+        what: Collection[What] | None = None,
+        layout: Layout = "wide",
+        split: Split | None = None,
+        keys: Sequence[str] | None = None,
+        any_key: bool = True,
+        exclude: Sequence[str] = (),
+        min_step: int | None = None,
+        max_step: int | None = None,
+        samples: int | None = None,
+        safe_csv: bool = False,
+        on_deleted: OnDeleted = "keep",
+        nan: Nan | None = None,
+        filesystem: Any = None,
+        overwrite: bool = False,
+    ) -> ExportPlan:
+        """What `export()` with the same arguments would do now; nothing is written.
+
+        The plan has the number of runs, rows, files, bytes and requests, the minutes that these
+        take at the rate that W&B grants, what is sampled or left out and why, and the free space
+        of the disk. If the folder has an export, it has only what is new. Costs a request for
+        each 200 runs.
+
+        >>> plan = await api.runs("entity/project").plan_export("out", what=["history", "files"])
+        >>> print(plan.rows, plan.bytes, plan.requests, plan.minutes)
+        """
+        self._require_all("plan_export()")
+        options = await export_options(
+            target,
+            format=format,
+            what=what,
+            layout=layout,
+            split=split,
+            keys=keys,
+            any_key=any_key,
+            exclude=exclude,
+            min_step=min_step,
+            max_step=max_step,
+            samples=samples,
+            safe_csv=safe_csv,
+            on_deleted=on_deleted,
+            nan=nan,
+        )
+        return await plan_export_to(
+            self._session,
+            partial(self._defaults.project, self._path),
+            msgspec.structs.replace(self._query, per_page=RUNS_PER_PAGE),
+            target,
+            options,
+            filesystem=filesystem,
+            overwrite=overwrite,
         )
 
     @checks(**PLAN_CHECKS)

@@ -16,13 +16,14 @@ import click
 import msgspec
 
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.cli.export_plans import print_plan
 from aiowandb.cli.options import KeysOption, combine_filters, connect, connection, one_of, selection
 from aiowandb.cli.output import console, print_error, printable, table
 from aiowandb.errors import AiowandbWarning
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
-    from aiowandb.export import ExportResult, OnEvent
+    from aiowandb.export import ExportPlan, ExportResult, OnEvent
 
 _SOME_FAILED = 3
 
@@ -92,6 +93,9 @@ _SOME_FAILED = 3
 @click.option(
     "--overwrite", is_flag=True, help="Discard the previous export in FOLDER and start over."
 )
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Print what would be exported, and write nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines.")
 @click.option("--quiet", is_flag=True, help="Only print errors.")
 def export(
@@ -104,6 +108,7 @@ def export(
     run_ids: tuple[str, ...],
     since: datetime | None,
     keys: tuple[str, ...],
+    only_plan: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -113,10 +118,13 @@ def export(
     Run the same command again to resume an interrupted export, or to fetch only what is
     new. FOLDER may be a URL like s3://bucket/folder, or `-` to write one table to stdout.
 
-    Exit code 3 means that some runs failed; the same command retries only those.
+    --plan says how many runs, rows, bytes, requests and minutes that would be, and what
+    would be left out. Exit code 3 means that some runs failed; the same command retries
+    only those.
 
     \b
     Examples:
+      aiowandb export me/mnist out --plan
       aiowandb export me/mnist out
       aiowandb export me/mnist out --format csv --filter 'tag == "best"'
       aiowandb export me/mnist out --keys 'loss,val/*' --since 2026-01-01
@@ -131,6 +139,15 @@ def export(
         raise click.UsageError("--json and --quiet cannot be combined.")
     if quiet:
         warnings.simplefilter("ignore", AiowandbWarning)
+    options |= {"what": options["what"] or None, "keys": keys or None}
+    options["any_key"] = not options.pop("all_keys")
+    selected = combine_filters(filters, since, run_ids)
+    if only_plan:
+        api = connect(base_url, local)
+        print_plan(
+            anyio.run(_plan, api, project, selected, order, target, options), as_json=as_json
+        )
+        return
     api = connect(base_url, local, reports_waits=False)  # the progress lines do
     is_stream = target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
@@ -139,12 +156,9 @@ def export(
         listening = nullcontext(json_events(out))
     elif not (quiet or (is_stream and sys.stdout.isatty())):  # would garble the rows
         listening = show_progress()
-    options |= {"what": options["what"] or None, "keys": keys or None}
-    options["any_key"] = not options.pop("all_keys")
     try:
         with listening as on_event:
             options["on_event"] = on_event
-            selected = combine_filters(filters, since, run_ids)
             result = anyio.run(_export, api, project, selected, order, target, options)
     except KeyboardInterrupt:
         if is_stream:
@@ -189,6 +203,18 @@ def _warn_if_empty(result: ExportResult, run_ids: Sequence[str], keys: Sequence[
         print_error(f"Found {result.runs:,} of the {len(set(run_ids)):,} runs given with --run.")
     elif keys and result.runs and not result.rows and not result.unknown_keys:
         print_error(f"No run has rows with {' or '.join(keys)}.")
+
+
+async def _plan(
+    api: AsyncApi,
+    project: str,
+    filters: Mapping[str, Any],
+    order: str,
+    target: str,
+    options: dict[str, Any],
+) -> ExportPlan:
+    async with api:
+        return await api.runs(project, filters, order).plan_export(target, **options)
 
 
 async def _export(

@@ -3,6 +3,7 @@
 May import `history`, `files`, `net` and `wire`. Start reading at `pipeline`.
 """
 
+from aiowandb.export.export_plan import ExportPlan, Omission, TablePlan
 from aiowandb.export.formats import Sink
 from aiowandb.export.journal import ExportIdentity
 from aiowandb.export.options import ExportOptions, Format, Layout, Nan, OnDeleted, Split, What
@@ -28,11 +29,13 @@ __all__ = [
     "ExportEvent",
     "ExportIdentity",
     "ExportOptions",
+    "ExportPlan",
     "ExportResult",
     "FileFinished",
     "Format",
     "Layout",
     "Nan",
+    "Omission",
     "OnDeleted",
     "OnEvent",
     "Progress",
@@ -44,6 +47,7 @@ __all__ = [
     "RunsFound",
     "Sink",
     "Split",
+    "TablePlan",
     "Waiting",
     "What",
     "export_runs",

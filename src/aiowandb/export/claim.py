@@ -17,7 +17,15 @@ import msgspec
 from aiowandb.config.hosts import names_of
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import STATE_DIR, Folder
-from aiowandb.export.journal import VERSION, Begun, ExportIdentity, ExportState, Journal, Record
+from aiowandb.export.journal import (
+    VERSION,
+    Begun,
+    ExportIdentity,
+    ExportState,
+    Journal,
+    Record,
+    read_state,
+)
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST
 from aiowandb.export.options import MAY_CHANGE, ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER, ORIGINALS_FILE
@@ -71,6 +79,21 @@ def claim_folder(
             return journal, continued
 
         yield begin
+
+
+def read_claimed(
+    folder: Folder, identity: ExportIdentity, options: ExportOptions, *, overwrite: bool
+) -> tuple[ExportState, ExportOptions]:
+    """What `claim_folder` would find in the folder, without changing anything there.
+
+    Raises if it could not be used for this export.
+    """
+    existing = ExportState() if overwrite else read_state(folder, JOURNAL)
+    before = existing.begun
+    continued = options.continuing(before.options if before else None)
+    if not overwrite:
+        _check(folder, list(existing.records()), Begun(VERSION, identity, continued))
+    return existing, continued
 
 
 def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:

@@ -71,13 +71,13 @@ async def update_downloads(
             await run_sync(journal.append, Fetched(kind, runs[ref], files))
             reporter.emit(RunFinished(kind, ref.run, len(files)))
 
-    outdated = [ref for ref, run in runs.items() if not _is_current(known.get(ref.run), run, sizes)]
+    outdated = [ref for ref, run in runs.items() if not is_current(known.get(ref.run), run, sizes)]
     reporter.emit(RowsWanted(kind, len(outdated), 0))
     await gather(outdated, fetch, _RUNS_AT_ONCE)
     return failed
 
 
-def _is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int]) -> bool:
+def is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int]) -> bool:
     """Whether the run is unchanged, and all files that were downloaded exist."""
     if record is None or record.run != run or record.files is None:
         return False

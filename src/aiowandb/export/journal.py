@@ -8,6 +8,7 @@ a power cut may leave, is ignored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -267,8 +268,7 @@ class Journal:
         self._size = len(self._log.text)
         self._compact_at = 0
         try:
-            for number, line in enumerate(self._log.text.splitlines(), 1):
-                self.state.apply(self._read(number, line))
+            _replay(self._log.text, self.state, self._location)
         except BaseException:
             self.close()
             raise
@@ -298,12 +298,21 @@ class Journal:
                 self._log.replace(text)
                 self._size = len(text)
 
-    def _read(self, number: int, line: bytes) -> Record:
+
+def read_state(folder: Folder, name: str) -> ExportState:
+    """The state in the folder's log of this name, which need not exist. Nothing is written."""
+    state = ExportState()
+    _replay(folder.read_log(name), state, folder.location(name))
+    return state
+
+
+def _replay(text: bytes, state: ExportState, location: Path | str) -> None:
+    for number, line in enumerate(text.splitlines(), 1):
         try:
-            return decode_record(line)
+            state.apply(decode_record(line))
         except msgspec.MsgspecError as error:
             raise ExportError(
-                f"{self._location} cannot be read (line {number}: {error}):"
+                f"{location} cannot be read (line {number}: {error}):"
                 " it is damaged, or was written by a newer aiowandb. Use overwrite to start over."
             ) from error
 

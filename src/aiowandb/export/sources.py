@@ -84,14 +84,19 @@ def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
     return found
 
 
-def _history(runs: SelectedRuns, options: ExportOptions) -> RowSource:
-    selection = Selection(
+def history_selection(options: ExportOptions) -> Selection:
+    """The rows and columns of the histories that the options select."""
+    return Selection(
         keys=options.keys,
         any_key=options.any_key,
         exclude=options.exclude,
         min_step=options.min_step or 0,
         max_step=options.max_step,
     )
+
+
+def _history(runs: SelectedRuns, options: ExportOptions) -> RowSource:
+    selection = history_selection(options)
     announced = runs.announced.selected(selection)
     return RowSource(
         "history",

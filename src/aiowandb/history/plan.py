@@ -71,7 +71,7 @@ async def plan_with_rows(
         found: HistorySources | None, index: int, run: tuple[RunRef, Window | None]
     ) -> tuple[HistoryPlan | CommError, list[str]]:
         source = (found or {}).get(alias(index))
-        return _plan(run[0], source), source.history or [] if source else []
+        return plan_from(run[0], source), source.history or [] if source else []
 
     answers = await ask_batched(session, runs, ask, pick, size)
     return [(found, []) if isinstance(found, CommError) else found for found in answers]
@@ -91,13 +91,13 @@ def expected_plan(record: RunRecord) -> HistoryPlan | None:
 async def plan_history(session: Session, run: RunRef) -> HistoryPlan:
     """Plan one run."""
     found = await session.ask(history_plans([run]))
-    plan = _plan(run, (found or {}).get(alias(0)))
+    plan = plan_from(run, (found or {}).get(alias(0)))
     if isinstance(plan, NotFoundError):
         raise plan
     return plan
 
 
-def _plan(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundError:
+def plan_from(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFoundError:
     if source is None:
         return run_not_found(ref, "HistoryPlans")
     keys = source.history_keys

@@ -31,6 +31,7 @@ class Limiter:
         self._slots = anyio.CapacityLimiter(concurrency.limit)
         self._gate = anyio.Lock()
         self._room = math.inf
+        self._quota_rate = math.inf
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
@@ -57,6 +58,12 @@ class Limiter:
             self._pace.start(slot.started, queued=slot.queued)
             return True
 
+    def granted_rate(self) -> float:
+        """How many requests a second may start, by what W&B said last; infinite if unknown."""
+        rate = self._pace.rate(anyio.current_time())
+        # What is left just before it is renewed says less than a rate that was measured.
+        return rate if self._pace.learnt < math.inf else min(rate, self._quota_rate)
+
     def pause_left(self) -> float:
         """How many seconds are left of the pause that W&B asked for."""
         return self._pace.resume_at - anyio.current_time()
@@ -68,6 +75,8 @@ class Limiter:
         if quota and quota.pause:
             self._pace.used_up(now, slot.started, quota.pause)
             self._show_pause()
+        if quota and quota.remaining and quota.reset > 0:
+            self._quota_rate = quota.remaining / quota.reset
         self._room = quota.remaining + 1 if quota and not quota.pause else math.inf
         self._resize()
 

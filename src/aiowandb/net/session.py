@@ -113,6 +113,11 @@ class Session:
         return urlsplit(self.settings.base_url).netloc
 
     @property
+    def granted_rate(self) -> float:
+        """How many requests a second may start, by what W&B said last; infinite if unknown."""
+        return self._requests.limiter.granted_rate()
+
+    @property
     def is_entered(self) -> bool:
         """Whether it may start tasks that read ahead."""
         self.require_open()

@@ -169,6 +169,7 @@ class Runs(RunsSamples, SyncListing[api.Runs, Run]):
     to_pandas = awaited(api.Runs.to_pandas)
     to_polars = awaited(api.Runs.to_polars)
     export = awaited(api.Runs.export)
+    plan_export = awaited(api.Runs.plan_export)
     plan = awaited(api.Runs.plan)
     stream_parts = iterated(api.Runs.stream_parts)
     to_lazy = awaited(api.Runs.to_lazy)

@@ -78,7 +78,7 @@ def list_runs(
     variables = {
         "entity": entity,
         "project": project,
-        "filters": _filters_text(query.filters),
+        "filters": filters_text(query.filters),
         "order": query.order,
         "perPage": query.per_page,
         "cursor": cursor,
@@ -88,7 +88,7 @@ def list_runs(
 
 
 def count_runs(entity: str, project: str, filters: Mapping[str, Any]) -> Operation[int | None]:
-    variables = {"entity": entity, "project": project, "filters": _filters_text(filters)}
+    variables = {"entity": entity, "project": project, "filters": filters_text(filters)}
     return Operation("RunCount", _RUN_COUNT, variables, int, at=("project?", "runCount"))
 
 
@@ -102,7 +102,7 @@ def get_run(ref: RunRef) -> Operation[RunRecord | None]:
     return Operation("Run", _RUN + run_fields(), variables, RunRecord, at=("project?", "run?"))
 
 
-def _filters_text(filters: Mapping[str, Any]) -> str:
+def filters_text(filters: Mapping[str, Any]) -> str:
     return orjson.dumps(filters).decode()
 
 

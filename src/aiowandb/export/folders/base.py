@@ -116,6 +116,10 @@ class Folder(Protocol):
         """Open the log of this name; with `fresh`, empty it first."""
         ...
 
+    def read_log(self, name: str) -> bytes:
+        """The text of the log, which need not exist; nothing is written, no lock is needed."""
+        ...
+
     def grow(self, name: str) -> GrowingFile:
         """Open the file of this name for appending, or create it."""
         ...

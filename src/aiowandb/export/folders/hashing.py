@@ -69,6 +69,9 @@ class HashingFolder:
     def log(self, name: str, *, fresh: bool = False) -> Log:
         return self._folder.log(name, fresh=fresh)
 
+    def read_log(self, name: str) -> bytes:
+        return self._folder.read_log(name)
+
     def grow(self, name: str) -> GrowingFile:
         return self._folder.grow(name)
 

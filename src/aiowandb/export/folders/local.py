@@ -19,7 +19,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from aiowandb.atomic import sync_folder
-from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog
+from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
 
@@ -77,6 +77,13 @@ class LocalFolder:
 
     def log(self, name: str, *, fresh: bool = False) -> LocalLog:
         return LocalLog(self._root / name, fresh=fresh, check=self.check)
+
+    def read_log(self, name: str) -> bytes:
+        with plain_errors(self._root / name):
+            try:
+                return complete_lines((self._root / name).read_bytes(), self._root / name)
+            except FileNotFoundError:
+                return b""
 
     def grow(self, name: str) -> LocalGrowingFile:
         return LocalGrowingFile(self._root / name)

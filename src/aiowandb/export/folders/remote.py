@@ -176,6 +176,9 @@ class RemoteFolder:
     def log(self, name: str, *, fresh: bool = False) -> RemoteLog:
         return RemoteLog(self, name, fresh=fresh)
 
+    def read_log(self, name: str) -> bytes:
+        return RemoteLog(self, name).text
+
     def grow(self, name: str) -> RemoteGrowingFile:
         return RemoteGrowingFile(self, name)
 

@@ -1,0 +1,313 @@
+"""Estimates what an export would fetch of each run, from its sizes and what the folder has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from aiowandb.export.downloads import is_current
+from aiowandb.export.export_plan import TablePlan
+from aiowandb.export.journal import ExportState
+from aiowandb.export.options import ExportOptions
+from aiowandb.export.plan import PART_ROWS, RunTask, plan_parts
+from aiowandb.export.stored import RunSnapshot
+from aiowandb.history.plan import HistoryPlan, plan_from
+from aiowandb.history.reading import Start
+from aiowandb.history.scan import from_step, live_windows
+from aiowandb.history.selection import Selection
+from aiowandb.wire.dotted import OWN_KEYS, matching_names
+from aiowandb.wire.record import HistoryKeys
+from aiowandb.wire.run_sizes import ArtifactSize, SizedRun
+
+# How many bytes a value takes, by W&B's name of its type; the values of other types are JSON.
+_VALUE_BYTES = {"number": 8, "boolean": 1, "bool": 1, "string": 24}
+_JSON_BYTES = 120
+# The step of a row, and the id of its run, which compresses well.
+_ROW_BYTES = 9
+# How much one request carries: links of runs, windows of live rows, values of those, and pages
+# of files, of artifacts and of links to the files of an artifact.
+_PLANS, _WINDOWS, _VALUES = 200, 50, 1_000_000
+_FILES_PER_PAGE, _ARTIFACTS_PER_PAGE, _LINKS = 50, 100, 500
+
+
+class RunSize(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a run: how it was listed, and how much there is of it."""
+
+    history: RunSnapshot
+    heartbeat: RunSnapshot
+    where: HistoryPlan
+    segments: int
+    # The bytes of all selected values, how many values those are, and how many rows they are in at
+    # most; None if W&B does not count values.
+    value_bytes: int
+    values: int
+    most_rows: int | None
+    events: int
+    files: int
+    file_bytes: int
+    artifacts: tuple[ArtifactSize, ...]
+    artifact_count: int
+    is_live: bool = False
+
+    @classmethod
+    def of(cls, run: SizedRun, selection: Selection, *, any_key: bool) -> RunSize:
+        found = plan_from(run.ref, run.history_source())
+        assert isinstance(found, HistoryPlan)  # noqa: S101 - it has a source
+        files = run.files.nodes if run.files else []
+        artifacts = run.output_artifacts
+        heartbeat = RunSnapshot.from_heartbeat(run)
+        file_count = run.file_count or 0
+        value_bytes, values, most_rows = _values(run.history_keys, selection, any_key=any_key)
+        return cls(
+            history=RunSnapshot.from_history(run),
+            heartbeat=heartbeat,
+            where=msgspec.structs.replace(found, segments=(), text_keys=frozenset()),
+            segments=len(found.segments),
+            value_bytes=value_bytes,
+            values=values,
+            most_rows=most_rows,
+            events=heartbeat.estimated_rows
+            if run.events_line_count is None
+            else run.events_line_count,
+            files=file_count,
+            file_bytes=extrapolated([file.size for file in files], file_count),
+            artifacts=tuple(artifacts.nodes) if artifacts else (),
+            artifact_count=(artifacts.total_count or len(artifacts.nodes)) if artifacts else 0,
+            is_live=run.state == "running",
+        )
+
+
+def extrapolated(sizes: Sequence[int], count: int) -> int:
+    """About the sum of so many sizes, of which some are known."""
+    return sum(sizes) if count <= len(sizes) or not sizes else sum(sizes) * count // len(sizes)
+
+
+def requests_for(items: int, each: int) -> int:
+    """How many requests are needed for so many items."""
+    return -(-items // each)
+
+
+def _values(
+    keys: HistoryKeys | None, selection: Selection, *, any_key: bool
+) -> tuple[int, int, int | None]:
+    known = keys.keys if keys else {}
+    counts = {name: info.count for name, info in known.items()}
+    columns = selection.columns(counts)
+    if columns is None:
+        return 0, 0, 0 if known else None
+    size = sum(
+        counted.count * _VALUE_BYTES.get(counted.type, _JSON_BYTES)
+        for name in columns
+        for counted in (known[name].type_counts if name in known else ())
+        if counted.type not in ("nil", "null")
+    )
+    values = sum(counts.get(name, 0) for name in columns)
+    if not selection.keys or not any(counts.values()):
+        return size, values, None
+    groups = [
+        sum(counts[name] for name in group if name in columns)
+        for group in matching_names(selection.keys, counts)
+    ]
+    return size, values, sum(groups) if any_key else min(groups)
+
+
+class Estimate:
+    """What would be fetched, table by table, and of which runs."""
+
+    def __init__(
+        self,
+        runs: Sequence[RunSize],
+        options: ExportOptions,
+        selection: Selection,
+        state: ExportState,
+        sizes: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        self._runs = runs
+        self._options = options
+        self._selection = selection
+        self._state = state
+        self._sizes = sizes
+        self.fetched: set[str] = set()
+        # The rows of the history that are left out, by what leaves them out.
+        self.outside_steps = 0
+        self.not_sampled = 0
+        self.sampled_runs = 0
+
+    def tables(self) -> tuple[TablePlan, ...]:
+        makers: Mapping[str, Callable[[], TablePlan]] = {
+            "runs": self._run_rows,
+            "history": self._history,
+            "system": self._system,
+            "files": self._files,
+            "artifacts": self._artifacts,
+        }
+        return tuple(
+            makers[table]() if table in makers else TablePlan(table=table, runs=len(self._runs))
+            for table in self._options.what
+        )
+
+    def _run_rows(self) -> TablePlan:
+        return TablePlan(table="runs", runs=len(self._runs), rows=len(self._runs))
+
+    def _history(self) -> TablePlan:
+        tasks = self._tasks("history", [run.history for run in self._runs])
+        by_id = {run.history.run: run for run in self._runs}
+        found = [_Rows(by_id[run], start, self._selection) for run, start in tasks.items()]
+        samples = self._options.samples
+        self.outside_steps = sum(rows.outside_steps for rows in found)
+        if samples is not None:
+            longer = [rows for rows in found if rows.rows > samples]
+            self.sampled_runs = len(longer)
+            self.not_sampled = sum(rows.rows - samples for rows in longer)
+            return TablePlan(
+                table="history",
+                runs=len(found),
+                rows=sum(min(rows.rows, samples) for rows in found),
+                bytes=sum(rows.bytes_of(min(rows.rows, samples)) for rows in found),
+                requests=len(found),
+            )
+        windows = sum(rows.windows for rows in found)
+        values = sum(rows.live_values for rows in found)
+        return TablePlan(
+            table="history",
+            runs=len(found),
+            rows=sum(rows.rows for rows in found),
+            bytes=sum(rows.bytes_of(rows.rows) for rows in found),
+            requests=requests_for(len(found), _PLANS)
+            + max(requests_for(windows, _WINDOWS), requests_for(values, _VALUES)),
+            downloads=sum(rows.size.segments for rows in found),
+        )
+
+    def _system(self) -> TablePlan:
+        tasks = self._tasks("system", [run.heartbeat for run in self._runs], extend=False)
+        rows = sum(run.events for run in self._runs if run.heartbeat.run in tasks)
+        return TablePlan(table="system", runs=len(tasks), rows=rows, requests=len(tasks))
+
+    def _tasks(
+        self, name: str, runs: Sequence[RunSnapshot], *, extend: bool = True
+    ) -> Mapping[str, Start]:
+        """The runs that are read, each with where to start."""
+        dataset = self._state.dataset(name)
+        plan = plan_parts(
+            runs,
+            list(dataset.parts.values()),
+            schema_number=dataset.schema_number,
+            next_number=dataset.next_number,
+            part_rows=PART_ROWS,
+            split=self._options.split == "run",
+            extend=extend and self._options.samples is None,
+            staged=dataset.staged,
+        )
+        found = {_run_of(task): task.start for task in plan.fetched}
+        self.fetched.update(found)
+        return found
+
+    def _files(self) -> TablePlan:
+        files = size = requests = 0
+        outdated = self._outdated("files")
+        for run in outdated:
+            count, present = self._present("files", run)
+            files += max(0, run.files - count)
+            size += max(0, run.file_bytes - present)
+            requests += max(1, requests_for(run.files, _FILES_PER_PAGE))
+        return TablePlan(
+            table="files",
+            runs=len(outdated),
+            files=files,
+            bytes=size,
+            requests=requests,
+            downloads=files,
+        )
+
+    def _artifacts(self) -> TablePlan:
+        files = size = requests = downloads = 0
+        outdated, seen = self._outdated("artifacts"), set[str]()
+        for run in outdated:
+            count, present = self._present("artifacts", run)
+            new = [each for each in run.artifacts if each.id not in seen]
+            seen.update(each.id for each in new)
+            more = run.artifact_count - len(run.artifacts)
+            counts = [each.file_count or 0 for each in new]
+            files += max(0, extrapolated(counts, len(new) + more) - count)
+            sizes = [int(each.size or 0) for each in new]
+            size += max(0, extrapolated(sizes, len(new) + more) - present)
+            # A page of them, a manifest of each, and links to the files that are missing.
+            requests += max(1, requests_for(run.artifact_count, _ARTIFACTS_PER_PAGE))
+            requests += run.artifact_count
+            downloads += run.artifact_count
+            if not present:
+                requests += sum(requests_for(each, _LINKS) for each in counts)
+        return TablePlan(
+            table="artifacts",
+            runs=len(outdated),
+            files=files,
+            bytes=size,
+            requests=requests,
+            downloads=downloads + files,
+        )
+
+    def _outdated(self, kind: Literal["files", "artifacts"]) -> list[RunSize]:
+        records, sizes = self._state.fetched, self._sizes[kind]
+        found = [
+            run
+            for run in self._runs
+            if not is_current(records.get((kind, run.heartbeat.run)), run.heartbeat, sizes)
+        ]
+        self.fetched.update(run.heartbeat.run for run in found)
+        return found
+
+    def _present(self, kind: str, run: RunSize) -> tuple[int, int]:
+        """How many files of the run are in the folder, and their bytes."""
+        record = self._state.fetched.get((kind, run.heartbeat.run))
+        sizes = self._sizes[kind]
+        there = [file.size for file in (record and record.files) or () if file.name in sizes]
+        return len(there), sum(there)
+
+
+class _Rows:
+    """The rows of one run's history that would be read, from a start on."""
+
+    def __init__(self, size: RunSize, start: Start, selection: Selection) -> None:
+        self.size = size
+        total = max(0, size.history.estimated_rows - start.rows_before)
+        first, end = start.step, max(size.where.end, start.step + 1)
+        low = max(first, selection.min_step)
+        high = end if selection.max_step is None else min(end, selection.max_step)
+        within = round(total * max(0, high - low) / (end - first))
+        self.outside_steps = total - within
+        self.rows = within if size.most_rows is None else min(within, size.most_rows)
+        unread = from_step(selection, start.step)
+        self.windows = len(live_windows(size.where, unread, unread.min_step, total or None))
+        self.live_values = round(size.values * self._share(within)) if self.windows else 0
+
+    def bytes_of(self, rows: int) -> int:
+        """About how many bytes so many of the rows have."""
+        return round(self.size.value_bytes * self._share(rows)) + _ROW_BYTES * rows
+
+    def _share(self, rows: int) -> float:
+        return min(1.0, rows / max(1, self.size.history.estimated_rows))
+
+
+def _run_of(task: RunTask) -> str:
+    return task.snapshot.run
+
+
+def known_runs(state: ExportState) -> Iterable[str]:
+    """The runs of which the folder has rows or files."""
+    for dataset in state.datasets.values():
+        for part in dataset.parts.values():
+            yield from (stored.snapshot.run for stored in part.runs)
+        yield from dataset.staged
+    yield from (run for _, run in state.fetched)
+
+
+def selected_names(names: Collection[str], selection: Selection) -> tuple[list[str], list[str]]:
+    """Of all keys of the history, those that are exported, and those that are left out."""
+    wanted = set(selection.columns(names) or ())
+    own = set(OWN_KEYS)
+    return (
+        sorted(name for name in names if name in wanted),
+        sorted(name for name in names if name not in wanted | own),
+    )

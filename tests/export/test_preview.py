@@ -1,0 +1,197 @@
+"""A plan says what an export would do, costs next to nothing, and changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aiowandb import AiowandbWarning, AsyncApi, ExportError, NotFoundError
+from aiowandb.api.runs import Runs
+from aiowandb.export import ExportPlan, TablePlan, What
+from aiowandb.export.folders.local import LocalFolder
+from aiowandb_server import Store, create_app
+from tests.export.bucket import Bucket
+from tests.export.conftest import Project, contents, steps
+from tests.support.artifacts import log_artifact
+
+pytestmark = pytest.mark.anyio
+EVERYTHING: list[What] = ["runs", "history", "system", "files", "artifacts"]
+
+
+def table(plan: ExportPlan, name: What) -> TablePlan:
+    (found,) = (each for each in plan.tables if each.table == name)
+    return found
+
+
+def reasons(plan: ExportPlan) -> str:
+    return "\n".join(map(str, plan.left_out))
+
+
+@pytest.fixture
+def filled(project: Project) -> Project:
+    """Two runs with something of everything; the second is still running."""
+    for name, rows in (("a", 300), ("b", 100)):
+        project.log(name, steps(0, rows, accuracy=0.5), finish=False)
+        run = project.run(name)
+        project.store.files.add(run, "output.log", name.encode() * 1000)
+        log_artifact(project.store, run, "model", {"weights.bin": name.encode() * 5000})
+    project.log_system("a", [{"_timestamp": float(n), "cpu": n} for n in range(40)])
+    project.store.finish(project.run("a"))
+    return project
+
+
+async def test_a_plan_has_the_numbers_that_the_export_then_has(
+    filled: Project, runs: Runs, out: Path
+) -> None:
+    plan = await runs.plan_export(out, what=EVERYTHING)
+    done = await runs.export(out, what=EVERYTHING)
+    assert (plan.runs, plan.new, plan.changed, plan.unchanged) == (2, 2, 0, 0)
+    assert (table(plan, "history").rows, table(plan, "system").rows) == (400, 40)
+    files, artifacts = table(plan, "files"), table(plan, "artifacts")
+    assert (files.files, files.bytes) == (2, 2000)
+    assert (artifacts.files, artifacts.bytes) == (2, 10_000)
+    assert plan.rows == done.rows == 440
+    assert sum(each.downloads for each in plan.tables) == done.downloads
+    assert plan.requests == done.requests
+
+
+async def test_nothing_is_written(filled: Project, runs: Runs, out: Path) -> None:
+    plan = await runs.plan_export(out / "of" / "mine", what=EVERYTHING)
+    assert not out.exists()
+    assert plan.free_bytes == pytest.approx(shutil.disk_usage(out.parent).free, rel=0.5)
+    await runs.export(out)
+    (out / ".aiowandb-export" / "journal.jsonl").chmod(0o444)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    await runs.plan_export(out)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+
+
+async def test_a_folder_that_another_export_uses_can_be_planned(
+    filled: Project, runs: Runs, out: Path
+) -> None:
+    plans: list[ExportPlan] = []
+    folder = LocalFolder(out)
+    with folder.lock():
+        plans.append(await runs.plan_export(out))
+    assert plans[0].new == 2
+
+
+@pytest.mark.parametrize("number", [1, 450])
+async def test_a_plan_takes_one_request_for_two_hundred_runs(
+    project: Project, runs: Runs, out: Path, number: int
+) -> None:
+    for index in range(number):
+        project.log(f"run-{index}", [], finish=False)
+    plan = await runs.plan_export(out, what=EVERYTHING)
+    assert plan.runs == number
+    assert plan.planning_requests == -(-number // 200)
+
+
+async def test_only_what_is_new_is_planned_where_there_is_an_export(
+    filled: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, what=EVERYTHING)
+    again = await runs.plan_export(out, what=EVERYTHING)
+    assert (again.new, again.changed, again.unchanged) == (0, 0, 2)
+    assert [each.bytes for each in again.tables] == [None, 0, None, 0, 0]
+    assert again.requests == 1
+    filled.log("b", steps(100, 130, accuracy=0.5))
+    filled.store.files.add(filled.run("b"), "more.txt", b"12345")
+    filled.log("c", steps(0, 7))
+    plan = await runs.plan_export(out, what=EVERYTHING)
+    assert (plan.new, plan.changed, plan.unchanged) == (1, 1, 1)
+    # The last row is read again, to see that it is the same.
+    assert table(plan, "history").rows == 7 + 31
+    assert (table(plan, "files").files, table(plan, "files").bytes) == (1, 5)
+    assert table(plan, "artifacts").bytes == 0
+
+
+async def test_runs_that_are_gone_are_counted(filled: Project, runs: Runs, out: Path) -> None:
+    await runs.export(out)
+    filled.delete("a")
+    plan = await runs.plan_export(out)
+    assert (plan.runs, plan.missing, plan.requests) == (1, 1, 2)
+    await runs.export(out)
+    assert (await runs.plan_export(out)).requests == 1
+
+
+async def test_what_is_left_out_is_said_with_its_reason(
+    filled: Project, runs: Runs, out: Path
+) -> None:
+    plan = await runs.plan_export(out, keys=["loss"], max_step=150)
+    assert table(plan, "history").rows == 250
+    said = reasons(plan)
+    assert "about 150 rows of histories: max_step is 150" in said
+    assert "1 of 3 keys (accuracy): keys is ['loss']" in said
+    assert "40 rows of system metrics: system is not in what" in said
+    assert "2 files: files is not in what" in said
+    assert "2 logged artifacts: artifacts is not in what" in said
+    assert "1 running runs" in said
+    sampled = await runs.plan_export(out, samples=120)
+    assert table(sampled, "history").rows == 220
+    assert "about 180 rows of 1 runs: samples is 120" in reasons(sampled)
+    assert not out.exists()
+
+
+async def test_unknown_keys_are_said_before_they_are_missed(
+    filled: Project, runs: Runs, out: Path
+) -> None:
+    with pytest.warns(AiowandbWarning, match="did you mean 'loss'"):
+        plan = await runs.plan_export(out, keys=["losss"])
+    assert plan.unknown_keys == ("losss",)
+    assert plan.rows == 0
+
+
+async def test_a_folder_that_the_export_would_refuse_is_refused(
+    filled: Project, runs: Runs, out: Path
+) -> None:
+    await runs.export(out, keys=["loss"])
+    with pytest.raises(ExportError, match="has another export"):
+        await runs.plan_export(out)
+    assert (await runs.plan_export(out, overwrite=True)).new == 2
+    assert len(contents(out)) == 2
+
+
+async def test_a_project_that_is_missing_is_named(api: AsyncApi, out: Path) -> None:
+    with pytest.raises(NotFoundError, match="local/none"):
+        await api.runs("local/none").plan_export(out)
+
+
+async def test_a_stream_has_no_disk(filled: Project, runs: Runs) -> None:
+    plan = await runs.plan_export("-", what=["history"], format="csv")
+    assert (plan.target, plan.free_bytes, plan.fits, plan.rows) == ("-", None, None, 400)
+
+
+async def test_an_export_in_an_object_store_is_read_without_a_lock(
+    filled: Project, runs: Runs, bucket: Bucket
+) -> None:
+    await runs.export(bucket.url, what=EVERYTHING)
+    before = bucket.contents(), bucket.state()
+    plan = await runs.plan_export(bucket.url, what=EVERYTHING)
+    assert (plan.unchanged, plan.free_bytes) == (2, None)
+    assert (bucket.contents(), bucket.state()) == before
+
+
+async def test_the_minutes_follow_from_the_rate_that_is_allowed_or_granted(
+    store: Store, filled: Project, out: Path
+) -> None:
+    def client(limit: float | None = None, max_rate: float | None = None) -> AsyncApi:
+        return AsyncApi(
+            store.local_key,
+            base_url="http://wandb.in-process",
+            transport=httpx.ASGITransport(create_app(store, rate_limit=limit)),
+            max_rate=max_rate,
+        )
+
+    async with client() as api:
+        assert (await api.runs(filled.path).plan_export(out)).rate is None
+    async with client(max_rate=0.5) as api:
+        plan = await api.runs(filled.path).plan_export(out, what=EVERYTHING)
+        assert plan.rate == 0.5
+        assert plan.minutes == pytest.approx(plan.requests / 0.5 / 60)
+    async with client(limit=60) as api:
+        # As much as is left of the quota, until it is renewed.
+        assert (await api.runs(filled.path).plan_export(out)).rate is not None
