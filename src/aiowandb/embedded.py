@@ -17,8 +17,6 @@ from aiowandb.errors import StoreError, UsageError, extra_needed
 if TYPE_CHECKING:
     from aiowandb_server import Store
 
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
-
 LOCAL_ENTITY = "local"
 IN_PROCESS_URL = "http://wandb.in-process"
 
@@ -121,10 +119,7 @@ def serve(
             history=history,
             rate_limit=rate_limit,
             latency=latency,
-            # On all addresses of the machine, clients may use any host name.
-            allowed_hosts=None
-            if host in _ALL_ADDRESSES and not allowed_hosts
-            else [host, *allowed_hosts],
+            allowed_hosts=[host, *allowed_hosts],
             pages=pages,
         )
         links = aiowandb_server.LoginLinks(store.folder, store.clock)

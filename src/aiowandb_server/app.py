@@ -56,8 +56,9 @@ def create_app(
     the name of a user: only for development on this machine. `history` is the format in which
     histories are exported: Parquet, JSON, or `mixed`, which is Parquet with only the first half of
     live runs. `rate_limit` (requests a second) and `latency` (seconds) simulate a busy server.
-    `allowed_hosts` are host names that it answers to, besides those of this machine; None allows
-    every name. `pages` serves the web pages, besides the API.
+    `allowed_hosts` are host names that it answers to, besides those of this machine: by default
+    that of the address where `serve` listens, and every name in the process. `pages` serves the web
+    pages, besides the API.
     """
     access = Access(store, keys=keys, open_access=open_access)
     api = _Api(store, access, history)

@@ -57,7 +57,7 @@ class RequestGate:
         self.requests: Counter[str] = Counter()
         self._app = app
         self._find_user = find_user
-        self._origins = origins or OriginRules()
+        self.origins = origins or OriginRules()
         self._bucket = _TokenBucket(rate_limit, clock) if rate_limit else None
         self._latency = latency
         self._max_body = max_body
@@ -71,7 +71,7 @@ class RequestGate:
         self.requests[kind] += 1
         if self._latency:
             await anyio.sleep(self._latency)
-        reason = self._origins.refusal(scope)
+        reason = self.origins.refusal(scope)
         if reason is None and kind == "graphql" and self._check_cookie:
             reason = self._check_cookie(scope)
         if reason is not None:

@@ -2,13 +2,14 @@
 
 A browser sends requests for any page that it shows. For pages of other sites it sends their
 `Origin`, and these may not write. With DNS rebinding, a site can point its own host name at this
-machine and read the responses; so a server on a loopback address answers only to names of this
-machine.
+machine and read the responses; so a server answers only to names that it knows to be its own. A
+number cannot be rebound: a page at a numeric address is a page of this server.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,18 +18,35 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class OriginRules:
     """Refuses requests from web pages of other sites.
 
-    `allowed_hosts` are the host names of the server, besides the loopback ones; None allows every
-    name.
+    `allowed_hosts` are the host names of the server, besides the loopback ones. Among them,
+    `0.0.0.0` or `::` means every numeric address, and the name of this machine. None allows every
+    name, until the server listens on an address.
     """
 
     def __init__(self, allowed_hosts: Iterable[str] | None = None) -> None:
-        self._hosts = None if allowed_hosts is None else set(map(_plain, allowed_hosts))
+        self._hosts: set[str] | None = None
+        self._any_address = False
+        if allowed_hosts is not None:
+            self._allow(allowed_hosts)
+
+    def listen_on(self, host: str) -> None:
+        """Allow only names of this address, if no names were given."""
+        if self._hosts is None:
+            self._allow([host])
+
+    def _allow(self, hosts: Iterable[str]) -> None:
+        self._hosts = set(map(_plain, hosts))
+        self._any_address = not self._hosts.isdisjoint(_ALL_ADDRESSES)
+        if self._any_address:
+            name = _plain(socket.gethostname())
+            self._hosts |= {name, name.partition(".")[0], f"{name}.local"}
 
     def refusal(self, scope: Scope) -> str | None:
         """Why the request is refused, or None if it is not."""
@@ -50,7 +68,9 @@ class OriginRules:
         return None
 
     def _is_allowed(self, name: str) -> bool:
-        return self._hosts is None or name in self._hosts or is_loopback(name)
+        if self._hosts is None or name in self._hosts or is_loopback(name):
+            return True
+        return self._any_address and _is_address(name)
 
 
 def is_loopback(host: str) -> bool:
@@ -59,6 +79,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _name(host: str) -> str:

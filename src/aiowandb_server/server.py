@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from aiowandb_server.connections import allow_more_connections, connection_class
+from aiowandb_server.gate import RequestGate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -30,6 +33,8 @@ def serve(
 
     Without `on_ready`, `listening on URL` is printed.
     """
+    allow_more_connections()
+    _limit_names(app, host)
     with _listening(host, port) as listener:
         _Server(app, _url(host, listener), on_ready or _print_ready).run(sockets=[listener])
 
@@ -39,6 +44,7 @@ def serve_in_thread(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> 
     """Serve while the block runs, which gets the URL."""
     answered = threading.Event()
     failures: list[BaseException] = []
+    _limit_names(app, host)
     with _listening(host, port) as listener:
         url = _url(host, listener)
         server = _Server(app, url, lambda _: answered.set())
@@ -70,6 +76,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=connection_class(),
                 lifespan="off",
                 ws="none",  # not used, and importing its libraries warns in some versions
                 log_level="warning",
@@ -100,6 +107,12 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _limit_names(app: ASGIApp, host: str) -> None:
+    """Answer only to names of this address, unless the application was made with others."""
+    if isinstance(app, RequestGate):
+        app.origins.listen_on(host)
 
 
 @contextmanager

@@ -53,12 +53,26 @@ def test_the_printed_links_log_a_browser_in_while_the_server_runs(tmp_path: Path
         open_page("local/sample", "--local", str(tmp_path))
 
 
-def test_no_pages_serves_the_api_only(tmp_path: Path) -> None:
-    with served(tmp_path, "--no-pages") as (url, _):
+def test_no_pages_serves_the_api_only_to_keys_of_a_file_too(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{'1' * 40}\n\n {'2' * 40}\n")
+    query = {"query": "{viewer{username}}"}
+    with served(tmp_path, "--no-pages", "--key-file", str(keys)) as (url, _):
+        for key, status in (("1" * 40, 200), ("2" * 40, 200), ("3" * 40, 401), ("", 401)):
+            answer = httpx.post(f"{url}/graphql", json=query, auth=("api", key))
+            assert answer.status_code == status
         assert httpx.get(f"{url}/").status_code == 404
         assert httpx.get(f"{url}/healthz").text == "ok"
         with pytest.raises(UsageError, match="aiowandb serve --data"):
             open_page("local/sample", "--local", str(tmp_path))
+
+
+def test_a_file_without_keys_is_wrong(tmp_path: Path) -> None:
+    for content in (b"", b" \n\n", b"\xff\xfe"):
+        (tmp_path / "keys").write_bytes(content)
+        done = CliRunner().invoke(cli, ["serve", "--key-file", str(tmp_path / "keys")])
+        assert done.exit_code == 2
+        assert "has no API key" in done.output
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ VALUES: dict[str, list[tuple[str, str]] | None] = {
     "--plot": None,
     "serve --host": None,
     "serve --allow-host": None,
+    "serve --key-file": [("nope", "does not exist"), (".", "is a directory")],
 }
 ARGUMENT_VALUES: dict[str, list[tuple[list[str], str]] | None] = {
     "append": [(["e/p/r/x"], "is not the path of a run"), (["e/p/r", "nope"], "No such file")],

@@ -6,7 +6,7 @@ import hmac
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -14,7 +14,7 @@ import httpx
 import orjson
 import pytest
 
-from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from aiowandb_server import RunChanges, Store, connections, create_app, serve_in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -169,13 +169,81 @@ def test_a_wrong_key_takes_the_steps_of_a_right_one(
 
 def test_slow_clients_do_not_delay_others(store: Store) -> None:
     with serve_in_thread(create_app(store)) as url, ExitStack() as stack:
-        place = urlsplit(url)
-        assert place.hostname
-        assert place.port
         for number in range(200):
-            slow = stack.enter_context(socket.create_connection((place.hostname, place.port)))
+            slow = stack.enter_context(connection(url))
             slow.sendall(
                 b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"[: 20 + number]
             )
         for _ in range(5):
             assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
+
+
+@pytest.fixture(params=["httptools", "h11"])
+def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the parsers that the server can have."""
+    if request.param == "httptools":
+        pytest.importorskip("httptools")
+    else:
+        monkeypatch.setattr(connections, "_httptools_connection", lambda: None)
+    return str(request.param)
+
+
+START = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+CHUNKED = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+REFUSED = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "more"),
+    [
+        (b"GET /", b"a" * 1000),
+        (START, b"X: " + b"a" * 1000 + b"\r\n"),
+        (START + b"X: ", b"a" * 1000),
+        (CHUNKED + b"1;", b"a" * 1000),
+        (REFUSED + START + b"X: ", b"a" * 1000),
+    ],
+    ids=["address", "headers", "header", "chunk", "after another request"],
+)
+@pytest.mark.usefixtures("protocol")
+def test_a_head_that_never_ends_ends_the_connection(
+    store: Store, beginning: bytes, more: bytes
+) -> None:
+    with serve_in_thread(create_app(store)) as url, connection(url) as slow:
+        sent = 0
+        with suppress(ConnectionError):
+            slow.sendall(beginning)
+            # What fits into the buffers of the two ends has been sent before it is refused.
+            while sent < 50_000_000:
+                slow.sendall(1000 * more)
+                sent += 1000 * len(more)
+        assert sent < 50_000_000
+        assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
+
+
+@pytest.mark.parametrize("beginning", [b"", START, CHUNKED + b"1\r\nx\r\n", REFUSED + START])
+@pytest.mark.usefixtures("protocol")
+def test_a_connection_without_a_complete_head_is_closed_in_time(
+    store: Store, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections._IdleTimer, "head_timeout", 0.2)
+    with serve_in_thread(create_app(store)) as url, connection(url) as idle:
+        idle.sendall(beginning)
+        with suppress(ConnectionResetError):
+            while idle.recv(1000):
+                pass
+
+
+@pytest.mark.usefixtures("protocol")
+def test_a_request_may_take_longer_than_its_head(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections._IdleTimer, "head_timeout", 0.05)
+    with serve_in_thread(create_app(store, latency=0.5)) as url:
+        assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
+
+
+def connection(url: str) -> socket.socket:
+    place = urlsplit(url)
+    assert place.hostname
+    assert place.port
+    return socket.create_connection((place.hostname, place.port), timeout=60)

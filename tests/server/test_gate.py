@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from aiowandb_server import Store, create_app
+from aiowandb_server import Store, create_app, serve_in_thread
 from aiowandb_server.store.records import RunRow
 from tests.server.conftest import Client, Clock
 
@@ -164,6 +165,30 @@ async def test_a_name_that_means_this_machine_by_rebinding_is_refused(
         answer = await http.request(method, path, json=QUERY, headers={"host": name})
     assert answer.status_code == 403
     assert "does not answer to the name" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_a_server_on_all_addresses_answers_to_them_and_to_the_name_of_its_machine(
+    store: Store, host: str
+) -> None:
+    ours = ["10.0.0.1", "10.0.0.1:80", "[fe80::1]:80", "localhost", socket.gethostname()]
+    async with client_of(store, allowed_hosts=[host, "wandb.lan"]) as http:
+        for name in (*ours, "wandb.lan"):
+            answer = await http.post("/graphql", json=QUERY, headers={"host": name})
+            assert answer.status_code == 200, name
+        for name in ("evil.test", "10.0.0.1.evil.test", "1e1.evil", "0x7f.1.evil", ""):
+            answer = await http.post("/graphql", json=QUERY, headers={"host": name})
+            assert answer.status_code == 403, name
+
+
+def test_a_server_on_an_address_answers_to_no_other_name(store: Store) -> None:
+    with serve_in_thread(create_app(store)) as url:
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        evil = httpx.get(f"{url}/healthz", headers={"host": "evil.test"})
+    assert evil.status_code == 403
+    with serve_in_thread(create_app(store, allowed_hosts=["wandb.lan"])) as url:
+        lan = httpx.get(f"{url}/healthz", headers={"host": "wandb.lan"})
+    assert lan.status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -195,10 +195,23 @@ def test_only_its_owner_can_read_a_data_folder(tmp_path: Path) -> None:
 
 def test_an_existing_database_is_closed_to_others(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
-    for path in tmp_path.iterdir():
+    for path in (tmp_path, *tmp_path.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    with Store.open(tmp_path) as store:
-        assert [p.name for p in store.folder.iterdir() if p.stat().st_mode & 0o077] == []
+    with Store.open(tmp_path):
+        paths = [tmp_path, *tmp_path.iterdir()]
+        assert [p.name for p in paths if p.stat().st_mode & 0o077] == []
+
+
+def test_a_folder_of_other_files_too_keeps_its_mode(tmp_path: Path) -> None:
+    for name, mode in (("empty", 0o700), ("with other files", 0o755)):
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.chmod(0o755)
+        if mode == 0o755:
+            (folder / "notes.txt").touch()
+        for _ in range(2):
+            Store.open(folder).close()
+            assert folder.stat().st_mode & 0o777 == mode
 
 
 def test_a_store_that_is_open_keeps_its_locks_when_it_is_opened_again(

@@ -38,7 +38,17 @@ class _Rate(click.FloatRange):
     show_default=True,
     help="0 picks a free one.",
 )
-@click.option("--key", "keys", multiple=True, help="An additional valid API key; can be repeated.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    help="An additional API key, which others on this machine can see; can be repeated.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with more API keys, one a line, which `ps` does not show.",
+)
 @click.option(
     "--open",
     "open_access",
@@ -73,6 +83,7 @@ def serve(
     host: str,
     port: int,
     keys: tuple[str, ...],
+    key_file: Path | None,
     open_access: bool,
     history: HistoryMode,
     rate_limit: float | None,
@@ -93,14 +104,15 @@ def serve(
     """
     from aiowandb.embedded import serve
 
-    if open_access and keys:
-        raise click.UsageError("--open and --key cannot be combined: any key is accepted.")
+    for option, given in (("--key", keys), ("--key-file", key_file)):
+        if open_access and given:
+            raise click.UsageError(f"--open and {option} cannot be combined: any key is accepted.")
     serve(
         data,
         host=host,
         port=port,
         on_ready=_print_ready,
-        keys=keys,
+        keys=[*keys, *(_keys_in(key_file) if key_file else ())],
         open_access=open_access,
         history=history,
         rate_limit=rate_limit,
@@ -108,6 +120,16 @@ def serve(
         allowed_hosts=allowed_hosts,
         pages=not no_pages,
     )
+
+
+def _keys_in(file: Path) -> list[str]:
+    try:
+        keys = file.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError:
+        keys = []
+    if not keys:
+        raise click.UsageError(f"--key-file: {file} has no API key; write one a line.")
+    return keys
 
 
 def _print_ready(url: str, link: str | None) -> None:

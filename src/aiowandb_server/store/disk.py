@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 
-def make_private_folder(folder: Path, *, always: bool = False) -> None:
+def make_private_folder(folder: Path, own: Collection[str] | None = None) -> None:
     """Create a folder that only its owner can enter.
 
-    An existing folder keeps its mode, because it may have other files too, unless `always`.
+    If files are in it that do not have one of the names `own`, it keeps the mode that it has.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if always:
+    if own is None or not set(os.listdir(folder)) - set(own):
         restrict_to_owner(folder)
 
 
@@ -112,7 +112,7 @@ class BlobWriter:
 class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        make_private_folder(folder, always=True)
+        make_private_folder(folder)
 
     def writer(self) -> BlobWriter:
         return BlobWriter(self.path(secrets.token_hex(16)))

@@ -47,7 +47,7 @@ class SegmentFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        make_private_folder(folder, always=True)
+        make_private_folder(folder)
         self._open: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._lock = Lock()
 

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import RunRow
 
 logger = logging.getLogger("aiowandb_server")
+_OWN = frozenset({"store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "segments", "blobs"}) | {
+    *("local-key", "link-secret", "login-links", "server-address"),
+}
 # Users may also have put keys of their own there.
 _SECRET = re.compile(r"[0-9A-Za-z_.\-]{32,}")
 
@@ -112,7 +115,7 @@ class Store:
         """
         folder = Path(path)
         try:
-            make_private_folder(folder)
+            make_private_folder(folder, _OWN)
             database = Database(folder / "store.sqlite")
         except OSError as error:
             raise DataFolderError(f"{folder} cannot be used as a data folder: {error}") from error
