@@ -22,8 +22,8 @@ from tests.support.sample import Sample
         ({"what": ["system"], "samples": 3}, "samples requires history"),
         ({"what": ["runs"], "layout": "long"}, "layout requires history"),
         ({"what": ["files"], "split": "run"}, "split requires history or system"),
-        ({"what": ["files"], "format": "csv"}, "format requires history or runs or system"),
-        ({"what": ["artifacts"], "on_deleted": "drop"}, "on_deleted requires history"),
+        ({"what": ["files"], "format": "csv"}, "format requires runs or history or system"),
+        ({"what": ["artifacts"], "on_deleted": "drop"}, "on_deleted requires runs or history"),
         ({"any_key": False}, "any_key requires keys"),
     ],
 )

@@ -69,6 +69,13 @@ class Project:
         update = StreamUpdate(chunks={"events": lines}, complete=True, exit_code=0)
         self.store.stream.apply(self.run(name), update)
 
+    def write_lines(self, name: str, lines: Sequence[str], *, finish: bool = True) -> None:
+        """Add console output to a run, as W&B's client sends it."""
+        run = self.run(name)
+        ends: dict[str, Any] = {"complete": True, "exit_code": 0} if finish else {}
+        chunk = Chunk(run.console_lines, list(lines))
+        self.store.stream.apply(run, StreamUpdate(chunks={"console": chunk}, **ends))
+
     def rewind(self, name: str, last_step: int) -> None:
         self.store.history.rewind(self.run(name), last_step)
 

@@ -379,7 +379,7 @@ async def test_names_that_differ_only_by_a_literal_dot_are_distinguished(
     ("wrong", "complaint"),
     [
         ({"format": "xml"}, "format must be one of parquet, csv, jsonl, arrow, delta, not 'xml'"),
-        ({"what": ["logs"]}, "'logs' is not one of them"),
+        ({"what": ["plots"]}, "'plots' is not one of them"),
         ({"layout": "tall"}, "layout must be one of wide, long, not 'tall'"),
         ({"split": "day"}, "split must be 'run', or None, not 'day'"),
         ({"samples": 0}, "samples must be a whole number and at least 1"),

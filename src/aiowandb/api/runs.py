@@ -179,7 +179,9 @@ class Runs(RunList):
             on_deleted=on_deleted,
             nan=nan,
         )
-        query = msgspec.structs.replace(self._query, per_page=RUNS_PER_PAGE, fields=EXPORTED)
+        query = msgspec.structs.replace(
+            self._query, per_page=RUNS_PER_PAGE, fields=EXPORTED, counts=True
+        )
         return await export_to(
             self._session,
             partial(self._defaults.project, self._path),

@@ -27,14 +27,13 @@ from aiowandb.export.journal import (
     read_state,
 )
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST
+from aiowandb.export.names import DATASETS, LOGGED_TABLES, PLAIN_TABLES, all_datasets
 from aiowandb.export.options import MAY_CHANGE, ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER, ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
 from aiowandb.export.staging import STAGED
 
-_TABLES = ("runs", "history", "system")
-_DATASETS = ("history", "system")
-_TABLE_FILE = re.compile(r"(runs|history|system)\.(parquet|csv|jsonl|arrow)")
+_TABLE_FILE = re.compile(rf"({'|'.join((*PLAIN_TABLES, *DATASETS))})\.(parquet|csv|jsonl|arrow)")
 _DATASET_FILE = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
 _PART = re.compile(r"part-\d{5,}(-[0-9a-f]{8})?\.parquet")
 # The names that the Delta Lake library gives to its files.
@@ -129,11 +128,12 @@ def _check_same(folder: Folder, before: Record, now: Begun) -> None:
 def _exported_names(folder: Folder) -> list[str]:
     """The files with the names of exported files."""
     names = [name for name in folder.files("") if _TABLE_FILE.fullmatch(name)]
-    for place in (*_DATASETS, *(f"{STATE_DIR}/{name}" for name in _DATASETS)):
+    datasets = all_datasets(folder, ())
+    for place in (*datasets, LOGGED_TABLES, *(f"{STATE_DIR}/{name}" for name in datasets)):
         names += [
             f"{place}/{name}" for name in folder.files(place) if _DATASET_FILE.fullmatch(name)
         ]
-    for name in _TABLES:
+    for name in (*PLAIN_TABLES, *datasets):
         names += [f"{name}/{file}" for file in folder.files(name) if _DELTA_FILE.fullmatch(file)]
         names += [f"{name}/{_DELTA_LOG}/{file}" for file in folder.files(f"{name}/{_DELTA_LOG}")]
     return names
@@ -143,11 +143,12 @@ def _discard_export(folder: Folder) -> None:
     """Remove the files of the last export into the folder, in any format, and its journal."""
     state = _read_state(folder)
     names = list(_files_of(folder, state)) if state else _exported_names(folder)
-    for name in _TABLES:  # first, so that no table lists files that were removed
+    datasets = all_datasets(folder, state.datasets if state else ())
+    for name in (*PLAIN_TABLES, *datasets):  # first, so that no table lists files that were removed
         folder.remove_folder(f"{name}/{_DELTA_LOG}")
     with ThreadPoolExecutor(_REMOVALS_AT_ONCE) as pool:
         list(pool.map(folder.remove, names))
-    for name in (STAGED, ARTIFACTS_FOLDER, *(f"{STATE_DIR}/{name}" for name in _DATASETS)):
+    for name in (STAGED, ARTIFACTS_FOLDER, *(f"{STATE_DIR}/{name}" for name in datasets)):
         folder.remove_folder(name)
     for name in (f"{STATE_DIR}/{RUNS_FILE}", ORIGINALS_FILE, MANIFEST, JOURNAL_COPY):
         folder.remove(name)
@@ -167,8 +168,8 @@ def _read_state(folder: Folder) -> ExportState | None:
 def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
     """The files of the export that are meant for users."""
     if state.begun:
-        yield f"runs.{state.begun.options.format}"
-    for name in _DATASETS:
+        yield from (f"{name}.{state.begun.options.format}" for name in PLAIN_TABLES)
+    for name in all_datasets(folder, state.datasets):
         dataset = state.dataset(name)
         yield from dataset.rendered
         parts = dataset.files if _publishes_parts(state) else set()
@@ -178,8 +179,10 @@ def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
             for file in folder.files(name)
             if file in parts or _PART.fullmatch(file)
         )
-    if folder.files(f"runs/{_DELTA_LOG}"):
-        yield from (f"runs/{file}" for file in folder.files("runs") if _DELTA_FILE.fullmatch(file))
+    for name in PLAIN_TABLES:
+        if folder.files(f"{name}/{_DELTA_LOG}"):
+            files = folder.files(name)
+            yield from (f"{name}/{file}" for file in files if _DELTA_FILE.fullmatch(file))
     for (kind, _), fetched in state.fetched.items():
         yield from (f"{kind}/{file.name}" for file in fetched.files or ())
 

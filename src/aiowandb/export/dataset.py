@@ -29,6 +29,7 @@ from aiowandb.export.journal import (
     Unstaged,
     Widened,
 )
+from aiowandb.export.names import has_staged_runs, staged_part, staged_runs
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import count_values, open_parquet
 from aiowandb.export.plan import NewPart, Plan, part_name
@@ -126,11 +127,11 @@ class Dataset:
 
     def draft(self, new: NewPart) -> Path:
         """The path to write the part to."""
-        return self.folder.draft(self._unpublished_name(new.number))
+        return self.folder.draft(staged_part(self.name, new.number))
 
     def staging_file(self, new: NewPart) -> StagingFile:
         """The file for the part's runs until it is complete."""
-        name = f"{STAGED}/{self.name}-{new.number}-{secrets.token_hex(4)}"
+        name = f"{STAGED}/{staged_runs(self.name, new.number, secrets.token_hex(4))}"
         return StagingFile(self.folder, name, self._record_staged)
 
     def forget_staged_run(self, run: str) -> None:
@@ -141,7 +142,7 @@ class Dataset:
     def commit(self, new: NewPart, draft: Path, runs: tuple[StoredRun, ...]) -> Part:
         """Add the draft to the dataset as a part."""
         size = draft.stat().st_size
-        name = self._unpublished_name(new.number)
+        name = staged_part(self.name, new.number)
         self.folder.put(draft, f"{STAGED}/{name}")
         self._unpublished.add(name)
         part = Part(new.number, new.file, self.schema_number, size, runs)
@@ -157,7 +158,7 @@ class Dataset:
 
     def path(self, part: Part) -> str:
         """The present path of the part's file."""
-        name = self._unpublished_name(part.number)
+        name = staged_part(self.name, part.number)
         return f"{STAGED}/{name}" if name in self._unpublished else self.published_path(part)
 
     def published_path(self, part: Part) -> str:
@@ -207,7 +208,7 @@ class Dataset:
         if self._state.drops or len({part.schema for part in parts}) > 1:
             return
         for part in parts:
-            name = self._unpublished_name(part.number)
+            name = staged_part(self.name, part.number)
             if name in self._unpublished:
                 self.folder.move(f"{STAGED}/{name}", self.published_path(part))
                 self._unpublished.remove(name)
@@ -256,16 +257,12 @@ class Dataset:
         """Remove the staged runs that a killed export had no time to record."""
         needed = {run.file for run in self._state.staged.values()}
         for name in listing:
-            is_ours = name.startswith(f"{self.name}-") and name.endswith(".arrows")
-            if is_ours and (file := f"{STAGED}/{name}") not in needed:
+            if has_staged_runs(self.name, name) and (file := f"{STAGED}/{name}") not in needed:
                 self.folder.remove(file)
 
     def _drop(self, numbers: Iterable[int]) -> None:
         if gone := tuple(sorted(numbers)):
             self._record(Dropped(self.name, gone))
-
-    def _unpublished_name(self, number: int) -> str:
-        return f"{self.name}-{number}.parquet"
 
     def _record(self, record: Record) -> None:
         self._journal.append(record)

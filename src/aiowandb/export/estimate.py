@@ -26,9 +26,9 @@ _VALUE_BYTES = {"number": 8, "boolean": 1, "bool": 1, "string": 24}
 _JSON_BYTES = 120
 # The step of a row, and the id of its run, which compresses well.
 _ROW_BYTES = 9
-# How much one request carries: links of runs, windows of live rows, values of those, and pages
-# of files, of artifacts and of links to the files of an artifact.
-_PLANS, _WINDOWS, _VALUES = 200, 50, 1_000_000
+# How much one request carries: links of runs, windows of live rows, values of those, the system
+# metrics of runs; and pages of files, of artifacts and of links to the files of an artifact.
+_PLANS, _WINDOWS, _VALUES, _ANSWERS = 200, 50, 1_000_000, 25
 _FILES_PER_PAGE, _ARTIFACTS_PER_PAGE, _LINKS = 50, 100, 500
 
 
@@ -183,7 +183,9 @@ class Estimate:
     def _system(self) -> TablePlan:
         tasks = self._tasks("system", [run.heartbeat for run in self._runs], extend=False)
         rows = sum(run.events for run in self._runs if run.heartbeat.run in tasks)
-        return TablePlan(table="system", runs=len(tasks), rows=rows, requests=len(tasks))
+        return TablePlan(
+            table="system", runs=len(tasks), rows=rows, requests=requests_for(len(tasks), _ANSWERS)
+        )
 
     def _tasks(
         self, name: str, runs: Sequence[RunSnapshot], *, extend: bool = True

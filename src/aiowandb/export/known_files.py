@@ -8,6 +8,7 @@ import msgspec
 
 from aiowandb.export.folders.base import STATE_DIR
 from aiowandb.export.journal import DatasetState, ExportState
+from aiowandb.export.names import staged_part
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
@@ -77,7 +78,7 @@ def _files_of_dataset(
     dataset: DatasetState, options: ExportOptions, staged: frozenset[str]
 ) -> Iterator[KnownFile]:
     for part in dataset.parts.values():
-        unpublished = f"{STAGED}/{dataset.name}-{part.number}.parquet"
+        unpublished = f"{STAGED}/{staged_part(dataset.name, part.number)}"
         is_staged = unpublished in staged
         yield KnownFile(
             name=unpublished if is_staged else part_path(dataset.name, part, options),

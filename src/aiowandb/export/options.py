@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -87,7 +87,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
         changed = [name for name in self._without_effect() if name != "any_key"]
         if changed:
-            need = sorted(_NEEDS[changed[0]])
+            need = [name for name in get_args(What) if name in _NEEDS[changed[0]]]
             raise UsageError(
                 f"{changed[0]} requires {' or '.join(need)} in what, which is"
                 f" {', '.join(self.what)}: leave {changed[0]} out."
@@ -132,8 +132,8 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
 _DEFAULT = ExportOptions()
 # The tables that an option applies to: without one of them it has no effect.
 _HISTORY = frozenset[What]({"history"})
-_ROWS = frozenset[What]({"history", "system"})
-_TABLES = frozenset[What]({"runs", "history", "system"})
+_ROWS = frozenset[What]({"history", "system", "logs"})
+_TABLES = frozenset[What]({"runs", *_ROWS})
 _NEEDS: Mapping[str, frozenset[What]] = {
     **dict.fromkeys(("keys", "any_key", "exclude", "min_step", "max_step"), _HISTORY),
     **dict.fromkeys(("samples", "layout"), _HISTORY),

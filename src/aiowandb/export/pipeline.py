@@ -9,7 +9,6 @@ The event loop reads; one thread writes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never
@@ -36,18 +35,14 @@ from aiowandb.export.progress import (
     RunFailure,
     RunsFound,
 )
+from aiowandb.export.row_source import RowSource
 from aiowandb.export.runs_table import RunsArchive
 from aiowandb.export.sealing import seal_folder
-from aiowandb.export.sources import RowSource, SelectedRuns, row_sources, select_runs
+from aiowandb.export.sources import SelectedRuns, row_sources, select_runs
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
-from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
-from aiowandb.history.decode import RowDecoder
-from aiowandb.history.reading import Start
-from aiowandb.history.scan import scan_sample, scan_system
 from aiowandb.net import Session
-from aiowandb.paths import RunRef
 from aiowandb.suggestions import no_such
 from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import unknown_keys
@@ -218,7 +213,7 @@ class _FolderExport:
             starts = {refs[task.snapshot.run]: task.start for task in plan.fetched}
             self._reporter.emit(RowsWanted(source.name, len(starts), plan.expected_rows))
             writer = RowsWriter(dataset, plan, self._reporter)
-            async with _read(self._session, source, starts) as runs:
+            async with source.read(self._session, starts) as runs:
                 feed = partial(feed_rows, runs, len(starts), self._reporter)
                 for failure in await feed_thread(writer.execute_plan, feed, ARRIVALS_AHEAD):
                     failures.setdefault(failure.run, []).append(failure)
@@ -270,21 +265,6 @@ def _plan(
     )
 
 
-def _read(
-    session: Session, source: RowSource, starts: Mapping[RunRef, Start]
-) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
-    """Read these runs in their order, each from its start on."""
-    selection = source.selection
-    if source.name == "system":
-        return scan_each(session, starts, lambda ref: scan_system(session, ref, selection))
-    samples, decoder = source.samples, RowDecoder()
-    if samples is not None:
-        return scan_each(
-            session, starts, lambda ref: scan_sample(session, ref, selection, samples, decoder)
-        )
-    return scan_runs(session, list(starts), selection, starts)
-
-
 async def _stream(
     session: Session,
     runs: SelectedRuns,
@@ -297,6 +277,6 @@ async def _stream(
         return _Table(clashes=runs.table.clashes())
     (source,) = row_sources(runs, options)
     with_rows = {ref: run for ref, run in source.runs.items() if not run.is_empty}
-    async with _read(session, source, dict.fromkeys(with_rows, Start())) as incoming:
+    async with source.read_all(session, with_rows) as incoming:
         failed, clashes = await stream_rows(source, with_rows, incoming, make_sink, reporter)
     return _Table(rows=reporter.rows, failed=failed, clashes=clashes)

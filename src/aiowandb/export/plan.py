@@ -12,19 +12,16 @@ Rows that were exported before, in a part or staged for one, are copied; only ot
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import count
-from urllib.parse import quote
 
 import msgspec
 
+from aiowandb.export.names import file_name
 from aiowandb.export.stored import Part, RowRange, RunSnapshot, StagedRun, locate_runs
 from aiowandb.history.reading import Start
 
 # A good file size for readers.
 PART_ROWS = 1_000_000
-# File systems allow 255 bytes; some are left for a suffix and for temporary names.
-_MAX_NAME = 200
 
 Kept = RowRange | StagedRun
 
@@ -117,7 +114,7 @@ def plan_parts(
     for group in groups:
         number = next(numbers)
         if split and group:
-            file = _run_file(group[0].run)
+            file = f"{file_name(group[0].run)}.parquet"
         else:
             file = name_part(number) if name_part else _next_file(taken)
         taken.add(file)
@@ -173,13 +170,3 @@ def _task(run: RunSnapshot, candidates: Iterable[Kept | None], extend: bool) -> 
 
 def _next_file(taken: Collection[str]) -> str:
     return next(file for i in count() if (file := part_name(i)) not in taken)
-
-
-def _run_file(run: str) -> str:
-    # Readers of datasets skip names that start with a dot or an underscore.
-    name = quote(run, safe="-_.")
-    if name[0] in "._":
-        name = f"%{ord(name[0]):02X}{name[1:]}"
-    if len(name) > _MAX_NAME:
-        name = f"{name[:_MAX_NAME]}~{sha256(run.encode()).hexdigest()[:16]}"
-    return f"{name}.parquet"

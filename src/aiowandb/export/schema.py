@@ -49,6 +49,8 @@ class RowSchema:
     ) -> None:
         kinds, fixed = kinds or {}, {field.name for field in self.fixed}
         self.kinds = {name: kinds[name] for name in sorted(kinds) if name not in fixed}
+        # Those that rows have. The run is not: a key of that name is another one.
+        self._given = frozenset(fixed - {RUN_ID})
         self.clashes = frozenset(clashes)
         fields = (kind.field(name) for name, kind in self.kinds.items())
         self.arrow = pa.schema([*self.fixed, *fields])
@@ -73,7 +75,7 @@ class RowSchema:
         known, places = self._fitted or (None, ())
         if known is None or not batch.schema.equals(known, check_metadata=True):
             found = [(field.name, kind_of(field)) for field in batch.schema]
-            surprises = self._surprises((name, kind) for name, kind in found if name != STEP)
+            surprises = self._surprises(each for each in found if each[0] not in self._given)
             if empty := [name for name, _ in surprises if _is_empty(batch.column(name))]:
                 return self.fit(run, _without_types(batch, empty))
             if surprises:

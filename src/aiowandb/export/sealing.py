@@ -28,12 +28,12 @@ from aiowandb.export.manifest import (
     read_manifest,
     read_whole,
 )
+from aiowandb.export.names import PLAIN_TABLES, all_datasets
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.staging import STAGED
 from aiowandb.wire.checksum import Checksum, new_hasher
 
 _DELTA_LOG = "_delta_log"
-_DELTA_TABLES = ("runs", "history", "system")
 _TEMPORARY = (f"{STAGED}/", f"{STATE_DIR}/uploads/", f"{STATE_DIR}/drafts/")
 _logger = logging.getLogger(__name__)
 
@@ -102,8 +102,8 @@ def _without_vacuumed(
     if state.begun is None or state.begun.options.format != "delta":
         return files
     needed = {file.name for file in known_files(state)}
-    there = set(_delta_files(folder))
-    tables = tuple(f"{name}/" for name in _DELTA_TABLES)
+    there = set(_delta_files(folder, state))
+    tables = tuple(f"{name}/" for name in _delta_tables(folder, state))
     return {
         name: digest
         for name, digest in files.items()
@@ -117,17 +117,21 @@ def _names(folder: HashingFolder, state: ExportState, *, is_first: bool) -> set[
     names -= {MANIFEST, JOURNAL_COPY}
     names.update(file.name for file in known_files(state))
     if state.begun and state.begun.options.format == "delta":
-        names.update(_delta_files(folder))
+        names.update(_delta_files(folder, state))
     if is_first:
         described = folder.files(ARTIFACTS_FOLDER)
         names.update(f"{ARTIFACTS_FOLDER}/{name}" for name in described)
     return names
 
 
-def _delta_files(folder: Folder) -> list[str]:
+def _delta_tables(folder: Folder, state: ExportState) -> list[str]:
+    return [*PLAIN_TABLES, *all_datasets(folder, state.datasets)]
+
+
+def _delta_files(folder: Folder, state: ExportState) -> list[str]:
     return [
         f"{table}/{name}"
-        for table in _DELTA_TABLES
+        for table in _delta_tables(folder, state)
         for name in folder.files(table, recursive=True)
         if name.endswith(".parquet") or name.startswith(f"{_DELTA_LOG}/")
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Literal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
@@ -11,11 +11,18 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import OriginalRuns
+from aiowandb.export.row_source import RowSource
 from aiowandb.export.runs_table import ArchiveTable
 from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
-from aiowandb.history.columns import Kind
+from aiowandb.export.tables.logs import log_snapshot, log_source
+from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
+from aiowandb.history.decode import RowDecoder
+from aiowandb.history.grouped import scan_system_of
+from aiowandb.history.reading import Start
+from aiowandb.history.scan import scan_sample
 from aiowandb.history.selection import Selection
+from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.record import RunRecord
 
@@ -28,6 +35,9 @@ class SelectedRuns(msgspec.Struct):
 
     histories: dict[RunRef, RunSnapshot] = {}
     heartbeats: dict[RunRef, RunSnapshot] = {}
+    logs: dict[RunRef, RunSnapshot] = {}
+    # How many system metrics they have, where W&B says so.
+    events: dict[RunRef, int] = {}
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
     originals: OriginalRuns = msgspec.field(default_factory=OriginalRuns)
     announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
@@ -41,6 +51,9 @@ class SelectedRuns(msgspec.Struct):
         for run in new:
             self.histories[run.ref] = RunSnapshot.from_history(run)
             self.heartbeats[run.ref] = RunSnapshot.from_heartbeat(run)
+            self.logs[run.ref] = log_snapshot(run)
+            if run.events_line_count is not None:
+                self.events[run.ref] = run.events_line_count
             self.announced.add(run.history_keys)
 
 
@@ -52,36 +65,27 @@ async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns
     return runs
 
 
-class RowSource(msgspec.Struct, frozen=True):
-    """A table of rows to export: the runs that have them, and which of their rows and columns.
-
-    `keys` are the columns whose kinds W&B reports; `unknown_keys` have types that we do not know,
-    so that their kinds depend on their values. `samples` is the number of rows per run, if not all
-    rows are exported.
-    """
-
-    name: Literal["history", "system"]
-    runs: Mapping[RunRef, RunSnapshot]
-    schema: RowSchema
-    selection: Selection
-    keys: Collection[tuple[str, Kind]] = ()
-    unknown_keys: frozenset[str] = frozenset()
-    samples: int | None = None
-
-    @property
-    def is_extendable(self) -> bool:
-        """Whether a run that has grown is read only from its last known row on."""
-        return self.name == "history" and self.samples is None
-
-
 def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
     """The tables of rows that the options select."""
     found = []
     if "history" in options.what:
         found.append(_history(runs, options))
     if "system" in options.what:
-        found.append(RowSource("system", runs.heartbeats, SystemSchema(), Selection()))
+        found.append(_system(runs))
+    if "logs" in options.what:
+        found.append(log_source(runs.logs))
     return found
+
+
+def _system(runs: SelectedRuns) -> RowSource:
+    def read(
+        session: Session, starts: Mapping[RunRef, Start]
+    ) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
+        guessed = {ref: runs.heartbeats[ref].estimated_rows for ref in starts}
+        expected = {ref: runs.events.get(ref, rows) for ref, rows in guessed.items()}
+        return scan_system_of(session, expected, Selection())
+
+    return RowSource("system", runs.heartbeats, SystemSchema(), read)
 
 
 def history_selection(options: ExportOptions) -> Selection:
@@ -98,12 +102,23 @@ def history_selection(options: ExportOptions) -> Selection:
 def _history(runs: SelectedRuns, options: ExportOptions) -> RowSource:
     selection = history_selection(options)
     announced = runs.announced.selected(selection)
+    samples, decoder = options.samples, RowDecoder()
+
+    def read(
+        session: Session, starts: Mapping[RunRef, Start]
+    ) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
+        if samples is None:
+            return scan_runs(session, list(starts), selection, starts)
+        return scan_each(
+            session, starts, lambda ref: scan_sample(session, ref, selection, samples, decoder)
+        )
+
     return RowSource(
         "history",
         runs.histories,
         LongSchema() if options.layout == "long" else RowSchema(),
-        selection,
+        read,
         announced.keys,
         frozenset(announced.unknown_keys),
-        options.samples,
+        is_extendable=samples is None,
     )

@@ -25,9 +25,9 @@ from aiowandb.export.progress import (
     RunFinished,
     RunStarted,
 )
+from aiowandb.export.row_source import RowSource
 from aiowandb.export.runs_table import RunsTable
 from aiowandb.export.schema import RowSchema
-from aiowandb.export.sources import RowSource
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.export.writer import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
 from aiowandb.history.columns import Kind
@@ -37,7 +37,7 @@ from aiowandb.paths import RunRef
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
 
-_TABLES = frozenset({"runs", "history", "system"})
+_TABLES = frozenset({"runs", "history", "system", "logs"})
 _BINARY_FORMATS = frozenset({"parquet", "arrow"})
 
 

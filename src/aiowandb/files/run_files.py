@@ -145,12 +145,17 @@ async def _name_below(path: Path, root: Path) -> str:
 
 
 async def console_pages(
-    session: Session, ref: RunRef, per_page: int, last: int | None
+    session: Session,
+    ref: RunRef,
+    per_page: int,
+    last: int | None,
+    *,
+    first: ConsoleRun | None = None,
 ) -> AsyncGenerator[list[ConsoleLogLine]]:
-    """All lines page by page, or the `last` ones."""
+    """All lines page by page, or the `last` ones; `first` is an answer that is already there."""
     cursor: str | None = None
     while True:
-        found = await _page(session, ref, per_page, last, cursor)
+        found, first = first or await _page(session, ref, per_page, last, cursor), None
         yield [line.read() for line in found.log_lines.nodes]
         last_cursor, cursor = cursor, found.next_cursor()
         if cursor is None:

@@ -111,7 +111,7 @@ async def scan_runs(
     raises its error where its batches are read. Leaving the block cancels what is still being read.
     """
     reader = HistoryReader(session, selection, starts or {}, plan)
-    async with _read_ahead(partial(reader.open_runs, refs)) as runs:
+    async with read_ahead(partial(reader.open_runs, refs)) as runs:
         yield runs
 
 
@@ -120,7 +120,7 @@ async def scan_each(
     session: Session, refs: Iterable[RunRef], pages: Callable[[RunRef], AsyncGenerator[Page]]
 ) -> AsyncIterator[AsyncIterator[RunBatches]]:
     """The same for what W&B returns for one run at a time: `pages` reads a run."""
-    async with _read_ahead(partial(_open_each, session, refs, pages)) as runs:
+    async with read_ahead(partial(_open_each, session, refs, pages)) as runs:
         yield runs
 
 
@@ -162,7 +162,7 @@ class HistoryReader:
                             # the first is awaited first.
                             await self._large.acquire()
                         pages = self._pages(plan, prefetch, is_large=is_large)
-                        await _open_run(ref, pages, runs, tasks, self._session)
+                        await open_run(ref, pages, runs, tasks, self._session)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
         """The window of the run's live rows, if one is enough for them."""
@@ -228,10 +228,10 @@ async def _open_each(
     """Send the batches of each run, where runs are not planned together."""
     async with runs, task_group() as tasks:
         for ref in refs:
-            await _open_run(ref, pages(ref), runs, tasks, session)
+            await open_run(ref, pages(ref), runs, tasks, session)
 
 
-async def _open_run(
+async def open_run(
     ref: RunRef,
     pages: AsyncGenerator[Page],
     runs: MemoryObjectSendStream[RunBatches],
@@ -274,7 +274,7 @@ async def _fill(
 
 
 @asynccontextmanager
-async def _read_ahead(
+async def read_ahead(
     open_all: Callable[[MemoryObjectSendStream[RunBatches]], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[AsyncIterator[RunBatches]]:
     send, runs = anyio.create_memory_object_stream[RunBatches](_RUNS_AHEAD)

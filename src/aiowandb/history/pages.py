@@ -180,3 +180,19 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
         below[""] = value
     else:
         values[path[-1]] = value
+
+
+class RowsPage:
+    """Rows of one run that are columns already, and have no steps to go on from."""
+
+    def __init__(self, batch: pa.RecordBatch, count: int) -> None:
+        self.count = count
+        self.ends = Ends()
+        self.nbytes = batch.nbytes
+        self._batch = batch
+
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
+        yield self._batch.to_pylist()
+
+    async def batches(self) -> list[pa.RecordBatch]:
+        return [self._batch] if self._batch.num_rows else []

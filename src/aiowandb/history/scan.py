@@ -32,7 +32,7 @@ from aiowandb.wire.runs import run_not_found
 
 _REQUESTS_AT_ONCE = 2
 # System metrics come every few seconds: more of them than this take years.
-_MAX_SYSTEM_ROWS = 10_000_000
+MAX_SYSTEM_ROWS = 10_000_000
 
 # Returns a run's plan with new links, or raises if that is not allowed.
 Replan = Callable[[RunRef], Awaitable[HistoryPlan]]
@@ -192,10 +192,15 @@ async def scan_sample(
 
 async def scan_system(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
     """The system metrics of a run. W&B has no windows over them: they come in one answer."""
-    found = await session.ask(sampled_rows(ref, _MAX_SYSTEM_ROWS, system=True))
+    found = await session.ask(sampled_rows(ref, MAX_SYSTEM_ROWS, system=True))
     if found is None:
         raise run_not_found(ref, "RunSystemHistory")
-    texts = found.history or []
+    for page in system_pages(found.history or [], selection):
+        yield page
+
+
+def system_pages(texts: Sequence[str], selection: Selection) -> Iterator[SystemPage]:
+    """The pages of these system metrics, which W&B returned for one run."""
     selection = msgspec.structs.replace(selection, always=())
     for first in range(0, len(texts), selection.page_size):
         yield SystemPage(texts[first : first + selection.page_size], selection)

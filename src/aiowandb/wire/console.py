@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import msgspec
 
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
+from aiowandb.wire.history import alias, many_runs, variables_of
 from aiowandb.wire.lenient import parse_time
 
 _CONSOLE_LOG = """
@@ -33,6 +36,15 @@ query RunConsoleLogTail($entity: String!, $project: String!, $name: String!, $la
       logLineCount
       logLines(last: $last) { edges { node { number timestamp level label line } } }
     }
+  }
+}"""
+
+_FIRST_PAGE = """
+fragment FirstPage on Run {
+  logLineCount
+  logLines(first: 1000, useImprovedPagination: true) {
+    edges { node { number timestamp level label line } }
+    pageInfo { endCursor hasNextPage }
   }
 }"""
 
@@ -104,6 +116,17 @@ class ConsoleRun(msgspec.Struct, rename="camel"):
         # A server may send a short page and say that it was the last one.
         is_more = lines.nodes[-1].number + 1 < (self.log_line_count or 0)
         return lines.page_info.end_cursor if is_more or lines.page_info.has_next_page else None
+
+
+# The beginnings of logs by the alias of each run in the document.
+ConsoleRuns: TypeAlias = dict[str, ConsoleRun | None]
+
+
+def first_console_pages(refs: Sequence[RunRef]) -> Operation[ConsoleRuns | None]:
+    """The first lines of many runs of a project, in one request."""
+    each = [(f"${alias(i)}: String!", "...FirstPage") for i in range(len(refs))]
+    document = many_runs("RunConsoleLogs", each) + _FIRST_PAGE
+    return Operation("RunConsoleLogs", document, variables_of(refs), ConsoleRuns, at=("project?",))
 
 
 def console_page(ref: RunRef, first: int, after: str | None) -> Operation[ConsoleRun | None]:

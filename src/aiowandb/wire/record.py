@@ -99,6 +99,10 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     heartbeat_at: datetime | None = None
     sweep_name: str | None = None
     history_line_count: int | None = None
+    # Only exports ask for these counts.
+    events_line_count: int | None = None
+    log_line_count: int | None = None
+    file_count: int | None = None
     user: User | None = None
     history_keys: HistoryKeys | None = None
     config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)

@@ -16,10 +16,15 @@ from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
 from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
+_COUNTS = "eventsLineCount logLineCount fileCount"
 
-def run_fields(optional: Collection[RunField] = ALL_FIELDS) -> str:
-    """The fragment `RunFields`, with these of the fields that are large."""
+
+def run_fields(optional: Collection[RunField] = ALL_FIELDS, *, counts: bool = False) -> str:
+    """The fragment `RunFields`, with these of the fields that are large; `counts` are how many
+    system metrics, console lines and files there are.
+    """
     chosen = " ".join(name for field, name in GRAPHQL_NAMES.items() if field in optional)
+    chosen += f" {_COUNTS}" if counts else ""
     return f"""
 fragment RunFields on Run {{
   id name displayName state tags group jobType commit readOnly notes description
@@ -63,12 +68,15 @@ class RunsPage(msgspec.Struct, rename="camel"):
 
 
 class RunQuery(msgspec.Struct, frozen=True):
-    """Which runs, in which order, how many per page, and with which of the large fields."""
+    """Which runs, in which order, how many per page, with which of the large fields, and whether
+    with the counts of what they have.
+    """
 
     filters: Mapping[str, Any] = {}
     order: str = "-created_at"
     per_page: int = 50
     fields: Collection[RunField] = ALL_FIELDS
+    counts: bool = False
 
 
 def list_runs(
@@ -83,7 +91,7 @@ def list_runs(
         "perPage": query.per_page,
         "cursor": cursor,
     }
-    document = _RUNS + run_fields(query.fields)
+    document = _RUNS + run_fields(query.fields, counts=query.counts)
     return Operation("Runs", document, variables, RunsPage, at=("project?",))
 
 

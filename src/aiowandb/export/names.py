@@ -1,0 +1,66 @@
+"""The names of an export's tables, and of their files while they are not published.
+
+The table of a key is `tables/<key>`; a character that no file name can have is quoted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Final, get_args
+from urllib.parse import quote
+
+from aiowandb.choices import What
+from aiowandb.export.folders.base import STATE_DIR, Folder
+
+# Exports of other things than these have files, or no rows of their own.
+_NO_ROWS = frozenset({"runs", "sweeps", "reports", "files", "artifacts", "tables"})
+DATASETS: Final = tuple(name for name in get_args(What) if name not in _NO_ROWS)
+# Tables that are one file, written again by each export.
+PLAIN_TABLES: Final = ("runs", "sweeps")
+# The folder of the tables that runs have logged.
+LOGGED_TABLES: Final = "tables"
+# File systems allow 255 bytes; some are left for a suffix and for temporary names.
+_MAX_NAME = 200
+
+
+def file_name(text: str) -> str:
+    """A file name, without a suffix, that is different for each text."""
+    # Readers of datasets skip names that start with a dot or an underscore.
+    name = quote(text, safe="-_.")
+    if name[0] in "._":
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if len(name) > _MAX_NAME:
+        name = f"{name[:_MAX_NAME]}~{sha256(text.encode()).hexdigest()[:16]}"
+    return name
+
+
+def staged_part(dataset: str, number: int) -> str:
+    """The file of a part that is not published, among the staged files."""
+    return f"{_flat(dataset)}-{number}.parquet"
+
+
+def staged_runs(dataset: str, number: int, token: str) -> str:
+    """A file of runs whose part is not complete, among the staged files."""
+    return f"{_flat(dataset)}-{number}-{token}"
+
+
+def has_staged_runs(dataset: str, name: str) -> bool:
+    """Whether a staged file has such a name, with the suffix of its format."""
+    return bool(re.fullmatch(rf"{re.escape(_flat(dataset))}-\d+-[0-9a-f]{{8}}-\d+\.arrows", name))
+
+
+def all_datasets(folder: Folder, known: Iterable[str]) -> list[str]:
+    """The datasets that the folder may have: those that are known, and those with usual names."""
+    logged = {
+        f"{LOGGED_TABLES}/{name.split('/')[0]}"
+        for home in (LOGGED_TABLES, f"{STATE_DIR}/{LOGGED_TABLES}")
+        for name in folder.files(home, recursive=True)
+        if "/" in name
+    }
+    return list(dict.fromkeys((*DATASETS, *known, *sorted(logged))))
+
+
+def _flat(dataset: str) -> str:
+    return quote(dataset, safe="")
