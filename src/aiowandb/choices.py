@@ -7,7 +7,9 @@ from typing import Literal, TypeAlias
 # The format of exported files.
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
 # What is exported.
-What: TypeAlias = Literal["runs", "history", "system", "logs", "files", "artifacts"]
+What: TypeAlias = Literal[
+    "runs", "history", "system", "logs", "metrics", "sweeps", "files", "artifacts"
+]
 # A column per key, or a row per value.
 Layout: TypeAlias = Literal["wide", "long"]
 # One dataset of all runs, or a file per run.

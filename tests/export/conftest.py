@@ -22,6 +22,7 @@ from aiowandb.export.folders.base import warn_once
 from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.store.stream import Chunk, StreamUpdate
+from aiowandb_server.store.sweeps import SweepChanges
 from tests.export.bucket import Bucket
 
 Row = Mapping[str, Any]
@@ -59,6 +60,20 @@ class Project:
     def configure(self, name: str, config: Mapping[str, Any]) -> None:
         text = json.dumps({key: {"value": value} for key, value in config.items()})
         self.store.runs.upsert(self._project, name, RunChanges(config=text))
+
+    def define_metrics(self, name: str, defined: Sequence[Any]) -> None:
+        """Have this of `define_metric` in W&B's own entry of the config."""
+        text = json.dumps({"_wandb": {"value": {"m": defined}}})
+        self.store.runs.upsert(self._project, name, RunChanges(config=text))
+
+    def summarize(self, name: str, summary: Mapping[str, Any]) -> None:
+        self.store.runs.upsert(self._project, name, RunChanges(summary=json.dumps(summary)))
+
+    def make_sweep(self, config: str) -> str:
+        return self.store.sweeps.create(self._project, SweepChanges(config=config)).name
+
+    def join_sweep(self, name: str, sweep: str) -> None:
+        self.store.runs.upsert(self._project, name, RunChanges(sweep=sweep))
 
     def rename(self, name: str, display_name: str) -> None:
         self.store.runs.upsert(self._project, name, RunChanges(display_name=display_name))

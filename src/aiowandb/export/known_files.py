@@ -54,6 +54,8 @@ def known_files(state: ExportState, staged: frozenset[str] = frozenset()) -> Ite
         yield KnownFile(name=ORIGINALS_FILE, kind="runs")
     elif "runs" in options.what:
         yield KnownFile(name=f"{STATE_DIR}/{RUNS_FILE}", kind="runs")
+    if "sweeps" in options.what and options.format != "delta":
+        yield KnownFile(name=f"sweeps.{options.format}", kind="sweeps")
     for dataset in state.datasets.values():
         yield from _files_of_dataset(dataset, options, staged)
     for (kind, run), fetched in state.fetched.items():

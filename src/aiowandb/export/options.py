@@ -132,11 +132,12 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
 _DEFAULT = ExportOptions()
 # The tables that an option applies to: without one of them it has no effect.
 _HISTORY = frozenset[What]({"history"})
-_ROWS = frozenset[What]({"history", "system", "logs"})
-_TABLES = frozenset[What]({"runs", *_ROWS})
+_ROWS = frozenset[What]({"history", "system", "logs", "metrics"})
+_TABLES = frozenset[What]({"runs", "sweeps", *_ROWS})
 _NEEDS: Mapping[str, frozenset[What]] = {
     **dict.fromkeys(("keys", "any_key", "exclude", "min_step", "max_step"), _HISTORY),
     **dict.fromkeys(("samples", "layout"), _HISTORY),
     "split": _ROWS,
-    **dict.fromkeys(("format", "safe_csv", "nan", "on_deleted"), _TABLES),
+    **dict.fromkeys(("format", "safe_csv", "nan"), _TABLES),
+    "on_deleted": _TABLES - {"sweeps"},
 }

@@ -41,6 +41,7 @@ from aiowandb.export.sealing import seal_folder
 from aiowandb.export.sources import SelectedRuns, row_sources, select_runs
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
+from aiowandb.export.tables.sweeps import sweeps_table
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
 from aiowandb.suggestions import no_such
@@ -104,7 +105,7 @@ async def _select(
     pages: AsyncIterator[Sequence[RunRecord]], options: ExportOptions, reporter: Reporter
 ) -> tuple[SelectedRuns, list[str]]:
     """The runs, and the keys that the options name and none of the runs has."""
-    runs = await select_runs(pages)
+    runs = await select_runs(pages, options.what)
     reporter.emit(RunsFound(len(runs.histories)))
     known = runs.announced.names if "history" in options.what else frozenset()
     unknown = unknown_keys([*(options.keys or ()), *options.exclude], known) if known else []
@@ -153,6 +154,8 @@ class _FolderExport:
         tables += [
             await self._update_rows(rows, deleted) for rows in row_sources(runs, self._options)
         ]
+        if "sweeps" in self._options.what:
+            tables.append(await self._write_sweeps(identity))
         for kind in ("files", "artifacts"):
             if kind in self._options.what:
                 tables.append(await self._update_downloads(kind, runs))
@@ -179,6 +182,21 @@ class _FolderExport:
         batches = inbox.checked(table.batches())
         write_file(batches, table.schema, sink_for(options), folder, name)
         return _Table([folder.location(name)], folder.size(name) or 0, clashes=clashes)
+
+    async def _write_sweeps(self, identity: ExportIdentity) -> _Table:
+        table = await sweeps_table(self._session, identity.project)
+        folder, options, name = self._folder, self._options, f"sweeps.{self._options.format}"
+
+        def write(inbox: Inbox[Never]) -> _Table:
+            if options.format == "delta":
+                folder.check()
+                self._delta("sweeps").write(table)
+                return _Table([folder.location("sweeps")])
+            batches = inbox.checked(table.to_batches())
+            write_file(batches, table.schema, sink_for(options), folder, name)
+            return _Table([folder.location(name)], folder.size(name) or 0)
+
+        return await feed_thread(write, nothing, 1)
 
     async def _update_rows(self, source: RowSource, deleted: Sequence[str]) -> _Table:
         dataset = await run_sync(self._open_dataset, source)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
+from aiowandb.choices import What
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.options import ExportOptions
@@ -16,6 +17,7 @@ from aiowandb.export.runs_table import ArchiveTable
 from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.export.tables.logs import log_snapshot, log_source
+from aiowandb.export.tables.metrics import Metrics
 from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.grouped import scan_system_of
@@ -30,8 +32,10 @@ from aiowandb.wire.record import RunRecord
 class SelectedRuns(msgspec.Struct):
     """The runs of an export in their order, a table of them, and their announced keys.
 
-    `heartbeats` has their snapshots for tables without steps.
+    `heartbeats` has their snapshots for tables without steps. `what` is exported of them.
     """
+
+    what: Collection[What] = ()
 
     histories: dict[RunRef, RunSnapshot] = {}
     heartbeats: dict[RunRef, RunSnapshot] = {}
@@ -40,6 +44,7 @@ class SelectedRuns(msgspec.Struct):
     events: dict[RunRef, int] = {}
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
     originals: OriginalRuns = msgspec.field(default_factory=OriginalRuns)
+    metrics: Metrics = msgspec.field(default_factory=Metrics)
     announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
 
     def add(self, page: Sequence[RunRecord]) -> None:
@@ -48,6 +53,8 @@ class SelectedRuns(msgspec.Struct):
         new = list({run.ref: run for run in page if run.ref not in self.histories}.values())
         self.table.add(new)
         self.originals.add(new)
+        if "metrics" in self.what:
+            self.metrics.add(new)
         for run in new:
             self.histories[run.ref] = RunSnapshot.from_history(run)
             self.heartbeats[run.ref] = RunSnapshot.from_heartbeat(run)
@@ -57,9 +64,11 @@ class SelectedRuns(msgspec.Struct):
             self.announced.add(run.history_keys)
 
 
-async def select_runs(pages: AsyncIterator[Sequence[RunRecord]]) -> SelectedRuns:
+async def select_runs(
+    pages: AsyncIterator[Sequence[RunRecord]], what: Collection[What]
+) -> SelectedRuns:
     """Read all pages; of each run only a snapshot and one table row are kept in memory."""
-    runs = SelectedRuns()
+    runs = SelectedRuns(what=what)
     async for page in pages:
         await run_sync(runs.add, page)
     return runs
@@ -74,6 +83,8 @@ def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
         found.append(_system(runs))
     if "logs" in options.what:
         found.append(log_source(runs.logs))
+    if "metrics" in options.what:
+        found.append(runs.metrics.source())
     return found
 
 

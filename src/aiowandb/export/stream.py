@@ -37,7 +37,7 @@ from aiowandb.paths import RunRef
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
 
-_TABLES = frozenset({"runs", "history", "system", "logs"})
+_TABLES = frozenset({"runs", "history", "system", "logs", "metrics"})
 _BINARY_FORMATS = frozenset({"parquet", "arrow"})
 
 

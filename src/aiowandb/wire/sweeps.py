@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -179,6 +179,32 @@ def list_sweeps(
         variables["filters"] = msgspec.json.encode(filters).decode()
     document = _SWEEPS.replace(" DECLARED", declared).replace(" GIVEN", given)
     return Operation("GetSweeps", document, variables, SweepsPage, at=("project?",))
+
+
+class RunName(msgspec.Struct, frozen=True):
+    name: str
+
+
+# The best runs of sweeps, by the alias of each sweep in the document.
+BestRuns: TypeAlias = dict[str, Connection[RunName] | None]
+
+
+def best_runs(
+    entity: str, project: str, sweeps: Sequence[tuple[str, str]]
+) -> Operation[BestRuns | None]:
+    """The first runs of many sweeps, given by their ids and orders, in one request."""
+    variables: dict[str, Any] = {"entity": entity, "project": project}
+    declared, asked = [], []
+    for i, (sweep, order) in enumerate(sweeps):
+        variables |= {f"f{i}": lenient.dumps({"sweep": sweep}), f"o{i}": order}
+        declared.append(f"$f{i}: JSONString, $o{i}: String")
+        first = f"runs(filters: $f{i}, order: $o{i}, first: 1)"
+        asked.append(f"s{i}: {first} {{ edges {{ node {{ name }} }} }}")
+    document = (
+        f"query BestRuns($entity: String!, $project: String!, {', '.join(declared)}) {{"
+        f" project(name: $project, entityName: $entity) {{ {' '.join(asked)} }} }}"
+    )
+    return Operation("BestRuns", document, variables, BestRuns, at=("project?",))
 
 
 def sweep_agents(ref: RunRef) -> Operation[Connection[SweepAgent] | None]:

@@ -1,0 +1,110 @@
+"""The table of sweeps: a row per sweep of the project, with the best of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pyarrow as pa
+
+from aiowandb.errors import AiowandbError, CommError, NotFoundError
+from aiowandb.net import BatchSize, Session, ask_all
+from aiowandb.net.paging import pages_of
+from aiowandb.wire.connection import Connection
+from aiowandb.wire.sweeps import BestRuns, SweepRecord, best_runs, list_sweeps
+
+_TIME = pa.timestamp("us", tz="UTC")
+_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("sweep", pa.string()),
+    ("name", pa.string()),
+    ("description", pa.string()),
+    ("method", pa.string()),
+    ("state", pa.string()),
+    ("run_count", pa.int64()),
+    ("expected_run_count", pa.int64()),
+    ("best_run", pa.string()),
+    ("best_loss", pa.float64()),
+    ("metric", pa.string()),
+    ("goal", pa.string()),
+    ("created_at", _TIME),
+    ("updated_at", _TIME),
+    ("config", pa.string()),
+]
+_SCHEMA = pa.schema(_COLUMNS)
+_SWEEPS_PER_PAGE = 100
+
+
+async def sweeps_table(session: Session, project: str) -> pa.Table:
+    """All sweeps of the project `entity/project`."""
+    entity, _, name = project.partition("/")
+
+    async def page(cursor: str | None) -> Connection[SweepRecord]:
+        found = await session.ask(list_sweeps(entity, name, _SWEEPS_PER_PAGE, cursor))
+        if found is None:
+            raise NotFoundError(f"Could not find project {project}.", operation="GetSweeps")
+        return found.sweeps
+
+    rows: list[dict[str, Any]] = []
+    size = BatchSize(50, 100)
+    async with aclosing(pages_of(f"the sweeps of {project}", page)) as pages:
+        async for sweeps in pages:
+            best = await _best_runs(session, entity, name, sweeps, size)
+            rows += [_row(sweep) | {"best_run": best.get(sweep.id)} for sweep in sweeps]
+    return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+async def _best_runs(
+    session: Session, entity: str, project: str, sweeps: Sequence[SweepRecord], size: BatchSize
+) -> dict[str, str]:
+    """The best run by the id of the sweep, for those whose configuration names a metric."""
+
+    def pick(found: BestRuns | None, index: int, _: tuple[str, str]) -> str | CommError | None:
+        runs = (found or {}).get(f"s{index}")
+        return runs.nodes[0].name if runs and runs.nodes else None
+
+    asked = [(sweep.id, order) for sweep in sweeps if (order := _order(sweep))]
+    answers = await ask_all(
+        session, asked, lambda some: best_runs(entity, project, some), pick, size
+    )
+    return {
+        sweep: answer
+        for (sweep, _), answer in zip(asked, answers, strict=True)
+        if isinstance(answer, str)
+    }
+
+
+def _row(sweep: SweepRecord) -> dict[str, Any]:
+    metric = _config(sweep).get("metric")
+    metric = metric if isinstance(metric, Mapping) else {}
+    return {
+        "sweep": sweep.id,
+        "name": sweep.display_name or _text(_config(sweep).get("name")),
+        "description": sweep.description,
+        "method": sweep.method,
+        "state": sweep.state,
+        "run_count": sweep.run_count,
+        "expected_run_count": sweep.expected_run_count,
+        "best_loss": sweep.best_loss,
+        "metric": _text(metric.get("name")),
+        "goal": _text(metric.get("goal")),
+        "created_at": sweep.created_at,
+        "updated_at": sweep.updated_at,
+        "config": sweep.config_text,
+    }
+
+
+def _config(sweep: SweepRecord) -> Mapping[str, Any]:
+    """The configuration; empty if it cannot be decoded, as its text is in the table anyway."""
+    try:
+        return sweep.config
+    except AiowandbError:
+        return {}
+
+
+def _order(sweep: SweepRecord) -> str | None:
+    return sweep.order if _config(sweep) else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
