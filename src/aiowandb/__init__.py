@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Sweeps,
     )
     from aiowandb.api.sinks import AiofilesSink
+    from aiowandb.api.verifying import verify
     from aiowandb.choices import (
         CopyIds,
         EndState,
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from aiowandb.paths import ArtifactRef
     from aiowandb.readplan import ReadPart, ReadPlan
     from aiowandb.sync import Api
+    from aiowandb.verification import Problem, Verification, VerifiedRun, VerifyProgress
     from aiowandb.wire.artifact_record import ArtifactRecord
     from aiowandb.wire.checksum import Checksum
     from aiowandb.wire.console import ConsoleLogLine
@@ -196,6 +198,7 @@ __all__ = [
     "OnDeleted",
     "OnEvent",
     "OnExisting",
+    "Problem",
     "Progress",
     "Project",
     "ProjectRecord",
@@ -247,10 +250,14 @@ __all__ = [
     "TypeCount",
     "UsageError",
     "User",
+    "Verification",
+    "VerifiedRun",
+    "VerifyProgress",
     "Viewer",
     "Waiting",
     "What",
     "__version__",
+    "verify",
 ]
 
 __version__ = "0.1.0"
@@ -277,6 +284,7 @@ _LAZY = {
             "Sweeps",
         ),
         ".api.sinks": ("AiofilesSink",),
+        ".api.verifying": ("verify",),
         ".choices": (
             "CopyIds",
             "OnExisting",
@@ -345,6 +353,7 @@ _LAZY = {
         ".paths": ("ArtifactRef",),
         ".readplan": ("ReadPart", "ReadPlan"),
         ".sync": ("Api",),
+        ".verification": ("Problem", "Verification", "VerifiedRun", "VerifyProgress"),
         ".concurrency.tasks": ("Stream",),
         ".wire.artifact_record": ("ArtifactRecord",),
         ".wire.files": ("FileRecord",),

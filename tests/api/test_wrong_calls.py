@@ -181,7 +181,12 @@ TYPOS = [
     ("keys", {"loss"}, "a set has no order"),
     ("what", ["histroy"], "did you mean 'history'?"),
 ]
-CLASSES = [(kind, face) for face in (api, sync) for kind in face.__all__]
+CLASSES = [
+    (kind, face)
+    for face in (api, sync)
+    for kind in face.__all__
+    if inspect.isclass(getattr(face, kind))
+]
 # They take what other programs give them.
 NOT_FOR_PEOPLE = {"of", "__aexit__", "__exit__"}
 

@@ -52,13 +52,14 @@ def _folder(value: Any) -> str:
     return value
 
 
+FOLDER = Check("a folder", _folder)
 _TARGET = either(
-    Check("a folder", _folder),
+    FOLDER,
     PATH,
     having("a sink", "write", "close"),
     what="a folder, or a sink with the methods write and close",
 )
-_FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
+FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
 
 PLAN_EXPORT_CHECKS = {
     "target": _TARGET,
@@ -75,7 +76,7 @@ PLAN_EXPORT_CHECKS = {
     "safe_csv": FLAG,
     "on_deleted": choice(OnDeleted),
     "nan": optional(choice(Nan)),
-    "filesystem": optional(_FILESYSTEM),
+    "filesystem": optional(FILESYSTEM),
     "overwrite": FLAG,
 }
 EXPORT_CHECKS = PLAN_EXPORT_CHECKS | {"on_event": optional(FUNCTION)}

@@ -3,7 +3,8 @@
 May import everything. Each module is one command and imports heavy packages inside of
 functions, so that `aiowandb --help` is quick.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 3 some runs failed, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 some runs failed or are not complete,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from aiowandb.cli.status import status
 from aiowandb.cli.stop import stop
 from aiowandb.cli.sweeps import sweeps
 from aiowandb.cli.usage_errors import Group, usage_error_line
+from aiowandb.cli.verify import verify
 from aiowandb.errors import AiowandbError, UsageError
 
 
@@ -55,7 +57,7 @@ def cli() -> None:
 
 for command in (
     *(append, artifacts, compare, copy, delete, demo, export, files, history, import_, login, logs),
-    *(mirror, open_page, projects, restore, run, runs, serve, status, stop, sweeps),
+    *(mirror, open_page, projects, restore, run, runs, serve, status, stop, sweeps, verify),
 ):
     cli.add_command(command)
 

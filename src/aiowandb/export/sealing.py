@@ -13,10 +13,9 @@ from io import BytesIO
 from typing import Never
 
 from aiowandb.concurrency.threads import Inbox
-from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.folders.hashing import HashingFolder
-from aiowandb.export.journal import ExportState, Journal, decode_record, record_lines
+from aiowandb.export.journal import ExportState, Journal, record_lines
 from aiowandb.export.known_files import KnownFile, known_files
 from aiowandb.export.manifest import (
     JOURNAL_COPY,
@@ -30,6 +29,7 @@ from aiowandb.export.manifest import (
 )
 from aiowandb.export.names import PLAIN_TABLES, all_datasets
 from aiowandb.export.originals import ARTIFACTS_FOLDER
+from aiowandb.export.salvage import salvage_copy
 from aiowandb.export.staging import STAGED
 from aiowandb.wire.checksum import Checksum, new_hasher
 
@@ -55,20 +55,6 @@ def seal_folder(folder: HashingFolder, journal: Journal, inbox: Inbox[Never]) ->
             _put(folder, name, text)
 
 
-def read_journal_copy(folder: Folder) -> ExportState | None:
-    """The state as the last complete export left it; None if it cannot be read."""
-    try:
-        text = read_whole(folder, JOURNAL_COPY)
-        if text is None:
-            return None
-        state = ExportState()
-        for line in text.splitlines():
-            state.apply(decode_record(line))
-    except (ValueError, OSError, ExportError):
-        return None
-    return state
-
-
 def _manifest_before(folder: Folder) -> dict[str, FileDigest] | None:
     try:
         return read_manifest(folder)
@@ -81,8 +67,8 @@ def _still_valid(
     before: Mapping[str, FileDigest], folder: HashingFolder, state: ExportState
 ) -> dict[str, FileDigest]:
     """The digests of the last manifest for files that no export has written since."""
-    copy = read_journal_copy(folder) if before else None
-    then = {file.name: file.revision for file in known_files(copy)} if copy else {}
+    copy = salvage_copy(folder) if before else None
+    then = {file.name: file.revision for file in known_files(copy.state)} if copy else {}
     # A killed export may have written files, and has made no manifest.
     rewritten = {
         file.name for file in known_files(state) if then.get(file.name, file) != file.revision

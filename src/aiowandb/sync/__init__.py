@@ -19,6 +19,7 @@ from aiowandb.sync.facade import (
     Sweep,
     Sweeps,
 )
+from aiowandb.sync.verifying import verify
 
 __all__ = [
     "Api",
@@ -35,4 +36,5 @@ __all__ = [
     "Runs",
     "Sweep",
     "Sweeps",
+    "verify",
 ]

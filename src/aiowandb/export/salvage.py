@@ -1,0 +1,61 @@
+"""What can be read of a journal, even if some of it is damaged. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from aiowandb.export.folders.appending import complete_lines
+from aiowandb.export.folders.base import Folder
+from aiowandb.export.journal import VERSION, ExportState, decode_record, record_lines
+from aiowandb.export.manifest import JOURNAL_COPY, read_whole
+
+
+class Salvaged(msgspec.Struct, frozen=True):
+    """The state that the readable lines of a journal give, and what is wrong with others."""
+
+    state: ExportState
+    errors: Sequence[str] = ()
+    is_there: bool = True
+
+    @property
+    def text(self) -> bytes:
+        """The state as the shortest journal."""
+        return record_lines(self.state.records())
+
+
+def salvage_journal(folder: Folder, name: str) -> Salvaged:
+    """What the journal says, as far as it can be read."""
+    location = folder.location(name)
+    if not isinstance(location, Path):
+        log = folder.log(name)
+        return _salvage(log.text, is_there=bool(log.text))
+    text = read_whole(folder, name)
+    if text is None:
+        return Salvaged(ExportState(), is_there=False)
+    return _salvage(complete_lines(text, location))
+
+
+def salvage_copy(folder: Folder) -> Salvaged | None:
+    """The state as the last complete export left it; None if there is no intact copy."""
+    text = read_whole(folder, JOURNAL_COPY)
+    found = _salvage(text) if text is not None else None
+    return found if found and not found.errors else None
+
+
+def _salvage(text: bytes, *, is_there: bool = True) -> Salvaged:
+    state, errors = ExportState(), []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            record = decode_record(line)
+        except msgspec.MsgspecError as error:
+            errors.append(f"line {number} cannot be read ({error})")
+        else:
+            state.apply(record)
+    if state.begun is None:
+        errors.append("it does not say what was exported")
+    elif state.begun.version != VERSION:
+        errors.append(f"it is of version {state.begun.version}, which this aiowandb cannot read")
+    return Salvaged(state, errors, is_there)

@@ -1,0 +1,148 @@
+"""Compares files with the manifest and with the journal. All calls block."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from aiowandb.atomic import UNFINISHED
+from aiowandb.export.claim import JOURNAL
+from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.known_files import KnownFile
+from aiowandb.export.manifest import FileDigest, digest_of
+from aiowandb.verification.report import Problem
+from aiowandb.verification.tables import RowCounter, check_table, is_parquet, row_counter
+from aiowandb.wire.checksum import Checksum, new_hasher
+
+# Small files are checked many at a time: a thread is started for each batch.
+_BATCH_FILES = 64
+_BATCH_BYTES = 32 << 20
+
+
+class FileToCheck(msgspec.Struct, frozen=True, gc=False):
+    """A file, with what the manifest and the journal say of it.
+
+    `run` is the only run that it is of, if it is not in the journal.
+    """
+
+    name: str
+    digest: FileDigest | None = None
+    known: KnownFile | None = None
+    run: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The size that it should have, as far as that is known."""
+        if self.digest:
+            return self.digest.size
+        return (self.known.size if self.known else None) or 0
+
+
+class CheckedFile(msgspec.Struct, frozen=True):
+    """What was found: the problems, and the SHA-256 of a file that has changed."""
+
+    problems: list[Problem]
+    changed: str = ""
+
+
+def batched(files: Iterable[FileToCheck]) -> Iterator[list[FileToCheck]]:
+    """The files in batches that take a thread long enough to be worth it."""
+    batch: list[FileToCheck] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.size
+        if len(batch) == _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def check_file(folder: Folder, file: FileToCheck) -> CheckedFile:
+    """Read the file, and compare it with what is known of it."""
+    runs = affected_runs(file)
+    try:
+        return _check_content(folder, file, runs)
+    except FileNotFoundError:
+        return CheckedFile([Problem("lost", file.name, "it is not there.", runs)])
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return CheckedFile(
+            [Problem("unreadable", file.name, f"it cannot be read: {reason}.", runs)]
+        )
+
+
+def affected_runs(file: FileToCheck) -> tuple[str, ...] | None:
+    """The runs whose data the file has; None for all."""
+    if file.known is None:
+        return (file.run,) if file.run else None
+    return tuple(file.known.runs) or None
+
+
+def extra_files(names: Mapping[str, int], expected: set[str]) -> tuple[list[str], list[str]]:
+    """The files that are in folders of the export and not part of it, and those next to it."""
+    folders = {name.partition("/")[0] for name in expected if "/" in name}
+    inside: list[str] = []
+    beside: list[str] = []
+    for name in sorted(names.keys() - expected):
+        top, _, rest = name.partition("/")
+        if top == STATE_DIR or name.endswith(UNFINISHED):
+            continue
+        (inside if rest and top in folders else beside).append(name)
+    return inside, beside
+
+
+def is_journal(name: str) -> bool:
+    """Whether the file is part of the journal, which is not in the manifest."""
+    return name == JOURNAL or name.startswith(f"{JOURNAL.rpartition('.')[0]}/")
+
+
+def _check_content(folder: Folder, file: FileToCheck, runs: tuple[str, ...] | None) -> CheckedFile:
+    checksum = Checksum.parse(file.known.checksum) if file.known and not file.digest else None
+    hasher = new_hasher(checksum.algorithm) if checksum else None
+    counter = row_counter(file.name) if file.known and file.known.rows is not None else None
+    others: list[Any] = [other for other in (hasher, counter) if other]
+    with _opened(folder, file.name) as content:
+        found = digest_of(content, *others)
+    problems = []
+    difference = _difference(file, found)
+    if not difference and checksum and hasher and hasher.digest() != checksum.digest:
+        difference = f"its {checksum.algorithm} is not that of the file at W&B."
+    if difference:
+        problems.append(Problem("changed", file.name, difference, runs))
+    problems += _check_rows(folder, file, counter, runs)
+    return CheckedFile(problems, found.sha256 if difference else "")
+
+
+def _difference(file: FileToCheck, found: FileDigest) -> str:
+    """What is wrong with size and content."""
+    size = file.digest.size if file.digest else file.known.size if file.known else None
+    if size is not None and found.size != size:
+        return f"it has {found.size:,} bytes instead of {size:,}."
+    if file.digest and found.sha256 != file.digest.sha256:
+        return "its content has changed."
+    return ""
+
+
+def _check_rows(
+    folder: Folder, file: FileToCheck, counter: RowCounter | None, runs: tuple[str, ...] | None
+) -> list[Problem]:
+    if is_parquet(file.name):
+        return check_table(folder, file.name, file.known, is_hashed=file.digest is not None)
+    wanted = file.known.rows if file.known else None
+    if counter and wanted is not None and counter.rows != wanted:
+        text = f"it has {counter.rows:,} rows instead of {wanted:,}."
+        return [Problem("rows", file.name, text, runs)]
+    return []
+
+
+def _opened(folder: Folder, name: str) -> Any:
+    location = folder.location(name)
+    if isinstance(location, str):
+        return folder.open(name)
+    return io.FileIO(location)  # does not read ahead into a buffer of its own

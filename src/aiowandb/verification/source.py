@@ -1,0 +1,270 @@
+"""Compares the runs of an export with those at W&B: rows, system metrics, files, artifacts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+
+import msgspec
+
+from aiowandb.concurrency.tasks import gather
+from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import CommError
+from aiowandb.export.folders.base import Folder
+from aiowandb.export.journal import FetchedFile
+from aiowandb.export.options import ExportOptions
+from aiowandb.export.originals import ARTIFACTS_FOLDER, read_artifact
+from aiowandb.export.stored import RowRange, RunSnapshot, locate_runs
+from aiowandb.files.artifact_lists import RunArtifacts
+from aiowandb.files.run_files import RunFiles
+from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.verification.contents import Contents
+from aiowandb.verification.originals import OriginalTexts
+from aiowandb.verification.report import Comparison
+from aiowandb.wire.checksum import Checksum
+from aiowandb.wire.copying import RunExtent, RunExtents, run_extents
+from aiowandb.wire.files import FileRecord
+from aiowandb.wire.history import alias
+from aiowandb.wire.record import RunRecord
+
+# How many files of each run come with its counts; of runs with more, they are listed.
+_FILES = 50
+_RUNS_AT_ONCE = 4
+_RUNS_ASKED_AT_ONCE = 100
+_CONSOLE_FILE = "output.log"
+_ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
+
+
+async def compare_with_source(
+    session: Session,
+    pages: AsyncIterator[Sequence[RunRecord]],
+    folder: Folder,
+    contents: Contents,
+) -> dict[str, Comparison]:
+    """What the export lacks of each run that W&B lists."""
+    exported = await run_sync(ExportedRuns.read, folder, contents)
+    size = BatchSize(_RUNS_ASKED_AT_ONCE, _RUNS_ASKED_AT_ONCE)
+    found: dict[str, Comparison] = {}
+    async for page in pages:
+        for start in range(0, len(page), _RUNS_ASKED_AT_ONCE):
+            records = page[start : start + _RUNS_ASKED_AT_ONCE]
+            refs = [record.ref for record in records]
+            extents = await ask_batched(
+                session, refs, lambda some: run_extents(some, _FILES), _pick, size
+            )
+            compare = partial(_compare, session, exported)
+            pairs = zip(records, extents, strict=True)
+            compared = await gather(pairs, compare, _RUNS_AT_ONCE)
+            found.update(zip((record.id for record in records), compared, strict=True))
+    return found
+
+
+class ExportedRuns(msgspec.Struct, kw_only=True):
+    """What the export has of each run."""
+
+    options: ExportOptions
+    rows: Mapping[str, Mapping[str, RowRange]]
+    files: Mapping[tuple[str, str], Mapping[str, FetchedFile]]
+    artifacts: Mapping[str, set[str]]
+    originals: OriginalTexts
+
+    @classmethod
+    def read(cls, folder: Folder, contents: Contents) -> ExportedRuns:
+        """Read it from the folder. Blocks."""
+        begun, state = contents.state.begun, contents.state
+        return cls(
+            options=begun.options if begun else ExportOptions(),
+            rows={
+                dataset.name: locate_runs(dataset.parts.values())
+                for dataset in state.datasets.values()
+            },
+            files={
+                key: {file.name: file for file in fetched.files or ()}
+                for key, fetched in state.fetched.items()
+            },
+            artifacts=_artifacts(folder),
+            originals=OriginalTexts(folder),
+        )
+
+
+class _Lacks:
+    """Collects what the export lacks of one run."""
+
+    def __init__(self, options: ExportOptions) -> None:
+        self._options = options
+        self.short: list[str] = []
+        self.left_out: list[str] = []
+
+    def is_exported(self, kind: str) -> bool:
+        return kind in self._options.what
+
+    def leave_out(self, kind: str, count: int | None, what: str) -> None:
+        """Note that W&B has so many of what was not to be exported."""
+        if count:
+            self.left_out.append(f"{kind}: {count:,} {what} were not to be exported.")
+
+
+async def _compare(
+    session: Session, exported: ExportedRuns, pair: tuple[RunRecord, RunExtent | CommError | None]
+) -> Comparison:
+    record, extent = pair
+    if isinstance(extent, CommError):
+        return Comparison((f"W&B could not be asked: {extent}",))
+    if extent is None:
+        return Comparison((), ("it was deleted at W&B meanwhile.",))
+    lacks = _Lacks(exported.options)
+    _compare_history(lacks, exported, record, extent)
+    _compare_lines(lacks, exported, record, extent)
+    if lacks.is_exported("runs"):
+        lacks.short += await run_sync(exported.originals.differences, record)
+    try:
+        await _compare_files(lacks, session, exported, record, extent)
+        await _compare_artifacts(lacks, session, exported, record, extent)
+    except CommError as error:
+        lacks.short.append(f"W&B could not be asked: {error}")
+    if record.state not in _ENDED:
+        lacks.left_out.append(f"it is {record.state}, and may still log.")
+    return Comparison(tuple(lacks.short), tuple(lacks.left_out))
+
+
+def _compare_history(
+    lacks: _Lacks, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+) -> None:
+    lines = extent.history_line_count
+    if not lacks.is_exported("history"):
+        lacks.leave_out("history", lines, "rows")
+        return
+    found = exported.rows.get("history", {}).get(record.id)
+    if found is None:
+        if lines or record.last_step >= 0:
+            lacks.short.append(f"history: none of {lines or 0:,} rows.")
+        return
+    stored = found.stored
+    read = stored.rows if stored.rows_read is None else stored.rows_read
+    if exported.options.samples is not None:
+        lacks.left_out.append("history: only a sample was to be exported.")
+    elif lines is not None and read < lines:
+        lacks.short.append(f"history: {read:,} of {lines:,} rows.")
+    elif not RunSnapshot.from_history(record).equals(stored.snapshot):
+        lacks.short.append("history: the run has logged since it was exported.")
+    if any_option := _selecting(exported.options):
+        lacks.left_out.append(f"history: only what {any_option} selects was to be exported.")
+
+
+def _selecting(options: ExportOptions) -> str:
+    """The options that leave rows or columns out."""
+    found = [
+        name
+        for name in ("keys", "exclude", "min_step", "max_step")
+        if getattr(options, name) not in (None, (), 0)
+    ]
+    return ", ".join(found)
+
+
+def _compare_lines(
+    lacks: _Lacks, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+) -> None:
+    counts = (
+        ("system", extent.events_line_count, "system metrics"),
+        ("logs", extent.log_line_count, "console lines"),
+    )
+    for kind, lines, what in counts:
+        if kind == "logs" and _has_console_file(exported, record.id):
+            continue
+        if not lacks.is_exported(kind):
+            lacks.leave_out(kind, lines, what)
+            continue
+        found = exported.rows.get(kind, {}).get(record.id)
+        rows = found.stored.rows if found else 0
+        if lines is not None and rows < lines:
+            lacks.short.append(f"{kind}: {rows:,} of {lines:,} {what}.")
+
+
+def _has_console_file(exported: ExportedRuns, run: str) -> bool:
+    """Whether the console output is among the downloaded files."""
+    return f"{run}/{_CONSOLE_FILE}" in exported.files.get(("files", run), {})
+
+
+async def _compare_files(
+    lacks: _Lacks, session: Session, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+) -> None:
+    if not lacks.is_exported("files"):
+        lacks.leave_out("files", extent.file_count, "files")
+        return
+    known = exported.files.get(("files", record.id))
+    if known is None:
+        if extent.file_count:
+            lacks.short.append(f"files: none of {extent.file_count:,} files.")
+        return
+    first = extent.files
+    if first is not None and not first.page_info.has_next_page:
+        _compare_file_list(lacks, record.id, first.nodes, known)
+        return
+    async with aclosing(RunFiles(session, record.ref, fresh=True).pages()) as pages:
+        async for files in pages:
+            _compare_file_list(lacks, record.id, files, known)
+
+
+def _compare_file_list(
+    lacks: _Lacks, run: str, files: Sequence[FileRecord], known: Mapping[str, FetchedFile]
+) -> None:
+    for file in files:
+        have = known.get(f"{run}/{file.name}")
+        checksum = Checksum.of(file.md5)
+        if have is None:
+            lacks.short.append(f"files: {file.name} is not there.")
+        elif checksum and have.md5 and checksum.text != have.md5:
+            lacks.short.append(f"files: {file.name} has another content at W&B.")
+        elif file.size and file.size != have.size:
+            lacks.short.append(
+                f"files: {file.name} has {have.size:,} bytes, and {file.size:,} at W&B."
+            )
+
+
+async def _compare_artifacts(
+    lacks: _Lacks, session: Session, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+) -> None:
+    made = extent.output_artifacts
+    total = (made.total_count or len(made.nodes)) if made else 0
+    if not lacks.is_exported("artifacts"):
+        lacks.leave_out("artifacts", total, "artifacts")
+        return
+    if ("artifacts", record.id) not in exported.files:
+        if total:
+            lacks.short.append(f"artifacts: none of {total:,} artifacts.")
+        return
+    ids = [node.id for node in made.nodes] if made else []
+    if total > len(ids):
+        ids = []
+        async with aclosing(
+            RunArtifacts(session, record.ref, "output", fresh=True).pages()
+        ) as all_:
+            async for page in all_:
+                ids += [artifact.id for artifact in page]
+    known = exported.artifacts.get(record.id, set())
+    if missing := [each for each in ids if each not in known]:
+        lacks.short.append(f"artifacts: {len(ids) - len(missing):,} of {len(ids):,} artifacts.")
+
+
+def _artifacts(folder: Folder) -> Mapping[str, set[str]]:
+    """The ids of the exported artifacts, by the runs that logged them."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for content in _described(folder):
+        try:
+            artifact = read_artifact(content)
+        except msgspec.MsgspecError:
+            continue  # reported as a file that has changed
+        found[artifact.run].add(artifact.id)
+    return found
+
+
+def _described(folder: Folder) -> Iterator[bytes]:
+    for name in folder.files(ARTIFACTS_FOLDER):
+        with folder.open(f"{ARTIFACTS_FOLDER}/{name}") as file:
+            yield file.read()
+
+
+def _pick(found: RunExtents | None, index: int, _: object) -> RunExtent | None:
+    return (found or {}).get(alias(index))

@@ -1,0 +1,138 @@
+"""What W&B has and the export has not is named, and such runs may not be deleted there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiowandb.sync
+from aiowandb import AsyncApi, UsageError, Verification, verify
+from aiowandb_server import RunChanges
+from tests.export.conftest import steps
+from tests.support.artifacts import log_artifact
+from tests.verification.conftest import Archive
+
+pytestmark = pytest.mark.anyio
+
+
+def reasons(found: Verification, run: str) -> str:
+    return " ".join(next(each for each in found.runs if each.run == run).reasons)
+
+
+async def test_what_was_logged_since_the_export_is_named(live: Archive) -> None:
+    await live.export()
+    project, store = live.project, live.store
+    project.log("a", steps(60, 70))
+    project.log_system("a", [{"_timestamp": 9.0, "system.cpu": 1}])
+    store.files.add(project.run("b"), "more.txt", b"more")
+    store.files.add(project.run("b"), "output.log", b"another log")
+    summary = json.dumps({"loss": 0.5, "best": 1})
+    store.runs.upsert(project._project, "b", RunChanges(summary=summary))
+    log_artifact(store, project.run("c"), "late", {"x": b"x"})
+    project.log("d", steps(0, 5))
+    found = await live.verify()
+    assert not found.is_complete
+    assert found.may_be_deleted == []
+    assert "history: 60 of 70 rows." in reasons(found, "a")
+    assert "files: more.txt is not there." in reasons(found, "b")
+    assert "files: output.log has another content at W&B." in reasons(found, "b")
+    assert "summary: loss differ" in reasons(found, "b")
+    assert "artifacts: 1 of 2 artifacts." in reasons(found, "c")
+    assert "history: none of 5 rows." in reasons(found, "d")
+    assert "not in the table of runs" in reasons(found, "d")
+
+
+async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_damage(
+    live: Archive,
+) -> None:
+    await live.export(what=["runs", "history"], keys=["loss"])
+    found = await live.verify()
+    assert found.is_complete
+    assert found.may_be_deleted == []
+    told = reasons(found, "a")
+    assert "system: 4 system metrics were not to be exported." in told
+    assert "files: 2 files were not to be exported." in told
+    assert "artifacts: 1 artifacts were not to be exported." in told
+    assert "history: only what keys selects was to be exported." in told
+
+
+async def test_a_run_that_may_still_log_may_not_be_deleted(live: Archive) -> None:
+    live.project.log("e", steps(0, 3), finish=False)
+    await live.export()
+    found = await live.verify()
+    assert found.is_complete
+    assert found.may_be_deleted == ["a", "b", "c"]
+    assert "it is running, and may still log." in reasons(found, "e")
+
+
+async def test_a_run_that_was_deleted_at_wandb_is_kept_and_said_to_be_gone(live: Archive) -> None:
+    await live.export()
+    live.project.delete("b")
+    await live.export()
+    found = await live.verify()
+    assert found.is_complete
+    assert found.may_be_deleted == ["a", "c"]
+    assert "Run b no longer exists at W&B." in found.notes
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "arrow"])
+async def test_other_formats_are_verified_too(live: Archive, format: str) -> None:
+    await live.export(format=format)
+    found = await live.verify()
+    assert found.is_complete, found.problems
+    assert found.may_be_deleted == ["a", "b", "c"]
+    table = live.pristine / f"history.{format}"
+    table.write_bytes(table.read_bytes()[:-40])
+    (live.pristine / ".aiowandb-export" / "manifest.jsonl").unlink()
+    told = [str(problem) for problem in (await live.verify()).problems]
+    assert any(f"history.{format}: it has" in text for text in told)
+    if format != "arrow":
+        assert any("rows instead of 180" in text for text in told)
+
+
+async def test_a_client_of_another_host_is_refused(live: Archive) -> None:
+    await live.export()
+    async with AsyncApi("k" * 40, base_url="https://elsewhere.example") as api:
+        with pytest.raises(UsageError, match="is of wandb.in-process, and this client is one of"):
+            await verify(live.pristine, api=api)
+
+
+async def test_a_key_is_never_sent_to_a_host_that_only_the_folder_names(
+    live: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live.export()
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    found = await verify(live.pristine)
+    assert not found.is_compared
+    assert any("it is of wandb.in-process" in note for note in found.notes)
+
+
+async def test_a_folder_without_an_export_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(aiowandb.ExportError, match="has no export"):
+        await verify(tmp_path)
+
+
+def test_the_synchronous_function_verifies_with_and_without_a_client(
+    archive: Archive, out: Path
+) -> None:
+    found = aiowandb.sync.verify(out, offline=True)
+    assert found.is_complete
+    assert found.may_be_deleted == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"folder": 5}, "folder must be"),
+        ({"folder": "x", "api": "key"}, "api must be"),
+        ({"folder": "x", "offline": 1}, "offline must be"),
+        ({"folder": "x", "filesystem": "s3"}, "filesystem must be"),
+        ({"folder": "x", "on_progress": 1}, "on_progress must be"),
+    ],
+)
+async def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        await verify(**arguments)

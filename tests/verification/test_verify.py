@@ -1,0 +1,55 @@
+"""An intact export is complete, and its runs may be deleted at W&B; anything else is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiowandb import verify
+from tests.verification.conftest import Archive
+from tests.verification.damages import DAMAGES, NO_MANIFEST, OLD_DAMAGES
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_intact_export_is_complete_and_its_runs_may_be_deleted(
+    archive: Archive, out: Path
+) -> None:
+    async with archive.client() as api:
+        found = await verify(out, api=api)
+    assert [str(problem) for problem in found.problems] == []
+    assert {run.run: run.reasons for run in found.runs} == {"a": (), "b": (), "c": ()}
+    assert found.may_be_deleted == ["a", "b", "c"]
+    assert found.is_complete
+    assert found.requests <= 3
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+async def test_a_damage_is_found_and_named(archive: Archive, out: Path, name: str) -> None:
+    damage = DAMAGES[name]
+    damage.do(out)
+    found = await verify(out, offline=True)
+    told = {problem.where: problem for problem in found.problems if damage.what in problem.what}
+    assert damage.where in told, found.problems
+    assert not found.is_complete
+    damaged = {run.run for run in found.runs if run.damaged}
+    assert damaged >= set(damage.runs)
+    if damage.runs:
+        assert damaged == set(damage.runs)
+
+
+@pytest.mark.parametrize("name", OLD_DAMAGES)
+async def test_an_export_without_a_manifest_is_checked_as_far_as_that_goes(
+    out: Path, name: str
+) -> None:
+    NO_MANIFEST(out)
+    intact = await verify(out, offline=True)
+    assert intact.is_complete
+    assert any("has no manifest" in note for note in intact.notes)
+    damage = OLD_DAMAGES[name]
+    damage.do(out)
+    found = await verify(out, offline=True)
+    told = {problem.where for problem in found.problems if damage.what in problem.what}
+    assert damage.where in told, found.problems
+    assert {run.run for run in found.runs if run.damaged} == set(damage.runs)
