@@ -17,14 +17,16 @@ from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
 from aiowandb.export.journal import Begun
 from aiowandb.export.originals import ORIGINALS_FILE
+from aiowandb.files.folder import path_inside
 from aiowandb.history.pages import column_values
 from aiowandb.ingest.exported_artifacts import ExportedArtifacts
 from aiowandb.ingest.facts import dotted_keys, machine_of
 from aiowandb.ingest.lines import json_lines
-from aiowandb.ingest.local_files import files_below, lines_of, local_file
+from aiowandb.ingest.local_files import lines_of, local_file
 from aiowandb.ingest.mark import without_mark
 from aiowandb.ingest.parquet_rows import ParquetRows, readable
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
+from aiowandb.symlinks import files_without_links, path_without_links
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.dotted import split_name
 
@@ -42,14 +44,14 @@ class ExportSource(Source):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._table = folder / "runs.parquet"
+        self._table = path_without_links(folder, "runs.parquet")
         begun = _begun(folder)
         # A folder may be moved, and still has the same runs.
         place = f"{begun.identity.host}/{begun.identity.project}" if begun else folder.resolve()
         self.name = f"export of {place}"
         self._is_long = bool(begun and begun.options.layout == "long")
-        self._history = ParquetRows(_files(folder / "history"), _RUN)
-        self._system = ParquetRows(_files(folder / "system"), _RUN)
+        self._history = ParquetRows(_parts(folder, "history"), _RUN)
+        self._system = ParquetRows(_parts(folder, "system"), _RUN)
         self._artifacts = ExportedArtifacts(folder)
 
     async def count(self) -> int | None:
@@ -77,7 +79,7 @@ class ExportSource(Source):
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
         """The rows of the table of runs with their original records, in lists."""
-        originals = _Originals(self._folder / ORIGINALS_FILE)
+        originals = _Originals(path_without_links(self._folder, ORIGINALS_FILE))
         with readable(self._table) as file:
             for batch in file.iter_batches(_RUNS_AT_ONCE):
                 columns = {name: column_values(batch, name) for name in batch.schema.names}
@@ -88,9 +90,11 @@ class ExportSource(Source):
                 yield [(row, originals.of(str(row[_RUN]))) for row in rows]
 
     def _run(self, row: Mapping[str, Any], original: _Original | None) -> SourceRun:
+        # Those who made the folder have chosen the names of the runs.
+        files = path_inside(self._folder / "files", str(row[_RUN]))
         return ExportedRun(
             _facts(row, original),
-            self._folder / "files" / str(row[_RUN]),
+            path_without_links(self._folder, files.relative_to(self._folder).as_posix()),
             self._history,
             self._system,
             self._artifacts,
@@ -116,7 +120,7 @@ class ExportedRun(SourceRun):
         made = artifacts.of(facts.id)
         self.literal_keys = dotted_keys(facts.summary)
         self.has_artifacts = bool(made)
-        found = [(path, path.stat()) for path in files_below(files)]
+        found = [(path, path.stat()) for path in files_without_links(files)]
         self._sizes = {path: stat.st_size for path, stat in found}
         rows = history.count(facts.id), system.count(facts.id)
         times = [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]
@@ -227,7 +231,7 @@ def _nested(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _begun(folder: Path) -> Begun | None:
     """The options of the export, if its journal exists."""
     try:
-        with (folder / JOURNAL).open("rb") as file:
+        with path_without_links(folder, JOURNAL).open("rb") as file:
             return msgspec.json.decode(file.readline(), type=Begun)
     except (OSError, msgspec.MsgspecError):
         return None
@@ -238,5 +242,6 @@ def _metadata(path: Path) -> pq.FileMetaData:
         return file.metadata
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
+def _parts(folder: Path, dataset: str) -> list[Path]:
+    home = path_without_links(folder, dataset)
+    return [path_without_links(home, path.name) for path in sorted(home.glob("*.parquet"))]

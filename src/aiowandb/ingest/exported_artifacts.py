@@ -14,6 +14,7 @@ from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.files.folder import path_inside
 from aiowandb.ingest.local_files import local_entry
 from aiowandb.ingest.source import SourceArtifact
+from aiowandb.symlinks import path_without_links
 from aiowandb.wire.manifest import ManifestEntry
 
 
@@ -21,8 +22,8 @@ class ExportedArtifacts:
     """The artifacts that `runs.export(what=["artifacts"])` has written."""
 
     def __init__(self, folder: Path) -> None:
-        self._described = folder / ARTIFACTS_FOLDER
-        self._files = folder / "artifacts"
+        self._described = path_without_links(folder, ARTIFACTS_FOLDER)
+        self._files = path_without_links(folder, "artifacts")
         self._by_run: dict[str, list[OriginalArtifact]] = {}
         self._ids: frozenset[str] = frozenset()
 
@@ -30,6 +31,7 @@ class ExportedArtifacts:
         """Read the list of artifacts. Blocks."""
         by_run: defaultdict[str, list[OriginalArtifact]] = defaultdict(list)
         for path in sorted(self._described.glob("*.json")):
+            path_without_links(self._described, path.name)
             try:
                 artifact = read_artifact(path.read_bytes())
             except (OSError, msgspec.MsgspecError) as error:
@@ -47,9 +49,9 @@ class ExportedArtifacts:
         """The version, as an artifact of a source."""
 
         async def entries() -> list[NewEntry]:
-            path = self._described / f"{artifact.folder}.json"
+            path = path_inside(self._described, f"{artifact.folder}.json")
             known = read_artifact(path.read_bytes()).entries
-            folder = self._files / artifact.folder
+            folder = path_inside(self._files, artifact.folder)
             return [await self._entry(folder, name, entry) for name, entry in known.items()]
 
         return SourceArtifact(

@@ -22,6 +22,7 @@ import pyarrow as pa
 from aiowandb.atomic import sync_folder
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import plain_errors
+from aiowandb.symlinks import NO_FOLLOW
 
 _BEGINNING = re.compile(rb'\{"record":')
 _logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def _is_complete(line: bytes) -> bool:
     return True
 
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | NO_FOLLOW
 
 
 class AppendOnlyFile:

@@ -22,6 +22,7 @@ from aiowandb.atomic import sync_folder
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
+from aiowandb.symlinks import NO_FOLLOW, path_without_links
 
 
 class LocalFolder:
@@ -38,6 +39,7 @@ class LocalFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         with _lock_folder(self._root) as self._lease:
+            self._path(f"{STATE_DIR}/drafts")
             with plain_errors(self._root):
                 # Drafts of an export that was killed.
                 shutil.rmtree(self._drafts, ignore_errors=True)
@@ -55,60 +57,69 @@ class LocalFolder:
         return self._drafts / name.replace("/", "-")
 
     def put(self, draft: Path, name: str) -> None:
-        with plain_errors(self._root / name):
+        path = self._path(name)
+        with plain_errors(path):
             with draft.open("r+b") as file:
                 os.fsync(file.fileno())
             self.check()
-            self._rename(draft, self._root / name)
+            self._rename(draft, path)
 
     def move(self, name: str, to: str) -> None:
-        with plain_errors(self._root / to):
+        path, new_path = self._path(name), self._path(to)
+        with plain_errors(new_path):
             self.check()
-            self._rename(self._root / name, self._root / to)
+            self._rename(path, new_path)
 
     def remove(self, name: str) -> None:
-        with plain_errors(self._root / name):
+        path = self._path(name)
+        with plain_errors(path):
             self.check()
-            (self._root / name).unlink(missing_ok=True)
-            self._remove_if_empty((self._root / name).parent)
+            path.unlink(missing_ok=True)
+            self._remove_if_empty(path.parent)
 
     def open(self, name: str) -> pa.NativeFile:
-        return pa.OSFile(str(self._root / name), "r")
+        return pa.OSFile(str(self._path(name)), "r")
 
     def log(self, name: str, *, fresh: bool = False) -> LocalLog:
-        return LocalLog(self._root / name, fresh=fresh, check=self.check)
+        return LocalLog(self._path(name), fresh=fresh, check=self.check)
 
     def read_log(self, name: str) -> bytes:
-        with plain_errors(self._root / name):
+        path = self._path(name)
+        with plain_errors(path):
             try:
-                return complete_lines((self._root / name).read_bytes(), self._root / name)
+                return complete_lines(path.read_bytes(), path)
             except FileNotFoundError:
                 return b""
 
     def grow(self, name: str) -> LocalGrowingFile:
-        return LocalGrowingFile(self._root / name)
+        return LocalGrowingFile(self._path(name))
 
     def size(self, name: str) -> int | None:
         try:
-            return (self._root / name).stat().st_size
+            return self._path(name).stat().st_size
         except FileNotFoundError:
             return None
 
     def remove_folder(self, folder: str) -> None:
-        with plain_errors(self._root / folder):
+        path = self._path(folder)
+        with plain_errors(path):
             self.check()
             with suppress(FileNotFoundError):
-                shutil.rmtree(self._root / folder)
+                shutil.rmtree(path)
 
     def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
-        with plain_errors(self._root / folder):
-            return dict(_files(self._root / folder, "", recursive))
+        path = self._path(folder)
+        with plain_errors(path):
+            return dict(_files(path, "", recursive))
 
     def location(self, name: str) -> Path:
-        return self._root / name
+        return self._path(name)
 
     def url(self, name: str) -> str:
-        return str(self._root / name)
+        return str(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return path_without_links(self._root, name)
 
     def _remove_if_empty(self, folder: Path) -> None:
         with suppress(OSError):  # it is not empty, or does not exist
@@ -129,7 +140,7 @@ def _files(folder: Path, prefix: str, recursive: bool) -> Iterator[tuple[str, in
         return
     with entries:
         for entry in entries:
-            if entry.is_file():
+            if entry.is_file(follow_symlinks=False):
                 yield f"{prefix}{entry.name}", entry.stat().st_size
             elif recursive and entry.is_dir(follow_symlinks=False):
                 yield from _files(Path(entry.path), f"{prefix}{entry.name}/", recursive)
@@ -144,11 +155,13 @@ def _lock_folder(folder: Path) -> Iterator[Lease | None]:
 
     The block gets None, or the lease that replaces the lock.
     """
-    path = folder / STATE_DIR / "lock"
+    path = path_without_links(folder, f"{STATE_DIR}/lock")
     with plain_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not "w", which would delete the name of the holder.
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        file = os.fdopen(
+            os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644), "r+b", buffering=0
+        )
     with file:
         with plain_errors(folder):
             is_ours = _lock(file)
@@ -222,7 +235,9 @@ class _SharedFiles:
         path = self._root / name
         with plain_errors(path):
             draft = path.with_name(f".{path.name}.{os.getpid()}")
-            draft.write_bytes(content)
+            draft.unlink(missing_ok=True)
+            with draft.open("xb") as file:
+                file.write(content)
             draft.replace(path)
 
     def read(self, name: str) -> bytes:

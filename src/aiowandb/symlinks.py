@@ -1,0 +1,57 @@
+"""Finds symbolic links in folders that somebody else may have prepared.
+
+With a link, such a folder could make an export empty or overwrite a file elsewhere, and a restore
+upload one. The folder itself may be a link, because the user has named it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from aiowandb.errors import ExportError
+
+# For files that are opened after they were looked at. Windows has no such flag.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def path_without_links(root: Path, name: str = "") -> Path:
+    """The path of this file or folder below `root`, which need not exist.
+
+    Raises ExportError if it, or a folder on the way to it, is a link or a device.
+
+    >>> path_without_links(Path("out"), "history/part-00000.parquet").as_posix()
+    'out/history/part-00000.parquet'
+    """
+    path = root
+    for part in PurePosixPath(name).parts:
+        path = path / part
+        try:
+            mode = path.lstat().st_mode
+        except OSError:  # it does not exist, or whoever uses it will report the error
+            return root / name
+        if stat.S_ISLNK(mode) or _is_junction(path):
+            raise ExportError(
+                f"{path} is a symbolic link, and the files of an export are in its own folder."
+                " Remove the link, or use the folder that it leads to."
+            )
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ExportError(f"{path} is neither a file nor a folder. Remove it.")
+    return path
+
+
+def files_without_links(folder: Path) -> list[Path]:
+    """All files in the folder and its subfolders, sorted. Raises ExportError if one is a link."""
+    found: list[Path] = []
+    for path in folder.rglob("*"):
+        path_without_links(path.parent, path.name)
+        if path.is_file():
+            found.append(path)
+    return sorted(found)
+
+
+def _is_junction(path: Path) -> bool:
+    """Whether it is Windows' other kind of link; Python before 3.12 does not know it."""
+    is_junction = getattr(os.path, "isjunction", None)
+    return bool(is_junction and is_junction(path))

@@ -1,0 +1,170 @@
+"""Folders that somebody else has prepared: with links, devices and names that lead out of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb import AiowandbError, DownloadError, ExportError
+from aiowandb.export.folders.local import _SharedFiles
+from aiowandb.sync import Api
+from aiowandb_server import Store
+from tests.support.artifacts import log_artifact
+
+PROJECT = "local/p"
+PRECIOUS = b"precious\n" * 10
+STATE = ".aiowandb-export"
+WHAT = ["runs", "history", "files", "artifacts"]
+LINKS = [
+    STATE,
+    *(f"{STATE}/{name}" for name in ("lock", "journal.jsonl", "drafts", "staged", "artifacts")),
+    *(f"{STATE}/{name}" for name in ("originals", "manifest.jsonl", "journal-copy.jsonl")),
+    *("runs.parquet", "history", "history/part-00000.parquet", "files", "files/r", "artifacts"),
+]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("store")
+    with Store.open(folder) as store:
+        project, _ = store.projects.ensure("local", "p")
+        run, _ = store.runs.upsert(project, "r")
+        store.history.append(run, ['{"_step":0,"loss":1}'])
+        store.files.add(run, "config.yaml", b"{}")
+        log_artifact(store, run, "model", {"w.bin": b"w"}, kind="model")
+        store.finish(run)
+    with Api.local(folder) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def exported(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "out"
+    api.runs(PROJECT).export(folder, what=WHAT)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file, neither of which is changed."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "file").write_bytes(PRECIOUS)
+    yield folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"file": PRECIOUS}
+
+
+def replace_by_link(path: Path, target: Path) -> None:
+    """Lead to the folder of the target if there is a folder at the path, else to its file."""
+    is_folder = path.is_dir() or path.name in ("drafts", "staged", "artifacts", "files", "r", STATE)
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target if is_folder or path.name == "history" else target / "file")
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_export_follows_no_link_in_its_folder(
+    api: Api, exported: Path, tmp_path: Path, elsewhere: Path, name: str, overwrite: bool
+) -> None:
+    for folder in (tmp_path / "new", Path(shutil.copytree(exported, tmp_path / "old"))):
+        replace_by_link(folder / name, elsewhere)
+        said = ""
+        try:
+            api.runs(PROJECT).export(folder, what=WHAT, overwrite=overwrite)  # type: ignore[arg-type]
+        except AiowandbError as error:
+            said = str(error)
+        # Without an error a file has replaced the link; `elsewhere` looks whether it was followed.
+        assert not said or "link" in said or "no journal" in said
+
+
+@pytest.mark.parametrize("name", [STATE, f"{STATE}/lock", f"{STATE}/journal.jsonl", "history"])
+def test_a_link_that_an_export_would_write_through_is_named(
+    api: Api, tmp_path: Path, elsewhere: Path, name: str
+) -> None:
+    replace_by_link(tmp_path / "out" / name, elsewhere)
+    with pytest.raises(ExportError, match=rf"out/{name} is a symbolic link.* Remove the link"):
+        api.runs(PROJECT).export(tmp_path / "out")
+
+
+def test_the_folder_itself_may_be_a_link(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    api.runs(PROJECT).export(tmp_path / "out")
+    assert (tmp_path / "disk" / "runs.parquet").is_file()
+
+
+@pytest.mark.parametrize("name", ["lock", "journal.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    api: Api, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / STATE).mkdir()
+    os.mkfifo(tmp_path / STATE / name)
+    with pytest.raises(ExportError, match="neither a file nor a folder"):
+        api.runs(PROJECT).export(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("runs.parquet", "history", "history/part-00000.parquet", "files", "files/r"),
+        *("files/r/config.yaml", "artifacts", f"{STATE}/originals", f"{STATE}/artifacts"),
+    ],
+)
+def test_a_restore_uploads_nothing_through_a_link(
+    api: Api, exported: Path, tmp_path: Path, elsewhere: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "old"))
+    (folder / name).rename(tmp_path / "moved")
+    (folder / name).symlink_to(tmp_path / "moved")
+    with pytest.raises((ExportError, DownloadError), match="symbolic link"):
+        api.restore(folder, "local/target")
+
+
+@pytest.mark.parametrize("run", ["../../elsewhere", "/etc", "..", "a/../../../elsewhere"])
+def test_a_restore_takes_no_files_from_elsewhere_whatever_a_run_is_called(
+    api: Api, exported: Path, tmp_path: Path, elsewhere: Path, run: str
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "old"))
+    table = pq.read_table(folder / "runs.parquet")
+    names = pa.array([run], table.schema.field("run_id").type)
+    index = table.schema.get_field_index("run_id")
+    pq.write_table(table.set_column(index, "run_id", names), folder / "runs.parquet")
+    with pytest.raises(DownloadError, match="is refused"):
+        api.restore(folder, "local/target")
+
+
+def test_a_restore_takes_no_artifacts_from_elsewhere(
+    api: Api, exported: Path, tmp_path: Path, elsewhere: Path
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "old"))
+    (described,) = (folder / STATE / "artifacts").glob("*.json")
+    text = described.read_text()
+    for place in ("../../elsewhere", str(elsewhere)):
+        described.write_text(text.replace('"name":"model"', f'"name":"{place}"'))
+        assert place in described.read_text()
+        report = api.restore(folder, "local/artifacts")
+        assert "is refused" in str(report.failed)
+
+
+def test_a_download_follows_no_link(api: Api, tmp_path: Path, elsewhere: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.yaml").symlink_to(elsewhere / "file")
+    with pytest.raises(DownloadError, match="symbolic link"):
+        api.run(f"{PROJECT}/r").file("config.yaml").download(tmp_path / "out")
+
+
+def test_a_lease_is_written_through_no_link(tmp_path: Path, elsewhere: Path) -> None:
+    files = _SharedFiles(tmp_path)
+    (tmp_path / f".lease.{os.getpid()}").symlink_to(elsewhere / "file")
+    files.write("lease", b"mine")
+    assert files.read("lease") == b"mine"
+    assert not (tmp_path / "lease").is_symlink()
