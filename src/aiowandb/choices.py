@@ -8,7 +8,16 @@ from typing import Literal, TypeAlias
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
 # What is exported.
 What: TypeAlias = Literal[
-    "runs", "history", "system", "logs", "metrics", "sweeps", "files", "artifacts"
+    "runs",
+    "history",
+    "system",
+    "logs",
+    "metrics",
+    "media",
+    "histograms",
+    "sweeps",
+    "files",
+    "artifacts",
 ]
 # A column per key, or a row per value.
 Layout: TypeAlias = Literal["wide", "long"]

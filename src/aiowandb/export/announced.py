@@ -20,12 +20,11 @@ _KINDS = {
     "boolean": Kind.BOOL,
     "bool": Kind.BOOL,
 }
-# Lists, objects, and W&B's media types, besides which there are the types of files.
-_OBJECTS = frozenset(
+# W&B's media types, besides which there are the types of files.
+_MEDIA = frozenset(
     {
-        "list",
-        "map",
         "histogram",
+        "images",
         "images/separated",
         "audio",
         "videos",
@@ -36,7 +35,14 @@ _OBJECTS = frozenset(
         "partitioned-table",
     }
 )
+# Besides media, these values are JSON.
+_OBJECTS = _MEDIA | {"list", "map"}
 _NOTHING = frozenset({"nil", "null"})
+
+
+def is_media(called: str) -> bool:
+    """Whether W&B gives this name to values that are media."""
+    return called in _MEDIA or called.endswith("-file")
 
 
 class AnnouncedKeys(msgspec.Struct):
@@ -56,7 +62,7 @@ class AnnouncedKeys(msgspec.Struct):
         for name, called in _key_types(history_keys):
             if called in _KINDS:
                 self.keys.add((name, _KINDS[called]))
-            elif called in _OBJECTS or called.endswith("-file"):
+            elif called in _OBJECTS or is_media(called):
                 self.keys.add((name, Kind.JSON))
             else:
                 self.unknown_keys.add(name)

@@ -17,6 +17,12 @@ from aiowandb.export.runs_table import ArchiveTable
 from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.export.tables.logs import log_snapshot, log_source
+from aiowandb.export.tables.media import (
+    LoggedMedia,
+    histogram_source,
+    is_histogram,
+    media_source,
+)
 from aiowandb.export.tables.metrics import Metrics
 from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
 from aiowandb.history.decode import RowDecoder
@@ -45,6 +51,8 @@ class SelectedRuns(msgspec.Struct):
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
     originals: OriginalRuns = msgspec.field(default_factory=OriginalRuns)
     metrics: Metrics = msgspec.field(default_factory=Metrics)
+    media: LoggedMedia = msgspec.field(default_factory=LoggedMedia)
+    histograms: LoggedMedia = msgspec.field(default_factory=lambda: LoggedMedia(is_histogram))
     announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
 
     def add(self, page: Sequence[RunRecord]) -> None:
@@ -61,6 +69,10 @@ class SelectedRuns(msgspec.Struct):
             self.logs[run.ref] = log_snapshot(run)
             if run.events_line_count is not None:
                 self.events[run.ref] = run.events_line_count
+            if "media" in self.what:
+                self.media.add(run)
+            if "histograms" in self.what:
+                self.histograms.add(run)
             self.announced.add(run.history_keys)
 
 
@@ -85,6 +97,10 @@ def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
         found.append(log_source(runs.logs))
     if "metrics" in options.what:
         found.append(runs.metrics.source())
+    if "media" in options.what:
+        found.append(media_source(runs.media))
+    if "histograms" in options.what:
+        found.append(histogram_source(runs.histograms))
     return found
 
 

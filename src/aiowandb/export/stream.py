@@ -15,6 +15,7 @@ import pyarrow as pa
 from aiowandb.concurrency.threads import Inbox, feed_thread, nothing
 from aiowandb.errors import CommError, UsageError
 from aiowandb.export.formats import ArrowSink, Sink, sink_for
+from aiowandb.export.names import DATASETS
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.progress import (
     Clash,
@@ -37,7 +38,7 @@ from aiowandb.paths import RunRef
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
 
-_TABLES = frozenset({"runs", "history", "system", "logs", "metrics"})
+_TABLES = frozenset({"runs", *DATASETS})
 _BINARY_FORMATS = frozenset({"parquet", "arrow"})
 
 

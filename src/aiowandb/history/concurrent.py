@@ -58,7 +58,7 @@ class RunBatches:
         self.ref = ref
         self.reading = Reading()
         self._is_complete = False
-        self._batches = batches
+        self.stream = batches
 
     def __aiter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class RunBatches:
 
     async def _receive(self) -> pa.RecordBatch | Reading | CommError:
         try:
-            return await self._batches.receive()
+            return await self.stream.receive()
         except anyio.EndOfStream:
             if self._is_complete:
                 return self.reading
@@ -83,7 +83,7 @@ class RunBatches:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        self._batches.close()
+        self.stream.close()
 
     async def __aenter__(self) -> Self:
         return self

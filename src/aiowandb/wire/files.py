@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 import msgspec
 
@@ -11,6 +12,7 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
+from aiowandb.wire.history import alias, many_runs, variables_of
 from aiowandb.wire.lenient import as_utc
 
 _RUN_FILES = """
@@ -29,6 +31,11 @@ query RunFiles($entity: String!, $project: String!, $name: String!, $names: [Str
     }
   }
 }"""
+
+_NAMED_FILE = """
+fragment NamedFile on File { id name url directUrl sizeBytes mimetype md5 updatedAt }"""
+
+_NAMED_NODES = "{ edges { node { ...NamedFile } } }"
 
 _PROJECT_ID = """
 query ProjectId($entity: String!, $project: String!) {
@@ -86,6 +93,21 @@ class FilesRun(msgspec.Struct, rename="camel"):
     file_count: int
 
 
+class NamedFiles(msgspec.Struct, frozen=True):
+    """Files of a run by their names."""
+
+    ref: RunRef
+    names: tuple[str, ...]
+
+
+class FilesOfRun(msgspec.Struct):
+    files: Connection[FileRecord]
+
+
+# The files of many runs, by the alias of each run in the document.
+FilesByAlias: TypeAlias = dict[str, FilesOfRun | None]
+
+
 class UploadTarget(WithLinks, msgspec.Struct, rename="camel"):
     name: str
     upload_url: str | None = None
@@ -123,6 +145,21 @@ def list_files(
         "cursor": cursor,
     }
     return Operation("RunFiles", _RUN_FILES, variables, FilesRun, at=("project?", "run?"))
+
+
+def files_by_name(wanted: Sequence[NamedFiles]) -> Operation[FilesByAlias | None]:
+    """Files of many runs of a project, in one request."""
+    each = [
+        (
+            f"${alias(i)}: String!, $f{i}: [String]",
+            f"files(names: $f{i}, first: {len(some.names)}) {_NAMED_NODES}",
+        )
+        for i, some in enumerate(wanted)
+    ]
+    document = many_runs("RunFilesByName", each) + _NAMED_FILE
+    variables = variables_of([some.ref for some in wanted])
+    variables |= {f"f{i}": some.names for i, some in enumerate(wanted)}
+    return Operation("RunFilesByName", document, variables, FilesByAlias, at=("project?",))
 
 
 def project_id(entity: str, project: str) -> Operation[str | None]:
