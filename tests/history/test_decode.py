@@ -137,3 +137,26 @@ def test_integers_are_exact_whatever_other_values_there_are(beside: str) -> None
     decoder = RowDecoder()
     for _ in range(2):
         assert decoder.batch(page).column("low").to_pylist() == [-(2**62) - 1] * 2
+
+
+def test_one_row_that_is_nested_deeply_does_not_slow_the_pages_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deep: Any = 1
+    for _ in range(200):
+        deep = {"a": deep}
+    decoder = RowDecoder()
+    decoder.batch(texts([{"_step": 0, "x": 0.5, "deep": deep}]))
+    batch = decoder.batch(texts([{"_step": 1, "x": 1.5}]))
+    assert batch.to_pydict() == {"_step": [1], "x": [1.5]}
+    # The general way is closed: the next page is decoded through a type of its two keys alone.
+    monkeypatch.setattr(decode, "decode_rows", None)
+    assert decoder.batch(texts([{"_step": 2, "x": 2.5}])).num_columns == 2
+    assert decoder._shape is not None
+    assert len(decoder._shape) == 2
+
+
+def test_no_type_is_made_of_very_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "Shape", None)
+    row = {"_step": 0, **{f"k{i}": i / 7 for i in range(2_500)}}
+    assert RowDecoder().batch(texts([row])).num_columns == 2_501

@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aiowandb_server import Store
+from aiowandb_server.store import segments
 from aiowandb_server.store.history import Sampled
 from aiowandb_server.store.lines import MAX_STEP
 from aiowandb_server.store.records import RunRow
@@ -255,3 +258,24 @@ def test_a_logged_string_is_counted_as_text_even_if_it_looks_like_a_number(
     assert counts() == expected
     store.history.append(run, ['{"x": "-Infinity"}'])
     assert counts() == expected | {"x": {"string": 3}}
+
+
+def test_a_page_of_a_long_run_is_read_without_the_rest_of_it(
+    store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_ROWS_A_LINE_GROUP", 10)
+    store.history.append(run, lines_of([{"_step": i} for i in range(1000)]))
+    store.finish(run)
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
+
+    def counted(file: pq.ParquetFile, group: int, *args: Any, **options: Any) -> pa.Table:
+        read.append(group)
+        return original(file, group, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    assert len(store.history.window(run, 500, 520, 100)) == 20
+    assert set(read) == {50, 51}
+    read.clear()
+    assert len(store.history.window(run, 505, 525, 10)) == 10
+    assert set(read) == {50, 51, 52}

@@ -27,8 +27,9 @@ class ParquetSink:
 
     def __init__(self, file: Any, schema: pa.Schema) -> None:
         self._schema = schema
-        floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-        others = [field.name for field in schema if field.name not in floats]
+        is_float = {field.name: pa.types.is_floating(field.type) for field in schema}
+        floats = [name for name, found in is_float.items() if found]
+        others = [name for name, found in is_float.items() if not found]
         self._writer = pq.ParquetWriter(
             file,
             schema,

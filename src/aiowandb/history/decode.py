@@ -34,6 +34,8 @@ _FIELDS: dict[type, Any] = {
 }
 # A type with more keys, or with many more than a page has, costs more than it saves.
 _MAX_KEYS = 2_000
+# So does one that is nested deeper: each value of each row is looked up level by level.
+_MAX_DEPTH = 16
 _MAX_UNUSED_RATIO = 4
 # Integers stay exact, also beyond 64 bits.
 _decode: Callable[[str], list[dict[str, Any]]] = msgspec.json.Decoder(list[Any]).decode
@@ -79,12 +81,14 @@ class RowDecoder:
 
     def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
         fits = all(_learn_row(self._learned, row) for row in rows)
+        # Before a type is made of them: that alone takes a second for very many keys.
+        fits = fits and _count_keys(self._learned) <= _MAX_KEYS
         if fits and self._learned.get(STEP) == {int} and len(self._learned) > 1:
             try:
                 self._shape = Shape(self._learned)
             except (ValueError, msgspec.ValidationError):
                 fits = False  # names that no field can have, or that two keys share
-        if not self._shape or len(self._shape) > _MAX_KEYS or not fits:
+        if not self._shape or not fits:
             self._forget()
 
     def _forget(self) -> None:
@@ -185,13 +189,15 @@ class _Nest(NamedTuple):
                 raise msgspec.ValidationError("an empty object")
 
 
-def _learn_row(learned: Learned, row: dict[str, Any]) -> bool:
-    """Learn from this row; False if it contradicts the others."""
+def _learn_row(learned: Learned, row: dict[str, Any], depth: int = 1) -> bool:
+    """Learn from this row; False if it contradicts the others, or is nested too deeply."""
+    if depth > _MAX_DEPTH:
+        return False
     for key, value in row.items():
         kind = type(value)
         if kind is dict and value and "_type" not in value:
             below = learned.setdefault(key, {})
-            if not isinstance(below, dict) or not _learn_row(below, value):
+            if not isinstance(below, dict) or not _learn_row(below, value, depth + 1):
                 return False
         else:
             types = learned.setdefault(key, set())
@@ -200,3 +206,7 @@ def _learn_row(learned: Learned, row: dict[str, Any]) -> bool:
             if value is not None:
                 types.add(kind)
     return True
+
+
+def _count_keys(learned: Learned) -> int:
+    return sum(_count_keys(kind) if isinstance(kind, dict) else 1 for kind in learned.values())

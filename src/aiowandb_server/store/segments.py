@@ -8,6 +8,7 @@ token is in the database: files left behind by a crash are removed at a later st
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -90,10 +91,8 @@ class SegmentFiles:
         """The lines with `low <= step < high`, in order."""
         metadata = self._metadata(token)
         with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
-            for group in range(metadata.num_row_groups):
+            for group in _groups_between(metadata, low, high):
                 first, last = _steps_of(metadata, group)
-                if last < low or first >= high:
-                    continue
                 table = file.read_row_group(group, use_threads=False)
                 if first < low or last >= high:
                     table = table.filter(_between(low, high))
@@ -101,10 +100,16 @@ class SegmentFiles:
 
     def places(self, token: str, low: int, high: int) -> list[tuple[int, int]]:
         """Step and number of the lines `low <= step < high`, in order, without their text."""
-        with pq.ParquetFile(self.lines_path(token), metadata=self._metadata(token)) as file:
-            table = file.read(["step", "number"], use_threads=False)
-        table = table.filter(_between(low, high))
-        return [(row["step"], row["number"]) for row in table.to_pylist()]
+        metadata = self._metadata(token)
+        found: list[tuple[int, int]] = []
+        with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
+            # A page is one row group or two: to read all of them for each page of a long run
+            # takes a time that grows with the square of its length.
+            for group in _groups_between(metadata, low, high):
+                table = file.read_row_group(group, ["step", "number"], use_threads=False)
+                table = table.filter(_between(low, high))
+                found += zip(*(column.to_pylist() for column in table.columns), strict=True)
+        return found
 
     def pick(self, token: str, places: list[tuple[int, int]]) -> Iterator[Line]:
         """The lines with these steps and numbers, as returned by `places`, ascending."""
@@ -172,6 +177,27 @@ class SegmentFiles:
         ):
             for table in tables:
                 writer.write_table(table, _ROWS_A_COLUMN_GROUP)
+
+
+def _groups_between(metadata: pq.FileMetaData, low: int, high: int) -> Iterator[int]:
+    """The row groups that may have lines with `low <= step < high`; groups are in step order."""
+    for group in range(bisect_left(_LastSteps(metadata), low), metadata.num_row_groups):
+        if _steps_of(metadata, group)[0] >= high:
+            return
+        yield group
+
+
+class _LastSteps:
+    """The last step of each row group, looked up when it is needed."""
+
+    def __init__(self, metadata: pq.FileMetaData) -> None:
+        self._metadata = metadata
+
+    def __len__(self) -> int:
+        return self._metadata.num_row_groups
+
+    def __getitem__(self, group: int) -> int:
+        return _steps_of(self._metadata, group)[1]
 
 
 def _steps_of(metadata: pq.FileMetaData, group: int) -> tuple[int, int]:
