@@ -104,6 +104,7 @@ WRONG: Mapping[str, list[Any]] = {
     "order": OPTIONAL_TEXT,
     "ordered": FLAG,
     "overwrite": FLAG,
+    "repair": FLAG,
     "page_size": NUMBER,
     "part_rows": NUMBER,
     "pandas": FLAG,

@@ -15,13 +15,13 @@ import anyio
 import httpx
 import pytest
 
-from aiowandb import AsyncApi, ExportResult, Verification, verify
+from aiowandb import AsyncApi, ExportResult, Verification, What, verify
 from aiowandb.export import pipeline
 from aiowandb_server import RunChanges, Store, create_app
 from tests.export.conftest import Project, steps
 from tests.support.artifacts import log_artifact
 
-WHAT = ("runs", "history", "system", "files", "artifacts")
+WHAT: tuple[What, ...] = ("runs", "history", "system", "files", "artifacts")
 
 
 class Archive:

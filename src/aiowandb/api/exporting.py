@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,21 @@ from aiowandb.arguments import (
     optional,
 )
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, RunField, Split, What
-from aiowandb.concurrency.threads import import_in_thread
+from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import UsageError
 from aiowandb.net import Session
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery
 
 if TYPE_CHECKING:
-    from aiowandb.export import ExportOptions, ExportPlan, ExportResult, OnEvent, Sink
+    from aiowandb.export import (
+        ExportIdentity,
+        ExportOptions,
+        ExportPlan,
+        ExportResult,
+        OnEvent,
+        Sink,
+    )
 
 
 # What an export needs of each run.
@@ -79,7 +87,7 @@ PLAN_EXPORT_CHECKS = {
     "filesystem": optional(FILESYSTEM),
     "overwrite": FLAG,
 }
-EXPORT_CHECKS = PLAN_EXPORT_CHECKS | {"on_event": optional(FUNCTION)}
+EXPORT_CHECKS = PLAN_EXPORT_CHECKS | {"repair": FLAG, "on_event": optional(FUNCTION)}
 
 
 def default_tables(target: object) -> tuple[What, ...]:
@@ -134,10 +142,15 @@ async def export_to(
     *,
     filesystem: Any,
     overwrite: bool,
+    repair: bool,
     on_event: OnEvent | None,
 ) -> ExportResult:
     """Export the runs of a query; wrong arguments are an error at once."""
     check_target(target, options, filesystem=filesystem, overwrite=overwrite)
+    if repair and overwrite:
+        raise UsageError("repair keeps the existing export: leave overwrite out.")
+    if repair and not _is_folder(target):
+        raise UsageError("repair requires a folder, not a stream of rows.")
     if options.format == "delta":
         # A missing package is an error before anything is sent.
         await import_in_thread("aiowandb.export.delta")
@@ -145,6 +158,8 @@ async def export_to(
 
     path = "/".join(await where())
     identity = ExportIdentity(session.host, path, dict(query.filters), query.order)
+    if repair:
+        await _repair(target, filesystem, identity, options, partial(records, query))
     async with aclosing(records(query)) as pages:
         return await export_runs(
             session,
@@ -156,6 +171,26 @@ async def export_to(
             overwrite=overwrite,
             on_event=on_event,
         )
+
+
+async def _repair(
+    target: Any,
+    filesystem: Any,
+    identity: ExportIdentity,
+    options: ExportOptions,
+    records: Callable[[], AsyncGenerator[list[RunRecord]]],
+) -> None:
+    await import_in_thread("aiowandb.verification")
+    from aiowandb.export.folders.locate import folder_at
+    from aiowandb.export.stored import RunSnapshot
+    from aiowandb.verification import repair_folder
+
+    async def listed() -> dict[str, RunSnapshot]:
+        async with aclosing(records()) as pages:
+            return {run.id: RunSnapshot.from_history(run) async for page in pages for run in page}
+
+    folder = await run_sync(folder_at, target, filesystem)
+    await repair_folder(folder, identity, options, listed)
 
 
 async def plan_export_to(

@@ -134,6 +134,7 @@ class Runs(RunList):
         nan: Nan | None = None,
         filesystem: Any = None,
         overwrite: bool = False,
+        repair: bool = False,
         on_event: OnEvent | None = None,
     ) -> ExportResult:
         """Export these runs and their full histories to a folder, or update it.
@@ -147,6 +148,9 @@ class Runs(RunList):
         resumes; later, it requests only new runs and steps. A folder with an export of something
         else is refused, unless `overwrite`. Runs that fail are listed in the result. Runs that
         were deleted from W&B are kept and marked, or with `on_deleted="drop"` removed.
+
+        `repair` checks all files of the folder first, as `verify()` does, sets aside those that
+        are not whole, makes a damaged journal again from the others, and exports what is missing.
 
         `keys` (names or globs) selects the columns of the history, and the rows that have any of
         them; with `any_key=False`, the rows that have all of them, as in `scan_history`.
@@ -191,6 +195,7 @@ class Runs(RunList):
             options,
             filesystem=filesystem,
             overwrite=overwrite,
+            repair=repair,
             on_event=on_event,
         )
 

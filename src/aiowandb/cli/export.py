@@ -94,6 +94,11 @@ _SOME_FAILED = 3
     "--overwrite", is_flag=True, help="Discard the previous export in FOLDER and start over."
 )
 @click.option(
+    "--repair",
+    is_flag=True,
+    help="Check the files in FOLDER first, and fetch again what is damaged or lost.",
+)
+@click.option(
     "--plan", "only_plan", is_flag=True, help="Print what would be exported, and write nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines.")
@@ -143,6 +148,8 @@ def export(
     options["any_key"] = not options.pop("all_keys")
     selected = combine_filters(filters, since, run_ids)
     if only_plan:
+        if options.pop("repair"):
+            raise click.UsageError("--repair and --plan cannot be combined.")
         api = connect(base_url, local)
         print_plan(
             anyio.run(_plan, api, project, selected, order, target, options), as_json=as_json

@@ -43,6 +43,7 @@ _REMOVALS_AT_ONCE = 16
 
 JOURNAL = f"{STATE_DIR}/journal.jsonl"
 _HINT = "Export into another folder, or use overwrite to discard the existing export."
+_REPAIR = "Use repair to make it again from the files that are whole, or overwrite to start over."
 
 
 @contextmanager
@@ -95,6 +96,13 @@ def read_claimed(
     return existing, continued
 
 
+def check_same(
+    folder: Folder, begun: Begun, identity: ExportIdentity, options: ExportOptions
+) -> None:
+    """Raise unless what has begun in the folder is this export."""
+    _check_same(folder, begun, Begun(VERSION, identity, options.continuing(begun.options)))
+
+
 def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:
     if records:
         _check_same(folder, records[0], begun)
@@ -104,7 +112,7 @@ def _check(folder: Folder, records: Sequence[Record], begun: Begun) -> None:
 
 def _check_empty(folder: Folder) -> None:
     if taken := _exported_names(folder):
-        raise ExportError(f"{folder} has {taken[0]}, but no journal of its export. {_HINT}")
+        raise ExportError(f"{folder} has {taken[0]}, but no journal of its export. {_REPAIR}")
 
 
 def _check_same(folder: Folder, before: Record, now: Begun) -> None:

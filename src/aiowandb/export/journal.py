@@ -313,7 +313,8 @@ def _replay(text: bytes, state: ExportState, location: Path | str) -> None:
         except msgspec.MsgspecError as error:
             raise ExportError(
                 f"{location} cannot be read (line {number}: {error}):"
-                " it is damaged, or was written by a newer aiowandb. Use overwrite to start over."
+                " it is damaged, or was written by a newer aiowandb. Use repair to make it again"
+                " from the files that are whole, or overwrite to start over."
             ) from error
 
 

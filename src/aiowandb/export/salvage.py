@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
-from aiowandb.export.folders.appending import complete_lines
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import VERSION, ExportState, decode_record, record_lines
 from aiowandb.export.manifest import JOURNAL_COPY, read_whole
@@ -28,14 +26,8 @@ class Salvaged(msgspec.Struct, frozen=True):
 
 def salvage_journal(folder: Folder, name: str) -> Salvaged:
     """What the journal says, as far as it can be read."""
-    location = folder.location(name)
-    if not isinstance(location, Path):
-        log = folder.log(name)
-        return _salvage(log.text, is_there=bool(log.text))
-    text = read_whole(folder, name)
-    if text is None:
-        return Salvaged(ExportState(), is_there=False)
-    return _salvage(complete_lines(text, location))
+    text = folder.read_log(name)
+    return _salvage(text, is_there=bool(text) or folder.size(name) is not None)
 
 
 def salvage_copy(folder: Folder) -> Salvaged | None:

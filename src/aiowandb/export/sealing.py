@@ -73,6 +73,8 @@ def _still_valid(
     rewritten = {
         file.name for file in known_files(state) if then.get(file.name, file) != file.revision
     }
+    if copy is None:  # lost or damaged: what was written since the last manifest is not known
+        rewritten = set()
     kept = {
         name: digest
         for name, digest in before.items()

@@ -69,6 +69,11 @@ async def verify_folder(
     return result
 
 
+async def check_files(folder: Folder, contents: Contents, result: Verification) -> None:
+    """Check all files of the folder; problems are added to the result."""
+    await _Files(folder, contents, result, None).check()
+
+
 class _Files:
     """Checks all files of the folder, many at a time in threads."""
 
