@@ -1,10 +1,11 @@
-"""Writes `docs/conformance.md`: which operations of the `wandb` SDK the embedded W&B serves.
+"""Writes `docs/conformance.md`: what of the `wandb` SDK the embedded W&B serves.
 
     python -m benchmarks.conformance            # write the page
     python -m benchmarks.conformance --check    # only say whether it is current
 
 The operations are those of the installed SDK: its Python files, and the documents in `wandb-core`,
-the program behind it. Each is validated against the server's schema, as the server does it.
+the program behind it. Each is validated against the server's schema, as the server does it. The
+score of the SDK's own tests is what `benchmarks.official_tests` has written.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 from graphql import GraphQLError, OperationDefinitionNode, parse, validate
 
 from aiowandb_server.graphql.execution import RULES, load_schema
+from benchmarks.official_tests import Score, read_score
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 _DOCUMENT = re.compile(r"\s*(query|mutation)\s+\w+")
@@ -128,6 +130,7 @@ def page(found: list[Verdict]) -> str:
         " `tests/sdk` drive the SDK",
         "itself. What the server does differently is in [what it leaves out](embedded.md).",
         "",
+        *_tests(read_score()),
         "## Served",
         "",
         "| operation | kind | of |",
@@ -146,6 +149,33 @@ def page(found: list[Verdict]) -> str:
                 for one in mine
             ]
     return "\n".join(lines) + "\n"
+
+
+def _tests(score: Score) -> list[str]:
+    failed = [(file.file, *failure) for file in score.files for failure in file.failed.items()]
+    return [
+        "## The tests of the SDK",
+        "",
+        f"The system tests of `wandb` {score.version}, which are written for W&B's own server, run"
+        " against the embedded W&B with",
+        f"`python -m benchmarks.official_tests`: {score.passed} of {score.ran} pass. These do not:",
+        "",
+        "| file | test | why |",
+        "|---|---|---|",
+        *(f"| `{file}` | `{name}` | {why} |" for file, name, why in failed),
+        "",
+        "Tests of what the server leaves out are not run: automations, launch queues, registries"
+        " and sandboxes; nor are",
+        "tests of notebooks and frameworks. By file:",
+        "",
+        "| file | passed | failed | skipped |",
+        "|---|---|---|---|",
+        *(
+            f"| `{file.file}` | {file.passed} | {len(file.failed)} | {file.skipped} |"
+            for file in score.files
+        ),
+        "",
+    ]
 
 
 def _few(missing: tuple[str, ...]) -> str:

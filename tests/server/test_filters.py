@@ -214,6 +214,9 @@ def test_runs_can_be_found_by_the_keys_of_their_history(store: Store, project: P
         ({"a": {"b": [1]}, "a.b": [2]}, {"config.a.b": 1}, True),
         ({"a": {"b": [1]}, "a.b": [2]}, {"config.a.b": 2}, False),
         ({"a": 1, "a.b": 2}, {"config.a.b": 2}, True),
+        ({"a.b": {"c": 1}}, {"config.a\\.b.c": 1}, True),
+        ({"a.b": {"c.d": 1}}, {"config.a\\.b.c\\.d": 1}, True),
+        ({"a.b.c": 1}, {"config.a\\.b.c": 1}, False),
     ],
     ids=str,
 )

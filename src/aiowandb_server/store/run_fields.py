@@ -8,12 +8,15 @@ there is a nested one of the same name; `config.a\\.b` always is the key with th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aiowandb_server.errors import UnknownFieldError
 from aiowandb_server.store.conditions import Sql
 from aiowandb_server.store.fields import FilterField, column, moment
 from aiowandb_server.store.json_text import key_in_path
+
+_BETWEEN_KEYS = re.compile(r"(?<!\\)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,9 @@ def key_paths(name: str) -> KeyPaths | None:
     if "." in literal:
         paths.append(_path([literal, *after]))
     if "\\." in literal:
-        paths.append(_path([literal.replace("\\.", "."), *after]))
+        # Keys inside of a key with a dot follow a dot without a backslash: `a\\.b.c`.
+        first, *inner = (part.replace("\\.", ".") for part in _BETWEEN_KEYS.split(literal))
+        paths.append(_path([first, *after, *inner]))
     return KeyPaths("config" if head == "config" else "summary", tuple(paths))
 
 
