@@ -17,6 +17,7 @@ from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, TRANSPORT, Defaults
 from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
 from aiowandb.api.importing import RunImports
 from aiowandb.api.live import RunStarts
+from aiowandb.api.project_exports import ProjectExports
 from aiowandb.api.projects import Project, Projects, find_project
 from aiowandb.api.run import Run
 from aiowandb.api.runs import Runs
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class AsyncApi(RunImports, RunStarts):
+class AsyncApi(ProjectExports, RunImports, RunStarts):
     """The async client for W&B.
 
     The API key is taken from the argument, `WANDB_API_KEY` or netrc, other settings from their

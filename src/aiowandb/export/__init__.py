@@ -22,6 +22,7 @@ from aiowandb.export.progress import (
     RunsFound,
     RunStarted,
 )
+from aiowandb.export.project_export import OnProjectEvent, ProjectExport
 from aiowandb.net import Waiting
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
     "Omission",
     "OnDeleted",
     "OnEvent",
+    "OnProjectEvent",
     "Progress",
+    "ProjectExport",
     "RowsWanted",
     "RunFailed",
     "RunFailure",

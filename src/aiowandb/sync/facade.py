@@ -386,6 +386,7 @@ class Api(SyncWrapper[api.AsyncApi]):
     create_run = awaited(api.AsyncApi.create_run, wrap=Run)
     start_run = called(api.AsyncApi.start_run, wrap=RunStart)
     create_project = awaited(api.AsyncApi.create_project)
+    export_projects = awaited(api.AsyncApi.export_projects)
     import_runs = awaited(api.AsyncApi.import_runs)
     restore = awaited(api.AsyncApi.restore)
 
