@@ -15,6 +15,7 @@ What: TypeAlias = Literal[
     "metrics",
     "media",
     "histograms",
+    "tables",
     "sweeps",
     "files",
     "artifacts",

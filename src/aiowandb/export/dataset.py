@@ -172,7 +172,7 @@ class Dataset:
         files = self._rendered_files(options)
         for file, parts in files.items():
             if not self._is_rendered(file, parts):
-                batches = inbox.checked(self._batches(parts))
+                batches = inbox.checked(self.batches(parts))
                 write_file(batches, self.schema.arrow, sink_for(options), self.folder, file)
                 numbers = tuple(part.number for part in parts)
                 self._record(Rendered(self.name, file, numbers, self.folder.size(file) or 0))
@@ -198,8 +198,9 @@ class Dataset:
             and rendered.size == self.folder.size(file)
         )
 
-    def _batches(self, parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
-        for part in parts:
+    def batches(self, parts: Iterable[Part] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of these parts, or all."""
+        for part in self.parts if parts is None else parts:
             with open_parquet(self.folder, self.path(part)) as file:
                 yield from file.iter_batches()
 

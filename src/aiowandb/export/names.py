@@ -1,6 +1,6 @@
 """The names of an export's tables, and of their files while they are not published.
 
-The table of a key is `tables/<key>`; a character that no file name can have is quoted.
+The table of a key is in `tables`; characters that no file name can have are quoted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ def file_name(text: str) -> str:
     if len(name) > _MAX_NAME:
         name = f"{name[:_MAX_NAME]}~{sha256(text.encode()).hexdigest()[:16]}"
     return name
+
+
+def logged_table(key: str) -> str:
+    """The name of the table of a key, with `~2F` for a slash, as URLs have `%2F`.
+
+    Libraries that take a path for a URL would make a slash of `%2F`.
+    """
+    return f"{LOGGED_TABLES}/{file_name(key).replace('~', '~7E').replace('%', '~')}"
 
 
 def staged_part(dataset: str, number: int) -> str:

@@ -132,7 +132,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
 _DEFAULT = ExportOptions()
 # The tables that an option applies to: without one of them it has no effect.
 _HISTORY = frozenset[What]({"history"})
-_ROWS = frozenset[What]({"history", "system", "logs", "metrics", "media", "histograms"})
+_ROWS = frozenset[What]({"history", "system", "logs", "metrics", "media", "histograms", "tables"})
 _TABLES = frozenset[What]({"runs", "sweeps", *_ROWS})
 _NEEDS: Mapping[str, frozenset[What]] = {
     **dict.fromkeys(("keys", "any_key", "exclude", "min_step", "max_step"), _HISTORY),

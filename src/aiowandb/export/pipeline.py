@@ -41,6 +41,7 @@ from aiowandb.export.sealing import seal_folder
 from aiowandb.export.sources import SelectedRuns, row_sources, select_runs
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
+from aiowandb.export.tables.logged import table_sources, tables_in
 from aiowandb.export.tables.sweeps import sweeps_table
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
@@ -141,6 +142,7 @@ class _FolderExport:
         self._journal = journal
         self._reporter = reporter
         self._archive = RunsArchive(folder, journal, options)
+        self._datasets: dict[str, Dataset] = {}
 
     async def update(
         self, runs: SelectedRuns, identity: ExportIdentity
@@ -151,9 +153,11 @@ class _FolderExport:
         tables = []
         if "runs" in self._options.what:
             tables.append(await feed_thread(partial(self._write_runs, runs, deleted), nothing, 1))
-        tables += [
-            await self._update_rows(rows, deleted) for rows in row_sources(runs, self._options)
-        ]
+        sources = row_sources(runs, self._options)
+        tables += [await self._update_rows(source, deleted) for source in sources]
+        if "tables" in self._options.what:
+            sources = await run_sync(self._table_sources, runs)
+            tables += [await self._update_rows(source, deleted) for source in sources]
         if "sweeps" in self._options.what:
             tables.append(await self._write_sweeps(identity))
         for kind in ("files", "artifacts"):
@@ -200,8 +204,15 @@ class _FolderExport:
 
     async def _update_rows(self, source: RowSource, deleted: Sequence[str]) -> _Table:
         dataset = await run_sync(self._open_dataset, source)
+        self._datasets[source.name] = dataset
         failed = await self._read_missing(source, dataset, deleted)
         return await feed_thread(partial(self._render, dataset, failed), nothing, 1)
+
+    def _table_sources(self, runs: SelectedRuns) -> list[RowSource]:
+        """The tables that the runs have logged, of which the index of media was written before."""
+        known = self._journal.state.datasets
+        listed = tables_in(self._datasets["media"].batches())
+        return table_sources(listed, runs.histories, known)
 
     def _open_dataset(self, source: RowSource) -> Dataset:
         is_published = self._options.publishes_parts

@@ -69,7 +69,7 @@ class SelectedRuns(msgspec.Struct):
             self.logs[run.ref] = log_snapshot(run)
             if run.events_line_count is not None:
                 self.events[run.ref] = run.events_line_count
-            if "media" in self.what:
+            if {"media", "tables"}.intersection(self.what):
                 self.media.add(run)
             if "histograms" in self.what:
                 self.histograms.add(run)
@@ -97,8 +97,9 @@ def row_sources(runs: SelectedRuns, options: ExportOptions) -> list[RowSource]:
         found.append(log_source(runs.logs))
     if "metrics" in options.what:
         found.append(runs.metrics.source())
-    if "media" in options.what:
-        found.append(media_source(runs.media))
+    if {"media", "tables"}.intersection(options.what):
+        # The index says where tables are.
+        found.append(media_source(runs.media, in_artifacts="tables" in options.what))
     if "histograms" in options.what:
         found.append(histogram_source(runs.histograms))
     return found

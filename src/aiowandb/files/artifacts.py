@@ -31,6 +31,8 @@ log = logging.getLogger("aiowandb.files")
 # Links expire: no more are requested at once than are soon used.
 _LINKS_AT_ONCE = 500
 _MAX_REFERENCES = 10
+# A manifest may be large.
+_KNOWN_MANIFESTS = 100
 
 
 class LeftOut(WithLinks, msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ async def download_artifact(
 
     The `manifest` is read if it is not given.
     """
-    resolver = _Resolver(session)
+    resolver = EntryResolver(session)
     resolved: dict[str, ResolvedEntry] = {}
     left_out: list[LeftOut] = []
     if manifest is None:
@@ -139,11 +141,13 @@ def _warn_of(artifact: str, left_out: Sequence[LeftOut]) -> None:
         )
 
 
-class _Resolver:
+class EntryResolver:
     """Follows references to other artifacts; each manifest is read once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        # Where artifacts are, as far as that is known before they are asked for.
+        self.homes: dict[str, ArtifactRef] = {}
         self._known: dict[str, tuple[ArtifactRef, Manifest]] = {}
 
     async def resolve(self, entry: ResolvedEntry) -> ResolvedEntry:
@@ -153,7 +157,7 @@ class _Resolver:
             target = entry.entry.target
             if target is None:
                 return entry
-            home, manifest = await self._artifact(target.artifact_id)
+            home, manifest = await self.artifact(target.artifact_id)
             found = manifest.entries.get(target.name)
             if found is None:
                 raise NotFoundError(
@@ -164,15 +168,20 @@ class _Resolver:
             f"{start.name} has circular references: {entry.entry.ref}.", name=start.name
         )
 
-    async def _artifact(self, artifact_id: str) -> tuple[ArtifactRef, Manifest]:
+    async def artifact(self, artifact_id: str) -> tuple[ArtifactRef, Manifest]:
         if artifact_id not in self._known:
-            found = await self._session.ask_cached(artifact_by_id(artifact_id))
-            if found is None:
-                raise NotFoundError(f"Could not find the artifact with the id {artifact_id}.")
-            home = found.record().source
+            home = self.homes.pop(artifact_id, None) or await self._home(artifact_id)
             manifest = await read_manifest(self._session, artifact_id, str(home))
+            if len(self._known) >= _KNOWN_MANIFESTS:
+                del self._known[next(iter(self._known))]
             self._known[artifact_id] = home, manifest
         return self._known[artifact_id]
+
+    async def _home(self, artifact_id: str) -> ArtifactRef:
+        found = await self._session.ask_cached(artifact_by_id(artifact_id))
+        if found is None:
+            raise NotFoundError(f"Could not find the artifact with the id {artifact_id}.")
+        return found.record().source
 
 
 def _with_paths(folder: Path, files: Mapping[str, ResolvedEntry]) -> dict[Path, ResolvedEntry]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import msgspec
 import orjson
@@ -18,6 +19,7 @@ from aiowandb.wire.artifact_record import (
 )
 from aiowandb.wire.connection import Connection, Edge, PageInfo
 from aiowandb.wire.graphql import Operation
+from aiowandb.wire.history import alias, many_runs, variables_of
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_fields
 
@@ -57,6 +59,13 @@ query Run{direction.capitalize()}Artifacts($entity: String!, $project: String!, 
 }}{_FIELDS}"""
     for direction in ("output", "input")
 }
+
+_FIRST_ARTIFACTS = f"""
+fragment FirstArtifacts on Run {{
+  artifacts: outputArtifacts(first: 20) {{
+    edges {{ node {{ ...ArtifactFields }} }} pageInfo {{ endCursor hasNextPage }}
+  }}
+}}{_FIELDS}"""
 
 _VERSIONS = f"""
 query ProjectArtifacts($entity: String!, $project: String!, $type: String!, $collection: String!,
@@ -149,6 +158,22 @@ def artifacts_of_run(
     name = f"Run{direction.capitalize()}Artifacts"
     path = ("project?", "run?", "artifacts")
     return Operation(name, _OF_RUN[direction], variables, Connection[ArtifactNode], path)
+
+
+class OutputArtifacts(msgspec.Struct):
+    artifacts: Connection[ArtifactNode]
+
+
+# The artifacts of many runs, by the alias of each run in the document.
+ArtifactsByAlias: TypeAlias = dict[str, OutputArtifacts | None]
+
+
+def artifacts_of_runs(refs: Sequence[RunRef]) -> Operation[ArtifactsByAlias | None]:
+    """The first artifacts that many runs of a project have logged, in one request."""
+    each = [(f"${alias(i)}: String!", "...FirstArtifacts") for i in range(len(refs))]
+    document = many_runs("RunsOutputArtifacts", each) + _FIRST_ARTIFACTS
+    variables = variables_of(refs)
+    return Operation("RunsOutputArtifacts", document, variables, ArtifactsByAlias, at=("project?",))
 
 
 def versions(

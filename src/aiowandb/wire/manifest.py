@@ -49,6 +49,11 @@ class ArtifactFileRef(msgspec.Struct, frozen=True):
     artifact_id: str
     name: str
 
+    @property
+    def url(self) -> str:
+        """The reference to it, as manifests have it."""
+        return f"wandb-artifact://{base64.b64decode(self.artifact_id).hex()}/{self.name}"
+
 
 class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
     """A file of an artifact, or with `ref` a reference to something elsewhere."""

@@ -20,6 +20,7 @@ from aiowandb.export.announced import is_media
 from aiowandb.export.row_source import RowSource
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.stored import RunSnapshot
+from aiowandb.export.tables.artifact_tables import ArtifactTables
 from aiowandb.export.tables.converted import scan_converted
 from aiowandb.files.lookup import RunFileLookup
 from aiowandb.history.concurrent import RunBatches
@@ -45,6 +46,7 @@ _MEDIA: Sequence[pa.Field[Any]] = (
     pa.field("sha256", pa.string()),
     pa.field("md5", pa.string()),
     pa.field("artifact_path", pa.string()),
+    pa.field("artifact", pa.string()),
     pa.field("rows", pa.int64()),
     pa.field("caption", pa.string()),
 )
@@ -85,6 +87,7 @@ class LoggedMedia:
         self.in_history: set[RunRef] = set()
         self.in_summary: dict[RunRef, list[Row]] = {}
         self._is_wanted = types
+        self._heartbeats: dict[RunRef, float] = {}
 
     def add(self, run: RunRecord) -> None:
         """Add a run as it was listed."""
@@ -107,6 +110,17 @@ class LoggedMedia:
         if counts or summary:
             last = crc32(msgspec.json.encode([run.last_step, run.history_line_count, summary]))
         self.runs[ref] = RunSnapshot(run.id, run.storage_id, sum(counts.values()), last)
+        self._heartbeats[ref] = run.heartbeat_at.timestamp() if run.heartbeat_at else 0.0
+
+    @property
+    def with_heartbeats(self) -> dict[RunRef, RunSnapshot]:
+        """The same runs, as they are where artifacts matter, too, which W&B does not count."""
+        return {
+            ref: msgspec.structs.replace(
+                run, last_step=max(0, run.last_step), heartbeat=self._heartbeats[ref]
+            )
+            for ref, run in self.runs.items()
+        }
 
     def _is_media(self, value: Any) -> bool:
         return isinstance(value, dict) and self._is_wanted(str(value.get("_type")))
@@ -117,25 +131,28 @@ class LoggedMedia:
         return Selection(keys=tuple(sorted(self.keys)), any_key=True)
 
 
-def media_source(media: LoggedMedia) -> RowSource:
-    """The index of these media."""
+def media_source(media: LoggedMedia, *, in_artifacts: bool = False) -> RowSource:
+    """The index of these media, and with `in_artifacts` of the tables in logged artifacts."""
 
     def read(
         session: Session, starts: Mapping[RunRef, Start]
     ) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
         files = RunFileLookup(session)
+        artifacts = ArtifactTables(session, starts) if in_artifacts else None
 
         async def convert(ref: RunRef, batch: pa.RecordBatch) -> pa.RecordBatch:
             rows = await run_sync(partial(_rows_of, batch, media_rows))
             return await _index(files, ref, rows)
 
         async def more(ref: RunRef) -> pa.RecordBatch | None:
-            return await _index(files, ref, media.in_summary.get(ref, []))
+            rows = await artifacts.of(ref) if artifacts else []
+            return await _index(files, ref, [*media.in_summary.get(ref, []), *rows])
 
         wanted = media.in_history
         return scan_converted(session, starts, wanted, media.selection, convert, more)
 
-    return RowSource("media", media.runs, MediaSchema(), read)
+    runs = media.with_heartbeats if in_artifacts else media.runs
+    return RowSource("media", runs, MediaSchema(), read)
 
 
 def histogram_source(media: LoggedMedia) -> RowSource:
