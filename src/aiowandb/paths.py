@@ -183,6 +183,15 @@ def names_more_than_a_project(path: str) -> bool:
     return len(segments) > 2 or (not is_page and ":" in segments[-1])
 
 
+def is_project_pattern(path: str) -> bool:
+    """Whether the path is of all projects that match a glob, which has an asterisk.
+
+    >>> is_project_pattern("me/*"), is_project_pattern("me/mnist?nw=x")
+    (True, False)
+    """
+    return "*" in path and "://" not in path
+
+
 def _below_host(path: str) -> tuple[str, bool]:
     """The path of a URL, or the path itself, and whether it was a URL."""
     pasted = path.strip()

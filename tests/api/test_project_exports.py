@@ -135,7 +135,7 @@ async def test_projects_are_included_and_excluded_by_name_or_path(
     assert await found(["*", "team/*"], exclude_projects=["team/*", "*-2"]) == [
         *("local/a-1", "local/b-1"),
     ]
-    assert await found(["a-1", "local/a-?", "local/a-1"]) == ["local/a-1", "local/a-2"]
+    assert await found(["a-1", "local/a-[12]*", "local/a-1"]) == ["local/a-1", "local/a-2"]
 
 
 async def test_a_plan_writes_nothing(store: Store, api: AsyncApi, out: Path) -> None:

@@ -79,6 +79,8 @@ VALUES: dict[str, list[tuple[str, str]] | None] = {
     "--key": None,
     "--keys": None,
     "--exclude": None,
+    "--include-project": None,
+    "--exclude-project": None,
     "--run-column": None,
     "--step-column": None,
     "--time-column": None,
@@ -105,6 +107,8 @@ ARGUMENT_VALUES: dict[str, list[tuple[list[str], str]] | None] = {
     "export": [
         (["e/p/r/x", "out"], "is not the path of a project"),
         (["e/p", "s3://"], "has no folder"),
+        (["*/p", "out"], "only the name of the project can be a pattern"),
+        (["e/p", "e/p/r", "out"], "is not the path of a project"),
     ],
     "files": [(["a//b"], "is not the path of a run")],
     "history": [(["https://wandb.ai/e/p"], "is not the page of a run")],

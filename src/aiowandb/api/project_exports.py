@@ -40,6 +40,7 @@ from aiowandb.errors import (
 )
 from aiowandb.files.folder import path_inside
 from aiowandb.net import Session, is_server_down
+from aiowandb.paths import is_project_pattern
 from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import is_glob
 from aiowandb.wire.filters import check_filters, check_order
@@ -106,6 +107,7 @@ class ProjectExports(FixedAttributes):
         nan: Nan | None = None,
         filesystem: Any = None,
         overwrite: bool = False,
+        repair: bool = False,
         on_event: OnProjectEvent | None = None,
     ) -> list[ProjectExport]:
         """Export many projects, each as `Runs.export` does, to the folder `entity/project` of
@@ -139,6 +141,8 @@ class ProjectExports(FixedAttributes):
         check_order(order)
         if str(target) in ("-", ""):
             raise UsageError(f"Many projects are exported to a folder, and {target!r} is none.")
+        if plan and repair:
+            raise UsageError("plan and repair cannot be combined: a plan writes nothing.")
         made = await export_options(target, **options)
         check_target(target, made, filesystem=filesystem, overwrite=overwrite)
         found = await find_projects(
@@ -146,6 +150,7 @@ class ProjectExports(FixedAttributes):
         )
         several = _Several(self._session, self._defaults, target, plan=plan, on_event=on_event)
         several.query = (filters, order)
+        several.repair = repair
         several.options = options | {"filesystem": filesystem, "overwrite": overwrite}
         return await gather(found, several.export, _PROJECTS_AT_ONCE)
 
@@ -155,6 +160,7 @@ class _Several:
 
     query: tuple[Mapping[str, Any] | None, str | None]
     options: Mapping[str, Any]
+    repair: bool
 
     def __init__(
         self,
@@ -196,7 +202,8 @@ class _Several:
         if self._plan:
             return {"plan": await runs.plan_export(folder, **self.options)}
         on_event = partial(self._on_event, project) if self._on_event else None
-        return {"result": await runs.export(folder, **self.options, on_event=on_event)}
+        arguments = {**self.options, "repair": self.repair, "on_event": on_event}
+        return {"result": await runs.export(folder, **arguments)}
 
     def _folder(self, project: str) -> Path | str:
         """The project's folder: of names that W&B sends, none may lead out of the target."""
@@ -242,7 +249,7 @@ async def find_projects(
 
 async def _matching(session: Session, defaults: Defaults, path: str) -> AsyncGenerator[str]:
     entity, slash, pattern = path.strip().rpartition("/")
-    if "://" in path or not is_glob(path):
+    if not is_project_pattern(path):
         yield "/".join(await defaults.project(path))
         return
     if is_glob(entity) or "/" in entity or (slash and not entity):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,21 +14,35 @@ import click
 import msgspec
 
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.cli.export_jobs import ExportJob
 from aiowandb.cli.export_plans import print_plan
-from aiowandb.cli.options import KeysOption, combine_filters, connect, connection, one_of, selection
+from aiowandb.cli.options import FILTER_TEXT, KeysOption, connection, one_of, selection
 from aiowandb.cli.output import console, print_error, printable, table
 from aiowandb.errors import AiowandbWarning
 
 if TYPE_CHECKING:
-    from aiowandb.api import AsyncApi
     from aiowandb.export import ExportPlan, ExportResult, OnEvent
 
 _SOME_FAILED = 3
 
 
 @click.command()
-@click.argument("project", metavar="ENTITY/PROJECT")
-@click.argument("target", metavar="FOLDER")
+@click.argument("projects", metavar="ENTITY/PROJECT", nargs=-1)
+@click.argument("target", metavar="FOLDER", required=False)
+@click.option(
+    "--include-project",
+    "include_projects",
+    multiple=True,
+    metavar="GLOB",
+    help="Of the projects, only those that match; can be repeated.",
+)
+@click.option(
+    "--exclude-project",
+    "exclude_projects",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out projects that match; can be repeated.",
+)
 @connection
 @selection
 @click.option(
@@ -46,9 +58,7 @@ _SOME_FAILED = 3
     multiple=True,
     help="What to export; can be repeated.  [default: runs and history]",
 )
-@click.option(
-    "--run", "run_ids", multiple=True, metavar="ID", help="Only this run; can be repeated."
-)
+@click.option("--run", "runs", multiple=True, metavar="ID", help="Only this run; can be repeated.")
 @click.option("--since", type=click.DateTime(), help="Only runs created since this time, in UTC.")
 @click.option(
     "--keys",
@@ -103,25 +113,17 @@ _SOME_FAILED = 3
 )
 @click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines.")
 @click.option("--quiet", is_flag=True, help="Only print errors.")
+@click.pass_context
 def export(
-    project: str,
-    target: str,
-    base_url: str | None,
-    local: Path | None,
-    filters: Mapping[str, Any],
-    order: str,
-    run_ids: tuple[str, ...],
-    since: datetime | None,
-    keys: tuple[str, ...],
-    only_plan: bool,
-    as_json: bool,
-    quiet: bool,
-    **options: Any,
+    ctx: click.Context, /, only_plan: bool, as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """Export the runs of a project and their full histories to FOLDER.
 
     Run the same command again to resume an interrupted export, or to fetch only what is
     new. FOLDER may be a URL like s3://bucket/folder, or `-` to write one table to stdout.
+
+    With several projects, or a glob like 'me/*', each goes to the folder ENTITY/PROJECT
+    in FOLDER, and one that fails does not stop the others.
 
     --plan says how many runs, rows, bytes, requests and minutes that would be, and what
     would be left out. Exit code 3 means that some runs failed; the same command retries
@@ -133,30 +135,51 @@ def export(
       aiowandb export me/mnist out
       aiowandb export me/mnist out --format csv --filter 'tag == "best"'
       aiowandb export me/mnist out --keys 'loss,val/*' --since 2026-01-01
+      aiowandb export 'me/*' backup --exclude-project 'test-*'
       aiowandb export me/mnist s3://lake/mnist --format delta
       aiowandb export me/mnist - --format jsonl | jq .loss
     """
-    from aiowandb.cli.progress import json_events, show_progress
-
-    if options["all_keys"] and not keys:
-        raise click.UsageError("--all-keys requires --keys.")
     if as_json and quiet:
         raise click.UsageError("--json and --quiet cannot be combined.")
     if quiet:
         warnings.simplefilter("ignore", AiowandbWarning)
-    options |= {"what": options["what"] or None, "keys": keys or None}
-    options["any_key"] = not options.pop("all_keys")
-    selected = combine_filters(filters, since, run_ids)
-    if only_plan:
-        if options.pop("repair"):
-            raise click.UsageError("--repair and --plan cannot be combined.")
-        api = connect(base_url, local)
-        print_plan(
-            anyio.run(_plan, api, project, selected, order, target, options), as_json=as_json
-        )
+    job = _job(ctx, options)
+    if only_plan and job.repair:
+        raise click.UsageError("--repair and --plan cannot be combined.")
+    if job.is_of_many:
+        from aiowandb.cli.export_many import export_many
+
+        code = export_many(job, only_plan=only_plan, as_json=as_json, quiet=quiet)
+    elif only_plan:
+        print_plan(anyio.run(_plan, job), as_json=as_json)
         return
-    api = connect(base_url, local, reports_waits=False)  # the progress lines do
-    is_stream = target == "-"
+    else:
+        code = _export_one(job, as_json=as_json, quiet=quiet)
+    sys.exit(code)
+
+
+def _job(ctx: click.Context, options: dict[str, Any]) -> ExportJob:
+    """The job that the options describe."""
+    given = {name: value for name, value in options.items() if name in ExportJob.__struct_fields__}
+    if not given["projects"]:  # a single argument is taken for the target
+        missing = "projects" if given["target"] is None else "target"
+        raise click.MissingParameter(ctx=ctx, param=_parameter(ctx, missing))
+    if given["all_keys"] and not given["keys"]:
+        raise click.UsageError("--all-keys requires --keys.")
+    local = given["local"]
+    given |= {"filter": ctx.meta[FILTER_TEXT], "local": None if local is None else str(local)}
+    return ExportJob(**given)
+
+
+def _parameter(ctx: click.Context, name: str) -> click.Parameter:
+    return next(param for param in ctx.command.params if param.name == name)
+
+
+def _export_one(job: ExportJob, *, as_json: bool, quiet: bool) -> int:
+    """Export one project; returns the exit code."""
+    from aiowandb.cli.progress import json_events, show_progress
+
+    is_stream = job.target == "-"
     out = sys.stderr.buffer if is_stream else sys.stdout.buffer
     listening: AbstractContextManager[OnEvent | None] = nullcontext()
     if as_json:
@@ -165,27 +188,25 @@ def export(
         listening = show_progress()
     try:
         with listening as on_event:
-            options["on_event"] = on_event
-            result = anyio.run(_export, api, project, selected, order, target, options)
+            result = anyio.run(_export, job, on_event)
     except KeyboardInterrupt:
         if is_stream:
             raise
         print_error("Interrupted. Finished runs are kept; run the same command to resume.")
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # The reader of our output has closed it; Python must not fail to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+        return 0
     if as_json:
         out.write(_finished(result))
     elif not quiet:
         _print_result(result, with_files=not is_stream)
     if not quiet:
-        _warn_if_empty(result, run_ids, keys)
+        _warn_if_empty(result, job.runs, job.keys)
     for failure in result.failed:
         print_error(f"run {failure.run}: {failure.error}")
-    if result.failed:
-        sys.exit(_SOME_FAILED)
+    return _SOME_FAILED if result.failed else 0
 
 
 def _print_result(result: ExportResult, *, with_files: bool) -> None:
@@ -212,28 +233,18 @@ def _warn_if_empty(result: ExportResult, run_ids: Sequence[str], keys: Sequence[
         print_error(f"No run has rows with {' or '.join(keys)}.")
 
 
-async def _plan(
-    api: AsyncApi,
-    project: str,
-    filters: Mapping[str, Any],
-    order: str,
-    target: str,
-    options: dict[str, Any],
-) -> ExportPlan:
-    async with api:
-        return await api.runs(project, filters, order).plan_export(target, **options)
+async def _plan(job: ExportJob) -> ExportPlan:
+    async with job.connect(reports_waits=True) as api:
+        runs = api.runs(job.projects[0], job.filters(), job.order)
+        return await runs.plan_export(job.target, **job.arguments())
 
 
-async def _export(
-    api: AsyncApi,
-    project: str,
-    filters: Mapping[str, Any],
-    order: str,
-    target: str,
-    options: dict[str, Any],
-) -> ExportResult:
-    async with api:
-        return await api.runs(project, filters, order).export(target, **options)
+async def _export(job: ExportJob, on_event: OnEvent | None) -> ExportResult:
+    # The progress lines report waits.
+    async with job.connect(reports_waits=False) as api:
+        runs = api.runs(job.projects[0], job.filters(), job.order)
+        arguments = job.arguments() | {"repair": job.repair}
+        return await runs.export(job.target, **arguments, on_event=on_event)
 
 
 def summary(result: ExportResult) -> dict[str, Any]:

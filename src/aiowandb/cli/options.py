@@ -27,6 +27,8 @@ _COLUMNS = (
     *("sweep", "host", "program", "repo", "commit", "notes", "description", "username"),
     *("exit_code", "history_line_count", "duration"),
 )
+# Where the context of a command has the text of its --filter.
+FILTER_TEXT = "aiowandb.filter"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -127,34 +129,46 @@ def selection(command: F) -> F:
 
 def _order(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Check the sort order, and return it unchanged."""
-    from aiowandb.wire.filters import check_order
-
-    name = value.lstrip("+-")
-    hint = did_you_mean(name, _COLUMNS) if name not in _COLUMNS and "." not in name else ""
-    if hint:
-        raise click.BadParameter(f"runs have no column {name!r}{hint}", ctx, param)
     try:
-        check_order(value)
+        check_sort_order(value)
     except UsageError as error:
         raise click.BadParameter(str(error), ctx, param) from None
     return value
 
 
-def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[str, Any]:
-    from aiowandb.wire.filters import check_filters, parse_expression
+def check_sort_order(order: str) -> None:
+    """Raise a `UsageError` if runs cannot be sorted like this."""
+    from aiowandb.wire.filters import check_order
 
-    if not value.strip():
-        return {}
+    name = order.lstrip("+-")
+    hint = did_you_mean(name, _COLUMNS) if name not in _COLUMNS and "." not in name else ""
+    if hint:
+        raise UsageError(f"runs have no column {name!r}{hint}")
+    check_order(order)
+
+
+def _filter(ctx: click.Context, param: click.Parameter, value: str) -> Mapping[str, Any]:
+    ctx.meta[FILTER_TEXT] = value
     try:
-        if not value.lstrip().startswith("{"):
-            return parse_expression(value)
-        parsed: dict[str, Any] = msgspec.json.decode(value)
-        check_filters(parsed)
-        return parsed
+        return parse_filter(value)
     except UsageError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+
+
+def parse_filter(text: str) -> Mapping[str, Any]:
+    """The filter in a text, which is an expression or JSON; a `UsageError` if it is neither."""
+    from aiowandb.wire.filters import check_filters, parse_expression
+
+    if not text.strip():
+        return {}
+    if not text.lstrip().startswith("{"):
+        return parse_expression(text)
+    try:
+        parsed: dict[str, Any] = msgspec.json.decode(text)
+        check_filters(parsed)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise click.BadParameter(f"{value!r} is not valid JSON: {error}", ctx, param) from None
+        raise UsageError(f"{text!r} is not valid JSON: {error}") from None
+    return parsed
 
 
 def combine_filters(

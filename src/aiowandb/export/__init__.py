@@ -14,7 +14,9 @@ from aiowandb.export.progress import (
     ExportResult,
     FileFinished,
     OnEvent,
+    OnProjectEvent,
     Progress,
+    ProjectExport,
     RowsWanted,
     RunFailed,
     RunFailure,
@@ -22,7 +24,6 @@ from aiowandb.export.progress import (
     RunsFound,
     RunStarted,
 )
-from aiowandb.export.project_export import OnProjectEvent, ProjectExport
 from aiowandb.net import Waiting
 
 __all__ = [

@@ -13,6 +13,7 @@ from aiowandb.export.journal import ExportState
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.plan import PART_ROWS, RunTask, plan_parts
 from aiowandb.export.stored import RunSnapshot
+from aiowandb.export.tables.logs import log_snapshot
 from aiowandb.history.plan import HistoryPlan, plan_from
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import from_step, live_windows
@@ -29,6 +30,7 @@ _ROW_BYTES = 9
 # How much one request carries: links of runs, windows of live rows, values of those, the system
 # metrics of runs; and pages of files, of artifacts and of links to the files of an artifact.
 _PLANS, _WINDOWS, _VALUES, _ANSWERS = 200, 50, 1_000_000, 25
+_ROWS_PER_ANSWER, _LINES_PER_PAGE, _SWEEPS_PER_PAGE = 50_000, 1_000, 100
 _FILES_PER_PAGE, _ARTIFACTS_PER_PAGE, _LINKS = 50, 100, 500
 
 
@@ -37,6 +39,7 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
 
     history: RunSnapshot
     heartbeat: RunSnapshot
+    log: RunSnapshot
     where: HistoryPlan
     segments: int
     # The bytes of all selected values, how many values those are, and how many rows they are in at
@@ -44,6 +47,7 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
     value_bytes: int
     values: int
     most_rows: int | None
+    keys: int
     events: int
     files: int
     file_bytes: int
@@ -63,11 +67,13 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
         return cls(
             history=RunSnapshot.from_history(run),
             heartbeat=heartbeat,
+            log=log_snapshot(run),
             where=msgspec.structs.replace(found, segments=(), text_keys=frozenset()),
             segments=len(found.segments),
             value_bytes=value_bytes,
             values=values,
             most_rows=most_rows,
+            keys=len(run.history_keys.keys) if run.history_keys else 0,
             events=heartbeat.estimated_rows
             if run.events_line_count is None
             else run.events_line_count,
@@ -87,6 +93,11 @@ def extrapolated(sizes: Sequence[int], count: int) -> int:
 def requests_for(items: int, each: int) -> int:
     """How many requests are needed for so many items."""
     return -(-items // each)
+
+
+def _grouped(rows: Sequence[int]) -> int:
+    """The requests for the rows of so many runs, where one answer has those of several runs."""
+    return max(requests_for(len(rows), _ANSWERS), requests_for(sum(rows), _ROWS_PER_ANSWER))
 
 
 def _values(
@@ -123,12 +134,14 @@ class Estimate:
         selection: Selection,
         state: ExportState,
         sizes: Mapping[str, Mapping[str, int]],
+        sweeps: int | None,
     ) -> None:
         self._runs = runs
         self._options = options
         self._selection = selection
         self._state = state
         self._sizes = sizes
+        self._sweeps = sweeps
         self.fetched: set[str] = set()
         # The rows of the history that are left out, by what leaves them out.
         self.outside_steps = 0
@@ -140,6 +153,9 @@ class Estimate:
             "runs": self._run_rows,
             "history": self._history,
             "system": self._system,
+            "logs": self._logs,
+            "metrics": self._metrics,
+            "sweeps": self._sweep_rows,
             "files": self._files,
             "artifacts": self._artifacts,
         }
@@ -182,10 +198,26 @@ class Estimate:
 
     def _system(self) -> TablePlan:
         tasks = self._tasks("system", [run.heartbeat for run in self._runs], extend=False)
-        rows = sum(run.events for run in self._runs if run.heartbeat.run in tasks)
-        return TablePlan(
-            table="system", runs=len(tasks), rows=rows, requests=requests_for(len(tasks), _ANSWERS)
-        )
+        rows = [run.events for run in self._runs if run.heartbeat.run in tasks]
+        return TablePlan(table="system", runs=len(rows), rows=sum(rows), requests=_grouped(rows))
+
+    def _logs(self) -> TablePlan:
+        tasks = self._tasks("logs", [run.log for run in self._runs], extend=False)
+        lines = [run.log.estimated_rows for run in self._runs if run.log.run in tasks]
+        # The first pages of many runs come together, the others one by one.
+        requests = _grouped([min(each, _LINES_PER_PAGE) for each in lines])
+        requests += sum(max(0, requests_for(each, _LINES_PER_PAGE) - 1) for each in lines)
+        return TablePlan(table="logs", runs=len(lines), rows=sum(lines), requests=requests)
+
+    def _metrics(self) -> TablePlan:
+        # They come with the list of runs.
+        rows = sum(run.keys for run in self._runs)
+        return TablePlan(table="metrics", runs=len(self._runs), rows=rows)
+
+    def _sweep_rows(self) -> TablePlan:
+        # A page of them, and the best run of each.
+        pages = requests_for(self._sweeps or 0, _SWEEPS_PER_PAGE)
+        return TablePlan(table="sweeps", rows=self._sweeps, requests=max(1, 2 * pages))
 
     def _tasks(
         self, name: str, runs: Sequence[RunSnapshot], *, extend: bool = True

@@ -69,17 +69,20 @@ async def preview_export(
     selection = history_selection(options)
     sizes: list[RunSize] = []
     announced = AnnouncedKeys()
-    logs = 0
+    listing = _Listing(session, identity, query, options.what)
+
+    def add(page: list[SizedRun]) -> None:
+        for run in page:
+            sizes.append(RunSize.of(run, selection, any_key=options.any_key))
+            announced.add(run.history_keys)
+
     with part_of(session.traffic) as traffic:
         started = time.monotonic()
-        async with aclosing(_pages(session, identity, query, options.what)) as pages:
+        async with aclosing(listing.pages()) as pages:
             async for page in pages:
-                for run in page:
-                    sizes.append(RunSize.of(run, selection, any_key=options.any_key))
-                    announced.add(run.history_keys)
-                    logs += run.log_line_count or 0
+                await run_sync(add, page)
         seconds = time.monotonic() - started
-    estimate = Estimate(sizes, options, selection, before.state, before.sizes)
+    estimate = Estimate(sizes, options, selection, before.state, before.sizes, listing.sweeps)
     tables = estimate.tables()
     listed_ids = {run.history.run for run in sizes}
     missing = before.runs - listed_ids
@@ -98,7 +101,7 @@ async def preview_export(
         unchanged=len((listed_ids & before.runs) - estimate.fetched),
         missing=len(missing),
         tables=tables,
-        left_out=tuple(_left_out(estimate, sizes, options, announced.names, logs)),
+        left_out=tuple(_left_out(estimate, sizes, options, announced.names, listing.sweeps)),
         requests=requests,
         rate=rate if rate < math.inf else None,
         minutes=max(requests / rate, requests * each) / 60,
@@ -108,26 +111,37 @@ async def preview_export(
     )
 
 
-async def _pages(
-    session: Session, identity: ExportIdentity, query: RunQuery, what: Collection[What]
-) -> AsyncGenerator[list[SizedRun]]:
-    entity, _, project = identity.project.partition("/")
-    size = BatchSize(RUNS_PER_REQUEST, RUNS_PER_REQUEST)
+class _Listing:
+    """The pages of runs with their sizes, and how many sweeps the project has."""
 
-    async def page(cursor: str | None) -> Connection[SizedRun]:
+    def __init__(
+        self, session: Session, identity: ExportIdentity, query: RunQuery, what: Collection[What]
+    ) -> None:
+        self.sweeps: int | None = None
+        self._session = session
+        self._project = identity.project
+        self._query = query
+        self._what = what
+        self._size = BatchSize(RUNS_PER_REQUEST, RUNS_PER_REQUEST)
+
+    async def pages(self) -> AsyncGenerator[list[SizedRun]]:
+        what = f"the runs of {self._project}"
+        async with aclosing(all_pages_of(what, self._page, lambda run: run.id)) as pages:
+            async for records in pages:
+                yield records
+
+    async def _page(self, cursor: str | None) -> Connection[SizedRun]:
+        entity, _, project = self._project.partition("/")
+
         def of_size(per_page: int) -> Operation[SizedRunsPage | None]:
-            asked = RunQuery(query.filters, query.order, per_page)
-            return list_run_sizes(entity, project, asked, what, cursor)
+            asked = RunQuery(self._query.filters, self._query.order, per_page)
+            return list_run_sizes(entity, project, asked, self._what, cursor)
 
-        found = await ask_page(session, of_size, size, _LEAST_PAGE)
+        found = await ask_page(self._session, of_size, self._size, _LEAST_PAGE)
         if found is None:
-            raise NotFoundError(f"Could not find project {identity.project}.", operation="RunSizes")
+            raise NotFoundError(f"Could not find project {self._project}.", operation="RunSizes")
+        self.sweeps = found.total_sweeps
         return found.located(entity, project)
-
-    listing = all_pages_of(f"the runs of {identity.project}", page, lambda run: run.id)
-    async with aclosing(listing) as pages:
-        async for records in pages:
-            yield records
 
 
 class _Before:
@@ -186,7 +200,7 @@ def _left_out(
     runs: list[RunSize],
     options: ExportOptions,
     names: Collection[str],
-    logs: int,
+    sweeps: int | None,
 ) -> Iterator[Omission]:
     if "history" in options.what:
         yield from _left_out_of_histories(estimate, runs, options, names)
@@ -195,7 +209,8 @@ def _left_out(
         "system": (sum(run.events for run in runs), "rows of system metrics"),
         "files": (sum(run.files for run in runs), "files"),
         "artifacts": (sum(run.artifact_count for run in runs), "logged artifacts"),
-        "logs": (logs, "lines of console output"),
+        "logs": (sum(run.log.lines or 0 for run in runs), "lines of console output"),
+        "sweeps": (sweeps or 0, "sweeps"),
     }
     others = []
     for table in get_args(What):

@@ -1,4 +1,4 @@
-"""What an export reports: events while it runs, and the result at the end."""
+"""What exports report: events while they run, and the results at the end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 import msgspec
 
 from aiowandb.concurrency.tasks import task_group
 from aiowandb.errors import AiowandbError
+from aiowandb.export.export_plan import ExportPlan
 from aiowandb.net import Session, Traffic, Waiting, part_of
 
 
@@ -132,6 +134,31 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     clashes: tuple[Clash, ...] = ()
     deleted: tuple[str, ...] = ()
     unknown_keys: tuple[str, ...] = ()
+
+
+class ProjectExport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one project: the result, or the plan, or the error that ended its export.
+
+    An error concerns this project only: the others are exported. If W&B stops answering, the
+    projects that were not begun have that error, too. The next export resumes them.
+    """
+
+    project: str
+    folder: Path | str
+    result: ExportResult | None = None
+    plan: ExportPlan | None = None
+    error: AiowandbError | OSError | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all runs of the project were exported, or planned."""
+        if self.error is not None:
+            return False
+        return self.result is None or not self.result.failed
+
+
+# Called with the project's path and its events; the last one is its `ProjectExport`.
+OnProjectEvent: TypeAlias = Callable[[str, ExportEvent | ProjectExport], None]
 
 
 _REPORT_EVERY_S = 0.25

@@ -39,7 +39,7 @@ def _document(what: Collection[str]) -> str:
 query RunSizes($entity: String!, $project: String!, $filters: JSONString, $order: String,
                $perPage: Int, $cursor: String) {{
   project(name: $project, entityName: $entity) {{
-    runCount(filters: $filters)
+    runCount(filters: $filters) totalSweeps
     runs(filters: $filters, order: $order, first: $perPage, after: $cursor) {{
       edges {{
         node {{
@@ -72,8 +72,6 @@ class ArtifactSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class SizedRun(RunRecord, kw_only=True, rename="camel"):
     """A run with how much there is of it. What was not asked for is None."""
 
-    events_line_count: int | None = None
-    log_line_count: int | None = None
     file_count: int | None = None
     files: Connection[FileSize] | None = None
     output_artifacts: Connection[ArtifactSize] | None = None
@@ -89,6 +87,7 @@ class SizedRunsPage(msgspec.Struct, rename="camel"):
 
     runs: Connection[SizedRun]
     run_count: int | None = None
+    total_sweeps: int | None = None
 
     def located(self, entity: str, project: str) -> Connection[SizedRun]:
         """The page, with the project of its runs."""
