@@ -213,6 +213,8 @@ async def test_in_an_object_store_the_folder_is_part_of_the_url(
         ({"paths": ["a"], "target": "-"}, UsageError, "a folder"),
         ({"paths": ["a"], "target": ""}, UsageError, "a folder"),
         ({"paths": ["a"], "what": ["runs"], "keys": ["x"]}, UsageError, "keys requires history"),
+        ({"paths": ["a"], "repair": True, "plan": True}, UsageError, "plan and repair"),
+        ({"paths": ["a"], "repair": True, "overwrite": True}, UsageError, "leave overwrite out"),
         ({"paths": ["a"], "filters": {"$foo": 1}}, UsageError, "foo"),
         ({"paths": ["no-*"]}, NotFoundError, r"No project matches no-\*\."),
         ({"paths": ["*"], "exclude_projects": ["*"]}, NotFoundError, "none of the 1 found"),

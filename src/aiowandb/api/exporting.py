@@ -115,10 +115,21 @@ async def export_options(
     )
 
 
-def check_target(target: Any, options: ExportOptions, *, filesystem: Any, overwrite: bool) -> None:
+def check_target(
+    target: Any,
+    options: ExportOptions,
+    *,
+    filesystem: Any,
+    overwrite: bool,
+    repair: bool = False,
+) -> None:
     """Raise if the target is not suitable for what is exported, before anything is sent."""
     from aiowandb.export.stream import sink_at
 
+    if repair and overwrite:
+        raise UsageError("repair keeps the existing export: leave overwrite out.")
+    if repair and not _is_folder(target):
+        raise UsageError("repair requires a folder, not a stream of rows.")
     if _is_folder(target):
         options.check_effect(target="folder", overwrite=overwrite)
         return
@@ -146,11 +157,7 @@ async def export_to(
     on_event: OnEvent | None,
 ) -> ExportResult:
     """Export the runs of a query; wrong arguments are an error at once."""
-    check_target(target, options, filesystem=filesystem, overwrite=overwrite)
-    if repair and overwrite:
-        raise UsageError("repair keeps the existing export: leave overwrite out.")
-    if repair and not _is_folder(target):
-        raise UsageError("repair requires a folder, not a stream of rows.")
+    check_target(target, options, filesystem=filesystem, overwrite=overwrite, repair=repair)
     if options.format == "delta":
         # A missing package is an error before anything is sent.
         await import_in_thread("aiowandb.export.delta")

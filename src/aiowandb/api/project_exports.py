@@ -144,7 +144,7 @@ class ProjectExports(FixedAttributes):
         if plan and repair:
             raise UsageError("plan and repair cannot be combined: a plan writes nothing.")
         made = await export_options(target, **options)
-        check_target(target, made, filesystem=filesystem, overwrite=overwrite)
+        check_target(target, made, filesystem=filesystem, overwrite=overwrite, repair=repair)
         found = await find_projects(
             self._session, self._defaults, paths, include_projects, exclude_projects
         )
