@@ -19,6 +19,7 @@ from benchmarks.scenes import (
     planning,
     stalls,
     start,
+    verifying,
 )
 
 SCENES: Mapping[str, Scene] = {
@@ -40,5 +41,6 @@ SCENES: Mapping[str, Scene] = {
     "read": planning.rows_of_a_plan,
     "limit": limit.steady_rate,
     "stall": stalls.of_the_loop,
+    "verify": verifying.of_many_files,
     "latency": latency.sweep,
 }

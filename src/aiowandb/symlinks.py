@@ -24,11 +24,11 @@ def path_without_links(root: Path, name: str = "") -> Path:
     >>> path_without_links(Path("out"), "history/part-00000.parquet").as_posix()
     'out/history/part-00000.parquet'
     """
-    path = root
+    path = os.fspath(root)
     for part in PurePosixPath(name).parts:
-        path = path / part
+        path = os.path.join(path, part)
         try:
-            mode = path.lstat().st_mode
+            mode = os.lstat(path).st_mode
         except OSError:  # it does not exist, or whoever uses it will report the error
             return root / name
         if stat.S_ISLNK(mode) or _is_junction(path):
@@ -38,7 +38,7 @@ def path_without_links(root: Path, name: str = "") -> Path:
             )
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ExportError(f"{path} is neither a file nor a folder. Remove it.")
-    return path
+    return root / name
 
 
 def files_without_links(folder: Path) -> list[Path]:
@@ -51,7 +51,7 @@ def files_without_links(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _is_junction(path: Path) -> bool:
+def _is_junction(path: str) -> bool:
     """Whether it is Windows' other kind of link; Python before 3.12 does not know it."""
     is_junction = getattr(os.path, "isjunction", None)
     return bool(is_junction and is_junction(path))

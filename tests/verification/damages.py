@@ -92,6 +92,16 @@ def edited(name: str, change: Callable[[list[str]], list[str]]) -> Callable[[Pat
     return edit
 
 
+def linked(name: str) -> Callable[[Path], None]:
+    """The same content, but elsewhere."""
+
+    def link(out: Path) -> None:
+        there = (out / name).rename(out.parent / "elsewhere")
+        (out / name).symlink_to(there)
+
+    return link
+
+
 def both(*damages: Callable[[Path], object]) -> Callable[[Path], None]:
     def do(out: Path) -> None:
         for damage in damages:
@@ -167,6 +177,9 @@ DAMAGES = {
         lambda out: shutil.copy(out / FIRST, out / "history" / "part-00009.parquet"),
         "history/part-00009.parquet",
         "not part of the export",
+    ),
+    "a link in place of a file": Damage(
+        linked("files/a/output.log"), "files/a/output.log", "is a symbolic link", "a"
     ),
     "a file too many": Damage(
         added("files/a/more.txt"), "files/a/more.txt", "not part of the export"

@@ -27,7 +27,8 @@ async def repaired(api: AsyncApi, out: Path) -> ExportResult:
     return await runs.export(out, what=WHAT, repair=True)
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+# A link is refused by every export, and to be removed by whoever made it.
+@pytest.mark.parametrize("name", [name for name in DAMAGES if "a link" not in name])
 async def test_a_damaged_export_is_as_new_after_a_repair(
     archive: Archive, out: Path, name: str
 ) -> None:

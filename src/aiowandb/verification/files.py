@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from aiowandb.atomic import UNFINISHED
+from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.known_files import KnownFile
@@ -70,6 +71,8 @@ def check_file(folder: Folder, file: FileToCheck) -> CheckedFile:
         return _check_content(folder, file, runs)
     except FileNotFoundError:
         return CheckedFile([Problem("lost", file.name, "it is not there.", runs)])
+    except ExportError as error:  # it is a symbolic link
+        return CheckedFile([Problem("unreadable", file.name, str(error), runs)])
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         return CheckedFile(
