@@ -42,6 +42,7 @@ ARGUMENTS = {
     "status": [],
     "stop": ["e/p/r"],
     "sweeps": ["e/p"],
+    "verify": ["."],
 }
 # Values of options whose type does not say what is wrong, with what is to be answered.
 # None: any text is right, and what it leads to is for W&B to say.
@@ -80,6 +81,7 @@ VALUES: dict[str, list[tuple[str, str]] | None] = {
     "--keys": None,
     "--exclude": None,
     "--include-project": None,
+    "--job": [("file", "leave ENTITY/PROJECT out, or write it into file"), (".", "directory")],
     "--exclude-project": None,
     "--run-column": None,
     "--step-column": None,
@@ -134,6 +136,7 @@ ARGUMENT_VALUES: dict[str, list[tuple[list[str], str]] | None] = {
         (["a//b"], "is not the path of a run"),
         (["https://x.y/e"], "is not the page of a project"),
     ],
+    "verify": None,
 }
 
 

@@ -7,23 +7,29 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 import msgspec
+from click.core import ParameterSource
 
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.cli.export_jobs import ExportJob
 from aiowandb.cli.export_plans import print_plan
 from aiowandb.cli.options import FILTER_TEXT, KeysOption, connection, one_of, selection
 from aiowandb.cli.output import console, print_error, printable, table
-from aiowandb.errors import AiowandbWarning
+from aiowandb.errors import AiowandbWarning, UsageError
 
 if TYPE_CHECKING:
     from aiowandb.export import ExportPlan, ExportResult, OnEvent
 
 _SOME_FAILED = 3
+# The options that can be given beside a job.
+_BESIDE_JOB = frozenset(
+    {"job_file", "print_job", "only_plan", "as_json", "quiet", "base_url", "local"}
+)
 
 
 @click.command()
@@ -42,6 +48,16 @@ _SOME_FAILED = 3
     multiple=True,
     metavar="GLOB",
     help="Leave out projects that match; can be repeated.",
+)
+@click.option(
+    "--job",
+    "job_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Take the projects, FOLDER and options from this file in TOML.",
+)
+@click.option(
+    "--print-job", is_flag=True, help="Print a file for --job with the given options, and end."
 )
 @connection
 @selection
@@ -115,7 +131,14 @@ _SOME_FAILED = 3
 @click.option("--quiet", is_flag=True, help="Only print errors.")
 @click.pass_context
 def export(
-    ctx: click.Context, /, only_plan: bool, as_json: bool, quiet: bool, **options: Any
+    ctx: click.Context,
+    /,
+    job_file: Path | None,
+    print_job: bool,
+    only_plan: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Export the runs of a project and their full histories to FOLDER.
 
@@ -124,6 +147,8 @@ def export(
 
     With several projects, or a glob like 'me/*', each goes to the folder ENTITY/PROJECT
     in FOLDER, and one that fails does not stop the others.
+
+    --job FILE takes all of this from a file, for cron and the like; --print-job writes one.
 
     --plan says how many runs, rows, bytes, requests and minutes that would be, and what
     would be left out. Exit code 3 means that some runs failed; the same command retries
@@ -143,7 +168,12 @@ def export(
         raise click.UsageError("--json and --quiet cannot be combined.")
     if quiet:
         warnings.simplefilter("ignore", AiowandbWarning)
-    job = _job(ctx, options)
+    job = _job(ctx, options) if job_file is None else _read_job(ctx, job_file, options)
+    if print_job:
+        from aiowandb.cli.job_files import job_text
+
+        sys.stdout.buffer.write(job_text(job).encode())
+        return
     if only_plan and job.repair:
         raise click.UsageError("--repair and --plan cannot be combined.")
     if job.is_of_many:
@@ -169,6 +199,28 @@ def _job(ctx: click.Context, options: dict[str, Any]) -> ExportJob:
     local = given["local"]
     given |= {"filter": ctx.meta[FILTER_TEXT], "local": None if local is None else str(local)}
     return ExportJob(**given)
+
+
+def _read_job(ctx: click.Context, file: Path, options: dict[str, Any]) -> ExportJob:
+    """The job in the file. Options say only how it is run, and where W&B is."""
+    from aiowandb.cli.job_files import read_job
+
+    for param in ctx.command.params:
+        is_given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if is_given and param.name not in _BESIDE_JOB:
+            what = param.opts[0] if isinstance(param, click.Option) else param.human_readable_name
+            raise click.UsageError(
+                f"--job has what is exported, and how: leave {what} out, or write it into {file}"
+            )
+    try:
+        job = read_job(file)
+    except UsageError as error:
+        raise click.BadParameter(str(error), ctx, _parameter(ctx, "job_file")) from None
+    if options["base_url"] or options["local"]:
+        local = options["local"]
+        where = {"base_url": options["base_url"], "local": None if local is None else str(local)}
+        return msgspec.structs.replace(job, **where)
+    return job
 
 
 def _parameter(ctx: click.Context, name: str) -> click.Parameter:
