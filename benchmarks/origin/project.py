@@ -104,6 +104,7 @@ class Project:
         return {
             **_described(number, self.keys),
             "historyLineCount": b"%d" % self.rows,
+            **dict.fromkeys(("eventsLineCount", "logLineCount", "fileCount"), b"0"),
             "historyKeys": history.keys,
             "history": rows,
             "parquetHistory": {

@@ -29,10 +29,10 @@ class SchemaSurprise(Exception):
 
 
 class _Place(NamedTuple):
-    """Where a key is among the columns of a batch, and the kind that it has there."""
+    """Where a key is among the columns of a batch, and what it is converted from, if it is."""
 
     number: int
-    kind: Kind
+    converted_from: Kind | None
 
 
 class RowSchema:
@@ -80,11 +80,11 @@ class RowSchema:
                 return self.fit(run, _without_types(batch, empty))
             if surprises:
                 raise SchemaSurprise(surprises)
-            places = self._places((self._column(name), kind) for name, kind in found)
+            places = self._places(batch.schema, map(self._column, batch.schema.names))
             self._fitted = batch.schema, places
         zeros = pa.repeat(_ZERO, batch.num_rows)
         run_id = pa.DictionaryArray.from_arrays(zeros, pa.array([run]))
-        steps = (batch.column(field.name).cast(field.type) for field in self.fixed[1:])
+        steps = (_cast(batch.column(field.name), field.type) for field in self.fixed[1:])
         return self._arrange([run_id, *steps], batch, places)
 
     def fit_or_widen(self, run: str, batch: pa.RecordBatch) -> tuple[Self, pa.RecordBatch]:
@@ -99,13 +99,23 @@ class RowSchema:
         """The batch, which has an earlier, narrower schema, with the columns of this one."""
         if batch.schema.equals(self.arrow, check_metadata=True):
             return batch
-        fixed = [batch.column(field.name).cast(field.type) for field in self.fixed]
-        return self._arrange(fixed, batch, self._places((f.name, kind_of(f)) for f in batch.schema))
+        fixed = [_cast(batch.column(field.name), field.type) for field in self.fixed]
+        return self._arrange(fixed, batch, self._places(batch.schema, batch.schema.names))
 
-    def _places(self, found: Keys) -> Sequence[_Place | None]:
-        """For each of our keys, where it is among these columns; None if it is not."""
-        places = {name: _Place(number, kind) for number, (name, kind) in enumerate(found)}
-        return [places.get(name) for name in self.kinds]
+    def _places(self, found: pa.Schema, names: Iterable[str]) -> Sequence[_Place | None]:
+        """For each of our keys, where it is among columns of these names; None if it is not."""
+        numbers = {name: number for number, name in enumerate(names)}
+        places: list[_Place | None] = []
+        for name, kind in self.kinds.items():
+            number = numbers.get(name)
+            if number is None:
+                places.append(None)
+                continue
+            field = found.field(number)
+            before = kind_of(field)
+            fits = field.type == kind.arrow and (kind is not Kind.JSON or before is kind)
+            places.append(_Place(number, None if fits else before))
+        return places
 
     def _arrange(
         self, fixed: Sequence[pa.Array[Any]], batch: pa.RecordBatch, places: Sequence[_Place | None]
@@ -113,10 +123,12 @@ class RowSchema:
         """The fixed columns, then the keys in our order and of our kinds."""
         columns = list(fixed)
         for kind, place in zip(self.kinds.values(), places, strict=True):
-            if place:
-                columns.append(as_kind(batch.column(place.number), place.kind, kind))
-            else:
+            if place is None:
                 columns.append(pa.nulls(batch.num_rows, kind.arrow))  # type: ignore[call-overload]
+            elif place.converted_from is None:
+                columns.append(batch.column(place.number))
+            else:
+                columns.append(as_kind(batch.column(place.number), place.converted_from, kind))
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def _column(self, key: str) -> str:
@@ -156,6 +168,10 @@ def _without_types(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBa
         index = batch.schema.get_field_index(name)
         batch = batch.set_column(index, name, pa.nulls(batch.num_rows))
     return batch
+
+
+def _cast(array: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
+    return array if array.type == wanted else array.cast(wanted)
 
 
 def as_kind(array: pa.Array[Any], found: Kind, wanted: Kind) -> pa.Array[Any]:

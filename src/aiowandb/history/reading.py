@@ -85,14 +85,16 @@ def _values(row: pa.RecordBatch, names: Iterable[str]) -> Iterator[tuple[str, st
     """Names and values that are the same whether the row came as JSON or from Parquet."""
     for name in dict.fromkeys(names):
         index = row.schema.get_field_index(name)
-        if index >= 0 and name != STEP and row.column(index).null_count == 0:
-            value = row.column(index)[0].as_py()
-            if kind_of(row.schema.field(index)) is Kind.JSON and isinstance(value, str):
+        if index < 0 or name == STEP:
+            continue
+        value = row.column(index)[0].as_py()
+        if isinstance(value, str):
+            if kind_of(row.schema.field(index)) is Kind.JSON:
                 value = lenient.loads(value)
             if isinstance(value, str):
                 value = lenient.as_float(value) or value
-            if isinstance(value, bool | str):
-                yield name, str(value)
-            elif isinstance(value, int | float):
-                with suppress(OverflowError):  # integers too large for a float are left out
-                    yield name, repr(float(value))
+        if isinstance(value, bool | str):
+            yield name, str(value)
+        elif isinstance(value, int | float):
+            with suppress(OverflowError):  # integers too large for a float are left out
+                yield name, repr(float(value))

@@ -135,6 +135,7 @@ class _Segment:
         self._groups = groups
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._rows_left = 0
+        self._is_flat = False
         # The last step of the file, of which some row groups may be left out; -1 if unknown.
         self.last_step = -1
 
@@ -152,20 +153,25 @@ class _Segment:
                 return None
             self._rows_left -= batch.num_rows
             batch = _steps_as_int64(batch)
-            last_step = pc.max(batch.column(STEP)).as_py()
-            if last_step is None or batch.column(STEP).null_count:
+            steps = batch.column(STEP)
+            step_range: Any = pc.min_max(steps).as_py()
+            if step_range["max"] is None or steps.null_count:
                 raise ValueError(_NO_STEPS)
-            batch = _flatten(self._selection.filter_steps(batch))
+            batch = self._selection.filter_steps(batch, step_range)
+            if not self._is_flat:
+                batch = _flatten(batch)
             ends = Ends.of([batch], self._selection)
-            wanted = self._selection.filter_batch(batch)
-            return SegmentRows(ParquetPage(wanted, batch.num_rows, ends), last_step)
+            wanted = self._selection.filter_keys(batch)
+            return SegmentRows(ParquetPage(wanted, batch.num_rows, ends), step_range["max"])
 
     def _open(self) -> Iterator[pa.RecordBatch]:
         parquet = self._open_file()
-        names = parquet.schema_arrow.names
+        schema = parquet.schema_arrow
+        names = schema.names
         if len(set(names)) < len(names):
             raise ValueError("two of its columns have the same name")
-        columns = _columns(self._selection, list(_leaves(parquet.schema_arrow)))
+        self._is_flat = not any(pa.types.is_nested(field.type) for field in schema)
+        columns = _columns(self._selection, names if self._is_flat else list(_leaves(schema)))
         groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
         self.last_step = _last_step(parquet.metadata)
         if not groups:
@@ -202,7 +208,7 @@ def _unwanted_rows(
     """A page for rows none of which has the selected keys, made without reading them."""
     if selection.columns(names) is not None:
         return None
-    place = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}[STEP]
+    place = _place_of_steps(metadata)
     last, count = -1, 0
     for group in groups:
         known: Any = metadata.row_group(group).column(place).statistics
@@ -214,11 +220,9 @@ def _unwanted_rows(
 
 def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
     """The row groups that may have a selected step."""
-    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    if STEP not in places:
-        raise ValueError(_NO_STEPS)
+    place = _place_of_steps(metadata)
     for group in range(metadata.num_row_groups):
-        known: Any = metadata.row_group(group).column(places[STEP]).statistics
+        known: Any = metadata.row_group(group).column(place).statistics
         if known is not None and known.has_min_max and isinstance(known.min, int | float):
             if known.max < selection.min_step:
                 continue
@@ -227,9 +231,17 @@ def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int
         yield group
 
 
+def _place_of_steps(metadata: pq.FileMetaData) -> int:
+    schema = metadata.schema
+    for place in range(metadata.num_columns):
+        if schema.column(place).path == STEP:
+            return place
+    raise ValueError(_NO_STEPS)
+
+
 def _last_step(metadata: pq.FileMetaData) -> int:
     """The last step of the file by its statistics, or -1 if it has none."""
-    index = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == STEP)
+    index = _place_of_steps(metadata)
     groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
     steps = [group.column(index).statistics for group in groups]
     known = (step.max for step in steps if step is not None and step.has_min_max)

@@ -58,14 +58,19 @@ class Selection(msgspec.Struct, frozen=True):
 
     def filter_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """The selected rows and columns of a batch, or None if there are none."""
+        return self.filter_keys(self.filter_steps(batch))
+
+    def filter_keys(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """The same for a batch whose rows all have selected steps."""
         import pyarrow.compute as pc
 
-        columns = self.columns(batch.schema.names)
+        names = batch.schema.names
+        columns = self.columns(names)
         if columns is None:
             return None
-        if mask := self._mask(batch):
+        if mask := self._key_mask(batch):
             batch = batch.filter(reduce(pc.and_, mask))
-        if columns != batch.schema.names:
+        if columns != names:
             batch = batch.select(columns)
         return batch if batch.num_rows else None
 
@@ -85,34 +90,34 @@ class Selection(msgspec.Struct, frozen=True):
                 found.append({name: row[name] for name in columns})
         return found
 
-    def filter_steps(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of a batch whose steps are selected, whatever their keys."""
+    def filter_steps(self, batch: pa.RecordBatch, steps: Any = None) -> pa.RecordBatch:
+        """The rows of a batch whose steps are selected, whatever their keys.
+
+        `steps` may be their `min` and `max`, which are looked for otherwise.
+        """
         import pyarrow.compute as pc
 
-        mask = self._step_mask(batch)
+        mask = self._step_mask(batch, steps)
         return batch.filter(reduce(pc.and_, mask)) if mask else batch
 
-    def _mask(self, batch: pa.RecordBatch) -> list[pa.BooleanArray]:
+    def _key_mask(self, batch: pa.RecordBatch) -> list[pa.BooleanArray]:
         import pyarrow.compute as pc
 
-        mask = self._step_mask(batch)
         groups = [
             reduce(pc.or_, [batch.column(name).is_valid() for name in group])
             for group in self._groups(batch.schema.names) or ()
             if group
         ]
-        if groups:
-            mask += [reduce(pc.or_, groups)] if self.any_key else groups
-        return mask
+        return [reduce(pc.or_, groups)] if groups and self.any_key else groups
 
-    def _step_mask(self, batch: pa.RecordBatch) -> list[pa.BooleanArray]:
+    def _step_mask(self, batch: pa.RecordBatch, steps: Any) -> list[pa.BooleanArray]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         mask = []
         if batch.num_rows and STEP in batch.schema.names:
             step = batch.column(STEP)
-            ends: Any = pc.min_max(step).as_py()
+            ends: Any = steps or pc.min_max(step).as_py()
             if ends["min"] is not None and ends["min"] < self.min_step:
                 mask.append(pc.greater_equal(step, pa.scalar(self.min_step)))
             last = ends["max"]
