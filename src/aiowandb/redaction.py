@@ -6,12 +6,41 @@ Anyone with a signed link can get its file, and the URL of an object store may c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlsplit
 
+E = TypeVar("E", bound=BaseException)
 _HIDDEN = "***"
 # Shorter values, like that of `scheme=https`, may occur in any text.
 _SHORTEST_SECRET = 6
+
+
+class Link:
+    """A link, which may be signed. Its repr has no signature: error reports show variables.
+
+    Not a string, which some of these reports show as it is.
+    """
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def reveal(self) -> str:
+        """The URL itself: only for the request, and not for a variable."""
+        return self._url
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Link) and self._url == other._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+    def __str__(self) -> str:
+        return redacted(self._url)
+
+    def __repr__(self) -> str:
+        return f"Link({redacted(self._url)!r})"
 
 
 class WithLinks:
@@ -23,6 +52,18 @@ class WithLinks:
         names: tuple[str, ...] = getattr(self, "__struct_fields__", ())
         shown = [f"{name}={_shown(getattr(self, name))}" for name in names]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def without_frames(error: E) -> E:
+    """The error, without the frames where it and its causes were raised.
+
+    Error reports may show the variables of frames, and other libraries keep links there.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    return error
 
 
 def redacted(url: str) -> str:

@@ -18,6 +18,7 @@ from aiowandb.errors import LinkError, ServerError
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
+from aiowandb.redaction import Link
 
 pytestmark = pytest.mark.anyio
 ROWS = 60_000
@@ -58,7 +59,7 @@ class Shelf:
     async def read(self, selection: Selection, *, is_large: bool = True) -> pa.Table:
         settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
         async with Session(settings, transport=httpx.ASGITransport(self)) as session:
-            rows = read_segment(session, "http://store.test/x", selection, is_large=is_large)
+            rows = read_segment(session, Link("http://store.test/x"), selection, is_large=is_large)
             batches = [batch async for one in rows for batch in await one.page.batches()]
             return pa.Table.from_batches(batches)
 
@@ -118,7 +119,7 @@ async def test_the_first_rows_need_no_third_request(content: bytes) -> None:
     shelf = Shelf(content)
     settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
     async with Session(settings, transport=httpx.ASGITransport(shelf)) as session:
-        rows = read_segment(session, "http://store.test/x", Selection(), is_large=True)
+        rows = read_segment(session, Link("http://store.test/x"), Selection(), is_large=True)
         await anext(rows)
         assert len(shelf.sent) == 2
         await rows.aclose()

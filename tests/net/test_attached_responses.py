@@ -15,6 +15,7 @@ from aiowandb.config.settings import Settings
 from aiowandb.errors import ResponseFacts
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.redaction import Link
 from aiowandb.wire.graphql import Operation
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +39,7 @@ async def error_of(answer: httpx.Response, *, is_download: bool = False) -> Comm
     async with Session(settings, transport=transport, retry=retry) as session:
         with pytest.raises(CommError) as caught:
             if is_download:
-                await session.download(URL, io.BytesIO())
+                await session.download(Link(URL), io.BytesIO())
             else:
                 await session.ask(ASK)
     return caught.value

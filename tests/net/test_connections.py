@@ -15,6 +15,7 @@ from anyio.abc import SocketStream
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.redaction import Link
 from tests.net.conftest import Open
 from tests.support.raw_http import OK, answers, receive_request, serving
 
@@ -130,6 +131,6 @@ async def test_a_download_resumes_at_the_byte_where_its_connection_broke() -> No
     async with serving(answer) as url:
         settings = Settings.load(api_key="k" * 40, base_url=url, environ={})
         async with Session(settings, retry=RetryPolicy(random=lambda: 0.0)) as session:
-            await session.download(f"{url}/file", file)
+            await session.download(Link(f"{url}/file"), file)
     assert file.getvalue() == content
     assert ranges == [0, 300_000, 600_000, 900_000]

@@ -28,6 +28,7 @@ from aiowandb.config.settings import Settings
 from aiowandb.errors import ApiKeyError
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.redaction import Link
 from aiowandb.wire.graphql import Operation
 
 pytestmark = pytest.mark.anyio
@@ -193,7 +194,9 @@ async def test_no_more_of_them_are_under_way_than_allowed(what: str) -> None:
             if what == "requests":
                 tasks.start_soon(asking.ask, ASK)
             else:
-                tasks.start_soon(asking.download, f"{asking.settings.base_url}/file", BytesIO())
+                tasks.start_soon(
+                    asking.download, Link(f"{asking.settings.base_url}/file"), BytesIO()
+                )
     assert most == 3
 
 
@@ -226,7 +229,7 @@ async def test_the_key_goes_to_the_base_url_and_nowhere_else() -> None:
             "http://other.test/base/x",
             "https://wandb.test/base/x",
         ):
-            await asking.download(url, io.BytesIO())
+            await asking.download(Link(url), io.BytesIO())
     assert ["authorization" in request for request in origin.requests] == [True] + 4 * [False]
 
 
@@ -234,7 +237,7 @@ async def test_a_redirect_to_another_host_loses_the_key() -> None:
     origin = Origin((302, {"Location": "http://other.test/x"}, b""), (200, {}, b"data"))
     file = io.BytesIO()
     async with session(origin) as asking:
-        await asking.download("http://wandb.test/base/x", file)
+        await asking.download(Link("http://wandb.test/base/x"), file)
     assert file.getvalue() == b"data"
     assert ["authorization" in request for request in origin.requests] == [True, False]
 
@@ -243,7 +246,7 @@ async def test_a_download_that_failed_starts_over_in_the_same_file() -> None:
     origin = Origin((503, {}, b"busy"), (200, {}, b"short"))
     file = io.BytesIO(b"what was here before")
     async with session(origin) as asking:
-        await asking.download("http://files.test/x", file)
+        await asking.download(Link("http://files.test/x"), file)
     assert file.getvalue() == b"short"
 
 
@@ -251,7 +254,7 @@ async def test_errors_of_downloads_do_not_repeat_the_signature() -> None:
     origin = Origin((403, {}, b"expired"))
     async with session(origin) as asking:
         with pytest.raises(LinkError, match=r"files.test/x: W&B answered 403") as caught:
-            await asking.download("http://files.test/x?Signature=abc", io.BytesIO())
+            await asking.download(Link("http://files.test/x?Signature=abc"), io.BytesIO())
     assert "abc" not in str(caught.value)
 
 
@@ -263,7 +266,7 @@ async def test_an_error_names_the_host_that_failed_and_carries_no_key() -> None:
     settings = Settings.load(api_key=KEY, base_url="http://wandb.test/base", environ={})
     async with Session(settings, transport=Nobody()) as asking:
         with pytest.raises(ConnectError, match="Could not connect to store.test:99"):
-            await asking.download("http://store.test:99/x", io.BytesIO())
+            await asking.download(Link("http://store.test:99/x"), io.BytesIO())
         with pytest.raises(ConnectError, match="Could not connect to wandb.test") as caught:
             await asking.ask(ASK)
     assert isinstance(caught.value.exc, httpx.ConnectError)

@@ -17,6 +17,7 @@ from aiowandb import CommError, LinkError, ServerError, TooLargeError
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session, bodies
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.redaction import Link
 
 pytestmark = pytest.mark.anyio
 KEY = "s3cret" * 7
@@ -84,7 +85,7 @@ def session(transport: httpx.AsyncBaseTransport, **settings: Any) -> Session:
 async def download(transport: httpx.AsyncBaseTransport, **limits: Any) -> bytes:
     file = io.BytesIO(b"what was here before" * 100_000)
     async with session(transport) as asking:
-        await asking.download(URL, file, **limits)
+        await asking.download(Link(URL), file, **limits)
     return file.getvalue()
 
 
@@ -181,7 +182,7 @@ async def test_a_file_that_unpacks_to_too_much_is_an_error_before_it_is_unpacked
     file = io.BytesIO()
     async with session(Fixed(x=answer(bomb, Content_Encoding="gzip"))) as asking:
         with pytest.raises(ServerError, match="more than 3,000,000 bytes"):
-            await asking.download(URL, file, max_bytes=3_000_000)
+            await asking.download(Link(URL), file, max_bytes=3_000_000)
     assert len(file.getvalue()) <= 3_000_000
 
 
@@ -245,9 +246,9 @@ async def test_a_link_that_is_not_accepted_says_nothing_about_credentials(status
 async def test_no_cookie_is_kept() -> None:
     store = Fixed(x=answer(b"", Set_Cookie="id=1; Path=/"))
     async with session(store) as asking:
-        await asking.download(URL, io.BytesIO())
+        await asking.download(Link(URL), io.BytesIO())
         store.answers["x"] = answer(b"")
-        await asking.download(URL, io.BytesIO())
+        await asking.download(Link(URL), io.BytesIO())
     assert not any("cookie" in request.headers for request in store.requests)
 
 

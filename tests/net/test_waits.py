@@ -17,6 +17,7 @@ from aiowandb.cli.waits import WaitLines
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session, Waiting
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.redaction import Link
 from aiowandb.wire.graphql import Operation
 
 pytestmark = pytest.mark.anyio
@@ -169,7 +170,7 @@ async def test_a_download_that_makes_progress_is_not_a_wait() -> None:
     into = io.BytesIO()
     async with session_with(lambda request: httpx.Response(200, content=pieces())) as session:
         session.waits._clock = lambda: clock
-        await session.download("http://store.test/x", into)
+        await session.download(Link("http://store.test/x"), into)
         assert session.waits.current is None
     assert len(into.getvalue()) == 5 << 18
 

@@ -25,6 +25,7 @@ from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation, refusal
 from aiowandb.wire.history import history_plans
@@ -116,7 +117,7 @@ def test_any_parquet_file_is_rows_or_an_error(content: bytes) -> None:
     async def read() -> None:
         transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
         async with Session(Settings.load(api_key=KEY, environ={}), transport=transport) as session:
-            async for rows in read_segment(session, "http://files.test/x", Selection()):
+            async for rows in read_segment(session, Link("http://files.test/x"), Selection()):
                 assert rows.page.count >= 0
 
     with suppress(AiowandbError):

@@ -71,7 +71,7 @@ def _argument(hint: Any) -> Any:
         needed = {field.name for field in msgspec.structs.fields(hint) if field.required}
         return hint(**{n: _argument(h) for n, h in get_type_hints(hint).items() if n in needed})
     if origin is tuple:
-        return tuple(map(_argument, get_args(hint)))
+        return tuple(_argument(each) for each in get_args(hint) if each is not ...)
     return {} if issubclass(origin, Mapping) else [_argument(get_args(hint)[0])]
 
 

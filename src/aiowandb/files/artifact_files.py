@@ -11,6 +11,7 @@ from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.paths import ArtifactRef
+from aiowandb.redaction import Link
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.manifest import Manifest, artifact_files, manifest_link
@@ -18,12 +19,16 @@ from aiowandb.wire.manifest import Manifest, artifact_files, manifest_link
 
 async def read_manifest(session: Session, artifact_id: str, name: str) -> Manifest:
     """The manifest of the artifact with this id; `name` is for error messages."""
-    link = await session.ask(manifest_link(artifact_id))
-    if link is None:
-        raise NotFoundError(f"Artifact {name} has no manifest.", operation="FetchArtifactManifest")
     content = BytesIO()
-    await session.download(link, content)
+    await session.download(await _link_of_manifest(session, artifact_id, name), content)
     return Manifest.of(content.getvalue(), name)
+
+
+async def _link_of_manifest(session: Session, artifact_id: str, name: str) -> Link:
+    found = await session.ask(manifest_link(artifact_id))
+    if found is None:
+        raise NotFoundError(f"Artifact {name} has no manifest.", operation="FetchArtifactManifest")
+    return session.link(found)
 
 
 class ArtifactFiles:
@@ -50,9 +55,10 @@ class ArtifactFiles:
         async with aclosing(self.pages()) as pages:
             return sum([len(page) async for page in pages])
 
-    def link(self, file: FileRecord) -> str | None:
+    def link(self, file: FileRecord) -> Link | None:
         # If both are the same, the file is a reference to something outside of W&B.
-        return None if file.url == file.direct_url else file.direct_url
+        is_reference = file.url == file.direct_url
+        return None if is_reference or file.direct_url is None else Link(file.direct_url)
 
     async def find(self, name: str) -> FileRecord | None:
         files = (await self._page([name], fresh=True)).nodes

@@ -119,8 +119,8 @@ async def _put(session: Session, entry: NewEntry, place: UploadPlace) -> int:
     """Upload a file unless W&B has its content; returns the number of bytes sent."""
     if not place.upload_url or entry.content is None:
         return 0
-    url = _absolute(session, place.upload_url)
-    await session.upload(url, entry.content, entry.size, place.headers())
+    link = session.link(place.upload_url)
+    await session.upload(link, entry.content, entry.size, place.headers())
     return entry.size
 
 
@@ -137,8 +137,4 @@ async def _put_manifest(
     async def once() -> AsyncIterator[bytes]:
         yield content
 
-    await session.upload(_absolute(session, place.upload_url), once, len(content), place.headers())
-
-
-def _absolute(session: Session, url: str) -> str:
-    return session.settings.base_url + url if url.startswith("/") else url
+    await session.upload(session.link(place.upload_url), once, len(content), place.headers())

@@ -21,7 +21,7 @@ from aiowandb.files.folder import path_inside
 from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef
-from aiowandb.redaction import WithLinks, redacted
+from aiowandb.redaction import Link, WithLinks, redacted
 from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.artifacts import artifact_by_id
 from aiowandb.wire.manifest import Manifest, ManifestEntry
@@ -70,8 +70,8 @@ class ResolvedEntry(msgspec.Struct, frozen=True):
     home: ArtifactRef
     name: str
 
-    def at(self, url: str) -> Download:
-        return Download(self.name, url, self.entry.size, self.entry.checksum)
+    def at(self, link: Link) -> Download:
+        return Download(self.name, link, self.entry.size, self.entry.checksum)
 
 
 async def download_artifact(
@@ -197,16 +197,16 @@ async def _fetch_missing(
         path, entry = item
         return not await run_sync(has, path, entry.entry.size, entry.entry.checksum)
 
-    async def download(item: tuple[Path, ResolvedEntry, str]) -> None:
-        path, entry, url = item
+    async def download(item: tuple[Path, ResolvedEntry, Link]) -> None:
+        path, entry, link = item
         source = ArtifactFiles(session, entry.home)
 
         async def renewed() -> Download | None:
             file = await source.find(entry.name)
-            url = source.link(file) if file else None
-            return entry.at(url) if url else None
+            fresh = source.link(file) if file else None
+            return entry.at(fresh) if fresh else None
 
-        await fetch(session, path, entry.at(url), renewed)
+        await fetch(session, path, entry.at(link), renewed)
 
     missing = await gather(files.items(), is_missing, FILES_AT_ONCE)
     async with aclosing(
@@ -217,7 +217,7 @@ async def _fetch_missing(
 
 async def _linked(
     session: Session, files: Iterable[tuple[Path, ResolvedEntry]], links_at_once: int
-) -> AsyncGenerator[tuple[Path, ResolvedEntry, str]]:
+) -> AsyncGenerator[tuple[Path, ResolvedEntry, Link]]:
     """The same files with links, which are requested in bulk, shortly before they are used."""
     by_home: defaultdict[ArtifactRef, list[tuple[Path, ResolvedEntry]]] = defaultdict(list)
     for path, entry in files:
@@ -234,9 +234,9 @@ async def _linked(
                 yield path, entry, links[entry.name]
 
 
-async def _links(session: Session, home: ArtifactRef, names: set[str]) -> dict[str, str]:
+async def _links(session: Session, home: ArtifactRef, names: set[str]) -> dict[str, Link]:
     source = ArtifactFiles(session, home, sorted(names), len(names))
-    links: dict[str, str] = {}
+    links: dict[str, Link] = {}
     async with aclosing(source.pages(fresh=True)) as pages:
         async for page in pages:
             links |= {file.name: link for file in page if (link := source.link(file))}

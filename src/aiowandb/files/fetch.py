@@ -19,7 +19,7 @@ from aiowandb.errors import (
     TooLargeError,
 )
 from aiowandb.net import Session
-from aiowandb.redaction import WithLinks
+from aiowandb.redaction import Link
 from aiowandb.wire.checksum import Algorithm, Checksum, new_hasher
 
 _PIECE = 1 << 20
@@ -28,11 +28,11 @@ _PIECE = 1 << 20
 IsThere = Callable[[Path, int | None, Checksum | None], bool]
 
 
-class Download(WithLinks, msgspec.Struct, frozen=True):
+class Download(msgspec.Struct, frozen=True):
     """Where a file is downloaded from, and what is known of its content."""
 
     name: str
-    url: str
+    link: Link
     size: int | None
     checksum: Checksum | None
 
@@ -68,7 +68,7 @@ def is_there(path: Path, size: int | None, checksum: Checksum | None) -> bool:
 async def _fetch_once(session: Session, path: Path, remote: Download) -> None:
     try:
         async with atomic_file(path) as file:
-            await session.download(remote.url, file, max_bytes=remote.size)
+            await session.download(remote.link, file, max_bytes=remote.size)
             await run_sync(_check, file, remote)
     except TooLargeError as error:
         if remote.size is None:

@@ -18,6 +18,7 @@ from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.console import ConsoleLogLine, ConsoleRun, console_page, console_tail
@@ -67,8 +68,8 @@ class RunFiles:
                 return sum([len(page) async for page in pages])
         return (await self._ask((), None, None, False)).file_count
 
-    def link(self, file: FileRecord) -> str | None:
-        return file.url
+    def link(self, file: FileRecord) -> Link | None:
+        return Link(file.url) if file.url is not None else None
 
     async def find(self, name: str) -> FileRecord | None:
         files = (await self._ask([name], None, None, True)).files.nodes
@@ -80,7 +81,7 @@ class RunFiles:
         if file is None or file.url is None:
             return None
         content = BytesIO()
-        await self._session.download(file.url, content)
+        await self._session.download(Link(file.url), content)
         return content.getvalue()
 
     async def get(self, name: str) -> FileRecord:
@@ -100,11 +101,10 @@ class RunFiles:
         name = await _name_below(path, root)
         size = (await anyio.Path(path).stat()).st_size
         made = await self._session.ask(create_files(self._ref, [name]))
-        if not made.files or not (url := made.files[0].upload_url):
+        if not made.files or not made.files[0].upload_url:
             raise CommError(f"W&B sent no URL to upload {name} of run {self._ref} to.")
-        if url.startswith("/"):
-            url = self._session.settings.base_url + url
-        await self._session.upload(url, lambda: pieces_of(path), size, made.headers())
+        link = self._session.link(made.files[0].upload_url)
+        await self._session.upload(link, lambda: pieces_of(path), size, made.headers())
         if await supports(self._session, "MARK_RUN_FILES_UPLOADED"):
             await self._session.ask(mark_uploaded(self._ref, [name]))
         file = await self.find(name)

@@ -13,7 +13,7 @@ from aiowandb.errors import DownloadError
 from aiowandb.files.fetch import Download, IsThere, fetch, is_there
 from aiowandb.files.folder import path_inside
 from aiowandb.net import Session
-from aiowandb.redaction import redacted
+from aiowandb.redaction import Link, redacted
 from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.files import FileRecord
 
@@ -32,7 +32,7 @@ class FileSource(Protocol):
         """How many there are."""
         ...
 
-    def link(self, file: FileRecord) -> str | None:
+    def link(self, file: FileRecord) -> Link | None:
         """The link to its content, or None if that is not at W&B."""
         ...
 
@@ -121,12 +121,12 @@ async def _each(source: FileSource) -> AsyncGenerator[FileRecord]:
 
 
 def _remote(source: FileSource, file: FileRecord) -> Download:
-    url = source.link(file)
-    if url is None:
+    link = source.link(file)
+    if link is None:
         raise DownloadError(
             f"{file.name} is a reference to {redacted(file.url or '')}, which is outside of W&B.",
             name=file.name,
         )
     checksum = Checksum.of(file.md5)
     # For a file that is being uploaded W&B has neither yet.
-    return Download(file.name, url, file.size or (0 if checksum else None), checksum)
+    return Download(file.name, link, file.size or (0 if checksum else None), checksum)

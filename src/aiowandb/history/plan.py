@@ -9,7 +9,7 @@ import msgspec
 from aiowandb.errors import CommError, NotFoundError
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
-from aiowandb.redaction import WithLinks
+from aiowandb.redaction import Link
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import HistorySource, HistorySources, Window, alias, history_plans
 from aiowandb.wire.record import RunRecord
@@ -23,15 +23,15 @@ _VALUE_BYTES = 25.0
 _STEPS = range(2**63 - 1)
 
 
-class HistoryPlan(WithLinks, msgspec.Struct, frozen=True):
-    """`segments` are URLs of Parquet files; the live rows have steps in `[live_from, end)`.
+class HistoryPlan(msgspec.Struct, frozen=True):
+    """`segments` are links to Parquet files; the live rows have steps in `[live_from, end)`.
 
     `row_count` is how many rows W&B counts in all, or None if it did not say; `key_count` is
     how many keys they have, and `text_keys` are the keys under which strings were logged.
     """
 
     ref: RunRef
-    segments: tuple[str, ...]
+    segments: tuple[Link, ...]
     live_from: int
     end: int
     row_count: int | None
@@ -103,7 +103,7 @@ def plan_from(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFou
     keys = source.history_keys
     end = (keys.last_step if keys else -1) + 1
     parquet = source.parquet_history
-    segments = tuple(parquet.parquet_urls or ()) if parquet else ()
+    segments = tuple(map(Link, parquet.parquet_urls or ())) if parquet else ()
     live = [_clamp(row.step) for row in (parquet.live_data or ())] if parquet else []
     if live:
         live_from = min(live)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import LinkError
 from aiowandb.net import Piece, Session
+from aiowandb.redaction import Link
 
 _TAIL = 1 << 17
 _HEAD = 1 << 23
@@ -25,17 +26,17 @@ Span = tuple[int, int]
 
 
 class RemoteFile:
-    """A Parquet file at a URL."""
+    """A Parquet file behind a link."""
 
-    def __init__(self, session: Session, url: str, tail: Piece, head: Piece) -> None:
+    def __init__(self, session: Session, link: Link, tail: Piece, head: Piece) -> None:
         self.metadata = pq.read_metadata(pa.BufferReader(tail.content))
         self._session = session
-        self._url = url
+        self._link = link
         self._tail = tail
         self._head = head
 
     @classmethod
-    async def open(cls, session: Session, url: str, *, from_start: bool) -> RemoteFile | None:
+    async def open(cls, session: Session, link: Link, *, from_start: bool) -> RemoteFile | None:
         """The file, or None if it is better downloaded completely.
 
         With `from_start` the beginning is fetched along with the end, so that the first rows
@@ -43,14 +44,14 @@ class RemoteFile:
         """
         head_size = _HEAD if from_start else 4
         ends = [f"-{_TAIL}", f"0-{head_size - 1}"]
-        tail, head = await gather(ends, partial(session.piece, url), len(ends))
+        tail, head = await gather(ends, partial(session.piece, link), len(ends))
         if tail is None or head is None or not head.is_of(tail):
             return None
-        tail = await _with_footer(session, url, tail)
+        tail = await _with_footer(session, link, tail)
         if tail is None:
             return None
         try:
-            file = cls(session, url, tail, head)
+            file = cls(session, link, tail, head)
         except pa.ArrowException:
             return None  # not a Parquet file: the complete download will say what is wrong
         groups = range(file.metadata.num_row_groups)
@@ -93,7 +94,7 @@ class RemoteFile:
                 yield first, first + column.total_compressed_size
 
     async def _fetch_span(self, span: Span) -> bytes | bytearray:
-        piece = await self._session.piece(self._url, f"{span[0]}-{span[1] - 1}")
+        piece = await self._session.piece(self._link, f"{span[0]}-{span[1] - 1}")
         if piece is None or not piece.is_of(self._tail):
             raise LinkError("The file was replaced while it was being read.")
         return piece.content
@@ -106,20 +107,20 @@ def _belongs_to(path: str, columns: Collection[str]) -> bool:
     return bool(path)
 
 
-async def read_footer(session: Session, url: str) -> pq.FileMetaData | None:
+async def read_footer(session: Session, link: Link) -> pq.FileMetaData | None:
     """What the end of the file says of it, or None if it must be downloaded to know that."""
-    tail = await session.piece(url, f"-{_TAIL}")
-    tail = tail and await _with_footer(session, url, tail)
+    tail = await session.piece(link, f"-{_TAIL}")
+    tail = tail and await _with_footer(session, link, tail)
     try:
         return tail and pq.read_metadata(pa.BufferReader(tail.content))
     except pa.ArrowException:
         return None  # the complete download will say what is wrong
 
 
-async def _with_footer(session: Session, url: str, tail: Piece) -> Piece | None:
+async def _with_footer(session: Session, link: Link, tail: Piece) -> Piece | None:
     """The end of the file with all of its footer, which may be larger than expected."""
     size = int.from_bytes(tail.content[-8:-4], "little") + 8
-    return tail if size <= len(tail.content) else await session.piece(url, f"-{size}")
+    return tail if size <= len(tail.content) else await session.piece(link, f"-{size}")
 
 
 class _SparseFile(io.RawIOBase):

@@ -26,6 +26,7 @@ from aiowandb.history.segments import SegmentRows, read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire.history import Window, sampled_rows
 from aiowandb.wire.rows import flat_row
 from aiowandb.wire.runs import run_not_found
@@ -118,15 +119,15 @@ class Scan:
             self._plan = await self._replan(self._plan.ref)
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
-        for url in self._plan.segments:
-            async with aclosing(self._segment(url)) as segment:
+        for link in self._plan.segments:
+            async with aclosing(self._segment(link)) as segment:
                 async for rows in segment:
                     yield rows.page
                     self._next_step = max(self._next_step, rows.last_step + 1)
 
-    def _segment(self, url: str) -> AsyncGenerator[SegmentRows]:
+    def _segment(self, link: Link) -> AsyncGenerator[SegmentRows]:
         unread = from_step(self._selection, self._next_step)
-        return read_segment(self._session, url, unread, is_large=self._plan.is_large)
+        return read_segment(self._session, link, unread, is_large=self._plan.is_large)
 
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()

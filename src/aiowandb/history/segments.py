@@ -22,6 +22,7 @@ from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile, read_footer
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
+from aiowandb.redaction import Link
 from aiowandb.wire.rows import STEP, TIME
 
 # Files up to this size stay in memory.
@@ -46,13 +47,13 @@ class SegmentColumns(NamedTuple):
 
 
 async def read_segment(
-    session: Session, url: str, selection: Selection, *, is_large: bool = False
+    session: Session, link: Link, selection: Selection, *, is_large: bool = False
 ) -> AsyncGenerator[SegmentRows]:
-    """The rows of the file at this URL; of a large file only the needed parts, if possible."""
+    """The rows of the file behind this link; of a large file only the needed parts, if possible."""
     everything = not selection.keys and selection.projection is None
     from_start = everything and not selection.min_step
-    remote = await RemoteFile.open(session, url, from_start=from_start) if is_large else None
-    segments = _parts(remote, selection) if remote else _download(session, url, selection)
+    remote = await RemoteFile.open(session, link, from_start=from_start) if is_large else None
+    segments = _parts(remote, selection) if remote else _download(session, link, selection)
     last_read, last_of_file = -1, -1
     async with aclosing(segments):
         async for segment in segments:
@@ -73,11 +74,11 @@ async def read_segment(
         yield SegmentRows(ParquetPage(None, 0), last_of_file)
 
 
-async def describe_segment(session: Session, url: str) -> SegmentColumns:
-    """What the file at this URL has, as its footer says."""
-    metadata = await read_footer(session, url)
+async def describe_segment(session: Session, link: Link) -> SegmentColumns:
+    """What the file behind this link has, as its footer says."""
+    metadata = await read_footer(session, link)
     if metadata is None:
-        async with _downloaded(session, url) as file:
+        async with _downloaded(session, link) as file:
             with _readable():
                 metadata = (await anyio.to_thread.run_sync(_open_spool, file)).metadata
     with _readable():
@@ -88,17 +89,17 @@ async def describe_segment(session: Session, url: str) -> SegmentColumns:
 
 
 async def _download(
-    session: Session, url: str, selection: Selection
+    session: Session, link: Link, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
-    async with _downloaded(session, url) as file:
+    async with _downloaded(session, link) as file:
         yield _Segment(partial(_open_spool, file), selection)
 
 
 @asynccontextmanager
-async def _downloaded(session: Session, url: str) -> AsyncIterator[SpooledTemporaryFile[bytes]]:
+async def _downloaded(session: Session, link: Link) -> AsyncIterator[SpooledTemporaryFile[bytes]]:
     file = SpooledTemporaryFile(max_size=_IN_MEMORY)
     try:
-        await session.download(url, file)
+        await session.download(link, file)
         yield file
     finally:
         with anyio.CancelScope(shield=True):

@@ -25,6 +25,7 @@ from aiowandb.ingest.target import Found, Target
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import FATAL, Session
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.artifact_writing import NewArtifact, artifact_id_of, use_artifact
@@ -208,7 +209,7 @@ def _source_artifact(session: Session, record: ArtifactRecord) -> SourceArtifact
 async def _entries(session: Session, record: ArtifactRecord) -> list[NewEntry]:
     manifest = await read_manifest(session, record.id, record.qualified_name)
     files = [name for name, entry in manifest.entries.items() if entry.ref is None]
-    links: dict[str, str] = {}
+    links: dict[str, Link] = {}
     source = ArtifactFiles(session, record.source, per_page=1000)
     if files:
         async with aclosing(source.pages(fresh=True)) as pages:

@@ -19,6 +19,7 @@ from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.console import ConsoleLogLine, console_page
 from aiowandb.wire.copying import RunExtent, SweepFacts, run_extents
@@ -184,7 +185,7 @@ class WandbRun(SourceRun):
                     if file.url is None:
                         continue
                     checksum = Checksum.of(file.md5)
-                    content = remote_content(self._session, file.url, file.size)
+                    content = remote_content(self._session, Link(file.url), file.size)
                     yield SourceFile(
                         file.name, file.size, checksum.text if checksum else None, content
                     )

@@ -16,6 +16,7 @@ from aiowandb.ingest.source import SourceFile
 from aiowandb.net import Piece, Session
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.files import create_files, mark_uploaded
 
@@ -64,16 +65,16 @@ async def _known_files(session: Session, ref: RunRef) -> dict[str, tuple[int, st
 async def _upload(session: Session, ref: RunRef, files: Sequence[SourceFile]) -> None:
     by_name = {file.name: file for file in files}
     made = await session.ask(create_files(ref, list(by_name)))
-    urls = {target.name: target.upload_url for target in made.files}
+    links = {
+        target.name: session.link(target.upload_url) for target in made.files if target.upload_url
+    }
     headers = made.headers()
 
     async def put(file: SourceFile) -> None:
-        url = urls.get(file.name)
-        if not url:
+        link = links.get(file.name)
+        if link is None:
             raise CommError(f"W&B sent no URL to upload {file.name} of run {ref} to.")
-        if url.startswith("/"):
-            url = session.settings.base_url + url
-        await session.upload(url, checked(file), file.size, headers)
+        await session.upload(link, checked(file), file.size, headers)
 
     await gather(files, put, at_once=_AT_ONCE)
     if await supports(session, "MARK_RUN_FILES_UPLOADED"):
@@ -100,13 +101,13 @@ def checked(file: SourceFile) -> Callable[[], AsyncIterable[bytes]]:
     return pieces
 
 
-def remote_content(session: Session, url: str, size: int) -> Callable[[], AsyncIterable[bytes]]:
-    """The content at a URL in pieces, downloaded for each call."""
+def remote_content(session: Session, link: Link, size: int) -> Callable[[], AsyncIterable[bytes]]:
+    """The content behind a link in pieces, downloaded for each call."""
 
     async def pieces() -> AsyncIterator[bytes]:
         first: Piece | None = None
         for start in range(0, size, _PIECE):
-            piece = await session.piece(url, f"{start}-{min(start + _PIECE, size) - 1}")
+            piece = await session.piece(link, f"{start}-{min(start + _PIECE, size) - 1}")
             if piece is None or (first and not piece.is_of(first)):
                 break
             first = first or piece
@@ -114,10 +115,10 @@ def remote_content(session: Session, url: str, size: int) -> Callable[[], AsyncI
         else:
             return
         if first is not None:
-            raise CommError("A file was changed at W&B while it was copied.", url=url)
+            raise CommError("A file was changed at W&B while it was copied.", url=str(link))
         spool = SpooledTemporaryFile(max_size=_PIECE)  # the server does not support ranges
         try:
-            await session.download(url, spool)
+            await session.download(link, spool)
             await spool.seek(0)
             while part := await spool.read(_PIECE):
                 yield part

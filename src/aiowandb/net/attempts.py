@@ -25,6 +25,7 @@ from aiowandb.net.limiter import Limiter, Slot
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.waits import Waits
+from aiowandb.redaction import without_frames
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
@@ -179,7 +180,7 @@ class Attempt:
         self._started = started = time.monotonic()
         self._all.waits.started(self, self._seconds_left)
         try:
-            result = await send(self)
+            result = await _without_frames_of_httpx(send, self)
         except httpx.ConnectError as error:
             self._host = host = error.request.url.netloc.decode()
             if refused := _certificate_problem(error):
@@ -285,3 +286,12 @@ def _certificate_problem(error: BaseException | None) -> str | None:
             return error.verify_message
         error = error.__cause__ or error.__context__
     return None
+
+
+async def _without_frames_of_httpx(send: Callable[[Attempt], Awaitable[T]], attempt: Attempt) -> T:
+    """Send it; errors of httpx come without its frames, whose variables show signed links."""
+    try:
+        return await send(attempt)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        without_frames(error)
+        raise

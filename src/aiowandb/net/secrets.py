@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
@@ -16,6 +17,8 @@ _LONGEST_TEXT = 2_000
 _LONGEST_HEADER = 200
 # Shorter values are not secrets, and may occur in any text.
 _SHORTEST_SECRET = 12
+# What follows the path of a link, which W&B may have signed.
+_QUERY = re.compile(r"(https?://[^\s\"'<>?]+\?)[^\s\"'<>]+")
 # Who answered, how, and the number under which the server has logged the request.
 SAFE_HEADERS = frozenset(
     {
@@ -53,7 +56,8 @@ class Secrets:
             self._forms = [key, base64.b64encode(f"api:{key}".encode()).decode()]
 
     def hide(self, text: str, url: httpx.URL) -> str:
-        """The text without credentials, and without the signature of this URL."""
+        """The text without credentials, the signature of this URL, and those of other links."""
+        text = _QUERY.sub(r"\1***", text)
         for secret in (*self._forms, self.token or "", *_signature(url)):
             if len(secret) >= _SHORTEST_SECRET:
                 text = _without(text, secret)

@@ -39,6 +39,7 @@ from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Target, Transfers
 from aiowandb.net.transports import HttpClient, make_client
 from aiowandb.net.waits import Waits
+from aiowandb.redaction import Link, without_frames
 from aiowandb.wire.graphql import MALFORMED, Operation
 from aiowandb.wire.server import Feature, FeaturesData, server_features
 
@@ -197,9 +198,12 @@ class Session:
                 return Answer(operation.read(200, body), len(body), seconds, tries)
             except (ServerError, GraphQLError) as error:
                 self._secrets.attach_response(error, response, body)
+                failure = Transient(error, body)
+                del body  # may have signed links, and error reports show variables
+                without_frames(error)
                 if isinstance(error, ServerError) or error.may_pass:
-                    raise Transient(error, body) from error
-                raise
+                    raise failure from error
+                raise error
 
         # A long request asks for many things, and takes longer.
         kind = (operation.name, len(content).bit_length())
@@ -274,32 +278,36 @@ class Session:
         finally:
             self.changes += 1
 
-    async def download(self, url: str, into: Target, *, max_bytes: int | None = None) -> None:
-        """Write the file at the URL into `into`; more than `max_bytes` bytes are an error.
+    def link(self, url: str) -> Link:
+        """A link that W&B sent; those to W&B itself may have no host."""
+        return Link(self.settings.base_url + url if url.startswith("/") else url)
+
+    async def download(self, link: Link, into: Target, *, max_bytes: int | None = None) -> None:
+        """Write the file behind the link into `into`; more than `max_bytes` bytes are an error.
 
         There is no limit for the whole download: the timeout is for silence.
         """
         with self._lifetime.call():
-            await self._transfers.download(url, into, max_bytes, self.max_response_bytes)
+            await self._transfers.download(link, into, max_bytes, self.max_response_bytes)
 
-    async def piece(self, url: str, byte_range: str) -> Piece | None:
+    async def piece(self, link: Link, byte_range: str) -> Piece | None:
         """Some bytes of a file, given as an HTTP range: `0-99`, or `-100` for the last ones.
 
         None if the server does not support ranges.
         """
         with self._lifetime.call():
-            return await self._transfers.piece(url, byte_range)
+            return await self._transfers.piece(link, byte_range)
 
     async def upload(
         self,
-        url: str,
+        link: Link,
         content: Callable[[], AsyncIterable[bytes]],
         size: int,
         headers: Mapping[str, str],
     ) -> None:
-        """Upload to the URL. Each attempt calls `content` for the bytes from the start."""
+        """Upload to the link. Each attempt calls `content` for the bytes from the start."""
         with self._lifetime.call():
-            await self._transfers.upload(url, content, size, headers)
+            await self._transfers.upload(link, content, size, headers)
 
     async def _send(
         self,
@@ -309,8 +317,8 @@ class Session:
         headers: Mapping[str, str] = _JSON,
     ) -> tuple[httpx.Response, bytes]:
         count(self.traffic, requests=1)
-        url = self.settings.base_url + path
-        async with self._http.stream("POST", url, content=content, headers=headers) as response:
+        link = Link(self.settings.base_url + path)
+        async with self._http.stream("POST", link, content=content, headers=headers) as response:
             await attempt.accept(response)
             body = await bodies.read_all(response, self.max_response_bytes)
             count(self.traffic, received_bytes=len(body))

@@ -22,6 +22,7 @@ from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.stalls import Stalls
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transports import HttpClient
+from aiowandb.redaction import Link
 
 T = TypeVar("T")
 # What a download is written to: a file, or one that stays in memory while it is small.
@@ -46,9 +47,9 @@ class Transfers:
         self._stalls = Stalls(attempts.timeout)
 
     async def download(
-        self, url: str, into: Target, max_bytes: int | None, max_decompressed: int
+        self, link: Link, into: Target, max_bytes: int | None, max_decompressed: int
     ) -> None:
-        """Write what is at the URL into the file, from the start of the file.
+        """Write what is behind the link into the file, from the start of the file.
 
         A download that breaks off is resumed where it ended, if the server supports that and
         the content is still the same. A file may come compressed though that was not asked for:
@@ -58,7 +59,7 @@ class Transfers:
 
         async def get(attempt: Attempt) -> None:
             count(self._traffic, downloads=1)
-            async with self._followed(url, file.range_headers()) as response:
+            async with self._followed(link, file.range_headers()) as response:
                 if response.status_code == 416:
                     file.restart()
                 await attempt.accept(response)
@@ -68,15 +69,15 @@ class Transfers:
                 finally:
                     count(self._traffic, received_bytes=response.num_bytes_downloaded)
 
-        await self._run(url, get)
+        await self._run(link, get)
 
-    async def piece(self, url: str, byte_range: str) -> Piece | None:
-        """Some bytes of what is at the URL; None if the server does not support ranges."""
+    async def piece(self, link: Link, byte_range: str) -> Piece | None:
+        """Some bytes of what is behind the link; None if the server does not support ranges."""
 
         async def get(attempt: Attempt) -> Piece | None:
             count(self._traffic, downloads=1)
             headers = {"Accept-Encoding": "identity", "Range": f"bytes={byte_range}"}
-            async with self._followed(url, headers) as response:
+            async with self._followed(link, headers) as response:
                 await attempt.accept(response)
                 version = _Version.of(response)
                 if response.status_code != 206 or version is None:
@@ -85,16 +86,16 @@ class Transfers:
                 count(self._traffic, received_bytes=len(content))
                 return Piece(content, version.length, version)
 
-        return await self._run(url, get)
+        return await self._run(link, get)
 
     async def upload(
         self,
-        url: str,
+        link: Link,
         content: Callable[[], AsyncIterable[bytes]],
         size: int,
         headers: Mapping[str, str],
     ) -> None:
-        """Upload the content to the URL."""
+        """Upload the content to the link."""
         all_headers = {**headers, "Content-Length": str(size)}
 
         async def put(attempt: Attempt) -> None:
@@ -103,17 +104,17 @@ class Transfers:
                     attempt.extend_deadline()
                     yield piece
 
-            request = self._http.stream("PUT", url, content=sent(), headers=all_headers)
+            request = self._http.stream("PUT", link, content=sent(), headers=all_headers)
             async with request as response:
                 await attempt.accept(response)
 
-        await self._attempts.run(f"Upload to {_without_signature(url)}", put)
+        await self._attempts.run(f"Upload to {_without_signature(link)}", put)
 
-    async def _run(self, url: str, get: Callable[[Attempt], Awaitable[T]]) -> T:
+    async def _run(self, link: Link, get: Callable[[Attempt], Awaitable[T]]) -> T:
         try:
-            return await self._attempts.run(f"Download of {_without_signature(url)}", get)
+            return await self._attempts.run(f"Download of {_without_signature(link)}", get)
         except TimeoutError as error:
-            self._stalls.timed_out(url, error)
+            self._stalls.timed_out(str(link), error)
             raise
         except CommError as error:
             if error.status not in _STALE:
@@ -126,13 +127,13 @@ class Transfers:
 
     @asynccontextmanager
     async def _followed(
-        self, url: str, headers: Mapping[str, str]
+        self, link: Link, headers: Mapping[str, str]
     ) -> AsyncIterator[httpx.Response]:
         # httpx would send the key along if the scheme changes but not the host.
         for _ in range(_MAX_REDIRECTS + 1):
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise CommError(f"{_without_signature(url)} is not an address to download from.")
-            async with self._http.stream("GET", url, headers=headers) as response:
+            if urlsplit(str(link)).scheme not in ("http", "https"):
+                raise CommError(f"{_without_signature(link)} is not an address to download from.")
+            async with self._http.stream("GET", link, headers=headers) as response:
                 if not response.has_redirect_location:
                     host = response.url.netloc.decode()
                     # The headers alone do not count: a host may stall after them.
@@ -141,8 +142,8 @@ class Transfers:
                     yield response
                     self._stalls.received(host)
                     return
-                url = str(response.url.join(response.headers["Location"]))
-        raise CommError(f"{_without_signature(url)}: redirected more than {_MAX_REDIRECTS} times.")
+                link = Link(str(response.url.join(response.headers["Location"])))
+        raise CommError(f"{_without_signature(link)}: redirected more than {_MAX_REDIRECTS} times.")
 
 
 class _Version(NamedTuple):
@@ -283,6 +284,6 @@ def _announced_md5(headers: httpx.Headers) -> bytes | None:
         return None
 
 
-def _without_signature(url: str) -> str:
-    parts = urlsplit(url)
+def _without_signature(link: Link) -> str:
+    parts = urlsplit(link.reveal())
     return f"{parts.scheme}://{parts.netloc}{parts.path}"

@@ -18,6 +18,7 @@ from aiowandb.concurrency.background import current_loop
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.config.settings import Settings
 from aiowandb.net.proxies import environment_proxies
+from aiowandb.redaction import Link
 
 _AIOHTTP = "aiowandb.net.aiohttp_transport"
 
@@ -39,14 +40,15 @@ class HttpClient:
     async def stream(
         self,
         method: str,
-        url: str,
+        link: Link,
         *,
         headers: Mapping[str, str],
         content: bytes | AsyncIterable[bytes] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """Send a request; what comes after the head of the response is read in the block."""
         client = await self._made()
-        async with client.stream(method, url, headers=headers, content=content) as response:
+        request = client.stream(method, link.reveal(), headers=headers, content=content)
+        async with request as response:
             yield response
 
     async def aclose(self) -> None:

@@ -210,9 +210,9 @@ class Planner:
         """The plan with the facts in its files, whose columns count as announced too."""
         plan = plans[ref]
         last_step = plan.end - 1
-        for url in plan.segments:
+        for link in plan.segments:
             try:
-                found = await describe_segment(self._session, url)
+                found = await describe_segment(self._session, link)
             except CommError as error:
                 raise RunsFailedError({ref: error}) from error
             last_step = max(last_step, found.last_step)
@@ -246,7 +246,7 @@ class Planner:
         is_counted = self._is_counted(plan.ref) and not (is_live and carried is None)
         return PlannedRun(
             run,
-            plan.segments,
+            tuple(link.reveal() for link in plan.segments),
             rows,
             plan.end,
             plan.row_count if is_counted else None,

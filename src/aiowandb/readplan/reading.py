@@ -19,6 +19,7 @@ from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.readplan.origin import Origin
 from aiowandb.readplan.runs import RunSlice
+from aiowandb.redaction import Link
 from aiowandb.wire.rows import STEP
 
 _AGAIN = (
@@ -101,7 +102,8 @@ class _SliceReader:
 
     def _scan(self, ref: RunRef, one: RunSlice, selection: Selection) -> Scan:
         run = one.run
-        plan = HistoryPlan(ref, run.segments, run.end, run.end, run.rows, 0)
+        links = tuple(map(Link, run.segments))
+        plan = HistoryPlan(ref, links, run.end, run.end, run.rows, 0)
         return Scan(self._session, plan, selection, replan=self._replan, check_count=False)
 
     async def _replan(self, ref: RunRef) -> HistoryPlan:

@@ -33,6 +33,7 @@ from aiowandb.history.pages import Page, RowsPage
 from aiowandb.history.reading import Start
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.manifest import ArtifactFileRef
 from aiowandb.wire.rows import STEP
@@ -196,7 +197,7 @@ class _TableReader:
         if file.url is None:
             raise NotFoundError(f"W&B sent no link to {file.name}.")
         content = BytesIO()
-        await self._session.download(file.url, content)
+        await self._session.download(Link(file.url), content)
         return content.getvalue()
 
     async def _of_artifact(self, reference: str) -> TableRows:
