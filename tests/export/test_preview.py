@@ -197,3 +197,20 @@ async def test_the_minutes_follow_from_the_rate_that_is_allowed_or_granted(
     async with client(limit=60) as api:
         # As much as is left of the quota, until it is renewed.
         assert (await api.runs(filled.path).plan_export(out)).rate is not None
+
+
+async def test_media_and_histograms_are_counted_by_the_types_of_their_values(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    histogram = {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}
+    image = {"_type": "image-file", "path": "media/a.png", "size": 3}
+    project.log("a", [{"_step": n, "h": histogram, "i": image} for n in range(4)])
+    project.log("b", steps(0, 3))
+    what: list[What] = ["media", "histograms"]
+    plan = await runs.plan_export(out, what=what)
+    done = await runs.export(out, what=what)
+    rows = {each.table: (each.runs, each.rows) for each in plan.tables}
+    assert rows["histograms"] == (1, 4)
+    assert plan.rows == done.rows
+    again = await runs.plan_export(out, what=what)
+    assert (again.rows, again.unchanged) == (0, 2)

@@ -5,26 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-import msgspec
-
 from aiowandb.export.downloads import is_current
 from aiowandb.export.export_plan import TablePlan
 from aiowandb.export.journal import ExportState
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.plan import PART_ROWS, RunTask, plan_parts
-from aiowandb.export.stored import RunSnapshot
-from aiowandb.export.tables.logs import log_snapshot
-from aiowandb.history.plan import HistoryPlan, plan_from
+from aiowandb.export.run_size import RunSize, extrapolated
+from aiowandb.export.stored import RunSnapshot, locate_runs
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import from_step, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.wire.dotted import OWN_KEYS, matching_names
-from aiowandb.wire.record import HistoryKeys
-from aiowandb.wire.run_sizes import ArtifactSize, SizedRun
+from aiowandb.wire.dotted import OWN_KEYS
 
-# How many bytes a value takes, by W&B's name of its type; the values of other types are JSON.
-_VALUE_BYTES = {"number": 8, "boolean": 1, "bool": 1, "string": 24}
-_JSON_BYTES = 120
 # The step of a row, and the id of its run, which compresses well.
 _ROW_BYTES = 9
 # How much one request carries: links of runs, windows of live rows, values of those, the system
@@ -32,62 +24,6 @@ _ROW_BYTES = 9
 _PLANS, _WINDOWS, _VALUES, _ANSWERS = 200, 50, 1_000_000, 25
 _ROWS_PER_ANSWER, _LINES_PER_PAGE, _SWEEPS_PER_PAGE = 50_000, 1_000, 100
 _FILES_PER_PAGE, _ARTIFACTS_PER_PAGE, _LINKS = 50, 100, 500
-
-
-class RunSize(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a run: how it was listed, and how much there is of it."""
-
-    history: RunSnapshot
-    heartbeat: RunSnapshot
-    log: RunSnapshot
-    where: HistoryPlan
-    segments: int
-    # The bytes of all selected values, how many values those are, and how many rows they are in at
-    # most; None if W&B does not count values.
-    value_bytes: int
-    values: int
-    most_rows: int | None
-    keys: int
-    events: int
-    files: int
-    file_bytes: int
-    artifacts: tuple[ArtifactSize, ...]
-    artifact_count: int
-    is_live: bool = False
-
-    @classmethod
-    def of(cls, run: SizedRun, selection: Selection, *, any_key: bool) -> RunSize:
-        found = plan_from(run.ref, run.history_source())
-        assert isinstance(found, HistoryPlan)  # noqa: S101 - it has a source
-        files = run.files.nodes if run.files else []
-        artifacts = run.output_artifacts
-        heartbeat = RunSnapshot.from_heartbeat(run)
-        file_count = run.file_count or 0
-        value_bytes, values, most_rows = _values(run.history_keys, selection, any_key=any_key)
-        return cls(
-            history=RunSnapshot.from_history(run),
-            heartbeat=heartbeat,
-            log=log_snapshot(run),
-            where=msgspec.structs.replace(found, segments=(), text_keys=frozenset()),
-            segments=len(found.segments),
-            value_bytes=value_bytes,
-            values=values,
-            most_rows=most_rows,
-            keys=len(run.history_keys.keys) if run.history_keys else 0,
-            events=heartbeat.estimated_rows
-            if run.events_line_count is None
-            else run.events_line_count,
-            files=file_count,
-            file_bytes=extrapolated([file.size for file in files], file_count),
-            artifacts=tuple(artifacts.nodes) if artifacts else (),
-            artifact_count=(artifacts.total_count or len(artifacts.nodes)) if artifacts else 0,
-            is_live=run.state == "running",
-        )
-
-
-def extrapolated(sizes: Sequence[int], count: int) -> int:
-    """About the sum of so many sizes, of which some are known."""
-    return sum(sizes) if count <= len(sizes) or not sizes else sum(sizes) * count // len(sizes)
 
 
 def requests_for(items: int, each: int) -> int:
@@ -98,30 +34,6 @@ def requests_for(items: int, each: int) -> int:
 def _grouped(rows: Sequence[int]) -> int:
     """The requests for the rows of so many runs, where one answer has those of several runs."""
     return max(requests_for(len(rows), _ANSWERS), requests_for(sum(rows), _ROWS_PER_ANSWER))
-
-
-def _values(
-    keys: HistoryKeys | None, selection: Selection, *, any_key: bool
-) -> tuple[int, int, int | None]:
-    known = keys.keys if keys else {}
-    counts = {name: info.count for name, info in known.items()}
-    columns = selection.columns(counts)
-    if columns is None:
-        return 0, 0, 0 if known else None
-    size = sum(
-        counted.count * _VALUE_BYTES.get(counted.type, _JSON_BYTES)
-        for name in columns
-        for counted in (known[name].type_counts if name in known else ())
-        if counted.type not in ("nil", "null")
-    )
-    values = sum(counts.get(name, 0) for name in columns)
-    if not selection.keys or not any(counts.values()):
-        return size, values, None
-    groups = [
-        sum(counts[name] for name in group if name in columns)
-        for group in matching_names(selection.keys, counts)
-    ]
-    return size, values, sum(groups) if any_key else min(groups)
 
 
 class Estimate:
@@ -155,6 +67,9 @@ class Estimate:
             "system": self._system,
             "logs": self._logs,
             "metrics": self._metrics,
+            "media": self._media,
+            "histograms": self._histograms,
+            "tables": self._tables,
             "sweeps": self._sweep_rows,
             "files": self._files,
             "artifacts": self._artifacts,
@@ -213,6 +128,78 @@ class Estimate:
         # They come with the list of runs.
         rows = sum(run.keys for run in self._runs)
         return TablePlan(table="metrics", runs=len(self._runs), rows=rows)
+
+    def _media(self) -> TablePlan:
+        found = self._indexed()
+        return TablePlan(
+            table="media",
+            runs=len(found),
+            rows=sum(run.media for run in found),
+            requests=self._index_requests(found),
+            downloads=self._manifests(found),
+        )
+
+    def _tables(self) -> TablePlan:
+        indexed = self._indexed()
+        found = [run for run in indexed if run.tables]
+        files = sum(run.tables for run in found)
+        has_index = "media" in self._options.what
+        return TablePlan(
+            table="tables",
+            runs=len(found),
+            files=files,
+            requests=requests_for(len(found), _ANSWERS)
+            + (0 if has_index else self._index_requests(indexed)),
+            downloads=files + (0 if has_index else self._manifests(indexed)),
+        )
+
+    def _indexed(self) -> list[RunSize]:
+        """The runs whose media are looked for. The index says where tables are, too."""
+        in_artifacts = "tables" in self._options.what
+        found = [
+            run
+            for run in self._changed("media", lambda run: run.media)
+            if in_artifacts or run.media
+        ]
+        self.fetched.update(run.history.run for run in found)
+        return found
+
+    def _index_requests(self, runs: Sequence[RunSize]) -> int:
+        logged = sum(run.media > 0 for run in runs)
+        # The rows of all, then the files of each.
+        requests = requests_for(logged, _PLANS) + logged
+        if "tables" in self._options.what:
+            requests += requests_for(len(runs), _ANSWERS) + self._manifests(runs)
+        return requests
+
+    def _manifests(self, runs: Sequence[RunSize]) -> int:
+        """How many manifests are read to find tables in artifacts."""
+        return sum(run.artifact_count for run in runs) if "tables" in self._options.what else 0
+
+    def _histograms(self) -> TablePlan:
+        found = [
+            run for run in self._changed("histograms", lambda run: run.histograms) if run.histograms
+        ]
+        self.fetched.update(run.history.run for run in found)
+        return TablePlan(
+            table="histograms",
+            runs=len(found),
+            rows=sum(run.histograms for run in found),
+            requests=requests_for(len(found), _PLANS),
+        )
+
+    def _changed(self, name: str, count: Callable[[RunSize], int]) -> list[RunSize]:
+        """The runs that have more of these values than the folder, or have been active since."""
+        located = locate_runs(self._state.dataset(name).parts.values())
+
+        def is_known(run: RunSize) -> bool:
+            stored = located.get(run.history.run)
+            before = stored.stored.snapshot if stored else None
+            if before is None or before.lines != count(run):
+                return False
+            return before.heartbeat is None or before.heartbeat == run.history.heartbeat
+
+        return [run for run in self._runs if not is_known(run)]
 
     def _sweep_rows(self) -> TablePlan:
         # A page of them, and the best run of each.

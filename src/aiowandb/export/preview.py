@@ -20,13 +20,14 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError
 from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.claim import read_claimed
-from aiowandb.export.estimate import Estimate, RunSize, known_runs, requests_for, selected_names
+from aiowandb.export.estimate import Estimate, known_runs, requests_for, selected_names
 from aiowandb.export.export_plan import ExportPlan, Omission
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.journal import ExportIdentity, ExportState
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import open_parquet
+from aiowandb.export.run_size import RunSize
 from aiowandb.export.runs_table import RUN_ID, RUNS_FILE
 from aiowandb.export.sources import history_selection
 from aiowandb.net import BatchSize, Session, ask_page, part_of
@@ -211,6 +212,9 @@ def _left_out(
         "artifacts": (sum(run.artifact_count for run in runs), "logged artifacts"),
         "logs": (sum(run.log.lines or 0 for run in runs), "lines of console output"),
         "sweeps": (sweeps or 0, "sweeps"),
+        "media": (sum(run.media for run in runs), "values that are media"),
+        "histograms": (sum(run.histograms for run in runs), "histograms"),
+        "tables": (sum(run.tables for run in runs), "tables"),
     }
     others = []
     for table in get_args(What):

@@ -79,6 +79,11 @@ class LoggedTable(msgspec.Struct, frozen=True, gc=False):
 TablesByKey = Mapping[str, Mapping[str, Sequence[LoggedTable]]]
 
 
+def is_table(called: str) -> bool:
+    """Whether W&B gives this name to tables."""
+    return called in _TYPES
+
+
 def tables_in(batches: Iterable[pa.RecordBatch]) -> TablesByKey:
     """The tables in the index of media."""
     found: dict[str, dict[str, list[LoggedTable]]] = {}
