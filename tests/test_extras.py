@@ -31,6 +31,8 @@ CALLS = [
     ("import aiowandb.engines.dlt", "dlt", "dlt"),
     ("from aiowandb import MlflowSource; MlflowSource('.')", "mlflow", "mlflow"),
     ("Api.local('.').import_runs('sqlite:///x.db', 'local/p')", "mlflow", "mlflow"),
+    ("from aiowandb import DatabaseSink as S; S('sqlite:///x')", "adbc_driver_sqlite", "database"),
+    ("from aiowandb import IcebergSink; IcebergSink('a.b')", "pyiceberg", "iceberg"),
     ("from aiowandb.readplan import frames; frames.to_duckdb(None, None)", "duckdb", "duckdb"),
     ("from aiowandb.readplan import frames; frames.to_lazy(None)", "polars", "polars"),
     ("import aiowandb_server", "starlette", "local"),

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
         Sink,
         TablePlan,
     )
+    from aiowandb.export.sinks import DatabaseSink, IcebergSink
     from aiowandb.files.artifact_uploads import NewEntry
     from aiowandb.files.artifacts import ArtifactDownload, LeftOut
     from aiowandb.ingest import (
@@ -161,6 +162,7 @@ __all__ = [
     "CopyPlan",
     "CopyProgress",
     "CopyReport",
+    "DatabaseSink",
     "Difference",
     "DownloadError",
     "EndState",
@@ -177,6 +179,7 @@ __all__ = [
     "FrameFormat",
     "GraphQLError",
     "HistoryKeys",
+    "IcebergSink",
     "IncompleteHistoryError",
     "InvalidPathError",
     "KeyInfo",
@@ -328,6 +331,7 @@ _LAZY = {
             "Sink",
             "TablePlan",
         ),
+        ".export.sinks": ("DatabaseSink", "IcebergSink"),
         ".files.artifact_uploads": ("NewEntry",),
         ".files.artifacts": (
             "ArtifactDownload",

@@ -38,9 +38,11 @@ from aiowandb.export.progress import (
 from aiowandb.export.row_source import RowSource
 from aiowandb.export.runs_table import RunsArchive
 from aiowandb.export.sealing import seal_folder
+from aiowandb.export.sinks.table import TableSink
 from aiowandb.export.sources import SelectedRuns, row_sources, select_runs
 from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
+from aiowandb.export.table_stream import replace_table, update_table
 from aiowandb.export.tables.logged import table_sources, tables_in
 from aiowandb.export.tables.sweeps import sweeps_table
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
@@ -84,7 +86,10 @@ async def export_runs(
         else:
             make_sink = sink_at(target, options)
             runs, unknown = await _select(pages, options, reporter)
-            tables = [await _stream(session, runs, options, make_sink, reporter)]
+            if isinstance(target, TableSink):
+                tables = [await _update_table(session, runs, options, target, identity, reporter)]
+            else:
+                tables = [await _stream(session, runs, options, make_sink, reporter)]
     files = [file for table in tables for file in table.files]
     return ExportResult(
         runs=len(runs.histories),
@@ -292,6 +297,22 @@ def _plan(
         name_part=dataset.unique_name if options.format == "delta" else None,
         staged=dataset.staged_runs,
     )
+
+
+async def _update_table(
+    session: Session,
+    runs: SelectedRuns,
+    options: ExportOptions,
+    sink: TableSink,
+    identity: ExportIdentity,
+    reporter: Reporter,
+) -> _Table:
+    if "runs" in options.what:
+        await replace_table(runs.table, sink, identity)
+        return _Table(clashes=runs.table.clashes())
+    (source,) = row_sources(runs, options)
+    failed = await update_table(session, source, sink, identity, reporter)
+    return _Table(rows=reporter.rows, failed=failed)
 
 
 async def _stream(

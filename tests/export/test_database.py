@@ -1,0 +1,207 @@
+"""A table of a database has the rows of all runs, and each export adds what is new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiowandb import DatabaseSink, ExportError, UsageError
+from aiowandb.api.runs import Runs
+from tests.export.conftest import Project, Server, steps
+
+pytestmark = pytest.mark.anyio
+
+
+class Lite:
+    """A database in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "runs.db"
+        self.url = f"sqlite:///{self.path}"
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+
+class Postgres:
+    """A database of a server of our own, which listens on a socket."""
+
+    def __init__(self, socket: Path) -> None:
+        self.url = f"postgresql:///postgres?host={socket}&user=me"
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        import adbc_driver_postgresql.dbapi as driver
+
+        with driver.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
+    def drop(self) -> None:
+        import adbc_driver_postgresql.dbapi as driver
+
+        with driver.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS history, runs, aiowandb_marks")
+            connection.commit()
+
+
+def _programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture(scope="module")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    pytest.importorskip("adbc_driver_postgresql")
+    programs = _programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("pg")
+    as_user: dict[str, Any] = {}
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        folder = Path("/tmp") / f"aiowandb-pg-{os.getpid()}"
+        folder.mkdir()
+        shutil.chown(folder, "postgres", "postgres")
+    data = folder / "data"
+    init: list[Any] = [programs / "initdb", "-D", data, "-U", "me", "-A", "trust", "--no-sync"]
+    subprocess.run(init, check=True, capture_output=True, cwd="/", **as_user)
+    options = f"-F -k {folder} -c listen_addresses=''"
+    start: list[Any] = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options]
+    subprocess.run([*start, "start"], check=True, capture_output=True, cwd="/", **as_user)
+    try:
+        yield Postgres(folder)
+    finally:
+        stop: list[Any] = [programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
+        subprocess.run(stop, check=True, capture_output=True, cwd="/", **as_user)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.slow])],
+)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lite | Postgres]:
+    if request.param == "sqlite":
+        yield Lite(tmp_path)
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    yield server
+    server.drop()
+
+
+def places(database: Lite | Postgres) -> list[tuple[Any, ...]]:
+    return database.query("SELECT run_id, _step FROM history ORDER BY run_id, _step")
+
+
+async def test_a_table_has_the_rows_of_all_runs_and_later_what_is_new(
+    project: Project, runs: Runs, database: Lite | Postgres
+) -> None:
+    project.log("a", steps(0, 5, key="x", flag=True), finish=False)
+    project.log("b", steps(0, 3, parts=[1, 2]))
+    first = await runs.export(DatabaseSink(database.url))
+    assert (first.rows, first.failed) == (8, ())
+    assert places(database) == [("a", i) for i in range(5)] + [("b", i) for i in range(3)]
+    loss, key = database.query("SELECT loss, key FROM history WHERE run_id = 'a' AND _step = 1")[0]
+    assert (loss, key) == (0.5, "x")
+    assert database.query("SELECT parts FROM history WHERE run_id = 'b'")[0] == ("[1,2]",)
+
+    again = await runs.export(DatabaseSink(database.url))
+    assert (again.rows, again.requests) == (0, 1)
+    project.log("a", steps(5, 7, new_key=1.5))
+    project.log("c", steps(0, 2))
+    more = await runs.export(DatabaseSink(database.url))
+    assert more.rows == 4
+    assert len(places(database)) == len(set(places(database))) == 12
+    assert database.query("SELECT COUNT(new_key) FROM history") == [(2,)]
+
+
+async def test_a_run_that_was_rewound_is_replaced(
+    project: Project, runs: Runs, database: Lite | Postgres
+) -> None:
+    project.log("a", steps(0, 5), finish=False)
+    project.log("b", steps(0, 2))
+    await runs.export(DatabaseSink(database.url))
+    project.rewind("a", 2)
+    project.log("a", steps(3, 9, other=1.0))
+    result = await runs.export(DatabaseSink(database.url))
+    assert result.failed == ()
+    assert [step for run, step in places(database) if run == "a"] == list(range(9))
+    assert database.query("SELECT COUNT(other) FROM history") == [(6,)]
+
+
+async def test_a_column_takes_values_of_a_wider_kind_later(
+    project: Project, runs: Runs, database: Lite | Postgres
+) -> None:
+    project.log("a", [{"_step": 0, "x": 1, "y": 2.5}])
+    await runs.export(DatabaseSink(database.url))
+    project.log("b", [{"_step": 0, "x": 1.5, "y": "text"}])
+    await runs.export(DatabaseSink(database.url))
+    found = database.query("SELECT x, y FROM history ORDER BY run_id")
+    assert [(float(x), str(y)) for x, y in found] == [(1.0, "2.5"), (1.5, '"text"')]
+
+
+async def test_a_run_that_cannot_be_read_leaves_nothing_behind_and_is_retried(
+    project: Project, runs: Runs, server: Server, database: Lite | Postgres
+) -> None:
+    project.log("a", steps(0, 5), finish=False)
+    project.log("b", steps(0, 5))
+    server.poisoned = {"a"}
+    first = await runs.export(DatabaseSink(database.url))
+    assert [failure.run for failure in first.failed] == ["a"]
+    assert {run for run, _ in places(database)} == {"b"}
+    server.poisoned = set()
+    assert (await runs.export(DatabaseSink(database.url))).rows == 5
+    assert len(places(database)) == 10
+
+
+async def test_the_table_of_runs_is_replaced(
+    project: Project, runs: Runs, database: Lite | Postgres
+) -> None:
+    project.log("a", steps(0, 2))
+    project.configure("a", {"lr": 0.5})
+    for _ in range(2):
+        await runs.export(DatabaseSink(database.url, "runs"), what=["runs"])
+    assert database.query('SELECT run_id, "config.lr" FROM runs') == [("a", 0.5)]
+
+
+async def test_the_rows_of_another_project_are_refused(
+    project: Project, runs: Runs, tmp_path: Path
+) -> None:
+    project.log("a", steps(0, 2))
+    database = Lite(tmp_path)
+    await runs.export(DatabaseSink(database.url))
+    connection = sqlite3.connect(database.path)
+    with connection:
+        connection.execute(
+            "UPDATE aiowandb_marks SET mark = replace(mark, 'local/demo', 'their/own')"
+        )
+    connection.close()
+    with pytest.raises(ExportError, match="has the rows of .*their/own: use another table"):
+        await runs.export(DatabaseSink(database.url))
+
+
+async def test_errors_do_not_show_the_password(project: Project, runs: Runs) -> None:
+    pytest.importorskip("adbc_driver_postgresql")
+    project.log("a", steps(0, 2))
+    sink = DatabaseSink("postgresql://me:hunter2@127.0.0.1:1/x")
+    with pytest.raises(ExportError, match="Cannot write table history of") as caught:
+        await runs.export(sink)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_no_database_is_refused() -> None:
+    with pytest.raises(UsageError, match="is no URL of a database"):
+        DatabaseSink("mysql://x/y")
+    with pytest.raises(UsageError, match="must be the name of a table"):
+        DatabaseSink("sqlite:///x.db", "aiowandb_marks")
