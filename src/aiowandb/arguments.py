@@ -24,6 +24,7 @@ from collections.abc import (
     Sequence,
     Set,
 )
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from numbers import Real
 from pathlib import Path
@@ -97,13 +98,20 @@ def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @wraps(function)
         async def awaited_call(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = checked(args, kwargs)
-            return await cast(Awaitable[Any], function(*args, **kwargs))
+            with _time_limit(args[0] if args else None):
+                return await cast(Awaitable[Any], function(*args, **kwargs))
 
         checked_call = awaited_call if inspect.iscoroutinefunction(function) else call
         vars(checked_call).update(checks=by_name, check_arguments=lambda *a, **k: checked(a, k))
         return cast(Callable[P, R], checked_call)
 
     return decorate
+
+
+def _time_limit(owner: object) -> AbstractContextManager[object]:
+    """The limit that a client's `total_timeout` sets to a call of one of its objects."""
+    limited = getattr(getattr(owner, "_session", None), "limited", nullcontext)
+    return cast(AbstractContextManager[object], limited())
 
 
 def optional(check: Check) -> Check:

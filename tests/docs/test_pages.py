@@ -52,6 +52,7 @@ def test_the_page_on_retries_has_the_numbers_of_the_code() -> None:
     rows = {
         "`AsyncApi(timeout=)`": f"{settings.timeout:g} s",
         "`WANDB_HTTP_TIMEOUT`": f"{settings.http_timeout:g} s",
+        "`AsyncApi(max_memory=)`": f"{settings.max_memory >> 30} GiB",
         "`AsyncApi(max_concurrency=)`": f"{settings.max_concurrency}",
         "`RetryPolicy(first_wait=, max_wait=)`": f"{policy.first_wait:g} s, {policy.max_wait:g} s",
         "`RetryPolicy(max_same_failures=)`": f"{policy.max_same_failures}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +14,14 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from aiowandb import AsyncApi, CommError, LinkError, RunsFailedError, ServerError, UsageError
+from aiowandb import (
+    AiowandbWarning,
+    AsyncApi,
+    CommError,
+    RunsFailedError,
+    ServerError,
+    UsageError,
+)
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.pages import ParquetPage
 from aiowandb.net.retry import RetryPolicy
@@ -176,7 +184,7 @@ async def test_expired_links_are_requested_again(world: World, status: int) -> N
         assert await histories(api) == {f"r{n}": flat(losses(20, n)) for n in range(3)}
 
 
-async def test_links_that_never_work_are_the_failure_of_their_run(world: World) -> None:
+async def test_runs_whose_links_never_work_are_read_as_json(world: World) -> None:
     for n in range(3):
         world.add_run(f"r{n}", losses(20, n))
     barred: list[str] = []
@@ -188,14 +196,38 @@ async def test_links_that_never_work_are_the_failure_of_their_run(world: World) 
         return 403
 
     world.fault = bar_the_first
-    found = {}
     async with world.api() as api:
-        with pytest.raises(RunsFailedError) as caught:
-            async for run, batch in api.scan_histories(api.runs(PROJECT)):
-                found[run.id] = batch.num_rows
+        with pytest.warns(AiowandbWarning, match=r"Run local/demo/r\d: its Parquet files cannot"):
+            found = await histories(api)
+    assert len(barred) == 2  # the link, and a new one
+    assert found == {f"r{n}": flat(losses(20, n)) for n in range(3)}
+
+
+async def test_an_export_says_which_runs_it_had_to_read_as_json(
+    world: World, tmp_path: Path
+) -> None:
+    for n in range(3):
+        world.add_run(f"r{n}", losses(20, n))
+    barred: list[str] = []
+
+    def bar_the_first(path: str, body: bytes) -> int | None:
+        if path == "/graphql" or path not in (barred or [path]):
+            return None
+        barred.append(path)
+        return 403
+
+    async with world.api() as api:
+        await api.runs(PROJECT).export(tmp_path / "expected", format="csv")
+    world.fault = bar_the_first
+    async with world.api() as api:
+        with pytest.warns(AiowandbWarning, match="read as JSON"):
+            result = await api.runs(PROJECT).export(tmp_path / "out", format="csv")
     assert len(barred) == 2
-    assert list(found.values()) == [20, 20]
-    assert [type(error) for error in caught.value.failed.values()] == [LinkError]
+    assert (len(result.read_as_json), result.rows, result.failed) == (1, 60, ())
+    found, expected = (
+        (tmp_path / name / "history.csv").read_text() for name in ("out", "expected")
+    )
+    assert found == expected
 
 
 async def test_a_run_may_grow_while_it_is_read(world: World) -> None:

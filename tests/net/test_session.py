@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from aiowandb import (
+    AsyncApi,
     CommError,
     ConnectError,
     GraphQLError,
@@ -281,3 +282,32 @@ async def test_the_key_is_in_no_log_and_no_error(caplog: pytest.LogCaptureFixtur
             await asking.ask(ASK)
     assert caplog.records
     assert KEY not in caplog.text + repr(caught.value) + str(caught.value)
+
+
+class Trickle:
+    """An ASGI app that begins each answer, and never completes it."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.requests += 1
+        await anyio.sleep_forever()
+
+
+async def test_a_call_ends_after_its_total_time_whatever_each_request_may_take() -> None:
+    trickle = Trickle()
+    async with AsyncApi(
+        KEY,
+        base_url="http://wandb.test",
+        transport=httpx.ASGITransport(trickle),
+        timeout=1_000,
+        total_timeout=0.05,
+    ) as api:
+        with pytest.raises(TimeoutError, match=r"within 0.05 s, which is the total_timeout"):
+            await api.runs("e/p").count()
+        with pytest.raises(TimeoutError, match="total_timeout"):
+            await api.viewer()
+        with pytest.raises(TimeoutError, match="total_timeout"):
+            await anext(aiter(api.runs("e/p")))
+    assert trickle.requests == 3

@@ -58,6 +58,7 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
         """The files of this version, or only those with these names."""
         return Files(self._session, ArtifactFiles(self._session, self.record.ref, names, per_page))
 
+    @checks()
     async def manifest(self) -> Manifest:
         """The manifest: names, digests, sizes and references of all files."""
         return await read_manifest(self._session, self.id, self.qualified_name)
@@ -89,12 +90,14 @@ class Artifact(ArtifactFields, RecordHolder[ArtifactRecord]):
             allow_missing_references=allow_missing_references,
         )
 
+    @checks()
     async def logged_by(self) -> Run | None:
         """The run that logged this version, or None."""
         artifact = await self._session.ask_cached(artifact_logged_by(self.id))
         maker = artifact and artifact.created_by
         return self._run(maker) if isinstance(maker, RunWithProject) else None
 
+    @checks()
     async def used_by(self) -> list[Run]:
         """The runs that used this version."""
         users = await self._session.ask_cached(artifact_used_by(self.id))
@@ -122,6 +125,7 @@ class Artifacts(Listing[Artifact]):
         super().__init__(session)
         self._source = source
 
+    @checks()
     async def count(self) -> int:
         """The number of items."""
         return await self._source.count()

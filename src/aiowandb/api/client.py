@@ -60,12 +60,12 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
     """The async client for W&B.
 
     The API key is taken from the argument, `WANDB_API_KEY` or netrc, other settings from their
-    arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's settings files.
-    `timeout` is how many seconds W&B may stay silent, including all retries. `max_concurrency`
-    limits how many requests, and how many file transfers besides, run at once; `max_rate`
-    limits the requests per second. `proxy` is the URL of a proxy, by default that of the
-    environment. `verify` takes an `ssl.SSLContext` with your own CA or client certificates.
-    `retry` (a `RetryPolicy`) decides which failed requests are sent again.
+    arguments, `WANDB_BASE_URL`, `WANDB_ENTITY`, `WANDB_PROJECT` or W&B's settings files. `timeout`
+    is how many seconds W&B may stay silent, including all retries; `total_timeout` how many one
+    call may take. `max_concurrency` limits how many requests, and how many file transfers besides,
+    run at once; `max_rate` the requests per second; `max_memory` the bytes of rows in memory.
+    `proxy` is the URL of a proxy, by default that of the environment. `verify` takes an
+    `ssl.SSLContext`. `retry` (a `RetryPolicy`) decides which failed requests are sent again.
 
     Nothing is sent before the first call that needs a response. Responses, including the pages
     of lists, are cached until the client is closed; `fresh=True` or `flush()` bypasses that.
@@ -83,8 +83,10 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         entity=ENTITY,
         project=PROJECT,
         timeout=optional(POSITIVE),
+        total_timeout=optional(POSITIVE),
         max_concurrency=optional(integer(1)),
         max_rate=optional(POSITIVE),
+        max_memory=optional(integer(1)),
         retry=optional(having("a RetryPolicy", "wait", "is_transient")),
         proxy=optional(text("a URL", empty=True, is_secret=True)),
         verify=optional(either(FLAG, having("an ssl.SSLContext", "verify_mode"))),
@@ -98,25 +100,27 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         entity: str | None = None,
         project: str | None = None,
         timeout: float | None = None,
+        total_timeout: float | None = None,
         max_concurrency: int | None = None,
         max_rate: float | None = None,
+        max_memory: int | None = None,
         retry: RetryPolicy | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if transport is not None and (proxy, verify) != (None, None):
-            raise UsageError(
-                "transport makes the connections: proxy and verify cannot be combined with it."
-            )
+            raise UsageError("transport makes the connections: proxy and verify have no effect.")
         settings = Settings.load(
             api_key=api_key,
             base_url=base_url,
             entity=entity,
             project=project,
             timeout=timeout,
+            total_timeout=total_timeout,
             max_concurrency=max_concurrency,
             max_rate=max_rate,
+            max_memory=max_memory,
             proxy=proxy,
             verify=verify,
         )
@@ -182,10 +186,12 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         """
         return self._session.waits.current
 
+    @checks()
     async def viewer(self) -> Viewer:
         """The user of the API key."""
         return await self._defaults.viewer()
 
+    @checks()
     async def default_entity(self) -> str:
         """The entity that is used for paths without one."""
         return await self._defaults.entity()

@@ -45,6 +45,7 @@ class File(FileFields, RecordHolder[FileRecord]):
             exist_ok=exist_ok,
         )
 
+    @checks()
     async def delete(self) -> None:
         """Delete the file from W&B."""
         await self._source.delete(self.record)
@@ -63,6 +64,7 @@ class Files(Listing[File]):
         super().__init__(session)
         self._source = source
 
+    @checks()
     async def count(self) -> int:
         """The number of items."""
         return await self._source.count()

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar, overload
 
-from aiowandb.arguments import Check, FixedAttributes, Unfit
+from aiowandb.arguments import Check, FixedAttributes, Unfit, checks
 from aiowandb.concurrency.tasks import AsyncOnly, Items, Stream
 from aiowandb.net import Session
 
@@ -64,6 +64,7 @@ class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
         index = _PLACE("index", index)
         return self._slice(index) if isinstance(index, slice) else self._item(index)
 
+    @checks()
     async def to_list(self) -> list[T]:
         """All items."""
         async with aclosing(self.__aiter__()) as items:

@@ -100,6 +100,7 @@ class Projects(Listing[Project]):
         self._per_page = per_page
         self._fresh = fresh
 
+    @checks()
     async def count(self) -> int:
         """The number of items."""
         # W&B does not count them, so all have to be listed.

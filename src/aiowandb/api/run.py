@@ -270,6 +270,7 @@ class Run(RunFields, ArtifactsOfRun):
         source = RunFiles(self._session, self.ref)
         return File(await source.upload(Path(path), Path(root)), self._session, source)
 
+    @checks()
     async def sweep(self) -> Sweep | None:
         """The sweep that the run is part of, or None."""
         from aiowandb.api.sweeps import find_sweep  # they import each other
@@ -278,6 +279,7 @@ class Run(RunFields, ArtifactsOfRun):
             return None
         return await find_sweep(self._session, RunRef(self.entity, self.project, self.sweep_name))
 
+    @checks()
     async def metadata(self) -> dict[str, Any] | None:
         """What the run recorded about its machine and program, or None.
 
@@ -337,6 +339,7 @@ class Run(RunFields, ArtifactsOfRun):
         """Delete the run, and with `delete_artifacts` the artifacts that it logged."""
         await self._session.ask(delete_run(self.storage_id, delete_artifacts=delete_artifacts))
 
+    @checks()
     async def stop(self) -> bool:
         """Ask the script of a live run to stop; returns whether W&B passed that on."""
         return (await self._session.ask(stop_run(self.storage_id))).success

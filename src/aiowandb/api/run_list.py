@@ -14,6 +14,7 @@ from aiowandb.api.defaults import Defaults
 from aiowandb.api.listing import Listing
 from aiowandb.api.run import Run
 from aiowandb.api.run_pages import RUNS_PER_PAGE, all_runs, no_project, run_pages, runs_table
+from aiowandb.arguments import checks
 from aiowandb.choices import RunField
 from aiowandb.concurrency.tasks import Delivered, Stream
 from aiowandb.errors import UsageError, extra_needed
@@ -64,6 +65,7 @@ class RunList(Listing[Run]):
         """
         return self._cursor
 
+    @checks()
     async def count(self) -> int:
         """The number of items."""
         if self._start is not None:
@@ -75,6 +77,7 @@ class RunList(Listing[Run]):
             raise no_project(entity, project)
         return found
 
+    @checks()
     async def to_arrow(self) -> pa.Table:
         """A table with one row per run: its fields, and flattened `config.*` and `summary.*`."""
         query = msgspec.structs.replace(
@@ -88,12 +91,14 @@ class RunList(Listing[Run]):
             records = self._records(query, fresh=True)
         return await runs_table(self._session.ahead(records))
 
+    @checks()
     async def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas DataFrame."""
         with extra_needed("pandas", "to_pandas()"):
             import pandas as pd  # noqa: F401 - pyarrow needs it
         return (await self.to_arrow()).to_pandas()
 
+    @checks()
     async def to_polars(self) -> pl.DataFrame:
         """The table of `to_arrow` as a polars DataFrame."""
         with extra_needed("polars", "to_polars()"):

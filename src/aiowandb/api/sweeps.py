@@ -72,6 +72,7 @@ class Sweep(SweepFields, RecordHolder[SweepRecord]):
         except IndexError:
             return None
 
+    @checks()
     async def agents(self) -> list[SweepAgent]:
         """The agents that have run this sweep, oldest first. Never cached."""
         ref = RunRef(self.entity, self.project, self.id)
@@ -124,6 +125,7 @@ class Sweeps(Listing[Sweep]):
         self._per_page = per_page
         self._fresh = fresh
 
+    @checks()
     async def count(self) -> int:
         """The number of items."""
         if self._filters:  # W&B only counts them all

@@ -25,6 +25,8 @@ R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
 _imported: set[str] = set()
+# How many bytes the items of an inbox may have together, unless there is only one.
+_INBOX_BYTES = 64 << 20
 
 
 async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
@@ -81,23 +83,30 @@ class Inbox(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._items = deque[T]()
+        self._items = deque[tuple[T, int]]()
+        self._bytes = 0
         self._changed = Condition()
         self._has_room: anyio.Event | None = None
         self._is_closed = self._is_aborted = False
 
-    async def put(self, item: T) -> None:
-        """Add an item, as soon as there is room."""
+    async def put(self, item: T, nbytes: int = 0) -> None:
+        """Add an item of this size, as soon as there is room."""
         while True:
             with self._changed:
                 if self._is_aborted:
                     raise Aborted
-                if len(self._items) < self._size:
-                    self._items.append(item)
+                if self._has_room_for(nbytes):
+                    self._items.append((item, nbytes))
+                    self._bytes += nbytes
                     self._changed.notify()
                     return
                 has_room = self._has_room = anyio.Event()
             await has_room.wait()
+
+    def _has_room_for(self, nbytes: int) -> bool:
+        if not self._items:
+            return True
+        return len(self._items) < self._size and self._bytes + nbytes <= _INBOX_BYTES
 
     def close(self) -> None:
         """There are no more items."""
@@ -132,7 +141,8 @@ class Inbox(Generic[T]):
                 raise Aborted
             if not self._items:
                 raise StopIteration
-            item = self._items.popleft()
+            item, nbytes = self._items.popleft()
+            self._bytes -= nbytes
             # Not for each item: waking the event loop is slow.
             has_room = self._has_room if len(self._items) <= self._size // 2 else None
             if has_room:

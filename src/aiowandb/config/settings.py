@@ -33,8 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a session.
 
     `timeout` is how many seconds one request may take, with retries but without the time in
-    our own queue; `http_timeout` is how long one attempt may be silent. `max_rate` is how many
-    requests may start in a second. `proxies` are by scheme.
+    our own queue; `http_timeout` is how long one attempt may be silent, and `total_timeout` how
+    long one call may take in all. `max_rate` is how many requests may start in a second, and
+    `max_memory` how many bytes the rows in flight may take. `proxies` are by scheme.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -43,8 +44,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None = None
     timeout: float = 120.0
     http_timeout: float = 30.0
+    total_timeout: float | None = None
     max_concurrency: int = 16
     max_rate: float | None = None
+    max_memory: int = 1 << 30
     proxies: Mapping[str, str] = {}
     verify: ssl.SSLContext | bool = True
 
@@ -57,8 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         entity: str | None = None,
         project: str | None = None,
         timeout: float | None = None,
+        total_timeout: float | None = None,
         max_concurrency: int | None = None,
         max_rate: float | None = None,
+        max_memory: int | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -72,6 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         url = checked_url(base_url or found("base_url") or DEFAULT_BASE_URL)
         file_url = files.get("base_url", DEFAULT_BASE_URL).rstrip("/")
         defaults = cls()
+        if total_timeout is None and (text := environ.get("AIOWANDB_TOTAL_TIMEOUT")):
+            total_timeout = _positive("AIOWANDB_TOTAL_TIMEOUT", text, 0.0)
+        memory = environ.get("AIOWANDB_MAX_MEMORY") if max_memory is None else max_memory
         return cls(
             base_url=url,
             credentials=find_credentials(api_key, url, files, environ, file_url=file_url),
@@ -81,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             http_timeout=_positive(
                 "WANDB_HTTP_TIMEOUT", found("http_timeout"), defaults.http_timeout
             ),
+            total_timeout=total_timeout,
+            max_memory=int(_positive("max_memory", memory, defaults.max_memory)),
             max_concurrency=math.ceil(
                 _positive("max_concurrency", max_concurrency, defaults.max_concurrency)
             ),

@@ -31,7 +31,7 @@ from aiowandb.export.journal import (
 )
 from aiowandb.export.names import has_staged_runs, staged_part, staged_runs
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parquet import count_values, open_parquet
+from aiowandb.export.parquet import count_values, group_batches, open_parquet
 from aiowandb.export.plan import NewPart, Plan, part_name
 from aiowandb.export.progress import Clash
 from aiowandb.export.schema import RowSchema
@@ -202,7 +202,7 @@ class Dataset:
         """The rows of these parts, or all."""
         for part in self.parts if parts is None else parts:
             with open_parquet(self.folder, self.path(part)) as file:
-                yield from file.iter_batches()
+                yield from group_batches(file)
 
     def _publish(self) -> None:
         parts = self.parts

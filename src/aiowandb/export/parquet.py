@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aiowandb.export.folders.base import Folder
+from aiowandb.export.row_groups import RowGroups
 from aiowandb.export.stored import RowRange
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;
@@ -26,7 +27,6 @@ class ParquetSink:
     """A Parquet file whose row groups and pages do not depend on how the rows were batched."""
 
     def __init__(self, file: Any, schema: pa.Schema) -> None:
-        self._schema = schema
         is_float = {field.name: pa.types.is_floating(field.type) for field in schema}
         floats = [name for name, found in is_float.items() if found]
         others = [name for name, found in is_float.items() if not found]
@@ -40,28 +40,22 @@ class ParquetSink:
             data_page_size=_PAGE_BYTES,
         )
         self._group_rows = min(GROUP_ROWS, max(_MIN_ROWS, _GROUP_CELLS // len(schema)))
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
+        self._groups = RowGroups(schema, self._group_rows)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._waiting.append(batch)
-        self._waiting_rows += batch.num_rows
-        while self._waiting_rows >= self._group_rows:
-            self._write_group()
+        for group in self._groups.add(batch):
+            self._write_group(group)
 
     def close(self) -> None:
         try:
-            if self._waiting_rows:
-                self._write_group()
+            if (rest := self._groups.rest()).num_rows:
+                self._write_group(rest)
             self._writer.close()
         finally:
             self._writer.is_open = False  # or its finaliser would fail again, at any time
 
-    def _write_group(self) -> None:
-        waiting = pa.Table.from_batches(self._waiting, self._schema)
-        group, rest = waiting.slice(0, self._group_rows), waiting.slice(self._group_rows)
+    def _write_group(self, group: pa.Table) -> None:
         self._writer.write_table(_independent_of_batches(group), row_group_size=self._group_rows)
-        self._waiting, self._waiting_rows = rest.to_batches(), rest.num_rows
 
 
 def _independent_of_batches(group: pa.Table) -> pa.Table:
@@ -85,6 +79,12 @@ def open_parquet(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file of the folder."""
     with folder.open(name) as file, pq.ParquetFile(file) as parquet:
         yield parquet
+
+
+def group_batches(parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a part, group by group: a batch of several could be of any size."""
+    for group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(row_groups=[group])
 
 
 def count_values(folder: Folder, name: str, columns: Collection[str]) -> Counter[str]:

@@ -73,6 +73,7 @@ async def export_runs(
     """Bring a folder up to date with the runs, or pass one table to a sink; `-` is stdout."""
     reporter = Reporter(session, on_event)
     deleted: Sequence[str] = ()
+    before = session.read_as_json.copy()
     async with reporter.reporting():
         if isinstance(target, str | Path) and target != "-":
             folder = HashingFolder(await run_sync(folder_at, target, filesystem))
@@ -104,6 +105,9 @@ async def export_runs(
         clashes=tuple(clash for table in tables for clash in table.clashes),
         deleted=tuple(deleted),
         unknown_keys=tuple(unknown),
+        read_as_json=tuple(
+            ref.run for ref in runs.histories if session.read_as_json[ref] > before[ref]
+        ),
     )
 
 

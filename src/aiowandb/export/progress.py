@@ -119,7 +119,8 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     other requests of the session are not included.
 
     `deleted` are runs that are kept although they were deleted at W&B. `unknown_keys` are keys
-    that were named and that none of the runs has.
+    that were named and that none of the runs has. `read_as_json` are runs whose Parquet files
+    could not be fetched, so that their rows were read as JSON.
     """
 
     runs: int
@@ -134,6 +135,7 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     clashes: tuple[Clash, ...] = ()
     deleted: tuple[str, ...] = ()
     unknown_keys: tuple[str, ...] = ()
+    read_as_json: tuple[str, ...] = ()
 
 
 class ProjectExport(msgspec.Struct, frozen=True, kw_only=True):

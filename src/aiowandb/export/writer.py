@@ -20,7 +20,7 @@ from aiowandb.concurrency.threads import Inbox
 from aiowandb.errors import CommError, ExportError, IncompleteHistoryError
 from aiowandb.export.dataset import Dataset
 from aiowandb.export.formats import SinkFile
-from aiowandb.export.parquet import ParquetSink, PartReader
+from aiowandb.export.parquet import ParquetSink, PartReader, group_batches
 from aiowandb.export.plan import Kept, NewPart, Plan, RunTask
 from aiowandb.export.progress import (
     FileFinished,
@@ -55,7 +55,7 @@ async def feed_rows(
             await inbox.put(run.ref)
             try:
                 async for batch in run:
-                    await inbox.put(batch)
+                    await inbox.put(batch, batch.nbytes)
                     reporter.report()
                 await inbox.put(run.reading)
             except CommError as error:
@@ -152,7 +152,7 @@ class PartWriter:
         row = 0
         for piece in pieces:
             with pq.ParquetFile(piece.path) as file:
-                for batch in file.iter_batches():
+                for batch in group_batches(file):
                     yield from self._without_rolled_back(batch, row)
                     row += batch.num_rows
 

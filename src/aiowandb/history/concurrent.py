@@ -35,7 +35,7 @@ from aiowandb.history.plan import HistoryPlan, plan_histories
 from aiowandb.history.reading import Reading, Start
 from aiowandb.history.scan import Scan, from_step, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import FATAL, BatchSize, Session, is_server_down
+from aiowandb.net import FATAL, BatchSize, MemoryQueue, Session, Share, is_server_down
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 
@@ -149,7 +149,7 @@ class HistoryReader:
         runs: MemoryObjectSendStream[RunBatches],
     ) -> None:
         """Send the batches of each run, in the order of the runs."""
-        groups = _of_one_project(refs, self._plan_size)
+        groups, line = _of_one_project(refs, self._plan_size), MemoryQueue(self._session.memory)
         async with runs, aclosing(groups), task_group() as tasks:
             async for group in groups:
                 plans = await self._plan(self._session, group, self._plan_size)
@@ -162,7 +162,7 @@ class HistoryReader:
                             # the first is awaited first.
                             await self._large.acquire()
                         pages = self._pages(plan, prefetch, is_large=is_large)
-                        await open_run(ref, pages, runs, tasks, self._session)
+                        await open_run(ref, pages, runs, tasks, self._session, line)
 
     def _only_window(self, plan: HistoryPlan | CommError) -> Window | None:
         """The window of the run's live rows, if one is enough for them."""
@@ -226,9 +226,10 @@ async def _open_each(
     runs: MemoryObjectSendStream[RunBatches],
 ) -> None:
     """Send the batches of each run, where runs are not planned together."""
+    line = MemoryQueue(session.memory)
     async with runs, task_group() as tasks:
         for ref in refs:
-            await open_run(ref, pages(ref), runs, tasks, session)
+            await open_run(ref, pages(ref), runs, tasks, session, line)
 
 
 async def open_run(
@@ -237,11 +238,12 @@ async def open_run(
     runs: MemoryObjectSendStream[RunBatches],
     tasks: Tasks,
     session: Session,
+    line: MemoryQueue,
 ) -> None:
     send, batches = anyio.create_memory_object_stream[pa.RecordBatch | Reading | CommError](
         _BATCHES_AHEAD
     )
-    tasks.start_soon(_fill, pages, send, session)
+    tasks.start_soon(_fill, pages, send, session, line.join())
     try:
         await runs.send(RunBatches(ref, batches))
     except BaseException:
@@ -253,14 +255,15 @@ async def _fill(
     pages: AsyncGenerator[Page],
     batches: MemoryObjectSendStream[pa.RecordBatch | Reading | CommError],
     session: Session,
+    share: Share,
 ) -> None:
     """Send the batches, or the error if the run alone fails, until the receiver is closed."""
     reading = Reading()
     async with batches:
-        with suppress(anyio.BrokenResourceError):
+        with share, suppress(anyio.BrokenResourceError):
             try:
                 async with aclosing(pages):
-                    async for page in pages:
+                    while page := await _next_page(pages, share):
                         for batch in await page.batches():
                             await batches.send(batch)
                         reading.add(page.count, page.ends)
@@ -271,6 +274,20 @@ async def _fill(
                 if await is_server_down(session, error):
                     raise
                 await batches.send(error)
+
+
+async def _next_page(pages: AsyncGenerator[Page], share: Share) -> Page | None:
+    """The next page, requested as soon as there is memory for it; None after the last one.
+
+    All of the page before has been sent, but for a last batch that waits to be received.
+    """
+    waiting = min(share.size, share.batch_bytes)
+    await share.reserve(waiting)
+    page = await anext(pages, None)
+    if page:
+        share.expected = page.nbytes
+        await share.resize(waiting + page.nbytes)
+    return page
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from aiowandb.history.concurrent import RunBatches, open_run, read_ahead
 from aiowandb.history.pages import Page
 from aiowandb.history.scan import MAX_SYSTEM_ROWS, system_pages
 from aiowandb.history.selection import Selection
-from aiowandb.net import BatchSize, Session, ask_all
+from aiowandb.net import BatchSize, MemoryQueue, Session, ask_all
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Sample, SamplesByAlias, alias, sample_runs
 from aiowandb.wire.runs import run_not_found
@@ -89,12 +89,12 @@ async def _open_groups(
     read_on: ReadOn[T],
     opened: MemoryObjectSendStream[RunBatches],
 ) -> None:
-    size = BatchSize(25, 100)
+    size, line = BatchSize(25, 100), MemoryQueue(session.memory)
     async with opened, task_group() as tasks:
         for group in _groups(runs, size):
             answers = await ask(session, group, size)
             for ref, answer in zip(group, answers, strict=True):
-                await open_run(ref, _pages(ref, answer, read_on), opened, tasks, session)
+                await open_run(ref, _pages(ref, answer, read_on), opened, tasks, session, line)
 
 
 async def _pages(ref: RunRef, answer: T | CommError, read_on: ReadOn[T]) -> AsyncGenerator[Page]:

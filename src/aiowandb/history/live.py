@@ -7,12 +7,13 @@ that many rows it may be a sample, and is split where the sample says that the r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 
 import anyio
 import msgspec
 
-from aiowandb.errors import CommError, NotFoundError
+from aiowandb.errors import CommError, NotFoundError, TooLargeError
 from aiowandb.history.decode import decode_rows
 from aiowandb.history.plan import HistoryPlan
 from aiowandb.net import BatchSize, Session, ask_all
@@ -27,6 +28,8 @@ VALUES_PER_ANSWER = 200_000
 _GROUP_BYTES = 16 << 20
 # W&B's count of the rows may be wrong. Where there are more, windows are bisected.
 _MAX_WINDOWS = 4096
+# The status with which a server refuses to answer at such length.
+_TOO_LARGE = 413
 
 Texts = list[str]
 
@@ -71,17 +74,44 @@ class FirstAnswer(msgspec.Struct, frozen=True):
     window: Window
     answer: Texts | CommError
 
-    async def all_rows(self, session: Session) -> list[Texts]:
-        """All rows of the window; if the answer was a sample, more requests are sent."""
-        if isinstance(self.answer, CommError):
+    @property
+    def texts(self) -> Texts:
+        """The rows of the answer, all or a sample."""
+        return [] if isinstance(self.answer, CommError) else self.answer
+
+    @property
+    def is_complete(self) -> bool:
+        return not isinstance(self.answer, CommError) and is_complete(self.window, len(self.answer))
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the rows take more bytes than a response may have: fewer of them may not."""
+        is_size = isinstance(self.answer, TooLargeError) or (
+            isinstance(self.answer, CommError) and self.answer.status == _TOO_LARGE
+        )
+        return is_size and self.window.end - self.window.first > 1
+
+    async def rows(self, session: Session) -> AsyncGenerator[Texts]:
+        """All rows of the window in their order, in pieces of one response each.
+
+        If the answer was a sample, or too large, more requests are sent.
+        """
+        if self.is_complete:
+            if self.texts:
+                yield self.texts
+            return
+        for smaller in bisect(self.window, self._steps()):
+            (first,) = await read_windows(session, [smaller], BatchSize(1, 1))
+            async with aclosing(first.rows(session)) as pieces:
+                async for texts in pieces:
+                    yield texts
+
+    def _steps(self) -> list[int]:
+        """The steps of the sample, if the answer is one."""
+        if isinstance(self.answer, CommError) and not self.is_too_large:
             raise self.answer
-        if is_complete(self.window, len(self.answer)):
-            return [self.answer] if self.answer else []
-        steps = [step for row in decode_rows(self.answer) if isinstance(step := row.get(STEP), int)]
-        pages: list[Texts] = []
-        for smaller in bisect(self.window, steps):
-            pages += await read_window(session, smaller)
-        return pages
+        rows = decode_rows(self.texts)
+        return [step for row in rows if isinstance(step := row.get(STEP), int)]
 
 
 async def read_windows(
@@ -95,14 +125,10 @@ async def read_windows(
             return NotFoundError(f"Run {window.ref} disappeared while it was read.")
         return run.history or []
 
-    answers = await ask_all(session, windows, history_pages, texts, size)
+    answers = await ask_all(
+        session, windows, history_pages, texts, size, max_bytes=session.memory.response_bytes
+    )
     return [FirstAnswer(*pair) for pair in zip(windows, answers, strict=True)]
-
-
-async def read_window(session: Session, window: Window) -> list[Texts]:
-    """All rows of the window, in as many pages as they need."""
-    (first,) = await read_windows(session, [window], BatchSize(1, 1))
-    return await first.all_rows(session)
 
 
 PlannedRun = tuple[RunRef, HistoryPlan | CommError, Window | None]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from anyio.to_thread import run_sync
 
 from aiowandb.concurrency.tasks import gather
-from aiowandb.errors import IncompleteHistoryError, LinkError
+from aiowandb.errors import CommError, IncompleteHistoryError, LinkError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.live import VALUES_PER_ANSWER, FirstAnswer, Texts, read_windows, split
@@ -27,11 +27,14 @@ from aiowandb.history.selection import Selection
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
+from aiowandb.user_warnings import warn
 from aiowandb.wire.history import Window, sampled_rows
 from aiowandb.wire.rows import flat_row
 from aiowandb.wire.runs import run_not_found
 
 _REQUESTS_AT_ONCE = 2
+# From this status on, a host of files has failed.
+_FAILED = 500
 # System metrics come every few seconds: more of them than this take years.
 MAX_SYSTEM_ROWS = 10_000_000
 
@@ -71,6 +74,9 @@ class Scan:
         self._size = size or BatchSize(4, 20)
         self._next_step = self._selection.min_step
         self._rows_read = start.rows_before
+        # The rows of a window; fewer where so many take more bytes than a response may have.
+        self._page_rows = selection.page_size
+        self._row_bytes = 0.0
 
     @property
     def next_step(self) -> int:
@@ -112,11 +118,23 @@ class Scan:
                     async for page in pages:
                         yield page
                 return
-            except LinkError:
-                if planned_from == self._next_step:
-                    raise  # new links, and they do not work either
+            except CommError as error:
+                if not (isinstance(error, LinkError) or (error.status or 0) >= _FAILED):
+                    raise
+                if planned_from == self._next_step:  # new links, and they do not work either
+                    self._give_files_up(error)
+                    return
             planned_from = self._next_step
             self._plan = await self._replan(self._plan.ref)
+
+    def _give_files_up(self, error: CommError) -> None:
+        """Read the rows that are left as JSON, and say so."""
+        self._plan = msgspec.structs.replace(self._plan, segments=(), live_from=0)
+        self._session.read_as_json[self._plan.ref] += 1
+        warn(
+            f"Run {self._plan.ref}: its Parquet files cannot be fetched, also with new links, so"
+            f" its rows are read as JSON, which takes longer. {error}"
+        )
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
         for link in self._plan.segments:
@@ -132,8 +150,10 @@ class Scan:
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()
         if first and windows[:1] == [first.window]:
-            yield self._page(await first.all_rows(self._session))
-            del windows[0]
+            async with aclosing(self._pages_of([first])) as pages:
+                async for page in pages:
+                    yield page
+            windows = self._smaller(windows[1:])
         # One window at first, so that the first rows come soon.
         per_request, at_once = 1, 1
         while windows:
@@ -142,20 +162,48 @@ class Scan:
             ]
             del windows[: per_request * at_once]
             for answers in await gather(filter(None, requests), self._read, at_once):
-                yield self._page(answers)
+                async with aclosing(self._pages_of(answers)) as pages:
+                    async for page in pages:
+                        yield page
+            windows = self._smaller(windows)
             per_request, at_once = self._windows_per_request(), _REQUESTS_AT_ONCE
 
-    async def _read(self, windows: Sequence[Window]) -> list[Texts]:
-        """All rows of windows that are asked for in one request."""
-        answers = await read_windows(self._session, windows, self._size)
-        return [texts for answer in answers for texts in await answer.all_rows(self._session)]
+    async def _read(self, windows: Sequence[Window]) -> list[FirstAnswer]:
+        return await read_windows(self._session, windows, self._size)
+
+    async def _pages_of(self, answers: Sequence[FirstAnswer]) -> AsyncGenerator[JsonPage]:
+        """All rows of windows that were asked for in one request, in one page if they came so."""
+        if all(answer.is_complete for answer in answers):
+            yield self._page([texts for answer in answers if (texts := answer.texts)])
+            return
+        for answer in answers:
+            longest = 0
+            async with aclosing(answer.rows(self._session)) as pieces:
+                async for rows in pieces:
+                    longest = max(longest, len(rows))
+                    yield self._page([rows])
+            if answer.is_too_large and longest:
+                self._page_rows = min(self._page_rows, longest)
+
+    def _smaller(self, windows: list[Window]) -> list[Window]:
+        """The windows, or smaller ones if responses have shown that rows are long."""
+        if not windows or windows[0].samples <= self._page_rows + 1:
+            return windows
+        first, last = windows[0], windows[-1]
+        rows = len(windows) * (first.samples - 1)
+        return split(first.ref, first.first, last.end, rows, self._page_rows)
 
     def _page(self, chunks: Sequence[Texts]) -> JsonPage:
-        return JsonPage(chunks, self._selection, self._decoder, self._plan.text_keys)
+        page = JsonPage(chunks, self._selection, self._decoder, self._plan.text_keys)
+        if page.count:
+            self._row_bytes = max(self._row_bytes, page.nbytes / page.count)
+        return page
 
     def _windows_per_request(self) -> int:
-        values = self._selection.page_size * max(1, self._plan.key_count)
-        return max(1, min(self._size.now, VALUES_PER_ANSWER // values))
+        values = self._page_rows * max(1, self._plan.key_count)
+        bytes_each = max(1, int(self._page_rows * self._row_bytes))
+        by_bytes = self._session.memory.batch_bytes // bytes_each
+        return max(1, min(self._size.now, VALUES_PER_ANSWER // values, by_bytes))
 
     def _live_windows(self) -> list[Window]:
         rows = self._plan.row_count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from io import BytesIO
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from anyio import SpooledTemporaryFile
 
 from aiowandb.errors import ServerError
+from aiowandb.history.bounded import OpenParquet, bounded_batches
 from aiowandb.history.columns import Kind, json_text, kind_of
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.reading import Ends
@@ -28,7 +29,6 @@ from aiowandb.wire.rows import STEP, TIME
 # Files up to this size stay in memory.
 _IN_MEMORY = 4 << 20
 _READ_BUFFER = 1 << 18
-_BATCH_ROWS = 16_384
 _NO_STEPS = "its rows have no steps"
 
 
@@ -53,7 +53,7 @@ async def read_segment(
     everything = not selection.keys and selection.projection is None
     from_start = everything and not selection.min_step
     remote = await RemoteFile.open(session, link, from_start=from_start) if is_large else None
-    segments = _parts(remote, selection) if remote else _download(session, link, selection)
+    segments = _parts(session, remote, selection) if remote else _download(session, link, selection)
     last_read, last_of_file = -1, -1
     async with aclosing(segments):
         async for segment in segments:
@@ -92,7 +92,7 @@ async def _download(
     session: Session, link: Link, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     async with _downloaded(session, link) as file:
-        yield _Segment(partial(_open_spool, file), selection)
+        yield _Segment(partial(_open_spool, file), selection, session.memory.batch_bytes)
 
 
 @asynccontextmanager
@@ -107,7 +107,7 @@ async def _downloaded(session: Session, link: Link) -> AsyncIterator[SpooledTemp
 
 
 async def _parts(
-    remote: RemoteFile, selection: Selection
+    session: Session, remote: RemoteFile, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     leaves = list(_leaves(remote.metadata.schema.to_arrow_schema()))
     columns = _columns(selection, leaves)
@@ -119,7 +119,7 @@ async def _parts(
     for groups in remote.waves(wanted):
         parts = await remote.fetch(groups, columns)
         file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)  # type: ignore[arg-type]
-        yield _Segment(file, selection, groups)
+        yield _Segment(file, selection, session.memory.batch_bytes, groups)
 
 
 class _Segment:
@@ -127,12 +127,14 @@ class _Segment:
 
     def __init__(
         self,
-        open_file: Callable[[], pq.ParquetFile],
+        open_file: OpenParquet,
         selection: Selection,
+        most_bytes: int,
         groups: list[int] | None = None,
     ) -> None:
         self._open_file = open_file
         self._selection = selection
+        self._most_bytes = most_bytes
         self._groups = groups
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._rows_left = 0
@@ -178,10 +180,7 @@ class _Segment:
         if not groups:
             return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
-        # Many files are read at once: more threads for each would only slow them down.
-        return parquet.iter_batches(
-            _BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False
-        )
+        return bounded_batches(parquet, self._open_file, groups, columns, self._most_bytes)
 
 
 @contextmanager
@@ -194,13 +193,20 @@ def _readable() -> Iterator[None]:
         ) from error
 
 
-def _open_spool(file: SpooledTemporaryFile[bytes]) -> pq.ParquetFile:
-    content = file.wrapped
+def _open_spool(
+    file: SpooledTemporaryFile[bytes], *, read_dictionary: list[str] | None = None
+) -> pq.ParquetFile:
+    content: Any = file.wrapped
+    buffer_size = 0
     if isinstance(content, BytesIO):
-        return pq.ParquetFile(pa.BufferReader(content.getvalue()), pre_buffer=False)
-    content.seek(0)
-    # A row group may be as large as the file: read its columns in chunks.
-    return pq.ParquetFile(content, buffer_size=_READ_BUFFER, pre_buffer=False)
+        content = pa.BufferReader(content.getvalue())
+    else:
+        content.seek(0)
+        # A row group may be as large as the file: read its columns in chunks.
+        buffer_size = _READ_BUFFER
+    return pq.ParquetFile(
+        content, read_dictionary=read_dictionary, buffer_size=buffer_size, pre_buffer=False
+    )
 
 
 def _unwanted_rows(

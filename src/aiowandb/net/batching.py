@@ -14,6 +14,7 @@ from aiowandb.errors import (
     ServerError,
     StalledError,
     TimeoutError,
+    TooLargeError,
 )
 from aiowandb.net.session import Session
 from aiowandb.wire.graphql import Operation
@@ -52,15 +53,17 @@ async def ask_batched(
     operation: Callable[[Sequence[Q]], Operation[S]],
     pick: Callable[[S, int, Q], R],
     size: BatchSize,
+    max_bytes: int | None = None,
 ) -> list[R | CommError]:
     """The answer to each question, or the error that it fails with when it is asked alone.
 
     `operation` asks for several at once; `pick` takes one answer out of the response, given
-    the index of its question in the batch and the question itself.
+    the index of its question in the batch and the question itself. A response of more than
+    `max_bytes` bytes is not read to its end, and counts as failed.
     """
     alone = len(questions) == 1
     try:
-        answer = await session.answer(operation(questions), retry=alone)
+        answer = await session.answer(operation(questions), retry=alone, max_bytes=max_bytes)
     except FATAL:
         raise
     except CommError as error:
@@ -71,8 +74,8 @@ async def ask_batched(
         size.refused(len(questions))
         middle = len(questions) // 2
         return [
-            *await ask_batched(session, questions[:middle], operation, pick, size),
-            *await ask_batched(session, questions[middle:], operation, pick, size),
+            *await ask_batched(session, questions[:middle], operation, pick, size, max_bytes),
+            *await ask_batched(session, questions[middle:], operation, pick, size, max_bytes),
         ]
     size.answered(len(questions), answer.seconds)
     return [pick(answer.data, i, question) for i, question in enumerate(questions)]
@@ -97,12 +100,13 @@ async def ask_all(
     operation: Callable[[Sequence[Q]], Operation[S]],
     pick: Callable[[S, int, Q], R],
     size: BatchSize,
+    max_bytes: int | None = None,
 ) -> list[R | CommError]:
     """As `ask_batched`, for more questions than fit into one request."""
     answers: list[R | CommError] = []
     while len(answers) < len(questions):
         batch = questions[len(answers) : len(answers) + size.now]
-        answers += await ask_batched(session, batch, operation, pick, size)
+        answers += await ask_batched(session, batch, operation, pick, size, max_bytes)
     return answers
 
 
@@ -131,4 +135,6 @@ def _may_be_too_large(error: CommError) -> bool:
 
 
 def _is_unresponsive(error: CommError) -> bool:
+    if isinstance(error, TooLargeError):
+        return False
     return isinstance(error, ServerError | TimeoutError) or error.status is None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Awaitable,
     Callable,
     Iterable,
+    Iterator,
     Mapping,
 )
+from contextlib import aclosing, contextmanager
 from functools import partial
 from gzip import compress
 from types import TracebackType
@@ -25,7 +28,14 @@ from aiowandb.concurrency.read_ahead import ReadAhead
 from aiowandb.concurrency.tasks import OnDemand, Stream
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.config.settings import Settings, app_url
-from aiowandb.errors import ApiKeyError, CommError, GraphQLError, ServerError, UsageError
+from aiowandb.errors import (
+    ApiKeyError,
+    CommError,
+    GraphQLError,
+    ServerError,
+    TimeoutError,
+    UsageError,
+)
 from aiowandb.net import bodies
 from aiowandb.net.adaptive import Concurrency, Pace
 from aiowandb.net.attempts import Attempt, Attempts, Transient
@@ -33,12 +43,14 @@ from aiowandb.net.auth import HostAuth
 from aiowandb.net.cache import Answer, ResponseCache
 from aiowandb.net.lifetime import Lifetime
 from aiowandb.net.limiter import Limiter
+from aiowandb.net.memory import MemoryBudget
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Target, Transfers
 from aiowandb.net.transports import HttpClient, make_client
 from aiowandb.net.waits import Waits
+from aiowandb.paths import RunRef
 from aiowandb.redaction import Link, without_frames
 from aiowandb.wire.graphql import MALFORMED, Operation
 from aiowandb.wire.server import Feature, FeaturesData, server_features
@@ -74,8 +86,11 @@ class Session:
         self.traffic = Traffic()
         # What the server supports, once it was asked; see `supports`.
         self.features: FeaturesData | None = None
+        # How often the Parquet files of a run could not be fetched, so that it was read as JSON.
+        self.read_as_json = Counter[RunRef]()
         # How often this session has changed something at W&B, or its cache was flushed.
         self.changes = 0
+        self.memory = MemoryBudget(settings.max_memory)
         self._cache = ResponseCache(_MAX_CACHED_BYTES)
         retry = retry or RetryPolicy()
         max_concurrency = settings.max_concurrency
@@ -155,7 +170,34 @@ class Session:
 
         `on_left` is called when a loop over these is left.
         """
+        if self.settings.total_timeout is not None:
+            items = self._limited_steps(items)
         return self.read_ahead(items, on_left) if self.is_entered else OnDemand(items)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Cancel what the block does after `total_timeout` seconds, and raise a `TimeoutError`."""
+        total = self.settings.total_timeout
+        if total is None:
+            yield
+            return
+        with anyio.move_on_after(total) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise TimeoutError(
+                f"This was not done within {total:g} s, which is the total_timeout of the client."
+            )
+
+    async def _limited_steps(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """The same items, each within the limit."""
+        async with aclosing(items):
+            while True:
+                try:
+                    with self.limited():
+                        item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                yield item
 
     def read_ahead(
         self, items: AsyncGenerator[T], on_left: Callable[[], object] = lambda: None
@@ -177,7 +219,9 @@ class Session:
         data: S = answer.data
         return data
 
-    async def answer(self, operation: Operation[S], *, retry: bool = True) -> Answer:
+    async def answer(
+        self, operation: Operation[S], *, retry: bool = True, max_bytes: int | None = None
+    ) -> Answer:
         """Send a GraphQL operation and return its data with what it cost.
 
         With `retry=False` an error of the server or a timeout is raised at once: for callers
@@ -192,7 +236,7 @@ class Session:
             nonlocal tries
             tries += 1
             started = anyio.current_time()
-            response, body = await self._send(attempt, "/graphql", content)
+            response, body = await self._send(attempt, "/graphql", content, max_bytes=max_bytes)
             seconds = anyio.current_time() - started
             try:
                 return Answer(operation.read(200, body), len(body), seconds, tries)
@@ -315,12 +359,13 @@ class Session:
         path: str,
         content: bytes,
         headers: Mapping[str, str] = _JSON,
+        max_bytes: int | None = None,
     ) -> tuple[httpx.Response, bytes]:
         count(self.traffic, requests=1)
         link = Link(self.settings.base_url + path)
         async with self._http.stream("POST", link, content=content, headers=headers) as response:
             await attempt.accept(response)
-            body = await bodies.read_all(response, self.max_response_bytes)
+            body = await bodies.read_all(response, max_bytes or self.max_response_bytes)
             count(self.traffic, received_bytes=len(body))
             return response, body
 

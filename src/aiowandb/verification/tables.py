@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.known_files import KnownFile
 from aiowandb.export.originals import ORIGINALS_FILE
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import group_batches, open_parquet
 from aiowandb.export.schema import RUN_ID
 from aiowandb.verification.report import Problem
 
@@ -83,7 +83,7 @@ def check_table(
         with open_parquet(folder, name) as file:
             problems = _check_rows(file, name, known) if known else []
             if not is_hashed:
-                for _ in file.iter_batches():
+                for _ in group_batches(file):
                     pass
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):

@@ -1,0 +1,189 @@
+"""Files and responses that stand for more rows than fit into memory."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiowandb.config.settings import Settings
+from aiowandb.history.bounded import bounded_batches
+from aiowandb_server import create_app, serve_in_thread
+from tests.history.conftest import PROJECT, Mode, World
+
+MB = 1 << 20
+
+
+def opened(file: io.BytesIO, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
+    content = pa.BufferReader(file.getvalue())
+    return pq.ParquetFile(content, read_dictionary=read_dictionary, pre_buffer=False)
+
+
+def batches_of(table: pa.Table, most_bytes: int, **options: Any) -> list[pa.RecordBatch]:
+    file = io.BytesIO()
+    pq.write_table(table, file, **options)
+    assert len(file.getvalue()) < 2 * MB
+    parquet = opened(file)
+    groups = list(range(parquet.num_row_groups))
+
+    def reopen(*, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
+        return opened(file, read_dictionary)
+
+    names = table.schema.names
+    return list(bounded_batches(parquet, reopen, groups, names, most_bytes))
+
+
+def repeated(text: str, rows: int) -> pa.Table:
+    column = pa.DictionaryArray.from_arrays(
+        pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([text])
+    )
+    return pa.table({"_step": range(rows), "text": column})
+
+
+def test_a_long_text_that_a_file_repeats_is_read_in_small_batches() -> None:
+    batches = batches_of(repeated("x" * 100_000, 2_000), 4 * MB)
+    assert sum(batch.num_rows for batch in batches) == 2_000
+    assert max(batch.nbytes for batch in batches) < 5 * MB
+    assert set(batches[-1].column("text").to_pylist()) == {"x" * 100_000}
+    assert [batch.column("_step")[0].as_py() for batch in batches] == sorted(
+        batch.column("_step")[0].as_py() for batch in batches
+    )
+
+
+def test_short_texts_that_a_file_repeats_are_read_in_large_batches() -> None:
+    words = pa.array([f"word {i % 50}" for i in range(40_000)])
+    batches = batches_of(pa.table({"_step": range(40_000), "text": words}), 32 * MB)
+    assert [batch.num_rows for batch in batches] == [16_384, 16_384, 7_232]
+
+
+def test_texts_in_lists_that_a_file_repeats_are_read_in_small_batches() -> None:
+    lists = pa.array([["x" * 50_000]] * 400)
+    batches = batches_of(pa.table({"_step": range(400), "texts": lists}), 2 * MB)
+    assert max(batch.nbytes for batch in batches) < 3 * MB
+    assert sum(batch.num_rows for batch in batches) == 400
+
+
+def test_columns_of_nulls_are_read_in_small_batches() -> None:
+    columns = {f"k{i}": pa.nulls(4_000, pa.float64()) for i in range(400)}
+    batches = batches_of(pa.table({"_step": range(4_000), **columns}), MB)
+    assert max(batch.nbytes for batch in batches) < 2 * MB
+    assert sum(batch.num_rows for batch in batches) == 4_000
+
+
+@pytest.mark.anyio
+async def test_windows_whose_rows_are_long_are_made_smaller(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"_step": i, "text": f"{i} " + "x" * 20_000} for i in range(600)]
+    world.add_run("long", rows)
+    monkeypatch.setenv("AIOWANDB_MAX_MEMORY", str(16 * MB))  # a response of 1 MB
+    async with world.api("json") as api:
+        run = await api.run(f"{PROJECT}/long")
+        found, sizes = [], []
+        async for batch in run.scan_history_batches():
+            found += batch.column("text").to_pylist()
+            sizes.append(batch.nbytes)
+        assert found == [row["text"] for row in rows]
+        assert max(sizes) < 2 * MB
+        # Not each page is found to be too large first.
+        assert api.traffic.requests < 60
+
+
+def test_max_memory_comes_from_the_argument_or_the_environment() -> None:
+    environ = {"AIOWANDB_MAX_MEMORY": "50000000"}
+    assert Settings.load(environ=environ).max_memory == 50_000_000
+    assert Settings.load(max_memory=10**9, environ=environ).max_memory == 10**9
+    assert Settings.load(environ={}).max_memory == 1 << 30
+
+
+# Scans a run in a process that may have so many bytes more than at its start.
+LIMITED_SCAN = """
+import asyncio, resource, sys, httpx
+import pyarrow, pyarrow.parquet, pyarrow.compute
+from aiowandb.config.settings import Settings
+from aiowandb.history.scan import scan_run
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+from aiowandb.paths import RunRef
+pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+content = sys.stdin.buffer.read()
+
+def answer(request):
+    if request.url.path != "/graphql":
+        return httpx.Response(200, content=content)
+    files = {"parquetUrls": ["http://store.test/1"], "liveData": []}
+    plan = {"historyKeys": {"lastStep": 39_999}, "historyLineCount": 40_000}
+    return httpx.Response(200, json={"data": {"project": {"r0": plan | {"parquetHistory": files}}}})
+
+async def main():
+    settings = Settings.load(api_key="0" * 40, base_url="http://w.test", max_memory=128 << 20)
+    async with Session(settings, transport=httpx.MockTransport(answer)) as session:
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)
+        rows = size = 0
+        async for page in scan_run(session, RunRef("e", "p", "r"), Selection()):
+            rows, size = rows + page.count, size + page.nbytes
+        print(rows, size > 40_000 * 100_000)
+
+asyncio.run(main())
+"""
+
+# Exports a project in such a process.
+LIMITED_EXPORT = """
+import asyncio, resource, sys
+import pyarrow, pyarrow.parquet, pyarrow.compute
+pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+from aiowandb import AsyncApi
+
+async def main(url, key, out):
+    async with AsyncApi(key, base_url=url, max_memory=64 << 20) as api:
+        runs = api.runs("local/demo")
+        await runs.count()
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 20),) * 2)
+        result = await runs.export(out)
+        print(result.rows, len(result.failed))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def limited(script: str, *arguments: str, stdin: bytes = b"") -> str:
+    process = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        input=stdin,
+        timeout=300,
+        # Each arena of the allocator reserves 64 MB of addresses.
+        env={"MALLOC_ARENA_MAX": "1", "HOME": "/nowhere"},
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr.decode()[-3000:]
+    return process.stdout.decode().strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+def test_a_small_file_that_stands_for_4_gb_is_read_in_bounded_memory() -> None:
+    file = io.BytesIO()
+    pq.write_table(repeated("x" * 100_000, 40_000), file, store_schema=False)
+    assert len(file.getvalue()) < MB
+    assert limited(LIMITED_SCAN, stdin=file.getvalue()) == "40000 True"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+@pytest.mark.parametrize("history", ["parquet", "json"])
+def test_an_export_of_long_texts_takes_bounded_memory(
+    world: World, tmp_path: Path, history: Mode
+) -> None:
+    texts = ({"_step": i, "text": f"{i} " + "x" * 100_000} for i in range(8_000))
+    world.add_run("r", texts)
+    with serve_in_thread(create_app(world.store, history=history)) as url:
+        found = limited(LIMITED_EXPORT, url, world.store.local_key, str(tmp_path / "out"))
+    assert found == "8000 0"
