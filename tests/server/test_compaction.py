@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.columns import ColumnBuilder, is_json
+from aiowandb_server.store.history_keys import KeyCounter
 from aiowandb_server.store.records import RunRow
-from aiowandb_server.store.rows import flatten
+from aiowandb_server.store.rows import columns_of, flatten
 
 
 def step_lines(*steps: int, **values: Any) -> list[str]:
@@ -195,7 +196,7 @@ VALUES = st.one_of(
 def test_any_rows_in_any_chunks_become_one_schema(chunks: list[list[dict[str, Any]]]) -> None:
     builder = ColumnBuilder()
     for chunk in chunks:
-        builder.add([(index, flatten(row)) for index, row in enumerate(chunk)])
+        builder.add(range(len(chunk)), columns_of([flatten(row) for row in chunk]))
     table = pa.concat_tables(builder.tables())
     for field in table.schema:
         if field.name != "_step":
@@ -204,6 +205,22 @@ def test_any_rows_in_any_chunks_become_one_schema(chunks: list[list[dict[str, An
             if is_json(field):
                 read = [None if text is None else json.loads(text) for text in read]
             assert all(map(same_value, sent, read)), (sent, read)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), VALUES), max_size=6))
+def test_keys_are_counted_as_if_row_by_row(rows: list[dict[str, Any]]) -> None:
+    at_once, one_by_one = KeyCounter(), KeyCounter()
+    flat = [flatten(row) for row in rows]
+    at_once.add(range(len(flat)), columns_of(flat))
+    for step, row in enumerate(flat):
+        one_by_one.add([step], columns_of([row]))
+    assert at_once.snapshot() == one_by_one.snapshot()
+    for key, facts in at_once.snapshot()["keys"].items():
+        values = [row[key] for row in flat if key in row]
+        assert sum(entry["count"] for entry in facts["typeCounts"]) == len(values)
+        numbers = [v for v in values if type(v) in (int, float) and abs(v) < 2**63]
+        assert facts["previousValue"] == (numbers[-1] if numbers else None)
+        assert facts["monotonic"] == (bool(numbers) and numbers == sorted(numbers))
 
 
 def same_value(sent: Any, read: Any) -> bool:

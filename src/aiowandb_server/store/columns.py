@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aiowandb_server.store.rows import NON_FINITE
+from aiowandb_server.store.rows import MISSING, NON_FINITE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _TYPES: dict[str, pa.DataType] = {
     "null": pa.string(),
@@ -47,17 +47,17 @@ class ColumnBuilder:
         self._kinds: dict[str, set[str]] = {}
         self._types = dict(_TYPES)
 
-    def add(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> None:
-        """Add a chunk of flat rows, each with its step."""
+    def add(self, steps: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
+        """Add a chunk of rows with these steps; see `columns_of`."""
         chunk: dict[str, tuple[str, pa.Array[Any]]] = {}
-        for key in dict.fromkeys(key for _, row in rows for key in row):
+        for key, values in columns.items():
             if key == "_step":
                 continue
-            kind, array = _array([row.get(key) for _, row in rows])
+            kind, array = _array([None if value is MISSING else value for value in values])
             chunk[key] = kind, array
             self._kinds.setdefault(key, set()).add(kind)
             self._types.setdefault(kind, array.type)
-        self._steps.append(pa.array([step for step, _ in rows], pa.int64()))
+        self._steps.append(pa.array(steps, pa.int64()))
         self._chunks.append(chunk)
 
     def tables(self) -> list[pa.Table]:
@@ -108,6 +108,8 @@ def _array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
             return "bool", pa.array(values, pa.bool_())
         if types == {int} and all(value is None or value in _INT64 for value in values):
             return "int", pa.array(values, pa.int64())
+        if types == {float}:
+            return "float", pa.array(values, pa.float64())
         if types <= {int, float}:
             return "float", _floats(values)
         if types == {str}:

@@ -28,7 +28,7 @@ from aiowandb_server.store.lines import (
     put,
     texts,
 )
-from aiowandb_server.store.rows import decode_row, flatten, sample_positions, with_step
+from aiowandb_server.store.rows import columns_of, decode_row, flatten, sample_positions, with_step
 
 if TYPE_CHECKING:
     import sqlite3
@@ -155,7 +155,8 @@ class History:
                 counter, counted = KeyCounter(), 0
                 fresh = self._compaction.merged(connection, run_id)
             fresh = (line for line in fresh if line.number >= counted)
-            counter.add((line.step, decode_row(line.text)) for line in fresh)
+            rows = [(line.step, decode_row(line.text)) for line in fresh]
+            counter.add([step for step, _ in rows], columns_of([row for _, row in rows]))
         keys = counter.encode()
         with self._database.write() as connection:
             save(connection, run_id, rewrites=rewrites, lines=lines, keys=keys)

@@ -6,17 +6,18 @@ start over.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from operator import gt
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from aiowandb_server.store.rows import kind_of
+from aiowandb_server.store.rows import MISSING, Missing, kind_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
 
 _MAX_NUMBER = 2**63
@@ -40,12 +41,11 @@ class KeyCounter:
             if not facts["monotonic"]:
                 self._falling.add(key)
 
-    def add(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
-        """Count flat rows, each with its step."""
-        rows = list(rows)
-        self.last_step = max([self.last_step, *(step for step, _ in rows)])
-        for key in dict.fromkeys(key for _, row in rows for key in row):
-            self._add_column(key, [row[key] for _, row in rows if key in row])
+    def add(self, steps: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
+        """Count the columns of rows with these steps; see `columns_of`."""
+        self.last_step = max([self.last_step, *steps])
+        for key, values in columns.items():
+            self._add_column(key, values)
 
     def snapshot(self) -> dict[str, Any]:
         keys = {
@@ -60,16 +60,19 @@ class KeyCounter:
         }
         return {"lastStep": self.last_step, "sets": [], "keys": keys}
 
-    def _add_column(self, key: str, values: list[Any]) -> None:
-        plain = set(map(type, values)) <= {int, float}
+    def _add_column(self, key: str, values: Sequence[Any]) -> None:
+        types = set(map(type, values))
+        if Missing in types:
+            values = [value for value in values if value is not MISSING]
+            types.remove(Missing)
+        plain = types <= {int, float}
         found = {"number": len(values)} if plain else Counter(map(kind_of, values))
         counts = self._counts.setdefault(key, {})
         for kind, count in found.items():
             counts[kind] = counts.get(kind, 0) + count
         if not plain:
             values = [value for value in values if type(value) in (int, float)]
-        # NaN, infinite and huge values cannot be compared.
-        numbers = [value for value in values if abs(value) < _MAX_NUMBER]
+        numbers = values if _are_comparable(values) else list(filter(_is_comparable, values))
         if not numbers:
             return
         before = [self._previous.get(key, numbers[0]), *numbers]
@@ -79,6 +82,22 @@ class KeyCounter:
 
     def encode(self) -> str:
         return orjson.dumps(self.snapshot()).decode()
+
+
+def _are_comparable(values: Sequence[Any]) -> bool:
+    """Whether all of the numbers are; for most columns this saves looking at each of them."""
+    try:
+        # A NaN anywhere makes the sum one, and without NaN the least and the greatest are right.
+        return (
+            math.isfinite(sum(values)) and -_MAX_NUMBER < min(values) <= max(values) < _MAX_NUMBER
+        )
+    except (OverflowError, ValueError):  # a huge integer, or no values at all
+        return False
+
+
+def _is_comparable(value: float) -> bool:
+    """NaN, infinite and huge values cannot be compared."""
+    return abs(value) < _MAX_NUMBER
 
 
 def save(

@@ -21,7 +21,7 @@ from aiowandb_server.store import json_text
 from aiowandb_server.store.columns import ColumnBuilder, is_json
 from aiowandb_server.store.disk import complete_file, make_private_folder
 from aiowandb_server.store.records import Line
-from aiowandb_server.store.rows import decode_row, sample_positions
+from aiowandb_server.store.rows import columns_of, decode_row, sample_positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,7 +68,7 @@ class SegmentFiles:
             for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
                 columns = [pa.array(values) for values in zip(*chunk, strict=True)]
                 writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
-                counter.add(_add_rows(builder, chunk))
+                counter.add(*_add_rows(builder, chunk))
         self._write_columns(self.columns_path(token), builder.tables())
 
     def write_prefix(self, lines: Sequence[Line]) -> str:
@@ -211,10 +211,14 @@ def _between(low: int, high: int) -> pc.Expression:
     return (step >= low) & (step < high)
 
 
-def _add_rows(builder: ColumnBuilder, lines: list[Line]) -> list[tuple[int, dict[str, Any]]]:
-    rows = [(line.step, decode_row(line.text)) for line in lines]
-    builder.add(rows)
-    return rows
+def _add_rows(
+    builder: ColumnBuilder, lines: list[Line]
+) -> tuple[list[int], dict[str, Sequence[Any]]]:
+    """Add the lines as columns, and return these with the steps."""
+    steps = [line.step for line in lines]
+    columns = columns_of([decode_row(line.text) for line in lines])
+    builder.add(steps, columns)
+    return steps, columns
 
 
 def _chunks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
