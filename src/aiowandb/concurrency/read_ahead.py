@@ -8,6 +8,7 @@ from functools import partial
 from typing import Generic, Self, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from aiowandb.concurrency.background import BackgroundTask, BackgroundTasks, call_soon, current_loop
@@ -156,6 +157,8 @@ async def _feed(
             with warnings.collecting(), suppress(anyio.BrokenResourceError):
                 async for item in items:
                     await send.send(item)
+                    # The reader need not wait until the next one is made, too.
+                    await anyio.lowlevel.checkpoint()
             end.is_reached = True
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             raise

@@ -20,6 +20,8 @@ from aiowandb.wire import lenient
 from aiowandb.wire.dotted import parent_keys, split_name
 from aiowandb.wire.rows import flat_row, plain_value
 
+# The first rows of a page are made at once, as somebody may wait for them, and need no more.
+_FIRST_ROWS = 50
 _ROWS_PER_CHUNK = 1_000
 _WITH_FLOATS = frozenset({Kind.FLOAT, Kind.FLOATS, Kind.JSON})
 
@@ -66,8 +68,10 @@ class JsonPage:
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         for texts in self._chunks:
-            rows = [flat_row(row) for row in decode_rows(texts)]
-            yield list(self._selection.filter_rows(rows))
+            decoded = decode_rows(texts)
+            for start, end in _chunks_of(len(decoded)):
+                rows = [flat_row(row) for row in decoded[start:end]]
+                yield list(self._selection.filter_rows(rows))
 
     async def batches(self) -> list[pa.RecordBatch]:
         return await run_sync(self._decode)
@@ -101,8 +105,8 @@ class ParquetPage:
         if self._batch is None:
             return
         names = self._batch.schema.names
-        for start in range(0, self._batch.num_rows, _ROWS_PER_CHUNK):
-            chunk = self._batch.slice(start, _ROWS_PER_CHUNK)
+        for start, end in _chunks_of(self._batch.num_rows):
+            chunk = self._batch.slice(start, end - start)
             columns = [column_values(chunk, name) for name in names]
             yield [
                 {name: value for name, value in zip(names, row, strict=True) if value is not None}
@@ -116,6 +120,13 @@ class ParquetPage:
         if any(field.metadata and kind_of(field) is Kind.JSON for field in self._batch.schema):
             return [await run_sync(with_strict_json, self._batch)]
         return [self._batch]
+
+
+def _chunks_of(rows: int) -> Iterator[tuple[int, int]]:
+    start, end = 0, min(rows, _FIRST_ROWS)
+    while start < rows:
+        yield start, end
+        start, end = end, min(rows, end + _ROWS_PER_CHUNK)
 
 
 def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:
