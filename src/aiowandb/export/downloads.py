@@ -121,7 +121,7 @@ class _Downloads:
 
     async def _artifacts(self, session: Session, ref: RunRef) -> list[Path]:
         files: list[Path] = []
-        async with aclosing(RunArtifacts(session, ref, "output").pages()) as pages:
+        async with aclosing(RunArtifacts(session, ref, "output", fresh=True).pages()) as pages:
             async for page in pages:
                 for artifact in page:
                     manifest = await read_manifest(session, artifact.id, artifact.qualified_name)

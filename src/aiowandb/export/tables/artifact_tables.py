@@ -81,7 +81,9 @@ class ArtifactTables:
 
     async def _all_of(self, ref: RunRef) -> list[ArtifactRecord] | CommError:
         try:
-            async with aclosing(RunArtifacts(self._session, ref, "output").pages()) as pages:
+            async with aclosing(
+                RunArtifacts(self._session, ref, "output", fresh=True).pages()
+            ) as pages:
                 return [artifact async for page in pages for artifact in page]
         except CommError as error:
             return error
