@@ -8,6 +8,7 @@ from benchmarks.figures import Scene
 from benchmarks.scenes import (
     copies,
     embedded,
+    everything,
     exports,
     facade,
     imports,
@@ -37,6 +38,7 @@ SCENES: Mapping[str, Scene] = {
     "copy": copies.beside_the_script,
     "copy-memory": copies.ten_times_the_data,
     "requests": exports.requests,
+    "everything": everything.of_many_kinds,
     "plan": planning.large_project,
     "read": planning.rows_of_a_plan,
     "limit": limit.steady_rate,

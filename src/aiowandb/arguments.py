@@ -196,10 +196,12 @@ def choice(words: Any) -> Check:
 
 
 def choices(words: Any) -> Check:
-    """Some of the values of a `Literal`, in any collection."""
+    """Some of the values of a `Literal`, in any collection; "all", if it is one, may be alone."""
     known = get_args(words)
 
     def convert(value: Any) -> tuple[str, ...]:
+        if value == "all" and value in known:
+            return ("all",)
         found = _items(value, known)
         for word in found:
             if word not in known:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Collection
+from typing import Literal, TypeAlias, get_args
 
 # The format of exported files.
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "arrow", "delta"]
@@ -17,9 +18,14 @@ What: TypeAlias = Literal[
     "histograms",
     "tables",
     "sweeps",
+    "reports",
     "files",
     "artifacts",
+    "all",
 ]
+# Some of it, or all.
+Contents: TypeAlias = Collection[What] | Literal["all"]
+EVERYTHING: tuple[What, ...] = tuple(what for what in get_args(What) if what != "all")
 # A column per key, or a row per value.
 Layout: TypeAlias = Literal["wide", "long"]
 # One dataset of all runs, or a file per run.

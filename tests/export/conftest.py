@@ -63,8 +63,7 @@ class Project:
 
     def define_metrics(self, name: str, defined: Sequence[Any]) -> None:
         """Have this of `define_metric` in W&B's own entry of the config."""
-        text = json.dumps({"_wandb": {"value": {"m": defined}}})
-        self.store.runs.upsert(self._project, name, RunChanges(config=text))
+        self.set_config(name, {"_wandb": {"value": {"m": defined}}})
 
     def summarize(self, name: str, summary: Mapping[str, Any]) -> None:
         self.store.runs.upsert(self._project, name, RunChanges(summary=json.dumps(summary)))
@@ -90,6 +89,17 @@ class Project:
         ends: dict[str, Any] = {"complete": True, "exit_code": 0} if finish else {}
         chunk = Chunk(run.console_lines, list(lines))
         self.store.stream.apply(run, StreamUpdate(chunks={"console": chunk}, **ends))
+
+    def resume(self, name: str) -> None:
+        """Have the run go on, as if its script had started again."""
+        self.store.runs.upsert(self._project, name, RunChanges(state="running"))
+
+    def set_config(self, name: str, config: Mapping[str, Any]) -> None:
+        """Have this config as it is stored, W&B's own entry included."""
+        self.store.runs.upsert(self._project, name, RunChanges(config=json.dumps(config)))
+
+    def add_report(self, title: str, spec: str) -> str:
+        return self.store.reports.add(self._project, title, spec=spec).name
 
     def rewind(self, name: str, last_step: int) -> None:
         self.store.history.rewind(self.run(name), last_step)
@@ -154,10 +164,10 @@ class Server(httpx.AsyncBaseTransport):
     """The embedded W&B in the process, with faults that a test can switch on.
 
     Pages of poisoned runs are answered with an error, `failures` times; the first
-    `healthy_pages` of them go well. What it forgets is missing among the keys that it
-    says runs have; `types` are more types that it supports of keys. Pages of runs that are
-    too long are answered with 502. The first `refusals` requests come too early. Once it is
-    gone, nobody answers at all.
+    `healthy_pages` of them go well. What it forgets is missing among the keys that it says runs
+    have; `types` are more types that it supports of keys. Pages of runs that are too long are
+    answered with 502. Of the system metrics of a run it has at most `most_events`. The first
+    `refusals` requests come too early. Once it is gone, nobody answers at all.
     """
 
     def __init__(self, store: Store) -> None:
@@ -168,6 +178,7 @@ class Server(httpx.AsyncBaseTransport):
         self.forgets: set[str] = set()
         self.types: dict[str, str] = {}
         self.longest_page = math.inf
+        self.most_events: int | None = None
         self.refusals = 0
         self.pages_asked: list[int] = []
         self.is_gone: Callable[[], bool] = lambda: False
@@ -186,6 +197,11 @@ class Server(httpx.AsyncBaseTransport):
         if asked and self._is_poisoned(asked):
             return answered({"errors": [{"message": "the run is poisoned"}]})
         response = await self._inner.handle_async_request(request)
+        if self.most_events is not None and asked.get("operationName") == "HistorySamples":
+            answer = orjson.loads(await response.aread())
+            for run in answer["data"]["project"].values():
+                del run["history"][self.most_events :]
+            return answered(answer)
         if (self.forgets or self.types) and request.method == "POST":
             return await self._forgetful(response)
         return response
@@ -201,8 +217,10 @@ class Server(httpx.AsyncBaseTransport):
         return answered(answer)
 
     def _is_poisoned(self, asked: Any) -> bool:
-        names = set(map(str, asked["variables"].values()))
-        if not asked["operationName"].startswith("HistoryPage") or names.isdisjoint(self.poisoned):
+        names = set(map(str, asked.get("variables", {}).values()))
+        if not asked.get("operationName", "").startswith("HistoryPage") or names.isdisjoint(
+            self.poisoned
+        ):
             return False
         self.healthy_pages -= 1
         if self.healthy_pages >= 0:

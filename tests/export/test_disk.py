@@ -68,7 +68,7 @@ def test_a_file_that_finds_no_room_leaves_the_others(exporter: Exporter, out: Pa
     assert done.stderr.endswith(": File too large.\n")
     assert done.stderr.count("\n") == 1
     finished = contents(out)
-    assert finished.keys() == {"runs.parquet", "history/small.parquet"}
+    assert finished.keys() == {"history/small.parquet"}
     assert exporter.run().returncode == 0
     assert finished.items() < contents(out).items()
     assert (out / "history" / "large.parquet").stat().st_size > LIMIT

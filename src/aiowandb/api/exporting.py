@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from aiowandb.arguments import (
     integer,
     optional,
 )
-from aiowandb.choices import Format, Layout, Nan, OnDeleted, RunField, Split, What
+from aiowandb.choices import Contents, Format, Layout, Nan, OnDeleted, RunField, Split, What
 from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import UsageError
 from aiowandb.net import Session
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 # What an export needs of each run.
 EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
+# What the table of runs has in addition.
+LISTED: frozenset[RunField] = EXPORTED | {"system"}
 
 
 def _filesystem(value: Any) -> Any:
@@ -98,7 +100,7 @@ def default_tables(target: object) -> tuple[What, ...]:
 async def export_options(
     target: object,
     *,
-    what: Collection[What] | None,
+    what: Contents | None,
     keys: Sequence[str] | None,
     exclude: Sequence[str],
     **others: Any,
@@ -108,7 +110,7 @@ async def export_options(
     from aiowandb.export import ExportOptions
 
     return ExportOptions(
-        what=tuple(what if what is not None else default_tables(target)),
+        what=("all",) if what == "all" else tuple(default_tables(target) if what is None else what),
         keys=tuple(keys or ()) or None,
         exclude=tuple(exclude),
         **others,

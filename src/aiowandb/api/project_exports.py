@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,7 +27,7 @@ from aiowandb.arguments import (
     optional,
     text,
 )
-from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.choices import Contents, Format, Layout, Nan, OnDeleted, Split
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import (
@@ -93,7 +93,7 @@ class ProjectExports(FixedAttributes):
         exclude_projects: Sequence[str] = (),
         plan: bool = False,
         format: Format = "parquet",
-        what: Collection[What] | None = None,
+        what: Contents | None = None,
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,

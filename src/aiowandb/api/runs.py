@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -12,7 +12,7 @@ import msgspec
 from aiowandb.api.copying import COPY_CHECKS, Client, copy_project
 from aiowandb.api.exporting import (
     EXPORT_CHECKS,
-    EXPORTED,
+    LISTED,
     PLAN_EXPORT_CHECKS,
     export_options,
     export_to,
@@ -26,6 +26,7 @@ from aiowandb.api.run_pages import RUNS_PER_PAGE
 from aiowandb.api.sampling import read_samples, sample_call
 from aiowandb.arguments import checks, choice, integer
 from aiowandb.choices import (
+    Contents,
     CopyIds,
     EventStream,
     Format,
@@ -37,7 +38,6 @@ from aiowandb.choices import (
     OnExisting,
     RowsFormat,
     Split,
-    What,
 )
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.concurrency.threads import run_sync
@@ -120,7 +120,7 @@ class Runs(RunList):
         target: str | Path | Sink,
         *,
         format: Format = "parquet",
-        what: Collection[What] | None = None,
+        what: Contents | None = None,
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,
@@ -141,8 +141,10 @@ class Runs(RunList):
 
         `runs.<format>` has one row per run. The history has all rows of all runs, starting with
         `run_id` and `_step`: the Parquet dataset `history/`, or `history.<format>` for csv,
-        jsonl and arrow. `what` can add the `system` metrics and the runs' `files` and
-        `artifacts`.
+        jsonl and arrow. `what` can add the `system` metrics, console `logs`, `metrics`,
+        `media`, `histograms`, logged `tables`, `sweeps`, `reports`, and the runs' `files` and
+        `artifacts`; or it is "all". The columns `exported.*` of the table of runs say for each
+        run what the export has of it.
 
         Files appear complete or not at all. After an interruption at any point, the same call
         resumes; later, it requests only new runs and steps. A folder with an export of something
@@ -184,7 +186,7 @@ class Runs(RunList):
             nan=nan,
         )
         query = msgspec.structs.replace(
-            self._query, per_page=RUNS_PER_PAGE, fields=EXPORTED, counts=True
+            self._query, per_page=RUNS_PER_PAGE, fields=LISTED, counts=True
         )
         return await export_to(
             self._session,
@@ -205,7 +207,7 @@ class Runs(RunList):
         target: str | Path | Sink,
         *,
         format: Format = "parquet",
-        what: Collection[What] | None = None,
+        what: Contents | None = None,
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,

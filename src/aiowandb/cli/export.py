@@ -72,7 +72,7 @@ _BESIDE_JOB = frozenset(
     "--what",
     type=one_of(What),
     multiple=True,
-    help="What to export; can be repeated.  [default: runs and history]",
+    help="What to export; can be repeated. `all` is everything.  [default: runs and history]",
 )
 @click.option("--run", "runs", multiple=True, metavar="ID", help="Only this run; can be repeated.")
 @click.option("--since", type=click.DateTime(), help="Only runs created since this time, in UTC.")

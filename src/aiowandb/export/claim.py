@@ -27,7 +27,7 @@ from aiowandb.export.journal import (
     read_state,
 )
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST
-from aiowandb.export.names import DATASETS, LOGGED_TABLES, PLAIN_TABLES, all_datasets
+from aiowandb.export.names import DATASETS, LOGGED_TABLES, PLAIN_TABLES, REPORTS, all_datasets
 from aiowandb.export.options import MAY_CHANGE, ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER, ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
@@ -187,6 +187,9 @@ def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
             for file in folder.files(name)
             if file in parts or _PART.fullmatch(file)
         )
+    if state.begun and REPORTS in state.begun.options.what:
+        reports = folder.files(REPORTS)
+        yield from (f"{REPORTS}/{file}" for file in reports if file.endswith(".json"))
     for name in PLAIN_TABLES:
         if folder.files(f"{name}/{_DELTA_LOG}"):
             files = folder.files(name)

@@ -8,17 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Final, get_args
+from typing import Final
 from urllib.parse import quote
 
-from aiowandb.choices import What
+from aiowandb.choices import EVERYTHING
 from aiowandb.export.folders.base import STATE_DIR, Folder
 
 # Exports of other things than these have files, or no rows of their own.
 _NO_ROWS = frozenset({"runs", "sweeps", "reports", "files", "artifacts", "tables"})
-DATASETS: Final = tuple(name for name in get_args(What) if name not in _NO_ROWS)
+DATASETS: Final = tuple(name for name in EVERYTHING if name not in _NO_ROWS)
 # Tables that are one file, written again by each export.
 PLAIN_TABLES: Final = ("runs", "sweeps")
+# What is exported of single runs; the others are of the project.
+RUN_KINDS: Final = tuple(name for name in EVERYTHING if name not in ("runs", "sweeps", "reports"))
+# The folder of the project's reports.
+REPORTS: Final = "reports"
 # The folder of the tables that runs have logged.
 LOGGED_TABLES: Final = "tables"
 # File systems allow 255 bytes; some are left for a suffix and for temporary names.

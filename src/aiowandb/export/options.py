@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from aiowandb.arguments import check_steps, choice, choices, optional
-from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.choices import EVERYTHING, Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.errors import UsageError
 from aiowandb.wire.dotted import matches_any
 from aiowandb.wire.rows import STEP
@@ -25,14 +25,15 @@ MAY_CHANGE = frozenset({"on_deleted"})
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is exported of the runs, and in which format; invalid values raise an error.
 
-    `what` names tables, and downloads of runs. For the history: `keys`, names or globs, selects
-    columns, and rows that have any of them, or all without `any_key`; `exclude` leaves columns
-    out; `[min_step, max_step)` limits the steps; `samples` takes a sample of so many rows per
-    run. `layout` is one column per key, or `long`: one row per value. `split="run"` writes one
-    file per run. `safe_csv` escapes cells that a spreadsheet would run as formulas. Runs that
-    were exported and then deleted at W&B are kept, unless `on_deleted` is `drop`. `nan` is how
-    JSON Lines have NaN and the infinities: null, text like "NaN", or the bare token, which is
-    not strict JSON; None means as before in this folder, and null in a new one.
+    `what` names tables, and downloads of runs; `all` stands for all of them. For the history:
+    `keys`, names or globs, selects columns, and rows that have any of them, or all without
+    `any_key`; `exclude` leaves columns out; `[min_step, max_step)` limits the steps; `samples`
+    takes a sample of so many rows per run. `layout` is one column per key, or `long`: one row per
+    value. `split="run"` writes one file per run. `safe_csv` escapes cells that a spreadsheet
+    would run as formulas. Runs that were exported and then deleted at W&B are kept, unless
+    `on_deleted` is `drop`. `nan` is how JSON Lines have NaN and the infinities: null, text like
+    "NaN", or the bare token, which is not strict JSON; None means as before in this folder, and
+    null in a new one.
     """
 
     format: Format = "parquet"
@@ -56,6 +57,8 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         choice(OnDeleted)("on_deleted", self.on_deleted)
         optional(choice(Nan))("nan", self.nan)
         choices(What)("what", self.what)
+        if "all" in self.what:
+            msgspec.structs.force_setattr(self, "what", EVERYTHING)
         if not self.what:
             raise UsageError("what is empty: there is nothing to export.")
         if self.format == "delta" and self.split:
@@ -87,7 +90,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
         changed = [name for name in self._without_effect() if name != "any_key"]
         if changed:
-            need = [name for name in get_args(What) if name in _NEEDS[changed[0]]]
+            need = [name for name in EVERYTHING if name in _NEEDS[changed[0]]]
             raise UsageError(
                 f"{changed[0]} requires {' or '.join(need)} in what, which is"
                 f" {', '.join(self.what)}: leave {changed[0]} out."

@@ -23,6 +23,7 @@ from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.formats import Sink, sink_for, write_file
 from aiowandb.export.journal import ExportIdentity, Journal
+from aiowandb.export.names import REPORTS
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
@@ -44,7 +45,9 @@ from aiowandb.export.stored import locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.table_stream import replace_table, update_table
 from aiowandb.export.tables.logged import table_sources, tables_in
+from aiowandb.export.tables.reports import write_reports
 from aiowandb.export.tables.sweeps import sweeps_table
+from aiowandb.export.wholeness import Outcome
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
 from aiowandb.suggestions import no_such
@@ -152,6 +155,7 @@ class _FolderExport:
         self._reporter = reporter
         self._archive = RunsArchive(folder, journal, options)
         self._datasets: dict[str, Dataset] = {}
+        self._outcome = Outcome(options)
 
     async def update(
         self, runs: SelectedRuns, identity: ExportIdentity
@@ -160,8 +164,6 @@ class _FolderExport:
         listed = {ref.run for ref in runs.histories}
         deleted = await self._archive.deleted_runs(self._session, identity, listed)
         tables = []
-        if "runs" in self._options.what:
-            tables.append(await feed_thread(partial(self._write_runs, runs, deleted), nothing, 1))
         sources = row_sources(runs, self._options)
         tables += [await self._update_rows(source, deleted) for source in sources]
         if "tables" in self._options.what:
@@ -172,7 +174,24 @@ class _FolderExport:
         for kind in ("files", "artifacts"):
             if kind in self._options.what:
                 tables.append(await self._update_downloads(kind, runs))
+        if "reports" in self._options.what:
+            size = await write_reports(self._session, identity.project, self._folder)
+            tables.append(_Table([self._folder.location(REPORTS)], size))
+        if "runs" in self._options.what:
+            # The last table, as it says what there is in the others.
+            await run_sync(self._say_what_is_whole, runs)
+            write = partial(self._write_runs, runs, deleted)
+            tables.insert(0, await feed_thread(write, nothing, 1))
         return tables, deleted
+
+    def _say_what_is_whole(self, runs: SelectedRuns) -> None:
+        found = self._outcome.of_runs(runs, self._journal.state)
+        runs.table.wholeness = found
+        if sampled := list(found["system"].values()).count("sampled"):
+            warn(
+                f"W&B returned only a sample of the system metrics of {sampled:,} runs: the column"
+                " exported.system of the table of runs has them."
+            )
 
     def _write_runs(
         self, runs: SelectedRuns, deleted: Sequence[str], inbox: Inbox[Never]
@@ -215,6 +234,7 @@ class _FolderExport:
         dataset = await run_sync(self._open_dataset, source)
         self._datasets[source.name] = dataset
         failed = await self._read_missing(source, dataset, deleted)
+        self._outcome.add_failed(source.name, [failure.run for failure in failed])
         return await feed_thread(partial(self._render, dataset, failed), nothing, 1)
 
     def _table_sources(self, runs: SelectedRuns) -> list[RowSource]:
@@ -275,6 +295,7 @@ class _FolderExport:
         failed = await update_downloads(
             self._session, kind, runs.heartbeats, self._folder, self._journal, self._reporter
         )
+        self._outcome.add_failed(kind, [failure.run for failure in failed])
         return _Table([self._folder.location(kind)], failed=failed)
 
 

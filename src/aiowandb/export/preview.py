@@ -11,11 +11,11 @@ import time
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aiowandb.choices import What
+from aiowandb.choices import EVERYTHING, What
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError
 from aiowandb.export.announced import AnnouncedKeys
@@ -217,7 +217,7 @@ def _left_out(
         "tables": (sum(run.tables for run in runs), "tables"),
     }
     others = []
-    for table in get_args(What):
+    for table in EVERYTHING:
         if table in options.what:
             continue
         amount, of_what = amounts.get(table, (None, table))

@@ -13,13 +13,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb.choices import What
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Deleted, ExportIdentity, ExportState, Journal
+from aiowandb.export.names import RUN_KINDS
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import open_parquet
 from aiowandb.export.progress import Clash
+from aiowandb.export.run_details import DETAIL_TYPES, details_of
 from aiowandb.export.schema import as_kind
 from aiowandb.history.columns import Kind, kind_of, meet, to_column
 from aiowandb.net import BatchSize, Session, ask_all
@@ -32,6 +35,8 @@ from aiowandb.wire.runs import StorageIds, storage_ids
 
 RUNS_FILE = "runs.parquet"
 RUN_ID, DELETED = "run_id", "deleted"
+# The columns that say what the export has of a run.
+EXPORTED = "exported."
 _TIME = pa.timestamp("us", tz="UTC")
 _FIXED_TYPES = {
     RUN_ID: pa.string(),
@@ -124,13 +129,32 @@ class RunsTable:
 
 
 class ArchiveTable(RunsTable):
-    """The table of an export, which keeps the runs that were deleted at W&B."""
+    """The table of an export, which keeps the runs that were deleted at W&B.
+
+    `wholeness` says for each kind of data, and by the ids of runs, what the export has of it.
+    """
 
     def __init__(self) -> None:
-        super().__init__(_FIXED_TYPES | {DELETED: pa.bool_()})
+        exported = dict.fromkeys((f"{EXPORTED}{kind}" for kind in RUN_KINDS), pa.string())
+        super().__init__(_FIXED_TYPES | {DELETED: pa.bool_()} | DETAIL_TYPES | exported)
+        self.wholeness: Mapping[What, Mapping[str, str]] = {}
 
     def add(self, runs: Sequence[RunRecord]) -> None:
-        self._add([_row(run) | {DELETED: False} for run in runs])
+        self._add([_row(run) | {DELETED: False} | details_of(run) for run in runs])
+
+    def _fitted(self, page: pa.RecordBatch, field: pa.Field[Any]) -> pa.Array[Any]:
+        column = super()._fitted(page, field)
+        known = self._wholeness_of(field.name)
+        if not known:
+            return column
+        runs: list[Any] = page.column(RUN_ID).to_pylist()
+        before: list[Any] = column.to_pylist()
+        values = [known.get(run, old) for run, old in zip(runs, before, strict=True)]
+        return pa.array(values, pa.string())
+
+    def _wholeness_of(self, column: str) -> Mapping[str, str]:
+        kinds = self.wholeness.items() if column.startswith(EXPORTED) else ()
+        return next((found for kind, found in kinds if column == f"{EXPORTED}{kind}"), {})
 
     def add_deleted(self, runs: Sequence[str], before: pa.Table | None) -> None:
         """Add deleted runs, with the rows that they had in the table of the last export."""

@@ -34,6 +34,9 @@ from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.record import RunRecord
 
+# Runs in these states may log more.
+_UNFINISHED = frozenset({"running", "pending", "preempting", "preempted"})
+
 
 class SelectedRuns(msgspec.Struct):
     """The runs of an export in their order, a table of them, and their announced keys.
@@ -46,6 +49,8 @@ class SelectedRuns(msgspec.Struct):
     histories: dict[RunRef, RunSnapshot] = {}
     heartbeats: dict[RunRef, RunSnapshot] = {}
     logs: dict[RunRef, RunSnapshot] = {}
+    # Those that were not finished.
+    live: set[RunRef] = set()
     # How many system metrics they have, where W&B says so.
     events: dict[RunRef, int] = {}
     table: ArchiveTable = msgspec.field(default_factory=ArchiveTable)
@@ -67,6 +72,8 @@ class SelectedRuns(msgspec.Struct):
             self.histories[run.ref] = RunSnapshot.from_history(run)
             self.heartbeats[run.ref] = RunSnapshot.from_heartbeat(run)
             self.logs[run.ref] = log_snapshot(run)
+            if run.state in _UNFINISHED:
+                self.live.add(run.ref)
             if run.events_line_count is not None:
                 self.events[run.ref] = run.events_line_count
             if {"media", "tables"}.intersection(self.what):
