@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import Format
+from aiowandb import ConnectError, Format
 from aiowandb.api.runs import Runs
-from tests.export.conftest import Project, contents, steps
+from aiowandb.export import ExportEvent, RowsWanted
+from tests.export.conftest import Project, Server, contents, steps
 
 pytestmark = pytest.mark.anyio
 
@@ -88,3 +89,26 @@ async def test_overwriting_removes_the_table_of_logs(
     await runs.export(out, what=["logs"], format="csv")
     await runs.export(out, what=["runs"], overwrite=True)
     assert list(contents(out)) == ["runs.parquet"]
+
+
+async def test_only_runs_that_were_under_way_are_read_again_after_a_failure(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 1))
+    project.write_lines("a", ["short"])
+    project.write_lines("b", [f"line {number}" for number in range(15_000)])
+    journal = out / ".aiowandb-export" / "journal.jsonl"
+    server.is_gone = lambda: journal.exists() and b'"record":"staged"' in journal.read_bytes()
+    with pytest.raises(ConnectError):
+        await runs.export(out, what=["logs"])
+    server.is_gone = lambda: False
+    wanted: list[int] = []
+
+    def count(event: ExportEvent) -> None:
+        if isinstance(event, RowsWanted):
+            wanted.append(event.runs)
+
+    result = await runs.export(out, what=["logs"], on_event=count)
+    assert wanted == [1]
+    assert (result.rows, result.failed) == (15_001, ())

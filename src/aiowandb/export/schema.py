@@ -99,7 +99,7 @@ class RowSchema:
         """The batch, which has an earlier, narrower schema, with the columns of this one."""
         if batch.schema.equals(self.arrow, check_metadata=True):
             return batch
-        fixed = [_cast(batch.column(field.name), field.type) for field in self.fixed]
+        fixed = [_column(batch, field) for field in self.fixed]
         return self._arrange(fixed, batch, self._places(batch.schema, batch.schema.names))
 
     def _places(self, found: pa.Schema, names: Iterable[str]) -> Sequence[_Place | None]:
@@ -156,6 +156,14 @@ class SystemSchema(RowSchema):
     """The columns of system metrics, which have no steps."""
 
     fixed: ClassVar[Sequence[pa.Field[Any]]] = (pa.field(RUN_ID, NAME),)
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field[Any]) -> pa.Array[Any]:
+    """A fixed column; staged rows lack it if they have no values in it."""
+    index = batch.schema.get_field_index(field.name)
+    if index < 0:
+        return pa.nulls(batch.num_rows, field.type)  # type: ignore[no-any-return]
+    return _cast(batch.column(index), field.type)
 
 
 def _is_empty(column: pa.Array[Any]) -> bool:
