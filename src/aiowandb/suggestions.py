@@ -8,7 +8,7 @@ from typing import Any
 
 # Shorter words are similar to too many others.
 _SHORTEST_WORD = 3
-_MOST_LISTED = 12
+_MOST_LISTED = 13
 
 
 def nearest(word: Any, known: Iterable[str]) -> str | None:
