@@ -14,6 +14,7 @@ import pytest
 
 from aiowandb import (
     AiowandbWarning,
+    Api,
     AsyncApi,
     ExportError,
     InvalidPathError,
@@ -236,3 +237,13 @@ async def test_a_pattern_without_a_project_is_a_warning_among_others(
     fill(store, "a")
     with pytest.warns(AiowandbWarning, match="No project matches 'b-"):
         assert names(await api.export_projects(["a", "b-*"], out)) == ["local/a"]
+
+
+def test_without_await_too(store: Store, tmp_path: Path, out: Path) -> None:
+    fill(store, "a", "b")
+    with Api.local(tmp_path / "wandb") as api:
+        assert [
+            each.plan.rows for each in api.export_projects("*", out, plan=True) if each.plan
+        ] == [3, 3]
+        assert api.runs("local/a").plan_export(out).rows == 3
+        assert all(each.is_complete for each in api.export_projects("*", out))

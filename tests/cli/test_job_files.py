@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiowandb import AsyncApi, Runs
 from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
+from aiowandb.cli import cli, job_files
 from aiowandb.cli.export_jobs import ExportJob
 from aiowandb.cli.job_files import job_text, read_job
 from aiowandb.errors import UsageError
@@ -230,3 +233,21 @@ def test_a_job_is_run(
     done = export("--job", job_file(many), "--quiet")
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     assert (out / "many" / "local" / "b" / "runs.parquet").exists()
+
+
+def test_every_option_of_an_export_can_be_in_a_job_and_is_passed_on() -> None:
+    fields = {*ExportJob.__struct_fields__}
+    assert {*job_files._CHECKS} == fields
+    assert {param.name for param in cli.commands["export"].params} - fields == {
+        # The job has the text of the filter.
+        *("filters", "job_file", "print_job", "only_plan", "as_json", "quiet")
+    }
+    job = ExportJob(projects=("a",), target="b")
+    elsewhere = {"self", "target", "filesystem", "on_event", "repair"}
+    of_one = {*inspect.signature(Runs.export).parameters}
+    assert {*job.arguments()} == of_one - elsewhere
+    assert {*inspect.signature(Runs.plan_export).parameters} == of_one - {"repair", "on_event"}
+    of_many = {*inspect.signature(AsyncApi.export_projects).parameters}
+    assert of_one <= of_many
+    beside = {"paths", "filters", "order", "include_projects", "exclude_projects", "plan"}
+    assert of_many - of_one == beside

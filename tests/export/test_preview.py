@@ -10,6 +10,7 @@ import pytest
 
 from aiowandb import AiowandbWarning, AsyncApi, ExportError, NotFoundError
 from aiowandb.api.runs import Runs
+from aiowandb.choices import HistoryMode
 from aiowandb.export import ExportPlan, TablePlan, What
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb_server import Store, create_app
@@ -215,3 +216,21 @@ async def test_media_and_histograms_are_counted_by_the_types_of_their_values(
     assert plan.rows == done.rows
     again = await runs.plan_export(out, what=what)
     assert (again.rows, again.unchanged) == (0, 2)
+
+
+@pytest.mark.parametrize("history", ["json", "mixed"])
+async def test_the_requests_for_rows_that_are_in_no_file_are_counted(
+    store: Store, project: Project, out: Path, history: HistoryMode
+) -> None:
+    for index in range(6):
+        project.log(f"run-{index}", steps(0, 2500 if index < 2 else 30), finish=index % 2 == 0)
+    async with AsyncApi(
+        store.local_key,
+        base_url="http://wandb.in-process",
+        transport=httpx.ASGITransport(create_app(store, history=history)),
+    ) as api:
+        runs = api.runs(project.path)
+        plan = await runs.plan_export(out)
+        done = await runs.export(out)
+    assert (plan.requests, plan.rows) == (done.requests, done.rows)
+    assert sum(each.downloads for each in plan.tables) == done.downloads

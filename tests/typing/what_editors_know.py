@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from aiowandb import Api, AsyncApi, api, sync
-from aiowandb.export import ExportResult
+from aiowandb.export import ExportPlan, ExportResult, ProjectExport
 from aiowandb.files.artifacts import ArtifactDownload
 from aiowandb.wire.server import Viewer
 from aiowandb.wire.summary import Summary
@@ -62,6 +62,8 @@ def of_the_facade(door: Api) -> None:
     assert_type(runs.histories(format="pandas"), pd.DataFrame)
     assert_type(runs.histories(format="polars"), pl.DataFrame)
     assert_type(runs.export("out"), ExportResult)
+    assert_type(runs.plan_export("out"), ExportPlan)
+    assert_type(door.export_projects("e/*", "out"), list[ProjectExport])
     for run, batch in door.scan_histories(runs):
         assert_type(run, sync.Run)
         assert_type(batch, pa.RecordBatch)
@@ -105,6 +107,8 @@ async def of_the_original(door: AsyncApi) -> None:
     assert_type(await runs.histories(format="pandas"), pd.DataFrame)
     assert_type(await runs.histories(format="polars"), pl.DataFrame)
     assert_type(await runs.export("out"), ExportResult)
+    assert_type(await runs.plan_export("out"), ExportPlan)
+    assert_type(await door.export_projects("e/*", "out"), list[ProjectExport])
     async for run, batch in door.scan_histories(runs):
         assert_type(run, api.Run)
         assert_type(batch, pa.RecordBatch)

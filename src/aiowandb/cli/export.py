@@ -295,8 +295,8 @@ async def _export(job: ExportJob, on_event: OnEvent | None) -> ExportResult:
     # The progress lines report waits.
     async with job.connect(reports_waits=False) as api:
         runs = api.runs(job.projects[0], job.filters(), job.order)
-        arguments = job.arguments() | {"repair": job.repair}
-        return await runs.export(job.target, **arguments, on_event=on_event)
+        arguments = job.arguments()
+        return await runs.export(job.target, **arguments, repair=job.repair, on_event=on_event)
 
 
 def summary(result: ExportResult) -> dict[str, Any]:

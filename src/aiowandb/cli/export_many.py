@@ -25,7 +25,7 @@ _FAILED, _SOME_FAILED = 1, 3
 
 def export_many(job: ExportJob, *, only_plan: bool, as_json: bool, quiet: bool) -> int:
     """Export the projects, or plan it; returns the exit code."""
-    api = job.connect(reports_waits=True)
+    api = job.connect(reports_waits=not (quiet or as_json))
     listener = None if quiet else _write_event if as_json else _Lines().add
     try:
         done = anyio.run(_export, api, job, only_plan, None if only_plan else listener)

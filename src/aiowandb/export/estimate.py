@@ -12,6 +12,7 @@ from aiowandb.export.options import ExportOptions
 from aiowandb.export.plan import PART_ROWS, RunTask, plan_parts
 from aiowandb.export.run_size import RunSize, extrapolated
 from aiowandb.export.stored import RunSnapshot, locate_runs
+from aiowandb.history.live import VALUES_PER_ANSWER
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import from_step, live_windows
 from aiowandb.history.selection import Selection
@@ -99,7 +100,9 @@ class Estimate:
                 bytes=sum(rows.bytes_of(min(rows.rows, samples)) for rows in found),
                 requests=len(found),
             )
-        windows = sum(rows.windows for rows in found)
+        # The only windows of many runs come together.
+        only = sum(rows.windows == 1 for rows in found)
+        several = sum(rows.own_requests for rows in found)
         values = sum(rows.live_values for rows in found)
         return TablePlan(
             table="history",
@@ -107,7 +110,7 @@ class Estimate:
             rows=sum(rows.rows for rows in found),
             bytes=sum(rows.bytes_of(rows.rows) for rows in found),
             requests=requests_for(len(found), _PLANS)
-            + max(requests_for(windows, _WINDOWS), requests_for(values, _VALUES)),
+            + max(requests_for(only, _WINDOWS) + several, requests_for(values, _VALUES)),
             downloads=sum(rows.size.segments for rows in found),
         )
 
@@ -301,7 +304,17 @@ class _Rows:
         self.rows = within if size.most_rows is None else min(within, size.most_rows)
         unread = from_step(selection, start.step)
         self.windows = len(live_windows(size.where, unread, unread.min_step, total or None))
+        self._page_size = selection.page_size
         self.live_values = round(size.values * self._share(within)) if self.windows else 0
+
+    @property
+    def own_requests(self) -> int:
+        """The requests of a run with several windows: at least two, which are sent at once."""
+        if self.windows < 2:
+            return 0
+        values = self._page_size * max(1, self.size.where.key_count)
+        each = max(1, min(_WINDOWS, VALUES_PER_ANSWER // values))
+        return max(2, requests_for(self.windows, each))
 
     def bytes_of(self, rows: int) -> int:
         """About how many bytes so many of the rows have."""
