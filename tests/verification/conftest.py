@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import httpx
@@ -18,10 +18,11 @@ import pytest
 from aiowandb import AsyncApi, ExportResult, Verification, What, verify
 from aiowandb.export import pipeline
 from aiowandb_server import RunChanges, Store, create_app
+from aiowandb_server.store.stream import Chunk, StreamUpdate
 from tests.export.conftest import Project, steps
 from tests.support.artifacts import log_artifact
 
-WHAT: tuple[What, ...] = ("runs", "history", "system", "files", "artifacts")
+WHAT: tuple[What, ...] = get_args(What)
 
 
 class Archive:
@@ -60,6 +61,9 @@ def fill(project: Project) -> None:
         project.store.runs.upsert(project._project, name, RunChanges(summary=summary))
         project.log_system(name, [{"_timestamp": 1.0 + i, "system.cpu": i} for i in range(4)])
         run = project.run(name)
+        lines = Chunk(0, [f"line {i} of {name}" for i in range(5)])
+        project.store.stream.apply(run, StreamUpdate({"console": lines}))
+        project.store.finish(run)
         project.store.files.add(run, "output.log", f"log of {name}".encode())
         project.store.files.add(run, "media/x.txt", f"media of {name}".encode())
         files = {"weights.bin": f"weights of {name}".encode() * 50}

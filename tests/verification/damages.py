@@ -134,6 +134,15 @@ DAMAGES = {
     "a byte of the system metrics": Damage(
         flipped("system/part-00000.parquet"), "system/part-00000.parquet", "changed", "a"
     ),
+    "a byte of the console output": Damage(
+        flipped("logs/part-00000.parquet"), "logs/part-00000.parquet", "changed", "abc"
+    ),
+    "a byte of the metrics": Damage(
+        flipped("metrics/part-00000.parquet"), "metrics/part-00000.parquet", "changed", "abc"
+    ),
+    "a byte of the sweeps": Damage(
+        flipped("sweeps.parquet", 0.1), "sweeps.parquet", "content has changed"
+    ),
     "a byte of the table of runs": Damage(
         flipped("runs.parquet", 0.1), "runs.parquet", "content has changed", "abc"
     ),
