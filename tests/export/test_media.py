@@ -132,6 +132,10 @@ async def test_media_are_in_any_format(
         {"_type": "audio", "audio": ["x", {"_type": "audio-file"}]},
         {"_type": "histogram", "values": None, "packedBins": {"min": "x"}},
         {"_type": "histogram", "values": ["a", 1], "bins": {}},
+        {"_type": "histogram", "values": [10**400, "NaN"], "bins": [10**400]},
+        {"_type": "histogram", "values": [1], "packedBins": {"min": 0, "size": 1, "count": 10**15}},
+        {"_type": "image-file", "size": 10**30, "nrows": -1, "caption": "\ud800", "path": ""},
+        {"_type": "table-file", "size": float("inf"), "nrows": float("nan")},
     ],
     ids=str,
 )

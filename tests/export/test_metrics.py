@@ -74,7 +74,9 @@ async def test_metrics_cost_no_request_and_change_with_the_config(
 
 async def test_a_broken_definition_is_left_out(project: Project, runs: Runs, out: Path) -> None:
     project.log("a", steps(0, 1))
-    project.define_metrics("a", ["odd", {"1": 5, "5": "x", "7": "min"}, {"2": None}])
+    project.define_metrics(
+        "a", ["odd", {"1": 5, "5": "x", "7": "min"}, {"2": None}, {"1": "\ud800", "4": "\udfff"}]
+    )
     result = await runs.export(out, what=["metrics"])
     assert not result.failed
     assert "loss" in pq.read_table(out / "metrics").column("key").to_pylist()

@@ -211,3 +211,16 @@ async def test_tables_that_refer_to_each_other_are_an_error() -> None:
 def test_names_of_classes_in_place_of_media_are_noticed() -> None:
     assert TableRows(["x", "img"], [[1, "Image"], [2, None]]).stand_ins == [1]
     assert not TableRows(["x", "img"], [["Image", 1], ["cat", 2]]).stand_ins
+
+
+async def test_keys_that_no_folder_can_have_are_quoted(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    for step, key in enumerate(("..", ".x", "a~b", "ü")):
+        content = table(["x"], [step])
+        value = {"_type": "table-file", "path": f"media/{step}.table.json"}
+        project.log("a", [{"_step": step, key: value}])
+        project.store.files.add(project.run("a"), f"media/{step}.table.json", content)
+    await runs.export(out, what=["tables"])
+    names = sorted(path.name for path in (out / "tables").iterdir())
+    assert names == ["a~7Eb", "~2E.", "~2Ex", "~C3~BC"]

@@ -32,7 +32,7 @@ _MAX_NAME = 200
 def file_name(text: str) -> str:
     """A file name, without a suffix, that is different for each text."""
     # Readers of datasets skip names that start with a dot or an underscore.
-    name = quote(text, safe="-_.")
+    name = quote(text, safe="-_.", errors="backslashreplace") or "%"
     if name[0] in "._":
         name = f"%{ord(name[0]):02X}{name[1:]}"
     if len(name) > _MAX_NAME:

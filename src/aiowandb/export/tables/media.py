@@ -29,12 +29,14 @@ from aiowandb.history.reading import Start
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
+from aiowandb.wire import lenient
 from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.dotted import flattened
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.rows import STEP
 
 HISTOGRAM = "histogram"
+_MOST = 2**63
 _STEP = pa.field(STEP, pa.int64())
 _MEDIA: Sequence[pa.Field[Any]] = (
     _STEP,
@@ -179,7 +181,7 @@ def media_rows(step: int | None, key: str, value: Any) -> Iterator[Row]:
     """The media in a logged value: one row per file, or one for a value without files."""
     if not isinstance(value, dict) or not isinstance(value.get("_type"), str):
         return
-    row: Row = {STEP: step, "key": key, "type": value["_type"]}
+    row: Row = {STEP: step, "key": _text(key), "type": _text(value["_type"])}
     names, captions = value.get("filenames"), _list(value.get("captions"))
     if isinstance(names, list):
         for number, name in enumerate(names):
@@ -235,15 +237,22 @@ def _bins(value: Mapping[str, Any]) -> list[float | None] | None:
     """The edges of the bins, one more than there are values."""
     packed = value.get("packedBins")
     if isinstance(packed, dict):
-        low, size, count = packed.get("min"), packed.get("size"), packed.get("count")
-        numbers = (int, float)
-        if isinstance(low, numbers) and isinstance(size, numbers) and isinstance(count, int):
+        low, size = _float(packed.get("min")), _float(packed.get("size"))
+        count = len(_list(value.get("values")))
+        if low is not None and size is not None and packed.get("count") == count:
             return [low + size * i for i in range(count + 1)]
     return _floats(value["bins"]) if isinstance(value.get("bins"), list) else None
 
 
 def _floats(values: Sequence[Any]) -> list[float | None]:
-    return [float(v) if isinstance(v, int | float) else None for v in values]
+    return [_float(value) for value in values]
+
+
+def _float(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) else lenient.as_float(value)
+    except OverflowError:
+        return None
 
 
 def _rows_of(
@@ -276,8 +285,10 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    # Half a surrogate pair is no text that Arrow could have.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _int(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and value == value else None
+    is_one = isinstance(value, int | float) and 0 <= value < _MOST
+    return int(value) if is_one else None

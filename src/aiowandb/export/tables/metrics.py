@@ -101,12 +101,12 @@ def _metrics_of(run: RunRecord) -> Iterator[dict[str, Any]]:
     for key in dict.fromkeys((*known, *names)):
         matching = (each for pattern, each in patterns.items() if fnmatchcase(key, pattern))
         entry = names.get(key) or next(matching, {})
-        row = {"key": key, "is_pattern": False} | _rules(entry, defined)
+        row = {"key": _text(key), "is_pattern": False} | _rules(entry, defined)
         if key in known:
             row |= {"types": sorted(known[key].types), "count": known[key].count}
         yield row
     for pattern, entry in patterns.items():
-        yield {"key": pattern, "is_pattern": True} | _rules(entry, defined)
+        yield {"key": _text(pattern), "is_pattern": True} | _rules(entry, defined)
 
 
 def _rules(entry: Mapping[str, Any], defined: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -116,11 +116,16 @@ def _rules(entry: Mapping[str, Any], defined: Sequence[Mapping[str, Any]]) -> di
         axis = defined[index - 1].get("1")
     modes = [_MODES.get(mode, str(mode)) for mode in _numbers(entry.get("7"))]
     return {
-        "x_axis": axis if isinstance(axis, str) else None,
+        "x_axis": _text(axis) if isinstance(axis, str) else None,
         "summary": modes or None,
         "goal": next((_GOALS[goal] for goal in _GOALS if goal == entry.get("8")), None),
         "hidden": _HIDDEN in _numbers(entry.get("6")),
     }
+
+
+def _text(text: str) -> str:
+    # Half a surrogate pair is no text that Arrow could have.
+    return text.encode(errors="replace").decode()
 
 
 def _numbers(value: Any) -> list[int]:

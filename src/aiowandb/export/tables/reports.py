@@ -65,7 +65,11 @@ def _text(report: ReportRecord) -> bytes:
         "updated_at": report.updated_at,
         "spec": _spec(report.spec),
     }
-    return orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        return orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a very large integer, or half a surrogate pair
+        facts["spec"] = report.spec
+        return orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _spec(text: str | None) -> Any:
