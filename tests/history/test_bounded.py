@@ -15,6 +15,7 @@ import pytest
 from aiowandb.config.settings import Settings
 from aiowandb.history.bounded import bounded_batches
 from aiowandb_server import create_app, serve_in_thread
+from aiowandb_server.graphql import context
 from tests.history.conftest import PROJECT, Mode, World
 
 MB = 1 << 20
@@ -93,6 +94,19 @@ async def test_windows_whose_rows_are_long_are_made_smaller(
         assert max(sizes) < 2 * MB
         # Not each page is found to be too large first.
         assert api.traffic.requests < 60
+
+
+@pytest.mark.anyio
+async def test_windows_that_a_server_finds_too_large_are_made_smaller(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "MAX_TEXT", MB)
+    rows = [{"_step": i, "text": f"{i} " + "x" * 20_000} for i in range(300)]
+    world.add_run("long", rows)
+    async with world.api("json") as api:
+        run = await api.run(f"{PROJECT}/long")
+        assert [row["text"] async for row in run.scan_history()] == [row["text"] for row in rows]
+        assert api.traffic.requests < 40
 
 
 def test_max_memory_comes_from_the_argument_or_the_environment() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
+from aiowandb_server.store import segments, spool
 from aiowandb_server.store.columns import ColumnBuilder, is_json
 from aiowandb_server.store.history_keys import KeyCounter
 from aiowandb_server.store.records import RunRow
@@ -250,3 +251,21 @@ def test_media_come_back_as_objects_where_they_are_alike(store: Store, run: RunR
     assert table["h"].to_pylist() == [row["h"] for row in rows]
     assert table["l"].to_pylist() == [["a", "b"], [], None]
     assert [json.loads(text.as_py()) for text in table["m"][:2]] == [rows[0]["m"], rows[1]["m"]]
+
+
+def test_columns_of_a_long_run_wait_on_disk(
+    store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_TEXT_A_COLUMN_GROUP", 1_000)
+    monkeypatch.setattr(spool, "IN_MEMORY", 2_000)
+    rows: list[dict[str, Any]] = [{"_step": i, "x": i, "text": f"text {i}"} for i in range(200)]
+    rows += [{"_step": 200 + i, "x": i / 7, "late": [i, {"a": i}]} for i in range(200)]
+    store.history.append(run, [json.dumps(row) for row in rows])
+    store.finish(run)
+    token = store.history.exported(run, "parquet").tokens[0]
+    table = pq.read_table(store.history.columns_path(token))
+    assert table.column("_step").to_pylist() == list(range(400))
+    assert table.column("x").to_pylist() == [float(row["x"]) for row in rows]
+    assert table.column("text").to_pylist() == [row.get("text") for row in rows]
+    assert table.column("late").null_count == 200
+    assert pq.ParquetFile(store.history.columns_path(token)).num_row_groups > 5

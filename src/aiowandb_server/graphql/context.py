@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # These take a few seconds; a page of 1,000 runs has a tenth as many.
 _MAX_FIELDS = 500_000
+# The rows of an answer are in memory several times. The SDK asks for 1,000 of them.
+MAX_TEXT = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Context:
     history: HistoryMode
     _users: dict[int, UserRow | None] = field(default_factory=dict)
     _fields: list[int] = field(default_factory=lambda: [_MAX_FIELDS])
+    _text: list[int] = field(default_factory=lambda: [MAX_TEXT])
 
     def count_field(self) -> None:
         """Count one more resolved field; too many end the request."""
@@ -35,6 +38,15 @@ class Context:
         if self._fields[0] < 0:
             raise TooManyFieldsError(
                 f"the answer would have more than {_MAX_FIELDS} fields. Ask for less at once."
+            )
+
+    def count_text(self, length: int) -> None:
+        """Count the text of one more row; too much ends the request."""
+        self._text[0] -= length
+        if self._text[0] < 0:
+            raise RequestError(
+                f"the rows would have more than {MAX_TEXT >> 20} MB. Ask for fewer steps at once.",
+                413,
             )
 
     def entity_name(self, name: str | None) -> str:

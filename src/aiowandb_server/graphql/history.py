@@ -46,7 +46,7 @@ def history(
 ) -> list[str]:
     low = -MAX_STEP if min_step is None else min_step
     high = MAX_STEP if max_step is None else max_step
-    return context.store.history.window(run, low, high, _samples(samples))
+    return context.store.history.window(run, low, high, _samples(samples), context.count_text)
 
 
 @resolvers("Run", "events")

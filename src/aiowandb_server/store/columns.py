@@ -6,7 +6,8 @@ values. A key with values of several types is a string column of JSON text, mark
 metadata `encoding: json`.
 
 Each chunk of rows is converted separately, and the chunks are cast to a common type at the end, so
-that a run is decoded once and its values are in memory only as Arrow data.
+that a run is decoded once; until then its values are Arrow data, in a temporary file if there are
+many of them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from aiowandb_server.store.rows import MISSING, NON_FINITE
+from aiowandb_server.store.spool import BatchSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _TYPES: dict[str, pa.DataType] = {
     "null": pa.string(),
@@ -39,46 +41,59 @@ _MAX_NESTED = 30
 
 
 class ColumnBuilder:
-    """Collects rows in chunks; `tables()` returns them with a common schema."""
+    """Collects rows in chunks; `tables()` gives them with a common schema. To be closed."""
 
     def __init__(self) -> None:
-        self._chunks: list[dict[str, tuple[str, pa.Array[Any]]]] = []
-        self._steps: list[pa.Array[Any]] = []
+        # The kinds of each chunk, which has its columns in this order, behind the steps.
+        self._chunks: list[dict[str, str]] = []
+        self._spool = BatchSpool()
         self._kinds: dict[str, set[str]] = {}
         self._types = dict(_TYPES)
 
     def add(self, steps: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
         """Add a chunk of rows with these steps; see `columns_of`."""
-        chunk: dict[str, tuple[str, pa.Array[Any]]] = {}
+        chunk: dict[str, str] = {}
+        arrays: list[pa.Array[Any]] = [pa.array(steps, pa.int64())]
         for key, values in columns.items():
             if key == "_step":
                 continue
             kind, array = _array([None if value is MISSING else value for value in values])
-            chunk[key] = kind, array
+            chunk[key] = kind
+            arrays.append(array)
             self._kinds.setdefault(key, set()).add(kind)
             self._types.setdefault(kind, array.type)
-        self._steps.append(pa.array(steps, pa.int64()))
+        self._spool.add(pa.RecordBatch.from_arrays(arrays, ["_step", *chunk]))
         self._chunks.append(chunk)
 
-    def tables(self) -> list[pa.Table]:
-        kinds = {key: _common(found) for key, found in sorted(self._kinds.items())}
-        schema = pa.schema(
+    def close(self) -> None:
+        self._spool.close()
+
+    def schema(self) -> pa.Schema:
+        """The schema of all rows."""
+        kinds = self._common_kinds()
+        return pa.schema(
             [pa.field("_step", pa.int64(), nullable=False)]
             + [
                 pa.field(key, self._types[kind], metadata=_JSON if kind == "json" else None)
                 for key, kind in kinds.items()
             ]
         )
-        tables = []
-        for steps, chunk in zip(self._steps, self._chunks, strict=True):
-            arrays = [steps]
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows, one chunk after another."""
+        kinds, schema = self._common_kinds(), self.schema()
+        for batch, chunk in zip(self._spool, self._chunks, strict=True):
+            places = {key: place for place, key in enumerate(chunk, start=1)}
+            arrays = [batch.column(0)]
             for key, kind in kinds.items():
                 if key in chunk:
-                    arrays.append(self._converted(*chunk[key], kind))
+                    arrays.append(self._converted(chunk[key], batch.column(places[key]), kind))
                 else:
-                    arrays.append(pa.nulls(len(steps), self._types[kind]))  # type: ignore[call-overload]
-            tables.append(pa.table(arrays, schema=schema))
-        return tables
+                    arrays.append(pa.nulls(batch.num_rows, self._types[kind]))  # type: ignore[call-overload]
+            yield pa.table(arrays, schema=schema)
+
+    def _common_kinds(self) -> dict[str, str]:
+        return {key: _common(found) for key, found in sorted(self._kinds.items())}
 
     def _converted(self, kind: str, array: pa.Array[Any], target: str) -> pa.Array[Any]:
         if kind == "null":

@@ -32,7 +32,7 @@ from aiowandb_server.store.rows import columns_of, decode_row, flatten, sample_p
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from aiowandb_server.store.compaction import Compaction
@@ -83,11 +83,24 @@ class History:
             start = count(connection, run.id, stream) if offset is None else offset
             return put(connection, run.id, stream, start, lines)
 
-    def window(self, run: RunRow, low: int, high: int, samples: int) -> list[str]:
-        """The text of the lines `low <= step < high` in step order, at most `samples` of them."""
+    def window(
+        self,
+        run: RunRow,
+        low: int,
+        high: int,
+        samples: int,
+        count_text: Callable[[int], object] = lambda _: None,
+    ) -> list[str]:
+        """The text of the lines `low <= step < high` in step order, at most `samples` of them.
+
+        `count_text` is called with the length of each line, and may raise.
+        """
+        found = []
         with self._database.read() as connection:
-            lines = self._lines(connection, run.id, low, high, samples)
-        return [with_step(line.text, line.step) for line in lines]
+            for line in self._lines(connection, run.id, low, high, samples):
+                count_text(len(line.text))
+                found.append(with_step(line.text, line.step))
+        return found
 
     def sampled(self, run: RunRow, request: Sampled) -> list[dict[str, Any]]:
         """The requested values of rows that have all of the keys, under dotted names."""
@@ -247,7 +260,7 @@ class History:
 
     def _lines(
         self, connection: sqlite3.Connection, run_id: int, low: int, high: int, samples: int
-    ) -> list[Line]:
+    ) -> Iterable[Line]:
         segment = segment_of(connection, run_id)
         live = live_places(connection, run_id, low, high)
         if segment is None or segment.first_step >= high or segment.last_step < low:
@@ -258,18 +271,18 @@ class History:
             if covered:
                 stored = [place for place in stored if place[1] not in covered]
         if len(stored) + len(live) <= samples:
-            return list(self._compaction.merged(connection, run_id, low, high))
+            return self._compaction.merged(connection, run_id, low, high)
         places = sorted(stored + live)
         picked = [places[position] for position in sample_positions(len(places), samples)]
         from_live = set(live).intersection(picked)
-        lines = [
+        lines: Iterable[Line] = [
             line
             for line in live_history(connection, run_id, low, high)
             if (line.step, line.number) in from_live
         ]
         if segment is not None:
             rest = [place for place in picked if place not in from_live]
-            lines = list(heapq.merge(lines, self._files.pick(segment.token, rest)))
+            lines = heapq.merge(lines, self._files.pick(segment.token, rest))
         return lines
 
     def _early_part(self, run: RunRow) -> Exported:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections import OrderedDict
+from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from aiowandb_server.store.history_keys import KeyCounter
 
 _ROWS_A_COLUMN_GROUP = 50_000
+# A group is decoded at once. Values of numbers take about as long as text as in memory.
+_TEXT_A_COLUMN_GROUP = 32 << 20
 # A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
@@ -60,16 +63,16 @@ class SegmentFiles:
 
     def write(self, token: str, lines: Iterable[Line], counter: KeyCounter) -> None:
         """Write both files of a segment from lines in step order; `counter` counts the rows."""
-        builder = ColumnBuilder()
-        with (
-            complete_file(self.lines_path(token)) as path,
-            pq.ParquetWriter(path, _LINES_SCHEMA, compression="zstd") as writer,
-        ):
-            for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
-                columns = [pa.array(values) for values in zip(*chunk, strict=True)]
-                writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
-                counter.add(*_add_rows(builder, chunk))
-        self._write_columns(self.columns_path(token), builder.tables())
+        with closing(ColumnBuilder()) as builder:
+            with (
+                complete_file(self.lines_path(token)) as path,
+                pq.ParquetWriter(path, _LINES_SCHEMA, compression="zstd") as writer,
+            ):
+                for chunk in _chunks(lines):
+                    columns = [pa.array(values) for values in zip(*chunk, strict=True)]
+                    writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
+                    counter.add(*_add_rows(builder, chunk))
+            self._write_columns(self.columns_path(token), builder)
 
     def write_prefix(self, lines: Sequence[Line]) -> str:
         """Write only a `columns` file, of rows that are stored elsewhere, and return its token.
@@ -81,10 +84,10 @@ class SegmentFiles:
             digest.update(f"{line.step} {len(line.text)} {line.text}\n".encode())
         token = f"early-{digest.hexdigest()[:32]}"
         if not self.columns_path(token).exists():
-            builder = ColumnBuilder()
-            for chunk in _chunks(lines, _ROWS_A_COLUMN_GROUP):
-                _add_rows(builder, chunk)
-            self._write_columns(self.columns_path(token), builder.tables())
+            with closing(ColumnBuilder()) as builder:
+                for chunk in _chunks(lines):
+                    _add_rows(builder, chunk)
+                self._write_columns(self.columns_path(token), builder)
         return token
 
     def read(self, token: str, low: int, high: int) -> Iterator[Line]:
@@ -169,13 +172,12 @@ class SegmentFiles:
                 self._open.popitem(last=False)
         return metadata
 
-    def _write_columns(self, path: Path, tables: list[pa.Table]) -> None:
-        schema = tables[0].schema
+    def _write_columns(self, path: Path, builder: ColumnBuilder) -> None:
         with (
             complete_file(path) as temporary,
-            pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+            pq.ParquetWriter(temporary, builder.schema(), compression="zstd") as writer,
         ):
-            for table in tables:
+            for table in builder.tables():
                 writer.write_table(table, _ROWS_A_COLUMN_GROUP)
 
 
@@ -221,12 +223,15 @@ def _add_rows(
     return steps, columns
 
 
-def _chunks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
+def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """The lines in chunks that are bounded in rows and in the length of their text."""
     chunk: list[Line] = []
+    length = 0
     for line in lines:
         chunk.append(line)
-        if len(chunk) == size:
+        length += len(line.text)
+        if len(chunk) == _ROWS_A_COLUMN_GROUP or length >= _TEXT_A_COLUMN_GROUP:
             yield chunk
-            chunk = []
+            chunk, length = [], 0
     if chunk:
         yield chunk
