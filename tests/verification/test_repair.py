@@ -55,7 +55,7 @@ async def test_rows_are_not_fetched_again_if_only_the_journal_is_damaged(
     async with archive.client() as api:
         again = await repaired(api, out)
     assert again.downloads == 0
-    # The runs, the sweeps, the reports; and a line that cannot be read may be of one run's artifacts.
+    # The runs, sweeps and reports; a line that cannot be read may be of one run's artifacts.
     assert again.requests <= 4
 
 
