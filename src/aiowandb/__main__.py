@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> None:
+    interrupts = signal.getsignal(signal.SIGINT)
+    # Where Ctrl-C would raise KeyboardInterrupt, have it end the process instead: what is being
+    # imported shows a traceback, or takes the exception for a module that is missing.
+    raises = interrupts is signal.default_int_handler
+    if raises:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from aiowandb.cli import main as run
     except ModuleNotFoundError as error:
@@ -13,7 +20,13 @@ def main() -> None:
             raise
         print("The command line needs its extra: pip install 'aiowandb[cli]'", file=sys.stderr)
         sys.exit(2)
-    run()
+    if raises:
+        signal.signal(signal.SIGINT, interrupts)
+    try:
+        run()
+    finally:
+        if raises:  # the same while Python ends
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aiowandb.concurrency.threads import in_thread_context, run_sync
+from aiowandb.trees import make_folders
 
 UNFINISHED = ".unfinished"
 
@@ -33,7 +34,7 @@ async def atomic_file(
 
 
 def _create(temporary: Path, mode: int) -> BinaryIO:
-    temporary.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(temporary.parent)
     return open(temporary, "w+b", opener=lambda path, flags: os.open(path, flags, mode))
 
 
@@ -48,6 +49,15 @@ def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
 def _discard(temporary: Path, file: BinaryIO) -> None:
     file.close()
     temporary.unlink(missing_ok=True)
+
+
+def is_unicode(path: Path) -> bool:
+    """Whether Arrow can open the file: names in another encoding have halves of surrogates."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from aiowandb.errors import ExportError
+from aiowandb.trees import walk
 
 # For files that are opened after they were looked at. Windows has no such flag.
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -44,9 +45,10 @@ def path_without_links(root: Path, name: str = "") -> Path:
 def files_without_links(folder: Path) -> list[Path]:
     """All files in the folder and its subfolders, sorted. Raises ExportError if one is a link."""
     found: list[Path] = []
-    for path in folder.rglob("*"):
+    for name, entry in walk(folder):
+        path = folder / name
         path_without_links(path.parent, path.name)
-        if path.is_file():
+        if entry.is_file():
             found.append(path)
     return sorted(found)
 

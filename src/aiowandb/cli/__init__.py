@@ -39,6 +39,7 @@ from aiowandb.cli.runs import runs
 from aiowandb.cli.serve import serve
 from aiowandb.cli.status import status
 from aiowandb.cli.stop import stop
+from aiowandb.cli.streams import prepare_streams
 from aiowandb.cli.sweeps import sweeps
 from aiowandb.cli.usage_errors import Group, usage_error_line
 from aiowandb.cli.verify import verify
@@ -92,6 +93,7 @@ def _warnings_on_stderr() -> Iterator[None]:
 @_warnings_on_stderr()
 def main() -> None:
     """Run the command line. An error is one line on stderr and an exit code."""
+    prepare_streams()
     try:
         cli.main(prog_name="aiowandb", standalone_mode=False)
     except click.ClickException as error:

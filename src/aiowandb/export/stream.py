@@ -30,6 +30,7 @@ from aiowandb.export.row_source import RowSource
 from aiowandb.export.runs_table import RunsTable
 from aiowandb.export.schema import RowSchema
 from aiowandb.export.stored import RunSnapshot
+from aiowandb.export.terminal import TerminalFile
 from aiowandb.export.writer import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
 from aiowandb.history.columns import Kind
 from aiowandb.history.concurrent import RunBatches
@@ -60,6 +61,8 @@ def _to_stdout(options: ExportOptions) -> MakeSink:
         raise UsageError(f"A terminal cannot show {options.format}: send it to a file or a pipe.")
     open_sink = partial(ArrowSink, stream=True) if options.format == "arrow" else sink_for(options)
     stdout: Any = sys.stdout.buffer
+    if sys.stdout.isatty():
+        stdout = TerminalFile(stdout, as_json=options.format == "jsonl")
     return lambda schema: open_sink(pa.PythonFile(stdout, "w"), schema)
 
 

@@ -14,6 +14,7 @@ from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.files.fetch import checksum_of
 from aiowandb.files.folder import pieces_of
 from aiowandb.ingest.source import SourceFile
+from aiowandb.trees import walk
 from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.console import ConsoleLogLine
 
@@ -22,7 +23,7 @@ _LINES_AT_ONCE = 1000
 
 def files_below(folder: Path) -> list[Path]:
     """All files in the folder and its subfolders. Blocks."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(folder / name for name, entry in walk(folder) if entry.is_file())
 
 
 async def local_file(path: Path, name: str) -> SourceFile:

@@ -17,6 +17,7 @@ from aiowandb.errors import (
     NotFoundError,
     RateLimitError,
     ServerError,
+    UsageError,
 )
 
 T = TypeVar("T")
@@ -59,9 +60,15 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         return self.document.lstrip().startswith("mutation")
 
     def body(self) -> bytes:
-        return orjson.dumps(
-            {"query": self.document, "variables": self.variables, "operationName": self.name}
-        )
+        """The body of the request. Raises UsageError for text that no request can have."""
+        body = {"query": self.document, "variables": self.variables, "operationName": self.name}
+        try:
+            return orjson.dumps(body)
+        except TypeError as error:
+            if "surrogates" not in str(error):
+                raise
+            # Such as a name that was typed on a terminal with another encoding.
+            raise UsageError(f"{self.name}: an argument is not valid Unicode.") from error
 
     def read(self, status: int, body: bytes) -> T:
         """The value in the response; raises what the response says otherwise."""

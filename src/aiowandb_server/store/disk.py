@@ -25,7 +25,11 @@ def make_private_folder(folder: Path, own: Collection[str] | None = None) -> Non
 
     If files are in it that do not have one of the names `own`, it keeps the mode that it has.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
     if own is None or not set(os.listdir(folder)) - set(own):
         restrict_to_owner(folder)
 

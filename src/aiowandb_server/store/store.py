@@ -115,6 +115,10 @@ class Store:
         """
         folder = Path(path)
         try:
+            str(folder).encode()
+        except UnicodeEncodeError as error:
+            raise DataFolderError(f"the name of {str(folder)!r} is not valid Unicode") from error
+        try:
             make_private_folder(folder, _OWN)
             database = Database(folder / "store.sqlite")
         except OSError as error:

@@ -23,6 +23,7 @@ from aiowandb.atomic import sync_folder
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import plain_errors
 from aiowandb.symlinks import NO_FOLLOW
+from aiowandb.trees import make_folders
 
 _BEGINNING = re.compile(rb'\{"record":')
 _logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class AppendOnlyFile:
         self.path = path
         self._is_torn = False
         with plain_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
             self._descriptor = os.open(path, _FLAGS, 0o644)
             self.size = os.fstat(self._descriptor).st_size
 

@@ -18,17 +18,21 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from aiowandb.atomic import sync_folder
+from aiowandb.atomic import is_unicode, sync_folder
+from aiowandb.errors import UsageError
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
 from aiowandb.symlinks import NO_FOLLOW, path_without_links
+from aiowandb.trees import entries_of, make_folders, remove_tree, walk
 
 
 class LocalFolder:
     """See `Folder`."""
 
     def __init__(self, root: Path) -> None:
+        if not is_unicode(root):
+            raise UsageError(f"The name of the folder {str(root)!r} is not valid Unicode.")
         self._root = root
         self._drafts = root / STATE_DIR / "drafts"
         self._lease: Lease | None = None
@@ -43,7 +47,7 @@ class LocalFolder:
             with plain_errors(self._root):
                 # Drafts of an export that was killed.
                 shutil.rmtree(self._drafts, ignore_errors=True)
-                self._drafts.mkdir(parents=True)
+                make_folders(self._drafts)
             try:
                 yield
             finally:
@@ -105,12 +109,16 @@ class LocalFolder:
         with plain_errors(path):
             self.check()
             with suppress(FileNotFoundError):
-                shutil.rmtree(path)
+                remove_tree(path)
 
     def files(self, folder: str, *, recursive: bool = False) -> dict[str, int]:
         path = self._path(folder)
         with plain_errors(path):
-            return dict(_files(path, "", recursive))
+            return {
+                name: entry.stat().st_size
+                for name, entry in (walk(path) if recursive else entries_of(path))
+                if entry.is_file(follow_symlinks=False)
+            }
 
     def location(self, name: str) -> Path:
         return self._path(name)
@@ -128,22 +136,9 @@ class LocalFolder:
                 folder = folder.parent
 
     def _rename(self, path: Path, to: Path) -> None:
-        to.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(to.parent)
         path.replace(to)
         sync_folder(to.parent)
-
-
-def _files(folder: Path, prefix: str, recursive: bool) -> Iterator[tuple[str, int]]:
-    try:
-        entries = os.scandir(folder)
-    except FileNotFoundError:
-        return
-    with entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                yield f"{prefix}{entry.name}", entry.stat().st_size
-            elif recursive and entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path), f"{prefix}{entry.name}/", recursive)
 
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
@@ -157,7 +152,7 @@ def _lock_folder(folder: Path) -> Iterator[Lease | None]:
     """
     path = path_without_links(folder, f"{STATE_DIR}/lock")
     with plain_errors(folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         # Not "w", which would delete the name of the holder.
         file = os.fdopen(
             os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644), "r+b", buffering=0

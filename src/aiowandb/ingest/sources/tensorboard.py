@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import UsageError
 from aiowandb.history.columns import columns_to_batch
+from aiowandb.ingest.local_files import files_below
 from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
 from aiowandb.ingest.sources.event_files import Event, EventFile, Histogram, HParams, Image
 from aiowandb.wire.rows import RUNTIME, STEP, TIME
@@ -62,8 +63,8 @@ def folders_in(path: Path) -> dict[str, list[Path]]:
     if path.is_file():
         return {path.parent.name: [path]} if MARK in path.name else {}
     found: dict[str, list[Path]] = {}
-    for file in sorted(path.rglob(f"*{MARK}*")):
-        if file.is_file():
+    for file in files_below(path):
+        if MARK in file.name:
             below = file.parent.relative_to(path).as_posix()
             found.setdefault(path.resolve().name if below == "." else below, []).append(file)
     return found
