@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aiowandb import AsyncApi
+from aiowandb.ingest import remote
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.records import RunRow
 from tests.ingest.conftest import SOURCE, make_run
@@ -119,6 +120,22 @@ async def test_each_of_the_planted_differences_is_found(tmp_path: Path) -> None:
         if where not in found.get(f"r{number}", ())
     ]
     assert missed == []
+
+
+async def test_system_metrics_that_were_not_in_the_sample_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_ALL", 2)
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "many", rows=ROWS)
+    async with (
+        AsyncApi.local(tmp_path / "source") as source,
+        AsyncApi.local(tmp_path / "target") as target,
+    ):
+        report = await source.runs(SOURCE).copy_to("local/copied", api=target, verify=True)
+    (difference,) = report.differences or []
+    found = (difference.where, difference.source, difference.target)
+    assert found == ("system metrics: lines", "5", "2")
 
 
 async def test_a_copy_that_was_deleted_and_made_empty_is_filled_again(

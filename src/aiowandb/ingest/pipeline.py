@@ -15,7 +15,7 @@ from aiowandb.concurrency.tasks import Tasks, task_group
 from aiowandb.errors import AiowandbError, CommError, ConflictError
 from aiowandb.history.decode import RowDecoder
 from aiowandb.ingest.artifacts import ArtifactCopier, UnfinishedRun
-from aiowandb.ingest.remote import WandbRun
+from aiowandb.ingest.remote import WandbRun, note_extents
 from aiowandb.ingest.report import (
     CopiedRun,
     CopyPlan,
@@ -29,7 +29,7 @@ from aiowandb.ingest.sweeps import SweepCopier
 from aiowandb.ingest.target import Found, Target
 from aiowandb.ingest.verify import compare_runs
 from aiowandb.ingest.writer import RunWriter
-from aiowandb.net import FATAL, is_server_down
+from aiowandb.net import FATAL, BatchSize, is_server_down
 
 T = TypeVar("T")
 
@@ -110,6 +110,7 @@ class Copy:
                 self._finished(report)
         if self._options.plan:
             for run, there, report in wanted:
+                await run.measure()
                 self._plan(run, there, report)
             return
         for first in range(0, len(wanted), _PREPARED_TOGETHER):
@@ -129,10 +130,12 @@ class Copy:
     async def _verify(self) -> list[Difference]:
         """The differences between both sides."""
         states = await self._target.keeps_origin()
+        look_size = BatchSize(100, 250)
         found: list[Difference] = []
         async with aclosing(self._source.runs()) as runs:
             async for some in together(runs, _PREPARED_TOGETHER):
                 await self._source.prepare(some)
+                await self._source.look(some)
                 copies = await self._target.records([self._target_id(run) for run in some])
                 decoder = RowDecoder()
                 session = self._target.session
@@ -141,6 +144,7 @@ class Copy:
                     for run in some
                     for copy in [copies.get(self._target_id(run))]
                 ]
+                await note_extents(session, [copy for _, copy in pairs if copy], look_size)
                 found += await compare_runs(pairs, states=states)
         return found
 

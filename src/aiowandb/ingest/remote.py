@@ -73,22 +73,7 @@ class WandbSource(Source):
 
     async def look(self, runs: Sequence[SourceRun]) -> None:
         known = [run for run in runs if isinstance(run, WandbRun)]
-
-        def extent(
-            found: dict[str, RunExtent | None] | None, index: int, _: WandbRun
-        ) -> RunExtent | None:
-            return (found or {}).get(alias(index))
-
-        def ask(some: Sequence[WandbRun]) -> Any:
-            return run_extents([run.record.ref for run in some], _FILES_LOOKED_AT)
-
-        done = 0
-        while done < len(known):
-            some = known[done : done + self._look_size.now]
-            found = await ask_batched(self.session, some, ask, extent, self._look_size)
-            for run, answer in zip(some, found, strict=True):
-                run.note_extent(None if isinstance(answer, CommError) else answer)
-            done += len(some)
+        await note_extents(self.session, known, self._look_size)
 
     async def sweep(self, sweep_id: str) -> SweepFacts | None:
         found = await self.session.ask(get_sweep(RunRef(*self._place, sweep_id)))
@@ -102,6 +87,26 @@ class WandbSource(Source):
         plans = await plan_histories(self.session, refs, self._plan_size)
         for run, plan in zip(known, plans, strict=True):
             run.plan = plan
+
+
+async def note_extents(session: Session, runs: Sequence[WandbRun], size: BatchSize) -> None:
+    """Find out how much each of these runs of a project has."""
+
+    def extent(
+        found: dict[str, RunExtent | None] | None, index: int, _: WandbRun
+    ) -> RunExtent | None:
+        return (found or {}).get(alias(index))
+
+    def ask(some: Sequence[WandbRun]) -> Any:
+        return run_extents([run.record.ref for run in some], _FILES_LOOKED_AT)
+
+    done = 0
+    while done < len(runs):
+        some = runs[done : done + size.now]
+        found = await ask_batched(session, some, ask, extent, size)
+        for run, answer in zip(some, found, strict=True):
+            run.note_extent(None if isinstance(answer, CommError) else answer)
+        done += len(some)
 
 
 class WandbRun(SourceRun):
@@ -121,6 +126,7 @@ class WandbRun(SourceRun):
         """Set the stamp from how much the run has and from its facts."""
         self.extent = extent
         self.has_artifacts = extent is None or extent.has_artifacts
+        self.counted_metrics = extent.events_line_count if extent else None
         if extent is None or (extent.files and extent.files.page_info.has_next_page):
             return  # too many files to know: they are compared one by one
         files = [(file.name, file.size, file.md5) for file in _nodes(extent)]

@@ -149,8 +149,13 @@ class SourceRun:
         self.literal_keys: frozenset[str] = frozenset()
         # What the source could not read of the run, for the report.
         self.losses: tuple[str, ...] = ()
+        # How many lines of system metrics there are, where the source counts them.
+        self.counted_metrics: int | None = None
         # Whether the run has logged or used artifacts, or may have.
         self.has_artifacts = False
+
+    async def measure(self) -> None:
+        """Find out what `estimate` tells: called before it, for plans only."""
 
     def estimate(self, stored: int) -> dict[str, int]:
         """About how many rows, bytes and requests a copy sends if it has `stored` rows."""

@@ -119,7 +119,9 @@ async def _metrics(run: SourceRun) -> tuple[int, str]:
                 row = lenient.dumps(lenient.loads(line), sort_keys=True)
                 digest.update(f"{row}\n".encode(errors="replace"))
             count += len(lines)
-    return count, digest.hexdigest()
+    # W&B returns a sample, and counts all: lines that are not in it are missing from the copy.
+    counted = run.counted_metrics
+    return count if counted is None else counted, digest.hexdigest()
 
 
 async def _console(run: SourceRun) -> tuple[int, str]:

@@ -48,7 +48,12 @@ async def test_an_mlflow_store_is_imported(target: AsyncApi, tmp_path: Path) -> 
     from mlflow.tracking import MlflowClient
 
     uri = write_mlflow(tmp_path)
+    planned = (await target.import_runs(uri, TARGET, plan=True)).plan
+    assert planned
+    assert (planned.runs, planned.rows) == (2, 40)
+    assert planned.bytes > 40 * 3 * 20
     report = await target.import_runs(uri, TARGET, verify=True)
+    assert report.carried["rows"] == planned.rows
     assert (report.failed, report.differences) == ([], [])
     assert report.counts == {"created": 2}
     (run,) = [run async for run in target.runs(TARGET, {"group": "first"})]

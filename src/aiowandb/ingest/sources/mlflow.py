@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _RUNS_PER_PAGE = 200
 _ROWS_AT_ONCE = 2_000
 _METRICS_AT_ONCE = 4
+# For estimates: about how large a value is in a request, and how much one request sends.
+_BYTES_A_VALUE = 30
+_BYTES_A_REQUEST = 2 << 20
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}
 _NOTE, _COMMIT, _PROGRAM = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
 _TAGS, _MLFLOW_STEP = "mlflow.tags", "mlflow.step"
@@ -113,6 +116,7 @@ class MlflowRun(SourceRun):
         self._is_over = run.info.status in _STATES
         self._keys = sorted(run.data.metrics)
         self._sizes: dict[str, int] | None = None
+        self._rows = self._values = 0
 
     def look(self) -> None:
         """Set the stamp, which shows whether the run may have changed. Blocks."""
@@ -120,15 +124,25 @@ class MlflowRun(SourceRun):
         if self._is_over:
             self.stamp = self.facts.stamp(sorted(self._sizes.items()))
 
+    async def measure(self) -> None:
+        # MLflow does not count rows: they are what the metrics have together.
+        rows = await self._all_rows()
+        self._rows, self._values = len(rows), sum(map(len, rows))
+
     def estimate(self, stored: int) -> dict[str, int]:
-        del stored  # MLflow does not count rows
         sizes = self._sizes or {}
-        requests = 6 + len(sizes)
-        return {"files": len(sizes), "bytes": sum(sizes.values()), "requests": requests}
+        rows = max(0, self._rows - stored)
+        row_bytes = rows * _BYTES_A_VALUE * self._values // max(1, self._rows)
+        requests = 6 + len(sizes) + row_bytes // _BYTES_A_REQUEST
+        size = sum(sizes.values()) + row_bytes
+        return {"rows": rows, "files": len(sizes), "bytes": size, "requests": requests}
+
+    async def _all_rows(self) -> list[dict[str, Any]]:
+        histories = await gather(self._keys, self._history, at_once=_METRICS_AT_ONCE)
+        return _rows(dict(zip(self._keys, histories, strict=True)), self._started)
 
     async def rows(self) -> AsyncGenerator[pa.RecordBatch]:
-        histories = await gather(self._keys, self._history, at_once=_METRICS_AT_ONCE)
-        found = _rows(dict(zip(self._keys, histories, strict=True)), self._started)
+        found = await self._all_rows()
         for first in range(0, len(found), _ROWS_AT_ONCE):
             some = found[first : first + _ROWS_AT_ONCE]
             names = dict.fromkeys(name for row in some for name in row)
