@@ -10,7 +10,7 @@ import pytest
 
 from aiowandb import AiowandbWarning, AsyncApi, ExportError, NotFoundError
 from aiowandb.api.runs import Runs
-from aiowandb.choices import HistoryMode
+from aiowandb.choices import EVERYTHING, HistoryMode
 from aiowandb.export import ExportPlan, TablePlan, What
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb_server import Store, create_app
@@ -19,9 +19,6 @@ from tests.export.conftest import Project, contents, steps
 from tests.support.artifacts import log_artifact
 
 pytestmark = pytest.mark.anyio
-EVERYTHING: tuple[What, ...] = (
-    *("runs", "history", "system", "logs", "metrics", "sweeps", "files", "artifacts"),
-)
 
 
 def table(plan: ExportPlan, name: What) -> TablePlan:
@@ -59,6 +56,16 @@ async def test_a_plan_has_the_numbers_that_the_export_then_has(
     assert plan.rows == done.rows
     assert sum(each.downloads for each in plan.tables) == done.downloads
     assert plan.requests == done.requests
+
+
+@pytest.mark.parametrize("what", EVERYTHING)
+async def test_the_requests_for_each_table_are_counted(
+    filled: Project, runs: Runs, out: Path, what: What
+) -> None:
+    plan = await runs.plan_export(out, what=[what])
+    done = await runs.export(out, what=[what])
+    assert (plan.requests, plan.rows) == (done.requests, done.rows)
+    assert sum(each.downloads for each in plan.tables) == done.downloads
 
 
 async def test_nothing_is_written(filled: Project, runs: Runs, out: Path) -> None:
@@ -100,8 +107,7 @@ async def test_only_what_is_new_is_planned_where_there_is_an_export(
     again = await runs.plan_export(out, what=EVERYTHING)
     assert (again.new, again.changed, again.unchanged) == (0, 0, 2)
     assert {each.bytes for each in again.tables} == {None, 0}
-    # The runs, and the sweeps.
-    assert again.requests == 1 + table(again, "sweeps").requests == 2
+    assert again.requests == 3  # the runs, the sweeps and the reports
     filled.log("b", steps(100, 130, accuracy=0.5))
     filled.store.files.add(filled.run("b"), "more.txt", b"12345")
     filled.log("c", steps(0, 7))

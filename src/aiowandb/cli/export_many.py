@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from rich.console import Console
 
-from aiowandb.cli.export_plans import print_plan, size_text
+from aiowandb.cli.export_plans import minutes_text, print_plan, size_text
 from aiowandb.cli.output import console, print_error, printable, table
 from aiowandb.cli.progress import SECONDS_BETWEEN_LINES
 from aiowandb.export import ExportEvent, OnProjectEvent, Progress, ProjectExport
@@ -87,7 +87,7 @@ def _plan_row(done: ProjectExport) -> dict[str, Any]:
         "rows": plan.rows if plan else 0,
         "size": size_text(plan.bytes) if plan else "",
         "requests": plan.requests if plan else 0,
-        "minutes": plan.minutes if plan else 0.0,
+        "time": minutes_text(plan.minutes) if plan else "",
     }
 
 

@@ -65,7 +65,7 @@ def _cost(plan: ExportPlan) -> list[str]:
     rate = f"{plan.rate:,.3g} a second" if plan.rate else "no limit known"
     lines = [
         f"About {plan.rows:,} rows and {size_text(plan.bytes)}, as far as W&B tells.",
-        f"About {plan.requests:,} requests, {_minutes(plan.minutes)} ({rate}),"
+        f"About {plan.requests:,} requests, {minutes_text(plan.minutes)} ({rate}),"
         f" and {sum(each.downloads for each in plan.tables):,} downloads.",
     ]
     if plan.free_bytes is not None:
@@ -73,7 +73,8 @@ def _cost(plan: ExportPlan) -> list[str]:
     return lines
 
 
-def _minutes(minutes: float) -> str:
+def minutes_text(minutes: float) -> str:
+    """About how long it takes, for people."""
     if minutes < 1:
         return "less than a minute"
     return f"{minutes:,.0f} minutes" if minutes >= 1.5 else "a minute"

@@ -72,6 +72,7 @@ class Estimate:
             "histograms": self._histograms,
             "tables": self._tables,
             "sweeps": self._sweep_rows,
+            "reports": lambda: TablePlan(table="reports", requests=1),
             "files": self._files,
             "artifacts": self._artifacts,
         }
