@@ -15,6 +15,8 @@ import pytest
 from aiowandb import DatabaseSink, ExportError, UsageError
 from aiowandb.api.runs import Runs
 from tests.export.conftest import Project, Server, steps
+from tests.support.sample import ROWS, RUNS, Sample
+from tests.support.shell import aiowandb, complaints
 
 pytestmark = pytest.mark.anyio
 
@@ -205,3 +207,17 @@ def test_what_is_no_database_is_refused() -> None:
         DatabaseSink("mysql://x/y")
     with pytest.raises(UsageError, match="must be the name of a table"):
         DatabaseSink("sqlite:///x.db", "aiowandb_marks")
+
+
+def test_the_command_takes_the_url_of_a_database(sample: Sample, tmp_path: Path) -> None:
+    database = Lite(tmp_path)
+    command = ("export", sample.path, database.url, "--local", sample.folder)
+    planned = aiowandb(*command, "--plan")
+    assert (planned.returncode, database.path.exists()) == (0, False), planned.stderr
+    for _ in range(2):
+        done = aiowandb(*command)
+        assert (done.returncode, complaints(done.stderr)) == (0, "")
+    assert database.query("SELECT COUNT(*) FROM history") == [(RUNS * ROWS,)]
+    refused = aiowandb(*command, "--format", "csv")
+    assert refused.returncode == 2
+    assert aiowandb(*command, "--what", "runs", "--what", "system").returncode == 2

@@ -71,6 +71,9 @@ _TARGET = either(
 )
 FILESYSTEM = Check("a file system of pyarrow or fsspec", _filesystem)
 
+# The schemes of URLs that are no folders.
+_DATABASES = frozenset({"postgresql", "postgres", "sqlite"})
+
 PLAN_EXPORT_CHECKS = {
     "target": _TARGET,
     "format": choice(Format),
@@ -142,7 +145,11 @@ def check_target(
 
 
 def _is_folder(target: object) -> bool:
-    return isinstance(target, str | Path) and target != "-"
+    return isinstance(target, str | Path) and target != "-" and not _is_database(target)
+
+
+def _is_database(target: object) -> bool:
+    return isinstance(target, str) and target.partition("://")[0] in _DATABASES
 
 
 async def export_to(
@@ -159,6 +166,8 @@ async def export_to(
     on_event: OnEvent | None,
 ) -> ExportResult:
     """Export the runs of a query; wrong arguments are an error at once."""
+    if isinstance(target, str) and _is_database(target):
+        target = _database(target, options)
     check_target(target, options, filesystem=filesystem, overwrite=overwrite, repair=repair)
     if options.format == "delta":
         # A missing package is an error before anything is sent.
@@ -180,6 +189,13 @@ async def export_to(
             overwrite=overwrite,
             on_event=on_event,
         )
+
+
+def _database(url: str, options: ExportOptions) -> Sink:
+    """The table of a database that has the name of what is exported."""
+    from aiowandb.export.sinks import DatabaseSink
+
+    return DatabaseSink(url, options.what[0])
 
 
 async def _repair(
@@ -213,6 +229,8 @@ async def plan_export_to(
     overwrite: bool,
 ) -> ExportPlan:
     """What the same export would do; wrong arguments are an error at once."""
+    if isinstance(target, str) and _is_database(target):
+        target = _database(target, options)
     check_target(target, options, filesystem=filesystem, overwrite=overwrite)
     await import_in_thread("aiowandb.export.preview")
     from aiowandb.export import ExportIdentity

@@ -164,7 +164,8 @@ class Runs(RunList):
         `"null"` (the default), `"text"`, or the bare `"token"`. `on_event` gets progress events.
 
         The folder can be a URL like `s3://bucket/folder`, or a path in a `filesystem` of pyarrow
-        or fsspec. `target` can also be `-` for stdout, or a sink, for one table.
+        or fsspec. `target` can also be `-` for stdout, the URL of a database like
+        `sqlite:///runs.db`, or a sink, for one table.
 
         >>> result = await api.runs("entity/project").export("out", keys=["loss", "val.*"])
         """
