@@ -253,3 +253,55 @@ def test_certificates_are_verified_unless_the_user_disables_it() -> None:
     assert Settings.load(environ={"WANDB_INSECURE_DISABLE_SSL": "false"}).verify is True
     assert Settings.load(verify=True, environ={"WANDB_INSECURE_DISABLE_SSL": "1"}).verify is True
     assert Settings.load(verify=own, environ={}).verify is own
+
+
+def folder_says(folder: Path, text: str) -> None:
+    (folder / "wandb").mkdir(exist_ok=True)
+    (folder / "wandb" / "settings").write_text(f"[default]\n{text}\n")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder whose file names another host, as somebody else's code may have."""
+    (tmp_path / "code").mkdir()
+    monkeypatch.chdir(tmp_path / "code")
+    folder_says(tmp_path / "code", "base_url = https://evil.test")
+    return tmp_path / "code"
+
+
+@pytest.mark.parametrize("source", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "argument"])
+@pytest.mark.usefixtures("home", "elsewhere")
+def test_it_is_said_when_a_key_goes_to_a_host_that_a_file_in_the_working_folder_names(
+    source: str,
+) -> None:
+    environ = {} if source == "argument" else {source: KEY}
+    api_key = KEY if source == "argument" else None
+    with pytest.warns(UserWarning, match=r"is sent to https://evil.test, because wandb.settings"):
+        settings = Settings.load(api_key=api_key, environ=environ)
+    # As W&B's own client does.
+    assert settings.base_url == "https://evil.test"
+    assert settings.credentials is not None
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_nothing_is_said_where_the_user_has_named_the_host(home: Path) -> None:
+    Settings.load(environ={})  # there is no key
+    Settings.load(api_key=KEY, base_url="https://mine.test", environ={})
+    Settings.load(api_key=KEY, environ={"WANDB_BASE_URL": "https://evil.test"})
+    netrc(home, f"machine evil.test login user password {KEY}\n")
+    assert key_of(Settings.load(environ={})) == (KEY, str(home / ".netrc"))
+    (home / ".config" / "wandb").mkdir(parents=True)
+    (home / ".config" / "wandb" / "settings").write_text("[default]\nbase_url=https://evil.test/\n")
+    Settings.load(environ={"WANDB_API_KEY": OTHER_KEY})
+
+
+def test_a_key_in_the_users_file_is_not_sent_where_the_working_folder_says(
+    home: Path, elsewhere: Path
+) -> None:
+    (home / ".config" / "wandb").mkdir(parents=True)
+    (home / ".config" / "wandb" / "settings").write_text(f"[default]\napi_key = {KEY}\n")
+    assert Settings.load(environ={}).credentials is None
+    cloud = Settings.load(base_url="https://api.wandb.ai", environ={})
+    assert key_of(cloud) == (KEY, "the settings file")
+    folder_says(elsewhere, f"base_url = https://evil.test\napi_key = {OTHER_KEY}")
+    assert key_of(Settings.load(environ={})) == (OTHER_KEY, "the settings file")

@@ -16,12 +16,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from aiowandb.config.hosts import names_of
+from aiowandb.config.ini import SettingsFiles
 from aiowandb.config.netrc import netrc_password, netrc_path
 from aiowandb.errors import AiowandbError, ApiKeyError, UsageError
 
 _SHORTEST_KEY = 40
 # This many last characters distinguish keys without revealing them.
 _SHOWN = 4
+_FROM_ENVIRONMENT = "WANDB_API_KEY"
+_FROM_FILE = "the settings file"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,12 +115,11 @@ def checked_key(value: str, source: str) -> str:
 def find_credentials(
     argument: str | None,
     base_url: str,
-    settings: Mapping[str, str],
+    files: SettingsFiles,
     environ: Mapping[str, str],
-    *,
-    file_url: str,
+    default_url: str,
 ) -> Credentials | None:
-    """The credentials for W&B at `base_url`; a key in settings files is for `file_url` only."""
+    """The credentials for W&B at `base_url`; a key in a settings file is for the URL there."""
     if argument is not None:
         return ApiKey(argument)
     key, token = environ.get("WANDB_API_KEY"), environ.get("WANDB_IDENTITY_TOKEN_FILE")
@@ -126,9 +128,9 @@ def find_credentials(
             "WANDB_API_KEY and WANDB_IDENTITY_TOKEN_FILE are both set: unset one of them."
         )
     if key:
-        return ApiKey(key, "WANDB_API_KEY")
+        return ApiKey(key, _FROM_ENVIRONMENT)
     if token:
-        cache = environ.get("WANDB_CREDENTIALS_FILE") or settings.get("credentials_file")
+        cache = environ.get("WANDB_CREDENTIALS_FILE") or files.get("credentials_file")
         return IdentityToken(
             Path(token).expanduser(),
             Path(cache or "~/.config/wandb/credentials.json").expanduser(),
@@ -138,7 +140,17 @@ def find_credentials(
     for name in names:
         if value := netrc_password(path, name):
             return ApiKey(value, str(path))
-    is_of_file = file_url == base_url or (len(names) > 1 and urlsplit(file_url).netloc in names)
-    if is_of_file and (value := settings.get("api_key")):
-        return ApiKey(value, "the settings file")
-    return None
+
+    def is_there(url: str | None) -> bool:
+        url = (url or default_url).rstrip("/")
+        return url == base_url or (len(names) > 1 and urlsplit(url).netloc in names)
+
+    value = files.key_for(is_there)
+    return ApiKey(value, _FROM_FILE) if value else None
+
+
+def is_for_any_host(credentials: Credentials | None) -> bool:
+    """Whether nothing says which host they are for, as netrc and settings files do."""
+    if isinstance(credentials, ApiKey):
+        return credentials.source in ("argument", _FROM_ENVIRONMENT)
+    return credentials is not None

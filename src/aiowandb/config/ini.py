@@ -5,8 +5,10 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import msgspec
 
 from aiowandb.errors import UsageError
 
@@ -19,20 +21,46 @@ def global_settings_path(environ: Mapping[str, str] = os.environ) -> Path:
     return home / "settings"
 
 
-def read_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings in the files; that of the working folder takes precedence."""
+class SettingsFiles(msgspec.Struct, frozen=True):
+    """The settings in the file of the user, and in that of the working folder."""
+
+    user: Mapping[str, str]
+    folder: Mapping[str, str]
+    # The file of the working folder, which may have come with somebody else's code.
+    folder_path: Path
+
+    def get(self, name: str) -> str | None:
+        """The setting; the working folder takes precedence."""
+        return self.folder.get(name, self.user.get(name))
+
+    def key_for(self, is_there: Callable[[str | None], bool]) -> str | None:
+        """The API key for W&B at the URLs that `is_there` accepts, None being the default URL.
+
+        A key belongs to the URL in its own file: the working folder cannot send that of the user
+        elsewhere.
+        """
+        user_url = self.user.get("base_url")
+        for settings, url in ((self.folder, self.get("base_url")), (self.user, user_url)):
+            if (key := settings.get("api_key")) and is_there(url):
+                return key
+        return None
+
+
+def read_settings(environ: Mapping[str, str]) -> SettingsFiles:
+    """Read both files, which need not exist."""
     root = Path(environ.get("WANDB_DIR") or ".")
     folder = ".wandb" if (root / ".wandb").is_dir() else "wandb"
-    found: dict[str, str] = {}
-    for path in (global_settings_path(environ), root / folder / "settings"):
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read(path)
-        except (configparser.Error, UnicodeDecodeError):
-            raise UsageError(f"Cannot read {path}: it is not an INI file.") from None
-        if parser.has_section("default"):
-            found.update(parser["default"])
-    return found
+    path = root / folder / "settings"
+    return SettingsFiles(_read(global_settings_path(environ)), _read(path), path)
+
+
+def _read(path: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(path)
+    except (configparser.Error, UnicodeDecodeError):
+        raise UsageError(f"Cannot read {path}: it is not an INI file.") from None
+    return dict(parser["default"]) if parser.has_section("default") else {}
 
 
 def with_setting(text: str, name: str, value: str) -> str:

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from aiowandb.config.credentials import ApiKey, Credentials, find_credentials
+from aiowandb.config.credentials import ApiKey, Credentials, find_credentials, is_for_any_host
 from aiowandb.config.hosts import api_behind, names_of, pages_of
-from aiowandb.config.ini import read_settings
+from aiowandb.config.ini import SettingsFiles, read_settings
 from aiowandb.errors import UsageError
 from aiowandb.user_warnings import warn
 
@@ -75,14 +75,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return environ.get(f"WANDB_{name.upper()}") or files.get(name)
 
         url = checked_url(base_url or found("base_url") or DEFAULT_BASE_URL)
-        file_url = files.get("base_url", DEFAULT_BASE_URL).rstrip("/")
+        credentials = find_credentials(api_key, url, files, environ, DEFAULT_BASE_URL)
+        if not (base_url or environ.get("WANDB_BASE_URL")):
+            _warn_if_folder_decides(url, credentials, files)
         defaults = cls()
         if total_timeout is None and (text := environ.get("AIOWANDB_TOTAL_TIMEOUT")):
             total_timeout = _positive("AIOWANDB_TOTAL_TIMEOUT", text, 0.0)
         memory = environ.get("AIOWANDB_MAX_MEMORY") if max_memory is None else max_memory
         return cls(
             base_url=url,
-            credentials=find_credentials(api_key, url, files, environ, file_url=file_url),
+            credentials=credentials,
             entity=entity or found("entity"),
             project=project or found("project"),
             timeout=_positive("timeout", timeout, defaults.timeout),
@@ -168,6 +170,21 @@ def _positive(name: str, value: str | float | None, default: float) -> float:
     if not number > 0:
         raise UsageError(f"{name} must be more than zero, not {value}.")
     return number
+
+
+def _warn_if_folder_decides(
+    url: str, credentials: Credentials | None, files: SettingsFiles
+) -> None:
+    """W&B's own client sends the credentials without a word."""
+    user_url = files.user.get("base_url", DEFAULT_BASE_URL).rstrip("/")
+    if credentials is None or "base_url" not in files.folder or url == user_url:
+        return
+    if is_for_any_host(credentials):
+        warn(
+            f"{credentials.hint[0].upper()}{credentials.hint[1:]} is sent to {url}, because"
+            f" {files.folder_path} says so. If you do not trust this file, set WANDB_BASE_URL.",
+            UserWarning,
+        )
 
 
 def _verification(
