@@ -71,6 +71,11 @@ class Project:
     def make_sweep(self, config: str) -> str:
         return self.store.sweeps.create(self._project, SweepChanges(config=config)).name
 
+    def delete_sweep(self, sweep: str) -> None:
+        """Delete a sweep, which W&B can and the embedded one cannot."""
+        with self.store.sweeps._database.write() as connection:
+            connection.execute("DELETE FROM sweep WHERE name = ?", (sweep,))
+
     def join_sweep(self, name: str, sweep: str) -> None:
         self.store.runs.upsert(self._project, name, RunChanges(sweep=sweep))
 

@@ -110,3 +110,20 @@ async def test_overwriting_removes_the_tables(with_metrics: Project, runs: Runs,
     await runs.export(out, what=["metrics", "sweeps"])
     await runs.export(out, what=["runs"], overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == [".aiowandb-export", "runs.parquet"]
+
+
+async def test_sweeps_that_were_deleted_are_kept(project: Project, runs: Runs, out: Path) -> None:
+    project.log("a", steps(0, 1))
+    first, second = (project.make_sweep("method: random") for _ in range(2))
+    formats: tuple[Format, ...] = ("parquet", "jsonl")
+    for form in formats:
+        await runs.export(out / form, what=["sweeps"], format=form)
+    project.delete_sweep(first)
+    for form in formats:
+        await runs.export(out / form, what=["sweeps"], format=form)
+    table = pq.read_table(out / "parquet/sweeps.parquet")
+    found = dict(zip(table["sweep"].to_pylist(), table["deleted"].to_pylist(), strict=True))
+    assert found == {first: True, second: False}
+    assert len((out / "jsonl/sweeps.jsonl").read_text().splitlines()) == 2
+    await runs.export(out / "parquet", what=["sweeps"], on_deleted="drop")
+    assert pq.read_table(out / "parquet/sweeps.parquet")["sweep"].to_pylist() == [second]

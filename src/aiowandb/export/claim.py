@@ -158,7 +158,13 @@ def _discard_export(folder: Folder) -> None:
         list(pool.map(folder.remove, names))
     for name in (STAGED, ARTIFACTS_FOLDER, *(f"{STATE_DIR}/{name}" for name in datasets)):
         folder.remove_folder(name)
-    for name in (f"{STATE_DIR}/{RUNS_FILE}", ORIGINALS_FILE, MANIFEST, JOURNAL_COPY):
+    for name in (
+        f"{STATE_DIR}/{RUNS_FILE}",
+        f"{STATE_DIR}/sweeps.parquet",
+        ORIGINALS_FILE,
+        MANIFEST,
+        JOURNAL_COPY,
+    ):
         folder.remove(name)
     # Last: if this process is killed before, the journal still has the files to remove.
     folder.log(JOURNAL, fresh=True).close()

@@ -56,6 +56,8 @@ def known_files(state: ExportState, staged: frozenset[str] = frozenset()) -> Ite
         yield KnownFile(name=f"{STATE_DIR}/{RUNS_FILE}", kind="runs")
     if "sweeps" in options.what and options.format != "delta":
         yield KnownFile(name=f"sweeps.{options.format}", kind="sweeps")
+    if "sweeps" in options.what and options.format != "parquet":
+        yield KnownFile(name=f"{STATE_DIR}/sweeps.parquet", kind="sweeps")
     for dataset in state.datasets.values():
         yield from _files_of_dataset(dataset, options, staged)
     for (kind, run), fetched in state.fetched.items():

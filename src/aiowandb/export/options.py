@@ -141,6 +141,5 @@ _NEEDS: Mapping[str, frozenset[What]] = {
     **dict.fromkeys(("keys", "any_key", "exclude", "min_step", "max_step"), _HISTORY),
     **dict.fromkeys(("samples", "layout"), _HISTORY),
     "split": _ROWS,
-    **dict.fromkeys(("format", "safe_csv", "nan"), _TABLES),
-    "on_deleted": _TABLES - {"sweeps"},
+    **dict.fromkeys(("format", "safe_csv", "nan", "on_deleted"), _TABLES),
 }

@@ -46,7 +46,7 @@ from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.table_stream import replace_table, update_table
 from aiowandb.export.tables.logged import table_sources, tables_in
 from aiowandb.export.tables.reports import write_reports
-from aiowandb.export.tables.sweeps import sweeps_table
+from aiowandb.export.tables.sweeps import SWEEPS_FILE, sweeps_table, with_deleted
 from aiowandb.export.wholeness import Outcome
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
@@ -216,10 +216,16 @@ class _FolderExport:
         return _Table([folder.location(name)], folder.size(name) or 0, clashes=clashes)
 
     async def _write_sweeps(self, identity: ExportIdentity) -> _Table:
-        table = await sweeps_table(self._session, identity.project)
+        listed = await sweeps_table(self._session, identity.project)
         folder, options, name = self._folder, self._options, f"sweeps.{self._options.format}"
+        # Only Parquet keeps the types: with other formats an extra copy is kept.
+        copy = name if options.format == "parquet" else f"{STATE_DIR}/{SWEEPS_FILE}"
 
         def write(inbox: Inbox[Never]) -> _Table:
+            keeps = options.on_deleted == "keep"
+            table = with_deleted(listed, folder, copy) if keeps else listed
+            if copy != name:
+                write_file(table.to_batches(), table.schema, ParquetSink, folder, copy)
             if options.format == "delta":
                 folder.check()
                 self._delta("sweeps").write(table)

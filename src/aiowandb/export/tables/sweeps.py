@@ -1,4 +1,7 @@
-"""The table of sweeps: a row per sweep of the project, with the best of its runs."""
+"""The table of sweeps: a row per sweep of the project, with the best of its runs.
+
+Sweeps that were exported and then deleted at W&B are kept.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,18 @@ from contextlib import aclosing
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aiowandb.errors import AiowandbError, CommError, NotFoundError
+from aiowandb.export.folders.base import Folder
+from aiowandb.export.parquet import open_parquet
+from aiowandb.export.runs_table import DELETED
 from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.sweeps import BestRuns, SweepRecord, best_runs, list_sweeps
 
+SWEEPS_FILE = "sweeps.parquet"
 _TIME = pa.timestamp("us", tz="UTC")
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("sweep", pa.string()),
@@ -30,6 +38,7 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("created_at", _TIME),
     ("updated_at", _TIME),
     ("config", pa.string()),
+    (DELETED, pa.bool_()),
 ]
 _SCHEMA = pa.schema(_COLUMNS)
 _SWEEPS_PER_PAGE = 100
@@ -52,6 +61,21 @@ async def sweeps_table(session: Session, project: str) -> pa.Table:
             best = await _best_runs(session, entity, name, sweeps, size)
             rows += [_row(sweep) | {"best_run": best.get(sweep.id)} for sweep in sweeps]
     return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def with_deleted(sweeps: pa.Table, folder: Folder, name: str) -> pa.Table:
+    """The table, and those sweeps of the table in the folder that W&B no longer has."""
+    if folder.size(name) is None:
+        return sweeps
+    try:
+        with open_parquet(folder, name) as file:
+            before = file.read()
+        listed = pc.is_in(before["sweep"], sweeps["sweep"].combine_chunks())
+        rows = before.filter(pc.invert(listed)).to_pylist()
+    except (pa.ArrowException, OSError, KeyError):
+        return sweeps  # it is damaged, and will be written again
+    gone = [row | {DELETED: True} for row in rows]
+    return pa.concat_tables([sweeps, pa.Table.from_pylist(gone, _SCHEMA)])
 
 
 async def _best_runs(
@@ -91,6 +115,7 @@ def _row(sweep: SweepRecord) -> dict[str, Any]:
         "created_at": sweep.created_at,
         "updated_at": sweep.updated_at,
         "config": sweep.config_text,
+        DELETED: False,
     }
 
 
