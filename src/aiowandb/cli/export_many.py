@@ -39,6 +39,8 @@ def export_many(job: ExportJob, *, only_plan: bool, as_json: bool, quiet: bool) 
         _write({"event": "finished", "projects": len(done), "failed": len(failed)})
     elif not quiet or only_plan:
         console.print(table([_plan_row(each) if only_plan else _row(each) for each in done]))
+        if only_plan:
+            console.print(_plan_total(done), soft_wrap=True)
     for each in failed:
         _print_failures(each)
     if not failed:
@@ -89,6 +91,16 @@ def _plan_row(done: ProjectExport) -> dict[str, Any]:
         "requests": plan.requests if plan else 0,
         "time": minutes_text(plan.minutes) if plan else "",
     }
+
+
+def _plan_total(done: Sequence[ProjectExport]) -> str:
+    plans = [each.plan for each in done if each.plan]
+    return (
+        f"{len(plans):,} projects: about {sum(plan.rows for plan in plans):,} rows,"
+        f" {size_text(sum(plan.bytes for plan in plans))},"
+        f" {sum(plan.requests for plan in plans):,} requests,"
+        f" {minutes_text(sum(plan.minutes for plan in plans))}"
+    )
 
 
 def _outcome(done: ProjectExport) -> str:
