@@ -43,7 +43,9 @@ class Outcome(msgspec.Struct):
         return {kind: self._of_kind(kind, runs, state) for kind in RUN_KINDS}
 
     def _of_kind(self, kind: What, runs: SelectedRuns, state: ExportState) -> dict[str, Wholeness]:
-        if kind not in self.options.what:
+        # The index of media comes with the tables.
+        exported = {*self.options.what, *(("media",) if "tables" in self.options.what else ())}
+        if kind not in exported:
             return dict.fromkeys((ref.run for ref in runs.histories), "left out")
         failed = self.failed.get(kind, set())
         sampled = {ref.run for ref in self._sampled(kind, runs, state)}
