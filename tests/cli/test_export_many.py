@@ -84,6 +84,7 @@ def test_programs_get_a_line_of_json_for_each_event(export: Command) -> None:
 def test_the_plan_of_many_projects_is_a_row_of_each(export: Command) -> None:
     done = export("local/*", export.out, "--plan")
     assert (done.returncode, complaints(done.stderr)) == (0, "")
+    assert "3 projects: about 9 rows, " in done.stdout
     rows = sorted(line.split()[:2] for line in done.stdout.splitlines() if " local/" in line)
     assert rows == [["local/a", "1"], ["local/b", "1"], ["local/test-c", "1"]]
     plans = [
