@@ -17,7 +17,11 @@ from aiowandb_server import Store
 from tests.export.conftest import Project, Server, steps
 
 pytest.importorskip("pyiceberg")
-pytestmark = [pytest.mark.engines, pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("default"),  # of what pyiceberg imports
+]
 
 
 @pytest.fixture(params=["asyncio"])

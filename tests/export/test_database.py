@@ -110,13 +110,14 @@ async def test_a_table_has_the_rows_of_all_runs_and_later_what_is_new(
     project: Project, runs: Runs, database: Lite | Postgres
 ) -> None:
     project.log("a", steps(0, 5, key="x", flag=True), finish=False)
-    project.log("b", steps(0, 3, parts=[1, 2]))
+    project.log("b", steps(0, 3, parts=[1, 2], empty=""))
     first = await runs.export(DatabaseSink(database.url))
     assert (first.rows, first.failed) == (8, ())
     assert places(database) == [("a", i) for i in range(5)] + [("b", i) for i in range(3)]
     loss, key = database.query("SELECT loss, key FROM history WHERE run_id = 'a' AND _step = 1")[0]
     assert (loss, key) == (0.5, "x")
     assert database.query("SELECT parts FROM history WHERE run_id = 'b'")[0] == ("[1,2]",)
+    assert database.query("SELECT empty FROM history WHERE run_id = 'b'")[0] == ("",)
 
     again = await runs.export(DatabaseSink(database.url))
     assert (again.rows, again.requests) == (0, 1)

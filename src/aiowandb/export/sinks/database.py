@@ -16,6 +16,9 @@ from aiowandb.redaction import hide_secrets, redacted
 from aiowandb.wire.rows import STEP
 
 _MARKS = "aiowandb_marks"
+# Stands for the table itself among its runs. Old drivers make NULL of empty parameters, and no id
+# of a run has a slash.
+_ALL = "/"
 # Rows that are written between two commits.
 _COMMIT_ROWS = 200_000
 # PostgreSQL cuts longer names off.
@@ -74,7 +77,8 @@ class DatabaseSink:
             if not self._columns():
                 self._execute(f"DELETE FROM {_MARKS} WHERE name = {self._value(1)}", self._table)  # noqa: S608
             select = f"SELECT run_id, mark FROM {_MARKS} WHERE name = {self._value(1)}"  # noqa: S608
-            return dict(self._execute(select, self._table))
+            marks = dict(self._execute(select, self._table))
+        return {"" if run == _ALL else run: mark for run, mark in marks.items()}
 
     def begin(self, schema: pa.Schema) -> None:
         self._schema = pa.schema([(field.name, _type(field.type)) for field in schema])
@@ -122,7 +126,7 @@ class DatabaseSink:
 
     def commit(self, mark: str) -> None:
         with self._plain_errors():
-            self._set_mark("", mark)
+            self._set_mark(_ALL, mark)
             self._connection.commit()
 
     def close(self) -> None:
