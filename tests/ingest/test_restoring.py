@@ -12,7 +12,8 @@ import pytest
 
 from aiowandb import AsyncApi, ConflictError, ExportError, RowError, TableSource, UsageError
 from aiowandb.ingest.mark import read_mark
-from aiowandb_server import Store
+from aiowandb_server import RunChanges, Store
+from aiowandb_server.store.sweeps import SweepChanges
 from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
 from tests.support.artifacts import log_artifact
 
@@ -38,6 +39,32 @@ async def test_an_export_is_restored(source: AsyncApi, target: AsyncApi, tmp_pat
     again = await target.restore(tmp_path / "moved", TARGET)
     assert again.counts == {"unchanged": 4}
     assert again.carried == {}
+
+
+async def test_the_times_of_console_lines_and_sweeps_are_restored_if_they_were_exported(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "swept", rows=["{}"])
+        project = store.projects.get("local", "varied")
+        assert project
+        config = "{method: grid, metric: {name: loss}, parameters: {lr: {values: [1, 2]}}}"
+        sweep = store.sweeps.create(project, SweepChanges(config=config)).name
+        store.runs.upsert(project, "swept", RunChanges(sweep=sweep))
+    async with AsyncApi.local(tmp_path / "source") as api:
+        what = ["runs", "history", "system", "logs", "sweeps"]
+        await api.runs(SOURCE).export(tmp_path / "out", what=what)  # type: ignore[arg-type]
+        original = await dump(api, SOURCE)
+    report = await target.restore(tmp_path / "out", TARGET, verify=True)
+    assert (report.failed, report.differences) == ([], [])
+    restored = await dump(target, TARGET)
+    assert restored["swept"]["console"] == original["swept"]["console"] != []
+    run = await target.run(f"{TARGET}/swept")
+    copied = await run.sweep()
+    assert copied
+    assert (copied.method, copied.config["parameters"]) == ("grid", {"lr": {"values": [1, 2]}})
+    again = await target.restore(tmp_path / "out", TARGET)
+    assert (again.counts, again.carried) == ({"unchanged": 1}, {})
 
 
 @pytest.mark.parametrize("xxh128", [False, True])

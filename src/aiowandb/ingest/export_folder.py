@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ from aiowandb.ingest.parquet_rows import ParquetRows, readable
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.symlinks import files_without_links, path_without_links
 from aiowandb.wire.console import ConsoleLogLine
+from aiowandb.wire.copying import SweepFacts
 from aiowandb.wire.dotted import split_name
 
 _RUN = "run_id"
 _RUNS_AT_ONCE = 256
 # The files in which W&B's client saves the console output of a run.
 _CONSOLE = "output.log"
+_SWEEPS = "sweeps.parquet"
 
 # Config, summary and description of a run, as W&B returned them.
 _Original = tuple[str | None, str | None, str | None]
@@ -52,6 +55,7 @@ class ExportSource(Source):
         self._is_long = bool(begun and begun.options.layout == "long")
         self._history = ParquetRows(_parts(folder, "history"), _RUN)
         self._system = ParquetRows(_parts(folder, "system"), _RUN)
+        self._logs = ParquetRows(_parts(folder, "logs"), _RUN)
         self._artifacts = ExportedArtifacts(folder)
 
     async def count(self) -> int | None:
@@ -71,11 +75,16 @@ class ExportSource(Source):
         await self.count()
         await self._history.index()
         await self._system.index()
+        await self._logs.index()
         await run_sync(self._artifacts.index)
         pages = self._pages()
         while (page := await run_sync(next, pages, None)) is not None:
             for row, original in page:
                 yield await run_sync(self._run, row, original)
+
+    async def sweep(self, sweep_id: str) -> SweepFacts | None:
+        table = path_without_links(self._folder, _SWEEPS)
+        return await run_sync(_sweep, table, sweep_id) if table.is_file() else None
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
         """The rows of the table of runs with their original records, in lists."""
@@ -97,6 +106,7 @@ class ExportSource(Source):
             path_without_links(self._folder, files.relative_to(self._folder).as_posix()),
             self._history,
             self._system,
+            self._logs,
             self._artifacts,
         )
 
@@ -110,19 +120,23 @@ class ExportedRun(SourceRun):
         files: Path,
         history: ParquetRows,
         system: ParquetRows,
+        logs: ParquetRows,
         artifacts: ExportedArtifacts,
     ) -> None:
         super().__init__(facts)
         self._files = files
         self._history = history
         self._system = system
+        self._logs = logs
         self._artifacts = artifacts
         made = artifacts.of(facts.id)
         self.literal_keys = dotted_keys(facts.summary)
         self.has_artifacts = bool(made)
         found = [(path, path.stat()) for path in files_without_links(files)]
         self._sizes = {path: stat.st_size for path, stat in found}
-        rows = history.count(facts.id), system.count(facts.id)
+        rows = [history.count(facts.id), system.count(facts.id)]
+        if logs.count(facts.id):  # copies of exports without them keep their stamp
+            rows.append(logs.count(facts.id))
         times = [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]
         self.stamp = facts.stamp(rows, times, [(each.id, each.aliases) for each in made])
 
@@ -142,6 +156,12 @@ class ExportedRun(SourceRun):
                 yield await run_sync(json_lines, batch, frozenset(batch.schema.names))
 
     async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
+        if self._logs.count(self.facts.id):
+            # With the times of the lines, which the file does not have.
+            async with aclosing(self._logs.batches(self.facts.id)) as batches:
+                async for batch in batches:
+                    yield await run_sync(_log_lines, batch)
+            return
         log = self._files / _CONSOLE
         if log in self._sizes:
             async with aclosing(lines_of(log)) as pages:
@@ -155,6 +175,30 @@ class ExportedRun(SourceRun):
     async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
         for artifact in self._artifacts.of(self.facts.id):
             yield self._artifacts.source_artifact(artifact)
+
+
+def _sweep(table: Path, sweep_id: str) -> SweepFacts | None:
+    with readable(table) as file:
+        columns = ["sweep", "config", "name", "description", "state"]
+        rows = file.read(columns).to_pylist()
+    for row in rows:
+        if row["sweep"] == sweep_id:
+            return SweepFacts(row["config"], row["name"], row["description"], row["state"])
+    return None
+
+
+def _log_lines(batch: pa.RecordBatch) -> list[ConsoleLogLine]:
+    """Lines of the table of console output; a column without values is not in the batch."""
+    return [
+        ConsoleLogLine(
+            row["line"],
+            time.astimezone(UTC) if (time := row.get("time")) else None,
+            row.get("level") or "",
+            row.get("label") or "",
+            row.get("text") or "",
+        )
+        for row in batch.to_pylist()
+    ]
 
 
 class _Originals:
