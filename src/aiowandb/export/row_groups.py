@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 # How many bytes the texts and lists of a group may have. A group is in memory when it is written,
 # and a reader has at least one column of it.
-GROUP_BYTES = 64 << 20
+GROUP_BYTES = 32 << 20
 _ITEM_BYTES = 8
 
 
