@@ -23,7 +23,8 @@ from aiowandb.wire.rows import STEP
 
 Stream: TypeAlias = Literal["wandb-history.jsonl", "wandb-events.jsonl", "output.log"]
 
-# W&B accepts 10 MiB in a request, and lines are sent as JSON strings within JSON.
+# W&B accepts 10 MiB in a request, and lines are sent as JSON strings within JSON. Requests of 8 MiB
+# take the CPU of those of 2 MiB (2.46 and 2.57 s, four rounds in turn), and four times the memory.
 _BATCH_BYTES = 2 << 20
 _BATCH_LINES = 10_000
 LONGEST_LINE = (10 << 20) - (200 << 10)
