@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,13 +14,12 @@ from aiowandb.export import row_groups
 from aiowandb.export.row_groups import RowGroups
 from tests.conftest import examples
 
-SCHEMA = pa.schema(
-    [
-        pa.field("_step", pa.int64()),
-        pa.field("text", pa.string()),
-        pa.field("items", pa.list_(pa.int64())),
-    ]
-)
+FIELDS: list[pa.Field[Any]] = [
+    pa.field("_step", pa.int64()),
+    pa.field("text", pa.string()),
+    pa.field("items", pa.list_(pa.int64())),
+]
+SCHEMA = pa.schema(FIELDS)
 
 
 def groups_of(table: pa.Table, sizes: Iterator[int]) -> list[int]:
