@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 # What an export needs of each run.
 EXPORTED: frozenset[RunField] = frozenset({"config", "summary", "history_keys"})
 # What the table of runs has in addition.
-LISTED: frozenset[RunField] = EXPORTED | {"system"}
+LISTED: frozenset[RunField] = frozenset({*EXPORTED, "system"})
 
 
 def _filesystem(value: Any) -> Any:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
-from aiowandb.choices import EVERYTHING
+from aiowandb.choices import EVERYTHING, What
 from aiowandb.export.folders.base import STATE_DIR, Folder
 
 # Exports of other things than these have files, or no rows of their own.
@@ -20,7 +20,9 @@ DATASETS: Final = tuple(name for name in EVERYTHING if name not in _NO_ROWS)
 # Tables that are one file, written again by each export.
 PLAIN_TABLES: Final = ("runs", "sweeps")
 # What is exported of single runs; the others are of the project.
-RUN_KINDS: Final = tuple(name for name in EVERYTHING if name not in ("runs", "sweeps", "reports"))
+RUN_KINDS: Final[tuple[What, ...]] = tuple(
+    name for name in EVERYTHING if name not in ("runs", "sweeps", "reports")
+)
 # The folder of the project's reports.
 REPORTS: Final = "reports"
 # The folder of the tables that runs have logged.

@@ -137,11 +137,12 @@ def history_selection(options: ExportOptions) -> Selection:
 def _history(runs: SelectedRuns, options: ExportOptions) -> RowSource:
     selection = history_selection(options)
     announced = runs.announced.selected(selection)
-    samples, decoder = options.samples, RowDecoder()
+    decoder = RowDecoder()
 
     def read(
         session: Session, starts: Mapping[RunRef, Start]
     ) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
+        samples = options.samples
         if samples is None:
             return scan_runs(session, list(starts), selection, starts)
         return scan_each(
@@ -155,5 +156,5 @@ def _history(runs: SelectedRuns, options: ExportOptions) -> RowSource:
         read,
         announced.keys,
         frozenset(announced.unknown_keys),
-        is_extendable=samples is None,
+        is_extendable=options.samples is None,
     )

@@ -1,4 +1,5 @@
 """A table of a database, PostgreSQL or SQLite, written by ADBC."""
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 

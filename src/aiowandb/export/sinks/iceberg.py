@@ -1,4 +1,5 @@
 """A table of an Apache Iceberg catalogue: each export is one transaction."""
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 

@@ -35,9 +35,10 @@ class ConvertedBatches(RunBatches):
             try:
                 batch = await self._convert(self.ref, await super().__anext__())
             except StopAsyncIteration:
-                if self._more is None:
+                more, self._more = self._more, None
+                if more is None:
                     raise
-                last, self._more = await self._more(self.ref), None
+                last = await more(self.ref)
                 if last is None:
                     raise
                 batch = last
