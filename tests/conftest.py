@@ -81,6 +81,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_soak.py")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Many tests wait for a process or a server: one worker more than there are cores."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """The garbage collector need not look through thousands of tests and modules each time."""
     gc.collect()

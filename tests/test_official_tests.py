@@ -58,6 +58,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "wandb"
 
 
+@pytest.mark.slow
 def test_tests_are_counted_by_file_with_the_reasons_of_failures(checkout: Path) -> None:
     pytest.importorskip("wandb")
     score = run_tests(checkout, Path(sys.executable), ["test_core"], ["-p", "no:cacheprovider"])

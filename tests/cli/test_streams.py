@@ -91,10 +91,10 @@ for name, words in commands.items():
 
 
 SLOW = pytest.mark.slow
-KINDS = [pytest.param(kind, marks=SLOW) for kind in ("no streams", "full")]
+KINDS = [pytest.param(kind, marks=SLOW) for kind in ("ascii", "no streams", "full")]
 
 
-@pytest.mark.parametrize("kind", ["no stdout", "ascii", *KINDS])
+@pytest.mark.parametrize("kind", ["no stdout", *KINDS])
 def test_no_command_shows_a_traceback_whatever_its_streams_are(here: Path, kind: str) -> None:
     # The two that take seconds print as the others do.
     commands = {name: command(name) for name in COMMANDS if name not in ("demo", "mirror")}

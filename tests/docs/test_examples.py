@@ -237,6 +237,7 @@ def test_append_rows(example: Example, sweep_path: str) -> None:
     assert example("append_rows.py", "search/good") == "finished 0.75 [0, 1, 2]\n"
 
 
+@pytest.mark.slow
 def test_parts_in_processes(example: Example, sample: Sample) -> None:
     out = example("parts_in_processes.py", sample.path, "train/loss")
     assert out.startswith(f"{RUNS * ROWS} rows in {RUNS} parts, mean train/loss ")

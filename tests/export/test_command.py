@@ -221,6 +221,7 @@ def test_an_interrupted_export_stops_within_a_second_and_says_how_to_resume(
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b", "slow"}
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_progress_live(command: Command, project: Project, out: Path) -> None:
     project.log("slow", steps(0, 20_000), finish=False)
     leader, follower = pty.openpty()

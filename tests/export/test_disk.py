@@ -61,6 +61,7 @@ def exporter(store: Store, project: Project, out: Path) -> Iterator[Exporter]:
         yield Exporter(url, store.local_key, out)
 
 
+@pytest.mark.slow
 def test_a_file_that_finds_no_room_leaves_the_others(exporter: Exporter, out: Path) -> None:
     done = exporter.run("-c", FULL)
     assert done.returncode == 1

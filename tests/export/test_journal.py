@@ -102,6 +102,7 @@ def test_a_journal_becomes_short_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.slow
 async def test_exports_of_a_project_that_grows_keep_the_journal_short(
     project: Project, runs: Runs, out: Path
 ) -> None:

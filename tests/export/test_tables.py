@@ -64,6 +64,7 @@ async def test_all_tables_of_a_key_are_one_table(
     assert "x" in {clash.column for clash in result.clashes}
 
 
+@pytest.mark.slow
 async def test_tables_of_many_runs_take_few_requests(
     project: Project, runs: Runs, out: Path
 ) -> None:

@@ -106,6 +106,7 @@ def evaluated(
     return [eval(line) for line in said["differences"].splitlines()]
 
 
+@pytest.mark.slow
 def test_the_clients_differ_as_the_page_says(tmp_path_factory: pytest.TempPathFactory) -> None:
     asked = [expression for _, expression, _, _ in DIFFERENCES]
     theirs = evaluated("wandb", asked, tmp_path_factory.mktemp("official"))

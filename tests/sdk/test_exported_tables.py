@@ -13,7 +13,7 @@ from aiowandb import Api
 from aiowandb.export import What
 from tests.sdk.conftest import served
 
-pytestmark = pytest.mark.sdk
+pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 
 SCRIPT = """
 import numpy

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sdk import worlds
 
-pytestmark = pytest.mark.sdk
+pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 
 SCRIPTS = sorted(Path(__file__).with_name("guide").glob("*.py"))
 

@@ -65,7 +65,10 @@ class Both:
         return read
 
 
-@pytest.fixture(scope="module", params=["parquet", "json", "mixed"])
+@pytest.fixture(
+    scope="module",
+    params=["mixed", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("parquet", "json"))],
+)
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
