@@ -124,7 +124,7 @@ def _print(found: Verification, *, quiet: bool) -> None:
         console.print(printable(f"  {name}"), soft_wrap=True)
     kept = [run for run in found.runs if not run.may_be_deleted]
     if kept:
-        console.print(f"May not be deleted: {len(kept):,} runs.")
+        console.print(f"May not be deleted: {len(kept):,} of {len(found.runs):,} runs.")
     for run in kept:
         console.print(printable(f"  {run.run}: {_some(run.reasons)}"), soft_wrap=True)
 

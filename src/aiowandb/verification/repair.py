@@ -62,10 +62,9 @@ async def repair_folder(
     if damaged:
         some = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
         _logger.warning(
-            "%s: %d files are not whole, and are exported again: %s. Those that are there were"
-            " moved to %s.",
+            "%s: these are damaged or missing, and are exported again: %s. What there was of them"
+            " was moved to %s.",
             folder,
-            len(damaged),
             some,
             folder.location(SET_ASIDE),
         )
