@@ -50,6 +50,7 @@ _FOREIGN = [
     *("Any", "Callable", "Literal", "Path", "PathLike", "Self", "TracebackType", "datetime"),
     *("datetime.datetime", "httpx.AsyncBaseTransport", "os.PathLike", "pathlib.Path"),
     *("pa.RecordBatch", "pa.Table", "pd.DataFrame", "pl.DataFrame", "pyarrow.lib.RecordBatch"),
+    "pyarrow.lib.Table",
     *("ssl.SSLContext", "types.TracebackType"),
     *("pl.LazyFrame", "pa.RecordBatchReader", "pyarrow.lib.RecordBatchReader"),
     *("pyarrow.lib.Schema", "pyarrow._compute.Expression", "pyarrow._dataset.Scanner"),

@@ -113,7 +113,11 @@ def prepare(_: Sphinx) -> None:
     # Imported there for type checkers only; autodoc reads the types of the fields.
     vars(sys.modules[aiowandb.Settings.__module__])["ssl"] = ssl
     for name in sync.__all__:
-        make_plain(getattr(sync, name))
+        member = getattr(sync, name)
+        if isinstance(member, type):
+            make_plain(member)
+        else:
+            vars(member).pop("__wrapped__", None)  # its own signature, not the original's
 
 
 def skip(_app: Sphinx, what: str, name: str, _obj: Any, _skip: bool, _options: Any) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Literal, TypeAlias, get_args
 
 # The format of exported files.
@@ -23,8 +22,7 @@ What: TypeAlias = Literal[
     "artifacts",
     "all",
 ]
-# Some of it, or all.
-Contents: TypeAlias = Collection[What] | Literal["all"]
+# All of it.
 EVERYTHING: tuple[What, ...] = tuple(what for what in get_args(What) if what != "all")
 # A column per key, or a row per value.
 Layout: TypeAlias = Literal["wide", "long"]

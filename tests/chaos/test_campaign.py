@@ -156,6 +156,7 @@ def _tasks() -> int:
 
 
 @pytest.mark.filterwarnings("ignore:Async generator 'http(x|core)[.]:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:.*its rows are read as JSON:aiowandb.AiowandbWarning")
 @pytest.mark.parametrize(
     "seed",
     [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiowandb.arguments import (
     ANY_NAMES,
@@ -23,7 +23,7 @@ from aiowandb.arguments import (
     integer,
     optional,
 )
-from aiowandb.choices import Contents, Format, Layout, Nan, OnDeleted, RunField, Split, What
+from aiowandb.choices import Format, Layout, Nan, OnDeleted, RunField, Split, What
 from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.errors import UsageError
 from aiowandb.net import Session
@@ -103,7 +103,7 @@ def default_tables(target: object) -> tuple[What, ...]:
 async def export_options(
     target: object,
     *,
-    what: Contents | None,
+    what: Collection[What] | Literal["all"] | None,
     keys: Sequence[str] | None,
     exclude: Sequence[str],
     **others: Any,

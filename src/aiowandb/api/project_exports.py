@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from aiowandb.api.defaults import Defaults
@@ -27,7 +27,7 @@ from aiowandb.arguments import (
     optional,
     text,
 )
-from aiowandb.choices import Contents, Format, Layout, Nan, OnDeleted, Split
+from aiowandb.choices import Format, Layout, Nan, OnDeleted, Split, What
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import (
@@ -93,7 +93,7 @@ class ProjectExports(FixedAttributes):
         exclude_projects: Sequence[str] = (),
         plan: bool = False,
         format: Format = "parquet",
-        what: Contents | None = None,
+        what: Collection[What] | Literal["all"] | None = None,
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,

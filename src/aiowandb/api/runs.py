@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -26,7 +26,6 @@ from aiowandb.api.run_pages import RUNS_PER_PAGE
 from aiowandb.api.sampling import read_samples, sample_call
 from aiowandb.arguments import checks, choice, integer
 from aiowandb.choices import (
-    Contents,
     CopyIds,
     EventStream,
     Format,
@@ -38,6 +37,7 @@ from aiowandb.choices import (
     OnExisting,
     RowsFormat,
     Split,
+    What,
 )
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.concurrency.threads import run_sync
@@ -120,7 +120,7 @@ class Runs(RunList):
         target: str | Path | Sink,
         *,
         format: Format = "parquet",
-        what: Contents | None = None,
+        what: Collection[What] | Literal["all"] | None = None,
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,
@@ -208,7 +208,7 @@ class Runs(RunList):
         target: str | Path | Sink,
         *,
         format: Format = "parquet",
-        what: Contents | None = None,
+        what: Collection[What] | Literal["all"] | None = None,
         layout: Layout = "wide",
         split: Split | None = None,
         keys: Sequence[str] | None = None,
