@@ -13,6 +13,8 @@ import pytest
 from aiowandb.concurrency.background import BackgroundTasks
 from aiowandb.concurrency.read_ahead import ReadAhead
 from aiowandb.concurrency.tasks import Items, each_of, gather, task_group
+from aiowandb.errors import AiowandbWarning
+from aiowandb.user_warnings import warn
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +88,28 @@ async def test_an_error_while_reading_ahead_reaches_the_reader_after_the_items()
         ahead = ReadAhead(broken(), tasks)
         assert await anext(ahead) == 1
         with pytest.raises(KeyError, match="lost"):
+            await anext(ahead)
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_warning_that_is_an_error_ends_the_reading() -> None:
+    is_closed = anyio.Event()
+
+    async def odd() -> AsyncGenerator[int]:
+        try:
+            while True:
+                warn("odd")
+                yield 1
+        finally:
+            is_closed.set()
+
+    async with aclosing(BackgroundTasks()) as tasks:
+        ahead = ReadAhead(odd(), tasks)
+        with pytest.raises(AiowandbWarning, match="odd"):
+            await anext(ahead)
+        with anyio.fail_after(30):
+            await is_closed.wait()
+        with pytest.raises(StopAsyncIteration):
             await anext(ahead)
 
 

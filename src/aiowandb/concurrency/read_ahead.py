@@ -56,7 +56,15 @@ class ReadAhead(AsyncOnly, Generic[T]):
         try:
             return await self._receive()
         finally:
+            self._show_warnings()
+
+    def _show_warnings(self) -> None:
+        try:
             self._warnings.show()
+        except BaseException:
+            # The user has made an error of it, and may never come back.
+            self.drop()
+            raise
 
     async def _receive(self) -> T:
         try:
