@@ -27,7 +27,14 @@ from aiowandb.export.journal import (
     read_state,
 )
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST
-from aiowandb.export.names import DATASETS, LOGGED_TABLES, PLAIN_TABLES, REPORTS, all_datasets
+from aiowandb.export.names import (
+    DATASETS,
+    LOGGED_TABLES,
+    PLAIN_TABLES,
+    REPORTS,
+    SWEEPS_FILE,
+    all_datasets,
+)
 from aiowandb.export.options import MAY_CHANGE, ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER, ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
@@ -160,7 +167,7 @@ def _discard_export(folder: Folder) -> None:
         folder.remove_folder(name)
     for name in (
         f"{STATE_DIR}/{RUNS_FILE}",
-        f"{STATE_DIR}/sweeps.parquet",
+        f"{STATE_DIR}/{SWEEPS_FILE}",
         ORIGINALS_FILE,
         MANIFEST,
         JOURNAL_COPY,

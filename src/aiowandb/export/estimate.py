@@ -9,7 +9,7 @@ from aiowandb.export.downloads import is_current
 from aiowandb.export.export_plan import TablePlan
 from aiowandb.export.journal import ExportState
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.plan import PART_ROWS, RunTask, plan_parts
+from aiowandb.export.plan import PART_ROWS, plan_parts
 from aiowandb.export.run_size import RunSize, extrapolated
 from aiowandb.export.stored import RunSnapshot, locate_runs
 from aiowandb.history.live import VALUES_PER_ANSWER
@@ -225,7 +225,7 @@ class Estimate:
             extend=extend and self._options.samples is None,
             staged=dataset.staged,
         )
-        found = {_run_of(task): task.start for task in plan.fetched}
+        found = {task.snapshot.run: task.start for task in plan.fetched}
         self.fetched.update(found)
         return found
 
@@ -323,10 +323,6 @@ class _Rows:
 
     def _share(self, rows: int) -> float:
         return min(1.0, rows / max(1, self.size.history.estimated_rows))
-
-
-def _run_of(task: RunTask) -> str:
-    return task.snapshot.run
 
 
 def known_runs(state: ExportState) -> Iterable[str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from aiowandb.export.folders.base import STATE_DIR
 from aiowandb.export.journal import DatasetState, ExportState
-from aiowandb.export.names import staged_part
+from aiowandb.export.names import SWEEPS_FILE, staged_part
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
@@ -57,7 +57,7 @@ def known_files(state: ExportState, staged: frozenset[str] = frozenset()) -> Ite
     if "sweeps" in options.what and options.format != "delta":
         yield KnownFile(name=f"sweeps.{options.format}", kind="sweeps")
     if "sweeps" in options.what and options.format != "parquet":
-        yield KnownFile(name=f"{STATE_DIR}/sweeps.parquet", kind="sweeps")
+        yield KnownFile(name=f"{STATE_DIR}/{SWEEPS_FILE}", kind="sweeps")
     for dataset in state.datasets.values():
         yield from _files_of_dataset(dataset, options, staged)
     for (kind, run), fetched in state.fetched.items():

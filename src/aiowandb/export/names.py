@@ -19,6 +19,8 @@ _NO_ROWS = frozenset({"runs", "sweeps", "reports", "files", "artifacts", "tables
 DATASETS: Final = tuple(name for name in EVERYTHING if name not in _NO_ROWS)
 # Tables that are one file, written again by each export.
 PLAIN_TABLES: Final = ("runs", "sweeps")
+# The table of sweeps in Parquet, which is kept beside other formats for its types.
+SWEEPS_FILE: Final = "sweeps.parquet"
 # What is exported of single runs; the others are of the project.
 RUN_KINDS: Final[tuple[What, ...]] = tuple(
     name for name in EVERYTHING if name not in ("runs", "sweeps", "reports")

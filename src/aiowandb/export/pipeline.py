@@ -23,7 +23,7 @@ from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.formats import Sink, sink_for, write_file
 from aiowandb.export.journal import ExportIdentity, Journal
-from aiowandb.export.names import REPORTS
+from aiowandb.export.names import REPORTS, SWEEPS_FILE
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.plan import PART_ROWS, Plan, plan_parts
@@ -46,7 +46,7 @@ from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.table_stream import replace_table, update_table
 from aiowandb.export.tables.logged import table_sources, tables_in
 from aiowandb.export.tables.reports import write_reports
-from aiowandb.export.tables.sweeps import SWEEPS_FILE, sweeps_table, with_deleted
+from aiowandb.export.tables.sweeps import sweeps_table, with_deleted
 from aiowandb.export.wholeness import Outcome
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session

@@ -67,11 +67,12 @@ def _text_leaves(parquet: pq.ParquetFile, columns: Collection[str]) -> dict[int,
     return {
         i: leaf.path
         for i, leaf in leaves.items()
-        if leaf.physical_type == "BYTE_ARRAY" and _belongs(leaf.path, columns)
+        if leaf.physical_type == "BYTE_ARRAY" and belongs_to(leaf.path, columns)
     }
 
 
-def _belongs(path: str, columns: Collection[str]) -> bool:
+def belongs_to(path: str, columns: Collection[str]) -> bool:
+    """Whether a leaf is part of one of the columns: lists and media have leaves below."""
     while path and path not in columns:
         path = path.rpartition(".")[0]
     return bool(path)
@@ -85,7 +86,7 @@ def _stored_row_bytes(
         return int(group.total_byte_size // group.num_rows)
     names = frozenset(columns)
     chunks = (group.column(index) for index in range(group.num_columns))
-    sizes = (c.total_uncompressed_size for c in chunks if _belongs(c.path_in_schema, names))
+    sizes = (c.total_uncompressed_size for c in chunks if belongs_to(c.path_in_schema, names))
     return int(sum(sizes) // group.num_rows)
 
 

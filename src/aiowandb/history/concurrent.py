@@ -285,8 +285,8 @@ async def _next_page(pages: AsyncGenerator[Page], share: Share) -> Page | None:
     await share.reserve(waiting)
     page = await anext(pages, None)
     if page:
-        share.expected = page.nbytes
-        await share.resize(waiting + page.nbytes)
+        share.expected = size = page.nbytes
+        await share.resize(waiting + size)
     return page
 
 

@@ -56,15 +56,12 @@ class JsonPage:
         text_keys: Collection[str] = (),
     ) -> None:
         self.count = sum(map(len, chunks))
+        self.nbytes = sum(sum(map(len, chunk)) for chunk in chunks)
         self.ends = Ends()
         self._chunks = chunks
         self._selection = selection
         self._decoder = decoder
         self._text_keys = text_keys
-
-    @property
-    def nbytes(self) -> int:
-        return sum(len(text) for chunk in self._chunks for text in chunk)
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         for texts in self._chunks:

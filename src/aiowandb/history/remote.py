@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import LinkError
+from aiowandb.history.bounded import belongs_to
 from aiowandb.net import Piece, Session
 from aiowandb.redaction import Link
 
@@ -89,7 +90,7 @@ class RemoteFile:
         row_group = self.metadata.row_group(group)
         for index in range(row_group.num_columns):
             column = row_group.column(index)
-            if _belongs_to(column.path_in_schema, columns):
+            if belongs_to(column.path_in_schema, columns):
                 first = column.dictionary_page_offset or column.data_page_offset
                 yield first, first + column.total_compressed_size
 
@@ -98,13 +99,6 @@ class RemoteFile:
         if piece is None or not piece.is_of(self._tail):
             raise LinkError("The file was replaced while it was being read.")
         return piece.content
-
-
-def _belongs_to(path: str, columns: Collection[str]) -> bool:
-    """Whether a leaf is part of one of the columns: lists and media have leaves below."""
-    while path and path not in columns:
-        path = path.rpartition(".")[0]
-    return bool(path)
 
 
 async def read_footer(session: Session, link: Link) -> pq.FileMetaData | None:

@@ -21,7 +21,6 @@ from aiowandb.net.paging import pages_of
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.sweeps import BestRuns, SweepRecord, best_runs, list_sweeps
 
-SWEEPS_FILE = "sweeps.parquet"
 _TIME = pa.timestamp("us", tz="UTC")
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("sweep", pa.string()),
