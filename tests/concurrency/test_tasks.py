@@ -99,6 +99,7 @@ async def test_a_warning_that_is_an_error_ends_the_reading() -> None:
         try:
             while True:
                 warn("odd")
+                warn("odd")  # never shown: the first one ends the reading
                 yield 1
         finally:
             is_closed.set()

@@ -59,6 +59,8 @@ class ReadAhead(AsyncOnly, Generic[T]):
             self._show_warnings()
 
     def _show_warnings(self) -> None:
+        if self._is_closed:
+            return
         try:
             self._warnings.show()
         except BaseException:
