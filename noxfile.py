@@ -51,8 +51,15 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="uv", python=PYTHONS[0])
+def engines_quick(session: nox.Session) -> None:
+    """Daft on its native runner, and Spark's data source on Sail, in less than a minute."""
+    session.install("-e", ".", *nox.project.dependency_groups(GROUPS, "engines-quick"))
+    session.run("pytest", "-n0", "-m=engines_quick", *(session.posargs or ENGINES[:1]))
+
+
+@nox.session(venv_backend="uv", python=PYTHONS[0])
 def engines(session: nox.Session) -> None:
-    """Spark, Daft, dlt, Dask, Ray, Beam and Iceberg for real: over a gigabyte, and Java."""
+    """Spark, dlt, Dask, Ray, Beam and Iceberg for real: over a gigabyte, and Java."""
     session.install("-e", ".", *nox.project.dependency_groups(GROUPS, "engines"))
     session.run("pytest", "-n0", "-m=engines", "-rs", *(session.posargs or ENGINES))
 

@@ -24,7 +24,7 @@ TRIED = {
     "concurrency": "tasks, threads, cancellation, on asyncio and trio",
     "config": "settings, keys, netrc",
     "docs": "pages, examples, names in public",
-    "engines": "Spark, Daft, dlt, Dask, Ray, Beam, Iceberg",
+    "engines": "Spark, Sail, Daft, dlt, Dask, Ray, Beam, Iceberg",
     "export": "formats, repeated exports, object stores, full disks",
     "files": "downloads, names of files",
     "history": "rows of runs, in every form that W&B returns",

@@ -10,7 +10,7 @@ from aiowandb import Api, ReadPlan
 
 from .conftest import PATH, Project, rows
 
-pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.engines_quick, pytest.mark.filterwarnings("default")]
 
 
 def test_rows_are_those_of_an_export(project: Project) -> None:

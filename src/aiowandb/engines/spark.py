@@ -1,7 +1,7 @@
 """W&B as a data source of Spark: `spark.read.format("wandb")`, and `spark.readStream` too.
 
 The driver plans, with its API key; executors read parts without a key and without rate limits.
-They need aiowandb installed.
+They need aiowandb installed. Sail, which carries out Spark's programs without Java, reads batches.
 
     spark.dataSource.register(WandbDataSource)
     reader = spark.read.format("wandb").option("path", "entity/project").option("keys", "loss")
@@ -76,8 +76,9 @@ class _Partition(InputPartition):  # type: ignore[misc]
 
 
 class _PartReader:
-    def __init__(self, schema: StructType) -> None:
-        self._schema = to_arrow_schema(schema)
+    def __init__(self, schema: StructType | pa.Schema) -> None:
+        # Sail, which speaks Spark's protocol, gives an Arrow schema.
+        self._schema = schema if isinstance(schema, pa.Schema) else to_arrow_schema(schema)
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         part: ReadPart = partition.value
