@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from tests.support import forked
+from tests.support.processes import start
 
 # Several batches of a thousand.
 ROWS = 4_500
@@ -53,7 +55,7 @@ class World:
         self._store = store
         self.server = server
         self._project, _ = store.projects.ensure("local", "p")
-        self._command = [sys.executable, "-m", "aiowandb", "append", "--base-url", url, str(file)]
+        self._options = ("--base-url", url, str(file))
 
     def make(self, name: str) -> None:
         run, _ = self._store.runs.upsert(self._project, name, RunChanges())
@@ -67,24 +69,28 @@ class World:
         lines = [json.loads(line) for line in self._store.history.window(run, 0, 10**9, 10**6)]
         return run.state, [(line["_step"], line["n"]) for line in lines]
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
-        command = [*self._command[:4], f"local/p/{name}", *self._command[4:]]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def start(self, name: str) -> BaseProcess:
+        return start(forked.command, "append", f"local/p/{name}", *self._options)
 
     def finish(self, name: str) -> float:
         """Append undisturbed; give the seconds that it took."""
         started = time.monotonic()
-        assert self.start(name).wait() == 0
+        process = self.start(name)
+        process.join()
+        assert process.exitcode == 0
         return time.monotonic() - started
 
     def kill_after(self, name: str, seconds: float) -> bool:
         """Append for so long and no longer; says whether it was killed."""
-        with self.start(name) as process:
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-        return process.returncode == -signal.SIGKILL
+        process = self.start(name)
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return process.exitcode == -signal.SIGKILL
+
+
+def kill_of(started: Future[BaseProcess]) -> Callable[[], None]:
+    return lambda: started.result().kill()
 
 
 @pytest.fixture(params=[False, True], ids=["no steps", "steps"])
@@ -109,9 +115,11 @@ def test_a_command_that_is_killed_again_and_again_adds_each_row_once(world: Worl
     had = 0
     # The last request says that the run is finished; killed behind it, nothing is left to do.
     for batch, is_late, stored in ((2, False, 1000), (2, True, 3000), (2, True, ROWS)):
-        with world.start("r") as process:
-            world.server.kill_at(batch, process.kill, is_late=is_late)
-            assert process.wait(120) == -signal.SIGKILL
+        started: Future[BaseProcess] = Future()
+        world.server.kill_at(batch, kill_of(started), is_late=is_late)
+        started.set_result(process := world.start("r"))
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
         state, rows = world.facts("r")
         assert [n for _, n in rows] == list(range(-1, stored))
         assert state == ("finished" if stored == ROWS else "running")

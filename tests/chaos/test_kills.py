@@ -6,13 +6,15 @@ import random
 import signal
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aiowandb_server import Store
 from tests.chaos.world import rows
-from tests.support.processes import Server, Writer, start_export
+from tests.support import forked
+from tests.support.processes import PROJECT, Server, Writer, start
 
 pytestmark = pytest.mark.slow
 KILLS = 100
@@ -23,27 +25,31 @@ def test_a_hundred_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None
     data, out = tmp_path / "data", tmp_path / "out"
     with Store.open(data, crash_after=float("inf")) as store:
         server = Server(data)
+        export_into = partial(start, forked.export, server.url, store.local_key, PROJECT)
         writers = [Writer(server, store, f"run-{number}") for number in range(4)]
-        exporter = start_export(server.url, store.local_key, out)
+        exporter = export_into(out)
         try:
             while kills.total() < KILLS:
-                time.sleep(chance.uniform(0.05, 1.0))
-                if exporter.poll() is not None or chance.random() < 0.5:
+                time.sleep(chance.uniform(0.01, 0.5))
+                if exporter.exitcode is not None or chance.random() < 0.5:
                     server.kill()
                     server.start()
                     kills["server"] += 1
                 else:
                     exporter.kill()
-                    kills["exporter"] += exporter.wait() == -signal.SIGKILL
-                if exporter.poll() is not None:
-                    exporter = start_export(server.url, store.local_key, out)
+                    exporter.join()
+                    kills["exporter"] += exporter.exitcode == -signal.SIGKILL
+                if exporter.exitcode is not None:
+                    exporter = export_into(out)
         finally:
             for writer in writers:
                 writer.stop()
             exporter.kill()
-            exporter.wait()
+            exporter.join()
         for folder in (out, tmp_path / "fresh"):
-            assert start_export(server.url, store.local_key, folder).wait(600) == 0
+            last = export_into(folder)
+            last.join(600)
+            assert last.exitcode == 0
         server.kill()
     assert kills["server"] > 20
     assert kills["exporter"] > 20

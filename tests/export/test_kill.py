@@ -4,52 +4,39 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aiowandb_server import Store, create_app, serve_in_thread
 from tests.export.conftest import Project, contents, steps
-
-EXPORT = """
-import sys
-from aiowandb import Api
-from aiowandb.export import pipeline
-
-url, key, path, folder, format = sys.argv[1:]
-pipeline.PART_ROWS = 300
-with Api(key, base_url=url) as api:
-    api.runs(path, order="+created_at").export(folder, format=format)
-"""
+from tests.support import forked
+from tests.support.processes import start
 
 
 class Exporter:
     """Exports of one project in processes of their own."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._command = [sys.executable, "-c", EXPORT, url, key, Project.path]
-
-    def start(self, folder: Path, format: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*self._command, folder, format], stderr=subprocess.DEVNULL)
+        self._begin = partial(start, forked.export, url, key, Project.path)
 
     def finish(self, folder: Path, format: str) -> float:
         """Export undisturbed; give the seconds that it took."""
         started = time.monotonic()
-        assert self.start(folder, format).wait() == 0
+        process = self._begin(folder, format)
+        process.join()
+        assert process.exitcode == 0
         return time.monotonic() - started
 
     def kill(self, folder: Path, format: str, seconds: float) -> None:
         """Export for so long and no longer."""
-        with self.start(folder, format) as process:
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+        process = self._begin(folder, format)
+        process.join(seconds)
+        process.kill()
+        process.join()
 
 
 @pytest.fixture
@@ -74,7 +61,7 @@ def kill_often(
     chance = random.Random(kills)
     for out in killed * 5:
         # Most of the time it is far enough to have something to lose.
-        exporter.kill(out, format, chance.uniform(seconds * 0.4, seconds))
+        exporter.kill(out, format, chance.uniform(seconds * 0.1, seconds))
     for out in killed:
         exporter.finish(out, format)
         assert contents(out) == contents(undisturbed)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,9 @@ from aiowandb.ingest.mark import read_mark
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.ingest.conftest import SOURCE, dump
+from tests.support import forked
 from tests.support.artifacts import log_artifact
-
-COPY = """
-import sys
-from aiowandb import Api
-
-source, source_key, target, target_key, path, into = sys.argv[1:]
-with Api(source_key, base_url=source) as here, Api(target_key, base_url=target) as there:
-    report = here.runs(path, order="+created_at").copy_to(into, api=there)
-    assert not report.failed, report.failed
-"""
+from tests.support.processes import start
 
 
 class Killer:
@@ -54,35 +45,34 @@ class Requests:
     def __init__(self) -> None:
         self.seen = 0
         self.at: int | None = None
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Future[BaseProcess] = Future()
 
     def note(self) -> None:
         self.seen += 1
-        if self.process and self.seen == self.at:
-            self.process.send_signal(signal.SIGKILL)
+        if self.seen == self.at:
+            self.process.result().kill()
 
 
 class Copier:
     """Copies of one project in processes of their own."""
 
     def __init__(
-        self, requests: Requests, arguments: list[str], target: Callable[[], AsyncApi]
+        self, requests: Requests, servers: list[tuple[str, str]], target: Callable[[], AsyncApi]
     ) -> None:
         self._requests = requests
-        self._command = [sys.executable, "-c", COPY, *arguments, SOURCE]
+        self._begin = partial(start, forked.copy, *servers, SOURCE)
         self._target = target
 
     def run(self, project: str, at: int | None = None) -> bool:
         """Copy, and be killed at this request; returns whether there were so many."""
         requests = self._requests
-        requests.seen, requests.at = 0, at
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-        with subprocess.Popen([*self._command, project], env=environment) as process:
-            requests.process = process
-            code = process.wait()
-            requests.process = None
+        requests.seen, requests.at, requests.process = 0, at, Future()
+        process = self._begin(project)
+        requests.process.set_result(process)
+        process.join()
+        requests.at = None
         was_killed = at is not None and requests.seen >= at
-        assert code == (-signal.SIGKILL if was_killed else 0)
+        assert process.exitcode == (-signal.SIGKILL if was_killed else 0)
         return was_killed
 
     @property
@@ -125,13 +115,15 @@ def copier(varied_folder: Path, target_folder: Path, tmp_path: Path) -> Iterator
         source = stack.enter_context(Store.open(folder, crash_after=float("inf")))
         add_artifacts_and_a_sweep(source)
         target = stack.enter_context(Store.open(target_folder))
-        arguments: list[str] = []
-        for store in (source, target):
-            app = Killer(create_app(store), requests)
-            arguments += [stack.enter_context(serve_in_thread(app)), store.local_key]
-        yield Copier(
-            requests, arguments, partial(AsyncApi, target.local_key, base_url=arguments[2])
-        )
+        servers = [
+            (
+                stack.enter_context(serve_in_thread(Killer(create_app(each), requests))),
+                each.local_key,
+            )
+            for each in (source, target)
+        ]
+        url, key = servers[1]
+        yield Copier(requests, servers, partial(AsyncApi, key, base_url=url))
 
 
 def add_artifacts_and_a_sweep(store: Store) -> None:

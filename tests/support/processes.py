@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 
 from aiowandb_server import RunChanges, Store
+from tests.support import forked
 
 PROJECT = "local/p"
-_SERVE = """
-import sys
-from aiowandb_server import Store, create_app, serve
-with Store.open(sys.argv[1], crash_after=float("inf")) as store:
-    serve(create_app(store), port=int(sys.argv[2]))
-"""
-_EXPORT = """
-import sys
-from aiowandb import Api
-from aiowandb.export import pipeline
-url, key, path, folder = sys.argv[1:]
-pipeline.PART_ROWS = 300
-with Api(key, base_url=url) as api:
-    result = api.runs(path, order="+created_at").export(folder)
-    assert not result.failed, result.failed
-"""
+_FORKS = get_context("forkserver")
+# pytest is the main module of its workers, which each process would import.
+_FORKS.set_forkserver_preload(["pytest", forked.__name__])
+
+
+def start(function: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Carry out a function of `forked` in a process of its own."""
+    process = _FORKS.Process(target=forked.run, args=(dict(os.environ), function, *arguments))
+    process.start()
+    return process
 
 
 class Server:
@@ -43,19 +41,15 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-c", _SERVE, str(self._data), str(self._port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline().startswith("listening on ")
+        here, there = _FORKS.Pipe(duplex=False)
+        with here, there:
+            self._process = start(forked.serve_store, self._data, self._port, there)
+            there.close()  # or its end would never come here if the server cannot start
+            assert here.recv() == self.url
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate()
-
-
-def start_export(url: str, key: str, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", _EXPORT, url, key, PROJECT, str(folder)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self._process.join()
 
 
 class Writer:
