@@ -12,8 +12,6 @@ from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.record import RunRecord
-from aiowandb.wire.runs import run_fields
 
 _EXTENT = """
 fragment Extent on Run {
@@ -36,8 +34,8 @@ mutation UpsertBucket($id: String, $displayName: String, $tags: [String!], $note
     id: $id, displayName: $displayName, tags: $tags, notes: $notes, description: $description,
     groupName: $groupName, jobType: $jobType, commit: $commit, host: $host, jobProgram: $program,
     sweep: $sweep, config: $config, summaryMetrics: $summaryMetrics ORIGIN_FIELDS
-  }) { bucket { ...RunFields } }
-}""" + run_fields()
+  }) { bucket { id } }
+}"""
 # Additional fields that the embedded W&B supports, as it announces.
 _ORIGIN = {
     "ORIGIN_VARIABLES": ", $state: String, $createdAt: DateTime, $heartbeatAt: DateTime,"
@@ -116,13 +114,16 @@ def run_extents(refs: Sequence[RunRef], files: int) -> Operation[RunExtents | No
     return Operation("RunExtents", document, variables, RunExtents, at=("project?",))
 
 
-def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Operation[RunRecord]:
-    """Write these fields of a run; `origin` only if the server announces that it supports it."""
+def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Operation[str]:
+    """Write these fields of a run; `origin` only if the server announces that it supports it.
+
+    The result is the storage id of the run: of its fields, W&B would have to count the keys.
+    """
     document = _WRITE_RUN
     for name, text in _ORIGIN.items():
         document = document.replace(f" {name}", text if origin else "")
     variables = {**fields, **(origin or {})}
-    return Operation("UpsertBucket", document, variables, RunRecord, ("upsertBucket", "bucket"))
+    return Operation("UpsertBucket", document, variables, str, ("upsertBucket", "bucket", "id"))
 
 
 def create_sweep(entity: str, project: str, sweep: SweepFacts) -> Operation[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aiowandb_server.store.rows import MISSING, NON_FINITE
+from aiowandb_server.store.rows import MISSING, NON_FINITE, Missing
 from aiowandb_server.store.spool import BatchSpool
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class ColumnBuilder:
         for key, values in columns.items():
             if key == "_step":
                 continue
-            kind, array = _array([None if value is MISSING else value for value in values])
+            if Missing in set(map(type, values)):
+                values = [None if value is MISSING else value for value in values]
+            kind, array = _array(values)
             chunk[key] = kind
             arrays.append(array)
             self._kinds.setdefault(key, set()).add(kind)
@@ -113,7 +115,7 @@ def is_json(field: pa.Field[Any]) -> bool:
     return (field.metadata or {}).get(b"encoding") == b"json"
 
 
-def _array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
+def _array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
     """The narrowest type for the values, and the values as an array of it."""
     types = set(map(type, values)) - {type(None)}
     try:
@@ -142,19 +144,19 @@ def _array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
     return "json", pa.array([_json(value) for value in values], pa.string())
 
 
-def _floats(values: list[Any]) -> pa.Array[Any]:
+def _floats(values: Sequence[Any]) -> pa.Array[Any]:
     """Numbers of which some are floats: as in W&B, large integers are rounded."""
     return pa.array([None if v is None else float(v) for v in values], pa.float64())
 
 
-def _nested_array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
+def _nested_array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
     try:
         array = pa.array(values)
         # Parquet does not support empty structs or the null type.
         storable = _depth(array.type) <= _MAX_NESTED and not any(
             word in str(array.type) for word in ("null", "struct<>")
         )
-        if storable and _equal(array.to_pylist(), values):
+        if storable and _equal(array.to_pylist(), list(values)):
             return f"nested {array.type}", array
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass
@@ -166,7 +168,7 @@ def _depth(kind: pa.DataType) -> int:
     return 1 + max((_depth(field.type) for field in fields), default=0)
 
 
-def _list_array(values: list[Any]) -> tuple[str, pa.Array[Any]]:
+def _list_array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
     inner = {type(item) for value in values if value is not None for item in value}
     if inner == {int} and all(item in _INT64 for value in values for item in value or ()):
         return "ints", pa.array(values, pa.list_(pa.int64()))

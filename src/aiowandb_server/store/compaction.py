@@ -13,6 +13,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from aiowandb_server.store.history_keys import KeyCounter, save
+from aiowandb_server.store.line_blocks import has_blocks
 from aiowandb_server.store.lines import MAX_STEP, live_history
 from aiowandb_server.store.records import Line, SegmentRow
 
@@ -73,6 +74,9 @@ class Compaction:
                     (run_id, token, bounds.rows, bounds.first, bounds.last, bounds.end),
                 )
                 connection.execute(
+                    "DELETE FROM line_block WHERE run_id = ? AND number < ?", (run_id, bounds.end)
+                )
+                connection.execute(
                     "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
                     (run_id, bounds.end),
                 )
@@ -114,7 +118,7 @@ def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
     row = connection.execute(
         "SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' LIMIT 1", (run_id,)
     ).fetchone()
-    return row is not None
+    return row is not None or has_blocks(connection, run_id)
 
 
 def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: SegmentRow) -> set[int]:

@@ -1,8 +1,8 @@
 """The SQLite file: its connections and transactions.
 
 The write-ahead log with `synchronous=FULL` is durable: committed transactions survive a kill or a
-power cut. Writers, in threads and in processes, queue on SQLite's lock (`BEGIN IMMEDIATE` and a
-busy timeout).
+power cut. The threads of a process write one after another; processes queue on SQLite's lock
+(`BEGIN IMMEDIATE` and a busy timeout).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import sqlite3
+import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         _make_private(path)
         try:
@@ -57,7 +59,12 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction, which is on disk when the block is left, or is rolled back."""
-        with self._borrow() as connection, _transaction(connection, "BEGIN IMMEDIATE"):
+        # Other processes wait in SQLite, which sleeps longer and longer between its attempts.
+        with (
+            self._writing,
+            self._borrow() as connection,
+            _transaction(connection, "BEGIN IMMEDIATE"),
+        ):
             yield connection
 
     @contextmanager

@@ -17,6 +17,7 @@ from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import release
 from aiowandb_server.store.compaction import covered_numbers, has_live, segment_of
 from aiowandb_server.store.history_keys import KeyCounter, save
+from aiowandb_server.store.line_blocks import last_in_blocks, unpack
 from aiowandb_server.store.lines import (
     MAX_STEP,
     Stream,
@@ -131,11 +132,14 @@ class History:
         with self._database.read() as connection:
             row = connection.execute(
                 """
-                SELECT step, text FROM line WHERE run_id = ? AND stream = ?
+                SELECT number, step, text FROM line WHERE run_id = ? AND stream = ?
                 ORDER BY number DESC LIMIT 1
                 """,
                 (run.id, stream),
             ).fetchone()
+            block = last_in_blocks(connection, run.id) if stream == "history" else None
+            if block and not (row and row["number"] > block.number):
+                return with_step(block.text, block.step)
             if row and row["step"] is None:
                 return json_text.without_halves(row["text"])
             if row:
@@ -233,6 +237,7 @@ class History:
     def rewind(self, run: RunRow, last_step: int) -> None:
         """Delete all rows after `last_step`."""
         with self._database.write() as connection:
+            unpack(connection, run.id)
             segment = segment_of(connection, run.id)
             if segment and segment.last_step > last_step:
                 kept = list(self._compaction.merged(connection, run.id, high=last_step + 1))

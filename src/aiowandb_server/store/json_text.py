@@ -81,9 +81,14 @@ def without_halves(text: str) -> str:
     return _ESCAPE.sub(lambda escape: r"\ufffd" if escape["half"] else escape[0], text)
 
 
+def is_flat(text: str) -> bool:
+    """Whether a JSON object has neither lists nor other objects for sure."""
+    return "[" not in text and text.find("{", 1) < 0
+
+
 def is_too_deep(text: str) -> bool:
     """Whether JSON text is nested more than `MAX_DEPTH` levels deep."""
-    if "[" not in text and text.find("{", 1) < 0:
+    if is_flat(text):
         return False  # most rows: finding nothing is much faster than counting
     return text.count("[") + text.count("{") > MAX_DEPTH and max(_depths(text)) > MAX_DEPTH
 
@@ -96,10 +101,15 @@ def _depths(text: str) -> Iterator[int]:
         yield depth
 
 
+def has_endless_number(text: str) -> bool:
+    """Whether there may be an integer that Python does not parse."""
+    return len(text) >= _MAX_DIGITS and _ENDLESS_NUMBER.search(text) is not None
+
+
 def without_excess(text: str) -> str:
     """JSON text in which values that clients could not parse are replaced by their text as a
     string: values nested deeper than `MAX_DEPTH`, and integers with too many digits."""
-    if not is_too_deep(text) and not _ENDLESS_NUMBER.search(text):
+    if not is_too_deep(text) and not has_endless_number(text):
         return text
     pieces: list[str] = []
     copied = depth = start = 0

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.appenders import release
 from aiowandb_server.store.json_text import without_excess
+from aiowandb_server.store.line_blocks import (
+    block_spans,
+    lines_in_blocks,
+    may_be_block,
+    put_block,
+    unpack,
+)
 from aiowandb_server.store.records import Line
 from aiowandb_server.store.rows import step_of
 
@@ -48,6 +57,7 @@ def put(
         else:
             good.append((run_id, stream, number, step if stream == "history" else None, text))
     if stream == "history" and offset < stored:
+        unpack(connection, run_id, offset)
         connection.executemany(
             """
             INSERT INTO replaced_line (run_id, number, text) SELECT run_id, number, text FROM line
@@ -57,13 +67,17 @@ def put(
         )
         note_rewrite(connection, run_id)
         release(connection, run_id, offset, offset + len(texts))
-    connection.executemany(
-        """
-        INSERT INTO line VALUES (?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET step = excluded.step, text = excluded.text
-        """,
-        good,
-    )
+    steps = [step for *_, step, _ in good if step is not None]
+    if stream == "history" and offset >= stored and not rejected and may_be_block(steps):
+        put_block(connection, run_id, offset, steps, texts)
+    else:
+        connection.executemany(
+            """
+            INSERT INTO line VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET step = excluded.step, text = excluded.text
+            """,
+            good,
+        )
     if rejected:
         connection.executemany("INSERT OR REPLACE INTO rejected_line VALUES (?, ?, ?, ?)", rejected)
     if offset + len(texts) > stored:
@@ -103,7 +117,15 @@ def live_history(
         """,
         (run_id, low, high),
     )
-    return (Line(*row) for row in cursor)
+    rows = (Line(*row) for row in cursor)
+    blocks = lines_in_blocks(connection, run_id, low, high)
+    spans = block_spans(connection, run_id, low, high)
+    if not spans:
+        return rows
+    first = next(rows, None)
+    if first is None and all(one[1] < other[0] for one, other in pairwise(spans)):
+        return chain.from_iterable(blocks)
+    return heapq.merge(chain([] if first is None else [first], rows), *blocks)
 
 
 def live_places(
@@ -117,7 +139,10 @@ def live_places(
         """,
         (run_id, low, high),
     )
-    return [(step, number) for step, number in cursor]
+    places = [(step, number) for step, number in cursor]
+    for block in lines_in_blocks(connection, run_id, low, high):
+        places += [(line.step, line.number) for line in block]
+    return sorted(places)
 
 
 def texts(
