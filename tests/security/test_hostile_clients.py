@@ -14,6 +14,7 @@ import httpx
 import orjson
 import pytest
 
+from aiowandb import Api, ConnectError
 from aiowandb_server import RunChanges, Store, connections, create_app, serve_in_thread
 
 pytestmark = pytest.mark.anyio
@@ -217,6 +218,18 @@ def test_a_head_that_never_ends_ends_the_connection(
                 slow.sendall(1000 * more)
                 sent += 1000 * len(more)
         assert sent < 50_000_000
+        assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
+
+
+@pytest.mark.usefixtures("protocol")
+def test_tls_on_the_plain_port_is_refused_and_the_client_says_what_is_wrong(store: Store) -> None:
+    with serve_in_thread(create_app(store)) as url:
+        encrypted = url.replace("http://", "https://")
+        with (
+            Api(store.local_key, base_url=encrypted) as api,
+            pytest.raises(ConnectError, match="does not speak TLS .* may begin with http://"),
+        ):
+            api.run("local/p/r")
         assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
 
 

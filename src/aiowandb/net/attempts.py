@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
@@ -21,6 +20,7 @@ from aiowandb.errors import (
 )
 from aiowandb.net import bodies
 from aiowandb.net.adaptive import Quota
+from aiowandb.net.failures import failure_of, host_of
 from aiowandb.net.limiter import Limiter, Slot
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
@@ -156,8 +156,10 @@ class Attempt:
         """What to raise when the deadline has passed."""
         if self._last:
             return self._last.error
+        source = "" if "://" in self._name else f" from {self._host}"
         return TimeoutError(
-            f"{self._name}: no answer within {self._all.timeout:g} s.", operation=self._name
+            f"{self._name}: no answer{source} within {self._all.timeout:g} s.",
+            operation=self._name,
         )
 
     async def wait_for_turn(self) -> None:
@@ -181,29 +183,14 @@ class Attempt:
         self._all.waits.started(self, self._seconds_left)
         try:
             result = await _without_frames_of_httpx(send, self)
-        except httpx.ConnectError as error:
-            self._host = host = error.request.url.netloc.decode()
-            if refused := _certificate_problem(error):
-                raise ConnectError(
-                    f"The certificate of {host} was not accepted: {refused}. If it was issued by"
-                    " your own authority, pass an ssl.SSLContext in verify=.",
-                    error,
-                    operation=name,
-                ) from error
-            raise Transient(
-                ConnectError(f"Could not connect to {host}: {error}.", error, operation=name)
-            ) from error
-        except httpx.TimeoutException as error:
-            self._host = host = error.request.url.netloc.decode()
-            raise Transient(
-                TimeoutError(f"{name}: {host} did not answer in time.", error, operation=name)
-            ) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise CommError(f"{name}: {error}", error, operation=name) from error
         except httpx.TransportError as error:
-            raise Transient(
-                CommError(f"{name}: the connection broke: {error}.", error, operation=name)
-            ) from error
+            self._host = host_of(error, self._host)
+            failure, may_pass = failure_of(
+                error, name, self._host, was_answered=self._all.was_answered
+            )
+            raise (Transient(failure) if may_pass else failure) from error
         except ServerError as error:
             if error.operation is None:
                 # Raised where only bytes are known: say which operation they belong to.
@@ -277,15 +264,6 @@ def _reason(error: CommError) -> str:
     if isinstance(error, GraphQLError):
         return "it answered with a temporary error"
     return f"it answered {error.status}" if error.status else "the connection broke"
-
-
-def _certificate_problem(error: BaseException | None) -> str | None:
-    """Why the server's certificate was refused, if that caused the error."""
-    while error:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return None
 
 
 async def _without_frames_of_httpx(send: Callable[[Attempt], Awaitable[T]], attempt: Attempt) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from aiowandb.config.settings import Settings
 from aiowandb.net.proxies import environment_proxies
 from aiowandb.redaction import Link
 
+# The name of a certificate's file in a folder of OpenSSL.
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d")
 _AIOHTTP = "aiowandb.net.aiohttp_transport"
 
 
@@ -160,12 +163,53 @@ class LoopTransport(httpx.AsyncBaseTransport):
             return self._chosen
         verify, limits, proxy = self._verify, self._limits, self._proxy
         if not self._is_for_aiohttp:
-            self._chosen = httpx.AsyncHTTPTransport(verify=verify, limits=limits, proxy=proxy)
+            self._chosen = HttpcoreTransport(verify=verify, limits=limits, proxy=proxy)
             return self._chosen
         from aiowandb.net.aiohttp_transport import AiohttpTransport
 
         self._chosen = AiohttpTransport(verify=verify, limits=limits, proxy=proxy)
         return self._chosen
+
+
+class HttpcoreTransport(httpx.AsyncHTTPTransport):
+    """httpx's own, which would leave the socket open if it is cancelled in a TLS handshake."""
+
+    def __init__(
+        self, *, verify: ssl.SSLContext | bool, limits: httpx.Limits, proxy: httpx.Proxy | None
+    ) -> None:
+        super().__init__(verify=verify, limits=limits, proxy=proxy)
+        # There is no other way to it through httpx.
+        pool: Any = self._pool
+        pool._network_backend = _Sockets(pool._network_backend)
+
+
+class _Sockets:
+    """A network backend of httpcore whose streams are closed when a handshake is cancelled."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> _Socket:
+        return _Socket(await self._backend.connect_tcp(*args, **kwargs))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+class _Socket:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> _Socket:
+        try:
+            return _Socket(await self._stream.start_tls(*args, **kwargs))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
@@ -176,9 +220,22 @@ def verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:
 
 
 @cache
-def _usual_authorities(*_environment: str | None) -> ssl.SSLContext:
+def _usual_authorities(*environment: str | None) -> ssl.SSLContext:
     """The context that httpx makes from this environment, shared by all clients of the process.
 
-    To read a few hundred certificates takes some 25 ms.
+    To read a few hundred certificates takes some 25 ms. httpx trusts the authorities of its own
+    list. Those of the system are trusted too, as by W&B's own client: a company adds its own there.
     """
-    return httpx.create_ssl_context()
+    context = httpx.create_ssl_context()
+    if not any(environment):
+        _add_authorities_of_system(context)
+    return context
+
+
+def _add_authorities_of_system(context: ssl.SSLContext) -> None:
+    folder = ssl.get_default_verify_paths().capath
+    if folder and any(_HASHED.fullmatch(name) for name in os.listdir(folder)):
+        # OpenSSL looks there when it needs one; to read them all would take 80 ms.
+        context.load_verify_locations(capath=folder)
+    else:
+        context.load_default_certs()
