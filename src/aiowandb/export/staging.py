@@ -9,10 +9,10 @@ runs are intact.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
+import xxhash
 
 from aiowandb.export.folders.base import STATE_DIR, Folder, GrowingFile
 from aiowandb.export.stored import StagedRun, StoredRun
@@ -47,7 +47,7 @@ class StagingFile:
         self._files = 0
         self._start = 0
         self._size = 0
-        self._checksum = 0
+        self._checksum = xxhash.xxh3_64()
         self._waiting: list[StagedRun] = []
         # Batches are encoded into the same memory, one after another: new memory would have to
         # be cleared each time.
@@ -60,16 +60,17 @@ class StagingFile:
         content = self._encode(batch)
         self._file.write(content)
         self._size += len(content)
-        self._checksum = zlib.crc32(content, self._checksum)
+        self._checksum.update(content)
 
     def finish_run(self, stored: StoredRun) -> None:
         """Complete the current run."""
         if self._file is None:
             return
         path = self._path
-        self._waiting.append(StagedRun(stored, path, self._start, self._size, self._checksum))
+        checksum = self._checksum.intdigest()
+        self._waiting.append(StagedRun(stored, path, self._start, self._size, checksum))
         self._start += self._size
-        self._size = self._checksum = 0
+        self._begin_run()
         if self._file.is_in_place or self._is_due:
             self.publish()
 
@@ -77,7 +78,7 @@ class StagingFile:
         """Discard the rows of the current run."""
         if self._file and self._size:
             self._file.truncate(self._start)
-        self._size = self._checksum = 0
+        self._begin_run()
 
     def publish(self) -> None:
         """Make sure that the finished runs survive a kill."""
@@ -99,6 +100,10 @@ class StagingFile:
         if self._file:
             self._file.close()
             self._file = None
+
+    def _begin_run(self) -> None:
+        self._size = 0
+        self._checksum.reset()
 
     def _encode(self, batch: pa.RecordBatch) -> pa.Buffer:
         """The batch as an Arrow stream of its own, without columns that have only nulls.
@@ -149,13 +154,13 @@ def intact_runs(folder: Folder, runs: Mapping[str, StagedRun]) -> dict[str, Stag
 
 
 def _checksum(folder: Folder, run: StagedRun) -> int:
-    checksum, left = 0, run.size
+    checksum, left = xxhash.xxh3_64(), run.size
     with folder.open(run.file) as file:
         file.seek(run.start)
         while left and (piece := file.read(min(left, _READ_SIZE))):
-            checksum = zlib.crc32(piece, checksum)
+            checksum.update(piece)
             left -= len(piece)
-    return checksum
+    return checksum.intdigest()
 
 
 def _write_stream(batch: pa.RecordBatch, sink: pa.NativeFile) -> None:

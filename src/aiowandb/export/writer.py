@@ -34,6 +34,7 @@ from aiowandb.export.schema import RowSchema
 from aiowandb.export.staging import StagingFile, staged_batches
 from aiowandb.export.stored import RowRange, StoredRun
 from aiowandb.history.concurrent import RunBatches
+from aiowandb.history.pages import memory_of
 from aiowandb.history.reading import Reading
 from aiowandb.paths import RunRef
 from aiowandb.wire.rows import STEP
@@ -55,7 +56,7 @@ async def feed_rows(
             await inbox.put(run.ref)
             try:
                 async for batch in run:
-                    await inbox.put(batch, batch.nbytes)
+                    await inbox.put(batch, memory_of(batch))
                     reporter.report()
                 await inbox.put(run.reading)
             except CommError as error:

@@ -96,7 +96,7 @@ class ParquetPage:
 
     @property
     def nbytes(self) -> int:
-        return 0 if self._batch is None else int(self._batch.nbytes)
+        return 0 if self._batch is None else memory_of(self._batch)
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         if self._batch is None:
@@ -117,6 +117,11 @@ class ParquetPage:
         if any(field.metadata and kind_of(field) is Kind.JSON for field in self._batch.schema):
             return [await run_sync(with_strict_json, self._batch)]
         return [self._batch]
+
+
+def memory_of(batch: pa.RecordBatch) -> int:
+    """The memory that a batch keeps in use. `batch.nbytes` takes 100 times as long to find."""
+    return int(batch.get_total_buffer_size())
 
 
 def _chunks_of(rows: int) -> Iterator[tuple[int, int]]:
@@ -197,7 +202,7 @@ class RowsPage:
     def __init__(self, batch: pa.RecordBatch, count: int) -> None:
         self.count = count
         self.ends = Ends()
-        self.nbytes = batch.nbytes
+        self.nbytes = memory_of(batch)
         self._batch = batch
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
