@@ -61,6 +61,7 @@ WRONG: Mapping[str, list[Any]] = {
     "description": OPTIONAL_TEXT,
     "files": [5, b"out", [5], {"../x": "out"}, {5: "out"}],
     "group": OPTIONAL_TEXT,
+    "headers": VALUES,
     "notes": OPTIONAL_TEXT,
     "metadata": VALUES,
     "references": [5, "s3://b", ["s3://b"], {"x": "b"}, {"/x": "s3://b"}],

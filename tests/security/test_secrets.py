@@ -131,6 +131,7 @@ async def test_the_key_is_in_no_error_even_with_all_variables(store: Store, tmp_
 MISTAKES: dict[str, dict[str, Any]] = {
     "no URL": {"base_url": "nonsense"},
     "no number": {"timeout": -1},
+    "no header": {"headers": {"X-Gateway": "\u00e9" * 20}},
     "no proxy": {"proxy": "nonsense"},
     "no key": {"api_key": "kex " * 20},
     "in a netrc that others read": {"base_url": "http://a.test"},

@@ -6,14 +6,13 @@ import ssl
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from aiowandb.api.artifacts import Artifact, Artifacts, find_artifact, versions_of
 from aiowandb.api.creating import make_project, make_run
-from aiowandb.api.defaults import ARTIFACT, ENTITY, PROJECT, TRANSPORT, Defaults
+from aiowandb.api.defaults import ARTIFACT, ENTITY, HEADERS, PROJECT, TRANSPORT, Defaults
 from aiowandb.api.histories import SCAN_CHECKS, make_selection, scan_ahead
 from aiowandb.api.importing import RunImports
 from aiowandb.api.live import RunStarts
@@ -66,6 +65,7 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
     run at once; `max_rate` the requests per second; `max_memory` the bytes of rows in memory.
     `proxy` is the URL of a proxy, by default that of the environment. `verify` takes an
     `ssl.SSLContext`. `retry` (a `RetryPolicy`) decides which failed requests are sent again.
+    `headers` are added to requests for W&B's host; an `Authorization` replaces the API key.
 
     Nothing is sent before the first call that needs a response. Responses, including the pages
     of lists, are cached until the client is closed; `fresh=True` or `flush()` bypasses that.
@@ -90,6 +90,7 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         retry=optional(having("a RetryPolicy", "wait", "is_transient")),
         proxy=optional(text("a URL", empty=True, is_secret=True)),
         verify=optional(either(FLAG, having("an ssl.SSLContext", "verify_mode"))),
+        headers=optional(HEADERS),
         transport=TRANSPORT,
     )
     def __init__(
@@ -107,6 +108,7 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         retry: RetryPolicy | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
+        headers: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if transport is not None and (proxy, verify) != (None, None):
@@ -123,6 +125,7 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
             max_memory=max_memory,
             proxy=proxy,
             verify=verify,
+            headers=headers,
         )
         self._session = Session(settings, transport=transport, retry=retry)
         self._defaults = Defaults(self._session)
@@ -153,12 +156,7 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         await self._session.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -90,7 +90,29 @@ class IdentityToken(msgspec.Struct, frozen=True):
         return f"the identity token in {self.file}"
 
 
-Credentials = ApiKey | IdentityToken
+class AuthorizationHeader:
+    """A header that takes the place of the API key, as a gateway in front of W&B wants it."""
+
+    __slots__ = ("_value", "source")
+
+    def __init__(self, value: str, source: str) -> None:
+        self._value = value
+        self.source = source
+
+    def reveal(self) -> str:
+        """The value itself: only for the header of requests to W&B."""
+        return self._value
+
+    @property
+    def hint(self) -> str:
+        """Which header this is."""
+        return f"the header Authorization from {self.source}"
+
+    def __repr__(self) -> str:
+        return f"AuthorizationHeader(*** from {self.source})"
+
+
+Credentials = ApiKey | IdentityToken | AuthorizationHeader
 
 
 def checked_key(value: str, source: str) -> str:

@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from aiowandb.config.credentials import ApiKey, Credentials, find_credentials, is_for_any_host
+from aiowandb.config.credentials import (
+    ApiKey,
+    AuthorizationHeader,
+    Credentials,
+    find_credentials,
+    is_for_any_host,
+)
+from aiowandb.config.headers import AUTHORIZATION, ExtraHeaders, environment_headers
 from aiowandb.config.hosts import api_behind, names_of, pages_of
 from aiowandb.config.ini import SettingsFiles, read_settings
 from aiowandb.errors import UsageError
@@ -35,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `timeout` is how many seconds one request may take, with retries but without the time in
     our own queue; `http_timeout` is how long one attempt may be silent, and `total_timeout` how
     long one call may take in all. `max_rate` is how many requests may start in a second, and
-    `max_memory` how many bytes the rows in flight may take. `proxies` are by scheme.
+    `max_memory` how many bytes the rows in flight may take. `proxies` are by scheme. `headers` are
+    sent to W&B's host.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -50,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_memory: int = 1 << 30
     proxies: Mapping[str, str] = {}
     verify: ssl.SSLContext | bool = True
+    headers: ExtraHeaders = ExtraHeaders()
 
     @classmethod
     def load(
@@ -66,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_memory: int | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
+        headers: Mapping[str, str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Settings:
         """Load the settings from the arguments, the environment and the files."""
@@ -75,7 +85,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return environ.get(f"WANDB_{name.upper()}") or files.get(name)
 
         url = checked_url(base_url or found("base_url") or DEFAULT_BASE_URL)
-        credentials = find_credentials(api_key, url, files, environ, DEFAULT_BASE_URL)
+        given = ExtraHeaders(headers)
+        extra = given | environment_headers(environ, found("x_extra_http_headers"))
+        if header := given.get(AUTHORIZATION):
+            if api_key is not None:
+                raise UsageError("Pass either api_key or the header Authorization.")
+            credentials: Credentials | None = AuthorizationHeader(header, "headers=")
+        else:
+            credentials = find_credentials(api_key, url, files, environ, DEFAULT_BASE_URL)
+        if credentials is None and (header := extra.get(AUTHORIZATION)):
+            credentials = AuthorizationHeader(header, "WANDB__EXTRA_HTTP_HEADERS")
         if not (base_url or environ.get("WANDB_BASE_URL")):
             _warn_if_folder_decides(url, credentials, files)
         defaults = cls()
@@ -103,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 if (address := proxy or found(f"{scheme}_proxy"))
             },
             verify=_verification(verify, found("insecure_disable_ssl")),
+            headers=extra.without(AUTHORIZATION),
         )
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from aiowandb.atomic import atomic_file
 from aiowandb.config.credentials import IdentityToken
 from aiowandb.errors import ServerError, UsageError
 
+EXCHANGE_PATH = "/oidc/token"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TIME = "%Y-%m-%d %H:%M:%S"
 # A token is renewed this long before it expires: enough for a request with its retries.
@@ -59,6 +60,8 @@ class AccessTokens:
         self._token: _StoredToken | None = None
         self._untried: str | None = None
         self._refused: str | None = None
+        # The identity token as it was sent last.
+        self.assertion: str | None = None
 
     async def current(self) -> str | None:
         """The token to use, or None if a new one is needed."""
@@ -77,8 +80,9 @@ class AccessTokens:
             assertion = (await path.read_text()).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read the identity token: {error}") from error
+        self.assertion = assertion
         form = {"grant_type": _GRANT, "assertion": assertion}
-        url = f"{self._base_url}/oidc/token"
+        url = f"{self._base_url}{EXCHANGE_PATH}"
         return httpx.Request("POST", url, data=form, extensions={"timeout": _TIMEOUT})
 
     async def store(self, answer: bytes) -> None:

@@ -245,7 +245,10 @@ def _without_variables(error: BaseException) -> BaseException:
 
 
 def _proxy_headers(proxy: httpx.Proxy | None) -> dict[str, str]:
-    if proxy is None or proxy.raw_auth is None:
+    if proxy is None:
         return {}
-    credentials = b64encode(b":".join(proxy.raw_auth)).decode()
-    return {"Proxy-Authorization": f"Basic {credentials}"}
+    headers = dict(proxy.headers)
+    if proxy.raw_auth is not None:
+        credentials = b64encode(b":".join(proxy.raw_auth)).decode()
+        headers["Proxy-Authorization"] = f"Basic {credentials}"
+    return headers

@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 import anyio
 import httpx
 
-from aiowandb.config.credentials import ApiKey, IdentityToken
+from aiowandb.config.credentials import ApiKey, AuthorizationHeader, IdentityToken
+from aiowandb.config.headers import PROXY_AUTHORIZATION
 from aiowandb.config.settings import Settings
 from aiowandb.errors import AuthenticationError
-from aiowandb.net.access_tokens import AccessTokens
+from aiowandb.net.access_tokens import EXCHANGE_PATH, AccessTokens
 from aiowandb.net.attempts import Transient
 from aiowandb.net.secrets import Secrets
 
@@ -48,6 +49,7 @@ class HostAuth(httpx.Auth):
     ) -> None:
         self._base = httpx.URL(settings.base_url)
         self._credentials = settings.credentials
+        self._extra = settings.headers.without(PROXY_AUTHORIZATION)
         self._secrets = secrets
         self._check = check
         self._exchanging = anyio.Lock()
@@ -60,24 +62,44 @@ class HostAuth(httpx.Auth):
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         bearer: str | None = None
         request.url = SignedUrl(request.url)
-        if self._is_ours(request.url):
+        if is_ours := self._is_ours(request.url):
+            self._add_headers(request)
             if isinstance(self._credentials, ApiKey):
                 token = base64.b64encode(f"api:{self._credentials.reveal()}".encode()).decode()
                 request.headers["Authorization"] = f"Basic {token}"
+            elif isinstance(self._credentials, AuthorizationHeader):
+                request.headers["Authorization"] = self._credentials.reveal()
             elif self._tokens:
                 async with self._exchanging:
                     while (bearer := await self._tokens.current()) is None:
-                        response = yield await self._tokens.exchange()
+                        exchange = await self._tokens.exchange()
+                        self._secrets.assertion = self._tokens.assertion
+                        self._add_headers(exchange)
+                        try:
+                            response = yield exchange
+                        finally:
+                            self._forget_secrets(exchange)
                         await self._tokens.store(await self._granted(response))
                 self._secrets.token = bearer
                 request.headers["Authorization"] = f"Bearer {bearer}"
         try:
             response = yield request
         finally:
-            # httpx's exceptions hold the request, and may end up in a report or a pickle.
-            request.headers.pop("Authorization", None)
+            if is_ours:
+                self._forget_secrets(request)
         if self._tokens and bearer:
             self._learn(self._tokens, bearer, response)
+
+    def _add_headers(self, request: httpx.Request) -> None:
+        request.headers.update(self._extra.reveal())
+
+    def _forget_secrets(self, request: httpx.Request) -> None:
+        """httpx's exceptions hold the request, and may end up in a report or a pickle."""
+        for name in ("Authorization", *self._extra.names):
+            request.headers.pop(name, None)
+        if request.url.path.endswith(EXCHANGE_PATH):
+            vars(request).pop("_content", None)
+            request.stream = httpx.ByteStream(b"")
 
     def _learn(self, tokens: AccessTokens, bearer: str, response: httpx.Response) -> None:
         if response.status_code != 401:

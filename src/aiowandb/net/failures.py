@@ -78,6 +78,12 @@ def failure_of(
         is_final = not was_answered or meaning == _CLIENT_CERTIFICATE
         text = f"Could not connect to {host}: {meaning}."
         return ConnectError(text, error, operation=operation), not is_final
+    if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
+        text = (
+            "The proxy does not accept the request without other credentials: write them as"
+            " http://user:password@proxy, or as Proxy-Authorization in headers=."
+        )
+        return ConnectError(text, error, operation=operation), False
     if isinstance(error, httpx.ConnectTimeout):
         text = f"{operation}: {host} did not accept a connection in time."
         return TimeoutError(text, error, operation=operation), True

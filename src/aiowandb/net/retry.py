@@ -13,7 +13,7 @@ import msgspec
 from aiowandb.errors import CommError, TimeoutError
 
 # 4xx that fail however often they are sent, and 501, as in W&B's own client.
-_FINAL = frozenset({400, 401, 403, 404, 409, 410, 413, 422, 501})
+_FINAL = frozenset({400, 401, 403, 404, 407, 409, 410, 413, 422, 501})
 _BUSY = frozenset({408, 503, 504})
 # A longer pause is a mistake of the server's clock, and must not end the session.
 _LONGEST_PAUSE = 3600.0

@@ -9,7 +9,8 @@ from urllib.parse import unquote_plus
 
 import httpx
 
-from aiowandb.config.credentials import ApiKey, Credentials
+from aiowandb.config.credentials import ApiKey, AuthorizationHeader, Credentials
+from aiowandb.config.headers import ExtraHeaders
 from aiowandb.config.settings import refused_credentials
 from aiowandb.errors import AuthenticationError, CommError, ResponseFacts
 
@@ -44,21 +45,32 @@ SAFE_HEADERS = frozenset(
 
 
 class Secrets:
-    """The credentials of a session; `token` is the current access token."""
+    """The credentials of a session, and the user's headers.
 
-    def __init__(self, credentials: Credentials | None, base_url: str) -> None:
+    `token` is the current access token, `assertion` the identity token that it was issued for.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | None,
+        base_url: str,
+        headers: ExtraHeaders = ExtraHeaders(),  # noqa: B008 - it does not change
+    ) -> None:
         self.token: str | None = None
+        self.assertion: str | None = None
         self._credentials = credentials
         self._base_url = base_url
-        self._forms: list[str] = []
+        self._forms = list(headers.secrets())
         if isinstance(credentials, ApiKey):
             key = credentials.reveal()
-            self._forms = [key, base64.b64encode(f"api:{key}".encode()).decode()]
+            self._forms += [key, base64.b64encode(f"api:{key}".encode()).decode()]
+        elif isinstance(credentials, AuthorizationHeader):
+            self._forms += ExtraHeaders({"Authorization": credentials.reveal()}).secrets()
 
     def hide(self, text: str, url: httpx.URL) -> str:
         """The text without credentials, the signature of this URL, and those of other links."""
         text = _QUERY.sub(r"\1***", text)
-        for secret in (*self._forms, self.token or "", *_signature(url)):
+        for secret in (*self._forms, self.token or "", self.assertion or "", *_signature(url)):
             if len(secret) >= _SHORTEST_SECRET:
                 text = _without(text, secret)
         return text

@@ -95,7 +95,7 @@ class Session:
         retry = retry or RetryPolicy()
         max_concurrency = settings.max_concurrency
         requests = Limiter(Concurrency(max_concurrency), Pace(settings.max_rate), self.traffic)
-        self._secrets = secrets = Secrets(settings.credentials, settings.base_url)
+        self._secrets = secrets = Secrets(settings.credentials, settings.base_url, settings.headers)
         # What this session waits for, in requests and transfers.
         self.waits = Waits(self.host)
         self._requests = Attempts(requests, retry, settings.timeout, secrets, self.waits)

@@ -17,6 +17,7 @@ import httpx
 
 from aiowandb.concurrency.background import current_loop
 from aiowandb.concurrency.threads import run_sync
+from aiowandb.config.headers import PROXY_AUTHORIZATION
 from aiowandb.config.settings import Settings
 from aiowandb.net.proxies import environment_proxies
 from aiowandb.redaction import Link
@@ -83,7 +84,7 @@ def make_client(
         proxies = environment_proxies() | dict(settings.proxies)
         transport = LoopTransport(verify, limits)
         mounts = {
-            pattern: LoopTransport(verify, limits, _proxy(url, verify)) if url else None
+            pattern: LoopTransport(verify, limits, _proxy(url, settings, verify)) if url else None
             for pattern, url in proxies.items()
         }
     return _ClientWithoutCookies(
@@ -96,9 +97,12 @@ def make_client(
     )
 
 
-def _proxy(url: str, verify: ssl.SSLContext | bool) -> httpx.Proxy:
+def _proxy(url: str, settings: Settings, verify: ssl.SSLContext | bool) -> httpx.Proxy:
     """A proxy that is spoken to over TLS shows a certificate too."""
-    proxy = httpx.Proxy(url)
+    authorization = settings.headers.get(PROXY_AUTHORIZATION)
+    proxy = httpx.Proxy(
+        url, headers={"Proxy-Authorization": authorization} if authorization else None
+    )
     if proxy.url.scheme == "https":
         if not isinstance(verify, ssl.SSLContext):
             verify = httpx.create_ssl_context(verify=False)

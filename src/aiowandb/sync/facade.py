@@ -298,6 +298,7 @@ class Api(SyncWrapper[api.AsyncApi]):
         retry: RetryPolicy | None = None,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool | None = None,
+        headers: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         make = partial(
@@ -314,6 +315,7 @@ class Api(SyncWrapper[api.AsyncApi]):
             retry=retry,
             proxy=proxy,
             verify=verify,
+            headers=headers,
             transport=transport,
         )
         self._start(make)
