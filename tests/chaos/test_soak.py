@@ -1,4 +1,4 @@
-"""Ten minutes of exports from a growing server, over a network that breaks now and then."""
+"""Three minutes of exports from a growing server, over a network that breaks now and then."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures through /proc"),
 ]
-SECONDS = 600
+SECONDS = 180
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -78,7 +78,7 @@ async def soak(url: str, key: str, home: Path) -> list[Sample]:
                 shutil.rmtree(home / "again", ignore_errors=True)
                 await export(url, key, home / "again")
             samples.append(Sample.now())
-            await anyio.sleep(0.2)
+            await anyio.sleep(0.1)
     return samples
 
 
@@ -94,7 +94,7 @@ def test_memory_files_and_tasks_stay_as_they_are(tmp_path: Path) -> None:
         proxy.fate = lambda: Fate.drawn(chance) if chance.random() < 0.05 else None
         url = f"http://127.0.0.1:{proxy.port}"
         # As slowly as real runs: what a reader has at hand does grow until its windows are full.
-        writers = [Writer(server, store, f"run-{number}", pause=0.5) for number in range(3)]
+        writers = [Writer(server, store, f"run-{number}", pause=1) for number in range(3)]
         # In a process of its own: other tests leave memory behind that comes and goes.
         alone = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         try:
@@ -115,6 +115,6 @@ def test_memory_files_and_tasks_stay_as_they_are(tmp_path: Path) -> None:
     settled = samples[len(samples) // 3 :]
     assert len(settled) > 20
     # What is being read grows, and its buffers with it. A leak of 0.1 MB an export would show.
-    assert growth(settled, "memory") < 0.2 * settled[0].memory
+    assert growth(settled, "memory") < 0.1 * settled[0].memory, len(settled)
     assert abs(growth(settled, "files")) < 2
     assert abs(growth(settled, "tasks")) < 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,21 +21,10 @@ from aiowandb import Api
 from aiowandb.export import pipeline
 from aiowandb_server import Store, create_app, serve_in_thread
 from tests.export.conftest import Project, contents, steps
+from tests.support import forked
+from tests.support.processes import start
 
 RUNS, ROWS = 48, 150
-EXPORT = """
-import json, sys
-from aiowandb import Api
-from aiowandb.export import pipeline
-
-url, key, path, folder, rows, options = sys.argv[1:]
-pipeline.PART_ROWS = int(rows)
-options = json.loads(options)
-with Api(key, base_url=url, timeout=3) as api:
-    api.runs(path, order="+created_at").export(
-        folder, on_event=lambda e: print(type(e).__name__, flush=True), **options
-    )
-"""
 Options = dict[str, Any]
 History = Literal["parquet", "json"]
 # How an export ends before its time.
@@ -77,16 +67,6 @@ class Exports:
     def __init__(self, server: Counting, url: str, key: str) -> None:
         self.server = server
         self._url, self._key = url, key
-        self._command = [sys.executable, "-c", EXPORT, url, key, Project.path]
-
-    def start(self, folder: Path, options: Options, part_rows: int) -> subprocess.Popen[str]:
-        arguments = [str(folder), str(part_rows), json.dumps(options)]
-        return subprocess.Popen(
-            [*self._command, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
 
     def finish(self, folder: Path, options: Options, part_rows: int) -> int:
         """Export undisturbed, in this process; give the number of requests."""
@@ -98,22 +78,34 @@ class Exports:
 
     def stop(self, folder: Path, options: Options, part_rows: int, stop: Stop, runs: int) -> int:
         """Export until so many runs are finished; give how many there were in the end."""
-        with self.start(folder, options, part_rows) as process:
+        events, child_events = Pipe(duplex=False)
+        where = (self._url, self._key, Project.path, folder)
+        with events:
+            with child_events:
+                process = start(forked.export_with_events, *where, options, part_rows, child_events)
             finished = 0
-            assert process.stdout
-            for line in process.stdout:
-                finished += line.strip() == "RunFinished"
+            for event in iter(partial(next_event, events), None):
+                finished += event == "RunFinished"
                 if finished == runs:
                     break
             if stop == "kill":
                 process.kill()
             elif stop == "interrupt":
-                process.send_signal(signal.SIGINT)
+                os.kill(process.pid or 0, signal.SIGINT)
             else:
                 self.server.is_gone = True
-            rest, _ = process.communicate()
+            finished += list(iter(partial(next_event, events), None)).count("RunFinished")
+            process.join()
             self.server.is_gone = False
-            return finished + rest.split().count("RunFinished")
+        return finished
+
+
+def next_event(events: Connection) -> str | None:
+    """The next event of the export; None once its process has ended."""
+    try:
+        return str(events.recv())
+    except EOFError:
+        return None
 
 
 @pytest.fixture

@@ -49,6 +49,22 @@ def export(url: str, key: str, path: str, folder: Path, format: Format = "parque
         assert not result.failed, result.failed
 
 
+def export_with_events(
+    url: str,
+    key: str,
+    path: str,
+    folder: Path,
+    options: dict[str, Any],
+    part_rows: int,
+    events: Connection,
+) -> None:
+    """Export a project, and send the name of each event."""
+    with patch.object(pipeline, "PART_ROWS", part_rows), Api(key, base_url=url, timeout=3) as api:
+        api.runs(path, order="+created_at").export(
+            folder, on_event=lambda event: events.send(type(event).__name__), **options
+        )
+
+
 def copy(source: tuple[str, str], target: tuple[str, str], path: str, into: str) -> None:
     """Copy a project from one W&B to another: the address and the key of each."""
     with Api(source[1], base_url=source[0]) as here, Api(target[1], base_url=target[0]) as there:
