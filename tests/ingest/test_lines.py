@@ -48,6 +48,7 @@ def test_rows_come_out_as_python_reads_them_from_the_columns(rows: list[dict[str
         '{"_step":0,"x":NaN}',
         '{"_step":0,"x":Infinity,"y":-Infinity}',
         '{"_step":0,"x":-0.0}',
+        '{"_step":0,"x":1.0,"y":1,"large":1e+16,"list":[1.0,2.0]}',
         '{"_step":0,"nest":{"x":1,"y":{"z":0.5}}}',
         '{"_step":0,"list":[1,2],"floats":[0.5,NaN],"none":[]}',
         '{"_step":0,"text":"a\\"b\\\\\\n","flag":true}',

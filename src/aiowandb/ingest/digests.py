@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiowandb.history.columns import Kind, kind_of
-from aiowandb.ingest.lines import json_lines, value_texts, with_steps
+from aiowandb.ingest.lines import json_lines, short_float_texts, value_texts, with_steps
 from aiowandb.wire import lenient
 from aiowandb.wire.rows import STEP, plain_value
 
@@ -104,7 +104,7 @@ def _comparable(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
             field = pa.field(field.name, column.type)
         except pa.ArrowInvalid:
             pass  # that would change values
-    return value_texts(field, column)
+    return value_texts(field, column, short_float_texts)
 
 
 def _canonical(text: str) -> str:

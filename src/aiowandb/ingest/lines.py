@@ -6,10 +6,11 @@ row. Null means that the row does not have the key.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
 import msgspec
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,7 +61,37 @@ def _is_beside_its_nest(batch: pa.RecordBatch, name: str) -> bool:
     )
 
 
-def value_texts(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
+def float_texts(column: pa.Array[Any]) -> pa.Array[Any]:
+    """Numbers with a point, so that 1.0 does not arrive as the integer 1."""
+    column = pc.cast(column, pa.float64())
+    values = column.buffers()[1]
+    if not len(column) or values is None:
+        return pa.nulls(len(column), pa.string())
+    # This takes half of the time that Arrow takes to write them.
+    numbers = memoryview(values).cast("d")[column.offset : column.offset + len(column)]
+    written = orjson.dumps(numbers.tolist()).decode()
+    texts: pa.Array[Any] = pc.split_pattern(pa.array([written[1:-1]]), ",").values
+    if pc.all(pc.is_finite(column), skip_nulls=False).as_py():
+        return texts
+    return _where(column.is_valid(), pc.coalesce(_words(pc.cast(column, pa.string())), texts))
+
+
+def short_float_texts(column: pa.Array[Any]) -> pa.Array[Any]:
+    """Numbers as text that is the same for 1.0 and for the integer 1."""
+    texts = pc.cast(pc.cast(column, pa.float64()), pa.string())
+    return pc.coalesce(_words(texts), texts)
+
+
+def _words(texts: pa.Array[Any]) -> pa.Array[Any]:
+    """What W&B's client writes in place of these texts of Arrow; null for the others."""
+    return pc.take(pa.array(_WORDS.values()), pc.index_in(texts, pa.array(list(_WORDS))))
+
+
+def value_texts(
+    field: pa.Field[Any],
+    column: pa.Array[Any],
+    floats: Callable[[pa.Array[Any]], pa.Array[Any]] = float_texts,
+) -> pa.Array[Any]:
     """The values of the column as JSON text; null stays null."""
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
@@ -68,11 +99,11 @@ def value_texts(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
     if kind in (Kind.BOOL, Kind.INT):
         return pc.cast(column, pa.string())
     if kind is Kind.FLOAT:
-        return _floats(column)
+        return floats(column)
     if kind is Kind.TEXT:
         return _strings(column)
     if kind in (Kind.INTS, Kind.FLOATS):
-        return _lists(column, is_float=kind is Kind.FLOATS)
+        return _lists(column, floats if kind is Kind.FLOATS else _ints)
     if kind is Kind.NULL:
         return pa.nulls(len(column), pa.string())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -91,10 +122,16 @@ def _nest(nests: dict[tuple[str, ...], _Members], path: tuple[str, ...]) -> _Mem
 
 def _objects(members: _Members) -> pa.Array[Any]:
     """The objects with these members; null where all members are missing."""
-    texts = [
-        _joined(lenient.dumps(key) + ":", _objects(below) if isinstance(below, list) else below)
+    columns = [
+        (lenient.dumps(key) + ":", _objects(below) if isinstance(below, list) else below)
         for key, below in members
     ]
+    if columns and not any(column.null_count for _, column in columns):
+        # Most rows have all keys: their texts are joined at once.
+        first, *more = columns
+        rest = (part for key, column in more for part in ("," + key, column))
+        return _joined("{" + first[0], first[1], *rest, "}")
+    texts = [_joined(key, column) for key, column in columns]
     # Arrow drops rows with only nulls, so that each row begins with an empty text.
     listed = pc.utf8_ltrim(_joined("", *texts, separator=",", null_handling="skip"), ",")
     return _where(pc.not_equal(listed, pa.scalar("")), _joined("{", listed, "}"))
@@ -114,17 +151,6 @@ def _where(mask: pa.BooleanArray, texts: pa.Array[Any]) -> pa.Array[Any]:
     return kept
 
 
-def _floats(column: pa.Array[Any]) -> pa.Array[Any]:
-    column = pc.cast(column, pa.float64())
-    texts = pc.cast(column, pa.string())
-    is_plain = pc.and_(pc.is_finite(column), pc.not_equal(column, pa.scalar(0.0)))
-    if pc.all(is_plain).as_py() is not False:
-        return texts
-    known, words = list(_WORDS), pa.array(_WORDS.values())
-    place = pc.index_in(texts, pa.array(known))
-    return pc.coalesce(pc.take(words, place), texts)
-
-
 def _strings(column: pa.Array[Any]) -> pa.Array[Any]:
     if pc.any(pc.match_substring_regex(column, _TO_ESCAPE)).as_py():
         encode = msgspec.json.Encoder().encode
@@ -135,14 +161,17 @@ def _strings(column: pa.Array[Any]) -> pa.Array[Any]:
     return _joined('"', pc.cast(column, pa.string()), '"')
 
 
-def _lists(column: Any, *, is_float: bool) -> pa.Array[Any]:
+def _ints(column: pa.Array[Any]) -> pa.Array[Any]:
+    return pc.cast(column, pa.string())
+
+
+def _lists(column: Any, texts_of: Callable[[pa.Array[Any]], pa.Array[Any]]) -> pa.Array[Any]:
     items = column.flatten()
-    texts = _floats(items) if is_float else pc.cast(items, pa.string())
     lengths = pc.list_value_length(column).fill_null(0)
     offsets = pa.concat_arrays(
         [pa.array([0], pa.int64()), pc.cast(pc.cumulative_sum(lengths), pa.int64())]
     )
-    filled: Any = pc.fill_null(texts, pa.scalar("null"))
+    filled: Any = pc.fill_null(texts_of(items), pa.scalar("null"))
     joined: Any = pc.binary_join(pa.LargeListArray.from_arrays(offsets, filled), ",")
     return _where(column.is_valid(), _joined("[", joined, "]"))
 
