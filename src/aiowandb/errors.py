@@ -37,6 +37,7 @@ Possible mistakes, such as a key that no run has, are an `AiowandbWarning` of Py
 from __future__ import annotations
 
 import builtins
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class AiowandbError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Not through `__init__`, which may require more arguments than the message: a process
         # pool breaks if it cannot unpickle an exception.
-        return _restored, (type(self), self.args), self.__dict__
+        facts = {name: _portable(value) for name, value in vars(self).items()}
+        return _restored, (type(self), self.args), facts
 
 
 class UsageError(AiowandbError):
@@ -261,6 +263,21 @@ def extra_needed(extra: str, what: str) -> Iterator[None]:
             f" pip install 'aiowandb[{extra}]'",
             name=missing,
         ) from None
+
+
+def _portable(value: Any) -> Any:
+    """The value, or what it looks like if it cannot be sent to another process.
+
+    That is so with exceptions of other libraries, and with values of the user.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - its own bytes
+    except Exception:
+        text = f"{type(value).__name__}: {value}"
+        return AiowandbError(text) if isinstance(value, BaseException) else text
+    return value
 
 
 def _restored(kind: type[AiowandbError], args: tuple[Any, ...]) -> AiowandbError:

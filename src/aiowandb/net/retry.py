@@ -21,6 +21,14 @@ _LONGEST_PAUSE = 3600.0
 _YEARS = 1e9
 
 
+def _random() -> float:
+    """A function, which pickles without the state of the generator.
+
+    With it, all processes of a pool would wait for the same time.
+    """
+    return random.random()  # noqa: S311 - no secret
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
     """When failed requests are retried, and how long to wait before.
 
@@ -39,7 +47,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     max_same_failures: int = 3
     max_connect_failures: int = 2
     max_failures: int = 20
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = _random
 
     def is_transient(self, status: int) -> bool:
         return status >= 400 and status not in _FINAL
