@@ -23,8 +23,8 @@ from aiowandb import (
     UsageError,
 )
 from aiowandb.export import ExportEvent, RunsFound
-from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import Store, create_app
+from tests.support.in_process import client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -74,13 +74,7 @@ def server(store: Store) -> Server:
 
 @pytest.fixture
 async def api(store: Store, server: Server) -> AsyncIterator[AsyncApi]:
-    async with AsyncApi(
-        store.local_key,
-        base_url="http://wandb.in-process",
-        entity="local",
-        transport=server,
-        retry=RetryPolicy(random=lambda: 0.0, max_connect_failures=1),
-    ) as api:
+    async with client_of(store, server, max_connect_failures=1) as api:
         yield api
 
 

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from aiowandb import AsyncApi, ExportResult, IcebergSink, UsageError
-from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import Store
 from tests.export.conftest import Project, Server, steps
+from tests.support.in_process import client_of
 
 pytest.importorskip("pyiceberg")
 pytestmark = [
@@ -44,11 +44,7 @@ def server(store: Store) -> Server:
 
 @pytest.fixture
 async def api(store: Store, server: Server) -> AsyncIterator[AsyncApi]:
-    url = "http://wandb.in-process"
-    retry = RetryPolicy(random=lambda: 0.0)
-    async with AsyncApi(
-        store.local_key, base_url=url, entity="local", transport=server, retry=retry
-    ) as api:
+    async with client_of(store, server) as api:
         yield api
 
 

@@ -19,11 +19,11 @@ from aiowandb import AsyncApi
 from aiowandb.api.runs import Runs
 from aiowandb.export import pipeline
 from aiowandb.export.folders.base import warn_once
-from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.export.bucket import Bucket
+from tests.support.in_process import client_of
 
 Row = Mapping[str, Any]
 
@@ -245,13 +245,7 @@ def server(store: Store) -> Server:
 
 @pytest.fixture
 async def api(store: Store, server: Server) -> AsyncIterator[AsyncApi]:
-    async with AsyncApi(
-        store.local_key,
-        base_url="http://wandb.in-process",
-        entity="local",
-        transport=server,
-        retry=RetryPolicy(random=lambda: 0.0),
-    ) as api:
+    async with client_of(store, server) as api:
         yield api
 
 

@@ -17,6 +17,7 @@ import pytest
 from aiowandb import AsyncApi, IncompleteHistoryError
 from aiowandb_server import Store, create_app
 from tests.export.conftest import Project, contents, places, steps
+from tests.support.in_process import client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -91,8 +92,7 @@ def liar(request: pytest.FixtureRequest, store: Store, project: Project) -> Liar
 
 @pytest.fixture
 async def api(store: Store, liar: Liar) -> AsyncIterator[AsyncApi]:
-    url = "http://wandb.in-process"
-    async with AsyncApi(store.local_key, base_url=url, entity="local", transport=liar) as api:
+    async with client_of(store, liar) as api:
         yield api
 
 

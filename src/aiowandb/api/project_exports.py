@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from functools import partial
@@ -148,33 +148,42 @@ class ProjectExports(FixedAttributes):
         found = await find_projects(
             self._session, self._defaults, paths, include_projects, exclude_projects
         )
-        several = _Several(self._session, self._defaults, target, plan=plan, on_event=on_event)
-        several.query = (filters, order)
-        several.repair = repair
-        several.options = options | {"filesystem": filesystem, "overwrite": overwrite}
+
+        def runs_of(project: str) -> Runs:
+            return Runs(self._session, self._defaults, project, filters, order, 50, ALL_FIELDS)
+
+        several = _Several(
+            self._session,
+            runs_of,
+            target,
+            options | {"filesystem": filesystem, "overwrite": overwrite},
+            plan=plan,
+            repair=repair,
+            on_event=on_event,
+        )
         return await gather(found, several.export, _PROJECTS_AT_ONCE)
 
 
 class _Several:
     """Exports projects one by one, until W&B stops answering."""
 
-    query: tuple[Mapping[str, Any] | None, str | None]
-    options: Mapping[str, Any]
-    repair: bool
-
     def __init__(
         self,
         session: Session,
-        defaults: Defaults,
+        runs_of: Callable[[str], Runs],
         target: str | Path,
+        options: Mapping[str, Any],
         *,
         plan: bool,
+        repair: bool,
         on_event: OnProjectEvent | None,
     ) -> None:
         self._session = session
-        self._defaults = defaults
+        self._runs_of = runs_of
         self._target = target
+        self._options = options
         self._plan = plan
+        self._repair = repair
         self._on_event = on_event
         self._down: CommError | None = None
 
@@ -198,17 +207,17 @@ class _Several:
         return done
 
     async def _exported(self, project: str, folder: Path | str) -> dict[str, Any]:
-        runs = Runs(self._session, self._defaults, project, *self.query, 50, ALL_FIELDS)
+        runs = self._runs_of(project)
         if self._plan:
-            return {"plan": await runs.plan_export(folder, **self.options)}
+            return {"plan": await runs.plan_export(folder, **self._options)}
         on_event = partial(self._on_event, project) if self._on_event else None
-        arguments = {**self.options, "repair": self.repair, "on_event": on_event}
+        arguments = {**self._options, "repair": self._repair, "on_event": on_event}
         return {"result": await runs.export(folder, **arguments)}
 
     def _folder(self, project: str) -> Path | str:
         """The project's folder: of names that W&B sends, none may lead out of the target."""
         target = str(self._target)
-        filesystem = self.options["filesystem"]
+        filesystem = self._options["filesystem"]
         if filesystem is None and (isinstance(self._target, Path) or "://" not in target):
             return path_inside(Path(target), project)
         path_inside(Path(), project)
