@@ -97,10 +97,18 @@ def read_whole(folder: Folder, name: str) -> bytes | None:
         return None
 
 
-def digest_of(file: BinaryIO | pa.NativeFile, *others: Any) -> FileDigest:
-    """The digest of the rest of the file; the same bytes are added to other hashers."""
+def digest_of(
+    file: BinaryIO | pa.NativeFile, *others: Any, expected: int | None = None
+) -> FileDigest:
+    """The digest of the rest of the file; the same bytes are added to other hashers.
+
+    The `expected` size saves small files the memory for a large piece.
+    """
     sha256, size = hashlib.sha256(), 0
-    while piece := file.read(_PIECE):
+    at_once = _PIECE if expected is None else min(_PIECE, expected + 1)
+    while piece := file.read(at_once):
+        if len(piece) == at_once:  # there is more than expected
+            at_once = _PIECE
         sha256.update(piece)
         size += len(piece)
         for other in others:

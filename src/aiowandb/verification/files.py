@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from aiowandb.atomic import UNFINISHED
 from aiowandb.errors import ExportError
@@ -15,13 +20,17 @@ from aiowandb.export.claim import JOURNAL
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.known_files import KnownFile
 from aiowandb.export.manifest import FileDigest, digest_of
+from aiowandb.export.parquet import open_parquet
+from aiowandb.symlinks import path_without_links
 from aiowandb.verification.report import Problem
-from aiowandb.verification.tables import RowCounter, check_table, is_parquet, row_counter
+from aiowandb.verification.tables import check_table, is_parquet, row_counter
 from aiowandb.wire.checksum import Checksum, new_hasher
 
 # Small files are checked many at a time: a thread is started for each batch.
 _BATCH_FILES = 64
 _BATCH_BYTES = 32 << 20
+# Tables up to this size are kept in memory while they are hashed, and not read again.
+_IN_MEMORY = 4 << 20
 
 
 class FileToCheck(msgspec.Struct, frozen=True, gc=False):
@@ -64,11 +73,16 @@ def batched(files: Iterable[FileToCheck]) -> Iterator[list[FileToCheck]]:
         yield batch
 
 
-def check_file(folder: Folder, file: FileToCheck) -> CheckedFile:
-    """Read the file, and compare it with what is known of it."""
+def check_batch(folder: Folder, files: Sequence[FileToCheck]) -> list[CheckedFile]:
+    """Read the files, and compare each with what is known of it."""
+    opener = _Opener(folder)
+    return [_check_file(opener, file) for file in files]
+
+
+def _check_file(opener: _Opener, file: FileToCheck) -> CheckedFile:
     runs = affected_runs(file)
     try:
-        return _check_content(folder, file, runs)
+        return _check_content(opener, file, runs)
     except FileNotFoundError:
         return CheckedFile([Problem("lost", file.name, "it is not there.", runs)])
     except ExportError as error:  # it is a symbolic link
@@ -105,20 +119,27 @@ def is_journal(name: str) -> bool:
     return name == JOURNAL or name.startswith(f"{JOURNAL.rpartition('.')[0]}/")
 
 
-def _check_content(folder: Folder, file: FileToCheck, runs: tuple[str, ...] | None) -> CheckedFile:
+def _check_content(opener: _Opener, file: FileToCheck, runs: tuple[str, ...] | None) -> CheckedFile:
     checksum = Checksum.parse(file.known.checksum) if file.known and not file.digest else None
     hasher = new_hasher(checksum.algorithm) if checksum else None
     counter = row_counter(file.name) if file.known and file.known.rows is not None else None
-    others: list[Any] = [other for other in (hasher, counter) if other]
-    with _opened(folder, file.name) as content:
-        found = digest_of(content, *others)
+    table = _Table() if is_parquet(file.name) else None
+    others: list[Any] = [other for other in (hasher, counter, table) if other]
+    with opener.open(file.name) as content:
+        found = digest_of(content, *others, expected=file.size)
     problems = []
     difference = _difference(file, found)
     if not difference and checksum and hasher and hasher.digest() != checksum.digest:
         difference = f"its {checksum.algorithm} is not that of the file at W&B."
     if difference:
         problems.append(Problem("changed", file.name, difference, runs))
-    problems += _check_rows(folder, file, counter, runs)
+    if table:
+        opened = table.open if table.is_kept else partial(open_parquet, opener.folder, file.name)
+        problems += check_table(opened, file.name, file.known, is_hashed=file.digest is not None)
+    wanted = file.known.rows if file.known else None
+    if counter and wanted is not None and counter.rows != wanted:
+        text = f"it has {counter.rows:,} rows instead of {wanted:,}."
+        problems.append(Problem("rows", file.name, text, runs))
     return CheckedFile(problems, found.sha256 if difference else "")
 
 
@@ -132,20 +153,45 @@ def _difference(file: FileToCheck, found: FileDigest) -> str:
     return ""
 
 
-def _check_rows(
-    folder: Folder, file: FileToCheck, counter: RowCounter | None, runs: tuple[str, ...] | None
-) -> list[Problem]:
-    if is_parquet(file.name):
-        return check_table(folder, file.name, file.known, is_hashed=file.digest is not None)
-    wanted = file.known.rows if file.known else None
-    if counter and wanted is not None and counter.rows != wanted:
-        text = f"it has {counter.rows:,} rows instead of {wanted:,}."
-        return [Problem("rows", file.name, text, runs)]
-    return []
+class _Table:
+    """The content of a table, if it is small, so that it is read once."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        self._size += len(data)
+        if self.is_kept:
+            self._pieces.append(data)
+        else:
+            self._pieces.clear()
+
+    @property
+    def is_kept(self) -> bool:
+        return self._size <= _IN_MEMORY
+
+    def open(self) -> AbstractContextManager[pq.ParquetFile]:
+        return pq.ParquetFile(pa.BufferReader(b"".join(self._pieces)))
 
 
-def _opened(folder: Folder, name: str) -> Any:
-    location = folder.location(name)
-    if isinstance(location, str):
-        return folder.open(name)
-    return io.FileIO(location)  # does not read ahead into a buffer of its own
+class _Opener:
+    """Opens files of a folder.
+
+    Files come sorted: the way to the next one is rarely another one that has to be searched for
+    symbolic links.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._above = ""
+        self._place = folder.location("")
+
+    def open(self, name: str) -> Any:
+        above, _, last = name.rpartition("/")
+        if above != self._above:
+            self._place, self._above = self.folder.location(above), above
+        if isinstance(self._place, Path):
+            # It does not read ahead into a buffer of its own.
+            return io.FileIO(path_without_links(self._place, last))
+        return self.folder.open(name)

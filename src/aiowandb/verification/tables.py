@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -75,12 +76,16 @@ def is_parquet(name: str) -> bool:
 
 
 def check_table(
-    folder: Folder, name: str, known: KnownFile | None, *, is_hashed: bool
+    opened: Callable[[], AbstractContextManager[pq.ParquetFile]],
+    name: str,
+    known: KnownFile | None,
+    *,
+    is_hashed: bool,
 ) -> list[Problem]:
     """Open a Parquet file, and count its rows. If there is no hash of it, read all of it."""
     runs = (tuple(known.runs) or None) if known else None
     try:
-        with open_parquet(folder, name) as file:
+        with opened() as file:
             problems = _check_rows(file, name, known) if known else []
             if not is_hashed:
                 for _ in group_batches(file):

@@ -19,7 +19,7 @@ from aiowandb.verification.files import (
     CheckedFile,
     FileToCheck,
     batched,
-    check_file,
+    check_batch,
     extra_files,
 )
 from aiowandb.verification.report import (
@@ -101,7 +101,7 @@ class _Files:
         await run_sync(self._find_extra)
 
     async def _check_batch(self, batch: list[FileToCheck]) -> None:
-        checked = await run_sync(lambda: [check_file(self._folder, file) for file in batch])
+        checked = await run_sync(check_batch, self._folder, batch)
         for file, found in zip(batch, checked, strict=True):
             if found.changed:
                 self._changed.append((file, found))
