@@ -17,7 +17,7 @@ from aiowandb.export.claim import JOURNAL
 from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.journal import VERSION, Begun, ExportIdentity, Fetched, FetchedFile, Journal
-from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, digest_of, manifest_text
+from aiowandb.export.manifest import JOURNAL_COPY, digest_of, write_manifest
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.sync import verify
@@ -49,7 +49,7 @@ def make_folder(place: Path, runs: int, small_files: int, large_bytes: int) -> N
         with copy.open("rb") as file:
             digests = {n: d for n, d in folder.digests.items() if d}
             digests[JOURNAL_COPY] = digest_of(file)
-        (place / MANIFEST).write_bytes(manifest_text(digests))
+        write_manifest(folder, digests)
     os.sync()
 
 

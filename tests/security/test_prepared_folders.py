@@ -24,7 +24,10 @@ WHAT = ["runs", "history", "files", "artifacts"]
 LINKS = [
     STATE,
     *(f"{STATE}/{name}" for name in ("lock", "journal.jsonl", "drafts", "staged", "artifacts")),
-    *(f"{STATE}/{name}" for name in ("originals", "manifest.jsonl", "journal-copy.jsonl")),
+    *(
+        f"{STATE}/{name}"
+        for name in ("originals", "manifest.jsonl", "manifest.sha256", "journal-copy.jsonl")
+    ),
     *("runs.parquet", "history", "history/part-00000.parquet", "files", "files/r", "artifacts"),
 ]
 

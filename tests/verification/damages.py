@@ -11,6 +11,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aiowandb.export.folders.local import LocalFolder
+from aiowandb.export.manifest import MANIFEST, SEAL, digest_of, manifest_text, read_manifest
+
 STATE = ".aiowandb-export"
 FIRST, SECOND = "history/part-00000.parquet", "history/part-00001.parquet"
 WEIGHTS = "artifacts/model-a-v0/weights.bin"
@@ -124,7 +127,18 @@ def without_first_row_group(out: Path) -> None:
     pq.write_table(pa.concat_tables([rows.slice(half), rows.slice(half)]), out / FIRST)
 
 
-MANIFEST = f"{STATE}/manifest.jsonl"
+def matched(name: str) -> Callable[[Path], None]:
+    """Change the manifest as if the file had always been as it is now."""
+
+    def match(out: Path) -> None:
+        files = read_manifest(LocalFolder(out)) or {}
+        with (out / name).open("rb") as file:
+            files[name] = digest_of(file)
+        (out / MANIFEST).write_bytes(manifest_text(files))
+
+    return match
+
+
 NO_MANIFEST = both(lost(MANIFEST), lost(f"{STATE}/journal-copy.jsonl"))
 
 # Two runs are in the first part of the history, and one in the second.
@@ -142,6 +156,12 @@ DAMAGES = {
     ),
     "a byte of the sweeps": Damage(
         flipped("sweeps.parquet", 0.1), "sweeps.parquet", "content has changed"
+    ),
+    "a folder in place of a file": Damage(
+        both(lost("files/a/output.log"), lambda out: (out / "files/a/output.log").mkdir()),
+        "files/a/output.log",
+        "",
+        "a",
     ),
     "a byte of the table of runs": Damage(
         flipped("runs.parquet", 0.1), "runs.parquet", "content has changed", "abc"
@@ -239,6 +259,17 @@ DAMAGES = {
         edited(MANIFEST, lambda lines: lines[:3] + lines[4:]), MANIFEST, "was changed"
     ),
     "a manifest cut off": Damage(edited(MANIFEST, lambda lines: lines[:-1]), MANIFEST, "damaged"),
+    "a manifest that matches a changed value": Damage(
+        both(table(FIRST, lambda rows: other_values(rows, "loss")), matched(FIRST)),
+        MANIFEST,
+        "was changed",
+    ),
+    "a manifest that matches a changed file": Damage(
+        both(flipped("files/a/output.log"), matched("files/a/output.log")),
+        "files/a/output.log",
+        "MD5",
+    ),
+    "a lost seal of the manifest": Damage(lost(SEAL), MANIFEST, "was changed"),
     "a manifest of nothing": Damage(
         lambda out: (out / MANIFEST).write_bytes(b""), MANIFEST, "damaged"
     ),

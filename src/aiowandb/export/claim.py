@@ -26,7 +26,7 @@ from aiowandb.export.journal import (
     Record,
     read_state,
 )
-from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST
+from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, SEAL
 from aiowandb.export.names import (
     DATASETS,
     LOGGED_TABLES,
@@ -170,6 +170,7 @@ def _discard_export(folder: Folder) -> None:
         f"{STATE_DIR}/{SWEEPS_FILE}",
         ORIGINALS_FILE,
         MANIFEST,
+        SEAL,
         JOURNAL_COPY,
     ):
         folder.remove(name)

@@ -1,7 +1,8 @@
 """The manifest of an export: size and SHA-256 of every file that belongs to it.
 
 It is the last file that an export writes. Its last line has the SHA-256 of the lines before, so
-that a manifest that was changed or cut off is not taken for the truth.
+that a manifest that was changed or cut off is not taken for the truth. A second file, the seal,
+has the SHA-256 of all of it, for changes that were made to the last line as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 
 MANIFEST = f"{STATE_DIR}/manifest.jsonl"
+# Lines that `sha256sum --check` takes: the manifest, and the one that it has replaced.
+SEAL = f"{STATE_DIR}/manifest.sha256"
 # The state in the journal as the last complete export left it.
 JOURNAL_COPY = f"{STATE_DIR}/journal-copy.jsonl"
 _VERSION = 1
@@ -33,9 +36,10 @@ class FileDigest(msgspec.Struct, frozen=True, gc=False):
 
 
 class _First(msgspec.Struct, frozen=True):
-    """The first line."""
+    """The first line. Earlier versions made no seals, and do not write that there is one."""
 
     manifest: int
+    sealed: bool = False
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -60,15 +64,51 @@ class DamagedManifestError(ExportError):
 def manifest_text(files: Mapping[str, FileDigest]) -> bytes:
     """The content of a manifest of these files."""
     lines = (_Line(name, files[name].size, files[name].sha256) for name in sorted(files))
-    text = b"".join(msgspec.json.encode(line) + b"\n" for line in (_First(_VERSION), *lines))
-    last = _Last(len(files), hashlib.sha256(text).hexdigest())
+    text = b"".join(msgspec.json.encode(line) + b"\n" for line in (_First(_VERSION, True), *lines))
+    last = _Last(len(files), _sha256_of(text))
     return text + msgspec.json.encode(last) + b"\n"
 
 
 def read_manifest(folder: Folder) -> dict[str, FileDigest] | None:
     """The files in the folder's manifest; None if there is no manifest. Blocks."""
     text = read_whole(folder, MANIFEST)
-    return None if text is None else _parse(text, folder.location(MANIFEST))
+    if text is None:
+        return None
+    found = _parse(text, folder.location(MANIFEST))
+    if _read_first(text.partition(b"\n")[0]).sealed and _sha256_of(text) not in _sealed(folder):
+        raise DamagedManifestError(
+            f"{folder.location(MANIFEST)} is not the one that the export has written."
+        )
+    return found
+
+
+def write_manifest(folder: Folder, files: Mapping[str, FileDigest]) -> None:
+    """Write a manifest of these files and its seal, unless they are there already. Blocks."""
+    text, before = manifest_text(files), read_whole(folder, MANIFEST)
+    if text == before and _sha256_of(text) in _sealed(folder):
+        return
+    # Until the manifest is replaced, the old one is right, too.
+    right = [each for each in (text, before) if each is not None]
+    name = MANIFEST.rpartition("/")[2]
+    put_text(folder, SEAL, "".join(f"{_sha256_of(each)}  {name}\n" for each in right).encode())
+    put_text(folder, MANIFEST, text)
+
+
+def put_text(folder: Folder, name: str, text: bytes) -> None:
+    """Write a file of the folder at once. Blocks."""
+    draft = folder.draft(name)
+    draft.write_bytes(text)
+    folder.put(draft, name)
+
+
+def _sealed(folder: Folder) -> list[str]:
+    """The SHA-256 of manifests that are right."""
+    lines = (read_whole(folder, SEAL) or b"").splitlines()
+    return [line.partition(b" ")[0].decode(errors="replace") for line in lines]
+
+
+def _sha256_of(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _parse(text: bytes, location: object) -> dict[str, FileDigest]:
@@ -76,9 +116,9 @@ def _parse(text: bytes, location: object) -> dict[str, FileDigest]:
     lines = text[:begin].splitlines()
     try:
         last = _read_last(text[begin:])
-        if not text.endswith(b"\n") or hashlib.sha256(text[:begin]).hexdigest() != last.sha256:
+        if not text.endswith(b"\n") or _sha256_of(text[:begin]) != last.sha256:
             raise DamagedManifestError(f"{location} was changed, or is damaged.")
-        version = msgspec.json.decode(lines[0], type=_First).manifest if lines else 0
+        version = _read_first(lines[0]).manifest if lines else 0
         if version != _VERSION:
             raise DamagedManifestError(
                 f"{location} is of version {version}, which this aiowandb cannot read."
@@ -121,4 +161,5 @@ def digest_of(
 
 
 _read: Callable[[bytes], _Line] = msgspec.json.Decoder(_Line).decode
+_read_first: Callable[[bytes], _First] = msgspec.json.Decoder(_First).decode
 _read_last: Callable[[bytes], _Last] = msgspec.json.Decoder(_Last).decode

@@ -20,12 +20,14 @@ from aiowandb.export.known_files import KnownFile, known_files
 from aiowandb.export.manifest import (
     JOURNAL_COPY,
     MANIFEST,
+    SEAL,
     DamagedManifestError,
     FileDigest,
     digest_of,
-    manifest_text,
+    put_text,
     read_manifest,
     read_whole,
+    write_manifest,
 )
 from aiowandb.export.names import PLAIN_TABLES, all_datasets
 from aiowandb.export.originals import ARTIFACTS_FOLDER
@@ -50,9 +52,9 @@ def seal_folder(folder: HashingFolder, journal: Journal, inbox: Inbox[Never]) ->
             files[name] = digest
     copy = record_lines(journal.state.records())
     files[JOURNAL_COPY] = digest_of(BytesIO(copy))
-    for name, text in ((JOURNAL_COPY, copy), (MANIFEST, manifest_text(files))):
-        if text != read_whole(folder, name):
-            _put(folder, name, text)
+    if copy != read_whole(folder, JOURNAL_COPY):
+        put_text(folder, JOURNAL_COPY, copy)
+    write_manifest(folder, files)
 
 
 def _manifest_before(folder: Folder) -> dict[str, FileDigest] | None:
@@ -102,7 +104,7 @@ def _without_vacuumed(
 def _names(folder: HashingFolder, state: ExportState, *, is_first: bool) -> set[str]:
     """The files that belong into the manifest, as far as they are not of an earlier one."""
     names = {name for name in folder.digests if not name.startswith(_TEMPORARY)}
-    names -= {MANIFEST, JOURNAL_COPY}
+    names -= {MANIFEST, SEAL, JOURNAL_COPY}
     names.update(file.name for file in known_files(state))
     if state.begun and state.begun.options.format == "delta":
         names.update(_delta_files(folder, state))
@@ -138,9 +140,3 @@ def _hashed(folder: Folder, name: str, known: KnownFile | None) -> FileDigest | 
         _logger.warning("%s is not the file that was downloaded.", folder.location(name))
         return None
     return digest
-
-
-def _put(folder: Folder, name: str, text: bytes) -> None:
-    draft = folder.draft(name)
-    draft.write_bytes(text)
-    folder.put(draft, name)

@@ -16,12 +16,7 @@ from aiowandb.export.claim import JOURNAL, check_same
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Dropped, ExportIdentity, ExportState, record_lines
 from aiowandb.export.known_files import known_files
-from aiowandb.export.manifest import (
-    MANIFEST,
-    DamagedManifestError,
-    manifest_text,
-    read_manifest,
-)
+from aiowandb.export.manifest import DamagedManifestError, read_manifest, write_manifest
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.rebuilding import rebuilt_state
@@ -112,9 +107,7 @@ def _write(folder: Folder, contents: Contents, damaged: list[str]) -> None:
         log.replace(record_lines(contents.state.records()))
     if contents.manifest:
         left = {name: contents.manifest[name] for name in contents.manifest.keys() - set(damaged)}
-        draft = folder.draft(MANIFEST)
-        draft.write_bytes(manifest_text(left))
-        folder.put(draft, MANIFEST)
+        write_manifest(folder, left)
 
 
 def _is_in_the_way(state: ExportState, name: str) -> bool:

@@ -11,7 +11,7 @@ from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import Folder
-from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, read_whole
+from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, SEAL, read_whole
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.net import Session, part_of
 from aiowandb.verification.contents import Contents, read_contents
@@ -132,7 +132,7 @@ class _Files:
 
     def _find_extra(self) -> None:
         there = self._folder.files("", recursive=True)
-        inside, beside = extra_files(there, self._contents.names | {MANIFEST, JOURNAL_COPY})
+        inside, beside = extra_files(there, self._contents.names | {MANIFEST, SEAL, JOURNAL_COPY})
         text = "it is not part of the export, and readers of the folder see it."
         self._result.problems += [Problem("extra", name, text, ()) for name in inside]
         if beside:
