@@ -104,6 +104,41 @@ async def test_artifacts_and_the_console_are_restored_if_they_were_exported(
     assert again.counts == {"unchanged": 1}
 
 
+async def test_what_runs_have_used_is_restored_and_otherwise_said(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        for name in ("maker", "user", "stranger"):
+            make_run(store, name, rows=[])
+        project = store.projects.get("local", "varied")
+        assert project
+        maker, user, stranger = (
+            store.runs.get(project, name) for name in ("maker", "user", "stranger")
+        )
+        assert maker
+        assert user
+        assert stranger
+        for run, artifact in ((maker, "set"), (stranger, "far")):
+            log_artifact(store, run, artifact, {"f": artifact.encode()})
+            (made,) = store.artifacts.of_run(run.id, "output", first=9).items
+            store.artifacts.use(user, made)
+        async with AsyncApi.local(tmp_path / "source") as api:
+            filters = {"name": {"$in": ["maker", "user"]}}
+            for _ in range(2):  # brought up to date, it is still there
+                await api.runs(SOURCE, filters).export(tmp_path / "out", what=["runs", "artifacts"])
+    report = await target.restore(tmp_path / "out", TARGET, verify=True)
+    assert report.failed == []
+    assert {run.run: run.dropped for run in report.runs} == {
+        "maker": [],
+        "user": ["that it used far:v0, which is not part of the copy"],
+    }
+    assert [each.where for each in report.differences or ()] == ["artifact used far:v0"]
+    restored = await target.run(f"{TARGET}/user")
+    assert [each.name async for each in restored.used_artifacts()] == ["set:v0"]
+    again = await target.restore(tmp_path / "out", TARGET)
+    assert again.counts == {"unchanged": 2}
+
+
 async def test_a_deleted_artifact_file_is_an_error_of_its_run(
     source: AsyncApi, target: AsyncApi, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.folders.hashing import HashingFolder
-from aiowandb.export.journal import Fetched, FetchedFile, Journal
+from aiowandb.export.journal import Fetched, FetchedFile, Journal, UsedArtifact
 from aiowandb.export.originals import OriginalArtifact
 from aiowandb.export.progress import (
     Reporter,
@@ -62,13 +62,14 @@ async def update_downloads(
         downloads = _Downloads(folder, kind, record.files if record else None, sizes)
         try:
             files = await downloads.fetch(session, ref)
+            used = await _used_artifacts(session, ref) if kind == "artifacts" else None
         except (CommError, DownloadError) as error:
             if isinstance(error, CommError) and await is_server_down(session, error):
                 raise
             failed.append(RunFailure(ref.run, error))
             reporter.emit(RunFailed(kind, ref.run, str(error)))
         else:
-            await run_sync(journal.append, Fetched(kind, runs[ref], files))
+            await run_sync(journal.append, Fetched(kind, runs[ref], files, used))
             reporter.emit(RunFinished(kind, ref.run, len(files)))
 
     outdated = [ref for ref, run in runs.items() if not is_current(known.get(ref.run), run, sizes)]
@@ -78,10 +79,30 @@ async def update_downloads(
 
 
 def is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int]) -> bool:
-    """Whether the run is unchanged, and all files that were downloaded exist."""
+    """Whether the run is unchanged, all files that were downloaded exist, and all is known."""
     if record is None or record.run != run or record.files is None:
         return False
+    if record.kind == "artifacts" and record.used is None:
+        return False
     return all(sizes.get(file.name) == file.size for file in record.files)
+
+
+async def _used_artifacts(session: Session, ref: RunRef) -> tuple[UsedArtifact, ...]:
+    """What the run has used: only its names, from which `restore` links the run again."""
+    async with aclosing(RunArtifacts(session, ref, "input", fresh=True).pages()) as pages:
+        return tuple(
+            [
+                UsedArtifact(
+                    artifact.id,
+                    artifact.source.collection,
+                    int(artifact.source.version.removeprefix("v")),
+                    artifact.type,
+                    artifact.digest,
+                )
+                async for page in pages
+                for artifact in page
+            ]
+        )
 
 
 class _Downloads:

@@ -259,7 +259,8 @@ class Estimate:
             sizes = [int(each.size or 0) for each in new]
             size += max(0, extrapolated(sizes, len(new) + more) - present)
             # A page of them, a manifest of each, and links to the files that are missing.
-            requests += max(1, requests_for(run.artifact_count, _ARTIFACTS_PER_PAGE))
+            # What it has logged, and what it has used.
+            requests += 1 + max(1, requests_for(run.artifact_count, _ARTIFACTS_PER_PAGE))
             requests += run.artifact_count
             downloads += run.artifact_count
             if not present:

@@ -126,15 +126,26 @@ class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
     md5: str = ""
 
 
+class UsedArtifact(msgspec.Struct, frozen=True, array_like=True):
+    """An artifact version that a run has used, whoever has made it. Its name has no version."""
+
+    id: str
+    name: str
+    version: int
+    type: str
+    digest: str
+
+
 class Fetched(_Record, frozen=True):
     """All files, or all artifacts, of a run in this state were downloaded.
 
-    Exports of old versions did not record which files those were.
+    Exports of old versions did not record which files those were, nor what the run has used.
     """
 
     kind: Literal["files", "artifacts"]
     run: RunSnapshot
     files: tuple[FetchedFile, ...] | None = None
+    used: tuple[UsedArtifact, ...] | None = None
 
 
 class Deleted(_Record, frozen=True):

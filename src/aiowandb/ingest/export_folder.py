@@ -17,10 +17,12 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
 from aiowandb.export.journal import Begun
+from aiowandb.export.names import SWEEPS_FILE
 from aiowandb.export.originals import ORIGINALS_FILE
+from aiowandb.export.runs_table import RUNS_FILE
 from aiowandb.files.folder import path_inside
 from aiowandb.history.pages import column_values
-from aiowandb.ingest.exported_artifacts import ExportedArtifacts
+from aiowandb.ingest.exported_artifacts import ExportedArtifacts, used_source_artifact
 from aiowandb.ingest.facts import dotted_keys, machine_of
 from aiowandb.ingest.lines import json_lines
 from aiowandb.ingest.local_files import lines_of, local_file
@@ -36,7 +38,6 @@ _RUN = "run_id"
 _RUNS_AT_ONCE = 256
 # The files in which W&B's client saves the console output of a run.
 _CONSOLE = "output.log"
-_SWEEPS = "sweeps.parquet"
 
 # Config, summary and description of a run, as W&B returned them.
 _Original = tuple[str | None, str | None, str | None]
@@ -47,7 +48,7 @@ class ExportSource(Source):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._table = path_without_links(folder, "runs.parquet")
+        self._table = path_without_links(folder, RUNS_FILE)
         begun = _begun(folder)
         # A folder may be moved, and still has the same runs.
         place = f"{begun.identity.host}/{begun.identity.project}" if begun else folder.resolve()
@@ -61,7 +62,7 @@ class ExportSource(Source):
     async def count(self) -> int | None:
         if not await anyio.Path(self._table).is_file():
             raise ExportError(
-                f"{self._folder} has no runs.parquet: only exports in Parquet with the table of"
+                f"{self._folder} has no {RUNS_FILE}: only exports in Parquet with the table of"
                 " runs, which `what` includes by default, can be restored."
             )
         if self._is_long:
@@ -83,7 +84,7 @@ class ExportSource(Source):
                 yield await run_sync(self._run, row, original)
 
     async def sweep(self, sweep_id: str) -> SweepFacts | None:
-        table = path_without_links(self._folder, _SWEEPS)
+        table = path_without_links(self._folder, SWEEPS_FILE)
         return await run_sync(_sweep, table, sweep_id) if table.is_file() else None
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
@@ -129,16 +130,18 @@ class ExportedRun(SourceRun):
         self._system = system
         self._logs = logs
         self._artifacts = artifacts
-        made = artifacts.of(facts.id)
+        made, used = artifacts.of(facts.id), artifacts.used_by(facts.id)
         self.literal_keys = dotted_keys(facts.summary)
-        self.has_artifacts = bool(made)
+        self.has_artifacts = bool(made or used)
         found = [(path, path.stat()) for path in files_without_links(files)]
         self._sizes = {path: stat.st_size for path, stat in found}
         rows = [history.count(facts.id), system.count(facts.id)]
         if logs.count(facts.id):  # copies of exports without them keep their stamp
             rows.append(logs.count(facts.id))
         times = [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]
-        self.stamp = facts.stamp(rows, times, [(each.id, each.aliases) for each in made])
+        more = [[each.id for each in used]] if used else []  # as above
+        versions = [(each.id, each.aliases) for each in made]
+        self.stamp = facts.stamp(rows, times, versions, *more)
 
     def estimate(self, stored: int) -> dict[str, int]:
         rows = max(0, self._history.count(self.facts.id) - stored)
@@ -175,6 +178,10 @@ class ExportedRun(SourceRun):
     async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
         for artifact in self._artifacts.of(self.facts.id):
             yield self._artifacts.source_artifact(artifact)
+
+    async def used_artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        for used in self._artifacts.used_by(self.facts.id):
+            yield used_source_artifact(used)
 
 
 def _sweep(table: Path, sweep_id: str) -> SweepFacts | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 
 from aiowandb.errors import ContentError, ExportError
+from aiowandb.export.claim import JOURNAL
+from aiowandb.export.journal import Fetched, UsedArtifact, decode_record
 from aiowandb.export.originals import ARTIFACTS_FOLDER, OriginalArtifact, read_artifact
 from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.files.folder import path_inside
@@ -26,6 +28,8 @@ class ExportedArtifacts:
         self._files = path_without_links(folder, "artifacts")
         self._by_run: dict[str, list[OriginalArtifact]] = {}
         self._ids: frozenset[str] = frozenset()
+        self._journal = path_without_links(folder, JOURNAL)
+        self._used: dict[str, Sequence[UsedArtifact]] = {}
 
     def index(self) -> None:
         """Read the list of artifacts. Blocks."""
@@ -40,10 +44,15 @@ class ExportedArtifacts:
             by_run[artifact.run].append(msgspec.structs.replace(artifact, entries={}))
         self._by_run = by_run
         self._ids = frozenset(each.id for made in by_run.values() for each in made)
+        self._used = _used_artifacts(self._journal)
 
     def of(self, run: str) -> Sequence[OriginalArtifact]:
         """The versions that a run has logged."""
         return self._by_run.get(run, ())
+
+    def used_by(self, run: str) -> Sequence[UsedArtifact]:
+        """The versions that a run has used, which the export need not have."""
+        return self._used.get(run, ())
 
     def source_artifact(self, artifact: OriginalArtifact) -> SourceArtifact:
         """The version, as an artifact of a source."""
@@ -80,3 +89,35 @@ class ExportedArtifacts:
                 name=name,
             )
         return msgspec.structs.replace(found, digest=entry.digest, extra=entry.extra)
+
+
+def used_source_artifact(used: UsedArtifact) -> SourceArtifact:
+    """A version that a run has used, of which only the names are known."""
+
+    async def entries() -> list[NewEntry]:
+        raise ExportError(f"The files of {used.name}:v{used.version} are not in the export.")
+
+    return SourceArtifact(
+        key=used.id,
+        name=used.name,
+        type=used.type,
+        version=used.version,
+        digest=used.digest,
+        entries=entries,
+    )
+
+
+def _used_artifacts(journal: Path) -> dict[str, Sequence[UsedArtifact]]:
+    """What each run has used, from the journal of the export, if there is one."""
+    found: dict[str, Sequence[UsedArtifact]] = {}
+    if not journal.is_file():
+        return found
+    with journal.open("rb") as file:
+        for line in file:
+            try:
+                record = decode_record(line)
+            except msgspec.MsgspecError:
+                continue  # the export was killed, or is damaged: what it has can be restored
+            if isinstance(record, Fetched) and record.kind == "artifacts":
+                found[record.run.run] = record.used or ()
+    return found
