@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import orjson
+
 from aiowandb_server.errors import RequestError
 from aiowandb_server.protobuf import ProtobufMessage
 from aiowandb_server.store import json_text
@@ -72,10 +74,11 @@ def _lines(batch: ProtobufMessage) -> list[str]:
     row_ends = batch.unsigned(2)
     keys, seq_key = batch.texts(1), batch.text(12)
     _check_keys(keys, seq_key)
-    names = [json.dumps(key, ensure_ascii=False) for key in keys]
+    names = [json.dumps(key, ensure_ascii=False) + ":" for key in keys]
+    step_name = json.dumps(seq_key) + ":"
     cell_keys = batch.unsigned(3)
     cells = _cells(batch, len(cell_keys))
-    if any(key >= len(keys) for key in cell_keys):
+    if max(cell_keys, default=-1) >= len(keys):
         raise RequestError("cell_keys names a key that is not among the keys")
     sequence = _sequence(batch, len(row_ends))
     lines, start = [], 0
@@ -85,9 +88,9 @@ def _lines(batch: ProtobufMessage) -> list[str]:
         row = cell_keys[start:end]
         if len(set(row)) < len(row):
             raise RequestError(f"row {number} has the same key twice")
-        members = [f"{names[key]}:{cells[start + at]}" for at, key in enumerate(row)]
+        members = [names[key] + cell for key, cell in zip(row, cells[start:end], strict=True)]
         if sequence[number] is not None:
-            members.append(f"{json.dumps(seq_key)}:{sequence[number]}")
+            members.append(f"{step_name}{sequence[number]}")
         lines.append("{" + ",".join(members) + "}")
         start = end
     if start != len(cells):
@@ -124,8 +127,8 @@ def _cells(batch: ProtobufMessage, count: int) -> list[str]:
     if len(kinds) != count:
         raise RequestError(f"{len(kinds)} cells have a kind, and {count} have a key")
     values: dict[int, list[str]] = {
-        _FLOAT: [json.dumps(value) for value in batch.doubles(5)],
-        _INT: [str(value) for value in batch.zigzag(6)],
+        _FLOAT: _float_texts(batch.doubles(5)),
+        _INT: list(map(str, batch.zigzag(6))),
         _BOOL: ["true" if value else "false" for value in batch.varints(7)],
         _STRING: [json.dumps(value, ensure_ascii=False) for value in batch.texts(8)],
         _JSON: [_checked(value) for value in batch.texts(9)],
@@ -138,7 +141,19 @@ def _cells(batch: ProtobufMessage, count: int) -> list[str]:
             raise RequestError(
                 f"{_NAMES[kind]} has {len(texts)} values, for {found[kind]} cells of this kind"
             )
+    if len(found) == 1 and _NULL not in found:
+        return values[kinds[0]]  # as they are in order already
     return list(_in_order(kinds, values))
+
+
+def _float_texts(values: Sequence[float]) -> list[str]:
+    if not values:
+        return []
+    texts = orjson.dumps(list(values)).decode()[1:-1].split(",")
+    if "null" in texts:  # in place of NaN and the infinities
+        known = zip(texts, values, strict=True)
+        texts = [json.dumps(value) if text == "null" else text for text, value in known]
+    return texts
 
 
 def _in_order(kinds: Sequence[int], values: dict[int, list[str]]) -> Iterator[str]:
