@@ -16,15 +16,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aiowandb_server.access import Access
+from aiowandb_server.bodies import Body, BodyResponse, Room
+from aiowandb_server.budget import DEFAULT_MAX_MEMORY, Budget
 from aiowandb_server.content import Content
 from aiowandb_server.file_stream import parse_update
-from aiowandb_server.gate import DEFAULT_MAX_BODY, USER, RequestGate
+from aiowandb_server.gate import BODY, DEFAULT_MAX_BODY, USER, RequestGate
 from aiowandb_server.graphql.context import Context
+from aiowandb_server.graphql.cost import MAX_LENGTH, PARSED
 from aiowandb_server.graphql.execution import answer
 from aiowandb_server.links import Links
 from aiowandb_server.origins import OriginRules
 from aiowandb_server.pages import LoginLinks, Sessions, page_routes
-from aiowandb_server.responses import JSON, blocking, error
+from aiowandb_server.responses import JSON, error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +50,7 @@ def create_app(
     rate_limit: float | None = None,
     latency: float = 0.0,
     max_body: int = DEFAULT_MAX_BODY,
+    max_memory: int = DEFAULT_MAX_MEMORY,
     allowed_hosts: Iterable[str] | None = None,
     pages: bool = True,
 ) -> RequestGate:
@@ -56,12 +60,15 @@ def create_app(
     the name of a user: only for development on this machine. `history` is the format in which
     histories are exported: Parquet, JSON, or `mixed`, which is Parquet with only the first half of
     live runs. `rate_limit` (requests a second) and `latency` (seconds) simulate a busy server.
+    `max_memory` bounds what all requests together take; those that need more wait for their turn.
     `allowed_hosts` are host names that it answers to, besides those of this machine: by default
     that of the address where `serve` listens, and every name in the process. `pages` serves the web
     pages, besides the API.
     """
     access = Access(store, keys=keys, open_access=open_access)
-    api = _Api(store, access, history)
+    budget = Budget(max_memory)
+    room = Room(budget.waiting, store.folder)
+    api = _Api(store, access, history, budget, room)
     content = Content(store, access, api.links)
     run = "/files/{entity}/{project}/{run}"
     stored = "/wandb_artifacts/{entity}/{digest}"
@@ -97,30 +104,39 @@ def create_app(
         latency=latency,
         max_body=max_body,
         check_cookie=sessions.refusal if sessions else None,
+        room=room,
     )
 
 
 class _Api:
     """The endpoints of W&B's API: GraphQL and the file stream."""
 
-    def __init__(self, store: Store, access: Access, history: HistoryMode) -> None:
+    def __init__(
+        self, store: Store, access: Access, history: HistoryMode, budget: Budget, room: Room
+    ) -> None:
         self._store = store
         self._access = access
         self._history: HistoryMode = history
+        self._budget = budget
+        self._room = room
 
     async def graphql(self, request: Request) -> Response:
-        body = await request.body()
+        body: Body = request.scope[BODY]
         viewer = request.scope[USER]
-        context = Context(self._store, viewer, self._access, self.links(request), self._history)
+        links = self.links(request)
 
         def execute() -> Response:
-            found = answer(body, context)
-            return Response(found.body, found.status, media_type=JSON)
+            context = Context(self._store, viewer, self._access, links, self._history)
+            found = answer(body.load(), context)
+            waiting = Body(self._room)
+            waiting.add(found.body)
+            return BodyResponse(waiting, found.status, JSON)
 
-        return await blocking(execute)
+        need = body.weight + PARSED * min(body.size, MAX_LENGTH)
+        return await self._budget.run(viewer.id, need, execute)
 
     async def file_stream(self, request: Request) -> Response:
-        body = await request.body()
+        body: Body = request.scope[BODY]
         viewer = request.scope[USER]
         place = request.path_params
 
@@ -131,24 +147,28 @@ class _Api:
             run = self._store.runs.get(project, place["run"]) if project else None
             if run is None:
                 return error(404, f"run {'/'.join(place.values())} not found")
-            update = parse_update(body, request.headers)
+            update = parse_update(body.load(), request.headers)
             applied = self._store.stream.apply(run, update)
             content: dict[str, object] = {
                 "exitcode": update.exit_code,
                 "limits": {},
                 "stopped": applied.stop_requested,
             }
-            done = BackgroundTask(self._compact, run) if update.complete else None
+            done = BackgroundTask(self._compact, run, viewer.id) if update.complete else None
             return Response(orjson.dumps(content), media_type=JSON, background=done)
 
-        return await blocking(apply)
+        return await self._budget.run(viewer.id, body.weight, apply)
 
-    def _compact(self, run: RunRow) -> None:
-        try:
-            self._store.compaction.compact(run.id)
-        except Exception:
-            # Nothing is lost: the rows stay in SQLite, and the next reader tries again.
-            logger.exception("compacting %s/%s/%s failed", run.entity, run.project, run.name)
+    async def _compact(self, run: RunRow, user: int) -> None:
+        def compact() -> Response:
+            try:
+                self._store.compaction.compact(run.id)
+            except Exception:
+                # Nothing is lost: the rows stay in SQLite, and the next reader tries again.
+                logger.exception("compacting %s/%s/%s failed", run.entity, run.project, run.name)
+            return Response()
+
+        await self._budget.run(user, 0, compact)
 
     def links(self, request: Request) -> Links:
         base = str(request.base_url).rstrip("/")

@@ -4,6 +4,7 @@ RequestError              the request is answered with a status of 4xx
  ├─ UnknownFieldError     a filter or an order names an unknown field
  └─ FilterError           a filter is invalid
 TooManyFieldsError        ends the request in progress
+MoreMemoryError           ends it too, until there is more memory for it
 DataFolderError           raised when the store is opened
 """
 
@@ -30,6 +31,17 @@ class TooManyFieldsError(BaseException):
 
     Not an `Exception`: GraphQL catches those field by field, and this must end the request.
     """
+
+
+class MoreMemoryError(BaseException):
+    """The request takes more memory than its share: `needed` bytes, as far as is known.
+
+    Not an `Exception`, like `TooManyFieldsError`.
+    """
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
 
 
 class UnknownFieldError(RequestError):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import zlib
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
+from aiowandb_server.bodies import Body, Room, check_size, unpacked
 from aiowandb_server.errors import RequestError
 from aiowandb_server.origins import OriginRules
 from aiowandb_server.responses import error, unavailable
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import UserRow
 
 DEFAULT_MAX_BODY = 64 * 2**20
-# The key in the scope with which the endpoints find the user.
+# The keys in the scope with which the endpoints find the user, and the body that was read.
 USER = "aiowandb.user"
+BODY = "aiowandb.body"
 _SNIFFING = b"x-content-type-options"
 
 
@@ -52,7 +54,9 @@ class RequestGate:
         max_body: int = DEFAULT_MAX_BODY,
         clock: Callable[[], float] = time.monotonic,
         check_cookie: Callable[[Scope], str | None] | None = None,
+        room: Room | None = None,
     ) -> None:
+        self._room = room or Room(max_body)
         self._check_cookie = check_cookie
         self.requests: Counter[str] = Counter()
         self._app = app
@@ -102,22 +106,16 @@ class RequestGate:
         if refusal := await self._log_in(scope):
             await refusal(scope, receive, send_with_headers)
             return
-        try:
-            body: bytes | None = await self._read_body(scope, receive)
-        except RequestError as failure:
-            self.requests["refused"] += 1
-            await error(failure.status, str(failure))(scope, receive, send_with_headers)
-            return
-
-        async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()
-            message: Message = {"type": "http.request", "body": body, "more_body": False}
-            body = None
-            return message
-
-        await self._app(scope, replay, send_with_headers)
+        with closing(Body(self._room)) as received:
+            try:
+                body = await self._read_body(scope, receive, received)
+            except RequestError as failure:
+                self.requests["refused"] += 1
+                await error(failure.status, str(failure))(scope, receive, send_with_headers)
+                return
+            with closing(body):
+                scope[BODY] = body
+                await self._app(scope, receive, send_with_headers)
 
     async def _log_in(self, scope: Scope) -> Response | None:
         """Add the user to the scope, or return the error response."""
@@ -132,34 +130,22 @@ class RequestGate:
         scope[USER] = user
         return None
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive, body: Body) -> Body:
         """The body, decompressed; refused as soon as it is known to be too large."""
         headers = dict(scope["headers"])
-        self._check_size(_content_length(headers.get(b"content-length", b"")))
-        body = bytearray()
+        check_size(_content_length(headers.get(b"content-length", b"")), self._max_body)
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise RequestError("the body ended early")
-            body += message.get("body", b"")
-            self._check_size(len(body))
+            data = message.get("body", b"")
+            check_size(body.size + len(data), self._max_body)
+            await body.write(data)
             more = message.get("more_body", False)
         if headers.get(b"content-encoding", b"").lower() != b"gzip":
-            return bytes(body)
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            plain = unpacker.decompress(body, self._max_body + 1)
-        except zlib.error as failure:
-            raise RequestError(f"the body is not valid gzip: {failure}") from failure
-        self._check_size(len(plain))
-        if not unpacker.eof:
-            raise RequestError("the body is not valid gzip: it is cut off")
-        return plain
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_body:
-            raise RequestError(f"the body is larger than {self._max_body} bytes", 413)
+            return body
+        return await anyio.to_thread.run_sync(unpacked, body, self._room, self._max_body)
 
 
 def _without_sniffing(send: Send) -> Send:

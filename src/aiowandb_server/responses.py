@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import anyio
 import anyio.to_thread
 import orjson
 from starlette.responses import Response
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiowandb_server")
 JSON = "application/json"
+T = TypeVar("T")
 
 
 def error(status: int, message: str) -> Response:
@@ -25,10 +27,12 @@ def error(status: int, message: str) -> Response:
     return Response(orjson.dumps(body), status, media_type=JSON)
 
 
-async def blocking(work: Callable[[], Response]) -> Response:
+async def blocking(
+    work: Callable[[], T], limiter: anyio.CapacityLimiter | None = None
+) -> T | Response:
     """The response of the work, which runs in a worker thread; expected errors become responses."""
     try:
-        return await anyio.to_thread.run_sync(work)
+        return await anyio.to_thread.run_sync(work, limiter=limiter)
     except RequestError as refusal:
         return error(refusal.status, str(refusal))
     except (sqlite3.OperationalError, OSError) as failure:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import socket
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # Requests in progress may finish at shutdown, within this time.
 _GRACE_S = 10
+# In glibc's malloc.h.
+_M_ARENA_MAX = -8
 
 
 def serve(
@@ -34,6 +38,7 @@ def serve(
     Without `on_ready`, `listening on URL` is printed.
     """
     allow_more_connections()
+    _share_free_memory()
     _limit_names(app, host)
     with _listening(host, port) as listener:
         _Server(app, _url(host, listener), on_ready or _print_ready).run(sockets=[listener])
@@ -107,6 +112,17 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _share_free_memory() -> None:
+    """Let threads share the memory that they have freed.
+
+    glibc keeps it for each thread apart, eight times the processors of the machine: what requests
+    take one after the other, in different threads, would add up.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _limit_names(app: ASGIApp, host: str) -> None:

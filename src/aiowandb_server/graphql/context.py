@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError, TooManyFieldsError
+from aiowandb_server.store.metering import charge
 
 if TYPE_CHECKING:
     from aiowandb_server.access import Access
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # These take a few seconds; a page of 1,000 runs has a tenth as many.
 _MAX_FIELDS = 500_000
+# What a field of an answer takes, which is charged for many of them at once.
+_FIELD_SIZE = 300
+_FIELDS_AT_ONCE = 1_000
 # The rows of an answer are in memory several times. The SDK asks for 1,000 of them.
 MAX_TEXT = 128 << 20
 
@@ -35,6 +39,8 @@ class Context:
     def count_field(self) -> None:
         """Count one more resolved field; too many end the request."""
         self._fields[0] -= 1
+        if self._fields[0] % _FIELDS_AT_ONCE == 0:
+            charge(_FIELDS_AT_ONCE * _FIELD_SIZE)
         if self._fields[0] < 0:
             raise TooManyFieldsError(
                 f"the answer would have more than {_MAX_FIELDS} fields. Ask for less at once."

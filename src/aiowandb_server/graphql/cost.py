@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # The longest document of the SDK has 2,000 characters; a batch of 200 runs has 100,000.
 MAX_LENGTH = 400_000
 MAX_TOKENS = 60_000
+# Once it is parsed and validated, a document takes so many times the memory of its text.
+PARSED = 64
 # Fields in the document, with fragments expanded.
 _MAX_FIELDS = 20_000
 # Fields with a selection of their own are looked up, which costs a hundred times a plain field.

@@ -58,14 +58,14 @@ class Compaction:
 
     def _attempt(self, run_id: int) -> bool:
         token = secrets.token_hex(8)
-        with self._database.read() as connection:
+        with self._database.read(piecewise=True) as connection:
             before = _position(connection, run_id)
             if before is None or not has_live(connection, run_id):
                 return True
             bounds = _SegmentBounds(self.merged(connection, run_id))
             counter = KeyCounter()
             self._files.write(token, bounds, counter)
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             moved = _position(connection, run_id) == before
             if moved:
                 connection.execute("DELETE FROM segment WHERE run_id = ?", (run_id,))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import DataFolderError, RequestError
 from aiowandb_server.store.disk import restrict_to_owner
+from aiowandb_server.store.metering import meter
 from aiowandb_server.store.schema import add_functions, bring_up_to_date
 
 if TYPE_CHECKING:
@@ -51,14 +52,21 @@ class Database:
                 self._idle.get_nowait().close()
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
-        """A snapshot: all reads in the block see the same state."""
-        with self._borrow() as connection, _transaction(connection, "BEGIN"):
+    def read(self, *, piecewise: bool = False) -> Iterator[sqlite3.Connection]:
+        """A snapshot: all reads in the block see the same state.
+
+        Rows that are read count as memory of the request until its end. With `piecewise` they do
+        not: the block drops what it has read as it goes, and counts what it keeps.
+        """
+        with self._borrow(piecewise=piecewise) as connection, _transaction(connection, "BEGIN"):
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, which is on disk when the block is left, or is rolled back."""
+    def write(self, *, repeatable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction, which is on disk when the block is left, or is rolled back.
+
+        `repeatable` are changes that a request may make again, such as what is derived from rows.
+        """
         # Other processes wait in SQLite, which sleeps longer and longer between its attempts.
         with (
             self._writing,
@@ -66,13 +74,17 @@ class Database:
             _transaction(connection, "BEGIN IMMEDIATE"),
         ):
             yield connection
+        if not repeatable and (found := meter()) is not None:
+            found.has_written = True
 
     @contextmanager
-    def _borrow(self) -> Iterator[sqlite3.Connection]:
+    def _borrow(self, *, piecewise: bool = False) -> Iterator[sqlite3.Connection]:
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = _connect(self._path)
+        found = None if piecewise else meter()
+        connection.row_factory = sqlite3.Row if found is None else found.row
         try:
             yield connection
         finally:

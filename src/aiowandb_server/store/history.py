@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import heapq
 import logging
+import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
@@ -26,14 +28,17 @@ from aiowandb_server.store.lines import (
     live_history,
     live_places,
     note_rewrite,
+    numbers,
     put,
-    texts,
+    texts_of,
 )
+from aiowandb_server.store.metering import charge, charge_text
 from aiowandb_server.store.rows import columns_of, decode_row, flatten, sample_positions, with_step
+from aiowandb_server.store.segments import chunks
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from aiowandb_server.store.compaction import Compaction
@@ -43,6 +48,8 @@ if TYPE_CHECKING:
 
 
 HistoryMode: TypeAlias = Literal["parquet", "json", "mixed"]
+# So many rows are kept while it is found out how many there are.
+_KEPT_ROWS = 20_000
 logger = logging.getLogger("aiowandb_server")
 _AT_REST = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
@@ -97,15 +104,16 @@ class History:
         `count_text` is called with the length of each line, and may raise.
         """
         found = []
-        with self._database.read() as connection:
+        with self._database.read(piecewise=True) as connection:
             for line in self._lines(connection, run.id, low, high, samples):
                 count_text(len(line.text))
+                charge_text(line.text)
                 found.append(with_step(line.text, line.step))
         return found
 
     def sampled(self, run: RunRow, request: Sampled) -> list[dict[str, Any]]:
         """The requested values of rows that have all of the keys, under dotted names."""
-        with self._database.read() as connection:
+        with self._database.read(piecewise=True) as connection:
             segment = segment_of(connection, run.id)
             if segment and not has_live(connection, run.id):
                 rows = self._files.sampled(
@@ -113,19 +121,34 @@ class History:
                 )
                 if rows is not None:
                     return rows
+            first = list(islice(self._picked(connection, run, request), _KEPT_ROWS))
+            if len(first) < _KEPT_ROWS:
+                return [first[at] for at in sample_positions(len(first), request.samples)]
+            # Twice through the rows, because those of a long run would fill the memory.
+            total = sum(1 for _ in self._picked(connection, run, request))
+            wanted = set(sample_positions(total, request.samples))
             found = []
-            for line in self._compaction.merged(connection, run.id, request.low, request.high):
-                row = json_text.loads_object(line.text) or {}
-                picked = _pick(row, line.step, request.keys)
-                if picked is not None:
-                    found.append(picked)
-        return [found[position] for position in sample_positions(len(found), request.samples)]
+            for position, row in enumerate(self._picked(connection, run, request)):
+                if position in wanted:
+                    charge(sys.getsizeof(row))
+                    found.append(row)
+        return found
+
+    def _picked(
+        self, connection: sqlite3.Connection, run: RunRow, request: Sampled
+    ) -> Iterator[dict[str, Any]]:
+        for line in self._compaction.merged(connection, run.id, request.low, request.high):
+            row = json_text.loads_object(line.text) or {}
+            picked = _pick(row, line.step, request.keys)
+            if picked is not None:
+                yield picked
 
     def events(self, run: RunRow, samples: int) -> list[str]:
         with self._database.read() as connection:
-            found = texts(connection, run.id, "events", 0, run.event_lines)
-        positions = sample_positions(len(found), samples)
-        return [json_text.without_halves(found[position][1]) for position in positions]
+            found = numbers(connection, run.id, "events")
+            picked = [found[at] for at in sample_positions(len(found), samples)]
+            lines = texts_of(connection, run.id, "events", picked)
+        return [json_text.without_halves(text) for text in lines]
 
     def tail(self, run: RunRow, stream: Stream) -> str | None:
         """The last line of the stream."""
@@ -152,7 +175,7 @@ class History:
 
     def keys(self, run_id: int) -> str:
         """`historyKeys` as JSON text."""
-        with self._database.read() as connection:
+        with self._database.read(piecewise=True) as connection:
             row = connection.execute(
                 "SELECT rewrites, lines, keys FROM history_keys WHERE run_id = ?", (run_id,)
             ).fetchone()
@@ -171,11 +194,11 @@ class History:
             else:
                 counter, counted = KeyCounter(), 0
                 fresh = self._compaction.merged(connection, run_id)
-            fresh = (line for line in fresh if line.number >= counted)
-            rows = [(line.step, decode_row(line.text)) for line in fresh]
-            counter.add([step for step, _ in rows], columns_of([row for _, row in rows]))
+            for chunk in chunks(line for line in fresh if line.number >= counted):
+                columns = columns_of([decode_row(line.text) for line in chunk])
+                counter.add([line.step for line in chunk], columns)
         keys = counter.encode()
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             save(connection, run_id, rewrites=rewrites, lines=lines, keys=keys)
         return keys
 
@@ -240,11 +263,12 @@ class History:
             unpack(connection, run.id)
             segment = segment_of(connection, run.id)
             if segment and segment.last_step > last_step:
-                kept = list(self._compaction.merged(connection, run.id, high=last_step + 1))
+                # Lines that were sent again are there already, and stay.
+                kept = self._files.read(segment.token, -MAX_STEP, last_step + 1)
                 connection.execute("DELETE FROM segment WHERE run_id = ?", (run.id,))
                 connection.executemany(
                     "INSERT OR IGNORE INTO line VALUES (?, 'history', ?, ?, ?)",
-                    [(run.id, line.number, line.step, line.text) for line in kept],
+                    ((run.id, line.number, line.step, line.text) for line in kept),
                 )
             connection.execute(
                 "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND step > ?",
@@ -293,7 +317,10 @@ class History:
     def _early_part(self, run: RunRow) -> Exported:
         """The first half of the rows as a file, as if an export had begun."""
         with self._database.read() as connection:
-            lines = list(self._compaction.merged(connection, run.id))
+            lines = []
+            for line in self._compaction.merged(connection, run.id):
+                charge_text(line.text)
+                lines.append(line)
         if not lines:
             return Exported([], None)
         cut = lines[len(lines) // 2].step

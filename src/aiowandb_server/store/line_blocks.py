@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb_server.store.metering import held
 from aiowandb_server.store.records import Line
 
 if TYPE_CHECKING:
@@ -136,4 +137,5 @@ def _lines(block: _Block, low: int, high: int) -> Iterator[Line]:
     if block.first_step < low or block.last_step >= high:
         step = pc.field("step")
         table = table.filter((step >= low) & (step < high))
-    return map(Line, *(column.to_pylist() for column in table.columns))
+    with held(2 * table.nbytes):
+        yield from map(Line, *(column.to_pylist() for column in table.columns))

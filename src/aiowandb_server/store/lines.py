@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ from aiowandb_server.store.line_blocks import (
     put_block,
     unpack,
 )
+from aiowandb_server.store.metering import SIZE_OF_PLACE, charge
 from aiowandb_server.store.records import Line
 from aiowandb_server.store.rows import step_of
 
@@ -132,17 +134,30 @@ def live_places(
     connection: sqlite3.Connection, run_id: int, low: int, high: int
 ) -> list[tuple[int, int]]:
     """The step and number of each line that `live_history` returns, without reading the text."""
+    where = "run_id = ? AND stream = 'history' AND step >= ? AND step < ?"
+    (total,) = connection.execute(
+        f"SELECT count(*) FROM line WHERE {where}",  # noqa: S608 - a constant
+        (run_id, low, high),
+    ).fetchone()
+    charge(total * SIZE_OF_PLACE)
     cursor = connection.execute(
-        """
-        SELECT step, number FROM line
-        WHERE run_id = ? AND stream = 'history' AND step >= ? AND step < ? ORDER BY step, number
-        """,
+        f"SELECT step, number FROM line WHERE {where} ORDER BY step, number",  # noqa: S608
         (run_id, low, high),
     )
     places = [(step, number) for step, number in cursor]
     for block in lines_in_blocks(connection, run_id, low, high):
-        places += [(line.step, line.number) for line in block]
+        found = [(line.step, line.number) for line in block]
+        charge(len(found) * SIZE_OF_PLACE)
+        places += found
     return sorted(places)
+
+
+def numbers(connection: sqlite3.Connection, run_id: int, stream: Stream) -> list[int]:
+    """The numbers of the lines of a stream that are in SQLite."""
+    rows = connection.execute(
+        "SELECT number FROM line WHERE run_id = ? AND stream = ? ORDER BY number", (run_id, stream)
+    )
+    return [number for (number,) in rows]
 
 
 def texts(
@@ -157,6 +172,20 @@ def texts(
         (run_id, stream, first, end),
     )
     return [(number, text) for number, text in rows]
+
+
+def texts_of(
+    connection: sqlite3.Connection, run_id: int, stream: Stream, wanted: Sequence[int]
+) -> list[str]:
+    """The texts of the lines with these numbers."""
+    rows = connection.execute(
+        """
+        SELECT text FROM line WHERE run_id = ? AND stream = ?
+        AND number IN (SELECT value FROM json_each(?)) ORDER BY number
+        """,
+        (run_id, stream, json.dumps(wanted)),
+    )
+    return [text for (text,) in rows]
 
 
 def count_rejected(connection: sqlite3.Connection, run_id: int) -> int:

@@ -15,6 +15,7 @@ import orjson
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.artifact_records import Entry, ManifestRow
 from aiowandb_server.store.files import check_name
+from aiowandb_server.store.metering import charge, weight_of
 from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
@@ -226,7 +227,11 @@ class Manifests:
     def _document(self, manifest: ManifestRow | None) -> dict[str, Any]:
         if manifest is None or manifest.blob is None:
             raise RequestError("the manifest of this artifact was never uploaded")
-        return _parse(self._blobs.path(manifest.blob).read_bytes())
+        path = self._blobs.path(manifest.blob)
+        charge(path.stat().st_size)
+        data = path.read_bytes()
+        charge(weight_of(data))
+        return _parse(data)
 
 
 def _named(artifact_id: int, names: Sequence[str]) -> dict[str, Any]:

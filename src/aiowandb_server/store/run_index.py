@@ -132,7 +132,7 @@ class RunIndex:
         )
 
     def _add(self, project: ProjectRow, paths: KeyPaths) -> None:
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             (count,) = connection.execute(
                 "SELECT count(*) FROM indexed_key WHERE project_id = ?", (project.id,)
             ).fetchone()

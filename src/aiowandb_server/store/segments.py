@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from aiowandb_server.store import json_text
 from aiowandb_server.store.columns import ColumnBuilder, is_json
 from aiowandb_server.store.disk import complete_file, make_private_folder
+from aiowandb_server.store.metering import SIZE_OF_PLACE, charge, held, weight_of
 from aiowandb_server.store.records import Line
 from aiowandb_server.store.rows import columns_of, decode_row, sample_positions
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _ROWS_A_COLUMN_GROUP = 50_000
 # A group is decoded at once. Values of numbers take about as long as text as in memory.
 _TEXT_A_COLUMN_GROUP = 32 << 20
+# A request with a large share of the memory has room for it.
+_WEIGHT_OF_A_CHUNK = 144 << 20
 # A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
@@ -70,7 +73,7 @@ class SegmentFiles:
                     path, _LINES_SCHEMA, compression="zstd", use_dictionary=False
                 ) as writer,
             ):
-                for chunk in _chunks(lines):
+                for chunk in chunks(lines):
                     columns = [pa.array(values) for values in zip(*chunk, strict=True)]
                     writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
                     counter.add(*_add_rows(builder, chunk))
@@ -87,7 +90,7 @@ class SegmentFiles:
         token = f"early-{digest.hexdigest()[:32]}"
         if not self.columns_path(token).exists():
             with closing(ColumnBuilder()) as builder:
-                for chunk in _chunks(lines):
+                for chunk in chunks(lines):
                     _add_rows(builder, chunk)
                 self._write_columns(self.columns_path(token), builder)
         return token
@@ -98,10 +101,11 @@ class SegmentFiles:
         with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
             for group in _groups_between(metadata, low, high):
                 first, last = _steps_of(metadata, group)
-                table = file.read_row_group(group, use_threads=False)
-                if first < low or last >= high:
-                    table = table.filter(_between(low, high))
-                yield from map(Line, *(column.to_pylist() for column in table.columns))
+                with held(_size_of(metadata, group)):
+                    table = file.read_row_group(group, use_threads=False)
+                    if first < low or last >= high:
+                        table = table.filter(_between(low, high))
+                    yield from map(Line, *(column.to_pylist() for column in table.columns))
 
     def places(self, token: str, low: int, high: int) -> list[tuple[int, int]]:
         """Step and number of the lines `low <= step < high`, in order, without their text."""
@@ -111,6 +115,7 @@ class SegmentFiles:
             # A page is one row group or two: to read all of them for each page of a long run
             # takes a time that grows with the square of its length.
             for group in _groups_between(metadata, low, high):
+                charge(metadata.row_group(group).num_rows * SIZE_OF_PLACE)
                 table = file.read_row_group(group, ["step", "number"], use_threads=False)
                 table = table.filter(_between(low, high))
                 found += zip(*(column.to_pylist() for column in table.columns), strict=True)
@@ -128,11 +133,12 @@ class SegmentFiles:
                 first, last = _steps_of(metadata, group)
                 if not any(first <= step <= last for step in steps):
                     continue
-                table = file.read_row_group(group, use_threads=False)
-                table = table.filter(pc.field("step").isin(steps))
-                for line in map(Line, *(column.to_pylist() for column in table.columns)):
-                    if (line.step, line.number) in wanted:
-                        yield line
+                with held(_size_of(metadata, group)):
+                    table = file.read_row_group(group, use_threads=False)
+                    table = table.filter(pc.field("step").isin(steps))
+                    for line in map(Line, *(column.to_pylist() for column in table.columns)):
+                        if (line.step, line.number) in wanted:
+                            yield line
 
     def sampled(
         self, token: str, keys: Sequence[str], low: int, high: int, samples: int
@@ -147,6 +153,7 @@ class SegmentFiles:
             wanted &= pc.field(key).is_valid()
         columns = [*keys] if "_step" in keys else [*keys, "_step"]
         with pq.ParquetFile(self.columns_path(token)) as file:
+            charge(_size_of_columns(file.metadata, columns))
             table = file.read(columns, use_threads=False).filter(wanted)
         positions = pa.array(sample_positions(table.num_rows, samples), pa.int64())
         picked = table.take(positions).select(list(keys))
@@ -218,6 +225,21 @@ def _steps_of(metadata: pq.FileMetaData, group: int) -> tuple[int, int]:
     return statistics.min, statistics.max
 
 
+def _size_of(metadata: pq.FileMetaData, group: int) -> int:
+    """The memory of a row group, as Arrow's data and as Python's."""
+    return 2 * metadata.row_group(group).total_byte_size
+
+
+def _size_of_columns(metadata: pq.FileMetaData, names: Sequence[str]) -> int:
+    """The memory of some columns as Arrow's data."""
+    return sum(
+        column.total_uncompressed_size
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for column in map(group.column, range(group.num_columns))
+        if column.path_in_schema in names
+    )
+
+
 def _between(low: int, high: int) -> pc.Expression:
     step = pc.field("step")
     return (step >= low) & (step < high)
@@ -233,15 +255,25 @@ def _add_rows(
     return steps, columns
 
 
-def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    """The lines in chunks that are bounded in rows and in the length of their text."""
+def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """The lines in chunks that are bounded in rows, and in the memory of what they are decoded to.
+
+    A chunk counts as memory of the request until the next one is taken.
+    """
     chunk: list[Line] = []
-    length = 0
+    length = weight = 0
     for line in lines:
         chunk.append(line)
         length += len(line.text)
-        if len(chunk) == _ROWS_A_COLUMN_GROUP or length >= _TEXT_A_COLUMN_GROUP:
-            yield chunk
-            chunk, length = [], 0
+        weight += weight_of(line.text)
+        if (
+            len(chunk) == _ROWS_A_COLUMN_GROUP
+            or length >= _TEXT_A_COLUMN_GROUP
+            or weight >= _WEIGHT_OF_A_CHUNK
+        ):
+            with held(weight):
+                yield chunk
+            chunk, length, weight = [], 0, 0
     if chunk:
-        yield chunk
+        with held(weight):
+            yield chunk

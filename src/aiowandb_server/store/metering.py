@@ -1,0 +1,114 @@
+"""Counts the memory that the work for one request takes, so that it can be limited.
+
+What a request reads is charged to the meter of its thread before or while it is read. Work without
+a meter, such as that of the command line, is not limited.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from aiowandb_server.errors import MoreMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Text that is read is in memory up to so many times: as a row, as a value of the answer, as JSON.
+_COPIES = 4
+# What a value of parsed JSON takes, besides its text: a dictionary with its entry, or a list.
+_VALUE = 100
+# A pair of numbers: the step and the number of a line.
+SIZE_OF_PLACE = 120
+
+
+class Meter:
+    """The memory of one request: `limit` bytes, and not more."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        # Work that has changed something cannot be started over.
+        self.has_written = False
+
+    def charge(self, size: int) -> None:
+        """Count bytes that are going to be used. Raises MoreMemoryError if that is too much."""
+        self.used += size
+        if self.used > self.limit:
+            raise MoreMemoryError(self.used)
+
+    def row(self, cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> sqlite3.Row:
+        """A row of the database, whose long texts are counted: a `row_factory`."""
+        size = sys.getsizeof(values)
+        for value in values:
+            if type(value) is str:
+                size += sys.getsizeof(value) * _COPIES
+            elif type(value) is bytes:
+                size += len(value)
+        self.charge(size)
+        return sqlite3.Row(cursor, values)
+
+
+_METER: ContextVar[Meter | None] = ContextVar("aiowandb_server_meter", default=None)
+
+
+def meter() -> Meter | None:
+    """The meter of the request that this thread works for."""
+    return _METER.get()
+
+
+@contextmanager
+def measured(limit: int) -> Iterator[Meter]:
+    """Limit the memory of the work in the block."""
+    found = Meter(limit)
+    token = _METER.set(found)
+    try:
+        yield found
+    finally:
+        _METER.reset(token)
+
+
+def charge(size: int) -> None:
+    """Count bytes that are kept until the request is answered."""
+    if (found := _METER.get()) is not None:
+        found.charge(size)
+
+
+def charge_text(text: str) -> None:
+    """Count a text that becomes part of the answer."""
+    if (found := _METER.get()) is not None:
+        found.charge(sys.getsizeof(text) * _COPIES)
+
+
+@contextmanager
+def held(size: int) -> Iterator[None]:
+    """Count bytes that are used in the block only."""
+    found = _METER.get()
+    if found is None:
+        yield
+        return
+    found.charge(size)
+    try:
+        yield
+    finally:
+        found.used -= size
+
+
+def json_weight(size: int, marks: int) -> int:
+    """The bytes that JSON takes while it is parsed, at most; `marks` are its `[`, `{` and `,`."""
+    return size * _COPIES + marks * _VALUE
+
+
+def count_marks(text: str | bytes | bytearray) -> int:
+    """How many values JSON can have at most, but for one."""
+    if isinstance(text, str):
+        return text.count("[") + text.count("{") + text.count(",")
+    return text.count(b"[") + text.count(b"{") + text.count(b",")
+
+
+def weight_of(text: str | bytes) -> int:
+    """The bytes that this JSON takes while it is parsed, at most."""
+    return json_weight(sys.getsizeof(text), count_marks(text))
