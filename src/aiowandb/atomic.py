@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from aiowandb.concurrency.threads import in_thread_context, run_sync
 from aiowandb.trees import make_folders
 
 UNFINISHED = ".unfinished"
+_TEMPORARY = re.compile(rf"(?:.*/)?\.[0-9a-f]{{16}}{re.escape(UNFINISHED)}", re.DOTALL)
 
 
 @asynccontextmanager
@@ -31,6 +33,15 @@ async def atomic_file(
     async with in_thread_context(create, partial(_discard, temporary)) as file:
         yield file
         await run_sync(_commit, file, temporary, path)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether this file was being written, as after a kill.
+
+    >>> is_unfinished("files/r/.00112233445566ff.unfinished"), is_unfinished("my.unfinished")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def _create(temporary: Path, mode: int) -> BinaryIO:

@@ -170,3 +170,19 @@ async def test_an_export_of_an_earlier_version_asks_again_and_fetches_nothing_ag
 async def test_files_are_not_a_table_for_a_sink(runs: Runs) -> None:
     with pytest.raises(UsageError, match="one table, not files"):
         await runs.export("-", what=["files"])
+
+
+async def test_what_a_killed_export_has_downloaded_in_part_is_removed(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 3))
+    project.store.files.add(project.run("a"), "mine.unfinished", b"mine")
+    left = [
+        out / "files" / "a" / ".00112233445566ff.unfinished",
+        out / "files" / ".0123456789abcdef.unfinished",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half of it")
+    await runs.export(out, what=["files"])
+    assert contents(out) == {"files/a/mine.unfinished": b"mine"}

@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from functools import partial
-from itertools import product
+from contextlib import suppress
+from itertools import islice, product
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 from deltalake import DeltaTable
 
 from aiowandb import Api
-from aiowandb.export import pipeline
+from aiowandb.export import RunFinished, pipeline
 from aiowandb_server import Store, create_app, serve_in_thread
 from tests.export.conftest import Project, contents, steps
 from tests.support import forked
@@ -78,34 +78,38 @@ class Exports:
 
     def stop(self, folder: Path, options: Options, part_rows: int, stop: Stop, runs: int) -> int:
         """Export until so many runs are finished; give how many there were in the end."""
+        return len(self.stopped(folder, options, part_rows, stop, runs))
+
+    def stopped(
+        self, folder: Path, options: Options, part_rows: int, stop: Stop, runs: int
+    ) -> list[RunFinished]:
+        """Export until so many runs are finished, of all tables; give all that were."""
         events, child_events = Pipe(duplex=False)
         where = (self._url, self._key, Project.path, folder)
         with events:
             with child_events:
                 process = start(forked.export_with_events, *where, options, part_rows, child_events)
-            finished = 0
-            for event in iter(partial(next_event, events), None):
-                finished += event == "RunFinished"
-                if finished == runs:
-                    break
+            arriving = finished_runs(events)
+            finished = list(islice(arriving, runs))
             if stop == "kill":
                 process.kill()
             elif stop == "interrupt":
                 os.kill(process.pid or 0, signal.SIGINT)
             else:
                 self.server.is_gone = True
-            finished += list(iter(partial(next_event, events), None)).count("RunFinished")
+            finished += arriving
             process.join()
             self.server.is_gone = False
         return finished
 
 
-def next_event(events: Connection) -> str | None:
-    """The next event of the export; None once its process has ended."""
-    try:
-        return str(events.recv())
-    except EOFError:
-        return None
+def finished_runs(events: Connection) -> Iterator[RunFinished]:
+    """The runs that the export finishes until its process ends."""
+    with suppress(EOFError):
+        while True:
+            event = events.recv()
+            if isinstance(event, RunFinished):
+                yield event
 
 
 @pytest.fixture

@@ -58,11 +58,9 @@ def export_with_events(
     part_rows: int,
     events: Connection,
 ) -> None:
-    """Export a project, and send the name of each event."""
+    """Export a project, and send each event."""
     with patch.object(pipeline, "PART_ROWS", part_rows), Api(key, base_url=url, timeout=3) as api:
-        api.runs(path, order="+created_at").export(
-            folder, on_event=lambda event: events.send(type(event).__name__), **options
-        )
+        api.runs(path, order="+created_at").export(folder, on_event=events.send, **options)
 
 
 def copy(source: tuple[str, str], target: tuple[str, str], path: str, into: str) -> None:

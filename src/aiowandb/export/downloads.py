@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from aiowandb.atomic import is_unfinished
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError, DownloadError
@@ -53,7 +53,7 @@ async def update_downloads(
     for a run without a heartbeat since the last export whose files all exist.
     """
     known = {run: record for (of, run), record in journal.state.fetched.items() if of == kind}
-    sizes = await run_sync(partial(folder.files, kind, recursive=True)) if known else {}
+    sizes = await run_sync(_existing_files, folder, kind, bool(known))
     failed: list[RunFailure] = []
 
     async def fetch(ref: RunRef) -> None:
@@ -76,6 +76,16 @@ async def update_downloads(
     reporter.emit(RowsWanted(kind, len(outdated), 0))
     await gather(outdated, fetch, _RUNS_AT_ONCE)
     return failed
+
+
+def _existing_files(folder: HashingFolder, kind: Kind, is_known: bool) -> Mapping[str, int]:
+    """The sizes of the files that exist. What a killed export has left of others is removed."""
+    is_local = isinstance(folder.location(kind), Path)
+    # Downloads for an object store are drafts until they are complete.
+    found = folder.files(kind, recursive=True) if is_known or is_local else {}
+    for name in filter(is_unfinished, found):
+        folder.remove(f"{kind}/{name}")
+    return found
 
 
 def is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int]) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiowandb.atomic import UNFINISHED
+from aiowandb.atomic import is_unfinished
 from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
 from aiowandb.export.folders.base import STATE_DIR, Folder
@@ -108,7 +108,7 @@ def extra_files(names: Mapping[str, int], expected: set[str]) -> tuple[list[str]
     beside: list[str] = []
     for name in sorted(names.keys() - expected):
         top, _, rest = name.partition("/")
-        if top == STATE_DIR or name.endswith(UNFINISHED):
+        if top == STATE_DIR or is_unfinished(name):
             continue
         (inside if rest and top in folders else beside).append(name)
     return inside, beside
