@@ -333,10 +333,7 @@ _LAZY = {
         ),
         ".export.sinks": ("DatabaseSink", "IcebergSink"),
         ".files.artifact_uploads": ("NewEntry",),
-        ".files.artifacts": (
-            "ArtifactDownload",
-            "LeftOut",
-        ),
+        ".files.artifacts": ("ArtifactDownload", "LeftOut"),
         ".ingest": (
             "CopiedRun",
             "CopyEvent",
@@ -355,11 +352,7 @@ _LAZY = {
         ".ingest.sources.offline": ("OfflineSource",),
         ".ingest.sources.tensorboard": ("TensorBoardSource",),
         ".ingest.tables": ("TableSource",),
-        ".net": (
-            "RetryPolicy",
-            "Traffic",
-            "Waiting",
-        ),
+        ".net": ("RetryPolicy", "Traffic", "Waiting"),
         ".paths": ("ArtifactRef",),
         ".readplan": ("ReadPart", "ReadPlan"),
         ".sync": ("Api",),
@@ -372,18 +365,8 @@ _LAZY = {
         ".wire.copying": ("SweepFacts",),
         ".wire.sweeps": ("SweepAgent", "SweepRecord"),
         ".wire.console": ("ConsoleLogLine",),
-        ".wire.manifest": (
-            "ArtifactFileRef",
-            "Manifest",
-            "ManifestEntry",
-        ),
-        ".wire.record": (
-            "RunRecord",
-            "HistoryKeys",
-            "KeyInfo",
-            "TypeCount",
-            "User",
-        ),
+        ".wire.manifest": ("ArtifactFileRef", "Manifest", "ManifestEntry"),
+        ".wire.record": ("RunRecord", "HistoryKeys", "KeyInfo", "TypeCount", "User"),
         ".wire.summary": ("Summary",),
         ".wire.server": ("Viewer",),
     }.items()
