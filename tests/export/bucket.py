@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 
 from pyarrow import fs
 
+from tests.support.ports import free_port
+
 
 @contextmanager
 def served_s3() -> Iterator[str]:
     """The server, in a process of its own; gives where it listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

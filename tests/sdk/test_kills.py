@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from aiowandb_server import Store
 from tests.sdk.conftest import Sdk
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 
@@ -44,8 +44,7 @@ def start(data: Path, port: int) -> subprocess.Popen[str]:
 
 
 def test_every_row_survives_a_server_that_is_killed(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     data, chance = tmp_path / "data", random.Random(3)
     server = start(data, port)
     with Store.open(data) as store:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -16,6 +15,7 @@ import orjson
 
 from aiowandb_server import RunChanges, Store
 from tests.support import forked
+from tests.support.ports import free_port
 
 PROJECT = "local/p"
 _FORKS = get_context("forkserver")
@@ -34,8 +34,7 @@ class Server:
     """An embedded W&B in a process, always on the same port."""
 
     def __init__(self, data: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._data = data
         self.url = f"http://127.0.0.1:{self._port}"
         self.start()

@@ -17,6 +17,7 @@ import pytest
 
 from aiowandb import Api, CommError, ConnectError, NotFoundError, RetryPolicy, RowError
 from aiowandb.filters import config, tag
+from tests.support.ports import free_port
 from tests.support.sample import ROWS, RUNS, Sample
 
 METHODS = ["fork", "forkserver", "spawn"]
@@ -78,8 +79,7 @@ def export(folder: Path, path: str, into: Path) -> object:
 def test_results_and_errors_come_out_of_a_pool_as_they_were(
     sample: Sample, tmp_path: Path, method: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     context = multiprocessing.get_context(method)
     # The client that is open here is of no use there, and no hindrance.
     with Api.local(sample.folder) as api, ProcessPoolExecutor(1, context) as pool:
