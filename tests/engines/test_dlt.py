@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aiowandb_server import RunChanges
 
 from .conftest import PATH, Project
 
@@ -68,3 +71,28 @@ def test_rows_that_were_loaded_before_a_state_was_lost_make_no_doubles(
         state["sources"].clear()
     pipeline.run(wandb_source(PATH, ["history"]))
     assert steps(pipeline) == before
+
+
+def test_keys_that_dlt_spells_alike_have_columns_of_their_own(
+    project: Project, pipeline: Any
+) -> None:
+    from aiowandb.engines.dlt import wandb_source
+
+    def add(name: str, row: dict[str, Any]) -> None:
+        project.world.add_run(name, [row])
+        summary = RunChanges(summary=json.dumps(row))
+        project.world.store.runs.upsert(project.world.project, name, summary)
+
+    add("odd", {"a/b": 1, "слово": 2, "Loss": 3.5})
+    pipeline.run(wandb_source(PATH))
+    add("odder", {"a": {"b": 4}, "a/b": 5, "日本語": 6, "LOSS": 7.5, "слово": 8})
+    pipeline.run(wandb_source(PATH))
+    with pipeline.sql_client() as client:
+        for table in ("history", "runs"):
+            with client.execute_query(f"SELECT * FROM {table}") as found:
+                frame = found.df().set_index("run_id")
+            numbers = frame.select_dtypes("number")
+            assert {*numbers.loc["odd"]} >= {1, 2, 3.5}
+            assert {*numbers.loc["odder"]} >= {4, 5, 6, 7.5, 8}
+            (column,) = [name for name in frame if name.endswith("a_b")]
+            assert [frame[column][name] for name in ("odd", "odder")] == [1, 5]

@@ -7,7 +7,8 @@ pipeline.run(wandb_source("entity/project"))
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from hashlib import sha256
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -25,6 +26,8 @@ with extra_needed("dlt", "aiowandb.engines.dlt"):
 Table = Literal["runs", "history", "system"]
 # The key of the last steps in the state of a pipeline.
 _LAST_STEPS = "last_steps"
+# The key of what each column of a table is called in W&B.
+_COLUMNS = "columns"
 
 
 def wandb_source(
@@ -76,13 +79,15 @@ def wandb_source(
 def _runs(options: SourceOptions) -> Iterator[pa.Table]:
     with Api(base_url=options.base_url) as api:
         table = api.runs(options.path, options.filters).to_arrow()
-    yield table.cast(_with_keys(plain_schema(table.schema)))
+    schema = _with_keys(plain_schema(table.schema))
+    names = _distinct(schema.names, dlt.current.resource_state())
+    yield table.cast(schema).rename_columns(names)
 
 
 def _history(options: SourceOptions) -> Iterator[pa.Table]:
     state = dlt.current.resource_state()
     plan = options.plan(after=state.get(_LAST_STEPS))
-    yield from _batches(plan)
+    yield from _batches(plan, state)
     # After the last row: dlt commits the state together with the rows, or neither.
     state[_LAST_STEPS] = plan.last_steps
 
@@ -90,7 +95,7 @@ def _history(options: SourceOptions) -> Iterator[pa.Table]:
 def _system(options: SourceOptions) -> Iterator[pa.Table]:
     with Api(base_url=options.base_url) as api:
         plan = options.runs(api).plan(stream="system")
-    yield from _batches(plan)
+    yield from _batches(plan, dlt.current.resource_state())
 
 
 def _with_keys(schema: pa.Schema) -> pa.Schema:
@@ -100,7 +105,23 @@ def _with_keys(schema: pa.Schema) -> pa.Schema:
     )
 
 
-def _batches(plan: ReadPlan) -> Iterator[pa.Table]:
+def _batches(plan: ReadPlan, state: MutableMapping[str, Any]) -> Iterator[pa.Table]:
     schema = _with_keys(plain_schema(plan.schema))
+    names = _distinct(schema.names, state)
     for batch in plan.read():
-        yield pa.Table.from_batches([batch.cast(schema)])
+        yield pa.Table.from_batches([batch.cast(schema)]).rename_columns(names)
+
+
+def _distinct(names: Sequence[str], state: MutableMapping[str, Any]) -> list[str]:
+    """Names that dlt does not spell alike, as it does with `val.acc` and `val/acc`.
+
+    Who came first keeps the column, in later runs of the pipeline too; others have a suffix.
+    """
+    spelled = dlt.current.source_schema().naming.normalize_path
+    owners = state.setdefault(_COLUMNS, {})
+    return [
+        name
+        if owners.setdefault(spelled(name).casefold(), name) == name
+        else f"{name}_{sha256(name.encode()).hexdigest()[:6]}"
+        for name in names
+    ]
