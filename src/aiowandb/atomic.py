@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -14,6 +15,8 @@ from typing import BinaryIO
 from aiowandb.concurrency.threads import in_thread_context, run_sync
 from aiowandb.trees import make_folders
 
+# What file systems answer that cannot sync a folder.
+_NO_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 UNFINISHED = ".unfinished"
 _TEMPORARY = re.compile(rf"(?:.*/)?\.[0-9a-f]{{16}}{re.escape(UNFINISHED)}", re.DOTALL)
 
@@ -72,10 +75,16 @@ def is_unicode(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in the folder survive a power failure. Windows has no such call."""
+    """Make renames in the folder survive a power failure, where the file system can.
+
+    Windows has no such call, and some network file systems refuse it: their server decides.
+    """
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(descriptor)

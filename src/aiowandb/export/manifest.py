@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.base import STATE_DIR, Folder, plain_errors
 
 MANIFEST = f"{STATE_DIR}/manifest.jsonl"
 # Lines that `sha256sum --check` takes: the manifest, and the one that it has replaced.
@@ -97,7 +97,8 @@ def write_manifest(folder: Folder, files: Mapping[str, FileDigest]) -> None:
 def put_text(folder: Folder, name: str, text: bytes) -> None:
     """Write a file of the folder at once. Blocks."""
     draft = folder.draft(name)
-    draft.write_bytes(text)
+    with plain_errors(draft):
+        draft.write_bytes(text)
     folder.put(draft, name)
 
 

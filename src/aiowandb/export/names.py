@@ -5,6 +5,7 @@ The table of a key is in `tables`; characters that no file name can have are quo
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from hashlib import sha256
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 from aiowandb.choices import EVERYTHING, What
 from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.files.folder import is_device
 
 # Exports of other things than these have files, or no rows of their own.
 _NO_ROWS = frozenset({"runs", "sweeps", "reports", "files", "artifacts", "tables"})
@@ -33,11 +35,13 @@ LOGGED_TABLES: Final = "tables"
 _MAX_NAME = 200
 
 
-def file_name(text: str) -> str:
+def file_name(text: str, *, windows: bool = os.name == "nt") -> str:
     """A file name, without a suffix, that is different for each text."""
     # Readers of datasets skip names that start with a dot or an underscore.
     name = quote(text, safe="-_.", errors="backslashreplace") or "%"
-    if name[0] in "._":
+    if windows and name[-1] == ".":  # which Windows leaves out
+        name = f"{name[:-1]}%2E"
+    if name[0] in "._" or (windows and is_device(name)):
         name = f"%{ord(name[0]):02X}{name[1:]}"
     if len(name) > _MAX_NAME:
         name = f"{name[:_MAX_NAME]}~{sha256(text.encode()).hexdigest()[:16]}"

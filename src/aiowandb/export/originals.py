@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.formats import write_file
+from aiowandb.export.manifest import put_text
 from aiowandb.export.parquet import ParquetSink, open_parquet
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord
@@ -120,10 +121,7 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
 
     def write(self, folder: Folder) -> None:
         """Write it to the folder of the export."""
-        name = f"{ARTIFACTS_FOLDER}/{self.folder}.json"
-        draft = folder.draft(name)
-        draft.write_bytes(msgspec.json.encode(self))
-        folder.put(draft, name)
+        put_text(folder, f"{ARTIFACTS_FOLDER}/{self.folder}.json", msgspec.json.encode(self))
 
 
 # What was written of an artifact.

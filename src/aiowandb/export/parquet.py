@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiowandb.export.folders.base import Folder
+from aiowandb.export.folders.base import Folder, read_errors
 from aiowandb.export.row_groups import RowGroups
 from aiowandb.export.stored import RowRange
 
@@ -77,7 +77,7 @@ def _independent_of_batches(group: pa.Table) -> pa.Table:
 @contextmanager
 def open_parquet(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file of the folder."""
-    with folder.open(name) as file, pq.ParquetFile(file) as parquet:
+    with read_errors(name), folder.open(name) as file, pq.ParquetFile(file) as parquet:
         yield parquet
 
 
@@ -130,4 +130,5 @@ class PartReader:
         self._open_files.close()
 
     def _read_group(self, name: str, index: int) -> pa.Table:
-        return self._files[name].read_row_group(index)
+        with read_errors(name):
+            return self._files[name].read_row_group(index)

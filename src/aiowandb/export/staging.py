@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pyarrow as pa
 import xxhash
 
-from aiowandb.export.folders.base import STATE_DIR, Folder, GrowingFile
+from aiowandb.export.folders.base import STATE_DIR, Folder, GrowingFile, read_errors
 from aiowandb.export.stored import StagedRun, StoredRun
 
 STAGED = f"{STATE_DIR}/staged"
@@ -135,7 +135,7 @@ class StagingFile:
 
 def staged_batches(folder: Folder, run: StagedRun) -> Iterator[pa.RecordBatch]:
     """The rows of a run."""
-    with folder.open(run.file) as file:
+    with read_errors(run.file), folder.open(run.file) as file:
         file.seek(run.start)
         while file.tell() < run.start + run.size:
             with pa.ipc.open_stream(file) as stream:
@@ -155,7 +155,7 @@ def intact_runs(folder: Folder, runs: Mapping[str, StagedRun]) -> dict[str, Stag
 
 def _checksum(folder: Folder, run: StagedRun) -> int:
     checksum, left = xxhash.xxh3_64(), run.size
-    with folder.open(run.file) as file:
+    with read_errors(run.file), folder.open(run.file) as file:
         file.seek(run.start)
         while left and (piece := file.read(min(left, _READ_SIZE))):
             checksum.update(piece)

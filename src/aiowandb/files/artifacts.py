@@ -17,7 +17,7 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError, LinkError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.fetch import Download, IsThere, fetch, is_there
-from aiowandb.files.folder import path_inside
+from aiowandb.files.folder import path_inside, require_distinct
 from aiowandb.files.source import FILES_AT_ONCE
 from aiowandb.net import Session
 from aiowandb.paths import ArtifactRef
@@ -111,6 +111,7 @@ async def download_artifact(
     _warn_of(artifact.qualified_name, left_out)
     files = await run_sync(_with_paths, folder, resolved)
     fetched = await _fetch_missing(session, files, has, links_at_once)
+    await run_sync(require_distinct, files)
     return ArtifactDownload(
         folder=folder,
         files=tuple(files),

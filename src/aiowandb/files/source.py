@@ -11,7 +11,7 @@ from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import DownloadError
 from aiowandb.files.fetch import Download, IsThere, fetch, is_there
-from aiowandb.files.folder import path_inside
+from aiowandb.files.folder import path_inside, require_distinct
 from aiowandb.net import Session
 from aiowandb.redaction import Link, redacted
 from aiowandb.wire.checksum import Checksum
@@ -87,7 +87,9 @@ async def download_files(
         )
 
     async with aclosing(_each(source)) as files:
-        return await gather(files, download, FILES_AT_ONCE)
+        paths = await gather(files, download, FILES_AT_ONCE)
+    await run_sync(require_distinct, paths)
+    return paths
 
 
 async def update_files(
@@ -102,7 +104,9 @@ async def update_files(
         return path
 
     async with aclosing(_each(source)) as files:
-        return await gather(files, update, FILES_AT_ONCE)
+        paths = await gather(files, update, FILES_AT_ONCE)
+    await run_sync(require_distinct, paths)
+    return paths
 
 
 async def _fetch(session: Session, source: FileSource, file: FileRecord, path: Path) -> None:

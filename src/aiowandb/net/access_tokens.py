@@ -77,7 +77,7 @@ class AccessTokens:
         """The request for a new token. The identity token may have been renewed meanwhile."""
         path = anyio.Path(self._identity.file)
         try:
-            assertion = (await path.read_text()).strip()
+            assertion = (await path.read_text("utf-8")).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read the identity token: {error}") from error
         self.assertion = assertion

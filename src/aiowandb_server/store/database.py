@@ -28,6 +28,12 @@ _BUSY_TIMEOUT_S = 30.0
 _TOO_COMPLEX = ("too large", "too complex", "too many SQL variables", "stack overflow")
 
 
+# What SQLite answers if the file system fails, or has no locks.
+_NO_LOCAL_DISK = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS}
+)
+
+
 class Database:
     """A pool of connections to one file; each unit of work borrows one."""
 
@@ -41,7 +47,13 @@ class Database:
                 _update_schema(connection, path)
         except sqlite3.DatabaseError as error:
             self.close()
-            raise DataFolderError(f"{path} cannot be opened as a store: {error}") from error
+            advice = ""
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_LOCAL_DISK:
+                advice = (
+                    ". SQLite needs locks and shared memory, which network file systems may lack:"
+                    " choose a folder on a disk of this machine"
+                )
+            raise DataFolderError(f"{path} cannot be opened as a store: {error}{advice}") from error
         except DataFolderError:
             self.close()
             raise

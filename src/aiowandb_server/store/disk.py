@@ -6,6 +6,7 @@ Only the owner can read the data folder; a file gets its name once it is complet
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import secrets
@@ -18,6 +19,10 @@ import xxhash
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
+
+
+# What file systems answer that cannot sync a folder.
+_NO_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 def make_private_folder(folder: Path, own: Collection[str] | None = None) -> None:
@@ -57,15 +62,22 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 def _publish(temporary: Path, path: Path) -> None:
     """Rename a complete file to `path`, and sync the file and its folder."""
-    _sync(temporary)
-    temporary.rename(path)
-    _sync(path.parent)
+    with temporary.open("r+b") as file:  # Windows syncs only what may be written
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync_folder(folder: Path) -> None:
+    """Windows cannot do that, and some network file systems neither: their server decides."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

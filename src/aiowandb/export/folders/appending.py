@@ -111,8 +111,9 @@ class AppendOnlyFile:
     def close(self) -> None:
         if self._descriptor >= 0:
             self._repair_if_possible()
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            with plain_errors(self.path):
+                os.close(descriptor)  # network file systems say now that the disk is full
 
     def _write(self, data: bytes | bytearray | memoryview) -> None:
         left = memoryview(data)

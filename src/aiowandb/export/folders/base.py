@@ -166,3 +166,20 @@ def plain_errors(place: Path | str) -> Iterator[None]:
         # pyarrow's errors have the same number and another text.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ExportError(f"Cannot write {place}: {reason}.") from error
+
+
+@contextmanager
+def read_errors(place: Path | str) -> Iterator[None]:
+    """Raise an `ExportError` if the file system fails, as network file systems may at any time.
+
+    Not if the file is missing or its content is damaged (pyarrow's errors have no number then): it
+    can be written again.
+    """
+    try:
+        yield
+    except (AiowandbError, FileNotFoundError):
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ExportError(f"Cannot read {place}: {os.strerror(error.errno)}.") from error

@@ -11,7 +11,7 @@ from threading import Lock
 
 import pyarrow as pa
 
-from aiowandb.export.folders.base import Folder, GrowingFile, Log
+from aiowandb.export.folders.base import Folder, GrowingFile, Log, read_errors
 from aiowandb.export.manifest import FileDigest, digest_of
 
 
@@ -31,7 +31,7 @@ class HashingFolder:
 
     def add(self, name: str) -> None:
         """Hash a file that was written in its place."""
-        with self._folder.open(name) as file:
+        with read_errors(name), self._folder.open(name) as file:
             self._set(name, digest_of(file))
 
     def is_gone(self, name: str) -> bool:
@@ -46,7 +46,7 @@ class HashingFolder:
         return self._folder.draft(name)
 
     def put(self, draft: Path, name: str) -> None:
-        with draft.open("rb") as file:
+        with read_errors(draft), draft.open("rb") as file:
             digest = digest_of(file)
         self._folder.put(draft, name)
         self._set(name, digest)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from aiowandb.atomic import is_unicode, sync_folder
 from aiowandb.errors import UsageError
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
-from aiowandb.export.folders.base import STATE_DIR, plain_errors, warn_once
+from aiowandb.export.folders.base import STATE_DIR, plain_errors, read_errors, warn_once
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
 from aiowandb.symlinks import NO_FOLLOW, path_without_links
 from aiowandb.trees import entries_of, make_folders, remove_tree, walk
@@ -99,10 +99,12 @@ class LocalFolder:
         return LocalGrowingFile(self._path(name))
 
     def size(self, name: str) -> int | None:
-        try:
-            return self._path(name).stat().st_size
-        except FileNotFoundError:
-            return None
+        path = self._path(name)
+        with read_errors(path):
+            try:
+                return path.stat().st_size
+            except FileNotFoundError:
+                return None
 
     def remove_folder(self, folder: str) -> None:
         path = self._path(folder)
@@ -157,7 +159,7 @@ def _lock_folder(folder: Path) -> Iterator[Lease | None]:
         file = os.fdopen(
             os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644), "r+b", buffering=0
         )
-    with file:
+    with _closing(file):
         with plain_errors(folder):
             is_ours = _lock(file)
         if is_ours is None:
@@ -175,6 +177,16 @@ def _lock_folder(folder: Path) -> Iterator[Lease | None]:
             file.truncate()
             file.write(LeaseHolder.me().text)
         yield None
+
+
+@contextmanager
+def _closing(file: BinaryIO) -> Iterator[None]:
+    """Close the lock, which unlocks it. Network file systems report then that a disk is full."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.close()
 
 
 if sys.platform == "win32":

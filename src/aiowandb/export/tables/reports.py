@@ -11,7 +11,7 @@ import orjson
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError, ServerError
 from aiowandb.export.folders.base import Folder
-from aiowandb.export.manifest import read_whole
+from aiowandb.export.manifest import put_text, read_whole
 from aiowandb.export.names import REPORTS, file_name
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
@@ -48,9 +48,7 @@ def _pages(session: Session, project: str) -> AsyncGenerator[list[ReportRecord]]
 def _write(report: ReportRecord, folder: Folder) -> int:
     name, text = f"{REPORTS}/{file_name(report.name)}.json", _text(report)
     if read_whole(folder, name) != text:
-        draft = folder.draft(name)
-        draft.write_bytes(text)
-        folder.put(draft, name)
+        put_text(folder, name, text)
     return len(text)
 
 
