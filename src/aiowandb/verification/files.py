@@ -123,7 +123,7 @@ def _check_content(opener: _Opener, file: FileToCheck, runs: tuple[str, ...] | N
     checksum = Checksum.parse(file.known.checksum) if file.known and not file.digest else None
     hasher = new_hasher(checksum.algorithm) if checksum else None
     counter = row_counter(file.name) if file.known and file.known.rows is not None else None
-    table = _Table() if is_parquet(file.name) else None
+    table = _SmallTable() if is_parquet(file.name) else None
     others: list[Any] = [other for other in (hasher, counter, table) if other]
     with opener.open(file.name) as content:
         found = digest_of(content, *others, expected=file.size)
@@ -153,7 +153,7 @@ def _difference(file: FileToCheck, found: FileDigest) -> str:
     return ""
 
 
-class _Table:
+class _SmallTable:
     """The content of a table, if it is small, so that it is read once."""
 
     def __init__(self) -> None:
