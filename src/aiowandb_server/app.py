@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import orjson
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -119,6 +120,7 @@ class _Api:
         self._history: HistoryMode = history
         self._budget = budget
         self._room = room
+        self._compactions = CapacityLimiter(1)
 
     async def graphql(self, request: Request) -> Response:
         body: Body = request.scope[BODY]
@@ -168,7 +170,9 @@ class _Api:
                 logger.exception("compacting %s/%s/%s failed", run.entity, run.project, run.name)
             return Response()
 
-        await self._budget.run(user, 0, compact)
+        # One after another: most of it is Python, and it would take the processor from requests.
+        async with self._compactions:
+            await self._budget.run(user, 0, compact)
 
     def links(self, request: Request) -> Links:
         base = str(request.base_url).rstrip("/")

@@ -139,6 +139,37 @@ async def test_what_runs_have_used_is_restored_and_otherwise_said(
     assert again.counts == {"unchanged": 2}
 
 
+async def test_a_version_that_two_runs_have_logged_is_restored_for_both(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        for name in ("first", "second"):
+            make_run(store, name, rows=[])
+            project = store.projects.get("local", "varied")
+            run = project and store.runs.get(project, name)
+            assert run
+            log_artifact(store, run, "set", {"f": b"same"})
+        async with AsyncApi.local(tmp_path / "source") as api:
+            await api.runs(SOURCE).export(tmp_path / "out", what=["runs", "artifacts"])
+    report = await target.restore(tmp_path / "out", TARGET, verify=True)
+    assert (report.failed, report.differences) == ([], [])
+    for name in ("first", "second"):
+        restored = await target.run(f"{TARGET}/{name}")
+        assert [each.name async for each in restored.logged_artifacts()] == ["set:v0"]
+
+
+async def test_a_column_that_is_text_in_another_run_is_no_difference(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "numbers", rows=['{"x":1}', '{"x":2.5}'])
+        make_run(store, "flags", rows=['{"x":true}', '{"x":"text"}'])
+    async with AsyncApi.local(tmp_path / "source") as api:
+        await api.runs(SOURCE).export(tmp_path / "out", what=["runs", "history", "system"])
+    report = await target.restore(tmp_path / "out", TARGET, verify=True)
+    assert (report.failed, report.differences) == ([], [])
+
+
 async def test_a_deleted_artifact_file_is_an_error_of_its_run(
     source: AsyncApi, target: AsyncApi, tmp_path: Path
 ) -> None:

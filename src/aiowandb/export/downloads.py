@@ -69,7 +69,7 @@ async def update_downloads(
             failed.append(RunFailure(ref.run, error))
             reporter.emit(RunFailed(kind, ref.run, str(error)))
         else:
-            await run_sync(journal.append, Fetched(kind, runs[ref], files, used))
+            await run_sync(journal.append, Fetched(kind, runs[ref], files, used, downloads.logged))
             reporter.emit(RunFinished(kind, ref.run, len(files)))
 
     outdated = [ref for ref, run in runs.items() if not is_current(known.get(ref.run), run, sizes)]
@@ -136,6 +136,8 @@ class _Downloads:
         location = folder.location(kind)
         self._is_local = isinstance(location, Path)
         self._root = location if isinstance(location, Path) else folder.draft(kind)
+        # The ids of the artifacts that the run has logged.
+        self.logged: tuple[str, ...] = ()
         self._checksums: dict[str, str] = {}
         # The files that were there before, with the content that W&B announces.
         self._present: set[str] = set()
@@ -166,6 +168,7 @@ class _Downloads:
                         manifest=manifest,
                     )
                     await run_sync(original.write, self._folder)
+                    self.logged += (artifact.id,)
                     files += found.files
         return files
 

@@ -139,13 +139,15 @@ class UsedArtifact(msgspec.Struct, frozen=True, array_like=True):
 class Fetched(_Record, frozen=True):
     """All files, or all artifacts, of a run in this state were downloaded.
 
-    Exports of old versions did not record which files those were, nor what the run has used.
+    Exports of old versions did not record which files those were, nor the artifacts: the ids of
+    those that the run has logged, as other runs may have too, and those that it has used.
     """
 
     kind: Literal["files", "artifacts"]
     run: RunSnapshot
     files: tuple[FetchedFile, ...] | None = None
     used: tuple[UsedArtifact, ...] | None = None
+    logged: tuple[str, ...] | None = None
 
 
 class Deleted(_Record, frozen=True):

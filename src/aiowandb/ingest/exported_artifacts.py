@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -43,8 +43,13 @@ class ExportedArtifacts:
             # The manifest is read again when it is needed: it may be long.
             by_run[artifact.run].append(msgspec.structs.replace(artifact, entries={}))
         self._by_run = by_run
-        self._ids = frozenset(each.id for made in by_run.values() for each in made)
-        self._used = _used_artifacts(self._journal)
+        by_id = {each.id: each for made in by_run.values() for each in made}
+        self._ids = frozenset(by_id)
+        for fetched in _fetched_artifacts(self._journal):
+            self._used[fetched.run.run] = fetched.used or ()
+            if fetched.logged:  # with those that another run has logged, too
+                made = [by_id[name] for name in fetched.logged if name in by_id]
+                by_run[fetched.run.run] = made
 
     def of(self, run: str) -> Sequence[OriginalArtifact]:
         """The versions that a run has logged."""
@@ -107,11 +112,10 @@ def used_source_artifact(used: UsedArtifact) -> SourceArtifact:
     )
 
 
-def _used_artifacts(journal: Path) -> dict[str, Sequence[UsedArtifact]]:
-    """What each run has used, from the journal of the export, if there is one."""
-    found: dict[str, Sequence[UsedArtifact]] = {}
+def _fetched_artifacts(journal: Path) -> Iterator[Fetched]:
+    """What the journal of the export knows about the artifacts of runs, if there is one."""
     if not journal.is_file():
-        return found
+        return
     with journal.open("rb") as file:
         for line in file:
             try:
@@ -119,5 +123,4 @@ def _used_artifacts(journal: Path) -> dict[str, Sequence[UsedArtifact]]:
             except msgspec.MsgspecError:
                 continue  # the export was killed, or is damaged: what it has can be restored
             if isinstance(record, Fetched) and record.kind == "artifacts":
-                found[record.run.run] = record.used or ()
-    return found
+                yield record
