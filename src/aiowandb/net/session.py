@@ -185,7 +185,8 @@ class Session:
             yield
         if scope.cancelled_caught:
             raise TimeoutError(
-                f"This was not done within {total:g} s, which is the total_timeout of the client."
+                f"This was not done within {total:g} s, which is the total_timeout of the client"
+                f"{self.waits.trouble}."
             )
 
     async def _limited_steps(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:

@@ -66,6 +66,14 @@ class Waits:
         since = self._failing_since.get(self.host, since)
         return Waiting(self.host, "no answer yet", since, now, max(until for _, until in tries))
 
+    @property
+    def trouble(self) -> str:
+        """What failed last and has not succeeded since, for the end of a sentence; or nothing."""
+        last = self._last
+        if last is None or last.host not in self._failing_since:
+            return ""
+        return f" ({last.host}: {last.reason})"
+
     @contextmanager
     def listening(self, listener: Callable[[Waiting], None]) -> Iterator[None]:
         """Call the listener with each retry and each pause while the block runs."""
