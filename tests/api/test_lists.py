@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import duckdb
 import msgspec
@@ -41,6 +43,37 @@ async def test_runs_are_found_by_index_and_slice(api: AsyncApi, sample: Sample) 
             IndexError, match=f"index {beyond} is out of range: the list has {RUNS} items"
         ):
             await runs[beyond]
+
+
+async def test_what_is_changed_in_a_run_of_an_index_is_sent(tmp_path: Path) -> None:
+    async with AsyncApi.local(tmp_path) as api:
+        for _ in range(3):
+            await api.create_run(entity="local", project="demo")
+        runs = api.runs("local/demo", per_page=2)
+        (await runs[0]).config["lr"] = 0.1
+        (await runs[2]).tags.append("best")
+        await (await runs[0]).update()  # so that the list is requested again
+        await (await runs[2:])[0].update()
+        changed = [run async for run in api.runs("local/demo")]
+    assert [dict(run.config) for run in changed] == [{"lr": 0.1}, {}, {}]
+    assert [run.tags for run in changed] == [[], [], ["best"]]
+
+
+async def test_the_run_of_an_index_has_what_others_have_changed(tmp_path: Path) -> None:
+    async with AsyncApi.local(tmp_path) as api, AsyncApi.local(tmp_path) as other:
+        theirs = await other.create_run(entity="local", project="demo")
+        runs = api.runs("local/demo")
+        run = await runs[0]
+        theirs.tags = ["new"]
+        await theirs.update()
+        assert (await runs[0]).tags == []  # cached
+        api.flush()
+        assert await runs[0] is run
+        assert run.tags == ["new"]
+        await run.delete()
+        assert await runs.to_list() == []
+        with pytest.raises(IndexError):
+            await runs[0]
 
 
 async def test_a_table_of_runs_is_read_by_other_libraries(api: AsyncApi, sample: Sample) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -56,6 +57,16 @@ class Interrupting(httpx.AsyncBaseTransport):
 
     def send_signal(self) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, self.signal)
+
+
+@pytest.fixture(autouse=True)
+def _without_finalizers() -> Iterator[None]:
+    """Python drops an interrupt that arrives while a finalizer runs, and there are those of all
+    tests before."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

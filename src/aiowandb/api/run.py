@@ -46,6 +46,7 @@ from aiowandb.files.run_files import RunFiles, console_pages
 from aiowandb.history.neighbours import Position
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
+from aiowandb.wire.changes import RunDiff
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.summary import Summary
@@ -368,6 +369,11 @@ class Run(RunFields, ArtifactsOfRun):
         ...     await log({"loss": 0.05}, step=100)
         """
         return Append(self, self._session, state, token)
+
+    def _renew(self, record: RunRecord) -> None:
+        """Show this record, unless changes were made here that were not sent."""
+        if not RunDiff.of(self._read, self.record):
+            self._take(record)
 
     def _set_state(self, state: str) -> None:
         self._inner.state = state

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+
+class _Kept(NamedTuple):
+    """A run that was read by index or slice, and what the list had of it then."""
+
+    run: Run
+    listed: RunRecord
 
 
 class RunList(Listing[Run]):
@@ -55,6 +62,11 @@ class RunList(Listing[Run]):
         self._path = path
         checked = {} if filters is None else check_filters(filters)
         self._query = RunQuery(checked, check_order(order), per_page, frozenset(include))
+        # By id. An index gives the same object each time: `runs[0].update()` has to send what was
+        # changed in `runs[0].config` before.
+        self._kept: dict[str, _Kept] = {}
+        self._by_index = Neighbours(session)
+        self._last_page: list[Run] = []
 
     @property
     def cursor(self) -> str | None:
@@ -119,9 +131,27 @@ class RunList(Listing[Run]):
         return Delivered(pages, delivered)
 
     async def _slice(self, wanted: slice) -> list[Run]:
-        found = await super()._slice(wanted)
-        Neighbours(self._session).add_page(found)
+        found = [self._keep(run) for run in await super()._slice(wanted)]
+        if len(found) != 1:
+            Neighbours(self._session).add_page(found)
+        elif not self._by_index.has(found[0]):
+            # Mostly this is a loop over indexes, which needs the others of the page next.
+            self._by_index.add_page(self._last_page)
         return found
+
+    async def _first(self, most: int | None) -> list[Run]:
+        found = await super()._first(most)
+        size = self._query.per_page
+        self._last_page = [self._keep(run) for run in found[((most or 1) - 1) // size * size :]]
+        return found
+
+    def _keep(self, run: Run) -> Run:
+        """The run, or the object that an index has returned for it, with what is new at W&B."""
+        found = self._kept.get(run.id, _Kept(run, run._read))
+        if found.listed is not run._read:
+            found.run._renew(run._read)
+        self._kept[run.id] = _Kept(found.run, run._read)
+        return found.run
 
     async def _pages(
         self, on_page: Callable[[str | None], object] = lambda _: None

@@ -70,6 +70,9 @@ class Neighbours:
         for index, run in enumerate(runs):
             run._position = Position(page, index)
 
+    def has(self, run: Listed) -> bool:
+        return run._position is not None and run._position.neighbours is self
+
     def ahead(self, listing: AsyncGenerator[list[R]]) -> Stream[list[R]]:
         """The pages, which are added one after another. Leaving the loop stops reading ahead."""
 
