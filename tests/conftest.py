@@ -51,6 +51,14 @@ ON_BOTH_LOOPS = {
     "test_live_runs",
     "test_sessions",
 }
+# Those that take minutes come first, so that no run waits for one of them at its end.
+LONGEST = [
+    "test_soak",
+    "test_campaign",
+    "test_benchmarks",
+    "test_resuming",
+    "test_same_as_official",
+]
 CACHES = {".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
@@ -68,17 +76,14 @@ def examples(number: int) -> Callable[[F], F]:
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Trio is slow, but for tests of what depends on the event loop; CI runs everything on it.
-
-    The tests that take ten minutes come first, so that the run does not wait for them.
-    """
+    """Trio is slow, but for tests of what depends on the event loop; CI runs everything on it."""
     for item in items:
         loop = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
         if loop == "trio" and not ON_BOTH_LOOPS.intersection(
             (item.path.stem, item.path.parent.name)
         ):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path.name != "test_soak.py")
+    items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
 
 
 def pytest_xdist_auto_num_workers() -> int:
