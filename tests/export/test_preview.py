@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,10 @@ from aiowandb.export.folders.local import LocalFolder
 from aiowandb_server import Store, create_app
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, contents, steps
+from tests.export.test_tables import log_table
+from tests.export.test_tables import table as table_of
 from tests.support.artifacts import log_artifact
+from tests.support.in_process import client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -222,6 +226,100 @@ async def test_media_and_histograms_are_counted_by_the_types_of_their_values(
     assert plan.rows == done.rows
     again = await runs.plan_export(out, what=what)
     assert (again.rows, again.unchanged) == (0, 2)
+
+
+def log_wide_rows(project: Project, run: str) -> None:
+    values = {f"k{number}": number / 7 for number in range(150)}
+    project.log(run, [{"_step": step, **values} for step in range(30)])
+
+
+def log_media(project: Project, run: str) -> None:
+    image = {"_type": "image-file", "path": "media/a.png", "size": 3}
+    images = {"_type": "images/separated", "filenames": ["media/b.png"], "count": 1}
+    project.log(run, [{"_step": n, "i": image, "l": images} for n in range(5)])
+
+
+def log_files(project: Project, run: str) -> None:
+    project.log(run, steps(0, 2))
+    for number in range(60 if run == "run-0" else 2):
+        project.store.files.add(project.run(run), f"d/{number}.txt", b"x" * number)
+
+
+def log_artifacts(project: Project, run: str) -> None:
+    project.log(run, steps(0, 2))
+    files = {"w": run.encode(), "v": b"v" + run.encode()}
+    log_artifact(project.store, project.run(run), run, files)
+
+
+def log_lines(project: Project, run: str) -> None:
+    project.log(run, steps(0, 2))
+    project.write_lines(run, ["x"] * (1_500 if run == "run-0" else 20))
+
+
+def log_system_metrics(project: Project, run: str) -> None:
+    project.log(run, steps(0, 2))
+    project.log_system(run, [{"_timestamp": float(n), "cpu": n} for n in range(50)])
+
+
+def log_histograms(project: Project, run: str) -> None:
+    project.log(run, steps(0, 5, h={"_type": "histogram", "values": [1], "bins": [0, 1]}))
+
+
+def log_a_table(project: Project, run: str) -> None:
+    log_table(project, run, 0, "t", table_of(["x"], [1]))
+
+
+def log_rows(project: Project, run: str) -> None:
+    project.log(run, steps(0, 200))
+
+
+KINDS: list[tuple[Callable[[Project, str], None], list[What]]] = [
+    (log_rows, ["history"]),
+    (log_wide_rows, ["history"]),
+    (log_media, ["media"]),
+    (log_histograms, ["histograms"]),
+    (log_a_table, ["tables"]),
+    (log_files, ["files"]),
+    (log_artifacts, ["artifacts"]),
+    (log_lines, ["logs"]),
+    (log_system_metrics, ["system"]),
+    (log_rows, ["metrics"]),
+]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("log", "what", "history"),
+    [
+        (log_media, ["media"], "json"),
+        *(
+            pytest.param(log, what, history, marks=pytest.mark.slow)
+            for log, what in KINDS
+            for history in ("json", "parquet")
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+async def test_plans_of_many_runs_are_not_far_from_what_exports_do(
+    store: Store,
+    project: Project,
+    out: Path,
+    log: Callable[[Project, str], None],
+    what: list[What],
+    history: HistoryMode,
+) -> None:
+    for number in range(30):
+        log(project, f"run-{number}")
+    async with client_of(store, httpx.ASGITransport(create_app(store, history=history))) as api:
+        runs = api.runs(project.path)
+        plan = await runs.plan_export(out, what=what)
+        done = await runs.export(out, what=what)
+    # The first requests are for few runs, as a slow W&B would not answer others: how many follow
+    # depends on how fast it is.
+    assert plan.requests == pytest.approx(done.requests, rel=0.2, abs=1)
+    assert sum(each.downloads for each in plan.tables) == done.downloads
+    if what != ["tables"]:  # whose rows nobody counts
+        assert plan.rows == done.rows
 
 
 @pytest.mark.parametrize("history", ["json", "mixed"])

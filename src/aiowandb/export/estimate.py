@@ -12,6 +12,12 @@ from aiowandb.export.options import ExportOptions
 from aiowandb.export.plan import PART_ROWS, plan_parts
 from aiowandb.export.run_size import RunSize, extrapolated
 from aiowandb.export.stored import RunSnapshot, locate_runs
+from aiowandb.export.tables.logs import LINES_PER_PAGE
+from aiowandb.export.tables.sweeps import SWEEPS_PER_PAGE
+from aiowandb.files.artifact_lists import ARTIFACTS_PER_PAGE
+from aiowandb.files.artifacts import LINKS_AT_ONCE
+from aiowandb.files.run_files import FILES_PER_PAGE
+from aiowandb.history.grouped import ROWS_PER_ANSWER, RUNS_AT_FIRST
 from aiowandb.history.live import VALUES_PER_ANSWER
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import from_step, live_windows
@@ -20,11 +26,8 @@ from aiowandb.wire.dotted import OWN_KEYS
 
 # The step of a row, and the id of its run, which compresses well.
 _ROW_BYTES = 9
-# How much one request carries: links of runs, windows of live rows, values of those, the system
-# metrics of runs; and pages of files, of artifacts and of links to the files of an artifact.
-_PLANS, _WINDOWS, _VALUES, _ANSWERS = 200, 50, 1_000_000, 25
-_ROWS_PER_ANSWER, _LINES_PER_PAGE, _SWEEPS_PER_PAGE = 50_000, 1_000, 100
-_FILES_PER_PAGE, _ARTIFACTS_PER_PAGE, _LINKS = 50, 100, 500
+# How much one request carries: links of runs, windows of live rows, and values of those.
+_PLANS, _WINDOWS, _VALUES = 200, 50, 1_000_000
 
 
 def requests_for(items: int, each: int) -> int:
@@ -34,7 +37,7 @@ def requests_for(items: int, each: int) -> int:
 
 def _grouped(rows: Sequence[int]) -> int:
     """The requests for the rows of so many runs, where one answer has those of several runs."""
-    return max(requests_for(len(rows), _ANSWERS), requests_for(sum(rows), _ROWS_PER_ANSWER))
+    return max(requests_for(len(rows), RUNS_AT_FIRST), requests_for(sum(rows), ROWS_PER_ANSWER))
 
 
 class Estimate:
@@ -101,17 +104,13 @@ class Estimate:
                 bytes=sum(rows.bytes_of(min(rows.rows, samples)) for rows in found),
                 requests=len(found),
             )
-        # The only windows of many runs come together.
-        only = sum(rows.windows == 1 for rows in found)
-        several = sum(rows.own_requests for rows in found)
         values = sum(rows.live_values for rows in found)
         return TablePlan(
             table="history",
             runs=len(found),
             rows=sum(rows.rows for rows in found),
             bytes=sum(rows.bytes_of(rows.rows) for rows in found),
-            requests=requests_for(len(found), _PLANS)
-            + max(requests_for(only, _WINDOWS) + several, requests_for(values, _VALUES)),
+            requests=_reading(found, values),
             downloads=sum(rows.size.segments for rows in found),
         )
 
@@ -124,8 +123,8 @@ class Estimate:
         tasks = self._tasks("logs", [run.log for run in self._runs], extend=False)
         lines = [run.log.estimated_rows for run in self._runs if run.log.run in tasks]
         # The first pages of many runs come together, the others one by one.
-        requests = _grouped([min(each, _LINES_PER_PAGE) for each in lines])
-        requests += sum(max(0, requests_for(each, _LINES_PER_PAGE) - 1) for each in lines)
+        requests = _grouped([min(each, LINES_PER_PAGE) for each in lines])
+        requests += sum(max(0, requests_for(each, LINES_PER_PAGE) - 1) for each in lines)
         return TablePlan(table="logs", runs=len(lines), rows=sum(lines), requests=requests)
 
     def _metrics(self) -> TablePlan:
@@ -140,7 +139,7 @@ class Estimate:
             runs=len(found),
             rows=sum(run.media for run in found),
             requests=self._index_requests(found),
-            downloads=self._manifests(found),
+            downloads=_segments(found, lambda run: run.media) + self._manifests(found),
         )
 
     def _tables(self) -> TablePlan:
@@ -152,9 +151,14 @@ class Estimate:
             table="tables",
             runs=len(found),
             files=files,
-            requests=requests_for(len(found), _ANSWERS)
+            requests=requests_for(len(found), RUNS_AT_FIRST)
             + (0 if has_index else self._index_requests(indexed)),
-            downloads=files + (0 if has_index else self._manifests(indexed)),
+            downloads=files
+            + (
+                0
+                if has_index
+                else _segments(indexed, lambda run: run.media) + self._manifests(indexed)
+            ),
         )
 
     def _indexed(self) -> list[RunSize]:
@@ -169,12 +173,16 @@ class Estimate:
         return found
 
     def _index_requests(self, runs: Sequence[RunSize]) -> int:
-        logged = sum(run.media > 0 for run in runs)
-        # The rows of all, then the files of each.
-        requests = requests_for(logged, _PLANS) + logged
+        # The rows of all, then the files of those whose values do not have the sizes.
+        requests = self._row_requests([run for run in runs if run.media])
+        requests += sum(run.unsized_media > 0 for run in runs)
         if "tables" in self._options.what:
-            requests += requests_for(len(runs), _ANSWERS) + self._manifests(runs)
+            requests += requests_for(len(runs), RUNS_AT_FIRST) + self._manifests(runs)
         return requests
+
+    def _row_requests(self, runs: Sequence[RunSize]) -> int:
+        """The requests for the rows of histories that have some kind of value."""
+        return _reading([_Rows(run, Start(), self._selection) for run in runs], 0)
 
     def _manifests(self, runs: Sequence[RunSize]) -> int:
         """How many manifests are read to find tables in artifacts."""
@@ -189,7 +197,8 @@ class Estimate:
             table="histograms",
             runs=len(found),
             rows=sum(run.histograms for run in found),
-            requests=requests_for(len(found), _PLANS),
+            requests=self._row_requests(found),
+            downloads=_segments(found, lambda run: run.histograms),
         )
 
     def _changed(self, name: str, count: Callable[[RunSize], int]) -> list[RunSize]:
@@ -207,7 +216,7 @@ class Estimate:
 
     def _sweep_rows(self) -> TablePlan:
         # A page of them, and the best run of each.
-        pages = requests_for(self._sweeps or 0, _SWEEPS_PER_PAGE)
+        pages = requests_for(self._sweeps or 0, SWEEPS_PER_PAGE)
         return TablePlan(table="sweeps", rows=self._sweeps, requests=max(1, 2 * pages))
 
     def _tasks(
@@ -236,7 +245,7 @@ class Estimate:
             count, present = self._present("files", run)
             files += max(0, run.files - count)
             size += max(0, run.file_bytes - present)
-            requests += max(1, requests_for(run.files, _FILES_PER_PAGE))
+            requests += max(1, requests_for(run.files, FILES_PER_PAGE))
         return TablePlan(
             table="files",
             runs=len(outdated),
@@ -260,11 +269,11 @@ class Estimate:
             size += max(0, extrapolated(sizes, len(new) + more) - present)
             # A page of them, a manifest of each, and links to the files that are missing.
             # What it has logged, and what it has used.
-            requests += 1 + max(1, requests_for(run.artifact_count, _ARTIFACTS_PER_PAGE))
+            requests += 1 + max(1, requests_for(run.artifact_count, ARTIFACTS_PER_PAGE))
             requests += run.artifact_count
             downloads += run.artifact_count
             if not present:
-                requests += sum(requests_for(each, _LINKS) for each in counts)
+                requests += sum(requests_for(each, LINKS_AT_ONCE) for each in counts)
         return TablePlan(
             table="artifacts",
             runs=len(outdated),
@@ -290,6 +299,11 @@ class Estimate:
         sizes = self._sizes[kind]
         there = [file.size for file in (record and record.files) or () if file.name in sizes]
         return len(there), sum(there)
+
+
+def _segments(runs: Iterable[RunSize], count: Callable[[RunSize], int]) -> int:
+    """How many Parquet files the histories have in which there are such values."""
+    return sum(run.segments for run in runs if count(run))
 
 
 class _Rows:
@@ -324,6 +338,15 @@ class _Rows:
 
     def _share(self, rows: int) -> float:
         return min(1.0, rows / max(1, self.size.history.estimated_rows))
+
+
+def _reading(found: Sequence[_Rows], values: int) -> int:
+    """The requests for rows of histories, with so many values that are not in Parquet files."""
+    # The only windows of many runs come together.
+    only = sum(rows.windows == 1 for rows in found)
+    several = sum(rows.own_requests for rows in found)
+    pages = max(requests_for(only, _WINDOWS) + several, requests_for(values, _VALUES))
+    return requests_for(len(found), _PLANS) + pages
 
 
 def known_runs(state: ExportState) -> Iterable[str]:

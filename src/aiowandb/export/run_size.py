@@ -37,6 +37,8 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
     most_rows: int | None
     keys: int
     media: int
+    # Values with files whose sizes are not in the value.
+    unsized_media: int
     histograms: int
     tables: int
     events: int
@@ -66,6 +68,7 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
             most_rows=most_rows,
             keys=len(run.history_keys.keys) if run.history_keys else 0,
             media=_logged(run.history_keys, is_media),
+            unsized_media=_logged(run.history_keys, lambda called: called.endswith("/separated")),
             histograms=_logged(run.history_keys, is_histogram),
             tables=_logged(run.history_keys, is_table),
             events=heartbeat.estimated_rows

@@ -15,6 +15,8 @@ from aiowandb.wire.artifacts import Direction, artifacts_of_run, versions
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.runs import run_not_found
 
+ARTIFACTS_PER_PAGE = 100
+
 
 class ArtifactList(Protocol):
     """A list of artifacts at W&B."""
@@ -36,7 +38,7 @@ class RunArtifacts:
         session: Session,
         ref: RunRef,
         direction: Direction,
-        per_page: int = 100,
+        per_page: int = ARTIFACTS_PER_PAGE,
         *,
         fresh: bool = False,
     ) -> None:

@@ -29,7 +29,7 @@ from aiowandb.wire.manifest import Manifest, ManifestEntry
 log = logging.getLogger("aiowandb.files")
 
 # Links expire: no more are requested at once than are soon used.
-_LINKS_AT_ONCE = 500
+LINKS_AT_ONCE = 500
 _MAX_REFERENCES = 10
 # A manifest may be large.
 _KNOWN_MANIFESTS = 100
@@ -82,7 +82,7 @@ async def download_artifact(
     path_prefix: str = "",
     allow_missing_references: bool = False,
     has: IsThere = is_there,
-    links_at_once: int = _LINKS_AT_ONCE,
+    links_at_once: int = LINKS_AT_ONCE,
     manifest: Manifest | None = None,
 ) -> ArtifactDownload:
     """Download an artifact's files into the folder; those that are there already are kept.

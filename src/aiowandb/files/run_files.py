@@ -33,6 +33,8 @@ from aiowandb.wire.files import (
 )
 from aiowandb.wire.runs import run_not_found
 
+FILES_PER_PAGE = 50
+
 
 class RunFiles:
     """The files of a run: all, those with these names, or those that match the pattern."""
@@ -43,7 +45,7 @@ class RunFiles:
         ref: RunRef,
         names: Sequence[str] = (),
         pattern: str | None = None,
-        per_page: int = 50,
+        per_page: int = FILES_PER_PAGE,
         *,
         fresh: bool = False,
     ) -> None:

@@ -39,8 +39,10 @@ AskRuns = Callable[[Session, Sequence[RunRef], BatchSize], Awaitable[list[T | Co
 # The pages of a run, beginning with what the first answer has of it.
 ReadOn = Callable[[RunRef, T], AsyncGenerator[Page]]
 
+# Runs in the first request; more later on, if W&B answers quickly.
+RUNS_AT_FIRST = 25
 # About so many rows may be in one answer, which is kept in memory until its runs are written.
-_ROWS_PER_ANSWER = 50_000
+ROWS_PER_ANSWER = 50_000
 
 
 @asynccontextmanager
@@ -89,7 +91,7 @@ async def _open_groups(
     read_on: ReadOn[T],
     opened: MemoryObjectSendStream[RunBatches],
 ) -> None:
-    size, line = BatchSize(25, 100), MemoryQueue(session.memory)
+    size, line = BatchSize(RUNS_AT_FIRST, 100), MemoryQueue(session.memory)
     async with opened, task_group() as tasks:
         for group in _groups(runs, size):
             answers = await ask(session, group, size)
@@ -109,7 +111,7 @@ def _groups(runs: Mapping[RunRef, int], size: BatchSize) -> Iterator[list[RunRef
     group: list[RunRef] = []
     rows = 0
     for ref, expected in runs.items():
-        if group and (len(group) >= size.now or rows + expected > _ROWS_PER_ANSWER):
+        if group and (len(group) >= size.now or rows + expected > ROWS_PER_ANSWER):
             yield group
             group, rows = [], 0
         group.append(ref)

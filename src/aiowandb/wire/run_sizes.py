@@ -18,6 +18,8 @@ from aiowandb.wire.runs import RunQuery, filters_text
 # The sizes of so many files, and of so many artifacts, come with each run. Where there are more,
 # their number is known and their size is extrapolated.
 SIZES_PER_RUN = 50
+# The tables whose rows come from histories.
+_FROM_HISTORIES = frozenset({"history", "media", "histograms", "tables"})
 
 _FILES = f"files(first: {SIZES_PER_RUN}) {{ edges {{ node {{ sizeBytes }} cursor }} }}"
 _ARTIFACTS = f"""outputArtifacts(first: {SIZES_PER_RUN}) {{
@@ -32,7 +34,7 @@ def _document(what: Collection[str]) -> str:
         (
             _FILES if "files" in what else "",
             _ARTIFACTS if "artifacts" in what else _COUNTED_ARTIFACTS,
-            _PARQUET if "history" in what else "",
+            _PARQUET if _FROM_HISTORIES.intersection(what) else "",
         )
     )
     return f"""

@@ -25,7 +25,7 @@ from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_not_found
 
 # W&B returns at most so many lines at once.
-_LINES_PER_PAGE = 1_000
+LINES_PER_PAGE = 1_000
 _COLUMNS: Sequence[pa.Field[Any]] = (
     pa.field("line", pa.int64()),
     pa.field("time", pa.timestamp("us", tz="UTC")),
@@ -55,7 +55,7 @@ def log_source(runs: Mapping[RunRef, RunSnapshot]) -> RowSource:
         session: Session, starts: Mapping[RunRef, Start]
     ) -> AbstractAsyncContextManager[AsyncIterator[RunBatches]]:
         # Of a long log, the first answer has only the beginning.
-        lines = {ref: min(runs[ref].lines or 0, _LINES_PER_PAGE) for ref in starts}
+        lines = {ref: min(runs[ref].lines or 0, LINES_PER_PAGE) for ref in starts}
         return scan_grouped(session, lines, _ask, lambda ref, found: _pages(session, ref, found))
 
     return RowSource("logs", runs, LogSchema(), read)
@@ -71,7 +71,7 @@ async def _ask(
 
 
 async def _pages(session: Session, ref: RunRef, first: ConsoleRun) -> AsyncGenerator[Page]:
-    pages = console_pages(session, ref, _LINES_PER_PAGE, None, first=first)
+    pages = console_pages(session, ref, LINES_PER_PAGE, None, first=first)
     async with aclosing(pages):
         async for lines in pages:
             yield RowsPage(_batch(lines), len(lines))

@@ -40,7 +40,7 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     (DELETED, pa.bool_()),
 ]
 _SCHEMA = pa.schema(_COLUMNS)
-_SWEEPS_PER_PAGE = 100
+SWEEPS_PER_PAGE = 100
 
 
 async def sweeps_table(session: Session, project: str) -> pa.Table:
@@ -48,7 +48,7 @@ async def sweeps_table(session: Session, project: str) -> pa.Table:
     entity, _, name = project.partition("/")
 
     async def page(cursor: str | None) -> Connection[SweepRecord]:
-        found = await session.ask(list_sweeps(entity, name, _SWEEPS_PER_PAGE, cursor))
+        found = await session.ask(list_sweeps(entity, name, SWEEPS_PER_PAGE, cursor))
         if found is None:
             raise NotFoundError(f"Could not find project {project}.", operation="GetSweeps")
         return found.sweeps
