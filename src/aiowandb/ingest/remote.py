@@ -17,7 +17,7 @@ from aiowandb.ingest.artifacts import artifacts_of
 from aiowandb.ingest.facts import dotted_keys, facts_of
 from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.uploads import remote_content
-from aiowandb.net import BatchSize, Session, ask_batched
+from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
 from aiowandb.wire.checksum import Checksum
@@ -100,13 +100,8 @@ async def note_extents(session: Session, runs: Sequence[WandbRun], size: BatchSi
     def ask(some: Sequence[WandbRun]) -> Any:
         return run_extents([run.record.ref for run in some], _FILES_LOOKED_AT)
 
-    done = 0
-    while done < len(runs):
-        some = runs[done : done + size.now]
-        found = await ask_batched(session, some, ask, extent, size)
-        for run, answer in zip(some, found, strict=True):
-            run.note_extent(None if isinstance(answer, CommError) else answer)
-        done += len(some)
+    for run, answer in zip(runs, await ask_all(session, runs, ask, extent, size), strict=True):
+        run.note_extent(None if isinstance(answer, CommError) else answer)
 
 
 class WandbRun(SourceRun):
