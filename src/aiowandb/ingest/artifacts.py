@@ -112,7 +112,8 @@ class ArtifactCopier:
             metadata=artifact.metadata,
             client_id=client_id,
             sequence_client_id=sequence_id,
-            deduplicate=False,
+            # Where W&B numbers the versions: one with the content of the last one is that one.
+            deduplicate=artifact.version is None,
         )
 
     async def _is_free(self, client_id: str) -> bool:

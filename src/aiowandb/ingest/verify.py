@@ -161,14 +161,15 @@ async def _artifact_facts(
     run: SourceRun, made: Sequence[SourceArtifact], numbered: bool
 ) -> dict[str, str]:
     """The facts about the artifacts of a run, by name."""
-    found = {}
+    found: dict[str, str] = {}
     for one in made:
         entries = sorted((e.name, e.digest, e.size, _outside(e.ref)) for e in await one.entries())
         manifest = blake2b(repr(entries).encode(errors="replace"), digest_size=12).hexdigest()
         name = one.label if numbered else f"{one.name} {one.digest}"
         aliases = sorted(one.aliases) if numbered else []
         said = (one.type, one.digest, aliases, sorted(one.tags), one.description)
-        found[name] = f"{said} {one.metadata} manifest {manifest}"
+        # Where W&B numbers the versions, one with the content of an earlier one is that one.
+        found.setdefault(name, f"{said} {one.metadata} manifest {manifest}")
     if run.has_artifacts:
         async with aclosing(run.used_artifacts()) as used:
             async for one in used:

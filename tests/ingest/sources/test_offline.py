@@ -228,3 +228,31 @@ async def test_artifacts_of_a_log_keep_the_ids_that_rows_refer_to(
     (tmp_path / "staged").unlink()
     report = await target.import_runs(tmp_path, "local/third")
     assert "staged cannot be read" in (report.failed[0].error or "")
+
+
+async def test_an_artifact_that_was_logged_again_is_no_new_version_as_when_wandb_syncs(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    entries = [files.message(f1="far", f2="s3://b/x", f3="s3://b/x")]
+    artifacts = [
+        files.message(
+            f4="model",
+            f5="set",
+            f6="d1",
+            f8=f'{{"n":{n}}}',
+            f11=[alias],
+            f12=files.message(f4=entries),
+        )
+        for n, alias in enumerate(["one", "two"])
+    ]
+    records = [files.run("r"), *(files.message(f8=each) for each in artifacts)]
+    files.write_run(tmp_path, "r", [*records, files.exit_record()])
+    report = await target.import_runs(tmp_path, TARGET, verify=True)
+    assert (report.failed, report.differences) == ([], [])
+    run = await target.run(f"{TARGET}/r")
+    (made,) = [each async for each in run.logged_artifacts()]
+    assert (made.name, made.metadata, sorted(made.aliases)) == (
+        "set:v0",
+        {"n": 0},
+        ["latest", "one", "two"],
+    )
