@@ -45,7 +45,7 @@ def of_many_files(effort: Effort) -> Findings:
             [verified.wall / read.wall for verified, read, _ in pairs],
             at_most=2,
         ),
-        Figure("verify", "CPU per GB, s", [v.cpu / size for v, _, _ in pairs], at_most=2.5),
+        Figure("verify", "CPU per GB, s", [v.cpu / size for v, _, _ in pairs], at_most=2),
         Figure(
             "verify",
             "peak memory, at 10x the bytes / at 1x",
