@@ -16,6 +16,7 @@ import orjson
 from aiowandb_server.errors import RequestError
 from aiowandb_server.protobuf import ProtobufMessage
 from aiowandb_server.store import json_text
+from aiowandb_server.store.metering import charge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 TYPED = "application/vnd.wandb.filestream.v1+protobuf"
 HISTORY = "wandb-history.jsonl"
 _STEP = "_step"
+# In memory, besides the text of a cell.
+_SIZE_OF_CELL = 100
+_SIZE_OF_ROW = 150
 _NULL, _FLOAT, _INT, _BOOL, _STRING, _JSON = range(1, 7)
 _NAMES = {_FLOAT: "floats", _INT: "ints", _BOOL: "bools", _STRING: "strings", _JSON: "jsons"}
 
@@ -80,6 +84,9 @@ def _lines(batch: ProtobufMessage) -> list[str]:
     cells = _cells(batch, len(cell_keys))
     if max(cell_keys, default=-1) >= len(keys):
         raise RequestError("cell_keys names a key that is not among the keys")
+    # A few bytes can repeat a long name as often as they like.
+    repeated = sum(len(names[key]) * times for key, times in Counter(cell_keys).items())
+    charge(_SIZE_OF_CELL * len(cell_keys) + _SIZE_OF_ROW * len(row_ends) + 2 * repeated)
     sequence = _sequence(batch, len(row_ends))
     lines, start = [], 0
     for number, end in enumerate(row_ends):

@@ -15,7 +15,7 @@ import pytest
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql import context, execution
-from aiowandb_server.store import filters
+from aiowandb_server.store import database, filters, metering
 from aiowandb_server.store.search import parse_space
 
 pytestmark = pytest.mark.anyio
@@ -199,6 +199,43 @@ async def test_ten_thousand_values_in_a_filter_work(
         expected = {"r0", "r1", "r2"}
     assert names == (expected if operator == "$in" else {"r0", "r1", "r2"} - expected)
     assert answer.json()["data"]["project"]["runCount"] == len(names)
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"$or": [{"name": f"r{n}"} for n in range(10_000)]}, "use $in"),
+        ({"$and": [{"config.n": {"$gt": n}} for n in range(10_000)]}, "use $in"),
+        ({f"config.k{n}": 1 for n in range(10_000)}, "use $in"),
+        ({"config." + "k" * 1_000_000: 1}, "too long"),
+        ({"config." + ".".join("a" * 10_000): 1}, "too long"),
+    ],
+    ids=["or", "and", "keys", "name", "dots"],
+)
+async def test_a_filter_that_is_too_large_to_compile_is_refused(
+    http: httpx.AsyncClient, filters: dict[str, Any], message: str
+) -> None:
+    answer = await send(http, RUNS, filters=json.dumps(filters))
+    assert answer.status_code == 400
+    assert message in answer.text
+    assert len(answer.text) < 2_000
+
+
+@pytest.mark.parametrize(
+    "filters", [{"display_name": {"$regex": "((a{1,30}){1,30})b"}}, {"config.n": {"$gt": 1}}]
+)
+async def test_a_query_that_takes_too_long_is_ended(
+    http: httpx.AsyncClient, filters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_INSTRUCTIONS", 1)
+    monkeypatch.setattr(metering, "QUERY_S", 1000.0)
+    assert (await send(http, RUNS, filters=json.dumps(filters))).status_code == 200
+    monkeypatch.setattr(metering, "QUERY_S", 0.0)
+    answer = await send(http, RUNS, filters=json.dumps(filters))
+    assert answer.status_code == 413
+    assert "Filter by less" in answer.text
+    monkeypatch.setattr(metering, "QUERY_S", 1000.0)
+    assert (await send(http, RUNS, filters=json.dumps(filters))).status_code == 200
 
 
 def coded(value: object) -> str:

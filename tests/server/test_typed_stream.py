@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import Store, protobuf
-from aiowandb_server.errors import RequestError
+from aiowandb_server.errors import MoreMemoryError, RequestError
 from aiowandb_server.protobuf import ProtobufMessage
+from aiowandb_server.store.metering import measured
 from aiowandb_server.store.records import RunRow
 from aiowandb_server.typed_stream import HISTORY, TYPED, parse_upload
 from tests.server.conftest import Client
@@ -220,6 +221,16 @@ def test_a_row_without_a_step_has_none() -> None:
     chunk = {"row_count": 2, "batch": without}
     body = MESSAGES["FileStreamUpload"](history=chunk).SerializeToString()
     assert lines_of(body) == ['{"a":1}', '{"a":2}']
+
+
+def test_a_name_that_is_repeated_without_end_takes_too_much_memory() -> None:
+    rows = 2_000
+    batch = batch_of([{"k": 1}] * rows, keys=["k" * 1_000_000])
+    chunk = {"row_count": rows, "batch": batch}
+    body = MESSAGES["FileStreamUpload"](history=chunk).SerializeToString()
+    assert len(body) < 1_100_000
+    with measured(1 << 30), pytest.raises(MoreMemoryError):
+        lines_of(body)
 
 
 ONE = {"a": 1.5, "b": 2, "_step": 0}

@@ -11,12 +11,12 @@ import os
 import queue
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import DataFolderError, RequestError
 from aiowandb_server.store.disk import restrict_to_owner
-from aiowandb_server.store.metering import meter
+from aiowandb_server.store.metering import QUERY_S, meter
 from aiowandb_server.store.schema import add_functions, bring_up_to_date
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT_S = 30.0
+# Of SQLite's machine, between two looks at the clock: about a millisecond.
+_INSTRUCTIONS = 20_000
+# Parts of SQLite's errors for queries that were ended, by the clock or in a function of ours.
+_TOO_LONG = ("interrupted", "user-defined function raised exception")
 # Parts of SQLite's errors for statements that a client's filter or pattern makes too large.
 _TOO_COMPLEX = ("too large", "too complex", "too many SQL variables", "stack overflow")
 
@@ -68,9 +72,14 @@ class Database:
         """A snapshot: all reads in the block see the same state.
 
         Rows that are read count as memory of the request until its end. With `piecewise` they do
-        not: the block drops what it has read as it goes, and counts what it keeps.
+        not: the block drops what it has read as it goes, and counts what it keeps. It may take any
+        time; other queries of a request end after a while.
         """
-        with self._borrow(piecewise=piecewise) as connection, _transaction(connection, "BEGIN"):
+        with (
+            self._borrow(piecewise=piecewise) as connection,
+            nullcontext() if piecewise else _limited(connection),
+            _transaction(connection, "BEGIN"),
+        ):
             yield connection
 
     @contextmanager
@@ -128,9 +137,24 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
+def _limited(connection: sqlite3.Connection) -> Iterator[None]:
+    """Limit the time of queries in the block, if they are those of a request."""
+    found = meter()
+    if found is None:
+        yield
+        return
+    found.limit_time()
+    connection.set_progress_handler(found.is_late, _INSTRUCTIONS)
     try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    try:
+        connection.execute(begin)
         yield
         connection.execute("COMMIT")
     except OverflowError as error:
@@ -145,6 +169,12 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     except (sqlite3.OperationalError, sqlite3.DataError) as error:
         if any(words in str(error) for words in _TOO_COMPLEX):
             raise RequestError(f"a filter, a pattern or a value is too long: {error}") from error
+        if any(words in str(error) for words in _TOO_LONG):
+            raise RequestError(
+                f"this takes more than {QUERY_S:g} seconds, and was ended. Filter by less, or by "
+                "simpler patterns.",
+                413,
+            ) from error
         raise
     finally:
         # A failed COMMIT (because of a full disk) leaves the transaction open, like an exception.

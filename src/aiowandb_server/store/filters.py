@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from aiowandb_server.errors import FilterError
 from aiowandb_server.store.conditions import Sql, every, negated, some, value
+from aiowandb_server.store.metering import meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _MAX_PATTERN = 10_000
 _MAX_CACHED = 500
+# So many characters of a text are searched: one call of RE2 cannot be ended.
+_MAX_SEARCHED = 1_000_000
 
 
 def check_pattern(pattern: str) -> None:
@@ -42,6 +45,9 @@ def matches_pattern(pattern: str, text: object) -> bool:
     """SQLite's `text REGEXP pattern`; other values than text never match."""
     if not isinstance(text, str):
         return False
+    if (found := meter()) is not None and found.is_late():
+        raise TimeoutError("the query takes too long")
+    text = text[:_MAX_SEARCHED]
     # Long texts are not cached, to limit the memory of the cache.
     return _search_cached(pattern, text) if len(text) <= _MAX_CACHED else _search(pattern, text)
 
@@ -57,13 +63,33 @@ _MAX_ITEMS = 100_000
 _MAX_OTHERS = 100
 _NUMBERS_AT_ONCE = 1000
 _MAX_DEPTH = 40
+# SQLite's compiler takes seconds for more.
+_MAX_CONDITIONS = 1000
+_MAX_NAME = 4096
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _GROUPS = ("$and", "$or", "$nor")
 
 
 def compile_filter(filters: object, field: FieldOf) -> Sql:
     """An SQL condition for the rows that `filters` selects; None selects all."""
+    if (count := _count_conditions(filters)) > _MAX_CONDITIONS:
+        raise FilterError(
+            f"the filter has {count} conditions, and {_MAX_CONDITIONS} are allowed. "
+            "For many values of one field, use $in."
+        )
     return _document({} if filters is None else filters, field, 0)
+
+
+def _count_conditions(filters: object) -> int:
+    count, rest = 0, [filters]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, list):
+            rest += [inner for inner in part if isinstance(inner, dict)]
+        elif isinstance(part, dict):
+            count += len(part)
+            rest += part.values()
+    return count
 
 
 def fields_of(filters: object) -> set[str]:
@@ -102,6 +128,8 @@ def _member(key: str, operand: Any, field: FieldOf, depth: int) -> Sql:
         raise FilterError(
             f"{key} is not an operator that combines filters: use $and, $or, $nor, $not"
         )
+    if len(key) > _MAX_NAME:
+        raise FilterError(f"a field of {len(key)} characters is too long: {key[:80]!r}...")
     return _condition(key, field(key), operand, depth)
 
 

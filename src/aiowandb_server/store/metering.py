@@ -6,8 +6,10 @@ a meter, such as that of the command line, is not limited.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import sys
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _COPIES = 4
 # What a value of parsed JSON takes, besides its text: a dictionary with its entry, or a list.
 _VALUE = 100
+# A query takes no longer: the filters that a client can think of have no other limit.
+QUERY_S = 10.0
 # A pair of numbers: the step and the number of a line.
 SIZE_OF_PLACE = 120
 
@@ -33,6 +37,15 @@ class Meter:
         self.used = 0
         # Work that has changed something cannot be started over.
         self.has_written = False
+        self._until = math.inf
+
+    def limit_time(self) -> None:
+        """Begin a query of the database, which may take `QUERY_S` seconds of CPU."""
+        self._until = time.thread_time() + QUERY_S
+
+    def is_late(self) -> bool:
+        """Whether the query has taken too long."""
+        return time.thread_time() > self._until
 
     def charge(self, size: int) -> None:
         """Count bytes that are going to be used. Raises MoreMemoryError if that is too much."""
