@@ -151,6 +151,7 @@ def check(world: World, out: Path, options: Options, stop: Stop, moment: int) ->
     assert [name for name in after if after[name] != undisturbed[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", ["parquet"], indirect=True)
 def test_a_kill_in_the_middle_of_a_table_loses_no_finished_run(
     world: World, tmp_path: Path

@@ -44,6 +44,12 @@ def kept_by_load():
     adam.load()
     return "kept" in adam.config
 
+def kept_by_loop():
+    runs = api.runs("local/vision")
+    for run in runs:
+        run.config["kept"] = True
+    return all("kept" in run.config for run in runs)
+
 def two_at_once():
     one, other = wandb.Api().run("local/past/done"), wandb.Api().run("local/past/done")
     one.config["one"] = other.config["other"] = 1
@@ -76,6 +82,7 @@ DIFFERENCES = [
     ("Times", "type(adam.created_at).__name__", "str", "datetime"),
     ("Order", "next(iter(api.runs('local/vision'))).id", "adam", "other"),
     ("Lists", "error(api.runs, 'local/vision', fresh=True)", "TypeError", None),
+    ("Runs of a list", "kept_by_loop()", True, False),
     ("Updates", "error(two_at_once)", None, "ConflictError"),
     ("Updates", "kept_by_load()", True, False),
     ("Downloads", "isinstance(adam.file('data/table.csv').download(), os.PathLike)", False, True),
