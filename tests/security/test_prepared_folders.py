@@ -98,6 +98,21 @@ def test_a_link_that_an_export_would_write_through_is_named(
         api.runs(PROJECT).export(tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["", "/00000000000000000000.json", "/00000000000000000001.json"])
+@pytest.mark.parametrize("table", ["runs", "history"])
+def test_no_delta_table_is_written_through_a_link(
+    api: Api, tmp_path: Path, elsewhere: Path, table: str, name: str
+) -> None:
+    api.runs(PROJECT).export(tmp_path / "out", format="delta")
+    log = tmp_path / "out" / table / "_delta_log"
+    if not name:
+        shutil.rmtree(log)
+    Path(f"{log}{name}").unlink(missing_ok=True)
+    Path(f"{log}{name}").symlink_to(elsewhere / "file" if name else elsewhere)
+    with pytest.raises(ExportError, match="is a symbolic link"):
+        api.runs(PROJECT).export(tmp_path / "out", format="delta")
+
+
 def test_the_folder_itself_may_be_a_link(api: Api, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")

@@ -23,7 +23,7 @@ from aiowandb.errors import UsageError
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, read_errors, warn_once
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
-from aiowandb.symlinks import NO_FOLLOW, path_without_links
+from aiowandb.symlinks import NO_FOLLOW, files_without_links, path_without_links
 from aiowandb.trees import entries_of, make_folders, remove_tree, walk
 
 
@@ -126,7 +126,10 @@ class LocalFolder:
         return self._path(name)
 
     def url(self, name: str) -> str:
-        return str(self._path(name))
+        path = self._path(name)
+        if path.is_dir():
+            files_without_links(path)  # other libraries would follow them
+        return str(path)
 
     def _path(self, name: str) -> Path:
         return path_without_links(self._root, name)
