@@ -59,10 +59,14 @@ def without_frames(error: E) -> E:
 
     Error reports may show the variables of frames, and other libraries keep links there.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        seen.__traceback__ = None
-        seen = seen.__cause__ or seen.__context__
+    seen: set[int] = set()  # they may be in a circle
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            waiting += [each.__cause__, each.__context__]
     return error
 
 

@@ -18,7 +18,7 @@ from aiowandb.config import settings
 from aiowandb.errors import UsageError
 from aiowandb.export.delta import _parsed
 from aiowandb.export.folders.locate import folder_at
-from aiowandb.redaction import Link, hide_secrets, redacted
+from aiowandb.redaction import Link, hide_secrets, redacted, without_frames
 
 SECRET = "AbCdEf123456"
 LINK = f"https://storage.example/file?X-Signature={SECRET}"
@@ -138,3 +138,15 @@ def test_delta_gets_the_key_of_azure_separately_from_the_url(
 ) -> None:
     options = {"AZURE_STORAGE_ACCOUNT_NAME": account, "AZURE_STORAGE_ACCOUNT_KEY": "KEY+"}
     assert _parsed(url) == (place, options)
+
+
+def test_errors_that_are_the_cause_of_each_other_lose_their_frames() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    for error in (one, other):
+        try:
+            raise error
+        except ValueError:
+            pass
+    one.__cause__, other.__context__ = other, one
+    assert without_frames(one) is one
+    assert (one.__traceback__, other.__traceback__) == (None, None)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from aiowandb.choices import What
 from aiowandb.concurrency.threads import run_sync
-from aiowandb.errors import CommError
+from aiowandb.errors import CommError, ServerError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Deleted, ExportIdentity, ExportState, Journal
 from aiowandb.export.names import RUN_KINDS
@@ -105,7 +105,7 @@ class RunsTable:
             values = [row.get(name) for row in rows]
             if name in self._fixed:
                 field = pa.field(name, self._fixed[name])
-                array = pa.array(values, field.type)
+                array = _array(values, field)
             else:
                 kind, array = to_column(values)
                 field = kind.field(name)
@@ -190,6 +190,16 @@ class _Column:
         if not self._has_non_finite_text:
             return kind
         return Kind.FLOAT if kind in (Kind.INT, Kind.FLOAT) else meet(kind, Kind.TEXT)
+
+
+def _array(values: Sequence[Any], field: pa.Field[Any]) -> pa.Array[Any]:
+    try:
+        array: pa.Array[Any] = pa.array(values, field.type)
+    except (pa.ArrowException, OverflowError) as error:
+        raise ServerError(
+            f"W&B sent a {field.name} of a run that no table can have: {error}.", error
+        ) from error
+    return array
 
 
 def _row(run: RunRecord) -> Row:

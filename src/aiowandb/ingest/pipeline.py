@@ -86,8 +86,9 @@ class Copy:
         self._total = await self._source.count()
         if self._options.plan:
             self.report.plan = CopyPlan()
-        async with aclosing(self._source.runs()) as runs, task_group() as tasks:
-            async for some in together(runs, _COMPARED_TOGETHER):
+        groups = together(self._source.runs(), _COMPARED_TOGETHER)
+        async with aclosing(groups), task_group() as tasks:
+            async for some in groups:
                 await self._compare(some, tasks)
         await self._copy_artifacts()
         if self._options.verify:
@@ -132,8 +133,8 @@ class Copy:
         states = await self._target.keeps_origin()
         look_size = BatchSize(100, 250)
         found: list[Difference] = []
-        async with aclosing(self._source.runs()) as runs:
-            async for some in together(runs, _PREPARED_TOGETHER):
+        async with aclosing(together(self._source.runs(), _PREPARED_TOGETHER)) as groups:
+            async for some in groups:
                 await self._source.prepare(some)
                 await self._source.look(some)
                 copies = await self._target.records([self._target_id(run) for run in some])
@@ -232,10 +233,11 @@ class Copy:
 async def together(items: AsyncGenerator[T], size: int) -> AsyncGenerator[list[T]]:
     """The items in lists of this size."""
     some: list[T] = []
-    async for item in items:
-        some.append(item)
-        if len(some) == size:
+    async with aclosing(items):
+        async for item in items:
+            some.append(item)
+            if len(some) == size:
+                yield some
+                some = []
+        if some:
             yield some
-            some = []
-    if some:
-        yield some

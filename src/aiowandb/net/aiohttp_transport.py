@@ -21,6 +21,8 @@ from aiohttp.client_middlewares import ClientHandlerType
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from aiowandb.redaction import without_frames
+
 # Links with long signatures come in the header of a redirect. Servers accept 8 or 16 K.
 _MAX_HEADER = 1 << 14
 # How much of a body may be in memory before it is read.
@@ -85,7 +87,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             response = await self._send(request)
         except BaseException as error:
             self._places.release()
-            raise _without_variables(error) from error.__cause__
+            # The variables of aiohttp's frames contain the credentials.
+            raise without_frames(error) from error.__cause__
         version = response.version or aiohttp.HttpVersion11
         return httpx.Response(
             response.status,
@@ -229,19 +232,6 @@ def _exceptions_of_httpx() -> Iterator[None]:
     except (aiohttp.ClientError, HttpProcessingError) as error:
         exception = next(ours for theirs, ours in _EXCEPTIONS if isinstance(error, theirs))
         raise exception(str(error) or type(error).__name__) from error
-
-
-def _without_variables(error: BaseException) -> BaseException:
-    """The error without the frames of aiohttp, whose variables contain the credentials."""
-    seen: set[int] = set()  # they may be in a circle
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each and id(each) not in seen:
-            seen.add(id(each))
-            each.__traceback__ = None
-            waiting += [each.__cause__, each.__context__]
-    return error
 
 
 def _proxy_headers(proxy: httpx.Proxy | None) -> dict[str, str]:

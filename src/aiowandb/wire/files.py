@@ -13,7 +13,7 @@ from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.lenient import as_utc
+from aiowandb.wire.lenient import as_integer, as_utc
 
 _RUN_FILES = """
 query RunFiles($entity: String!, $project: String!, $name: String!, $names: [String],
@@ -73,11 +73,11 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
     mimetype: str | None = None
     md5: str | None = None
     updated_at: datetime | None = None
-    # Some servers send large numbers as text.
     size_bytes: int | str | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "updated_at", as_utc(self.updated_at))
+        msgspec.structs.force_setattr(self, "size_bytes", as_integer(self.size_bytes))
 
     @property
     def size(self) -> int:

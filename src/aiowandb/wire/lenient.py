@@ -68,6 +68,11 @@ def as_float(text: str) -> float | None:
     return _NON_FINITE.get(text)
 
 
+def as_integer(value: int | str | None) -> int | None:
+    """The number: some servers send large ones as text. ValueError if it is another text."""
+    return int(value) if isinstance(value, str) else value
+
+
 def as_utc(moment: datetime | None) -> datetime | None:
     """The time with its zone: W&B writes times in UTC without saying so."""
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -12,6 +12,7 @@ import msgspec
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import HistorySource, ParquetHistory
+from aiowandb.wire.lenient import as_integer
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery, filters_text
 
@@ -57,8 +58,10 @@ query RunSizes($entity: String!, $project: String!, $filters: JSONString, $order
 
 
 class FileSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    # Some servers send large numbers as text.
     size_bytes: int | str | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "size_bytes", as_integer(self.size_bytes))
 
     @property
     def size(self) -> int:
@@ -69,6 +72,9 @@ class ArtifactSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
     id: str
     size: int | str | None = None
     file_count: int | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "size", as_integer(self.size))
 
 
 class SizedRun(RunRecord, kw_only=True, rename="camel"):
