@@ -23,6 +23,7 @@ from aiowandb.history.reading import Start
 from aiowandb.history.scan import from_step, live_windows
 from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import OWN_KEYS
+from aiowandb.wire.lenient import as_integer
 
 # The step of a row, and the id of its run, which compresses well.
 _ROW_BYTES = 9
@@ -265,7 +266,7 @@ class Estimate:
             more = run.artifact_count - len(run.artifacts)
             counts = [each.file_count or 0 for each in new]
             files += max(0, extrapolated(counts, len(new) + more) - count)
-            sizes = [int(each.size or 0) for each in new]
+            sizes = [as_integer(each.size) for each in new]
             size += max(0, extrapolated(sizes, len(new) + more) - present)
             # A page of them, a manifest of each, and links to the files that are missing.
             # What it has logged, and what it has used.

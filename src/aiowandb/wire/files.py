@@ -77,12 +77,11 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "updated_at", as_utc(self.updated_at))
-        msgspec.structs.force_setattr(self, "size_bytes", as_integer(self.size_bytes))
 
     @property
     def size(self) -> int:
         """The size in bytes."""
-        return int(self.size_bytes or 0)
+        return as_integer(self.size_bytes)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} ({self.mimetype}, {self.size:,} bytes)>"

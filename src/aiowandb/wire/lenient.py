@@ -68,9 +68,12 @@ def as_float(text: str) -> float | None:
     return _NON_FINITE.get(text)
 
 
-def as_integer(value: int | str | None) -> int | None:
-    """The number: some servers send large ones as text. ValueError if it is another text."""
-    return int(value) if isinstance(value, str) else value
+def as_integer(value: int | str | None) -> int:
+    """The number: some servers send large ones as text. None is 0."""
+    try:
+        return int(value or 0)
+    except ValueError as error:
+        raise ServerError(f"W&B sent a number that is none: {str(value)[:100]!r}", error) from error
 
 
 def as_utc(moment: datetime | None) -> datetime | None:

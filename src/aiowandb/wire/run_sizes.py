@@ -60,21 +60,15 @@ query RunSizes($entity: String!, $project: String!, $filters: JSONString, $order
 class FileSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
     size_bytes: int | str | None = None
 
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "size_bytes", as_integer(self.size_bytes))
-
     @property
     def size(self) -> int:
-        return int(self.size_bytes or 0)
+        return as_integer(self.size_bytes)
 
 
 class ArtifactSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
     id: str
     size: int | str | None = None
     file_count: int | None = None
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "size", as_integer(self.size))
 
 
 class SizedRun(RunRecord, kw_only=True, rename="camel"):
