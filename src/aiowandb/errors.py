@@ -37,7 +37,6 @@ Possible mistakes, such as a key that no run has, are an `AiowandbWarning` of Py
 from __future__ import annotations
 
 import builtins
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -272,6 +271,8 @@ def _portable(value: Any) -> Any:
     """
     if value is None or isinstance(value, str | int | float):
         return value
+    import pickle  # hardly any program needs it
+
     try:
         pickle.loads(pickle.dumps(value))  # noqa: S301 - its own bytes
     except Exception:

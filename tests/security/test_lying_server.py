@@ -16,13 +16,13 @@ import anyio
 import httpx
 import pytest
 
-from aiowandb import AiowandbError, AsyncApi, RetryPolicy
+from aiowandb import AiowandbError, AsyncApi
 from aiowandb_server import Store, create_app
+from tests.support.in_process import client_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::aiowandb.AiowandbWarning")]
 PROJECT = "local/p"
 RUN = f"{PROJECT}/r0"
-IMPATIENT = RetryPolicy(first_wait=0.001, max_wait=0.002, max_same_failures=2)
 WRONG: list[Any] = [
     *(None, True, 0, -1, 1.5, 10**30, float("nan")),
     *("", "x", "9" * 30, "\ud800", "2020-01-01", "{}", "[1]"),
@@ -90,7 +90,7 @@ async def samples(api: AsyncApi) -> None:
     await run.history(stream="system", pandas=False)
 
 
-async def belongings(api: AsyncApi) -> None:
+async def attached(api: AsyncApi) -> None:
     run = await api.run(RUN)
     await all_of(run.files())
     await all_of(run.logged_artifacts())
@@ -108,7 +108,7 @@ CALLS: dict[str, Callable[[AsyncApi, Path], Awaitable[Any]]] = {
     "lists": lambda api, _: lists(api),
     "rows": lambda api, _: rows(api),
     "samples": lambda api, _: samples(api),
-    "belongings": lambda api, _: belongings(api),
+    "attached": lambda api, _: attached(api),
     "change": lambda api, _: change(api),
     "append": lambda api, _: append(api),
     "create": lambda api, _: api.create_run(entity="local", project="p"),
@@ -135,9 +135,7 @@ async def store(tmp_path: Path) -> Any:
 async def lie(store: Store, folder: Path, seed: int, call: str) -> None:
     lying = Lying(create_app(store), seed)
     with anyio.fail_after(60):
-        async with AsyncApi(
-            store.local_key, base_url="http://wandb.test", transport=lying, retry=IMPATIENT
-        ) as api:
+        async with client_of(store, lying, max_same_failures=2) as api:
             with suppress(AiowandbError):
                 await CALLS[call](api, folder / f"{seed}")
 

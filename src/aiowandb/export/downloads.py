@@ -32,6 +32,7 @@ from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
 from aiowandb.net import Session, is_server_down
 from aiowandb.paths import RunRef
+from aiowandb.wire.artifact_record import number_of
 from aiowandb.wire.checksum import Checksum
 
 Kind = Literal["files", "artifacts"]
@@ -105,7 +106,7 @@ async def _used_artifacts(session: Session, ref: RunRef) -> tuple[UsedArtifact, 
                 UsedArtifact(
                     artifact.id,
                     artifact.source.collection,
-                    int(artifact.source.version.removeprefix("v")),
+                    number_of(artifact),
                     artifact.type,
                     artifact.digest,
                 )

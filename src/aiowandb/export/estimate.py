@@ -140,26 +140,21 @@ class Estimate:
             runs=len(found),
             rows=sum(run.media for run in found),
             requests=self._index_requests(found),
-            downloads=_segments(found, lambda run: run.media) + self._manifests(found),
+            downloads=self._index_downloads(found),
         )
 
     def _tables(self) -> TablePlan:
         indexed = self._indexed()
         found = [run for run in indexed if run.tables]
         files = sum(run.tables for run in found)
-        has_index = "media" in self._options.what
+        # The table of media has the index already.
+        to_index = [] if "media" in self._options.what else indexed
         return TablePlan(
             table="tables",
             runs=len(found),
             files=files,
-            requests=requests_for(len(found), RUNS_AT_FIRST)
-            + (0 if has_index else self._index_requests(indexed)),
-            downloads=files
-            + (
-                0
-                if has_index
-                else _segments(indexed, lambda run: run.media) + self._manifests(indexed)
-            ),
+            requests=requests_for(len(found), RUNS_AT_FIRST) + self._index_requests(to_index),
+            downloads=files + self._index_downloads(to_index),
         )
 
     def _indexed(self) -> list[RunSize]:
@@ -180,6 +175,9 @@ class Estimate:
         if "tables" in self._options.what:
             requests += requests_for(len(runs), RUNS_AT_FIRST) + self._manifests(runs)
         return requests
+
+    def _index_downloads(self, runs: Sequence[RunSize]) -> int:
+        return _segments(runs, lambda run: run.media) + self._manifests(runs)
 
     def _row_requests(self, runs: Sequence[RunSize]) -> int:
         """The requests for the rows of histories that have some kind of value."""

@@ -18,7 +18,7 @@ from aiowandb.export.formats import write_file
 from aiowandb.export.manifest import put_text
 from aiowandb.export.parquet import ParquetSink, open_parquet
 from aiowandb.wire import lenient
-from aiowandb.wire.artifact_record import ArtifactRecord
+from aiowandb.wire.artifact_record import ArtifactRecord, number_of
 from aiowandb.wire.manifest import Manifest, ManifestEntry
 from aiowandb.wire.record import RunRecord
 
@@ -104,7 +104,7 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
             run=run,
             name=record.source.collection,
             type=record.type,
-            version=int(record.source.version.removeprefix("v")),
+            version=number_of(record),
             digest=record.digest,
             aliases=record.aliases,
             tags=record.tags,

@@ -27,17 +27,18 @@ class Salvaged(msgspec.Struct, frozen=True):
 def salvage_journal(folder: Folder, name: str) -> Salvaged:
     """What the journal says, as far as it can be read."""
     text = folder.read_log(name)
-    return _salvage(text, is_there=bool(text) or folder.size(name) is not None)
+    return salvage_text(text, is_there=bool(text) or folder.size(name) is not None)
 
 
 def salvage_copy(folder: Folder) -> Salvaged | None:
     """The state as the last complete export left it; None if there is no intact copy."""
     text = read_whole(folder, JOURNAL_COPY)
-    found = _salvage(text) if text is not None else None
+    found = salvage_text(text) if text is not None else None
     return found if found and not found.errors else None
 
 
-def _salvage(text: bytes, *, is_there: bool = True) -> Salvaged:
+def salvage_text(text: bytes, *, is_there: bool = True) -> Salvaged:
+    """The same of the text of a journal."""
     state, errors = ExportState(), []
     for number, line in enumerate(text.splitlines(), 1):
         try:

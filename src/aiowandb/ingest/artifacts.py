@@ -27,7 +27,7 @@ from aiowandb.net import FATAL, Session
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
 from aiowandb.wire import lenient
-from aiowandb.wire.artifact_record import ArtifactRecord
+from aiowandb.wire.artifact_record import ArtifactRecord, number_of
 from aiowandb.wire.artifact_writing import NewArtifact, artifact_id_of, use_artifact
 from aiowandb.wire.artifacts import Direction, artifact_by_id, artifact_by_name
 from aiowandb.wire.manifest import ManifestEntry
@@ -196,7 +196,7 @@ def _source_artifact(session: Session, record: ArtifactRecord) -> SourceArtifact
         key=record.id,
         name=record.source.collection,
         type=record.type,
-        version=int(record.source.version.removeprefix("v")),
+        version=number_of(record),
         digest=record.digest,
         entries=entries,
         aliases=tuple(record.aliases),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from aiowandb.errors import ContentError, ExportError
 from aiowandb.export.claim import JOURNAL
-from aiowandb.export.journal import Fetched, UsedArtifact, decode_record
+from aiowandb.export.journal import UsedArtifact
 from aiowandb.export.originals import ARTIFACTS_FOLDER, OriginalArtifact, read_artifact
+from aiowandb.export.salvage import salvage_text
 from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.files.folder import path_inside
 from aiowandb.ingest.local_files import local_entry
@@ -45,11 +46,14 @@ class ExportedArtifacts:
         self._by_run = by_run
         by_id = {each.id: each for made in by_run.values() for each in made}
         self._ids = frozenset(by_id)
-        for fetched in _fetched_artifacts(self._journal):
-            self._used[fetched.run.run] = fetched.used or ()
+        journal = self._journal.read_bytes() if self._journal.is_file() else b""
+        # What is damaged of it is left out: the other runs can be restored.
+        for (kind, run), fetched in salvage_text(journal).state.fetched.items():
+            if kind != "artifacts":
+                continue
+            self._used[run] = fetched.used or ()
             if fetched.logged:  # with those that another run has logged, too
-                made = [by_id[name] for name in fetched.logged if name in by_id]
-                by_run[fetched.run.run] = made
+                by_run[run] = [by_id[name] for name in fetched.logged if name in by_id]
 
     def of(self, run: str) -> Sequence[OriginalArtifact]:
         """The versions that a run has logged."""
@@ -110,17 +114,3 @@ def used_source_artifact(used: UsedArtifact) -> SourceArtifact:
         digest=used.digest,
         entries=entries,
     )
-
-
-def _fetched_artifacts(journal: Path) -> Iterator[Fetched]:
-    """What the journal of the export knows about the artifacts of runs, if there is one."""
-    if not journal.is_file():
-        return
-    with journal.open("rb") as file:
-        for line in file:
-            try:
-                record = decode_record(line)
-            except msgspec.MsgspecError:
-                continue  # the export was killed, or is damaged: what it has can be restored
-            if isinstance(record, Fetched) and record.kind == "artifacts":
-                yield record

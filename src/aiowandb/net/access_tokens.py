@@ -20,7 +20,6 @@ from aiowandb.atomic import atomic_file
 from aiowandb.config.credentials import IdentityToken
 from aiowandb.errors import ServerError, UsageError
 
-EXCHANGE_PATH = "/oidc/token"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TIME = "%Y-%m-%d %H:%M:%S"
 # A token is renewed this long before it expires: enough for a request with its retries.
@@ -82,7 +81,7 @@ class AccessTokens:
             raise UsageError(f"Cannot read the identity token: {error}") from error
         self.assertion = assertion
         form = {"grant_type": _GRANT, "assertion": assertion}
-        url = f"{self._base_url}{EXCHANGE_PATH}"
+        url = f"{self._base_url}/oidc/token"
         return httpx.Request("POST", url, data=form, extensions={"timeout": _TIMEOUT})
 
     async def store(self, answer: bytes) -> None:

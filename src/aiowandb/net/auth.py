@@ -13,7 +13,7 @@ from aiowandb.config.credentials import ApiKey, AuthorizationHeader, IdentityTok
 from aiowandb.config.headers import PROXY_AUTHORIZATION
 from aiowandb.config.settings import Settings
 from aiowandb.errors import AuthenticationError
-from aiowandb.net.access_tokens import EXCHANGE_PATH, AccessTokens
+from aiowandb.net.access_tokens import AccessTokens
 from aiowandb.net.attempts import Transient
 from aiowandb.net.secrets import Secrets
 
@@ -78,7 +78,8 @@ class HostAuth(httpx.Auth):
                         try:
                             response = yield exchange
                         finally:
-                            self._forget_secrets(exchange)
+                            self._forget_headers(exchange)
+                            _forget_body(exchange)
                         await self._tokens.store(await self._granted(response))
                 self._secrets.token = bearer
                 request.headers["Authorization"] = f"Bearer {bearer}"
@@ -86,20 +87,17 @@ class HostAuth(httpx.Auth):
             response = yield request
         finally:
             if is_ours:
-                self._forget_secrets(request)
+                self._forget_headers(request)
         if self._tokens and bearer:
             self._learn(self._tokens, bearer, response)
 
     def _add_headers(self, request: httpx.Request) -> None:
         request.headers.update(self._extra.reveal())
 
-    def _forget_secrets(self, request: httpx.Request) -> None:
+    def _forget_headers(self, request: httpx.Request) -> None:
         """httpx's exceptions hold the request, and may end up in a report or a pickle."""
         for name in ("Authorization", *self._extra.names):
             request.headers.pop(name, None)
-        if request.url.path.endswith(EXCHANGE_PATH):
-            vars(request).pop("_content", None)
-            request.stream = httpx.ByteStream(b"")
 
     def _learn(self, tokens: AccessTokens, bearer: str, response: httpx.Response) -> None:
         if response.status_code != 401:
@@ -137,3 +135,9 @@ class HostAuth(httpx.Auth):
 
     def __repr__(self) -> str:
         return f"HostAuth({self._base}, {self._credentials!r})"
+
+
+def _forget_body(request: httpx.Request) -> None:
+    """The same for what was sent, which has the identity token."""
+    vars(request).pop("_content", None)
+    request.stream = httpx.ByteStream(b"")

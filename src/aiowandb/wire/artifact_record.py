@@ -69,6 +69,11 @@ class ArtifactRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return f"<{type(self).__name__} {self.qualified_name} ({self.type})>"
 
 
+def number_of(artifact: ArtifactRecord) -> int:
+    """The number of the version where it was logged, where W&B calls it `v3`."""
+    return int(artifact.source.version.removeprefix("v"))
+
+
 class Named(msgspec.Struct, frozen=True):
     name: str
 
