@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.ingest.lines import json_lines, short_float_texts, value_texts, with_steps
 from aiowandb.wire import lenient
+from aiowandb.wire.json_edit import alike
 from aiowandb.wire.rows import STEP, plain_value
 
 _NUMBERS = frozenset({Kind.INT, Kind.FLOAT})
@@ -75,8 +76,8 @@ class RowsDigest:
     def differences(self, other: RowsDigest) -> Iterator[tuple[str, object, object]]:
         """The differences, first those of all rows, then those of columns."""
         yield from _unlike("rows", self.rows, other.rows)
-        yield from _unlike("first row", self.first, other.first)
-        yield from _unlike("last row", self.last, other.last)
+        yield from _unlike_row("first row", self.first or {}, other.first or {})
+        yield from _unlike_row("last row", self.last or {}, other.last or {})
         for name in {**self.columns, **other.columns}:
             here, there = self.columns.get(name), other.columns.get(name)
             if here is None or there is None:
@@ -94,6 +95,16 @@ def _unlike(where: str, one: object, other: object) -> Iterator[tuple[str, objec
     # Compared as text, so that NaN equals NaN.
     if repr(one) != repr(other):
         yield where, one, other
+
+
+def _unlike_row(
+    where: str, one: dict[str, Any], other: dict[str, Any]
+) -> Iterator[tuple[str, object, object]]:
+    """What differs between two rows, without the rest of them."""
+    unlike = [key for key in {**one, **other} if not alike(one.get(key), other.get(key))]
+    if unlike:
+        here, there = ({key: row.get(key) for key in unlike} for row in (one, other))
+        yield where, here, there
 
 
 def _comparable(field: pa.Field[Any], column: pa.Array[Any]) -> pa.Array[Any]:
