@@ -21,12 +21,29 @@ from tests.export.bucket import Bucket
 from tests.export.conftest import Project, contents, steps
 
 EXPORT = """
-import sys
+import os, signal, sys
 from aiowandb import AiowandbError, Api
 from aiowandb.export import pipeline
 from aiowandb.export.folders import lease
+from aiowandb.export.folders.remote import RemoteFolder
 
-url, key, path, folder = sys.argv[1:]
+url, key, path, folder, *stops_after = sys.argv[1:]
+
+
+def stop_after(name):
+    method = getattr(RemoteFolder, name)
+
+    def stopping(*args, **options):
+        returned = method(*args, **options)
+        setattr(RemoteFolder, name, method)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return returned
+
+    setattr(RemoteFolder, name, stopping)
+
+
+for name in stops_after:
+    stop_after(name)
 pipeline.PART_ROWS = 300
 lease.RENEWED_EVERY_S, lease.TRUSTED_FOR_S, lease.OVER_AFTER_S = 0.2, 1, 4
 with Api(key, base_url=url) as api:
@@ -65,10 +82,12 @@ async def runs(store: Store, url: str) -> AsyncIterator[Runs]:
 
 
 @pytest.fixture
-def start(store: Store, url: str, bucket: Bucket) -> Callable[[], subprocess.Popen[str]]:
-    """Starts an export into the bucket."""
+def start(store: Store, url: str, bucket: Bucket) -> Callable[..., subprocess.Popen[str]]:
+    """Starts an export into the bucket, which stops itself after a method of the folder."""
     command = [sys.executable, "-c", EXPORT, url, store.local_key, Project.path, bucket.url]
-    return lambda: subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return lambda *stops_after: subprocess.Popen(
+        [*command, *stops_after], stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -85,7 +104,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 async def test_of_exporters_that_start_at_once_one_runs_and_the_others_are_told_which(
-    start: Callable[[], subprocess.Popen[str]], bucket: Bucket, runs: Runs, out: Path
+    start: Callable[..., subprocess.Popen[str]], bucket: Bucket, runs: Runs, out: Path
 ) -> None:
     said = [finish(process) for process in [start() for _ in range(3)]]
     assert "" in said
@@ -95,9 +114,34 @@ async def test_of_exporters_that_start_at_once_one_runs_and_the_others_are_told_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("records", [0, 1, 2, 3, 4, 6, 9])
+@pytest.mark.parametrize("method", ["create", "log"])
+async def test_an_exporter_that_slept_while_it_began_says_that_another_one_has_taken_over(
+    start: Callable[..., subprocess.Popen[str]],
+    bucket: Bucket,
+    runs: Runs,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease, "OVER_AFTER_S", 4)
+    with start(method) as slept:
+        wait_until(lambda: is_stopped(slept.pid))
+        await export_as_soon_as_possible(runs, bucket)
+        done = bucket.contents()
+        slept.send_signal(signal.SIGCONT)
+        complaint = finish(slept)
+    assert any(reason in complaint for reason in (TAKEN_OVER, IN_USE, "AWS Error")), complaint
+    assert bucket.contents() == done
+
+
+def is_stopped(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", str(pid)], capture_output=True, text=True)
+    return state.stdout.startswith("T")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("records", [1, 2, 3, 4, 6, 9])
 async def test_an_exporter_that_slept_does_not_touch_what_its_successor_has_written(
-    start: Callable[[], subprocess.Popen[str]],
+    start: Callable[..., subprocess.Popen[str]],
     bucket: Bucket,
     runs: Runs,
     out: Path,
@@ -119,7 +163,7 @@ async def test_an_exporter_that_slept_does_not_touch_what_its_successor_has_writ
         slept.send_signal(signal.SIGCONT)
         complaint = finish(slept)
     # It may not have begun; and a request that was under way may not survive the sleep.
-    assert any(reason in complaint for reason in (TAKEN_OVER, IN_USE, "AWS Error"))
+    assert any(reason in complaint for reason in (TAKEN_OVER, IN_USE, "AWS Error")), complaint
     await runs.export(out)
     assert bucket.contents() == done == contents(out)
 

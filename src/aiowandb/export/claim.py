@@ -68,14 +68,16 @@ def claim_folder(
         def open_journal() -> Journal:
             return journals.enter_context(closing(Journal(folder, JOURNAL)))
 
-        existing = None if overwrite else open_journal()
+        with _not_taken_over(folder):
+            existing = None if overwrite else open_journal()
         before = existing.state.begun if existing else None
         # Readers of a Delta table may still refer to the names of its former parts.
         token = secrets.token_hex(4) if overwrite and options.format == "delta" else ""
         continued = options.continuing(before.options if before else None)
         begun = Begun(VERSION, identity, continued, token)
         if existing:
-            _check(folder, existing.records, begun)
+            with _not_taken_over(folder):
+                _check(folder, existing.records, begun)
 
         def begin() -> tuple[Journal, ExportOptions]:
             if overwrite:
@@ -86,6 +88,19 @@ def claim_folder(
             return journal, continued
 
         yield begin
+
+
+@contextmanager
+def _not_taken_over(folder: Folder) -> Iterator[None]:
+    """Say of a folder that cannot be used that another process has it, if that is the reason.
+
+    While this process was asleep, that one may have written what does not fit what was read before.
+    """
+    try:
+        yield
+    except ExportError:
+        folder.check()
+        raise
 
 
 def read_claimed(
