@@ -186,6 +186,14 @@ def test_a_stop_in_the_middle_of_any_table_loses_no_finished_run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", ["parquet"], indirect=True)
+def test_runs_that_failed_are_in_the_end_where_they_belong(world: World, tmp_path: Path) -> None:
+    # With the server gone, the runs that follow in a part fail one by one, and most of it is there.
+    moment = len(RUNS) * TABLES.index("media") + 8
+    check(world, tmp_path / "out", {"format": "arrow"}, "server", moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ["parquet"], indirect=True)
 def test_every_run_is_in_every_table(world: World, tmp_path: Path) -> None:
     """Or a stop would not be where the other tests want it."""
     options: Options = {"what": "all"}

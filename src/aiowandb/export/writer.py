@@ -36,6 +36,7 @@ from aiowandb.export.stored import RowRange, StoredRun
 from aiowandb.history.concurrent import RunBatches
 from aiowandb.history.pages import memory_of
 from aiowandb.history.reading import Reading
+from aiowandb.net import Session, is_server_down
 from aiowandb.paths import RunRef
 from aiowandb.wire.rows import STEP
 
@@ -47,9 +48,17 @@ ARRIVALS_AHEAD = 8
 
 
 async def feed_rows(
-    runs: AsyncIterator[RunBatches], count: int, reporter: Reporter, inbox: Inbox[Arrival]
+    session: Session,
+    runs: AsyncIterator[RunBatches],
+    count: int,
+    reporter: Reporter,
+    inbox: Inbox[Arrival],
 ) -> None:
-    """Put the rows of `count` runs into the inbox, one run after another."""
+    """Put the rows of `count` runs into the inbox, one run after another.
+
+    A run that fails alone puts its error there. If W&B is down, the export ends: all that
+    follow would fail, and parts would be written without them.
+    """
     async for run in runs:
         count -= 1
         async with run:
@@ -60,6 +69,8 @@ async def feed_rows(
                     reporter.report()
                 await inbox.put(run.reading)
             except CommError as error:
+                if await is_server_down(session, error):
+                    raise
                 await inbox.put(error)
         reporter.report()
     if count > 0:
