@@ -41,9 +41,9 @@ from aiowandb.wire.history import Window
 
 PlanAll = Callable[[Session, Sequence[RunRef], BatchSize], Awaitable[list[HistoryPlan | CommError]]]
 
-# Enough concurrent runs to keep the connections and the writer busy. In memory are a few
-# batches of each.
-_RUNS_AHEAD = 16
+# Enough concurrent runs to keep the connections and the writer busy: if each answer takes 50 ms,
+# 16 make an export take an eighth longer. In memory are a few batches of each.
+_RUNS_AHEAD = 32
 _BATCHES_AHEAD = 1
 _LARGE_RUNS_AHEAD = 4
 
