@@ -100,12 +100,14 @@ def serve(
     history: HistoryMode = "parquet",
     rate_limit: float | None = None,
     latency: float = 0.0,
+    max_memory: int = 1 << 30,
     allowed_hosts: Sequence[str] = (),
     pages: bool = True,
 ) -> None:
     """Serve the embedded W&B of this folder until SIGINT or SIGTERM.
 
     `on_ready` is called with the URL, and the login link unless the pages are left out.
+    `max_memory` bounds what all requests together take, in bytes.
     """
     with open_store(path) as store:
         import aiowandb_server
@@ -119,6 +121,7 @@ def serve(
             history=history,
             rate_limit=rate_limit,
             latency=latency,
+            max_memory=max_memory,
             allowed_hosts=[host, *allowed_hosts],
             pages=pages,
         )

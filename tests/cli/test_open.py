@@ -53,15 +53,20 @@ def test_the_printed_links_log_a_browser_in_while_the_server_runs(tmp_path: Path
         open_page("local/sample", "--local", str(tmp_path))
 
 
-def test_no_pages_serves_the_api_only_to_keys_of_a_file_too(tmp_path: Path) -> None:
+def test_no_pages_serves_the_api_to_keys_of_a_file_within_a_limit_of_memory(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{'1' * 40}\n\n {'2' * 40}\n")
     query = {"query": "{viewer{username}}"}
-    with served(tmp_path, "--no-pages", "--key-file", str(keys)) as (url, _):
+    options = ("--no-pages", "--max-memory", "0.1GB", "--key-file", str(keys))
+    with served(tmp_path, *options) as (url, _):
         for key, status in (("1" * 40, 200), ("2" * 40, 200), ("3" * 40, 401), ("", 401)):
             answer = httpx.post(f"{url}/graphql", json=query, auth=("api", key))
             assert answer.status_code == status
         assert httpx.get(f"{url}/").status_code == 404
+        large = {**query, "variables": {"x": "x" * 40_000_000}}
+        refused = httpx.post(f"{url}/graphql", json=large, auth=("api", "1" * 40), timeout=60)
+        assert refused.status_code == 413
+        assert "more than the 76 MB of memory" in refused.text
         assert httpx.get(f"{url}/healthz").text == "ok"
         with pytest.raises(UsageError, match="aiowandb serve --data"):
             open_page("local/sample", "--local", str(tmp_path))

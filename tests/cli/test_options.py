@@ -90,6 +90,13 @@ VALUES: dict[str, list[tuple[str, str]] | None] = {
     "--plot": None,
     "serve --host": None,
     "serve --allow-host": None,
+    "serve --max-memory": [
+        ("lots", "is not a size like 500MB"),
+        ("-1GB", "is not a size"),
+        ("1.GB", "is not a size"),
+        ("63MB", "at least 64MB"),
+        ("0", "at least 64MB"),
+    ],
     "serve --key-file": [("nope", "does not exist"), (".", "is a directory")],
 }
 ARGUMENT_VALUES: dict[str, list[tuple[list[str], str]] | None] = {

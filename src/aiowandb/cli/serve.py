@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import click
 
 from aiowandb.choices import HistoryMode
 from aiowandb.cli.options import one_of
+
+# With less, no request could ask for the rows of an ordinary run.
+_LEAST_MEMORY = 64 << 20
 
 
 class _Rate(click.FloatRange):
@@ -20,6 +24,21 @@ class _Rate(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number: Any = str(value).removesuffix("/s")
         return super().convert(number, param, ctx)
+
+
+class _Memory(click.ParamType):
+    """`500MB`, `2GB`, or a number of bytes; each unit is 1024 of the smaller one."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = re.fullmatch(r"(?i)([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMG]?)i?B?", str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a size like 500MB or 2GB.", param, ctx)
+        size = int(float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " "))
+        if size < _LEAST_MEMORY:
+            self.fail(f"{value!r} is too little: at least 64MB.", param, ctx)
+        return size
 
 
 @click.command()
@@ -71,6 +90,13 @@ class _Rate(click.FloatRange):
     help="Milliseconds to wait before each response.",
 )
 @click.option(
+    "--max-memory",
+    type=_Memory(),
+    default="1GB",
+    show_default=True,
+    help="What all requests together may take; those that need more wait for their turn.",
+)
+@click.option(
     "--allow-host",
     "allowed_hosts",
     multiple=True,
@@ -88,6 +114,7 @@ def serve(
     history: HistoryMode,
     rate_limit: float | None,
     latency: float,
+    max_memory: int,
     allowed_hosts: tuple[str, ...],
     no_pages: bool,
 ) -> None:
@@ -117,6 +144,7 @@ def serve(
         history=history,
         rate_limit=rate_limit,
         latency=latency / 1000,
+        max_memory=max_memory,
         allowed_hosts=allowed_hosts,
         pages=not no_pages,
     )
