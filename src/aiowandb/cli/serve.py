@@ -26,7 +26,7 @@ class _Rate(click.FloatRange):
         return super().convert(number, param, ctx)
 
 
-class _Memory(click.ParamType):
+class _Memory(click.types.StringParamType):
     """`500MB`, `2GB`, or a number of bytes; each unit is 1024 of the smaller one."""
 
     name = "SIZE"
