@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from aiowandb import Api, ReadPlan
+from aiowandb import Api, ReadPart, ReadPlan, UsageError
 from aiowandb.api import planning
+from aiowandb.readplan import runs as planned_runs
+from aiowandb.readplan.part import PartData
 from aiowandb_server import create_app, serve_in_thread
 
 from .world import PATH, World, of_batches
@@ -52,6 +54,9 @@ def test_some_rows_of_a_plan_are_a_plan(world: World) -> None:
         assert steps(until) == [("a", 0), ("a", 1), ("c", 0)]
         assert until.last_steps == {"a": 1, "c": 0}
         assert plan.select(min_step=9).parts(1) == []
+        assert steps(plan.select(last_steps={})) == []
+        with pytest.raises(UsageError, match="runs must be specified in a list of strings"):
+            plan.select(runs="abc")
 
 
 def test_the_first_parts_come_before_the_last_run_is_listed(
@@ -68,3 +73,30 @@ def test_the_first_parts_come_before_the_last_run_is_listed(
         assert sum(rows) == 101
         everything = api.runs(PATH).plan(["loss"])
         assert asked[0] < everything.requests - 1
+
+
+def test_parts_that_come_while_runs_are_listed_have_all_rows_of_a_long_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned_runs, "SHORT_RUN", 20)
+    for name, count in (("long", 90), ("short", 10), ("longer", 250)):
+        world.add_run(name, ({"_step": i, "loss": 0.5} for i in range(count)))
+    with world.serve() as url, Api(world.key, base_url=url) as api:
+        runs = api.runs(PATH)
+        tables = [of_batches(part.schema, part.read()) for part in runs.stream_parts(60)]
+        read = [(row["run_id"], row["_step"]) for table in tables for row in table.to_pylist()]
+        assert sorted(read) == steps(runs.plan())
+        assert len(read) == 350
+
+
+def test_a_part_of_an_earlier_version_with_two_slices_of_a_run_has_the_rows_of_both(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned_runs, "SHORT_RUN", 20)
+    world.add_run("long", ({"_step": i, "loss": 0.5} for i in range(90)))
+    with world.serve() as url, Api(world.key, base_url=url) as api:
+        first, second = (part._data for part in api.runs(PATH).plan().parts(2))
+        slices = first.slices + second.slices
+        both = ReadPart(PartData(first.origin, first.columns, first.selection, slices))
+        read = of_batches(both.schema, both.read())
+        assert read["_step"].to_pylist() == list(range(90))

@@ -37,11 +37,17 @@ async def read_slices(
     refresh: bool,
 ) -> AsyncGenerator[pa.RecordBatch]:
     """The batches of the slices, one after another, with exactly the columns of the schema."""
-    by_ref = {RunRef(origin.entity, origin.project, one.run.run): one for one in slices}
+    # A part that an earlier version has made may have several slices of one run.
+    by_ref: dict[RunRef, list[RunSlice]] = {}
+    for one in slices:
+        by_ref.setdefault(RunRef(origin.entity, origin.project, one.run.run), []).append(one)
     reader = _SliceReader(session, origin, selection, refresh=refresh)
 
-    def pages(ref: RunRef) -> AsyncGenerator[Page]:
-        return reader.pages(ref, by_ref[ref])
+    async def pages(ref: RunRef) -> AsyncGenerator[Page]:
+        for one in by_ref[ref]:
+            async with aclosing(reader.pages(ref, one)) as found:
+                async for page in found:
+                    yield page
 
     async with scan_each(session, by_ref, pages) as runs:
         async for run in runs:

@@ -65,9 +65,9 @@ def narrowed(
     found = []
     for one in slices:
         name = one.run.run
-        if (runs is not None and name not in runs) or (last_steps and name not in last_steps):
+        if any(among is not None and name not in among for among in (runs, last_steps)):
             continue
-        tops = [one.max_step, max_step, last_steps[name] + 1 if last_steps else None]
+        tops = [one.max_step, max_step, None if last_steps is None else last_steps[name] + 1]
         top = min((top for top in tops if top is not None), default=None)
         first = max(one.min_step, min_step)
         if first < (one.run.end if top is None else top):
@@ -103,12 +103,12 @@ def chunks(slices: Iterable[RunSlice], rows: int) -> Iterator[list[RunSlice]]:
     group: list[RunSlice] = []
     found = 0
     for one in slices:
-        weight = _weight(one)
-        pieces = lay_out([one], -(-weight // max(rows, SHORT_RUN))) if weight > rows else [[one]]
-        for piece in pieces:
-            group += piece
-            found += sum(map(_weight, piece))
-            if found >= rows:
+        count = max(1, _weight(one) // max(rows, SHORT_RUN))
+        for [piece] in lay_out([one], count):
+            group.append(piece)
+            found += _weight(piece)
+            # The pieces of a long run are in groups of their own, as a plan's are.
+            if found >= rows or count > 1:
                 yield group
                 group, found = [], 0
     if group:
