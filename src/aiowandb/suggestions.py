@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 # Shorter words are similar to too many others.
 _SHORTEST_WORD = 3
 _MOST_LISTED = 13
+_OTHER_SEPARATOR = str.maketrans("./", "/.")
 
 
 def nearest(word: Any, known: Iterable[str]) -> str | None:
@@ -51,6 +53,10 @@ def no_such(what: str, name: str, known: Collection[str], place: str = "") -> st
     parts = [part.strip() for part in name.split(",")]
     if len(parts) > 1 and all(part in known for part in parts):
         return f"{said}; did you mean {parts!r}?"
+    # W&B's web pages write nested keys with a slash.
+    other = name.translate(_OTHER_SEPARATOR)
+    if any(fnmatchcase(each, other) for each in known):
+        return f"{said}; did you mean {other!r}?"
     return f"{said}{did_you_mean(name, known) or '.'}"
 
 

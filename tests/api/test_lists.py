@@ -6,12 +6,15 @@ from pathlib import Path
 
 import anyio
 import duckdb
+import httpx
 import msgspec
 import pandas as pd
 import polars as pl
 import pytest
 
-from aiowandb import Api, AsyncApi, RowError, UsageError
+from aiowandb import Api, AsyncApi, RowError, ServerError, UsageError
+from aiowandb_server import Store, create_app
+from tests.support.in_process import client_of
 from tests.support.sample import ROWS, RUNS, Sample
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +142,28 @@ async def test_samples_of_many_runs_come_together(api: AsyncApi, sample: Sample)
     with pytest.raises(UsageError, match="format must be one of default, .*not 'csv'"):
         await runs.histories(format="csv")  # type: ignore[call-overload]
     assert len(await api.runs(sample.path, {"name": "none"}).histories(format="polars")) == 0
+
+
+async def test_a_change_whose_response_was_lost_empties_the_cache(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        transport = LosesDeletions(store)
+        async with client_of(store, transport, max_failures=1) as api:
+            run = await api.create_run(entity="local", project="demo")
+            assert len(await api.runs("local/demo").to_list()) == 1
+            with pytest.raises(ServerError):
+                await run.delete()
+            assert await api.runs("local/demo").to_list() == []
+
+
+class LosesDeletions(httpx.AsyncBaseTransport):
+    """A W&B whose gateway answers for it when a run is deleted."""
+
+    def __init__(self, store: Store) -> None:
+        self._app = httpx.ASGITransport(create_app(store))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._app.handle_async_request(request)
+        return httpx.Response(502) if b"deleteRun" in await request.aread() else response
 
 
 async def test_responses_are_cached_until_they_are_flushed(api: AsyncApi, sample: Sample) -> None:

@@ -288,7 +288,9 @@ def test_a_csv_of_rows_has_the_columns_that_globs_mean(world: World) -> None:
     rows = ("history", "local/demo/done", "--all", "--format", "csv", "--keys")
     assert world.out(*rows, "l*").splitlines() == ["_step,loss", "0,0", "1,1", "2,2"]
     done = world.run(*rows, "los")
-    assert "No key named 'los' in run local/demo/done; did you mean 'loss'?" in done.stderr
+    assert done.stderr.splitlines() == [
+        "aiowandb: warning: No key named 'los' in run local/demo/done; did you mean 'loss'?"
+    ]
     project = world.store.projects.ensure("local", "demo")[0]
     nested = world.store.runs.upsert(project, "nested", RunChanges())[0]
     world.store.history.append(nested, ['{"val": {"loss": 1}}'])

@@ -55,7 +55,7 @@ async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_d
     told = reasons(found, "a")
     assert "system: 4 system metrics were not to be exported." in told
     assert "files: 2 files were not to be exported." in told
-    assert "artifacts: 1 artifacts were not to be exported." in told
+    assert "artifacts: 1 artifact was not to be exported." in told
     assert "history: only what keys selects was to be exported." in told
 
 

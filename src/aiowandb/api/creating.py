@@ -62,7 +62,6 @@ async def make_project(session: Session, entity: str, name: str, *, exist_ok: bo
     found = await session.ask(get_project(entity, name))
     if found is None:
         answer = await session.answer(create_project(entity, name))
-        session.flush()
         model = answer.data
         if model is None or model.inserted is not False or answer.tries > 1:
             return
@@ -103,6 +102,5 @@ async def _make_named(session: Session, ref: RunRef, *, exist_ok: bool) -> tuple
 async def _create(session: Session, ref: RunRef) -> tuple[Bucket, int]:
     """The response, and the number of tries that it took."""
     answer = await session.answer(create_run(ref))
-    session.flush()
     saved: Bucket = answer.data
     return saved, answer.tries

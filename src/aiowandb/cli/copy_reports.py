@@ -18,6 +18,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from aiowandb.choices import CopyIds, OnExisting
+from aiowandb.cli.options import one_of
 from aiowandb.cli.output import console, print_error, printable, table
 from aiowandb.errors import AiowandbWarning
 
@@ -42,6 +44,28 @@ def copy_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def write_options(command: F) -> F:
+    """Adds the options of all commands that write runs to a project DST."""
+    for option in (
+        click.option(
+            "--on-existing",
+            type=one_of(OnExisting),
+            default="fail",
+            show_default=True,
+            help="What to do with runs in DST that are not copies of these.",
+        ),
+        click.option(
+            "--ids",
+            type=one_of(CopyIds),
+            default="keep",
+            show_default=True,
+            help="Whether runs keep their ids.",
+        ),
+    ):
+        command = option(command)
+    return copy_options(command)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiowandb.choices import CopyIds, OnExisting
-from aiowandb.cli.copy_reports import copy_options, run_copy
-from aiowandb.cli.options import BaseUrl, combine_filters, connect, connection, one_of, selection
+from aiowandb.cli.copy_reports import copy_options, run_copy, write_options
+from aiowandb.cli.options import BaseUrl, combine_filters, connect, connection, selection
 from aiowandb.paths import parse_project_path
 
 if TYPE_CHECKING:
@@ -32,15 +31,7 @@ _TARGET_KEY = "WANDB_TARGET_API_KEY"
 @click.option("--to-local", type=_FOLDER, metavar="DIR", help="Embedded W&B of DST.")
 @selection
 @click.option("--run", "run_ids", multiple=True, metavar="ID", help="Only this run; repeatable.")
-@click.option("--ids", type=one_of(CopyIds), default="keep", show_default=True)
-@click.option(
-    "--on-existing",
-    type=one_of(OnExisting),
-    default="fail",
-    show_default=True,
-    help="What to do with runs in DST that were not copied from SRC.",
-)
-@copy_options
+@write_options
 def copy(
     source: str,
     target: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from aiowandb.api import AsyncApi, Run
     from aiowandb.cli.curves import Curve
 
-_OTHER_SEPARATOR = str.maketrans("./", "/.")
 _TERMINAL = "-"
 _COLUMN = 16  # minimum width of a table column
 
@@ -126,7 +125,6 @@ async def _print(
         names = _fitting_columns(names)
     if keys:
         meant = [name for name in names if matches_any(name, keys) and name != "_step"]
-        _report_unknown(run, keys, meant)
         names = ["_step", *(meant or keys)]
         if format == "csv" and not found:
             record_printer(format, names)  # just the header
@@ -166,22 +164,6 @@ def _unknown(run: Run, keys: Sequence[str]) -> list[str]:
     """The keys that W&B does not list for this run."""
     known = run.history_keys.keys if run.history_keys else {}
     return [key for key, group in zip(keys, matching_names(keys, known), strict=True) if not group]
-
-
-def _report_unknown(run: Run, keys: Sequence[str], names: Sequence[str]) -> None:
-    """Report keys that no row has."""
-    known = run.history_keys.keys if run.history_keys else {}
-    for key in _unknown(run, keys):
-        if not any(matches_any(name, [key]) for name in names):
-            print_error(f"No key named {key!r} in run {run.ref}{_hint(key, known)}")
-
-
-def _hint(key: str, known: Collection[str]) -> str:
-    """Which key was probably meant; W&B's web pages write nested keys with a slash."""
-    other = key.translate(_OTHER_SEPARATOR)
-    if any(matches_any(name, [other]) for name in known):
-        return f"; did you mean {other!r}?"
-    return did_you_mean(key, known) or "."
 
 
 def _names(run: Run, keys: Sequence[str]) -> list[str]:

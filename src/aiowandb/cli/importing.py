@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiowandb.choices import CopyIds, OnExisting
-from aiowandb.cli.copy_reports import copy_options, run_copy
-from aiowandb.cli.options import connect as connect_to
-from aiowandb.cli.options import connection, one_of
+from aiowandb.cli.copy_reports import run_copy, write_options
+from aiowandb.cli.options import connect, connection
 
 if TYPE_CHECKING:
     from aiowandb.api import AsyncApi
@@ -27,26 +25,11 @@ class _PathOrUri(click.Path):
         return value if "://" in str(value) else super().convert(value, param, ctx)
 
 
-def _write_options(command: Any) -> Any:
-    for option in (
-        click.option(
-            "--on-existing",
-            type=one_of(OnExisting),
-            default="fail",
-            show_default=True,
-            help="What to do with runs in DST that come from elsewhere.",
-        ),
-        click.option("--ids", type=one_of(CopyIds), default="keep", show_default=True),
-    ):
-        command = option(command)
-    return copy_options(command)
-
-
 @click.command()
 @click.argument("folder", metavar="FOLDER", type=_PATH)
 @click.argument("target", metavar="DST")
 @connection
-@_write_options
+@write_options
 def restore(
     folder: Path, target: str, base_url: str | None, local: Path | None, **options: Any
 ) -> None:
@@ -58,7 +41,7 @@ def restore(
     Examples:
       aiowandb export me/mnist backup && aiowandb restore backup me/restored
     """
-    api = connect_to(base_url, local, reports_waits=False)
+    api = connect(base_url, local, reports_waits=False)
     run_copy(partial(_restore, api, folder, target), options)
 
 
@@ -75,7 +58,7 @@ def restore(
     metavar="NAME",
     help="A column with a config value; repeatable.",
 )
-@_write_options
+@write_options
 def import_(
     source: Path,
     target: str,
@@ -101,7 +84,7 @@ def import_(
       aiowandb import rows.jsonl me/tables --config-column loss --plan
     """
     columns = {"run": run_column, "step": step_column, "time": time_column}
-    api = connect_to(base_url, local, reports_waits=False)
+    api = connect(base_url, local, reports_waits=False)
     run_copy(partial(_import, api, source, target, columns, config_column), options)
 
 

@@ -104,7 +104,7 @@ def _bad_value(error: click.BadParameter) -> str:
     param = error.param
     if param is None:
         return error.format_message()
-    name = param.get_error_hint(error.ctx).strip("'")
+    name = param.get_error_hint(error.ctx).strip("'[]")
     message = error.message
     if isinstance(param.type, click.Choice) and (value := _quoted(message)) is not None:
         words = [str(choice) for choice in param.type.choices]

@@ -214,10 +214,7 @@ class Session:
 
     async def ask(self, operation: Operation[S]) -> S:
         """Send a GraphQL operation and return its data, or raise what W&B answered."""
-        answer = await self.answer(operation)
-        if operation.changes:
-            self.flush()
-        data: S = answer.data
+        data: S = (await self.answer(operation)).data
         return data
 
     async def answer(
@@ -252,8 +249,13 @@ class Session:
 
         # A long request asks for many things, and takes longer.
         kind = (operation.name, len(content).bit_length())
-        with self._lifetime.call():
-            return await self._requests.run(operation.name, send_once, kind, retry=retry)
+        try:
+            with self._lifetime.call():
+                return await self._requests.run(operation.name, send_once, kind, retry=retry)
+        finally:
+            # W&B may have carried it out though the answer was lost.
+            if operation.changes:
+                self.flush()
 
     async def ask_cached(self, operation: Operation[S], *, fresh: bool = False) -> S:
         """As `ask`, but sent once for equal operations: do not change what it returns.

@@ -103,7 +103,8 @@ class _Lacks:
     def leave_out(self, kind: str, count: int | None, what: str) -> None:
         """Note that W&B has so many of what was not to be exported."""
         if count:
-            self.left_out.append(f"{kind}: {count:,} {what} were not to be exported.")
+            some = f"1 {what.removesuffix('s')} was" if count == 1 else f"{count:,} {what} were"
+            self.left_out.append(f"{kind}: {some} not to be exported.")
 
 
 async def _compare(
