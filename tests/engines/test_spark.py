@@ -111,6 +111,8 @@ def test_rows_are_those_of_an_export_and_planned_once(
     project.asked.clear()
     assert table(filtered)["_step"].to_pylist() == [40, 41, 42, 43, 44]
     assert project.asked["download"] == 1  # of seven runs
+    assert table(frame.filter("_step < 0")).num_rows == 0
+    assert table(frame.filter("run_id IN ('', NULL)")).num_rows == 0
     shown = "".join(read(f"{spark.sparkContext.uiWebUrl}/{page}") for page in PAGES)
     assert "Executors" in shown
     shown += "".join(path.read_text() for path in events.rglob("*") if path.is_file())

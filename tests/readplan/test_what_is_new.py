@@ -55,7 +55,7 @@ def test_some_rows_of_a_plan_are_a_plan(world: World) -> None:
         assert until.last_steps == {"a": 1, "c": 0}
         assert plan.select(min_step=9).parts(1) == []
         assert steps(plan.select(last_steps={})) == []
-        with pytest.raises(UsageError, match="runs must be specified in a list of strings"):
+        with pytest.raises(UsageError, match="write .'abc'."):
             plan.select(runs="abc")
 
 

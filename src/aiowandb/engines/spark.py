@@ -133,7 +133,7 @@ def _pushed(plan: ReadPlan, each: Filter) -> ReadPlan:
             return plan.select(min_step=step + 1)
         case GreaterThanOrEqual(attribute=(name,), value=int(step)) if name == STEP and step >= 0:
             return plan.select(min_step=step)
-        case LessThan(attribute=(name,), value=int(step)) if name == STEP and step >= 0:
+        case LessThan(attribute=(name,), value=int(step)) if name == STEP and step > 0:
             return plan.select(max_step=step)
         case LessThanOrEqual(attribute=(name,), value=int(step)) if name == STEP and step >= 0:
             return plan.select(max_step=step + 1)

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from aiowandb.arguments import ANY_NAMES, check_steps, integer, optional
+from aiowandb.arguments import check_steps, integer
 from aiowandb.errors import UsageError
 from aiowandb.history.selection import Selection
 from aiowandb.readplan import frames
@@ -113,7 +113,8 @@ class ReadPlan(ds.Dataset):
         With `last_steps` of another plan, only its runs, up to these steps.
         """
         check_steps(min_step, max_step)
-        runs = optional(ANY_NAMES)("runs", runs)
+        if isinstance(runs, str):
+            raise UsageError(f"runs must be a list of ids: write [{runs!r}].")
         slices = narrowed(self._data.slices, runs, min_step or 0, max_step, last_steps)
         names = len({one.run.run for one in slices})
         return ReadPlan(msgspec.structs.replace(self._data, slices=tuple(slices), runs=names))
