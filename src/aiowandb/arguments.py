@@ -247,7 +247,7 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
     return value
 
 
-def _named_values(value: Any) -> Mapping[str, Any]:
+def named_values(value: Any) -> Mapping[str, Any]:
     found = _mapping(value)
     for name in found:
         if not isinstance(name, str):
@@ -256,7 +256,7 @@ def _named_values(value: Any) -> Mapping[str, Any]:
 
 
 FILTERS = Check('a filter like {"state": "finished"}, or one built with aiowandb.filters', _mapping)
-VALUES = Check("a mapping of names to values, like a dict", _named_values)
+VALUES = Check("a mapping of names to values, like a dict", named_values)
 
 
 def _path(value: Any) -> Path:

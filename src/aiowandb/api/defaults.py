@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
-from aiowandb.arguments import Check, Unfit, optional, text
+from aiowandb.arguments import Check, Unfit, named_values, optional, text
 from aiowandb.config.settings import refused_credentials
 from aiowandb.errors import AuthenticationError, UsageError
 from aiowandb.net import Session
@@ -37,18 +37,12 @@ def _transport(value: Any) -> httpx.AsyncBaseTransport:
     raise Unfit
 
 
-def _headers(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise Unfit
-    return value
-
-
 # An empty string means none, as it does in the environment.
 ENTITY = optional(Check("the name of a user or team", _entity))
 PROJECT = optional(text("the name of a project", empty=True))
 # Requests, responses and errors of another package are none that httpx knows.
 TRANSPORT = optional(Check("a transport of httpx (httpx.AsyncBaseTransport)", _transport))
-HEADERS = Check("a mapping of names to strings, like a dict", _headers, is_secret=True)
+HEADERS = Check("a mapping of names to strings, like a dict", named_values, is_secret=True)
 ARTIFACT = text("a name like 'entity/project/name:alias'")
 
 

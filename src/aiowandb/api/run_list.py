@@ -136,13 +136,13 @@ class RunList(Listing[Run]):
             Neighbours(self._session).add_page(found)
         elif not self._by_index.has(found[0]):
             # Mostly this is a loop over indexes, which needs the others of the page next.
-            self._by_index.add_page(self._last_page)
+            self._by_index.add_page([self._keep(run) for run in self._last_page])
         return found
 
     async def _first(self, most: int | None) -> list[Run]:
         found = await super()._first(most)
         size = self._query.per_page
-        self._last_page = [self._keep(run) for run in found[((most or 1) - 1) // size * size :]]
+        self._last_page = found[((most or 1) - 1) // size * size :]
         return found
 
     def _keep(self, run: Run) -> Run:

@@ -14,7 +14,7 @@ import msgspec
 
 from aiowandb.concurrency.threads import import_in_thread
 from aiowandb.errors import CommError
-from aiowandb.net import BatchSize, Session
+from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import matching_names
@@ -153,10 +153,10 @@ async def _with_floats_restored(
 
 async def _rows_at(session: Session, ref: RunRef, steps: Sequence[int]) -> AsyncGenerator[Row]:
     await import_in_thread("aiowandb.history.live")
-    from aiowandb.history.live import read_windows
+    from aiowandb.history.live import read_windows, window_batch
 
     windows = [Window(ref, step, step + 1, _ROWS_OF_A_STEP) for step in steps]
-    for answer in await read_windows(session, windows, BatchSize(50, 100)):
+    for answer in await read_windows(session, windows, window_batch()):
         if isinstance(answer.answer, CommError):
             raise answer.answer
         for text in answer.answer:

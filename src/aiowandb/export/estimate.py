@@ -18,7 +18,8 @@ from aiowandb.files.artifact_lists import ARTIFACTS_PER_PAGE
 from aiowandb.files.artifacts import LINKS_AT_ONCE
 from aiowandb.files.run_files import FILES_PER_PAGE
 from aiowandb.history.grouped import ROWS_PER_ANSWER, RUNS_AT_FIRST
-from aiowandb.history.live import VALUES_PER_ANSWER
+from aiowandb.history.live import VALUES_PER_ANSWER, WINDOWS_AT_FIRST
+from aiowandb.history.plan import PLANS_PER_REQUEST
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import from_step, live_windows
 from aiowandb.history.selection import Selection
@@ -27,8 +28,8 @@ from aiowandb.wire.lenient import as_integer
 
 # The step of a row, and the id of its run, which compresses well.
 _ROW_BYTES = 9
-# How much one request carries: links of runs, windows of live rows, and values of those.
-_PLANS, _WINDOWS, _VALUES = 200, 50, 1_000_000
+# About how many values of live rows one request carries.
+_VALUES = 1_000_000
 
 
 def requests_for(items: int, each: int) -> int:
@@ -328,7 +329,7 @@ class _Rows:
         if self.windows < 2:
             return 0
         values = self._page_size * max(1, self.size.where.key_count)
-        each = max(1, min(_WINDOWS, VALUES_PER_ANSWER // values))
+        each = max(1, min(WINDOWS_AT_FIRST, VALUES_PER_ANSWER // values))
         return max(2, requests_for(self.windows, each))
 
     def bytes_of(self, rows: int) -> int:
@@ -344,8 +345,8 @@ def _reading(found: Sequence[_Rows], values: int) -> int:
     # The only windows of many runs come together.
     only = sum(rows.windows == 1 for rows in found)
     several = sum(rows.own_requests for rows in found)
-    pages = max(requests_for(only, _WINDOWS) + several, requests_for(values, _VALUES))
-    return requests_for(len(found), _PLANS) + pages
+    pages = max(requests_for(only, WINDOWS_AT_FIRST) + several, requests_for(values, _VALUES))
+    return requests_for(len(found), PLANS_PER_REQUEST) + pages
 
 
 def known_runs(state: ExportState) -> Iterable[str]:

@@ -29,9 +29,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from aiowandb.concurrency.tasks import Tasks, each_of, task_group
 from aiowandb.errors import CommError, RunsFailedError
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import WindowPrefetch, group_windows
+from aiowandb.history.live import WindowPrefetch, group_windows, window_batch
 from aiowandb.history.pages import Page
-from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Reading, Start
 from aiowandb.history.scan import Scan, from_step, live_windows
 from aiowandb.history.selection import Selection
@@ -139,8 +139,8 @@ class HistoryReader:
         self._starts = starts
         self._plan = plan
         self._decoder = RowDecoder()
-        self._plan_size = BatchSize(50, 200)
-        self._page_size = BatchSize(50, 100)
+        self._plan_size = plan_batch()
+        self._page_size = window_batch()
         self._large = anyio.Semaphore(_LARGE_RUNS_AHEAD)
 
     async def open_runs(

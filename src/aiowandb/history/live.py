@@ -23,6 +23,8 @@ from aiowandb.wire.rows import STEP
 
 # How many values the rows of one run in one answer may have together.
 VALUES_PER_ANSWER = 200_000
+# How many windows the first request asks for.
+WINDOWS_AT_FIRST = 50
 # How many bytes an answer about many runs may have. W&B limits requests, not bytes, but it must
 # not take long either.
 _GROUP_BYTES = 16 << 20
@@ -112,6 +114,11 @@ class FirstAnswer(msgspec.Struct, frozen=True):
             raise self.answer
         rows = decode_rows(self.texts)
         return [step for row in rows if isinstance(step := row.get(STEP), int)]
+
+
+def window_batch() -> BatchSize:
+    """How many windows, of different runs, to ask for in one request."""
+    return BatchSize(WINDOWS_AT_FIRST, 100)
 
 
 async def read_windows(

@@ -19,14 +19,20 @@ import anyio
 from aiowandb.concurrency.read_ahead import ReadAhead
 from aiowandb.history import neighbours
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.live import FirstAnswer, PlannedRun, WindowPrefetch, group_windows
+from aiowandb.history.live import (
+    FirstAnswer,
+    PlannedRun,
+    WindowPrefetch,
+    group_windows,
+    window_batch,
+)
 from aiowandb.history.neighbours import Position, SharedPlans
 from aiowandb.history.pages import Page
 from aiowandb.history.pattern import Pattern
 from aiowandb.history.plan import HistoryPlan, expected_plan
 from aiowandb.history.scan import Scan, live_windows
 from aiowandb.history.selection import Selection
-from aiowandb.net import BatchSize, Session
+from aiowandb.net import Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
 from aiowandb.wire.record import RunRecord
@@ -58,7 +64,7 @@ class _Reader:
         self._session = session
         self._selection = selection
         self._decoder = RowDecoder()
-        self._size = BatchSize(50, 100)
+        self._size = window_batch()
 
     async def pages(
         self,

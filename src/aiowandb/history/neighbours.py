@@ -17,7 +17,7 @@ import anyio
 
 from aiowandb.concurrency.tasks import Stream
 from aiowandb.errors import CommError
-from aiowandb.history.plan import HistoryPlan, plan_history, plan_with_rows
+from aiowandb.history.plan import HistoryPlan, plan_batch, plan_history, plan_with_rows
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
@@ -54,7 +54,7 @@ class Neighbours:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.plan_size = BatchSize(50, 200)
+        self.plan_size = plan_batch()
         self._loops: dict[Hashable, Any] = {}
         self._last: weakref.ref[RunPage] | None = None
         self._count = 0

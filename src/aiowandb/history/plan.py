@@ -17,6 +17,8 @@ from aiowandb.wire.runs import run_not_found
 
 # Runs with more rows take more memory while they are read, and one keeps all connections busy.
 _LARGE = 50_000
+# How many runs are planned in one request, where W&B answers quickly.
+PLANS_PER_REQUEST = 200
 # A value with its key, as text.
 _VALUE_BYTES = 25.0
 # The steps that W&B accepts in a query.
@@ -50,6 +52,11 @@ class HistoryPlan(msgspec.Struct, frozen=True):
         """
         rows = rows if self.row_count is None else min(rows, self.row_count)
         return rows * max(row_bytes, max(1, self.key_count) * _VALUE_BYTES)
+
+
+def plan_batch() -> BatchSize:
+    """How many runs to plan in one request."""
+    return BatchSize(50, PLANS_PER_REQUEST)
 
 
 async def plan_histories(

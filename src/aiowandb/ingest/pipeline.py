@@ -167,11 +167,11 @@ class Copy:
             and not there.is_copy_of(self._source.identity(run))
         ]
         if others:
-            more = f" and {len(others) - _NAMED_IN_ERRORS} more" if len(others) > 5 else ""
+            named, more = others[:_NAMED_IN_ERRORS], len(others) - _NAMED_IN_ERRORS
+            rest = f" and {more} more" if more > 0 else ""
             raise ConflictError(
-                f"{', '.join(others[:_NAMED_IN_ERRORS])}{more} exist and are not copies of these"
-                " runs. They were not changed. Choose another target, ids='new', or"
-                " on_existing='skip' or 'update'."
+                f"{', '.join(named)}{rest} exist and are not copies of these runs. They were not"
+                " changed. Choose another target, ids='new', or on_existing='skip' or 'update'."
             )
 
     def _status(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aiowandb.errors import CommError
 from aiowandb.files.run_files import RunFiles
 from aiowandb.history.decode import RowDecoder
-from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import Scan
 from aiowandb.history.selection import Selection
@@ -59,7 +59,7 @@ class WandbSource(Source):
         self._pages = pages
         self._count = count
         self._look_size = BatchSize(100, 250)
-        self._plan_size = BatchSize(50, 200)
+        self._plan_size = plan_batch()
         self._decoder = RowDecoder()
 
     async def runs(self) -> AsyncGenerator[SourceRun]:

@@ -24,7 +24,7 @@ from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
 from aiowandb.history.pages import Page
-from aiowandb.history.plan import HistoryPlan, plan_histories
+from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Start
 from aiowandb.history.scan import live_windows, scan_system
 from aiowandb.history.segments import describe_segment
@@ -112,7 +112,7 @@ class Planner:
         self._options = options
         self._announced = AnnouncedKeys()
         self._schema: RowSchema = SystemSchema() if options.is_system else RowSchema()
-        self._size = BatchSize(50, 200)
+        self._size = plan_batch()
         self._seen: set[str] = set()
         self._starts: dict[RunRef, Start] = {}
         self._carried = 0

@@ -27,6 +27,9 @@ _SCHEMA = pa.schema(_TYPES)
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
+_SELECT = "SELECT number, end_number, first_step, last_step, lines FROM line_block"
+
+
 class _Block(NamedTuple):
     number: int
     end_number: int
@@ -63,8 +66,8 @@ def lines_in_blocks(
 ) -> Iterator[Iterator[Line]]:
     """For each block its lines with `low <= step < high`, in step order; the blocks by step."""
     blocks = connection.execute(
-        """
-        SELECT number, end_number, first_step, last_step, lines FROM line_block
+        f"""
+        {_SELECT}
         WHERE run_id = ? AND last_step >= ? AND first_step < ? ORDER BY first_step, number
         """,
         (run_id, low, high),
@@ -89,11 +92,7 @@ def block_spans(
 def last_in_blocks(connection: sqlite3.Connection, run_id: int) -> Line | None:
     """The line with the highest number."""
     block = connection.execute(
-        """
-        SELECT number, end_number, first_step, last_step, lines FROM line_block
-        WHERE run_id = ? ORDER BY number DESC LIMIT 1
-        """,
-        (run_id,),
+        f"{_SELECT} WHERE run_id = ? ORDER BY number DESC LIMIT 1", (run_id,)
     ).fetchone()
     if block is None:
         return None
@@ -111,11 +110,7 @@ def has_blocks(connection: sqlite3.Connection, run_id: int) -> bool:
 def unpack(connection: sqlite3.Connection, run_id: int, number: int = 0) -> None:
     """Store the lines of the blocks that reach beyond this number as rows."""
     blocks = connection.execute(
-        """
-        SELECT number, end_number, first_step, last_step, lines FROM line_block
-        WHERE run_id = ? AND end_number > ?
-        """,
-        (run_id, number),
+        f"{_SELECT} WHERE run_id = ? AND end_number > ?", (run_id, number)
     ).fetchall()
     for found in blocks:
         block = _Block(*found)
