@@ -194,6 +194,20 @@ async def test_the_rows_of_another_project_are_refused(
         await runs.export(DatabaseSink(database.url))
 
 
+async def test_other_rows_of_the_runs_that_a_table_has_are_refused(
+    project: Project, runs: Runs, tmp_path: Path
+) -> None:
+    project.log("a", steps(0, 5, key="x"))
+    database = Lite(tmp_path)
+    await runs.export(DatabaseSink(database.url), keys=["loss"], max_step=3)
+    with pytest.raises(ExportError, match=r"keys \('loss',\) there, .*; max_step 3 there, None"):
+        await runs.export(DatabaseSink(database.url), keys=["key"])
+    with pytest.raises(ExportError, match="layout 'wide' there, 'long' here"):
+        await runs.export(DatabaseSink(database.url), keys=["loss"], max_step=3, layout="long")
+    project.log("b", steps(0, 2))
+    assert (await runs.export(DatabaseSink(database.url), keys=["loss"], max_step=3)).rows == 2
+
+
 async def test_errors_do_not_show_the_password(project: Project, runs: Runs) -> None:
     pytest.importorskip("adbc_driver_postgresql")
     project.log("a", steps(0, 2))
@@ -206,6 +220,8 @@ async def test_errors_do_not_show_the_password(project: Project, runs: Runs) -> 
 def test_what_is_no_database_is_refused() -> None:
     with pytest.raises(UsageError, match="is no URL of a database"):
         DatabaseSink("mysql://x/y")
+    with pytest.raises(UsageError, match="names no file"):
+        DatabaseSink("sqlite:///")
     with pytest.raises(UsageError, match="must be the name of a table"):
         DatabaseSink("sqlite:///x.db", "aiowandb_marks")
 

@@ -22,6 +22,7 @@ from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.graphql import viewer
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
+from tests.support.tampering import connected
 
 pytestmark = pytest.mark.anyio
 TARGET = "local/copied"
@@ -259,6 +260,26 @@ async def test_a_source_that_lost_rows_is_an_error(tmp_path: Path, target: Async
             store.history.append(run, ['{"_step":60,"x":60}'])
             report = await api.runs(SOURCE).copy_to(TARGET, api=target)
     assert "rewound" in (report.failed[0].error or "")
+
+
+@once
+async def test_a_source_that_repeats_a_page_of_its_console_is_an_error(
+    tmp_path: Path, target: AsyncApi
+) -> None:
+    pages: list[bytes] = []
+
+    def repeating(_: str, body: bytes) -> bytes:
+        if b'"logLines"' not in body:
+            return body
+        pages.append(body.replace(b'"hasNextPage":false', b'"hasNextPage":true'))
+        return pages[0]
+
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "r", rows=[])
+        async with connected(store, repeating) as api:
+            report = await api.runs(SOURCE).copy_to(TARGET, api=target)
+    assert len(pages) == 2
+    assert "the same console lines" in (report.failed[0].error or "")
 
 
 @once

@@ -35,7 +35,7 @@ from aiowandb.export.names import (
     SWEEPS_FILE,
     all_datasets,
 )
-from aiowandb.export.options import MAY_CHANGE, ExportOptions
+from aiowandb.export.options import ExportOptions, differences
 from aiowandb.export.originals import ARTIFACTS_FOLDER, ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
 from aiowandb.export.staging import STAGED
@@ -144,13 +144,8 @@ def _check_same(folder: Folder, before: Record, now: Begun) -> None:
     identity = before.identity
     if now.identity.host in names_of(identity.host):  # another name of the same cloud
         identity = msgspec.structs.replace(identity, host=now.identity.host)
-    differing = [
-        f"{name} {getattr(old, name)!r} there, {getattr(new, name)!r} here"
-        for old, new in ((identity, now.identity), (options, now.options.effective()))
-        for name in old.__struct_fields__
-        if name not in MAY_CHANGE
-        and msgspec.to_builtins(getattr(old, name)) != msgspec.to_builtins(getattr(new, name))
-    ]
+    differing = differences(identity, now.identity)
+    differing += differences(options, now.options.effective())
     if differing:
         raise ExportError(f"{folder} has another export ({'; '.join(differing)}). {_HINT}")
 

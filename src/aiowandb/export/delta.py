@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from aiowandb.errors import ExportError, extra_needed
 from aiowandb.export.schema import RowSchema
+from aiowandb.export.sinks.table import plain_type
 from aiowandb.export.stored import Part
 from aiowandb.redaction import hide_secrets, redacted
 
@@ -116,13 +117,7 @@ def _delta_schema(schema: pa.Schema) -> pa.Schema:
                 f"A Delta table cannot have both {other} and {name}: its column names ignore case."
                 " Exclude one of the keys, or export into another format."
             )
-    return pa.schema([(field.name, _type(field.type)) for field in schema])
-
-
-def _type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        return kind.value_type  # type: ignore[no-any-return]
-    return pa.string() if pa.types.is_null(kind) else kind
+    return pa.schema([(field.name, plain_type(field.type)) for field in schema])
 
 
 def _parsed(url: str) -> tuple[str, dict[str, str] | None]:

@@ -132,6 +132,16 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, nan=before.nan or "text" if before else "null")
 
 
+def differences(before: msgspec.Struct, now: msgspec.Struct) -> list[str]:
+    """What an earlier export has otherwise than this one, and that may not change."""
+    return [
+        f"{name} {getattr(before, name)!r} there, {getattr(now, name)!r} here"
+        for name in before.__struct_fields__
+        if name not in MAY_CHANGE
+        and msgspec.to_builtins(getattr(before, name)) != msgspec.to_builtins(getattr(now, name))
+    ]
+
+
 _DEFAULT = ExportOptions()
 # The tables that an option applies to: without one of them it has no effect.
 _HISTORY = frozenset[What]({"history"})

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from aiowandb.concurrency.threads import Inbox, feed_thread, in_thread_context, nothing, run_sync
 from aiowandb.errors import CommError, ExportError, IncompleteHistoryError
 from aiowandb.export.journal import ExportIdentity
+from aiowandb.export.options import ExportOptions, differences
 from aiowandb.export.progress import (
     Reporter,
     RowsWanted,
@@ -49,11 +50,15 @@ _TRIES = 2
 
 
 class _TableMark(msgspec.Struct):
-    """The mark of a table: what it has rows of, and its columns."""
+    """The mark of a table: what it has rows of, and its columns.
+
+    Tables of older versions have no options.
+    """
 
     project: str
     kinds: dict[str, Kind] = {}
     clashes: tuple[str, ...] = ()
+    options: ExportOptions | None = None
 
 
 async def replace_table(table: RunsTable, sink: TableSink, identity: ExportIdentity) -> None:
@@ -73,11 +78,13 @@ async def update_table(
     source: RowSource,
     sink: TableSink,
     identity: ExportIdentity,
+    options: ExportOptions,
     reporter: Reporter,
 ) -> list[RunFailure]:
     """Add what the table lacks; returns the runs that failed."""
     async with in_thread_context(lambda: sink, lambda opened: opened.close()):
         marks, table = await run_sync(_open, sink, identity)
+        _check_same(table, options.effective())
         writer = _TableWriter(source, sink, table, reporter)
         stored = {run: msgspec.json.decode(text, type=StoredRun) for run, text in marks.items()}
         wanted = _wanted(source, stored)
@@ -96,7 +103,7 @@ async def update_table(
             writer.rewound = []
             if not wanted:
                 break
-        await run_sync(writer.commit, identity)
+        await run_sync(writer.commit, identity, options.effective())
     return writer.failed
 
 
@@ -156,10 +163,11 @@ class _TableWriter:
                 self._sink.finish_run(_text(stored))
                 self._reporter.emit(RunFinished(self._name, run.ref.run, stored.rows))
 
-    def commit(self, identity: ExportIdentity) -> None:
+    def commit(self, identity: ExportIdentity, options: ExportOptions) -> None:
         """Make the rows visible."""
         schema = self._schema
-        mark = _TableMark(_project(identity), schema.kinds, tuple(sorted(schema.clashes)))
+        clashes = tuple(sorted(schema.clashes))
+        mark = _TableMark(_project(identity), schema.kinds, clashes, options)
         self._sink.commit(_text(mark))
 
     def _write_run(
@@ -209,6 +217,15 @@ def _open(sink: TableSink, identity: ExportIdentity) -> tuple[dict[str, str], _T
             f" {_project(identity)}."
         )
     return marks, table
+
+
+def _check_same(table: _TableMark, options: ExportOptions) -> None:
+    """Raise if rows were left out that are to be exported now: only what is new is read."""
+    if table.options and (differing := differences(table.options, options)):
+        raise ExportError(
+            f"The table has another export ({'; '.join(differing)}): use another table for this"
+            " one."
+        )
 
 
 def _project(identity: ExportIdentity) -> str:

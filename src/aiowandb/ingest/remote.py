@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiowandb.errors import CommError
-from aiowandb.files.run_files import RunFiles
+from aiowandb.files.run_files import RunFiles, console_pages
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Start
@@ -21,7 +21,7 @@ from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
 from aiowandb.wire.checksum import Checksum
-from aiowandb.wire.console import ConsoleLogLine, console_page
+from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.copying import RunExtent, SweepFacts, run_extents
 from aiowandb.wire.history import alias, sampled_rows
 from aiowandb.wire.record import RunRecord
@@ -166,15 +166,9 @@ class WandbRun(SourceRun):
     async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
         if self.extent and self.extent.log_line_count == 0:
             return
-        cursor: str | None = None
-        while True:
-            found = await self._session.ask(console_page(self.record.ref, _PAGE, cursor))
-            if found is None:
-                raise run_not_found(self.record.ref)
-            yield [line.read() for line in found.log_lines.nodes]
-            before, cursor = cursor, found.next_cursor()
-            if cursor is None or cursor == before:
-                return
+        async with aclosing(console_pages(self._session, self.record.ref, _PAGE, None)) as pages:
+            async for lines in pages:
+                yield lines
 
     async def files(self) -> AsyncGenerator[SourceFile]:
         if self.extent and self.extent.file_count == 0:

@@ -151,7 +151,8 @@ def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> 
     listed = _listed(folder, name)
     if listed is None:  # reported already
         return list(stored)
-    if missing := [run for run in stored if run not in set(listed)]:
+    known = frozenset(listed)
+    if missing := [run for run in stored if run not in known]:
         problems.append(
             Problem("runs", name, f"these runs are missing: {_some(missing)}.", tuple(missing))
         )
@@ -160,8 +161,8 @@ def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> 
     ]
     if name == "runs.parquet" and ORIGINALS_FILE in contents.names:
         originals = _listed(folder, ORIGINALS_FILE)
-        if originals is not None and set(originals) != set(listed):
-            unlike = sorted(set(originals) ^ set(listed))
+        if originals is not None and known != frozenset(originals):
+            unlike = sorted(known.symmetric_difference(originals))
             text = f"it has other runs than {name}: {_some(unlike)}."
             problems.append(Problem("runs", ORIGINALS_FILE, text, tuple(unlike)))
     return list(dict.fromkeys((*listed, *stored)))

@@ -56,6 +56,8 @@ class DatabaseSink:
                 f"{redacted(url)} is no URL of a database: it must begin with postgresql:// or"
                 " sqlite:///."
             )
+        if url == "sqlite:///":
+            raise UsageError("sqlite:/// names no file: write it like sqlite:///folder/file.db.")
         if not table or table == _MARKS:
             raise UsageError(f"table must be the name of a table, not {table!r}.")
         self._url = url
