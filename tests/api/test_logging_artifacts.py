@@ -98,6 +98,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"files": "nothing"}, MissingFileError, "nothing is not there"),
     ({"files": []}, UsageError, "no file to log"),
     ({"files": ["out/deep/same.txt", "other/same.txt"]}, UsageError, "both named 'same.txt'"),
+    ({"files": ""}, UsageError, "an empty path would be this folder, which is '.'"),
+    ({"files": {"x": ""}}, UsageError, "an empty path would be this folder"),
     ({"files": {"../x": "out/empty"}}, UsageError, "names in an artifact are relative"),
     (
         {"files": {"x": "out/empty"}, "references": {"x": "s3://b/x"}},

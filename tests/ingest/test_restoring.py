@@ -300,6 +300,11 @@ async def test_steps_that_go_back_are_an_error_of_that_run(
     assert "step 0 follows step 1" in (report.failed[0].error or "")
 
 
+async def test_a_folder_that_is_not_there_is_no_export(target: AsyncApi, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="nothing is not a folder"):
+        await target.restore(tmp_path / "nothing", TARGET)
+
+
 async def test_an_unknown_column_is_refused(target: AsyncApi, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", [{"experiment": "a", "loss": 1}])
     with pytest.raises(UsageError, match="did you mean 'experiment'"):

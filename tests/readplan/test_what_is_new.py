@@ -57,6 +57,8 @@ def test_some_rows_of_a_plan_are_a_plan(world: World) -> None:
         assert steps(plan.select(last_steps={})) == []
         with pytest.raises(UsageError, match="write .'abc'."):
             plan.select(runs="abc")
+        with pytest.raises(UsageError, match="min_step must be a whole number"):
+            plan.select(min_step="a")  # type: ignore[arg-type]
 
 
 def test_the_first_parts_come_before_the_last_run_is_listed(

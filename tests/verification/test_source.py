@@ -136,3 +136,11 @@ def test_the_synchronous_function_verifies_with_and_without_a_client(
 async def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         await verify(**arguments)
+
+
+async def test_the_client_of_the_other_kind_is_refused(tmp_path: Path) -> None:
+    refused = pytest.raises(UsageError, match=r"an AsyncApi, .*: `aiowandb.sync.verify` takes")
+    with aiowandb.sync.Api.local(tmp_path) as api, refused:
+        await verify(tmp_path, api=api)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="api must be an Api"):
+        aiowandb.sync.verify(tmp_path, api=AsyncApi.local(tmp_path))  # type: ignore[arg-type]

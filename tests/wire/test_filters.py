@@ -338,6 +338,8 @@ def test_operands_that_a_filter_cannot_have_are_refused(
 def test_a_column_that_is_nearly_known_is_a_warning_with_the_nearest_one() -> None:
     with pytest.warns(AiowandbWarning, match="column 'sate'; did you mean 'state'"):
         check_filters({"sate": "finished"})
+    with pytest.warns(AiowandbWarning, match=r"config.lr is compared .*; did you mean '\$gt'\?"):
+        assert check_filters({"config.lr": {"gt": 1}}) == {"config.lr": {"gt": 1}}
     with pytest.warns(AiowandbWarning, match="column 'sumary'; did you mean 'summary'"):
         check_order("-sumary.loss")
     assert check_filters({"of_some_later_time": 1}) == {"of_some_later_time": 1}

@@ -41,7 +41,7 @@ _FILES_AT_ONCE = 8
 
 def _paths(value: Any) -> Any:
     if isinstance(value, str | PathLike):
-        return Path(value)
+        return _path(value)
     if isinstance(value, Mapping):
         return {_named(name): _path(path) for name, path in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
@@ -52,6 +52,8 @@ def _paths(value: Any) -> Any:
 def _path(value: Any) -> Path:
     if not isinstance(value, str | PathLike) or "\0" in str(value):
         raise Unfit
+    if not str(value):
+        raise Unfit(": an empty path would be this folder, which is '.'")
     return Path(value)
 
 

@@ -301,7 +301,7 @@ class AsyncApi(ProjectExports, RunImports, RunStarts):
         query = (path, filters, order, per_page, include)
         return Runs(self._session, self._defaults, *query, fresh=fresh, start=start)
 
-    @checks(runs=many("runs", Run), **SCAN_CHECKS, ordered=FLAG)
+    @checks(runs=many("a list or another iterable of runs", Run), **SCAN_CHECKS, ordered=FLAG)
     def scan_histories(
         self,
         runs: AsyncIterable[Run] | Iterable[Run],

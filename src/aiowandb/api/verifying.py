@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiowandb.api.client import AsyncApi
 from aiowandb.api.exporting import EXPORTED, FILESYSTEM, FOLDER
 from aiowandb.api.run_pages import RUNS_PER_PAGE, all_runs
-from aiowandb.arguments import FLAG, FUNCTION, PATH, checks, either, having, optional
+from aiowandb.arguments import FLAG, FUNCTION, PATH, Check, Unfit, checks, either, optional
 from aiowandb.concurrency.threads import import_in_thread, run_sync
 from aiowandb.config.hosts import names_of
 from aiowandb.errors import UsageError
@@ -24,12 +24,20 @@ if TYPE_CHECKING:
     from aiowandb.verification.contents import Contents
 
 _NOT_COMPARED = "The runs were not compared with W&B, because"
+
+
+def _async_client(value: Any) -> AsyncApi:
+    if isinstance(value, AsyncApi):
+        return value
+    raise Unfit(": `aiowandb.sync.verify` takes an Api" if hasattr(value, "settings") else "")
+
+
 _FOLDER = either(FOLDER, PATH, what="the folder of an export")
 
 
 @checks(
     folder=_FOLDER,
-    api=optional(having("an AsyncApi", "settings", "runs")),
+    api=optional(Check("an AsyncApi", _async_client)),
     offline=FLAG,
     filesystem=optional(FILESYSTEM),
     on_progress=optional(FUNCTION),

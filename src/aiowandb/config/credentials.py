@@ -117,6 +117,7 @@ Credentials = ApiKey | IdentityToken | AuthorizationHeader
 
 def checked_key(value: str, source: str) -> str:
     """Return the key if it is well-formed, else raise before any request is sent."""
+    source = "the argument api_key" if source == "argument" else source
     if not value:
         raise ApiKeyError(f"The API key from {source} is empty.")
     if re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", value, re.ASCII):

@@ -351,9 +351,8 @@ def _reading(found: Sequence[_Rows], values: int) -> int:
 
 def known_runs(state: ExportState) -> Iterable[str]:
     """The runs of which the folder has rows or files."""
+    yield from state.stored_runs
     for dataset in state.datasets.values():
-        for part in dataset.parts.values():
-            yield from (stored.snapshot.run for stored in part.runs)
         yield from dataset.staged
     yield from (run for _, run in state.fetched)
 

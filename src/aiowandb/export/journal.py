@@ -245,6 +245,13 @@ class ExportState:
         self.fetched: dict[tuple[str, str], Fetched] = {}
         self.deleted: tuple[str, ...] = ()
 
+    @property
+    def stored_runs(self) -> Iterator[str]:
+        """The runs that have rows in parts, those in several tables several times."""
+        for dataset in self.datasets.values():
+            for part in dataset.parts.values():
+                yield from (stored.snapshot.run for stored in part.runs)
+
     def dataset(self, name: str) -> DatasetState:
         return self.datasets.setdefault(name, DatasetState(name))
 

@@ -282,14 +282,7 @@ class RunsArchive:
     def _known(self, state: ExportState) -> list[str]:
         table = self.table()
         listed = map(str, table[RUN_ID].to_pylist()) if table else ()
-        return list(dict.fromkeys((*listed, *_stored(state))))
-
-
-def _stored(state: ExportState) -> Iterator[str]:
-    for dataset in state.datasets.values():
-        for part in dataset.parts.values():
-            for stored in part.runs:
-                yield stored.snapshot.run
+        return list(dict.fromkeys((*listed, *state.stored_runs)))
 
 
 async def _find_deleted(session: Session, refs: list[RunRef]) -> list[RunRef]:

@@ -60,6 +60,8 @@ class ExportSource(Source):
         self._artifacts = ExportedArtifacts(folder)
 
     async def count(self) -> int | None:
+        if not await anyio.Path(self._folder).is_dir():
+            raise ExportError(f"{self._folder} is not a folder, and has no export.")
         if not await anyio.Path(self._table).is_file():
             raise ExportError(
                 f"{self._folder} has no {RUNS_FILE}: only exports in Parquet with the table of"

@@ -11,7 +11,7 @@ from aiowandb.files.run_files import RunFiles, console_pages
 from aiowandb.history.decode import RowDecoder
 from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Start
-from aiowandb.history.scan import Scan
+from aiowandb.history.scan import MAX_SYSTEM_ROWS, Scan
 from aiowandb.history.selection import Selection
 from aiowandb.ingest.artifacts import artifacts_of
 from aiowandb.ingest.facts import dotted_keys, facts_of
@@ -31,8 +31,6 @@ from aiowandb.wire.sweeps import get_sweep
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# W&B returns a sample of the system metrics; with this size it has all of them.
-_ALL = 10_000_000
 _PAGE = 1000
 # How many files of each run are compared to see whether it has changed.
 _FILES_LOOKED_AT = 200
@@ -156,7 +154,7 @@ class WandbRun(SourceRun):
     async def system_metrics(self) -> AsyncGenerator[Sequence[str]]:
         if self.extent and self.extent.events_line_count == 0:
             return
-        found = await self._session.ask(sampled_rows(self.record.ref, _ALL, system=True))
+        found = await self._session.ask(sampled_rows(self.record.ref, MAX_SYSTEM_ROWS, system=True))
         if found is None:
             raise run_not_found(self.record.ref)
         texts = found.history or []

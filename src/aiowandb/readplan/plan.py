@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from aiowandb.arguments import check_steps, integer
+from aiowandb.arguments import check_steps, integer, optional
 from aiowandb.errors import UsageError
 from aiowandb.history.selection import Selection
 from aiowandb.readplan import frames
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from aiowandb.choices import FrameFormat
+
+
+_STEP = optional(integer(0))
 
 
 class PlanData(msgspec.Struct, frozen=True, array_like=True):
@@ -112,6 +115,8 @@ class ReadPlan(ds.Dataset):
 
         With `last_steps` of another plan, only its runs, up to these steps.
         """
+        min_step = _STEP("min_step", min_step)
+        max_step = _STEP("max_step", max_step)
         check_steps(min_step, max_step)
         if isinstance(runs, str):
             raise UsageError(f"runs must be a list of ids: write [{runs!r}].")

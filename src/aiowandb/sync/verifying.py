@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiowandb.api import verifying
+from aiowandb.arguments import shown
 from aiowandb.concurrency.portal import Portal
+from aiowandb.errors import UsageError
 from aiowandb.sync.facade import Api
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ def verify(
     filesystem: Any = None,
     on_progress: Callable[[VerifyProgress], object] | None = None,
 ) -> Verification:
+    if api is not None and not isinstance(api, Api):
+        raise UsageError(f"api must be an Api, or None, not {shown(api)}.")
     with ExitStack() as stack:
         if api is None:
             portal = Portal()

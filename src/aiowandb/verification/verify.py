@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aiowandb.concurrency.tasks import gather
@@ -144,7 +144,8 @@ class _Files:
 
 def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> list[str]:
     """The runs of the export, in the order of its table of runs."""
-    stored = dict.fromkeys(_stored_runs(contents))
+    state = contents.state
+    stored = dict.fromkeys((*state.stored_runs, *(run for _, run in state.fetched)))
     name = contents.runs_file
     if name is None:
         return list(stored)
@@ -173,15 +174,6 @@ def _listed(folder: Folder, name: str) -> list[str] | None:
         return run_ids(folder, name)
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _stored_runs(contents: Contents) -> Iterable[str]:
-    for dataset in contents.state.datasets.values():
-        for part in dataset.parts.values():
-            for stored in part.runs:
-                yield stored.snapshot.run
-    for _, run in contents.state.fetched:
-        yield run
 
 
 def _twice(runs: Sequence[str]) -> list[str]:

@@ -132,6 +132,7 @@ def _sent_name(key: Any, path: KeyPath) -> str:
 
 def _condition(operand: Any, path: KeyPath) -> Any:
     if not _has_operators(operand):
+        _check_spelling(operand, path)
         return _plain(operand, path)
     return {operator: _operand(operator, value, path) for operator, value in operand.items()}
 
@@ -149,6 +150,14 @@ def _operand(operator: str, value: Any, path: KeyPath) -> Any:
     if operator == "$regex":
         _check_pattern(str(sent), path)
     return sent
+
+
+def _check_spelling(operand: Any, path: KeyPath) -> None:
+    """Warn about operators without their dollar sign, which make a value to compare with."""
+    names = list(operand) if isinstance(operand, Mapping) else []
+    if names and all(f"${name}" in _CONDITIONS for name in names):
+        where = ".".join(path)
+        warn(f"{where} is compared with the value {operand!r}; did you mean '${names[0]}'?")
 
 
 def _has_operators(operand: Any) -> bool:
