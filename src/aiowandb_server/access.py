@@ -57,9 +57,14 @@ class Access:
 
     def may_use(self, user: UserRow, entity: str) -> bool:
         """Whether the user owns the entity, is a member of the team, or is an administrator."""
-        return (
-            user.is_admin or entity == user.entity or entity in self._store.accounts.teams(user.id)
-        )
+        entities = self.entities(user)
+        return entities is None or entity in entities
+
+    def entities(self, user: UserRow) -> frozenset[str] | None:
+        """What the user may use; None for an administrator, who may use everything."""
+        if user.is_admin:
+            return None
+        return frozenset((user.entity, *self._store.accounts.teams(user.id)))
 
 
 def _key(authorization: str | None) -> str | None:

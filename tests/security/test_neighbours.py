@@ -120,8 +120,11 @@ async def test_the_version_of_another_user_is_not_found_by_its_client_id(
     mapping = "query($id: ID!) { clientIDMapping(clientID: $id) { serverID } }"
     assert (await ann.send(mapping, id="a1"))["data"]["clientIDMapping"] == {"serverID": hers}
     assert (await eve.send(mapping, id="a1"))["data"]["clientIDMapping"] is None
-    assert await eve.artifact("eve", "a1") is None, "announcing it again gives no access either"
+    own = (await eve.artifact("eve", "a1"))["id"]
+    assert own != hers, "announcing it again gives no access either"
+    assert (await eve.send(mapping, id="a1"))["data"]["clientIDMapping"] == {"serverID": own}
     assert (await ann.artifact("ann", "a1"))["id"] == hers, "and takes nothing away"
+    assert (await ann.send(mapping, id="a1"))["data"]["clientIDMapping"] == {"serverID": hers}
 
 
 async def test_the_runs_behind_an_artifact_are_shown_to_those_who_may_see_them(
@@ -144,6 +147,16 @@ async def test_the_runs_behind_an_artifact_are_shown_to_those_who_may_see_them(
     asked = "query($id: ID!) { artifact(id: $id) { usedBy { edges { node { name } } } } }"
     assert "hidden" in str(await ann.send(asked, id=shared))
     assert (await eve.send(asked, id=shared))["data"]["artifact"]["usedBy"]["edges"] == []
+
+
+@pytest.mark.parametrize("name", ["", "ann/private", "..", "a b", "x" * 129, "%2e", "a:b"])
+async def test_a_team_has_a_name_that_is_one_part_of_a_path(
+    neighbours: dict[str, Neighbour], name: str
+) -> None:
+    answer = await neighbours["eve"].send(
+        "mutation($name:String!){createTeam(input:{teamName:$name}){entity{name}}}", name=name
+    )
+    assert "is not a valid name" in answer["errors"][0]["message"]
 
 
 async def test_a_team_that_is_named_like_a_future_user_is_not_theirs(

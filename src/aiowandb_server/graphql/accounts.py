@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
+_NAME = re.compile(r"[\w.+\-]{1,128}")
+
 
 @resolvers.mutation("createTeam")
 def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts
+    _check_name(team["teamName"])
     if accounts.entity(team["teamName"]):
         raise RequestError(f"the entity {team['teamName']!r} already exists", 409)
     leader = context.viewer
@@ -71,6 +75,7 @@ def create_user(context: Context, user: dict[str, Any]) -> dict[str, Any]:
     if not context.viewer.is_admin:
         raise RequestError("permission denied: only administrators can create users", 403)
     name = user["email"].partition("@")[0]
+    _check_name(name)
     made = context.store.accounts.ensure_user(
         name, email=user["email"], is_admin=bool(user.get("admin"))
     )
@@ -105,6 +110,14 @@ def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]
 def delete_api_key(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
     key_id = row_id("ApiKey", deletion["id"])
     return {"success": context.store.accounts.delete_key(context.viewer.id, key_id)}
+
+
+def _check_name(name: str) -> None:
+    # It is a part of the paths of links: with a slash, they would mean the files of another entity.
+    if not _NAME.fullmatch(name) or not name.strip("."):
+        raise RequestError(
+            f"{name[:80]!r} is not a valid name: 1 to 128 letters, digits and characters of _.+-"
+        )
 
 
 def _team(context: Context, name: str) -> Entity:

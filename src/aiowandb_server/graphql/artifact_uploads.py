@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.graphql.artifacts import project_of_version, require_artifact, upload_path
+from aiowandb_server.graphql.artifacts import (
+    project_of_version,
+    require_artifact,
+    upload_path,
+    visible_artifact,
+)
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.projects import ensure_project
 from aiowandb_server.graphql.resolving import Resolvers, unpaged
@@ -127,7 +132,6 @@ def alias_names(change: dict[str, Any]) -> tuple[str, ...]:
 
 def _require_manifest(context: Context, manifest_id: str) -> ManifestRow:
     manifest = context.store.manifests.get(row_id("Manifest", manifest_id))
-    if manifest is None:
+    if manifest is None or visible_artifact(context, manifest.artifact_id) is None:
         raise RequestError("manifest not found", 404)
-    require_artifact(context, encode_id("Artifact", manifest.artifact_id))
     return manifest

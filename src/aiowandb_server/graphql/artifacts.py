@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.graphql.collections import aliases_of_member, default_type, find_member
+from aiowandb_server.graphql.collections import (
+    aliases_of_member,
+    default_type,
+    find_member,
+    source_collection,
+    visible_collection,
+)
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.scalars import encode_id, row_id
@@ -37,15 +43,16 @@ class ClientIdMapping:
 
 def find_artifact(context: Context, artifact_id: str) -> ArtifactRow | None:
     """The version with this id, or None if it does not exist or the viewer may not see it."""
-    return _visible(context, context.store.artifacts.by_id(row_id("Artifact", artifact_id)))
+    return visible_artifact(context, row_id("Artifact", artifact_id))
 
 
 def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | None:
-    """The version with this client id, or None if the viewer may not see it."""
-    return _visible(context, context.store.artifacts.by_client_id(client_id))
+    """The version with this client id that the viewer may see."""
+    return context.store.artifacts.by_client_id(client_id, entities=context.entities)
 
 
-def _visible(context: Context, artifact: ArtifactRow | None) -> ArtifactRow | None:
+def visible_artifact(context: Context, artifact_id: int) -> ArtifactRow | None:
+    artifact = context.store.artifacts.by_id(artifact_id)
     if artifact is None or not context.may_see(project_of_version(context, artifact).entity):
         return None
     return artifact
@@ -106,12 +113,16 @@ def input_artifacts(
 def _of_run(
     context: Context, run: RunRow, direction: str, first: int | None, after: str | None
 ) -> Any:
-    page = context.store.artifacts.of_run(run.id, direction, first=page_size(first), after=after)
+    page = context.store.artifacts.of_run(
+        run.id, direction, entities=context.entities, first=page_size(first), after=after
+    )
     return connection(
         page.items,
         page.cursors,
         has_next=page.has_next,
-        totalCount=lambda: context.store.artifacts.count_of_run(run.id, direction),
+        totalCount=lambda: context.store.artifacts.count_of_run(
+            run.id, direction, entities=context.entities
+        ),
     )
 
 
@@ -129,12 +140,12 @@ def files_of_member(
 
 @resolvers("Artifact", "artifactSequence")
 def artifact_sequence(artifact: ArtifactRow, context: Context) -> CollectionRow:
-    return sequence_of(context, artifact)
+    return source_collection(context, sequence_of(context, artifact))
 
 
 @resolvers("Artifact", "artifactType")
 def type_of_version(artifact: ArtifactRow, context: Context) -> ArtifactType | None:
-    return default_type(sequence_of(context, artifact), context)
+    return default_type(artifact_sequence(artifact, context), context)
 
 
 @resolvers("Artifact", "tags")
@@ -144,7 +155,7 @@ def tags_of_version(artifact: ArtifactRow, context: Context) -> Any:
 
 @resolvers("Artifact", "aliases")
 def aliases_of_version(artifact: ArtifactRow, context: Context) -> list[AliasRow]:
-    members = context.store.artifacts.memberships(artifact.id)
+    members = _visible_members(artifact, context)
     return [alias for member in members for alias in aliases_of_member(member, context)]
 
 
@@ -169,7 +180,16 @@ def used_by(artifact: ArtifactRow, context: Context) -> Any:
 
 @resolvers("Artifact", "artifactMemberships")
 def artifact_memberships(artifact: ArtifactRow, context: Context) -> Any:
-    return unpaged(context.store.artifacts.memberships(artifact.id))
+    return unpaged(_visible_members(artifact, context))
+
+
+def _visible_members(artifact: ArtifactRow, context: Context) -> list[MembershipRow]:
+    """The version in its collections, without those of projects that the viewer may not see."""
+    return [
+        member
+        for member in context.store.artifacts.memberships(artifact.id)
+        if visible_collection(context, member.collection_id)
+    ]
 
 
 @resolvers("Artifact", "files")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size, unpaged
 from aiowandb_server.graphql.runs import parse_filters
 from aiowandb_server.graphql.scalars import encode_id, row_id
+from aiowandb_server.store.artifact_records import ArtifactType
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
     from aiowandb_server.store.artifact_records import (
         AliasRow,
         ArtifactRow,
-        ArtifactType,
         CollectionRow,
         MembershipRow,
     )
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
+# No row has this id, so that nothing is found in what has it.
+_HIDDEN = 0
 # Both kinds of collections have the same fields.
 _COLLECTION = ("ArtifactSequence", "ArtifactPortfolio")
 
@@ -46,9 +49,23 @@ def collection_by_id(
 
 def find_collection(context: Context, collection_id: str) -> CollectionRow | None:
     """The collection with this id, or None if it does not exist or the viewer may not see it."""
-    found = context.store.collections.by_id(row_id("ArtifactCollection", collection_id))
-    project = context.store.projects.by_id(found.project_id) if found else None
-    return found if project and context.may_see(project.entity) else None
+    return visible_collection(context, row_id("ArtifactCollection", collection_id))
+
+
+def visible_collection(context: Context, collection_id: int) -> CollectionRow | None:
+    found = context.store.collections.by_id(collection_id)
+    return found if found and context.may_see_project(found.project_id) else None
+
+
+def source_collection(context: Context, collection: CollectionRow) -> CollectionRow:
+    """The collection that a version comes from, as the viewer may see it.
+
+    A version that was linked into a collection of a team is shared, and the project that it comes
+    from is not: of that, only the names of the collection and of its type are left.
+    """
+    if context.may_see_project(collection.project_id):
+        return collection
+    return replace(collection, id=_HIDDEN, project_id=_HIDDEN, type_id=_HIDDEN, description=None)
 
 
 @resolvers("Project", "artifactCollectionMembership")
@@ -98,6 +115,8 @@ def project_of(collection: CollectionRow, context: Context) -> ProjectRow | None
 
 @resolvers(_COLLECTION, "defaultArtifactType")
 def default_type(collection: CollectionRow, context: Context) -> ArtifactType | None:
+    if collection.project_id == _HIDDEN:
+        return ArtifactType(_HIDDEN, _HIDDEN, collection.type_name, None, collection.created_at)
     types = context.store.collections.types(collection.project_id)
     return next((found for found in types if found.id == collection.type_id), None)
 
@@ -163,7 +182,7 @@ def digest_algorithm(collection: CollectionRow, context: Context) -> str | None:
 
 @resolvers("ArtifactAlias", "artifactCollection")
 def collection_of_alias(alias: AliasRow, context: Context) -> CollectionRow | None:
-    return context.store.collections.by_id(alias.collection_id)
+    return visible_collection(context, alias.collection_id)
 
 
 @resolvers("ArtifactCollectionMembership", "aliases")
@@ -173,7 +192,7 @@ def aliases_of_member(member: MembershipRow, context: Context) -> list[AliasRow]
 
 @resolvers("ArtifactCollectionMembership", "artifactCollection")
 def collection_of_member(member: MembershipRow, context: Context) -> CollectionRow | None:
-    return context.store.collections.by_id(member.collection_id)
+    return visible_collection(context, member.collection_id)
 
 
 @resolvers("ArtifactCollectionMembership", "artifact")

@@ -32,6 +32,7 @@ class Context:
     access: Access
     links: Links
     history: HistoryMode
+    _entities: list[frozenset[str] | None] = field(default_factory=list)
     _users: dict[int, UserRow | None] = field(default_factory=dict)
     _fields: list[int] = field(default_factory=lambda: [_MAX_FIELDS])
     _text: list[int] = field(default_factory=lambda: [MAX_TEXT])
@@ -59,8 +60,20 @@ class Context:
         """The entity that an argument names; if it is empty, the viewer's default entity."""
         return name or self.viewer.default_entity
 
+    @property
+    def entities(self) -> frozenset[str] | None:
+        """The entities whose things the viewer may see; None if there is nothing they may not."""
+        if not self._entities:
+            self._entities.append(self.access.entities(self.viewer))
+        return self._entities[0]
+
     def may_see(self, entity: str) -> bool:
-        return self.access.may_use(self.viewer, entity)
+        return self.entities is None or entity in self.entities
+
+    def may_see_project(self, project_id: int) -> bool:
+        """Whether the project exists and the viewer may see it."""
+        project = self.store.projects.by_id(project_id)
+        return project is not None and self.may_see(project.entity)
 
     def require(self, entity: str) -> None:
         if not self.may_see(entity):

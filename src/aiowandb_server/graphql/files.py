@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.graphql.resolving import Resolvers, connection, page_size
-from aiowandb_server.graphql.runs import require_run, run_by_id
+from aiowandb_server.graphql.runs import require_run
 from aiowandb_server.graphql.scalars import encode_id, row_id
 from aiowandb_server.store.files import check_name
 
@@ -124,12 +124,17 @@ def mark_run_files_uploaded(context: Context, upload: dict[str, Any]) -> dict[st
 
 @resolvers.mutation("deleteFiles")
 def delete_files(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
+    # What does not exist is deleted already, and so is, for all that the viewer can tell, what they
+    # may not see.
     file_ids = [row_id("File", file) for file in deletion["files"]]
-    for file_id in file_ids:
-        if file := context.store.files.by_id(file_id):
-            run_by_id(context, file.run_id)
-    context.store.files.delete(file_ids)
+    context.store.files.delete([file for file in file_ids if _may_see_file(context, file)])
     return {"success": True}
+
+
+def _may_see_file(context: Context, file_id: int) -> bool:
+    file = context.store.files.by_id(file_id)
+    run = context.store.runs.by_id(file.run_id) if file else None
+    return run is not None and context.may_see(run.entity)
 
 
 def _view(run: RunRow, file: RunFile) -> FileView:

@@ -29,7 +29,9 @@ def delete_run(context: Context, deletion: dict[str, Any]) -> dict[str, Any]:
         return {}  # clients repeat a mutation if its response was lost
     if deletion.get("deleteArtifacts"):
         artifacts = context.store.artifacts
-        while made := artifacts.of_run(run.id, "output", first=1000).items:
+        while made := artifacts.of_run(
+            run.id, "output", entities=context.entities, first=1000
+        ).items:
             for artifact in made:
                 artifacts.delete(artifact, with_aliases=True)
     context.store.runs.delete(run.id)

@@ -49,13 +49,6 @@ def find_run(context: Context, storage_id: str) -> RunRow | None:
     return run if run and context.may_see(run.entity) else None
 
 
-def run_by_id(context: Context, run_id: int) -> RunRow:
-    run = context.store.runs.by_id(run_id)
-    if run is None or not context.may_see(run.entity):
-        raise RequestError("run not found", 404)
-    return run
-
-
 def require_run(context: Context, name: str, project: str | None, entity: str | None) -> RunRow:
     run = context.store.runs.get(require_project(context, project, entity), name)
     if run is None:

@@ -110,9 +110,9 @@ def create_agent(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
 @resolvers.mutation("agentHeartbeat")
 def agent_heartbeat(context: Context, beat: dict[str, Any]) -> dict[str, Any]:
     agent = context.store.sweeps.agent(row_id("Agent", beat["id"]))
-    if agent is None:
+    sweep = context.store.sweeps.by_id(agent.sweep_id) if agent else None
+    if agent is None or sweep is None or not context.may_see_project(sweep.project_id):
         raise RequestError("agent not found: its sweep has been deleted", 404)
-    _visible(context, context.store.sweeps.by_id(agent.sweep_id))
     running = json_text.loads_object(beat.get("runState") or "{}") or {}
     commands = context.store.sweeps.heartbeat(agent, running)
     return {"agent": agent, "commands": json_text.dumps(commands)}
@@ -250,11 +250,8 @@ def _expected_runs(sweep: SweepRow) -> int | None:
 
 
 def _sweep_by_id(context: Context, sweep_id: str) -> SweepRow:
-    return _visible(context, context.store.sweeps.by_id(row_id("Sweep", sweep_id)))
-
-
-def _visible(context: Context, sweep: SweepRow | None) -> SweepRow:
-    if sweep is None or not context.may_see(_project(sweep, context).entity):
+    sweep = context.store.sweeps.by_id(row_id("Sweep", sweep_id))
+    if sweep is None or not context.may_see_project(sweep.project_id):
         raise RequestError("sweep not found", 404)
     return sweep
 

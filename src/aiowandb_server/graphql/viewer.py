@@ -77,20 +77,41 @@ def api_keys(user: UserRow, context: Context) -> Any:
     return unpaged(context.access.keys(user))
 
 
+# Who knows the name of another user sees what is public about them, and the teams they share.
+
+
+@resolvers("User", "email")
+def email(user: UserRow, context: Context) -> str | None:
+    is_known = user.id == context.viewer.id or _shared_teams(user, context)
+    return user.email if is_known else None
+
+
+@resolvers("User", "entity")
+def name_of_default_entity(user: UserRow, context: Context) -> str:
+    return user.default_entity if context.may_see(user.default_entity) else user.entity
+
+
 @resolvers("User", "userEntity")
 def own_entity(user: UserRow, context: Context) -> Entity | None:
-    return context.store.accounts.entity(user.entity)
+    return _visible_entity(user.entity, context)
 
 
 @resolvers("User", "defaultEntity")
 def default_entity(user: UserRow, context: Context) -> Entity | None:
-    return context.store.accounts.entity(user.default_entity)
+    return _visible_entity(user.default_entity, context)
 
 
 @resolvers("User", "teams")
 def teams(user: UserRow, context: Context) -> Any:
-    accounts = context.store.accounts
-    return unpaged([accounts.entity(name) for name in accounts.teams(user.id)])
+    return unpaged([context.store.accounts.entity(name) for name in _shared_teams(user, context)])
+
+
+def _shared_teams(user: UserRow, context: Context) -> list[str]:
+    return [name for name in context.store.accounts.teams(user.id) if context.may_see(name)]
+
+
+def _visible_entity(name: str, context: Context) -> Entity | None:
+    return context.store.accounts.entity(name) if context.may_see(name) else None
 
 
 @resolvers("Entity", "members")
@@ -106,7 +127,6 @@ def user_of_entity(entity: Entity, context: Context) -> UserRow | None:
 resolvers.fields(
     "User",
     id=lambda user: encode_id("User", user.id),
-    entity=lambda user: user.default_entity,
     admin=lambda user: user.is_admin,
     flags=lambda _: _FLAGS,
     organizations=lambda _: [],

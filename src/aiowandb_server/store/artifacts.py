@@ -14,7 +14,7 @@ from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from aiowandb_server.store.artifact_records import CollectionRow
     from aiowandb_server.store.database import Database
@@ -25,6 +25,8 @@ _ARTIFACT = """
     FROM artifact LEFT JOIN membership ON membership.artifact_id = artifact.id
                                       AND membership.collection_id = artifact.collection_id
 """
+# Ids that clients choose are their own within a project: others may have chosen the same ones.
+_OF_PROJECT = "collection_id IN (SELECT id FROM collection WHERE project_id = :project)"
 
 
 class ArtifactTable:
@@ -41,9 +43,11 @@ class ArtifactTable:
             if known is None:
                 # A deleted version keeps its row, but its client id can be used again.
                 connection.execute(
-                    "UPDATE artifact SET client_id = NULL "
-                    "WHERE client_id = ? AND state = 'DELETED'",
-                    (new.client_id,),
+                    f"""
+                    UPDATE artifact SET client_id = NULL
+                    WHERE client_id = :client AND state = 'DELETED' AND {_OF_PROJECT}
+                    """,  # noqa: S608 - a constant
+                    {"client": new.client_id, "project": collection.project_id},
                 )
                 (artifact_id,) = connection.execute(
                     """
@@ -104,8 +108,16 @@ class ArtifactTable:
     def by_id(self, artifact_id: int) -> ArtifactRow | None:
         return self._one("artifact.id = ?", artifact_id)
 
-    def by_client_id(self, client_id: str) -> ArtifactRow | None:
-        return self._one("artifact.client_id = ?", client_id)
+    def by_client_id(
+        self, client_id: str, *, entities: Collection[str] | None = None
+    ) -> ArtifactRow | None:
+        """The version with an id that its client has chosen, in one of the entities.
+
+        Clients of different users may choose the same one: if they copy the same project.
+        """
+        of_entities, named = _of_entities(entities)
+        where = f"artifact.client_id = ? AND {of_entities} ORDER BY artifact.id"
+        return self._one(where, client_id, *named)
 
     def latest(self, collection_id: int) -> ArtifactRow | None:
         return self._one(
@@ -191,30 +203,45 @@ class ArtifactTable:
             _note_use(connection, run.id, artifact.id, "input", used_as)
 
     def of_run(
-        self, run_id: int, direction: str, *, first: int, after: str | None = None
+        self,
+        run_id: int,
+        direction: str,
+        *,
+        entities: Collection[str] | None = None,
+        first: int,
+        after: str | None = None,
     ) -> ListPage[ArtifactRow]:
-        """Versions that a run created (`output`) or used (`input`), in order of creation."""
+        """Versions that a run created (`output`) or used (`input`), in order of creation.
+
+        With `entities`, only those that belong to one of them: a run may use what is not of its own
+        project.
+        """
         start = number_of(after) or 0
+        of_entities, named = _of_entities(entities)
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
                 {_ARTIFACT} JOIN artifact_use ON artifact_use.artifact_id = artifact.id
                 WHERE artifact_use.run_id = ? AND direction = ? AND state = 'COMMITTED'
-                  AND artifact.id > ? ORDER BY artifact.id LIMIT ?
+                  AND artifact.id > ? AND {of_entities} ORDER BY artifact.id LIMIT ?
                 """,
-                (run_id, direction, start, first + 1),
+                (run_id, direction, start, *named, first + 1),
             ).fetchall()
         found = [ArtifactRow(*row) for row in rows[:first]]
         return ListPage(found, [str(artifact.id) for artifact in found], len(rows) > first)
 
-    def count_of_run(self, run_id: int, direction: str) -> int:
+    def count_of_run(
+        self, run_id: int, direction: str, *, entities: Collection[str] | None = None
+    ) -> int:
+        of_entities, named = _of_entities(entities)
         with self._database.read() as connection:
             (count,) = connection.execute(
-                """
+                f"""
                 SELECT count(*) FROM artifact_use JOIN artifact ON artifact.id = artifact_id
                 WHERE artifact_use.run_id = ? AND direction = ? AND state = 'COMMITTED'
-                """,
-                (run_id, direction),
+                  AND {of_entities}
+                """,  # noqa: S608 - constants
+                (run_id, direction, *named),
             ).fetchone()
         return int(count)
 
@@ -294,17 +321,15 @@ def _announced(
     """The existing version to use: created before by the same client or by another process of the
     same distributed upload, or with the same content."""
     row = connection.execute(
-        """
+        f"""
         SELECT id FROM artifact
         WHERE state <> 'DELETED' AND (
-            -- Only in this project: the client may not see versions with this id in others.
-            (client_id = :client AND collection_id IN
-                (SELECT id FROM collection WHERE project_id = :project))
+            (client_id = :client AND {_OF_PROJECT})
             OR (collection_id = :collection AND state = 'PENDING' AND distributed_id = :distributed)
             OR (collection_id = :collection AND state = 'COMMITTED'
                 AND digest = :digest AND :reuse))
         ORDER BY state, id DESC LIMIT 1
-        """,
+        """,  # noqa: S608 - a constant
         {
             "client": new.client_id,
             "distributed": new.distributed_id,
@@ -315,6 +340,22 @@ def _announced(
         },
     ).fetchone()
     return int(row["id"]) if row else None
+
+
+def _of_entities(entities: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The condition that a version belongs to one of these entities, and its parameters."""
+    if entities is None:
+        return "TRUE", ()
+    return (
+        """
+        artifact.collection_id IN (
+            SELECT collection.id FROM collection
+            JOIN project ON project.id = collection.project_id
+            JOIN entity ON entity.id = project.entity_id
+            WHERE entity.name IN (SELECT value FROM json_each(?)))
+        """,
+        (orjson.dumps(list(entities)).decode(),),
+    )
 
 
 def _require(connection: sqlite3.Connection, artifact_id: int) -> ArtifactRow:
