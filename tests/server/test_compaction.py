@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
-from aiowandb_server.store import segments, spool
+from aiowandb_server.store import line_tables, spool
 from aiowandb_server.store.columns import ColumnBuilder, is_json
 from aiowandb_server.store.history_keys import KeyCounter
 from aiowandb_server.store.records import RunRow
@@ -256,7 +256,7 @@ def test_media_come_back_as_objects_where_they_are_alike(store: Store, run: RunR
 def test_columns_of_a_long_run_wait_on_disk(
     store: Store, run: RunRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "_TEXT_A_COLUMN_GROUP", 1_000)
+    monkeypatch.setattr(line_tables, "_TEXT_A_CHUNK", 3_000)
     monkeypatch.setattr(spool, "IN_MEMORY", 2_000)
     rows: list[dict[str, Any]] = [{"_step": i, "x": i, "text": f"text {i}"} for i in range(200)]
     rows += [{"_step": 200 + i, "x": i / 7, "late": [i, {"a": i}]} for i in range(200)]

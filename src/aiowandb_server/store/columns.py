@@ -13,15 +13,17 @@ many of them.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from aiowandb_server.store.rows import MISSING, NON_FINITE, Missing
+from aiowandb_server.store.arrays import booleans, floats, ints, strings
+from aiowandb_server.store.rows import MISSING, NON_FINITE, Missing, types_of
 from aiowandb_server.store.spool import BatchSpool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
 
 _TYPES: dict[str, pa.DataType] = {
     "null": pa.string(),
@@ -29,15 +31,46 @@ _TYPES: dict[str, pa.DataType] = {
     "float": pa.float64(),
     "bool": pa.bool_(),
     "string": pa.string(),
+    "token": pa.string(),
     "ints": pa.list_(pa.int64()),
     "floats": pa.list_(pa.float64()),
     "json": pa.string(),
 }
 _JSON = {"encoding": "json"}
+# Of these kinds the values can be converted in pieces of any size, with the same result.
+_PLAIN = frozenset({"null", "int", "float", "bool", "string", "token"})
 _NUMBERS = frozenset({"int", "float", "token"})
+_ABSENT = frozenset({type(None), Missing})
 _INT64 = range(-(2**63), 2**63)
 # Arrow refuses to read schemas with types nested about sixty levels deep.
 _MAX_NESTED = 30
+
+
+_Column: TypeAlias = "tuple[str, pa.Array[Any]]"
+
+
+class Piece(NamedTuple):
+    """Some rows as arrays, each of the narrowest type for its values, with the name of its kind."""
+
+    steps: pa.Array[Any]
+    columns: Mapping[str, _Column]
+
+    @classmethod
+    def of(
+        cls,
+        steps: Sequence[int],
+        columns: Mapping[str, Sequence[Any]],
+        types: Mapping[str, set[type]],
+    ) -> Self | None:
+        """The piece, or None if the types of other rows may matter to it."""
+        arrays = {}
+        for key, values in columns.items():
+            if key == "_step":
+                continue
+            arrays[key] = _array(values, types[key])
+            if arrays[key][0] not in _PLAIN:
+                return None
+        return cls(ints(steps, has_none=False), arrays)
 
 
 class ColumnBuilder:
@@ -52,20 +85,39 @@ class ColumnBuilder:
 
     def add(self, steps: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
         """Add a chunk of rows with these steps; see `columns_of`."""
-        chunk: dict[str, str] = {}
-        arrays: list[pa.Array[Any]] = [pa.array(steps, pa.int64())]
-        for key, values in columns.items():
-            if key == "_step":
-                continue
-            if Missing in set(map(type, values)):
-                values = [None if value is MISSING else value for value in values]
-            kind, array = _array(values)
-            chunk[key] = kind
-            arrays.append(array)
+        types = types_of(columns)
+        arrays = {key: _array(columns[key], types[key]) for key in columns if key != "_step"}
+        self._add(ints(steps, has_none=False), arrays)
+
+    def add_pieces(self, pieces: Sequence[Piece]) -> bool:
+        """Add a chunk of rows that was converted in pieces, if that makes no difference."""
+        found: dict[str, set[str]] = {}
+        for piece in pieces:
+            for key, (kind, _) in piece.columns.items():
+                found.setdefault(key, set()).add(kind)
+        kinds = {key: _common(some) for key, some in found.items()}
+        if not _PLAIN.issuperset(kinds.values()):
+            return False
+        steps = pa.concat_arrays([piece.steps for piece in pieces])
+        self._add(
+            steps, {key: (kind, self._joined(pieces, key, kind)) for key, kind in kinds.items()}
+        )
+        return True
+
+    def _add(self, steps: pa.Array[Any], columns: Mapping[str, _Column]) -> None:
+        for key, (kind, array) in columns.items():
             self._kinds.setdefault(key, set()).add(kind)
             self._types.setdefault(kind, array.type)
-        self._spool.add(pa.RecordBatch.from_arrays(arrays, ["_step", *chunk]))
-        self._chunks.append(chunk)
+        arrays = [steps, *(array for _, array in columns.values())]
+        self._spool.add(pa.RecordBatch.from_arrays(arrays, ["_step", *columns]))
+        self._chunks.append({key: kind for key, (kind, _) in columns.items()})
+
+    def _joined(self, pieces: Sequence[Piece], key: str, kind: str) -> pa.Array[Any]:
+        arrays = []
+        for piece in pieces:
+            known, array = piece.columns.get(key) or ("null", pa.nulls(len(piece.steps)))
+            arrays.append(self._converted(known, array, kind))
+        return pa.concat_arrays(arrays)
 
     def close(self) -> None:
         self._spool.close()
@@ -104,9 +156,9 @@ class ColumnBuilder:
             return array
         if target == "float" and kind == "token":
             numbers = [None if value is None else NON_FINITE[value] for value in array.to_pylist()]
-            return pa.array(numbers, pa.float64())
+            return floats(numbers)
         if target == "json":
-            return pa.array([_json(value) for value in array.to_pylist()], pa.string())
+            return strings([_json(value) for value in array.to_pylist()])
         return array.cast(self._types[target], safe=False)
 
 
@@ -115,38 +167,35 @@ def is_json(field: pa.Field[Any]) -> bool:
     return (field.metadata or {}).get(b"encoding") == b"json"
 
 
-def _array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
-    """The narrowest type for the values, and the values as an array of it."""
-    types = set(map(type, values)) - {type(None)}
+def _array(values: Sequence[Any], types: set[type]) -> _Column:
+    """The narrowest type for the values, which have these types, and an array of it."""
+    if Missing in types:
+        values = [None if value is MISSING else value for value in values]
+    has_none = not types.isdisjoint(_ABSENT)
+    types = types - _ABSENT
     try:
         if not types:
             return "null", pa.nulls(len(values), pa.string())
         if types == {bool}:
-            return "bool", pa.array(values, pa.bool_())
+            return "bool", booleans(values, has_none=has_none)
         if types == {int} and all(value is None or value in _INT64 for value in values):
-            return "int", pa.array(values, pa.int64())
-        if types == {float}:
-            return "float", pa.array(values, pa.float64())
+            return "int", ints(values, has_none=has_none)
         if types <= {int, float}:
-            return "float", _floats(values)
+            # As in W&B, large integers are rounded.
+            return "float", floats(values, has_none=has_none)
         if types == {str}:
             tokens = all(value is None or value in NON_FINITE for value in values)
-            return "token" if tokens else "string", pa.array(values, pa.string())
+            return "token" if tokens else "string", strings(values, has_none=has_none)
         if types <= {int, float, str}:
             numbers = [NON_FINITE[value] if type(value) is str else value for value in values]
-            return "float", _floats(numbers)
+            return "float", floats(numbers, has_none=has_none)
         if types == {list}:
             return _list_array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, KeyError, UnicodeEncodeError):
         pass  # no common type: integers beyond 64 bits, or numbers mixed with text
     if types <= {list, dict}:
         return _nested_array(values)
-    return "json", pa.array([_json(value) for value in values], pa.string())
-
-
-def _floats(values: Sequence[Any]) -> pa.Array[Any]:
-    """Numbers of which some are floats: as in W&B, large integers are rounded."""
-    return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    return "json", strings([_json(value) for value in values])
 
 
 def _nested_array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
@@ -160,7 +209,7 @@ def _nested_array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
             return f"nested {array.type}", array
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         pass
-    return "json", pa.array([_json(value) for value in values], pa.string())
+    return "json", strings([_json(value) for value in values])
 
 
 def _depth(kind: pa.DataType) -> int:
@@ -173,8 +222,8 @@ def _list_array(values: Sequence[Any]) -> tuple[str, pa.Array[Any]]:
     if inner == {int} and all(item in _INT64 for value in values for item in value or ()):
         return "ints", pa.array(values, pa.list_(pa.int64()))
     if inner <= {int, float}:
-        floats = [None if value is None else [float(item) for item in value] for value in values]
-        return "floats", pa.array(floats, pa.list_(pa.float64()))
+        lists = [None if value is None else [float(item) for item in value] for value in values]
+        return "floats", pa.array(lists, pa.list_(pa.float64()))
     raise pa.ArrowTypeError("not a list of numbers")
 
 

@@ -12,14 +12,19 @@ import heapq
 import secrets
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from aiowandb_server.store.history_keys import KeyCounter, save
 from aiowandb_server.store.line_blocks import has_blocks
-from aiowandb_server.store.lines import MAX_STEP, live_history
+from aiowandb_server.store.line_tables import tables_of
+from aiowandb_server.store.lines import MAX_STEP, live_history, tables_in_order
 from aiowandb_server.store.records import Line, SegmentRow
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.segments import SegmentFiles
@@ -56,13 +61,21 @@ class Compaction:
             stored = (line for line in stored if line.number not in covered)
         return heapq.merge(stored, live)
 
+    def _tables(self, connection: sqlite3.Connection, run_id: int) -> Iterator[pa.Table]:
+        """All lines of the run in step order."""
+        if segment_of(connection, run_id) is None:
+            blocks = tables_in_order(connection, run_id)
+            if blocks is not None:
+                return blocks
+        return tables_of(self.merged(connection, run_id))
+
     def _attempt(self, run_id: int) -> bool:
         token = secrets.token_hex(8)
         with self._database.read(piecewise=True) as connection:
             before = _position(connection, run_id)
             if before is None or not has_live(connection, run_id):
                 return True
-            bounds = _SegmentBounds(self.merged(connection, run_id))
+            bounds = _SegmentBounds(self._tables(connection, run_id))
             counter = KeyCounter()
             self._files.write(token, bounds, counter)
         with self._database.write(repeatable=True) as connection:
@@ -89,21 +102,22 @@ class Compaction:
 
 
 class _SegmentBounds:
-    """Iterates over lines and collects the facts with which the segment is registered."""
+    """Iterates over tables of lines and collects the facts with which the segment is registered."""
 
-    def __init__(self, lines: Iterator[Line]) -> None:
-        self._lines = lines
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
         self.rows = self.end = 0
         self.first = self.last = 0
 
-    def __iter__(self) -> Iterator[Line]:
-        for line in self._lines:
+    def __iter__(self) -> Iterator[pa.Table]:
+        for table in self._tables:
+            steps = table.column("step")
             if self.rows == 0:
-                self.first = line.step
-            self.last = line.step
-            self.rows += 1
-            self.end = max(self.end, line.number + 1)
-            yield line
+                self.first = steps[0].as_py()
+            self.last = steps[-1].as_py()
+            self.rows += table.num_rows
+            self.end = max(self.end, pc.max(table.column("number")).as_py() + 1)
+            yield table
 
 
 def segment_of(connection: sqlite3.Connection, run_id: int) -> SegmentRow | None:

@@ -22,6 +22,7 @@ from aiowandb_server.store.history_keys import KeyCounter, save
 from aiowandb_server.store.line_blocks import last_in_blocks, unpack
 from aiowandb_server.store.lines import (
     MAX_STEP,
+    CheckedLines,
     Stream,
     count,
     count_rejected,
@@ -89,7 +90,7 @@ class History:
         """Store lines at the end, or at `offset`; returns how many were rejected."""
         with self._database.write() as connection:
             start = count(connection, run.id, stream) if offset is None else offset
-            return put(connection, run.id, stream, start, lines)
+            return put(connection, run.id, CheckedLines.of(stream, start, lines))
 
     def window(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from aiowandb_server.store.rows import MISSING, Missing, kind_of
+from aiowandb_server.store.rows import MISSING, Missing, kind_of, types_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,11 +41,17 @@ class KeyCounter:
             if not facts["monotonic"]:
                 self._falling.add(key)
 
-    def add(self, steps: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
-        """Count the columns of rows with these steps; see `columns_of`."""
+    def add(
+        self,
+        steps: Sequence[int],
+        columns: Mapping[str, Sequence[Any]],
+        types: Mapping[str, set[type]] | None = None,
+    ) -> None:
+        """Count the columns of rows with these steps; see `columns_of` and `types_of`."""
         self.last_step = max([self.last_step, *steps])
+        types = types or types_of(columns)
         for key, values in columns.items():
-            self._add_column(key, values)
+            self._add_column(key, values, types[key])
 
     def snapshot(self) -> dict[str, Any]:
         keys = {
@@ -60,23 +66,27 @@ class KeyCounter:
         }
         return {"lastStep": self.last_step, "sets": [], "keys": keys}
 
-    def _add_column(self, key: str, values: Sequence[Any]) -> None:
-        types = set(map(type, values))
+    def _add_column(self, key: str, values: Sequence[Any], types: set[type]) -> None:
         if Missing in types:
             values = [value for value in values if value is not MISSING]
-            types.remove(Missing)
-        plain = types <= {int, float}
+        plain = types <= {int, float, Missing}
         found = {"number": len(values)} if plain else Counter(map(kind_of, values))
         counts = self._counts.setdefault(key, {})
         for kind, count in found.items():
             counts[kind] = counts.get(kind, 0) + count
         if not plain:
             values = [value for value in values if type(value) in (int, float)]
+        if key in self._falling:
+            # It stays so: only its last value is of interest.
+            for value in filter(_is_comparable, reversed(values)):
+                self._previous[key] = value
+                break
+            return
         numbers = values if _are_comparable(values) else list(filter(_is_comparable, values))
         if not numbers:
             return
         before = [self._previous.get(key, numbers[0]), *numbers]
-        if key not in self._falling and any(map(gt, before, numbers)):
+        if any(map(gt, before, numbers)):
             self._falling.add(key)
         self._previous[key] = numbers[-1]
 

@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ _ESCAPE = re.compile(
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _TURN = {"[": 1, "{": 1, "]": -1, "}": -1}
 # Python does not parse or format integers with more digits.
-_MAX_DIGITS = 4300
-_ENDLESS_NUMBER = re.compile(rf"\d{{{_MAX_DIGITS}}}")
+MAX_DIGITS = 4300
+_ENDLESS_NUMBER = re.compile(rf"\d{{{MAX_DIGITS}}}")
 _TOKEN = re.compile(rf"{_STRING_OR_BRACKET.pattern}|-?\d[\d.eE+-]*", re.DOTALL)
 
 
@@ -86,6 +86,17 @@ def is_flat(text: str) -> bool:
     return "[" not in text and text.find("{", 1) < 0
 
 
+def are_simple(texts: Sequence[str]) -> bool:
+    """Whether these are JSON objects, if they are JSON at all, with neither lists nor other
+    objects, nor numbers of thousands of digits, for sure: true for most rows."""
+    joined = "".join(texts)
+    return (
+        "[" not in joined
+        and joined.count("{") == len(texts)
+        and max(map(len, texts), default=0) < MAX_DIGITS
+    )
+
+
 def is_too_deep(text: str) -> bool:
     """Whether JSON text is nested more than `MAX_DEPTH` levels deep."""
     if is_flat(text):
@@ -103,7 +114,7 @@ def _depths(text: str) -> Iterator[int]:
 
 def has_endless_number(text: str) -> bool:
     """Whether there may be an integer that Python does not parse."""
-    return len(text) >= _MAX_DIGITS and _ENDLESS_NUMBER.search(text) is not None
+    return len(text) >= MAX_DIGITS and _ENDLESS_NUMBER.search(text) is not None
 
 
 def without_excess(text: str) -> str:
@@ -121,7 +132,7 @@ def without_excess(text: str) -> str:
             start = token.start()
         elif turn < 0 and depth == MAX_DEPTH:
             excess = text[start : token.end()]
-        elif token[0][0] in "-0123456789" and len(token[0]) >= _MAX_DIGITS and depth <= MAX_DEPTH:
+        elif token[0][0] in "-0123456789" and len(token[0]) >= MAX_DIGITS and depth <= MAX_DEPTH:
             start, excess = token.start(), token[0]
         if excess is not None:
             pieces += text[copied:start], json.dumps(excess)

@@ -8,11 +8,14 @@ block is unpacked into the table `line`.
 from __future__ import annotations
 
 from operator import le
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb_server.store import line_tables
+from aiowandb_server.store.arrays import ints, strings
+from aiowandb_server.store.line_tables import lines_of
 from aiowandb_server.store.metering import held
 from aiowandb_server.store.records import Line
 
@@ -38,26 +41,32 @@ class _Block(NamedTuple):
     lines: bytes
 
 
-def may_be_block(steps: Sequence[int]) -> bool:
-    """Whether lines with these steps can be stored as a block."""
-    return len(steps) >= LEAST_LINES and all(map(le, steps, steps[1:]))
+def may_be_block(steps: Sequence[int | None]) -> TypeGuard[Sequence[int]]:
+    """Whether lines with these steps can be stored as a block; each must have one."""
+    known: Sequence[Any] = steps
+    return len(known) >= LEAST_LINES and all(map(le, known, known[1:]))
+
+
+def pack(steps: Sequence[int], texts: Sequence[str]) -> pa.Buffer:
+    """The content of a block."""
+    columns: list[pa.Array[Any]] = [ints(steps, has_none=False), strings(texts, has_none=False)]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, _SCHEMA, options=_OPTIONS) as stream:
+        stream.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+    return sink.getvalue()
 
 
 def put_block(
     connection: sqlite3.Connection,
     run_id: int,
     number: int,
-    steps: Sequence[int],
-    texts: Sequence[str],
+    steps: Sequence[int | None],
+    block: pa.Buffer,
 ) -> None:
-    """Store new lines, the first of which has this number."""
-    columns: list[pa.Array[Any]] = [pa.array(steps, pa.int64()), pa.array(texts, pa.string())]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, _SCHEMA, options=_OPTIONS) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+    """Store a block of new lines, the first of which has this number."""
     connection.execute(
         "INSERT INTO line_block VALUES (?, ?, ?, ?, ?, ?)",
-        (run_id, number, number + len(texts), steps[0], steps[-1], memoryview(sink.getvalue())),
+        (run_id, number, number + len(steps), steps[0], steps[-1], memoryview(block)),
     )
 
 
@@ -73,6 +82,18 @@ def lines_in_blocks(
         (run_id, low, high),
     )
     return (_lines(_Block(*block), low, high) for block in blocks)
+
+
+def tables_in_blocks(connection: sqlite3.Connection, run_id: int) -> Iterator[pa.Table]:
+    """The lines of each block; the blocks by step."""
+    blocks = connection.execute(
+        """
+        SELECT number, end_number, first_step, last_step, lines FROM line_block
+        WHERE run_id = ? ORDER BY first_step, number
+        """,
+        (run_id,),
+    )
+    return (_table(_Block(*block)) for block in blocks)
 
 
 def block_spans(
@@ -125,12 +146,20 @@ def unpack(connection: sqlite3.Connection, run_id: int, number: int = 0) -> None
 
 
 def _lines(block: _Block, low: int, high: int) -> Iterator[Line]:
-    with pa.ipc.open_stream(block.lines) as stream:
-        table = stream.read_all()
-    numbers = pa.array(range(block.number, block.end_number), pa.int64())
-    table = table.add_column(1, "number", numbers)
+    table = _table(block)
     if block.first_step < low or block.last_step >= high:
         step = pc.field("step")
         table = table.filter((step >= low) & (step < high))
     with held(2 * table.nbytes):
-        yield from map(Line, *(column.to_pylist() for column in table.columns))
+        yield from lines_of(table)
+
+
+def _table(block: _Block) -> pa.Table:
+    with pa.ipc.open_stream(block.lines) as stream:
+        table = stream.read_all()
+    arrays = [
+        table.column("step"),
+        ints(range(block.number, block.end_number)),
+        table.column("text"),
+    ]
+    return pa.table(arrays, schema=line_tables.SCHEMA)

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import heapq
 import json
+from contextlib import suppress
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.appenders import release
-from aiowandb_server.store.json_text import without_excess
 from aiowandb_server.store.line_blocks import (
     block_spans,
     lines_in_blocks,
     may_be_block,
+    pack,
     put_block,
+    tables_in_blocks,
     unpack,
 )
 from aiowandb_server.store.metering import SIZE_OF_PLACE, charge
 from aiowandb_server.store.records import Line
-from aiowandb_server.store.rows import step_of
+from aiowandb_server.store.rows import steps_of
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
+    from typing import Self
+
+    import pyarrow as pa
 
 Stream = Literal["history", "events", "console"]
 
@@ -35,29 +40,41 @@ _COUNTER: dict[Stream, str] = {
 MAX_STEP = 2**63 - 1
 
 
-def put(
-    connection: sqlite3.Connection,
-    run_id: int,
-    stream: Stream,
-    offset: int,
-    texts: Sequence[str],
-) -> int:
-    """Store `texts` as lines `offset`, `offset + 1`, ...; returns how many were rejected.
+class CheckedLines(NamedTuple):
+    """Lines `offset`, `offset + 1`, ... of a stream, as they are going to be stored.
 
-    Console lines can be any text; lines of other streams must be JSON objects, otherwise they are
-    stored in `rejected_line`. The previous texts of history lines are stored as well.
+    This takes most of the time of storing them, and needs no transaction.
     """
+
+    stream: Stream
+    offset: int
+    texts: Sequence[str]
+    # Those of lines without a step, or that are rejected, are None.
+    steps: Sequence[int | None]
+    rejected: frozenset[int]
+    block: pa.Buffer | None
+
+    @classmethod
+    def of(cls, stream: Stream, offset: int, texts: Sequence[str]) -> Self:
+        """Console lines can be any text; lines of other streams must be JSON objects."""
+        if stream == "console":
+            return cls(stream, offset, texts, [None] * len(texts), frozenset(), None)
+        texts, steps = steps_of(texts, offset)
+        rejected = frozenset(place for place, step in enumerate(steps) if step is None)
+        block = None
+        if stream == "history" and not rejected and may_be_block(steps):
+            with suppress(UnicodeEncodeError):  # which is reported when they are stored
+                block = pack(steps, texts)
+        return cls(stream, offset, texts, steps, rejected, block)
+
+
+def put(connection: sqlite3.Connection, run_id: int, lines: CheckedLines) -> int:
+    """Store the lines; returns how many were rejected.
+
+    These are in `rejected_line`. The previous texts of history lines are stored as well.
+    """
+    stream, offset, texts, steps, rejected, block = lines
     stored = count(connection, run_id, stream)
-    good: list[tuple[int, str, int, int | None, str]] = []
-    rejected: list[tuple[int, str, int, str]] = []
-    if stream != "console":
-        texts = [without_excess(text) for text in texts]
-    for number, text in enumerate(texts, start=offset):
-        step = None if stream == "console" else step_of(text, number)
-        if step is None and stream != "console":
-            rejected.append((run_id, stream, number, text))
-        else:
-            good.append((run_id, stream, number, step if stream == "history" else None, text))
     if stream == "history" and offset < stored:
         unpack(connection, run_id, offset)
         connection.executemany(
@@ -65,23 +82,34 @@ def put(
             INSERT INTO replaced_line (run_id, number, text) SELECT run_id, number, text FROM line
             WHERE run_id = ? AND stream = ? AND number = ? AND text <> ?
             """,
-            [(*place, text) for *place, _, text in good],
+            (
+                (run_id, stream, offset + place, text)
+                for place, text in enumerate(texts)
+                if place not in rejected
+            ),
         )
         note_rewrite(connection, run_id)
         release(connection, run_id, offset, offset + len(texts))
-    steps = [step for *_, step, _ in good if step is not None]
-    if stream == "history" and offset >= stored and not rejected and may_be_block(steps):
-        put_block(connection, run_id, offset, steps, texts)
+        block = None
+    if block is not None:
+        put_block(connection, run_id, offset, steps, block)
     else:
         connection.executemany(
             """
             INSERT INTO line VALUES (?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET step = excluded.step, text = excluded.text
             """,
-            good,
+            (
+                (run_id, stream, offset + place, step if stream == "history" else None, text)
+                for place, (step, text) in enumerate(zip(steps, texts, strict=True))
+                if place not in rejected
+            ),
         )
     if rejected:
-        connection.executemany("INSERT OR REPLACE INTO rejected_line VALUES (?, ?, ?, ?)", rejected)
+        connection.executemany(
+            "INSERT OR REPLACE INTO rejected_line VALUES (?, ?, ?, ?)",
+            ((run_id, stream, offset + place, texts[place]) for place in sorted(rejected)),
+        )
     if offset + len(texts) > stored:
         connection.execute(
             f"UPDATE run SET {_COUNTER[stream]} = ? WHERE id = ?",  # noqa: S608 - known names
@@ -128,6 +156,17 @@ def live_history(
     if first is None and all(one[1] < other[0] for one, other in pairwise(spans)):
         return chain.from_iterable(blocks)
     return heapq.merge(chain([] if first is None else [first], rows), *blocks)
+
+
+def tables_in_order(connection: sqlite3.Connection, run_id: int) -> Iterator[pa.Table] | None:
+    """The history lines that are not in a segment, if they are in blocks that follow each other."""
+    spans = block_spans(connection, run_id, -MAX_STEP, MAX_STEP)
+    alone = connection.execute(
+        "SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' LIMIT 1", (run_id,)
+    ).fetchone()
+    if alone or not all(one[1] < other[0] for one, other in pairwise(spans)):
+        return None
+    return tables_in_blocks(connection, run_id)
 
 
 def live_places(

@@ -12,7 +12,7 @@ import msgspec
 from aiowandb_server.store import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Strings that W&B's clients may write in place of numbers; in columns of numbers they are numbers.
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -32,6 +32,18 @@ class _Step(msgspec.Struct):
 
 _STEP = msgspec.json.Decoder(_Step)
 _FLAT_ROW = msgspec.json.Decoder(dict[str, Any])
+
+
+def steps_of(texts: Sequence[str], first: int) -> tuple[Sequence[str], list[int | None]]:
+    """The texts of lines as they are stored, and their steps: by default the number of the line,
+    of which that of the first is given, and None for lines that are not JSON objects."""
+    if json_text.are_simple(texts):
+        with suppress(msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            steps = [row.step for row in map(_STEP.decode, texts)]
+            if set(map(type, steps)) == {int} and max(map(abs, steps)) < 2**63:
+                return texts, steps
+    texts = [json_text.without_excess(text) for text in texts]
+    return texts, [step_of(text, number) for number, text in enumerate(texts, first)]
 
 
 def step_of(text: str, number: int) -> int | None:
@@ -117,6 +129,11 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     for row in rows:
         keys.update(row)
     return {key: [row.get(key, MISSING) for row in rows] for key in keys}
+
+
+def types_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, set[type]]:
+    """The types of the values of each column."""
+    return {key: set(map(type, values)) for key, values in columns.items()}
 
 
 def is_nested(value: object) -> bool:

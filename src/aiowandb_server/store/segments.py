@@ -18,9 +18,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aiowandb_server.store import json_text
-from aiowandb_server.store.columns import ColumnBuilder, is_json
+from aiowandb_server.store import json_text, line_tables
+from aiowandb_server.store.arrays import ints
+from aiowandb_server.store.columns import ColumnBuilder, Piece, is_json
+from aiowandb_server.store.decoding import decoded
 from aiowandb_server.store.disk import complete_file, make_private_folder
+from aiowandb_server.store.line_tables import (
+    ROWS_A_CHUNK,
+    chunked,
+    lines_of,
+    pieces,
+    tables_of,
+)
 from aiowandb_server.store.metering import SIZE_OF_PLACE, charge, held, weight_of
 from aiowandb_server.store.records import Line
 from aiowandb_server.store.rows import columns_of, decode_row, sample_positions
@@ -31,22 +40,13 @@ if TYPE_CHECKING:
 
     from aiowandb_server.store.history_keys import KeyCounter
 
-_ROWS_A_COLUMN_GROUP = 50_000
-# A group is decoded at once. Values of numbers take about as long as text as in memory.
-_TEXT_A_COLUMN_GROUP = 32 << 20
-# A request with a large share of the memory has room for it.
-_WEIGHT_OF_A_CHUNK = 144 << 20
+# Values that cannot be converted in pieces are decoded at once. A request with a large share of the
+# memory has room for it.
+_TEXT_DECODED = 32 << 20
+_WEIGHT_DECODED = 144 << 20
 # A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
-_LINE_TYPES: dict[str, pa.DataType] = {
-    "step": pa.int64(),
-    "number": pa.int64(),
-    "text": pa.string(),
-}
-_LINES_SCHEMA = pa.schema(
-    [pa.field(name, kind, nullable=False) for name, kind in _LINE_TYPES.items()]
-)
 
 
 class SegmentFiles:
@@ -64,19 +64,18 @@ class SegmentFiles:
     def lines_path(self, token: str) -> Path:
         return self._folder / f"{token}.lines.parquet"
 
-    def write(self, token: str, lines: Iterable[Line], counter: KeyCounter) -> None:
+    def write(self, token: str, tables: Iterable[pa.Table], counter: KeyCounter) -> None:
         """Write both files of a segment from lines in step order; `counter` counts the rows."""
         with closing(ColumnBuilder()) as builder:
             with (
                 complete_file(self.lines_path(token)) as path,
                 pq.ParquetWriter(
-                    path, _LINES_SCHEMA, compression="zstd", use_dictionary=False
+                    path, line_tables.SCHEMA, compression="zstd", use_dictionary=False
                 ) as writer,
             ):
-                for chunk in chunks(lines):
-                    columns = [pa.array(values) for values in zip(*chunk, strict=True)]
-                    writer.write_table(pa.table(columns, schema=_LINES_SCHEMA), _ROWS_A_LINE_GROUP)
-                    counter.add(*_add_rows(builder, chunk))
+                for chunk in chunked(tables):
+                    writer.write_table(chunk, _ROWS_A_LINE_GROUP)
+                    _add_rows(builder, chunk, counter)
             self._write_columns(self.columns_path(token), builder)
 
     def write_prefix(self, lines: Sequence[Line]) -> str:
@@ -90,7 +89,7 @@ class SegmentFiles:
         token = f"early-{digest.hexdigest()[:32]}"
         if not self.columns_path(token).exists():
             with closing(ColumnBuilder()) as builder:
-                for chunk in chunks(lines):
+                for chunk in chunked(tables_of(lines)):
                     _add_rows(builder, chunk)
                 self._write_columns(self.columns_path(token), builder)
         return token
@@ -155,7 +154,7 @@ class SegmentFiles:
         with pq.ParquetFile(self.columns_path(token)) as file:
             charge(_size_of_columns(file.metadata, columns))
             table = file.read(columns, use_threads=False).filter(wanted)
-        positions = pa.array(sample_positions(table.num_rows, samples), pa.int64())
+        positions = ints(sample_positions(table.num_rows, samples))
         picked = table.take(positions).select(list(keys))
         rows: list[dict[str, Any]] = picked.to_pylist()
         for name in (key for key in keys if is_json(schema.field(key))):
@@ -195,7 +194,7 @@ class SegmentFiles:
             ) as writer,
         ):
             for table in builder.tables():
-                writer.write_table(table, _ROWS_A_COLUMN_GROUP)
+                writer.write_table(table, ROWS_A_CHUNK)
 
 
 def _groups_between(metadata: pq.FileMetaData, low: int, high: int) -> Iterator[int]:
@@ -245,14 +244,21 @@ def _between(low: int, high: int) -> pc.Expression:
     return (step >= low) & (step < high)
 
 
-def _add_rows(
-    builder: ColumnBuilder, lines: list[Line]
-) -> tuple[list[int], dict[str, Sequence[Any]]]:
-    """Add the lines as columns, and return these with the steps."""
-    steps = [line.step for line in lines]
-    columns = columns_of([decode_row(line.text) for line in lines])
-    builder.add(steps, columns)
-    return steps, columns
+def _add_rows(builder: ColumnBuilder, chunk: pa.Table, counter: KeyCounter | None = None) -> None:
+    """Add the lines as columns, and count them."""
+    converted: list[Piece] | None = []
+    for piece in pieces(chunk):
+        steps: list[Any] = piece.column("step").to_pylist()
+        texts: list[Any] = piece.column("text").to_pylist()
+        with decoded(texts) as (columns, types):
+            if counter is not None:
+                counter.add(steps, columns, types)
+            some = Piece.of(steps, columns, types) if converted is not None else None
+        converted = [*converted, some] if some is not None and converted is not None else None
+    if converted is None or not builder.add_pieces(converted):
+        for lines in chunks(lines_of(chunk)):
+            columns = columns_of([decode_row(line.text) for line in lines])
+            builder.add([line.step for line in lines], columns)
 
 
 def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
@@ -266,11 +272,7 @@ def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
         chunk.append(line)
         length += len(line.text)
         weight += weight_of(line.text)
-        if (
-            len(chunk) == _ROWS_A_COLUMN_GROUP
-            or length >= _TEXT_A_COLUMN_GROUP
-            or weight >= _WEIGHT_OF_A_CHUNK
-        ):
+        if len(chunk) == ROWS_A_CHUNK or length >= _TEXT_DECODED or weight >= _WEIGHT_DECODED:
             with held(weight):
                 yield chunk
             chunk, length, weight = [], 0, 0

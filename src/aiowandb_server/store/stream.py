@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import AppendClaim, claim
-from aiowandb_server.store.lines import Stream, count, put
+from aiowandb_server.store.lines import CheckedLines, Stream, count, put
 from aiowandb_server.store.writers import placed
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class RunStream:
         added lines where the update's appender expected the end.
         """
         rejected = 0
+        checked = {
+            stream: CheckedLines.of(stream, chunk.offset, chunk.lines)
+            for stream, chunk in update.chunks.items()
+        }
         with self._database.write() as connection:
             if update.appender:
                 update = _unstored(connection, run.id, update, update.appender)
@@ -72,7 +76,10 @@ class RunStream:
                 return StreamReply(_stop_requested(connection, run.id), 0)
             for stream, chunk in update.chunks.items():
                 for offset, lines in _pieces(connection, run.id, stream, chunk, update.writer):
-                    rejected += put(connection, run.id, stream, offset, lines)
+                    known = checked[stream]
+                    if (offset, len(lines)) != (known.offset, len(known.texts)):
+                        known = CheckedLines.of(stream, offset, lines)
+                    rejected += put(connection, run.id, known)
             if (summary := _summary(connection, run.id, update)) is not None:
                 connection.execute(
                     "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
