@@ -98,7 +98,7 @@ def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @wraps(function)
         async def awaited_call(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = checked(args, kwargs)
-            with _time_limit(args[0] if args else None):
+            with _time_limit(args[0] if args else None, function.__name__):
                 return await cast(Awaitable[Any], function(*args, **kwargs))
 
         checked_call = awaited_call if inspect.iscoroutinefunction(function) else call
@@ -108,10 +108,12 @@ def checks(**by_name: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def _time_limit(owner: object) -> AbstractContextManager[object]:
+def _time_limit(owner: object, method: str) -> AbstractContextManager[object]:
     """The limit that a client's `total_timeout` sets to a call of one of its objects."""
     limited = getattr(getattr(owner, "_session", None), "limited", nullcontext)
-    return cast(AbstractContextManager[object], limited())
+    kind = type(owner).__name__.removeprefix("Async")
+    what = kind if method.startswith("__") else f"{kind}.{method}()"
+    return cast(AbstractContextManager[object], limited(what))
 
 
 def optional(check: Check) -> Check:

@@ -131,7 +131,9 @@ async def test_a_limit_of_a_call_says_what_failed_before(tls: BrokenTls) -> None
             total_timeout=0.5,
             retry=forever,
         ) as api:
-            with pytest.raises(TimeoutError, match=r"client \(localhost:\d+: could not connect\)"):
+            with pytest.raises(
+                TimeoutError, match=r"waiting for Run from .* \(localhost:\d+: could not connect\)"
+            ):
                 await api.run("e/p/r")
 
 

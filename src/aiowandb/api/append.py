@@ -12,13 +12,19 @@ import anyio
 from aiowandb.api.append_guard import RowSender, row_sender, send_heartbeat
 from aiowandb.api.updating import read_run
 from aiowandb.arguments import VALUES, FixedAttributes, checks, integer, optional, shown
-from aiowandb.errors import CommError, ConflictError, UsageError
+from aiowandb.errors import CommError, ConflictError, TimeoutError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire.appending import PendingRows
 from aiowandb.wire.record import RunRecord
 
 # How long a cancelled block may still take to report that to W&B.
 CLOSING_SECONDS = 10.0
+_END = "The end of Append"
+
+
+def closing_seconds(session: Session) -> float:
+    """The same for a client, which may have a shorter limit for each call."""
+    return min(CLOSING_SECONDS, session.settings.total_timeout or CLOSING_SECONDS)
 
 
 class Appendable(Protocol):
@@ -60,6 +66,7 @@ class Append(FixedAttributes):
         """The number of rows that were in the run already, added earlier with the same token."""
         return self._sender.rows.skipped if self._sender else self._skipped
 
+    @checks()
     async def __aenter__(self) -> Self:
         if self._sender is not None:
             raise UsageError(
@@ -107,6 +114,7 @@ class Append(FixedAttributes):
                 if sender.rows.is_full:
                     await sender.send()
 
+    @checks()
     async def flush(self) -> None:
         """Send the rows so far. Without any, tell W&B that the run is still alive."""
         async with self._sending:
@@ -119,14 +127,20 @@ class Append(FixedAttributes):
     async def _finish(self) -> None:
         """Send the last rows, and the final state of the run."""
         try:
-            async with self._sending:
-                with self._noting_failures() as sender:
-                    sender.rows.require_all()
-                    if not sender.rows.is_over:
-                        await sender.send(sender.rows.end_state(failed=False))
+            with self._session.limited(_END):
+                await self._send_last()
         except BaseException as error:
+            if isinstance(error, TimeoutError):
+                self._failure = error
             await self._end_early(error)
             raise
+
+    async def _send_last(self) -> None:
+        async with self._sending:
+            with self._noting_failures() as sender:
+                sender.rows.require_all()
+                if not sender.rows.is_over:
+                    await sender.send(sender.rows.end_state(failed=False))
 
     async def _end_early(self, error: BaseException) -> None:
         """Send the rows from before the error, and that the run has failed."""
@@ -143,7 +157,7 @@ class Append(FixedAttributes):
 
     async def _send_failed_soon(self, error: BaseException) -> None:
         """The same with a time limit, in a task that may be cancelled."""
-        with anyio.move_on_after(CLOSING_SECONDS, shield=True) as scope:
+        with anyio.move_on_after(closing_seconds(self._session), shield=True) as scope:
             await self._send_failed(error)
         if scope.cancelled_caught:
             error.add_note(f"The last rows for {self._run.record.ref} could not be sent in time.")
@@ -151,7 +165,7 @@ class Append(FixedAttributes):
     async def _send_failed(self, error: BaseException) -> None:
         async with self._sending:
             try:
-                with self._noting_failures() as sender:
+                with self._session.limited(_END), self._noting_failures() as sender:
                     rows = sender.rows
                     if rows.is_over:
                         return

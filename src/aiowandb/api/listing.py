@@ -61,14 +61,17 @@ class Listing(AsyncOnly, FixedAttributes, ABC, Generic[T]):
     def __getitem__(self, index: slice) -> Awaitable[list[T]]: ...
 
     def __getitem__(self, index: int | slice) -> Awaitable[T] | Awaitable[list[T]]:
-        index = _PLACE("index", index)
-        return self._slice(index) if isinstance(index, slice) else self._item(index)
+        return self._at(_PLACE("index", index))
 
     @checks()
     async def to_list(self) -> list[T]:
         """All items."""
         async with aclosing(self.__aiter__()) as items:
             return [item async for item in items]
+
+    async def _at(self, index: Any) -> Any:
+        with self._session.limited(f"{type(self).__name__}[...]"):
+            return await (self._slice(index) if isinstance(index, slice) else self._item(index))
 
     async def _item(self, index: int) -> T:
         place = index if index >= 0 else index + await self.count()

@@ -10,13 +10,13 @@ from typing import Any
 
 import anyio
 
-from aiowandb.api.append import CLOSING_SECONDS, Append
+from aiowandb.api.append import Append, closing_seconds
 from aiowandb.api.creating import make_run
 from aiowandb.api.defaults import Defaults
 from aiowandb.api.run import Run
 from aiowandb.arguments import NAMES, VALUES, FixedAttributes, checks, integer, optional, text
 from aiowandb.concurrency.background import BackgroundTask
-from aiowandb.errors import UsageError
+from aiowandb.errors import TimeoutError, UsageError
 from aiowandb.net import Session
 from aiowandb.paths import check_project_name, check_run_id, parse_project_path
 from aiowandb.wire.appending import complete_row, line_of
@@ -89,13 +89,17 @@ class LiveRun(Run):
         self._wake.set()
         try:
             if exc is None or isinstance(exc, Exception):
-                await self._ended.wait()
-            else:  # cancelled: the rows so far are still sent, but not for ever
-                with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+                with self._session.limited("The end of LiveRun"):
                     await self._ended.wait()
-        except BaseException as cancelled:
+            else:  # cancelled: the rows so far are still sent, but not for ever
+                with anyio.move_on_after(closing_seconds(self._session), shield=True):
+                    await self._ended.wait()
+        except BaseException as ended:
             await self._stop_task()
-            await self._append.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
+            await self._append.__aexit__(type(ended), ended, ended.__traceback__)
+            if exc is not None and isinstance(ended, TimeoutError):
+                exc.add_note(str(ended))  # the error of the block goes first
+                return
             raise
         await self._stop_task()
         if exc is None and self._failure is not None:
@@ -145,6 +149,7 @@ class RunStart(FixedAttributes):
         self._make = make
         self._run: LiveRun | None = None
 
+    @checks()
     async def __aenter__(self) -> LiveRun:
         if self._run is not None:
             raise UsageError("This run was started before: call start_run() for another one.")

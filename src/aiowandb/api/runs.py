@@ -40,7 +40,6 @@ from aiowandb.choices import (
     What,
 )
 from aiowandb.concurrency.tasks import Stream
-from aiowandb.concurrency.threads import run_sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -341,7 +340,8 @@ class Runs(RunList):
         format: FrameFormat = "polars",
     ) -> pl.DataFrame | pd.DataFrame | pa.Table:
         """All rows of these runs as a frame of polars or pandas, or as an Arrow table."""
-        return await run_sync((await self.plan(keys, exclude, min_step, max_step)).to_frame, format)
+        plan = await self.plan(keys, exclude, min_step, max_step)
+        return await plan._frame_by(self._session, format)
 
     @checks(**ROWS_CHECKS)
     async def to_arrow_stream(

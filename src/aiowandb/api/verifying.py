@@ -70,11 +70,16 @@ async def verify(
     from aiowandb.export.folders.locate import folder_at
     from aiowandb.verification import verify_folder
 
-    opened = await run_sync(folder_at, folder, filesystem)
-    async with AsyncExitStack() as stack:
-        source = None if offline else _Source(api, stack)
-        found = await verify_folder(opened, source.runs if source else None, on_progress)
-    if source and source.note:
+    if offline:
+        opened = await run_sync(folder_at, folder, filesystem)
+        return await verify_folder(opened, None, on_progress)
+    client = api or AsyncApi()
+    with client._session.limited("verify()"):
+        opened = await run_sync(folder_at, folder, filesystem)
+        async with AsyncExitStack() as stack:
+            source = _Source(client, stack, is_given=api is not None)
+            found = await verify_folder(opened, source.runs, on_progress)
+    if source.note:
         found.notes.append(source.note)
     return found
 
@@ -82,9 +87,10 @@ async def verify(
 class _Source:
     """The W&B that the export is of."""
 
-    def __init__(self, api: AsyncApi | None, stack: AsyncExitStack) -> None:
+    def __init__(self, api: AsyncApi, stack: AsyncExitStack, *, is_given: bool) -> None:
         self._api = api
         self._stack = stack
+        self._is_given = is_given
         self.note = ""
 
     async def runs(
@@ -94,10 +100,9 @@ class _Source:
         identity = contents.identity
         if identity is None:
             return None
-        api = self._api or await self._client(identity.host)
-        if api is None:
+        if not self._is_given and not await self._enter(identity.host):
             return None
-        session = api._session
+        session = self._api._session
         if identity.host not in names_of(session.host):
             raise UsageError(
                 f"The export is of {identity.host}, and this client is one of {session.host}:"
@@ -105,16 +110,17 @@ class _Source:
             )
         return session, await self._stack.enter_async_context(aclosing(_list(session, identity)))
 
-    async def _client(self, host: str) -> AsyncApi | None:
-        api = AsyncApi()
-        if host not in names_of(api._session.host):
+    async def _enter(self, host: str) -> bool:
+        """Use the client of this computer's settings, if it is one of that host with a key."""
+        if host not in names_of(self._api._session.host):
             # Not with the key of this host: anybody can write a host into a journal.
             self.note = f"{_NOT_COMPARED} it is of {host}: pass a client of that host."
-            return None
-        if api.settings.credentials is None:
+            return False
+        if self._api.settings.credentials is None:
             self.note = f"{_NOT_COMPARED} there is no API key for {host}."
-            return None
-        return await self._stack.enter_async_context(api)
+            return False
+        await self._stack.enter_async_context(self._api)
+        return True
 
 
 def _list(session: Session, identity: ExportIdentity) -> AsyncGenerator[list[RunRecord]]:

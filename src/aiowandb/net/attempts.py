@@ -87,17 +87,21 @@ class Attempts:
         `retry=False` only failures that are not due to the request are retried: a broken
         connection, a rate limit.
         """
-        async with self.limiter.slot() as slot:
-            attempt = Attempt(self, name, kind, slot, retry=retry)
-            await attempt.wait_for_turn()
-            # The time in our own queue does not count: the deadline is for W&B's silence.
-            attempt.extend_deadline()
-            with attempt.scope:
-                while True:
-                    try:
-                        return await attempt.make(send)
-                    except Transient as failure:
-                        await attempt.recover(failure)
+        try:
+            async with self.limiter.slot() as slot:
+                attempt = Attempt(self, name, kind, slot, retry=retry)
+                await attempt.wait_for_turn()
+                # The time in our own queue does not count: the deadline is for W&B's silence.
+                attempt.extend_deadline()
+                with attempt.scope:
+                    while True:
+                        try:
+                            return await attempt.make(send)
+                        except Transient as failure:
+                            await attempt.recover(failure)
+        except anyio.get_cancelled_exc_class():
+            self.waits.interrupted(anyio.current_time(), name, self.waits.host)
+            raise
         raise attempt.error()
 
     def check(self, response: httpx.Response, body: bytes, name: str) -> None:

@@ -9,10 +9,9 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
 )
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from gzip import compress
 from types import TracebackType
@@ -33,7 +32,6 @@ from aiowandb.errors import (
     CommError,
     GraphQLError,
     ServerError,
-    TimeoutError,
     UsageError,
 )
 from aiowandb.net import bodies
@@ -46,6 +44,7 @@ from aiowandb.net.limiter import Limiter
 from aiowandb.net.memory import MemoryBudget
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
+from aiowandb.net.total_time import limited, limited_steps
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transfer import Piece, Target, Transfers
 from aiowandb.net.transports import HttpClient, make_client
@@ -170,35 +169,13 @@ class Session:
 
         `on_left` is called when a loop over these is left.
         """
-        if self.settings.total_timeout is not None:
-            items = self._limited_steps(items)
+        if (total := self.settings.total_timeout) is not None:
+            items = limited_steps(items, total, self.waits)
         return self.read_ahead(items, on_left) if self.is_entered else OnDemand(items)
 
-    @contextmanager
-    def limited(self) -> Iterator[None]:
+    def limited(self, what: str) -> AbstractContextManager[None]:
         """Cancel what the block does after `total_timeout` seconds, and raise a `TimeoutError`."""
-        total = self.settings.total_timeout
-        if total is None:
-            yield
-            return
-        with anyio.move_on_after(total) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise TimeoutError(
-                f"This was not done within {total:g} s, which is the total_timeout of the client"
-                f"{self.waits.trouble}."
-            )
-
-    async def _limited_steps(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
-        """The same items, each within the limit."""
-        async with aclosing(items):
-            while True:
-                try:
-                    with self.limited():
-                        item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                yield item
+        return limited(self.settings.total_timeout, what, self.waits)
 
     def read_ahead(
         self, items: AsyncGenerator[T], on_left: Callable[[], object] = lambda: None

@@ -49,6 +49,8 @@ class Waits:
         self._last_answer = -math.inf
         self._last: Waiting | None = None
         self._pause_until = -math.inf
+        # The request that was cancelled last, and when, by the clock of the event loop.
+        self._interrupted = (-math.inf, "")
 
     @property
     def current(self) -> Waiting | None:
@@ -73,6 +75,16 @@ class Waits:
         if last is None or last.host not in self._failing_since:
             return ""
         return f" ({last.host}: {last.reason})"
+
+    def interrupted(self, time: float, name: str, host: str) -> None:
+        """A request was cancelled at this time of the event loop's clock."""
+        source = "" if "://" in name else f" from {host}"
+        self._interrupted = (time, f": it was waiting for {name}{source}")
+
+    def interrupted_after(self, time: float) -> str:
+        """Which request was cancelled since then, for the end of a sentence; or nothing."""
+        last, text = self._interrupted
+        return text if last >= time else ""
 
     @contextmanager
     def listening(self, listener: Callable[[Waiting], None]) -> Iterator[None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import UsageError, extra_needed
 from aiowandb.readplan.part import ReadPart
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from aiowandb.choices import FrameFormat
+    from aiowandb.net import Session
 
 
 def scanner(
@@ -91,14 +94,34 @@ def _pieces(batch: pa.RecordBatch, size: int | None) -> Iterator[pa.RecordBatch]
 
 def to_frame(rows: ReadPart, format: FrameFormat) -> Any:
     """All rows as one frame."""
+    require(format)
+    return frame_of(rows.reader().read_all(), format)
+
+
+async def read_frame(session: Session, rows: ReadPart, format: FrameFormat) -> Any:
+    """All rows as one frame, read by this session: within its limits, and until it is cancelled."""
+    await run_sync(require, format)
+    async with aclosing(rows._all_by(session)) as batches:
+        read = [batch async for batch in batches]
+    return await run_sync(frame_of, pa.Table.from_batches(read, rows.schema), format)
+
+
+def require(format: FrameFormat) -> None:
+    """Raise if the library of the format is not installed."""
     if format == "polars":
         with extra_needed("polars", "to_frame()"):
-            import polars as pl
-        return pl.DataFrame(rows.reader().read_all())
-    if format == "pandas":
+            import polars as pl  # noqa: F401
+    elif format == "pandas":
         with extra_needed("pandas", "to_frame(format='pandas')"):
             import pandas as pd  # noqa: F401 - pyarrow needs it
-        return rows.reader().read_pandas()
-    if format == "arrow":
-        return rows.reader().read_all()
-    raise UsageError(f"format must be 'polars', 'pandas' or 'arrow', not {format!r}.")
+    elif format != "arrow":
+        raise UsageError(f"format must be 'polars', 'pandas' or 'arrow', not {format!r}.")
+
+
+def frame_of(table: pa.Table, format: FrameFormat) -> Any:
+    """The table in this format."""
+    if format == "polars":
+        import polars as pl
+
+        return pl.DataFrame(table)
+    return table.to_pandas() if format == "pandas" else table

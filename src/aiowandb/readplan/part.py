@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -16,6 +16,7 @@ from aiowandb.errors import UsageError
 from aiowandb.export.schema import RowSchema, SystemSchema
 from aiowandb.history.columns import Kind
 from aiowandb.history.selection import Selection
+from aiowandb.net import Session
 from aiowandb.readplan.origin import Origin
 from aiowandb.readplan.pickling import pickled
 from aiowandb.readplan.reading import read_slices
@@ -112,18 +113,29 @@ class ReadPart:
             keys = frozenset(_key_of(name) for name in columns if name not in own)
             selection = msgspec.structs.replace(selection, projection=keys)
         portal = Portal()
+        read = partial(self._read, selection=selection, schema=schema, refresh=refresh)
         try:
             session = portal.keep_open(data.origin.session)
 
             def start() -> Stream[pa.RecordBatch]:
-                read = partial(read_slices, session, data.origin, data.slices, selection, schema)
-                return session.ahead(read(refresh=refresh))
+                return session.ahead(read(session))
 
             with closing(portal.iterate(start)) as batches:
                 for batch in batches:
                     yield batch if columns is None else batch.select(columns)
         finally:
             portal.close()
+
+    def _all_by(self, session: Session) -> AsyncGenerator[pa.RecordBatch]:
+        """All rows, read by a session that there is."""
+        schema = self._data.columns.schema()
+        return self._read(session, self._data.selection, schema, refresh=False)
+
+    def _read(
+        self, session: Session, selection: Selection, schema: RowSchema, *, refresh: bool
+    ) -> AsyncGenerator[pa.RecordBatch]:
+        data = self._data
+        return read_slices(session, data.origin, data.slices, selection, schema, refresh=refresh)
 
     def reader(
         self, columns: Sequence[str] | None = None, *, refresh: bool = False

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from aiowandb.choices import FrameFormat
+    from aiowandb.net import Session
 
 
 _STEP = optional(integer(0))
@@ -172,6 +173,10 @@ class ReadPlan(ds.Dataset):
     def to_frame(self, format: FrameFormat = "polars") -> pl.DataFrame | pd.DataFrame | pa.Table:
         """All rows as a frame of polars or pandas, or as an Arrow table."""
         return frames.to_frame(self._all, format)
+
+    async def _frame_by(self, session: Session, format: FrameFormat) -> Any:
+        """The same, read by a session that there is."""
+        return await frames.read_frame(session, self._all, format)
 
     def __arrow_c_schema__(self) -> object:
         return self.schema.__arrow_c_schema__()
