@@ -67,11 +67,18 @@ def test_errors_are_the_same(sample: Sample) -> None:
 
 
 def test_leaving_a_loop_early_stops_the_reading(sample: Sample) -> None:
+    async def running() -> int:
+        return len(anyio.get_running_tasks())
+
     with Api.local(sample.folder) as api:
+        assert len(api.runs(sample.path)) > 1
+        before = api._portal.call(running)
         for run in api.runs(sample.path, per_page=1):
             for _ in run.scan_history():
+                assert api._portal.call(running) > before
                 break
             break
+        assert api._portal.call(running) == before
 
 
 def test_a_closed_api_says_so(sample: Sample) -> None:

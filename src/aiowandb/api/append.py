@@ -11,10 +11,10 @@ import anyio
 
 from aiowandb.api.append_guard import RowSender, row_sender, send_heartbeat
 from aiowandb.api.updating import read_run
-from aiowandb.arguments import VALUES, FixedAttributes, checks, integer, optional, shown
+from aiowandb.arguments import VALUES, FixedAttributes, checks, integer, optional
 from aiowandb.errors import CommError, ConflictError, TimeoutError, UsageError
 from aiowandb.net import Session
-from aiowandb.wire.appending import PendingRows
+from aiowandb.wire.appending import PendingRows, check_step
 from aiowandb.wire.record import RunRecord
 
 # How long a cancelled block may still take to report that to W&B.
@@ -103,11 +103,7 @@ class Append(FixedAttributes):
 
         Rows are sent in batches; a call that completes a batch waits until it is sent.
         """
-        if step is not None and row.get("_step", step) != step:
-            raise UsageError(
-                f"step is {step}, but the row has the _step {shown(row['_step'])}:"
-                " pass only one of them."
-            )
+        check_step(row, step)
         async with self._sending:
             with self._noting_failures() as sender:
                 sender.rows.add(row, step)

@@ -19,7 +19,7 @@ from aiowandb.concurrency.background import BackgroundTask
 from aiowandb.errors import TimeoutError, UsageError
 from aiowandb.net import Session
 from aiowandb.paths import check_project_name, check_run_id, parse_project_path
-from aiowandb.wire.appending import complete_row, line_of
+from aiowandb.wire.appending import check_step, complete_row, line_of
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.writing import save_run
 
@@ -59,8 +59,7 @@ class LiveRun(Run):
         Rows are sent in the background. If W&B is slower than the program, this waits for it; if
         rows could not be sent, this raises.
         """
-        if step is not None and row.get("_step", step) != step:
-            raise UsageError(f"step is {step}, but the row has the _step {row['_step']}.")
+        check_step(row, step)
         while self._failure is None and len(self._waiting) >= _MOST_WAITING:
             await self._room.wait()
         if self._failure is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,14 +22,15 @@ _LIVE_STATES = frozenset({"running", "pending", "preempting", "preempted"})
 
 
 async def follow_run(
-    api: AsyncApi, run: Run, fetch_new: Callable[[], AsyncIterator[T]]
+    api: AsyncApi, run: Run, fetch_new: Callable[[], AsyncGenerator[T]]
 ) -> AsyncGenerator[T]:
     """The items that `fetch_new` returns at each poll, until the run has ended."""
     while True:
         # The state is read first, so that what came before the end is read after it.
         has_ended = run.state not in _LIVE_STATES
-        async for item in fetch_new():
-            yield item
+        async with aclosing(fetch_new()) as new:
+            async for item in new:
+                yield item
         if has_ended:
             return
         await anyio.sleep(POLL_S)

@@ -171,6 +171,15 @@ class PendingRows:
         return self._summary | {SUMMARY_KEY: self._progress.summary_value(self.last_step, lines)}
 
 
+def check_step(row: Mapping[str, Any], step: int | None) -> None:
+    """Raise if the row has another step than the given one."""
+    if step is not None and row.get("_step", step) != step:
+        raise UsageError(
+            f"step is {step}, but the row has the _step {shown(row['_step'])}:"
+            " pass only one of them."
+        )
+
+
 def complete_row(
     row: Mapping[str, Any], step: int | None, last_step: int, now: float, runtime: float
 ) -> dict[str, Any]:
