@@ -37,8 +37,8 @@ class Contents(msgspec.Struct, kw_only=True):
     state: ExportState
     manifest: dict[str, FileDigest]
     known: dict[str, KnownFile]
-    problems: list[Problem]
-    notes: list[str]
+    problems: list[Problem] = []
+    notes: list[str] = []
 
     @property
     def identity(self) -> ExportIdentity | None:
@@ -85,11 +85,17 @@ def read_contents(folder: Folder) -> Contents:
         raise ExportError(f"{folder} has no export: there is no {JOURNAL}.")
     problems += _journal_problems(journal, copy)
     state = copy.state if copy and _is_copy_better(journal, copy) else journal.state
+    found = contents_of(folder, state, manifest or {})
+    found.problems += problems
+    found.notes += notes
+    return found
+
+
+def contents_of(folder: Folder, state: ExportState, manifest: dict[str, FileDigest]) -> Contents:
+    """What the folder should have by this state and this manifest."""
     staged = frozenset(f"{STAGED}/{name}" for name in folder.files(STAGED))
     known = {file.name: file for file in known_files(state, staged)}
-    return Contents(
-        state=state, manifest=manifest or {}, known=known, problems=problems, notes=notes
-    )
+    return Contents(state=state, manifest=manifest, known=known)
 
 
 def _manifest(

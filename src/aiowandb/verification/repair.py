@@ -15,15 +15,13 @@ from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL, check_same
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Dropped, ExportIdentity, ExportState, record_lines
-from aiowandb.export.known_files import known_files
 from aiowandb.export.manifest import DamagedManifestError, read_manifest, write_manifest
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.rebuilding import rebuilt_state
 from aiowandb.export.salvage import salvage_copy, salvage_journal
-from aiowandb.export.staging import STAGED
 from aiowandb.export.stored import RunSnapshot
-from aiowandb.verification.contents import Contents
+from aiowandb.verification.contents import Contents, contents_of
 from aiowandb.verification.report import Verification
 from aiowandb.verification.verify import check_files
 
@@ -92,9 +90,7 @@ def _contents(folder: Folder, state: ExportState) -> Contents:
         manifest = read_manifest(folder) or {}
     except DamagedManifestError:
         manifest = {}
-    staged = frozenset(f"{STAGED}/{name}" for name in folder.files(STAGED))
-    known = {file.name: file for file in known_files(state, staged)}
-    return Contents(state=state, manifest=manifest, known=known, problems=[], notes=[])
+    return contents_of(folder, state, manifest)
 
 
 def _write(folder: Folder, contents: Contents, damaged: list[str]) -> None:
