@@ -13,7 +13,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiowandb_server.store.columns import ColumnBuilder, Piece
+from aiowandb_server.store.columns import ColumnBuilder, ColumnChunk
 from aiowandb_server.store.decoding import decoded
 from aiowandb_server.store.history_keys import KeyCounter
 from aiowandb_server.store.rows import columns_of, decode_row, step_of, steps_of, types_of
@@ -79,7 +79,7 @@ def test_rows_converted_in_pieces_are_those_converted_at_once(
     for part in flat:
         columns = columns_of(part)
         steps = range(first, first + len(part))
-        pieces.append(Piece.of(steps, columns, types_of(columns)))
+        pieces.append(ColumnChunk.of(steps, columns, types_of(columns)))
         first += len(part)
     known = [piece for piece in pieces if piece is not None]
     if len(known) < len(pieces) or not in_pieces.add_pieces(known):
@@ -91,7 +91,7 @@ def test_rows_converted_in_pieces_are_those_converted_at_once(
 
 def test_numbers_are_converted_in_pieces_and_what_depends_on_other_rows_is_not() -> None:
     def added(*parts: list[Any]) -> bool:
-        pieces = [Piece.of(range(len(a)), {"a": a}, types_of({"a": a})) for a in parts]
+        pieces = [ColumnChunk.of(range(len(a)), {"a": a}, types_of({"a": a})) for a in parts]
         builder = ColumnBuilder()
         return None not in pieces and builder.add_pieces([p for p in pieces if p is not None])
 

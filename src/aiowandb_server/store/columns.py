@@ -49,7 +49,7 @@ _MAX_NESTED = 30
 _Column: TypeAlias = "tuple[str, pa.Array[Any]]"
 
 
-class Piece(NamedTuple):
+class ColumnChunk(NamedTuple):
     """Some rows as arrays, each of the narrowest type for its values, with the name of its kind."""
 
     steps: pa.Array[Any]
@@ -89,7 +89,7 @@ class ColumnBuilder:
         arrays = {key: _array(columns[key], types[key]) for key in columns if key != "_step"}
         self._add(ints(steps, has_none=False), arrays)
 
-    def add_pieces(self, pieces: Sequence[Piece]) -> bool:
+    def add_pieces(self, pieces: Sequence[ColumnChunk]) -> bool:
         """Add a chunk of rows that was converted in pieces, if that makes no difference."""
         found: dict[str, set[str]] = {}
         for piece in pieces:
@@ -112,7 +112,7 @@ class ColumnBuilder:
         self._spool.add(pa.RecordBatch.from_arrays(arrays, ["_step", *columns]))
         self._chunks.append({key: kind for key, (kind, _) in columns.items()})
 
-    def _joined(self, pieces: Sequence[Piece], key: str, kind: str) -> pa.Array[Any]:
+    def _joined(self, pieces: Sequence[ColumnChunk], key: str, kind: str) -> pa.Array[Any]:
         arrays = []
         for piece in pieces:
             known, array = piece.columns.get(key) or ("null", pa.nulls(len(piece.steps)))

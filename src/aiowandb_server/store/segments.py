@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from aiowandb_server.store import json_text, line_tables
 from aiowandb_server.store.arrays import ints
-from aiowandb_server.store.columns import ColumnBuilder, Piece, is_json
+from aiowandb_server.store.columns import ColumnBuilder, ColumnChunk, is_json
 from aiowandb_server.store.decoding import decoded
 from aiowandb_server.store.disk import complete_file, make_private_folder
 from aiowandb_server.store.line_tables import (
@@ -246,14 +246,14 @@ def _between(low: int, high: int) -> pc.Expression:
 
 def _add_rows(builder: ColumnBuilder, chunk: pa.Table, counter: KeyCounter | None = None) -> None:
     """Add the lines as columns, and count them."""
-    converted: list[Piece] | None = []
+    converted: list[ColumnChunk] | None = []
     for piece in pieces(chunk):
         steps: list[Any] = piece.column("step").to_pylist()
         texts: list[Any] = piece.column("text").to_pylist()
         with decoded(texts) as (columns, types):
             if counter is not None:
                 counter.add(steps, columns, types)
-            some = Piece.of(steps, columns, types) if converted is not None else None
+            some = ColumnChunk.of(steps, columns, types) if converted is not None else None
         converted = [*converted, some] if some is not None and converted is not None else None
     if converted is None or not builder.add_pieces(converted):
         for lines in chunks(lines_of(chunk)):
