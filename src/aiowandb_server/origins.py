@@ -9,9 +9,9 @@ number cannot be rebound: a page at a numeric address is a page of this server.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+# Links begin with it: `127.0.0.1:80@evil.test` would lead them to another server.
+_HOST = re.compile(r"([a-z0-9_.\-]*|\[[0-9a-f:.]+\])(:[0-9]*)?")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -53,6 +55,8 @@ class OriginRules:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         hosts = [_text(value) for name, value in headers if name == b"host"]
         for host in hosts:
+            if not _HOST.fullmatch(host):
+                return f"{host[:80]!r} is not the name of a host and a port"
             if not self._is_allowed(_name(host)):
                 return (
                     f"this server does not answer to the name {_name(host)!r}. "
@@ -61,7 +65,7 @@ class OriginRules:
         if scope["method"] in _SAFE_METHODS:
             return None
         for name, value in headers:
-            if name == b"origin" and urlsplit(_text(value)).netloc.lower() not in hosts:
+            if name == b"origin" and _text(value).partition("://")[2] not in hosts:
                 return f"pages of {_text(value)!r} may not write to this server"
             if name == b"sec-fetch-site" and _text(value) in ("cross-site", "same-site"):
                 return "pages of other sites may not write to this server"

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from graphql import GraphQLObjectType
 
-from aiowandb_server import Store
 from aiowandb_server.access import Access
 from aiowandb_server.graphql.context import Context
 from aiowandb_server.graphql.execution import answer, load_schema
@@ -27,12 +25,9 @@ from tests.security.neighbourhood import (
     SECRET,
     Neighbourhood,
     as_nobodys,
-    build_neighbourhood,
 )
 from tests.security.schema_changes import Changes
 from tests.security.schema_walk import Reader
-
-START = 1_750_000_000.0
 
 
 class Person:
@@ -52,12 +47,6 @@ class Person:
         found = answer(body.encode(), self._context())
         self.received.append((body, found.body.decode()))
         return json.loads(found.body)
-
-
-@pytest.fixture
-def town(tmp_path: Path, new_folder: Callable[[Path], Path]) -> Iterator[Neighbourhood]:
-    with Store.open(new_folder(tmp_path / "data"), clock=lambda: START) as store:
-        yield build_neighbourhood(store)
 
 
 # Types that no answer has, with the reason.
