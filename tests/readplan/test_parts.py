@@ -117,6 +117,20 @@ def test_a_plan_of_the_embedded_server_is_read_where_its_folder_is(world: World)
         assert sum(batch.num_rows for batch in plan.read()) > 100
 
 
+def test_a_plan_of_the_embedded_server_is_read_in_any_working_folder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_run("run", [{"_step": 0, "loss": 0.5}])
+    monkeypatch.chdir(world.store.folder.parent)
+    with Api.local(world.store.folder.name) as api:
+        plan = api.runs(PATH).plan()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert sum(batch.num_rows for batch in plan.read()) == 1
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_expired_links_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     times = [now]

@@ -27,7 +27,9 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def of(cls, session: Session, entity: str, project: str) -> Origin:
         transport = session.transport
-        folder = str(transport.folder) if isinstance(transport, EmbeddedTransport) else None
+        folder: str | None = None
+        if isinstance(transport, EmbeddedTransport):
+            folder = str(transport.folder.absolute())  # readers may have another working folder
         return cls(session.settings.base_url, entity, project, folder)
 
     @asynccontextmanager
