@@ -17,7 +17,7 @@ CLIENTS = (OURS, OFFICIAL, POOLED, EXPORTER)
 
 def parquet(effort: Effort) -> Findings:
     """200 finished runs of 5,000 rows whose history lies in Parquet."""
-    return _full_size("a", effort, live=False, faster=40, cheaper=12, above_floor=1.5)
+    return _full_size("a", effort, live=False, faster=50, cheaper=12, above_floor=1.5)
 
 
 def parquet_over_tls(effort: Effort) -> Findings:
@@ -30,7 +30,7 @@ def parquet_over_tls(effort: Effort) -> Findings:
 
 def json(effort: Effort) -> Findings:
     """The same as pages of JSON, without TLS."""
-    return _full_size("b", effort, live=True, faster=15, cheaper=5, above_floor=1.5)
+    return _full_size("b", effort, live=True, faster=30, cheaper=5, above_floor=1.5)
 
 
 def limited(effort: Effort) -> Findings:
