@@ -6,6 +6,8 @@ import pytest
 
 from aiowandb import UsageError
 from aiowandb.engines.options import SourceOptions
+from tests.engines.conftest import Project
+from tests.readplan.world import PATH
 
 WRONG = [
     ({}, "The option path is missing"),
@@ -43,3 +45,13 @@ def test_options_are_text_in_any_case() -> None:
         any_key=False,
         parts=8,
     )
+
+
+def test_rows_that_are_left_out_do_not_count_as_read(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", project.world.key)
+    every = SourceOptions(path=PATH, base_url=project.url).last_steps()
+    in_files = SourceOptions(path=PATH, base_url=project.url, live="skip").last_steps()
+    assert every["live"] == 29
+    assert in_files == every | {"live": -1}

@@ -6,6 +6,7 @@ import pytest
 
 from aiowandb import Api, ReadPart, ReadPlan, UsageError
 from aiowandb.api import planning
+from aiowandb.choices import HistoryMode
 from aiowandb.readplan import runs as planned_runs
 from aiowandb.readplan.part import PartData
 from aiowandb_server import create_app, serve_in_thread
@@ -102,3 +103,24 @@ def test_a_part_of_an_earlier_version_with_two_slices_of_a_run_has_the_rows_of_b
         both = ReadPart(PartData(first.origin, first.columns, first.selection, slices))
         read = of_batches(both.schema, both.read())
         assert read["_step"].to_pylist() == list(range(90))
+
+
+@pytest.mark.parametrize("history", ["mixed", "parquet"])
+def test_rows_that_were_left_out_because_they_were_in_no_file_are_new_later(
+    world: World, history: HistoryMode
+) -> None:
+    live = world.add_run("live", ({"_step": i, "loss": 0.5} for i in range(10)), finished=False)
+    with world.serve(history) as url, Api(world.key, base_url=url) as api:
+        first = api.runs(PATH).plan(live="skip")
+        in_files = steps(first)
+        assert len(in_files) == (5 if history == "mixed" else 0)
+        assert first.rows >= len(in_files)
+        read = api.runs(PATH).plan()
+        assert api.runs(PATH).plan(live="skip", after=read.last_steps).last_steps == {"live": 9}
+        more = [f'{{"_step": {i}, "loss": 1}}' for i in range(10, 12)]
+        world.store.history.append(live, more)
+        assert api.runs(PATH).plan(live="skip", after=read.last_steps).last_steps == {"live": 9}
+        world.store.finish(live)
+        second = api.runs(PATH).plan(live="skip", after=first.last_steps)
+        assert [*in_files, *steps(second)] == [("live", step) for step in range(12)]
+        assert steps(api.runs(PATH).plan(after=second.last_steps)) == []

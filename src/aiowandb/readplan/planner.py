@@ -239,16 +239,20 @@ class Planner:
         return bool(live_windows(plan, self.selection, start, plan.row_count))
 
     def _planned(self, plan: HistoryPlan, carried: _Carried | None) -> PlannedRun:
-        rows, run = plan.row_count or plan.end, plan.ref.run
+        rows, end, run = plan.row_count or plan.end, plan.end, plan.ref.run
         is_live = self._is_live(plan)
         if is_live and self._options.live == "fetch":
             return PlannedRun(run, rows=rows, end=plan.end, fetch=True)
+        if is_live and self._options.live == "skip":
+            # What follows is part of the next plan: it must not count as known.
+            planned = max(plan.live_from, self._starts[plan.ref].step)
+            rows, end = rows * planned // max(1, end), planned
         is_counted = self._is_counted(plan.ref) and not (is_live and carried is None)
         return PlannedRun(
             run,
             tuple(link.reveal() for link in plan.segments),
             rows,
-            plan.end,
+            end,
             plan.row_count if is_counted else None,
             carried.streams if carried else (),
             carried.rows if carried else 0,
