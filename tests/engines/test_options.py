@@ -47,10 +47,7 @@ def test_options_are_text_in_any_case() -> None:
     )
 
 
-def test_rows_that_are_left_out_do_not_count_as_read(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", project.world.key)
+def test_rows_that_are_left_out_do_not_count_as_read(project: Project) -> None:
     every = SourceOptions(path=PATH, base_url=project.url).last_steps()
     in_files = SourceOptions(path=PATH, base_url=project.url, live="skip").last_steps()
     assert every["live"] == 29

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from aiowandb import DatabaseSink, ExportError, UsageError
@@ -166,6 +167,28 @@ async def test_a_run_that_cannot_be_read_leaves_nothing_behind_and_is_retried(
     server.poisoned = set()
     assert (await runs.export(DatabaseSink(database.url))).rows == 5
     assert len(places(database)) == 10
+
+
+def test_columns_of_a_run_that_is_taken_back_stay_for_the_next_one(
+    database: Lite | Postgres,
+) -> None:
+    fields = [pa.field("run_id", pa.string()), pa.field("_step", pa.int64())]
+    wider = pa.schema([*fields, pa.field("late", pa.float64())])
+    sink = DatabaseSink(database.url)
+    sink.open()
+    sink.begin(pa.schema(fields))
+    for run in ("a", "b"):
+        sink.start_run(run, extends=False)
+        if run == "a":
+            sink.begin(wider)
+        sink.write(pa.RecordBatch.from_pylist([{"run_id": run, "_step": 0, "late": 1.5}], wider))
+        if run == "a":
+            sink.discard_run()
+        else:
+            sink.finish_run("{}")
+    sink.commit("{}")
+    sink.close()
+    assert database.query("SELECT run_id, late FROM history") == [("b", 1.5)]
 
 
 async def test_the_table_of_runs_is_replaced(

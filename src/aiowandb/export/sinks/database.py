@@ -118,6 +118,8 @@ class DatabaseSink:
         with self._plain_errors():
             self._execute("ROLLBACK TO SAVEPOINT run")
             self._execute("RELEASE SAVEPOINT run")
+        # Columns that came with the run are gone, too.
+        self.begin(self._schema)
 
     def replace(self, rows: pa.Table) -> None:
         with self._plain_errors():
