@@ -172,7 +172,10 @@ async def test_a_run_that_cannot_be_read_leaves_nothing_behind_and_is_retried(
 def test_columns_of_a_run_that_is_taken_back_stay_for_the_next_one(
     database: Lite | Postgres,
 ) -> None:
-    fields = [pa.field("run_id", pa.string()), pa.field("_step", pa.int64())]
+    fields: list[pa.Field[Any]] = [
+        pa.field("run_id", pa.string()),
+        pa.field("_step", pa.int64()),
+    ]
     wider = pa.schema([*fields, pa.field("late", pa.float64())])
     sink = DatabaseSink(database.url)
     sink.open()
