@@ -342,8 +342,8 @@ async def _update_table(
         await replace_table(runs.table, sink, identity)
         return _Table(clashes=runs.table.clashes())
     (source,) = row_sources(runs, options)
-    failed = await update_table(session, source, sink, identity, options, reporter)
-    return _Table(rows=reporter.rows, failed=failed)
+    rows, failed = await update_table(session, source, sink, identity, options, reporter)
+    return _Table(rows=rows, failed=failed)
 
 
 async def _stream(

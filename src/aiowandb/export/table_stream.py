@@ -80,8 +80,8 @@ async def update_table(
     identity: ExportIdentity,
     options: ExportOptions,
     reporter: Reporter,
-) -> list[RunFailure]:
-    """Add what the table lacks; returns the runs that failed."""
+) -> tuple[int, list[RunFailure]]:
+    """Add what the table lacks; returns how many rows were added, and the runs that failed."""
     async with in_thread_context(lambda: sink, lambda opened: opened.close()):
         marks, table = await run_sync(_open, sink, identity)
         _check_same(table, options.effective())
@@ -104,7 +104,7 @@ async def update_table(
             if not wanted:
                 break
         await run_sync(writer.commit, identity, options.effective())
-    return writer.failed
+    return writer.rows, writer.failed
 
 
 def _wanted(
@@ -127,6 +127,7 @@ class _TableWriter:
     def __init__(
         self, source: RowSource, sink: TableSink, table: _TableMark, reporter: Reporter
     ) -> None:
+        self.rows = 0
         self.failed: list[RunFailure] = []
         self.rewound: list[RunRef] = []
         self._name = source.name
@@ -161,6 +162,7 @@ class _TableWriter:
                 self._fail(run.ref, error)
             else:
                 self._sink.finish_run(_text(stored))
+                self.rows += stored.rows - (kept.rows if kept else 0)
                 self._reporter.emit(RunFinished(self._name, run.ref.run, stored.rows))
 
     def commit(self, identity: ExportIdentity, options: ExportOptions) -> None:
