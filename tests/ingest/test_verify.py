@@ -125,7 +125,7 @@ async def test_each_of_the_planted_differences_is_found(tmp_path: Path) -> None:
 async def test_system_metrics_that_were_not_in_the_sample_are_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_ALL", 2)
+    monkeypatch.setattr(remote, "MAX_SYSTEM_ROWS", 2)
     with Store.open(tmp_path / "source") as store:
         make_run(store, "many", rows=ROWS)
     async with (
