@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql import context, execution
-from aiowandb_server.store import database, filters, metering
+from aiowandb_server.store import database, filters, json_text, metering
 from aiowandb_server.store.search import parse_space
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,22 @@ def test_the_cache_of_patterns_is_bounded() -> None:
     assert before.maxsize * filters._MAX_CACHED < 10_000_000
     with pytest.raises(ValueError, match="at most"):
         filters.check_pattern("a" * 10_001)
+
+
+@pytest.mark.parametrize("length", [4_299, 4_300, 8_599])
+@pytest.mark.parametrize("before", [0, 1, 2_000, 4_299, 4_300])
+def test_a_number_that_python_cannot_read_is_found_wherever_it_is(length: int, before: int) -> None:
+    for digit in ("0", "7"):
+        text = "[" + " " * before + digit * length + "]"
+        assert json_text.has_endless_number(text) == (length >= 4_300)
+
+
+def test_many_digits_take_no_more_than_one_look_at_each() -> None:
+    text = ("1" * 4_299 + " ") * 100
+    before = time.thread_time()
+    assert not json_text.has_endless_number(text)
+    # About 10 ms; one look from each digit on took 15 seconds.
+    assert time.thread_time() - before < 3
 
 
 def laughs(levels: int, kind: str) -> str:

@@ -182,6 +182,25 @@ def test_no_table_with_public_ids_reuses_an_id(store: Store) -> None:
     assert {name for (name,) in tables} == {"alert", "replaced_line"}, "these are never named"
 
 
+def test_what_sqlite_searches_is_short(tmp_path: Path) -> None:
+    """A look at a key of a table without rowids reads all of its row."""
+    with (
+        Store.open(tmp_path) as store,
+        closing(sqlite3.connect(store.folder / "store.sqlite")) as c,
+    ):
+        tables = c.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%WITHOUT ROWID%'")
+        texts = {
+            (table, column)
+            for (table,) in tables.fetchall()
+            for _, column, kind, *_ in c.execute(f"PRAGMA table_info({table})")
+            if kind in ("TEXT", "BLOB")
+        }
+    assert not {"text", "lines", "config", "summary"} & {column for _, column in texts}
+    assert {table for table, _ in texts} == {
+        *("assignment", "entry", "content", "artifact_use", "writer_range", "run_value")
+    }
+
+
 def old_store(folder: Path) -> None:
     """A store as earlier versions made them, with something in each table."""
     scripts = resources.files("aiowandb_server.store") / "migrations"

@@ -34,7 +34,8 @@ _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL
 _TURN = {"[": 1, "{": 1, "]": -1, "}": -1}
 # Python does not parse or format integers with more digits.
 MAX_DIGITS = 4300
-_ENDLESS_NUMBER = re.compile(rf"\d{{{MAX_DIGITS}}}")
+# Only from the first digit on: from each of them, it would take the square of their number.
+_ENDLESS_NUMBER = re.compile(rf"(?<![0-9])[0-9]{{{MAX_DIGITS}}}")
 _TOKEN = re.compile(rf"{_STRING_OR_BRACKET.pattern}|-?\d[\d.eE+-]*", re.DOTALL)
 
 
@@ -114,7 +115,12 @@ def _depths(text: str) -> Iterator[int]:
 
 def has_endless_number(text: str) -> bool:
     """Whether there may be an integer that Python does not parse."""
-    return len(text) >= MAX_DIGITS and _ENDLESS_NUMBER.search(text) is not None
+    # So many digits are at one of these places at least, and most texts have none there.
+    return any(
+        text[at].isdigit()
+        and _ENDLESS_NUMBER.search(text[at - MAX_DIGITS + 1 : at + MAX_DIGITS]) is not None
+        for at in range(MAX_DIGITS - 1, len(text), MAX_DIGITS)
+    )
 
 
 def without_excess(text: str) -> str:
