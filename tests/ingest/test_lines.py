@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -107,3 +109,17 @@ def test_a_slice_has_the_lines_of_its_rows() -> None:
     batch = rows_to_batch(rows)
     assert json_lines(batch.slice(4, 3)) == json_lines(batch)[4:7]
     assert math.isclose(json.loads(json_lines(batch.slice(8))[0])["f"][0], 8 / 3)
+
+
+def test_converting_rows_does_not_import_pandas() -> None:
+    program = """
+import io, sys
+import pyarrow.csv
+from aiowandb.ingest.lines import json_lines, with_steps
+rows = pyarrow.csv.read_csv(io.BytesIO(b"loss,text,nest.x\\n0.5,a,1\\n,b,\\n"))
+print(json_lines(with_steps(rows.to_batches()[0], 7)), "pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = ['{"_step":7,"loss":0.5,"text":"a","nest":{"x":1}}']
+    lines += ['{"_step":8,"text":"b"}']
+    assert done.stdout.strip() == f"{lines} False", done.stderr

@@ -6,7 +6,9 @@ row. Null means that the row does not have the key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from array import array
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import msgspec
@@ -47,7 +49,8 @@ def with_steps(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
     """The batch with steps; rows without steps are numbered from `first`."""
     if STEP in batch.schema.names:
         return batch
-    steps = pa.array(range(first, first + batch.num_rows), pa.int64())
+    numbers = array("q", range(first, first + batch.num_rows))
+    steps = pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
     schema = pa.schema([pa.field(STEP, pa.int64()), *batch.schema])
     return pa.RecordBatch.from_arrays([steps, *batch.columns], schema=schema)
 
@@ -69,8 +72,8 @@ def float_texts(column: pa.Array[Any]) -> pa.Array[Any]:
         return pa.nulls(len(column), pa.string())
     # This takes half of the time that Arrow takes to write them.
     numbers = memoryview(values).cast("d")[column.offset : column.offset + len(column)]
-    written = orjson.dumps(numbers.tolist()).decode()
-    texts: pa.Array[Any] = pc.split_pattern(pa.array([written[1:-1]]), ",").values
+    written = orjson.dumps(numbers.tolist())
+    texts: pa.Array[Any] = pc.split_pattern(_texts([written[1:-1]]), ",").values
     if pc.all(pc.is_finite(column), skip_nulls=False).as_py():
         return texts
     return _where(column.is_valid(), pc.coalesce(_words(pc.cast(column, pa.string())), texts))
@@ -84,7 +87,8 @@ def short_float_texts(column: pa.Array[Any]) -> pa.Array[Any]:
 
 def _words(texts: pa.Array[Any]) -> pa.Array[Any]:
     """What W&B's client writes in place of these texts of Arrow; null for the others."""
-    return pc.take(pa.array(_WORDS.values()), pc.index_in(texts, pa.array(list(_WORDS))))
+    sent, written = (_texts([word.encode() for word in some]) for some in (_WORDS.values(), _WORDS))
+    return pc.take(sent, pc.index_in(texts, written))
 
 
 def value_texts(
@@ -134,20 +138,36 @@ def _objects(members: _Members) -> pa.Array[Any]:
     texts = [_joined(key, column) for key, column in columns]
     # Arrow drops rows with only nulls, so that each row begins with an empty text.
     listed = pc.utf8_ltrim(_joined("", *texts, separator=",", null_handling="skip"), ",")
-    return _where(pc.not_equal(listed, pa.scalar("")), _joined("{", listed, "}"))
+    return _where(pc.not_equal(listed, _scalar("")), _joined("{", listed, "}"))
 
 
 def _joined(*texts: str | pa.Array[Any], separator: str = "", **options: str) -> pa.Array[Any]:
     """Each row's texts, one after the other; a plain str is the same in all rows."""
-    columns = [pa.scalar(text) if isinstance(text, str) else text for text in texts]
+    columns = [_scalar(text) if isinstance(text, str) else text for text in texts]
     join: Any = pc.binary_join_element_wise
-    joined: pa.Array[Any] = join(*columns, pa.scalar(separator), **options)
+    joined: pa.Array[Any] = join(*columns, _scalar(separator), **options)
     return joined
+
+
+def _texts(texts: Sequence[bytes]) -> pa.Array[Any]:
+    """Texts in UTF-8 as an array, made from buffers.
+
+    `pyarrow.array` and `pyarrow.scalar` import pandas where that is installed, at the first call:
+    half a second or more in the midst of a copy.
+    """
+    offsets = array("i", accumulate(map(len, texts), initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
+
+
+def _scalar(text: str) -> pa.StringScalar:
+    found: pa.StringScalar = _texts([text.encode()])[0]
+    return found
 
 
 def _where(mask: pa.BooleanArray, texts: pa.Array[Any]) -> pa.Array[Any]:
     """The texts, null where the mask is false."""
-    kept: pa.Array[Any] = pc.if_else(mask, texts, pa.scalar(None, pa.string()))
+    kept: pa.Array[Any] = pc.if_else(mask, texts, pa.nulls(1, pa.string())[0])
     return kept
 
 
@@ -168,10 +188,9 @@ def _ints(column: pa.Array[Any]) -> pa.Array[Any]:
 def _lists(column: Any, texts_of: Callable[[pa.Array[Any]], pa.Array[Any]]) -> pa.Array[Any]:
     items = column.flatten()
     lengths = pc.list_value_length(column).fill_null(0)
-    offsets = pa.concat_arrays(
-        [pa.array([0], pa.int64()), pc.cast(pc.cumulative_sum(lengths), pa.int64())]
-    )
-    filled: Any = pc.fill_null(texts_of(items), pa.scalar("null"))
+    zero = pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(bytes(8))])
+    offsets = pa.concat_arrays([zero, pc.cast(pc.cumulative_sum(lengths), pa.int64())])
+    filled: Any = pc.fill_null(texts_of(items), _scalar("null"))
     joined: Any = pc.binary_join(pa.LargeListArray.from_arrays(offsets, filled), ",")
     return _where(column.is_valid(), _joined("[", joined, "]"))
 
