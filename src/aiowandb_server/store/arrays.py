@@ -6,6 +6,7 @@ may have made: half a second or more, and 50 MB, in the midst of a client's firs
 
 from __future__ import annotations
 
+import struct
 from array import array
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,11 @@ def _numbers(
 ) -> pa.Array[Any]:
     mask = _mask(values) if has_none else None
     filled = values if mask is None else [0 if value is None else value for value in values]
-    return pa.Array.from_buffers(kind, len(values), [mask, pa.py_buffer(array(code, filled))])
+    try:
+        data = struct.pack(f"{len(filled)}{code}", *filled)  # twice as fast as an array
+    except struct.error as error:
+        raise OverflowError(str(error)) from error
+    return pa.Array.from_buffers(kind, len(values), [mask, pa.py_buffer(data)])
 
 
 def _mask(values: Sequence[Any]) -> pa.Buffer | None:
