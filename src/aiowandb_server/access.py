@@ -57,8 +57,9 @@ class Access:
 
     def may_use(self, user: UserRow, entity: str) -> bool:
         """Whether the user owns the entity, is a member of the team, or is an administrator."""
-        entities = self.entities(user)
-        return entities is None or entity in entities
+        return (
+            user.is_admin or entity == user.entity or entity in self._store.accounts.teams(user.id)
+        )
 
     def entities(self, user: UserRow) -> frozenset[str] | None:
         """What the user may use; None for an administrator, who may use everything."""

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from aiowandb_server import Store, create_app
+from aiowandb_server.graphql.scalars import row_id
 
 pytestmark = pytest.mark.anyio
 SECRET = b'{"version": 1, "contents": {"secret.txt": {"digest": "x", "ref": "s3://a/secret"}}}'
@@ -147,6 +148,77 @@ async def test_the_runs_behind_an_artifact_are_shown_to_those_who_may_see_them(
     asked = "query($id: ID!) { artifact(id: $id) { usedBy { edges { node { name } } } } }"
     assert "hidden" in str(await ann.send(asked, id=shared))
     assert (await eve.send(asked, id=shared))["data"]["artifact"]["usedBy"]["edges"] == []
+
+
+async def test_a_version_that_is_linked_to_a_team_is_read_and_used_there_and_not_changed(
+    store: Store, neighbours: dict[str, Neighbour]
+) -> None:
+    ann, eve = neighbours["ann"], neighbours["eve"]
+    await ann.send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
+    await eve.send("{viewer{id}}")
+    team, member = store.accounts.entity("team"), store.accounts.user("eve")
+    assert team is not None
+    assert member is not None
+    store.accounts.add_member(team.id, member.id)
+    hers = (await ann.artifact("ann", "a1"))["id"]
+    await ann.manifest(hers, SECRET)
+    query = """query($id: ID!) { artifact(id: $id) { currentManifest { file { directUrl } }
+        artifactSequence { name description project { name } } } }"""
+    commit = "mutation($id: ID!) { commitArtifact(input: {artifactID: $id}) { artifact { id } } }"
+    link = """mutation($id: ID!) { linkArtifact(input: {artifactID: $id, entityName: "team",
+        projectName: "shared", artifactPortfolioName: "best"}) { versionIndex } }"""
+    await ann.send(commit, id=hers)
+    assert (await eve.send(query, id=hers))["data"] == {"artifact": None}
+    await ann.send(link, id=hers)
+    seen = (await eve.send(query, id=hers))["data"]["artifact"]
+    assert seen["artifactSequence"] == {"name": "data", "description": None, "project": None}
+    manifest = await eve.http.get(seen["currentManifest"]["file"]["directUrl"])
+    assert manifest.content == SECRET
+    project, _ = store.projects.ensure("eve", "mine")
+    store.runs.upsert(project, "r")
+    use = """mutation($id: ID!) { useArtifact(input: {artifactID: $id, entityName: "eve",
+        projectName: "mine", runName: "r"}) { artifact { id } } }"""
+    used = 'query { project(name: "mine") { run(name: "r") { inputArtifacts { totalCount } } } }'
+    await eve.send(use, id=hers)
+    run = (await eve.send(used))["data"]["project"]["run"]
+    assert run["inputArtifacts"] == {"totalCount": 1}
+    for change in (
+        'updateArtifact(input: {artifactID: $id, description: "x"}) { artifact { id } }',
+        "deleteArtifact(input: {artifactID: $id, deleteAliases: true}) { artifact { id } }",
+        'linkArtifact(input: {artifactID: $id, artifactPortfolioName: "x"}) { versionIndex }',
+    ):
+        (error,) = (await eve.send(f"mutation($id: ID!) {{ {change} }}", id=hers))["errors"]
+        assert error["message"] == f"artifact {hers!r} not found"
+
+
+async def test_only_administrators_of_a_team_add_and_remove_its_members(
+    store: Store, neighbours: dict[str, Neighbour]
+) -> None:
+    ann, eve = neighbours["ann"], neighbours["eve"]
+    invite = """mutation($user: String, $admin: Boolean) { createInvite(
+        input: {entityName: "team", username: $user, admin: $admin}) { invite { id } } }"""
+    remove = """mutation($id: String) {
+        deleteInvite(input: {entityName: "team", id: $id}) { success } }"""
+    account = 'mutation{createServiceAccount(input:{entityName:"team"}){user{id}}}'
+    await ann.send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
+    leader = (await ann.send("{viewer{id}}"))["data"]["viewer"]["id"]
+    member = (await eve.send("{viewer{id}}"))["data"]["viewer"]["id"]
+    await ann.send(invite, user="eve", admin=False)
+    team = store.accounts.entity("team")
+    assert team is not None
+    before = store.accounts.members(team.id)
+    for query, variables in (
+        (invite, {"user": "eve", "admin": True}),
+        (invite, {"user": "local"}),
+        (remove, {"id": leader}),
+        (account, {}),
+    ):
+        (error,) = (await eve.send(query, **variables))["errors"]
+        assert "only administrators of 'team'" in error["message"]
+    assert store.accounts.members(team.id) == before
+    assert (await ann.send(account))["data"]["createServiceAccount"]["user"]
+    assert (await eve.send(remove, id=member))["data"]["deleteInvite"] == {"success": True}
+    assert store.accounts.teams(row_id("User", member)) == ["eve"]
 
 
 @pytest.mark.parametrize("name", ["", "ann/private", "..", "a b", "x" * 129, "%2e", "a:b"])

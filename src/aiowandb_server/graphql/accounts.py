@@ -36,7 +36,7 @@ def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
 
 @resolvers.mutation("createInvite")
 def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
-    entity = _team(context, invite["entityName"])
+    entity = _led_entity(context, invite["entityName"])
     wanted = invite.get("username") or invite.get("email") or ""
     found = context.store.accounts.search_users(wanted)
     if not found:
@@ -55,14 +55,17 @@ def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
 
 @resolvers.mutation("deleteInvite")
 def delete_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
-    entity = _team(context, invite.get("entityName") or "")
     member = row_id("User", invite.get("id") or "")
+    name = invite.get("entityName") or ""
+    # Whoever wants to may leave.
+    leaves = member == context.viewer.id
+    entity = _member_entity(context, name) if leaves else _led_entity(context, name)
     return {"success": context.store.accounts.remove_member(entity.id, member)}
 
 
 @resolvers.mutation("createServiceAccount")
 def create_service_account(context: Context, account: dict[str, Any]) -> dict[str, Any]:
-    entity = _team(context, account["entityName"])
+    entity = _led_entity(context, account["entityName"])
     name = f"service-{secrets.token_hex(4)}"
     user = context.store.accounts.ensure_user(name)
     context.store.accounts.add_member(entity.id, user.id)
@@ -120,7 +123,16 @@ def _check_name(name: str) -> None:
         )
 
 
-def _team(context: Context, name: str) -> Entity:
+def _led_entity(context: Context, name: str) -> Entity:
+    """The team, if the viewer is one of its administrators; or the viewer's own entity."""
+    entity = _member_entity(context, name)
+    leaders = {row.user.id for row in context.store.accounts.members(entity.id) if row.is_admin}
+    if context.viewer.id not in leaders and not context.viewer.is_admin:
+        raise RequestError(f"permission denied: only administrators of {name!r} can do this", 403)
+    return entity
+
+
+def _member_entity(context: Context, name: str) -> Entity:
     context.require(name)
     entity = context.store.accounts.entity(name)
     if entity is None:

@@ -10,6 +10,7 @@ from aiowandb_server.graphql.artifact_uploads import alias_names
 from aiowandb_server.graphql.artifacts import (
     artifact_by_client_id,
     require_artifact,
+    require_readable_artifact,
     sequence_of,
 )
 from aiowandb_server.graphql.collections import require_collection
@@ -35,7 +36,7 @@ class _Deleted(CollectionRow):
 @resolvers.mutation("useArtifact")
 def use_artifact(context: Context, use: dict[str, Any]) -> dict[str, Any]:
     run = require_run(context, use["runName"], use["projectName"], use["entityName"])
-    artifact = require_artifact(context, use["artifactID"])
+    artifact = require_readable_artifact(context, use["artifactID"])
     context.store.artifacts.use(run, artifact, use.get("usedAs"))
     return {"artifact": artifact}
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.artifacts import (
+    own_artifact,
     project_of_version,
     require_artifact,
     upload_path,
-    visible_artifact,
 )
 from aiowandb_server.graphql.files import FileView
 from aiowandb_server.graphql.projects import ensure_project
@@ -132,6 +132,6 @@ def alias_names(change: dict[str, Any]) -> tuple[str, ...]:
 
 def _require_manifest(context: Context, manifest_id: str) -> ManifestRow:
     manifest = context.store.manifests.get(row_id("Manifest", manifest_id))
-    if manifest is None or visible_artifact(context, manifest.artifact_id) is None:
+    if manifest is None or own_artifact(context, manifest.artifact_id) is None:
         raise RequestError("manifest not found", 404)
     return manifest

@@ -42,8 +42,15 @@ class ClientIdMapping:
 
 
 def find_artifact(context: Context, artifact_id: str) -> ArtifactRow | None:
-    """The version with this id, or None if it does not exist or the viewer may not see it."""
-    return visible_artifact(context, row_id("Artifact", artifact_id))
+    """The version with this id, or None if it does not exist or the viewer may not see it.
+
+    They may see versions in their collections, also those that are only linked there.
+    """
+    found = context.store.artifacts.by_id(row_id("Artifact", artifact_id))
+    if found is None:
+        return None
+    is_visible = own_artifact(context, found.id) or _visible_members(found, context)
+    return found if is_visible else None
 
 
 def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | None:
@@ -51,7 +58,8 @@ def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | Non
     return context.store.artifacts.by_client_id(client_id, entities=context.entities)
 
 
-def visible_artifact(context: Context, artifact_id: int) -> ArtifactRow | None:
+def own_artifact(context: Context, artifact_id: int) -> ArtifactRow | None:
+    """The version with this row id, if it is of a project of the viewer or of a team of theirs."""
     artifact = context.store.artifacts.by_id(artifact_id)
     if artifact is None or not context.may_see(project_of_version(context, artifact).entity):
         return None
@@ -59,7 +67,15 @@ def visible_artifact(context: Context, artifact_id: int) -> ArtifactRow | None:
 
 
 def require_artifact(context: Context, artifact_id: str) -> ArtifactRow:
-    artifact = find_artifact(context, artifact_id)
+    """The version with this id, to change it; those that are only linked cannot be changed."""
+    return _found(own_artifact(context, row_id("Artifact", artifact_id)), artifact_id)
+
+
+def require_readable_artifact(context: Context, artifact_id: str) -> ArtifactRow:
+    return _found(find_artifact(context, artifact_id), artifact_id)
+
+
+def _found(artifact: ArtifactRow | None, artifact_id: str) -> ArtifactRow:
     if artifact is None:
         raise RequestError(f"artifact {artifact_id!r} not found", 404)
     return artifact
@@ -114,14 +130,19 @@ def _of_run(
     context: Context, run: RunRow, direction: str, first: int | None, after: str | None
 ) -> Any:
     page = context.store.artifacts.of_run(
-        run.id, direction, entities=context.entities, first=page_size(first), after=after
+        run.id,
+        direction,
+        entities=context.entities,
+        or_linked=True,
+        first=page_size(first),
+        after=after,
     )
     return connection(
         page.items,
         page.cursors,
         has_next=page.has_next,
         totalCount=lambda: context.store.artifacts.count_of_run(
-            run.id, direction, entities=context.entities
+            run.id, direction, entities=context.entities, or_linked=True
         ),
     )
 

@@ -68,7 +68,8 @@ class Context:
         return self._entities[0]
 
     def may_see(self, entity: str) -> bool:
-        return self.entities is None or entity in self.entities
+        # Most requests are about what is the viewer's own: they need not look for teams.
+        return entity == self.viewer.entity or self.entities is None or entity in self.entities
 
     def may_see_project(self, project_id: int) -> bool:
         """Whether the project exists and the viewer may see it."""

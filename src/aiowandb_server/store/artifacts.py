@@ -8,7 +8,7 @@ import orjson
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.artifact_records import ArtifactRow, MembershipRow, NewVersion, Tag
-from aiowandb_server.store.collections import join, set_alias
+from aiowandb_server.store.collections import join, owned_by, set_alias
 from aiowandb_server.store.ordering import number_of
 from aiowandb_server.store.records import ListPage
 
@@ -115,9 +115,9 @@ class ArtifactTable:
 
         Clients of different users may choose the same one: if they copy the same project.
         """
-        of_entities, named = _of_entities(entities)
-        where = f"artifact.client_id = ? AND {of_entities} ORDER BY artifact.id"
-        return self._one(where, client_id, *named)
+        condition = owned_by(entities)
+        where = f"artifact.client_id = ? AND {condition.text} ORDER BY artifact.id"
+        return self._one(where, client_id, *condition.parameters)
 
     def latest(self, collection_id: int) -> ArtifactRow | None:
         return self._one(
@@ -208,40 +208,46 @@ class ArtifactTable:
         direction: str,
         *,
         entities: Collection[str] | None = None,
+        or_linked: bool = False,
         first: int,
         after: str | None = None,
     ) -> ListPage[ArtifactRow]:
         """Versions that a run created (`output`) or used (`input`), in order of creation.
 
         With `entities`, only those that belong to one of them: a run may use what is not of its own
-        project.
+        project. With `or_linked`, also those that are linked into their collections.
         """
         start = number_of(after) or 0
-        of_entities, named = _of_entities(entities)
+        condition = owned_by(entities, or_linked=or_linked)
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
                 {_ARTIFACT} JOIN artifact_use ON artifact_use.artifact_id = artifact.id
                 WHERE artifact_use.run_id = ? AND direction = ? AND state = 'COMMITTED'
-                  AND artifact.id > ? AND {of_entities} ORDER BY artifact.id LIMIT ?
+                  AND artifact.id > ? AND {condition.text} ORDER BY artifact.id LIMIT ?
                 """,
-                (run_id, direction, start, *named, first + 1),
+                (run_id, direction, start, *condition.parameters, first + 1),
             ).fetchall()
         found = [ArtifactRow(*row) for row in rows[:first]]
         return ListPage(found, [str(artifact.id) for artifact in found], len(rows) > first)
 
     def count_of_run(
-        self, run_id: int, direction: str, *, entities: Collection[str] | None = None
+        self,
+        run_id: int,
+        direction: str,
+        *,
+        entities: Collection[str] | None = None,
+        or_linked: bool = False,
     ) -> int:
-        of_entities, named = _of_entities(entities)
+        condition = owned_by(entities, or_linked=or_linked)
         with self._database.read() as connection:
             (count,) = connection.execute(
                 f"""
                 SELECT count(*) FROM artifact_use JOIN artifact ON artifact.id = artifact_id
                 WHERE artifact_use.run_id = ? AND direction = ? AND state = 'COMMITTED'
-                  AND {of_entities}
+                  AND {condition.text}
                 """,  # noqa: S608 - constants
-                (run_id, direction, *named),
+                (run_id, direction, *condition.parameters),
             ).fetchone()
         return int(count)
 
@@ -340,22 +346,6 @@ def _announced(
         },
     ).fetchone()
     return int(row["id"]) if row else None
-
-
-def _of_entities(entities: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
-    """The condition that a version belongs to one of these entities, and its parameters."""
-    if entities is None:
-        return "TRUE", ()
-    return (
-        """
-        artifact.collection_id IN (
-            SELECT collection.id FROM collection
-            JOIN project ON project.id = collection.project_id
-            JOIN entity ON entity.id = project.entity_id
-            WHERE entity.name IN (SELECT value FROM json_each(?)))
-        """,
-        (orjson.dumps(list(entities)).decode(),),
-    )
 
 
 def _require(connection: sqlite3.Connection, artifact_id: int) -> ArtifactRow:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import orjson
+
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.artifact_records import (
     AliasRow,
@@ -21,7 +23,7 @@ from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.records import ProjectRow
@@ -300,6 +302,29 @@ def set_alias(
         ON CONFLICT (collection_id, name) DO UPDATE SET membership_id = excluded.membership_id
         """,
         (alias, collection_id, artifact_id),
+    )
+
+
+def owned_by(entities: Iterable[str] | None, *, or_linked: bool = False) -> Sql:
+    """The condition that a version belongs to one of these entities; None are all.
+
+    With `or_linked`, it may also only be linked into a collection of one of them.
+    """
+    if entities is None:
+        return Sql("TRUE")
+    own = "collection.id = artifact.collection_id"
+    linked = (
+        "collection.id IN (SELECT collection_id FROM membership WHERE artifact_id = artifact.id)"
+    )
+    return Sql(
+        f"""
+        EXISTS (SELECT 1 FROM collection
+                JOIN project ON project.id = collection.project_id
+                JOIN entity ON entity.id = project.entity_id
+                WHERE {f"({own} OR {linked})" if or_linked else own}
+                  AND entity.name IN (SELECT value FROM json_each(?)))
+        """,  # noqa: S608 - constants
+        (orjson.dumps(list(entities)).decode(),),
     )
 
 
