@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
@@ -180,6 +180,11 @@ class Weather:
 
     def fault_for(self, path: str, body: bytes) -> tuple[str, Fault, Random] | None:
         known = API_FAULTS if path.endswith("/graphql") else DOWNLOAD_FAULTS
+        found = self.pick(known, path, body)
+        return (found[0], known[found[0]], found[1]) if found else None
+
+    def pick(self, known: Collection[str], path: str, body: bytes) -> tuple[str, Random] | None:
+        """The name of the fault of this answer, if it has one, and its own randomness."""
         faults = [name for name in self.faults if name in known]
         question = sha256(path.encode() + body).digest()
         self.asked[question] += 1
@@ -188,7 +193,7 @@ class Weather:
             return None
         name = chance.choice(faults)
         self.happened[name] += 1
-        return name, known[name], chance
+        return name, chance
 
 
 class FaultLayer:

@@ -33,13 +33,21 @@ from aiowandb.api import runs as runs_module
 from aiowandb.export import ExportResult, pipeline
 from aiowandb.net.retry import RetryPolicy
 from tests.chaos.faults import API_FAULTS, DOWNLOAD_FAULTS, Weather
+from tests.chaos.wire_faults import WIRE_FAULTS
 from tests.chaos.world import PATH, World, leftovers, opened_world, rows
 from tests.support.proxy import Fate, What, Where
 
 _QUICK, _ALL = 2, int(os.environ.get("CAMPAIGN", "160"))
 _DEADLINE_S = 200
-_NAMES_WHAT_IS_MISSING = (
-    r"Runs: |History\w*: |Download of |W&B \w+ .* of local/sample|Could not connect to "
+_NAMES_WHAT_IS_MISSING = "|".join(
+    [
+        r"Runs: ",
+        r"History\w*: ",
+        r"Download of ",
+        r"W&B \w+ .* of local/sample",
+        r"Could not connect to ",
+        r"Could not find project local/sample",
+    ]
 )
 
 
@@ -61,7 +69,7 @@ class Scenario:
     @classmethod
     def of(cls, seed: int) -> Scenario:
         chance = Random(seed)
-        known = sorted({*API_FAULTS, *DOWNLOAD_FAULTS})
+        known = sorted({*API_FAULTS, *DOWNLOAD_FAULTS, *WIRE_FAULTS})
         is_endless = chance.random() < 0.15
         return cls(
             seed=seed,
@@ -81,7 +89,7 @@ class Scenario:
         moves the bytes is another on each."""
         for backend in ("asyncio", "trio"):
             alone = partial(cls, backend=backend)
-            for fault in {**API_FAULTS, **DOWNLOAD_FAULTS}:
+            for fault in {**API_FAULTS, **DOWNLOAD_FAULTS, **WIRE_FAULTS}:
                 yield f"{fault} {backend}", alone(faults=(fault,))
             for what, where in product(get_args(What), get_args(Where)):
                 yield f"{what} {where} {backend}", alone(fate=Fate(where, what))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from aiowandb_server import RunChanges, Store, build_sample, create_app, serve_in_thread
 from tests.chaos.faults import FaultLayer, Weather
+from tests.chaos.wire_faults import forger_to
 from tests.support.proxy import Proxy, proxy_to
 
 PATH = "local/sample"
@@ -50,7 +51,8 @@ def opened_world(folder: Path, history: Any) -> Iterator[World]:
         url = stack.enter_context(serve_in_thread(layer))
         port = urlsplit(url).port
         assert port
-        near, far = (stack.enter_context(proxy_to(port)) for _ in range(2))
+        forger = stack.enter_context(forger_to(port, lambda: layer.weather))
+        near, far = (stack.enter_context(proxy_to(target)) for target in (forger.port, port))
         yield World(store, layer, near, far)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
+from aiowandb.wire.record import HistoryKeys
 
 
 def test_bare_nan_and_control_characters_are_read() -> None:
@@ -44,3 +46,15 @@ def test_text_that_is_not_an_object_is_refused(text: str) -> None:
     assert lenient.loads_object('{"a": 1}') == {"a": 1}
     with pytest.raises(ServerError, match="not an object"):
         lenient.loads_object(text)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, "9" * 30, "9" * 9000])
+def test_a_count_that_no_table_can_have_is_a_server_error(number: int | str) -> None:
+    with pytest.raises(ServerError, match="a number that is none: '-?9"):
+        lenient.as_integer(number)
+
+
+@given(st.integers(2**63) | st.integers(max_value=-(2**63) - 1))
+def test_a_response_with_such_a_count_has_the_wrong_form(number: int) -> None:
+    with pytest.raises(msgspec.ValidationError, match="last"):
+        msgspec.json.decode(f'{{"lastStep": {number}}}', type=HistoryKeys)

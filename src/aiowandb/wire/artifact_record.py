@@ -11,7 +11,7 @@ import msgspec
 
 from aiowandb.paths import ArtifactRef
 from aiowandb.wire import lenient
-from aiowandb.wire.lenient import as_utc
+from aiowandb.wire.lenient import Int64, as_utc
 
 _VERSION = re.compile(r"v\d+")
 
@@ -110,8 +110,8 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
     digest: str
     artifact_sequence: Collection
     artifact_type: Named
-    size: int = 0
-    file_count: int = 0
+    size: Int64 = 0
+    file_count: Int64 = 0
     tags: list[Named] = []
     aliases: list[Alias] | None = None
     created_at: datetime | None = None
@@ -162,7 +162,7 @@ class Membership(msgspec.Struct, rename="camel"):
 
     artifact_collection: Collection
     artifact: ArtifactNode | None
-    version_index: int | None = None
+    version_index: Int64 | None = None
     aliases: list[Alias] = []
 
     def record(self, name: str) -> ArtifactRecord | None:

@@ -11,6 +11,7 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
+from aiowandb.wire.lenient import Int64
 
 MANIFEST_NAME = "wandb_manifest.json"
 
@@ -77,7 +78,7 @@ class CreatedArtifact(msgspec.Struct):
 
 class CommittedArtifact(msgspec.Struct, rename="camel"):
     id: str
-    version_index: int | None = None
+    version_index: Int64 | None = None
 
 
 class UploadPlace(WithLinks, msgspec.Struct, rename="camel"):

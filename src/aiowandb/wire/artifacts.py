@@ -20,6 +20,7 @@ from aiowandb.wire.artifact_record import (
 from aiowandb.wire.connection import Connection, Edge, PageInfo
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_fields
 
@@ -108,7 +109,7 @@ class VersionsPage(msgspec.Struct, rename="camel"):
 
     edges: list[VersionEdge]
     page_info: PageInfo
-    total_count: int | None = None
+    total_count: Int64 | None = None
 
     def records(self, ref: ArtifactRef) -> Connection[ArtifactRecord]:
         """The versions as this collection has them."""

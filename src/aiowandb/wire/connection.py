@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from aiowandb.wire.lenient import Int64
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -26,7 +28,7 @@ class Connection(msgspec.Struct, Generic[T], rename="camel"):
 
     edges: list[Edge[T]] = []
     page_info: PageInfo = PageInfo()
-    total_count: int | None = None
+    total_count: Int64 | None = None
 
     @property
     def nodes(self) -> list[T]:

@@ -13,7 +13,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.lenient import parse_time
+from aiowandb.wire.lenient import Int64, parse_time
 
 _CONSOLE_LOG = """
 query RunConsoleLog($entity: String!, $project: String!, $name: String!,
@@ -106,7 +106,7 @@ class LogLine(msgspec.Struct):
 
 class ConsoleRun(msgspec.Struct, rename="camel"):
     log_lines: Connection[LogLine]
-    log_line_count: int | None = None
+    log_line_count: Int64 | None = None
 
     def next_cursor(self) -> str | None:
         """The cursor of the next page, or None after the last line."""

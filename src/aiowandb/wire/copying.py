@@ -12,6 +12,7 @@ from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.lenient import Int64
 
 _EXTENT = """
 fragment Extent on Run {
@@ -76,10 +77,10 @@ class VersionNode(msgspec.Struct):
 class RunExtent(msgspec.Struct, rename="camel"):
     """How much a run has, and its first files."""
 
-    history_line_count: int | None = None
-    events_line_count: int | None = None
-    log_line_count: int | None = None
-    file_count: int | None = None
+    history_line_count: Int64 | None = None
+    events_line_count: Int64 | None = None
+    log_line_count: Int64 | None = None
+    file_count: Int64 | None = None
     files: Connection[FileRecord] | None = None
     output_artifacts: Connection[VersionNode] | None = None
     input_artifacts: Connection[VersionNode] | None = None

@@ -13,7 +13,7 @@ from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.lenient import as_integer, as_utc
+from aiowandb.wire.lenient import Int64, as_integer, as_utc
 
 _RUN_FILES = """
 query RunFiles($entity: String!, $project: String!, $name: String!, $names: [String],
@@ -89,7 +89,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
 
 class FilesRun(msgspec.Struct, rename="camel"):
     files: Connection[FileRecord]
-    file_count: int
+    file_count: Int64
 
 
 class NamedFiles(msgspec.Struct, frozen=True):

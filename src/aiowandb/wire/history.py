@@ -11,6 +11,7 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
+from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import HistoryKeys
 
 _PLAN_FIELDS = """
@@ -41,7 +42,7 @@ query RunSystemHistory($entity: String!, $project: String!, $run: String!, $samp
 
 
 class LiveRow(msgspec.Struct):
-    step: int | float = msgspec.field(name="_step")
+    step: Int64 | float = msgspec.field(name="_step")
 
 
 class ParquetHistory(WithLinks, msgspec.Struct, rename="camel"):
@@ -53,7 +54,7 @@ class HistorySource(msgspec.Struct, rename="camel"):
     """Where one run's rows are, and how many there are."""
 
     history_keys: HistoryKeys | None = None
-    history_line_count: int | None = None
+    history_line_count: Int64 | None = None
     parquet_history: ParquetHistory | None = None
     # The rows of the window that was asked for with the plan.
     history: list[str] | None = None

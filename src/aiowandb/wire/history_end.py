@@ -11,6 +11,7 @@ from aiowandb.errors import ServerError
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import Operation
+from aiowandb.wire.lenient import Int64
 
 # What W&B's own client asks before it resumes a run.
 _HISTORY_END = """
@@ -26,7 +27,7 @@ _SAME_MOMENT_S = 0.0005
 class HistoryEnd(msgspec.Struct, rename="camel"):
     """How many lines a history has, and the last of them as JSON in a JSON list."""
 
-    history_line_count: int | None = None
+    history_line_count: Int64 | None = None
     history_tail: str | None = None
 
     def other_writer(self, lines: int, last: str | None, waiting: Sequence[str] = ()) -> bool:

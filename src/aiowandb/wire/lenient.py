@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from aiowandb.errors import ServerError, UsageError
+
+# No count, size or step is larger: a response with one that is has the wrong form, and the request
+# is sent again. Neither JSON nor msgspec has a limit, but tables do.
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 _NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -71,8 +75,8 @@ def as_float(text: str) -> float | None:
 def as_integer(value: int | str | None) -> int:
     """The number: some servers send large ones as text. None is 0."""
     try:
-        return int(value or 0)
-    except ValueError as error:
+        return msgspec.convert(int(value or 0), Int64)
+    except ValueError as error:  # msgspec's is one
         raise ServerError(f"W&B sent a number that is none: {str(value)[:100]!r}", error) from error
 
 

@@ -15,6 +15,7 @@ from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.graphql import MALFORMED, Operation
+from aiowandb.wire.lenient import Int64
 
 _MANIFEST = """
 query FetchArtifactManifest($id: ID!) {
@@ -59,7 +60,7 @@ class ManifestEntry(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
     """A file of an artifact, or with `ref` a reference to something elsewhere."""
 
     digest: str
-    size: int | None = None
+    size: Int64 | None = None
     ref: str | None = None
     birth_artifact_id: str | None = msgspec.field(name="birthArtifactID", default=None)
     extra: dict[str, Any] = {}
@@ -92,7 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
     """The entries of an artifact by name."""
 
     entries: Mapping[str, ManifestEntry] = msgspec.field(name="contents")
-    version: int = 1
+    version: Int64 = 1
     storage_policy: str | None = None
     storage_policy_config: dict[str, Any] = {}
 

@@ -14,7 +14,7 @@ from aiowandb.choices import RunField
 from aiowandb.errors import UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire.json_edit import read_object
-from aiowandb.wire.lenient import as_utc
+from aiowandb.wire.lenient import Int64, as_utc
 from aiowandb.wire.summary import Summary
 
 GRAPHQL_NAMES: Mapping[RunField, str] = {
@@ -41,7 +41,7 @@ class TypeCount(msgspec.Struct, frozen=True, gc=False):
     """The number of values of one type that a history key has."""
 
     type: str
-    count: int = 0
+    count: Int64 = 0
 
 
 class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -68,7 +68,7 @@ class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The keys of a run's history, nested ones flattened with dots, and its last step."""
 
-    last_step: int = -1
+    last_step: Int64 = -1
     keys: dict[str, KeyInfo] = {}
 
     @property
@@ -98,11 +98,11 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     created_at: datetime | None = None
     heartbeat_at: datetime | None = None
     sweep_name: str | None = None
-    history_line_count: int | None = None
+    history_line_count: Int64 | None = None
     # Only exports ask for these counts.
-    events_line_count: int | None = None
-    log_line_count: int | None = None
-    file_count: int | None = None
+    events_line_count: Int64 | None = None
+    log_line_count: Int64 | None = None
+    file_count: Int64 | None = None
     user: User | None = None
     history_keys: HistoryKeys | None = None
     config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)

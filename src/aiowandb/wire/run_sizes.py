@@ -12,7 +12,7 @@ import msgspec
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import HistorySource, ParquetHistory
-from aiowandb.wire.lenient import as_integer
+from aiowandb.wire.lenient import Int64, as_integer
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery, filters_text
 
@@ -68,13 +68,13 @@ class FileSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class ArtifactSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
     id: str
     size: int | str | None = None
-    file_count: int | None = None
+    file_count: Int64 | None = None
 
 
 class SizedRun(RunRecord, kw_only=True, rename="camel"):
     """A run with how much there is of it. What was not asked for is None."""
 
-    file_count: int | None = None
+    file_count: Int64 | None = None
     files: Connection[FileSize] | None = None
     output_artifacts: Connection[ArtifactSize] | None = None
     parquet_history: ParquetHistory | None = None
@@ -88,8 +88,8 @@ class SizedRunsPage(msgspec.Struct, rename="camel"):
     """A page of a project's runs with their sizes, and how many runs there are."""
 
     runs: Connection[SizedRun]
-    run_count: int | None = None
-    total_sweeps: int | None = None
+    run_count: Int64 | None = None
+    total_sweeps: Int64 | None = None
 
     def located(self, entity: str, project: str) -> Connection[SizedRun]:
         """The page, with the project of its runs."""

@@ -14,6 +14,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
 _COUNTS = "eventsLineCount logLineCount fileCount"
@@ -64,7 +65,7 @@ class RunsPage(msgspec.Struct, rename="camel"):
     """A page of a project's runs, and how many runs there are."""
 
     runs: Connection[RunRecord]
-    run_count: int | None = None
+    run_count: Int64 | None = None
 
 
 class RunQuery(msgspec.Struct, frozen=True):

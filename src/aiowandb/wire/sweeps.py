@@ -15,7 +15,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.lenient import as_utc
+from aiowandb.wire.lenient import Int64, as_utc
 
 _FIELDS = """
 fragment SweepFields on Sweep {
@@ -70,8 +70,8 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="
     config_text: str = msgspec.field(name="config", default="")
     created_at: datetime | None = None
     updated_at: datetime | None = None
-    run_count: int | None = None
-    expected_run_count: int | None = msgspec.field(name="runCountExpected", default=None)
+    run_count: Int64 | None = None
+    expected_run_count: Int64 | None = msgspec.field(name="runCountExpected", default=None)
     # Not in the response: the caller fills them in.
     entity: str = ""
     project: str = ""
@@ -126,7 +126,7 @@ class SweepAgent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     id: str = msgspec.field(name="name")
     host: str | None = None
     state: str | None = None
-    total_runs: int | None = None
+    total_runs: Int64 | None = None
     created_at: datetime | None = None
     heartbeat_at: datetime | None = None
 
@@ -139,7 +139,7 @@ class SweepsPage(msgspec.Struct, rename="camel"):
     """A page of a project's sweeps, and how many there are."""
 
     sweeps: Connection[SweepRecord]
-    total_sweeps: int = 0
+    total_sweeps: Int64 = 0
 
 
 def order_key(text: str) -> str:
