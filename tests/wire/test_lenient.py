@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiowandb.errors import ServerError
 from aiowandb.wire import lenient
-from aiowandb.wire.record import HistoryKeys
+from aiowandb.wire.history import HistorySource
 
 
 def test_bare_nan_and_control_characters_are_read() -> None:
@@ -56,5 +56,5 @@ def test_a_count_that_no_table_can_have_is_a_server_error(number: int | str) -> 
 
 @given(st.integers(2**63) | st.integers(max_value=-(2**63) - 1))
 def test_a_response_with_such_a_count_has_the_wrong_form(number: int) -> None:
-    with pytest.raises(msgspec.ValidationError, match="last"):
-        msgspec.json.decode(f'{{"lastStep": {number}}}', type=HistoryKeys)
+    with pytest.raises(msgspec.ValidationError, match="historyLineCount"):
+        msgspec.json.decode(f'{{"historyLineCount": {number}}}', type=HistorySource)

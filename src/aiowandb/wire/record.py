@@ -68,7 +68,7 @@ class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The keys of a run's history, nested ones flattened with dots, and its last step."""
 
-    last_step: Int64 = -1
+    last_step: int = -1
     keys: dict[str, KeyInfo] = {}
 
     @property
@@ -164,7 +164,8 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     @property
     def last_step(self) -> int:
         """The last step of the history, or -1 if there is none."""
-        return self.history_keys.last_step if self.history_keys else -1
+        # Whatever W&B says, no table has larger numbers.
+        return min(self.history_keys.last_step, 2**63 - 1) if self.history_keys else -1
 
     @property
     def rawconfig(self) -> dict[str, Any]:
