@@ -13,7 +13,9 @@ from aiowandb import (
     RateLimitError,
     ServerError,
 )
+from aiowandb.paths import RunRef
 from aiowandb.wire.graphql import Operation, data_type
+from aiowandb.wire.history import RowTexts, Window, history_pages
 
 
 class Thing(msgspec.Struct):
@@ -119,3 +121,20 @@ def test_a_long_answer_is_quoted_in_part() -> None:
 def test_a_corrupt_byte_is_noticed_even_in_a_key_that_is_skipped(spoilt: bytes) -> None:
     with pytest.raises(ServerError, match="of the wrong form"):
         ASK.read(200, b'{"data": {"thing": 3, "op' + spoilt + b'ional": 4}}')
+
+
+OTHERS = [
+    '{"r0": {"name": "b"}, "r1": {"name": "a"}}',
+    '{"r0": {"name": "a"}}',
+    '{"r0": {"name": "a"}, "r2": null}',
+    "{}",
+]
+
+
+@pytest.mark.parametrize("data", OTHERS)
+def test_a_response_about_other_runs_is_an_error(data: str) -> None:
+    asked = history_pages([Window(RunRef("e", "p", run), 0, 9, 9) for run in "ab"])
+    with pytest.raises(ServerError, match="HistoryPages: W&B sent the response to another request"):
+        asked.read(200, b'{"data": {"project": %s}}' % data.encode())
+    right = asked.read(200, b'{"data": {"project": {"r0": null, "r1": {"name": "b"}}}}')
+    assert right == {"r0": None, "r1": RowTexts(name="b")}

@@ -106,6 +106,7 @@ class LogLine(msgspec.Struct):
 
 class ConsoleRun(msgspec.Struct, rename="camel"):
     log_lines: Connection[LogLine]
+    name: str | None = None
     log_line_count: Int64 | None = None
 
     def next_cursor(self) -> str | None:

@@ -77,6 +77,7 @@ class VersionNode(msgspec.Struct):
 class RunExtent(msgspec.Struct, rename="camel"):
     """How much a run has, and its first files."""
 
+    name: str | None = None
     history_line_count: Int64 | None = None
     events_line_count: Int64 | None = None
     log_line_count: Int64 | None = None

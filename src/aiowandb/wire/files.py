@@ -101,6 +101,7 @@ class NamedFiles(msgspec.Struct, frozen=True):
 
 class FilesOfRun(msgspec.Struct):
     files: Connection[FileRecord]
+    name: str | None = None
 
 
 # The files of many runs, by the alias of each run in the document.

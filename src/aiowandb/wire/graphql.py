@@ -38,6 +38,11 @@ _TEMPORARY = re.compile(
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
+# What a run is called in a document about many of them, and the variable with its id.
+RUN_ALIAS = re.compile(r"r\d+")
+_MISSING = object()
+
+
 class Operation(msgspec.Struct, Generic[T], frozen=True):
     """A document, its variables, and what is taken from the response: a value at a path.
 
@@ -91,7 +96,26 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
             raise ServerError(
                 f"{self.name}: the response has no data.", status=status, operation=self.name
             )
-        return cast(T, self._value(response.data))
+        value = self._value(response.data)
+        if isinstance(value, dict) and (wrong := self._of_others(value)):
+            raise ServerError(
+                f"{self.name}: W&B sent the response to another request: it lacks {wrong}.",
+                status=status,
+                operation=self.name,
+            )
+        return cast(T, value)
+
+    def _of_others(self, value: dict[str, Any]) -> str:
+        """The first run that was asked for, of many, that the response is not about; or nothing.
+
+        A gateway that mixes up responses would otherwise put the rows of one run into another.
+        """
+        for name, run in self.variables.items():
+            if RUN_ALIAS.fullmatch(name):
+                found = value.get(name, _MISSING)
+                if found is _MISSING or getattr(found, "name", None) not in (None, run):
+                    return f"run {run}"
+        return ""
 
     def _value(self, data: Any) -> Any:
         for step in self.at:

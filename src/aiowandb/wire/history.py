@@ -53,6 +53,7 @@ class ParquetHistory(WithLinks, msgspec.Struct, rename="camel"):
 class HistorySource(msgspec.Struct, rename="camel"):
     """Where one run's rows are, and how many there are."""
 
+    name: str | None = None
     history_keys: HistoryKeys | None = None
     history_line_count: Int64 | None = None
     parquet_history: ParquetHistory | None = None
@@ -61,6 +62,7 @@ class HistorySource(msgspec.Struct, rename="camel"):
 
 
 class RowTexts(msgspec.Struct):
+    name: str | None = None
     history: list[str] | None = None
 
 
@@ -76,6 +78,7 @@ class Window(msgspec.Struct, frozen=True):
 class SampledRows(msgspec.Struct, rename="camel"):
     """A sample of the rows of a run: all their keys as texts, or certain keys of them."""
 
+    name: str | None = None
     history: list[str] | None = None
     sampled_history: list[list[dict[str, Any]]] | None = None
 
@@ -182,10 +185,14 @@ def _specs(sample: Sample) -> list[str]:
 
 
 def many_runs(name: str, each: Sequence[tuple[str, str]]) -> str:
-    """A document with a query of each of many runs in one project."""
+    """A document with a query of each of many runs in one project.
+
+    Their names are requested too: `Operation.read` compares them with those that were asked for.
+    """
     declared = ", ".join(declared for declared, _ in each)
     asked = " ".join(
-        f"{alias(i)}: run(name: ${alias(i)}) {{ {fields} }}" for i, (_, fields) in enumerate(each)
+        f"{alias(i)}: run(name: ${alias(i)}) {{ name {fields} }}"
+        for i, (_, fields) in enumerate(each)
     )
     return (
         f"query {name}($entity: String!, $project: String!, {declared}) {{"

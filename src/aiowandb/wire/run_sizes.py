@@ -81,7 +81,11 @@ class SizedRun(RunRecord, kw_only=True, rename="camel"):
 
     def history_source(self) -> HistorySource:
         """Where its rows are, as the query of histories has it."""
-        return HistorySource(self.history_keys, self.history_line_count, self.parquet_history)
+        return HistorySource(
+            history_keys=self.history_keys,
+            history_line_count=self.history_line_count,
+            parquet_history=self.parquet_history,
+        )
 
 
 class SizedRunsPage(msgspec.Struct, rename="camel"):
