@@ -94,6 +94,43 @@ async def test_lists_inside_lists_end_when_there_is_too_much(
     assert "more than 1000 fields" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [
+        ("id", context._MAX_FIELDS),
+        ("project { id }", context._MAX_FIELDS // context.LOOKUP),
+        ('sampledHistory(specs: ["{}"])', context._MAX_FIELDS // context.SAMPLE),
+    ],
+)
+async def test_what_is_looked_up_counts_for_what_it_costs(
+    http: httpx.AsyncClient, field: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "_MAX_FIELDS", context._MAX_FIELDS // 100)
+    for count, status in ((most // 300 - 30, 200), (most // 300 + 10, 413)):
+        fields = "".join(f"a{n}: {field} " for n in range(max(count, 1)))
+        query = LIST.replace("name project { %s name }", fields)
+        answer = await send(http, f'{{project(name: "p", entityName: "local") {{ {query} }} }}')
+        assert answer.status_code == status, (count, answer.text[:300])
+
+
+async def test_a_run_is_not_sampled_again_and_again_in_one_request(
+    http: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "_MAX_FIELDS", 5_000)
+    project = store.projects.get("local", "p")
+    assert project
+    for number in range(3):
+        run = store.runs.get(project, f"r{number}")
+        assert run
+        store.history.append(run, ['{"x": 1}'] * 3_000)
+    inner = "runs { edges { node { %s } } }"
+    query = f'{{project(name: "p", entityName: "local") {{ {inner} }} }}'
+    once = 'sampledHistory(specs: ["{}"])'
+    assert (await send(http, query % once)).status_code == 200
+    for twice in (f"{once} again: {once}", 'sampledHistory(specs: ["{}", "{}"])'):
+        assert (await send(http, query % twice)).status_code == 413
+
+
 async def test_fragments_without_end_are_refused(http: httpx.AsyncClient) -> None:
     loop = "{viewer{...a}} fragment a on User{...b} fragment b on User{...a id}"
     answer = await send(http, loop)

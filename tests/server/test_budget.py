@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -242,6 +243,8 @@ with Store.open(sys.argv[1]) as store:
     project, _ = store.projects.ensure("eve", "p")
     run, _ = store.runs.upsert(project, "r", RunChanges(config=json.dumps({"a": "b" * 5_000_000})))
     store.history.append(run, [json.dumps({"x": "a" * 40_000})] * 600)
+    for number in range(6):
+        store.runs.upsert(project, f"log{number}")
     for number in range(4):
         done, _ = store.runs.upsert(project, f"done{number}")
         row = {"t": "c" * 5_000, "l": [[]] * 100, **{f"k{n}": n for n in range(40)}}
@@ -282,6 +285,15 @@ HOSTILE["gzip"] = lambda _: (
     BOMB,
     {"Content-Encoding": "gzip"},
 )
+
+
+def console(name: str, lines: list[str]) -> None:
+    body = json.dumps({"files": {"output.log": {"offset": 0, "content": lines}}}).encode()
+    HOSTILE[name] = lambda number: ("POST", f"/files/eve/p/log{number}/file_stream", body, {})
+
+
+console("long console lines", ["x" * 6_000_000] * 6)
+console("many console lines beside them", ["x"] * 100_000)
 HOSTILE["uploads"] = lambda n: ("PUT", f"/files/eve/p/r/f{n}", b"x" * 20_000_000, {})
 
 
@@ -295,6 +307,8 @@ def test_a_server_stays_within_its_budget_and_answers_its_other_users(tmp_path: 
         url = server.stdout.readline().split()[-1]
         try:
             before = resident(server.pid, "VmRSS")
+            addresses = resident(server.pid, "VmSize") + 4 * limit
+            resource.prlimit(server.pid, resource.RLIMIT_AS, (addresses, addresses))
             for name, make in HOSTILE.items():
                 statuses = attacked(url, make)
                 peak = resident(server.pid, "VmHWM") - before

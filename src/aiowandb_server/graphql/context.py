@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # These take a few seconds; a page of 1,000 runs has a tenth as many.
 _MAX_FIELDS = 500_000
+# What is looked up in the store, and a sample of a history, cost as much as so many fields.
+LOOKUP = 10
+SAMPLE = 250
 # What a field of an answer takes, which is charged for many of them at once.
 _FIELD_SIZE = 300
 _FIELDS_AT_ONCE = 1_000
@@ -35,17 +38,28 @@ class Context:
     _entities: list[frozenset[str] | None] = field(default_factory=list)
     _users: dict[int, UserRow | None] = field(default_factory=dict)
     _fields: list[int] = field(default_factory=lambda: [_MAX_FIELDS])
+    _sampled: set[int] = field(default_factory=set)
     _text: list[int] = field(default_factory=lambda: [MAX_TEXT])
 
-    def count_field(self) -> None:
-        """Count one more resolved field; too many end the request."""
-        self._fields[0] -= 1
-        if self._fields[0] % _FIELDS_AT_ONCE == 0:
+    def count_field(self, weight: int = 1) -> None:
+        """Count one more resolved field, which costs as much as `weight` plain ones.
+
+        Too many end the request.
+        """
+        before = self._fields[0]
+        self._fields[0] -= weight
+        if before // _FIELDS_AT_ONCE != self._fields[0] // _FIELDS_AT_ONCE:
             charge(_FIELDS_AT_ONCE * _FIELD_SIZE)
         if self._fields[0] < 0:
             raise TooManyFieldsError(
-                f"the answer would have more than {_MAX_FIELDS} fields. Ask for less at once."
+                f"the answer would cost as much as more than {_MAX_FIELDS} fields. "
+                "Ask for less at once."
             )
+
+    def count_sample(self, run_id: int, lines: int) -> None:
+        """Count one more sample of a run: all but the first count as the lines that it reads."""
+        self.count_field(SAMPLE + (lines if run_id in self._sampled else 0))
+        self._sampled.add(run_id)
 
     def count_text(self, length: int) -> None:
         """Count the text of one more row; too much ends the request."""

@@ -56,6 +56,8 @@ def events(run: RunRow, context: Context, samples: int | None = None) -> list[st
 
 @resolvers("Run", "sampledHistory")
 def sampled_history(run: RunRow, context: Context, specs: list[str]) -> list[list[dict[str, Any]]]:
+    for _ in specs:
+        context.count_sample(run.id, run.history_lines)
     return [context.store.history.sampled(run, _request(spec)) for spec in specs]
 
 

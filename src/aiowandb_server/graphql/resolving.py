@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphql import GraphQLInterfaceType, GraphQLObjectType
 
+from aiowandb_server.graphql.context import LOOKUP
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,6 +32,7 @@ class Resolvers:
 
     def __init__(self) -> None:
         self._functions: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._plain: set[tuple[str, str]] = set()
 
     def __call__(self, type_names: str | tuple[str, ...], field_name: str) -> Callable[[F], F]:
         names = (type_names,) if isinstance(type_names, str) else type_names
@@ -56,12 +59,14 @@ class Resolvers:
     def fields(self, type_name: str, **functions: Callable[[Any], Any]) -> None:
         for field_name, function in functions.items():
             self._functions[type_name, field_name] = _of_source(function)
+            self._plain.add((type_name, field_name))
 
     def bind(self, schema: GraphQLSchema) -> None:
         for (type_name, field_name), function in self._functions.items():
             owner = schema.type_map[type_name]
             assert isinstance(owner, (GraphQLObjectType, GraphQLInterfaceType))  # noqa: S101
-            owner.fields[field_name].resolve = _adapted(function)
+            weight = 1 if (type_name, field_name) in self._plain else LOOKUP
+            owner.fields[field_name].resolve = _adapted(function, weight)
 
 
 def read_field(source: Any, info: Any, **_: Any) -> Any:
@@ -105,10 +110,10 @@ def unpaged(items: list[Any]) -> dict[str, Any]:
     return connection(items, cursors, has_next=False, totalCount=len(items))
 
 
-def _adapted(function: Callable[..., Any]) -> Callable[..., Any]:
+def _adapted(function: Callable[..., Any], weight: int) -> Callable[..., Any]:
     def resolve(source: Any, info: Any, **arguments: Any) -> Any:
         context: Context = info.context
-        context.count_field()
+        context.count_field(weight)
         named = {_snake_case(name): argument for name, argument in arguments.items()}
         return function(source, context, **named)
 
