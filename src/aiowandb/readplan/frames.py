@@ -121,7 +121,8 @@ def require(format: FrameFormat) -> None:
 def frame_of(table: pa.Table, format: FrameFormat) -> Any:
     """The table in this format."""
     if format == "polars":
-        import polars as pl
+        with extra_needed("polars", "to_frame()"):
+            import polars as pl
 
         return pl.DataFrame(table)
     return table.to_pandas() if format == "pandas" else table
