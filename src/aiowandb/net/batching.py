@@ -10,6 +10,8 @@ from aiowandb.errors import (
     CommError,
     ConnectError,
     GraphQLError,
+    IncompleteHistoryError,
+    NotFoundError,
     RateLimitError,
     ServerError,
     StalledError,
@@ -26,6 +28,8 @@ S = TypeVar("S")
 
 # After one of these, no other request will succeed either.
 FATAL = (AuthenticationError, ConnectError, RateLimitError, StalledError)
+# Only a W&B that answers can be the reason for one of these.
+_ANSWERS = (TooLargeError, NotFoundError, IncompleteHistoryError)
 # A batch that is answered within so many seconds may grow.
 _FAST_S = 2.0
 # Refusals that may be due to the size of the batch: too large, too complex.
@@ -135,6 +139,6 @@ def _may_be_too_large(error: CommError) -> bool:
 
 
 def _is_unresponsive(error: CommError) -> bool:
-    if isinstance(error, TooLargeError):
+    if isinstance(error, _ANSWERS):
         return False
     return isinstance(error, ServerError | TimeoutError) or error.status is None
