@@ -76,7 +76,7 @@ def as_integer(value: int | str | None) -> int:
     """The number: some servers send large ones as text. None is 0."""
     try:
         return msgspec.convert(int(value or 0), Int64)
-    except ValueError as error:  # msgspec's is one
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ServerError(f"W&B sent a number that is none: {str(value)[:100]!r}", error) from error
 
 
