@@ -139,6 +139,7 @@ def _may_be_too_large(error: CommError) -> bool:
 
 
 def _is_unresponsive(error: CommError) -> bool:
-    if isinstance(error, _ANSWERS):
+    # Without an operation it was raised where rows are decoded, so they had come.
+    if isinstance(error, _ANSWERS) or error.operation is None:
         return False
     return isinstance(error, ServerError | TimeoutError) or error.status is None
