@@ -81,7 +81,9 @@ class _PartReader:
         self._schema = schema if isinstance(schema, pa.Schema) else to_arrow_schema(schema)
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        part: ReadPart = partition.value
+        part: ReadPart | None = partition.value
+        if part is None:
+            return  # where there are no partitions, Spark reads one of its own
         known = [name for name in self._schema.names if name in part.schema.names]
         for batch in part.read(known):
             yield _conformed(batch, self._schema)
