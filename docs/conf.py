@@ -36,6 +36,8 @@ smartquotes = False
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# By its name, not by what it stands for: users need not know that it fits into a table.
+autodoc_type_aliases = {"Int64": "Int64"}
 # What these classes have is documented by their own projects.
 _BASES = "Struct,MutableMapping,Mapping,Exception,Dataset"
 autodoc_default_options = {"members": True, "undoc-members": True, "inherited-members": _BASES}

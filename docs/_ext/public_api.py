@@ -152,9 +152,9 @@ def command_text(_app: Sphinx, _context: Any, lines: list[str]) -> None:
 
 
 def unlink_builtins(_app: Sphinx, page: nodes.document) -> None:
-    """`bytes` as a type is not the attribute `bytes` of something."""
+    """`bytes` as a type is not the attribute `bytes` of something, and `Int64` is an `int`."""
     for node in list(page.findall(pending_xref)):
-        target = node.get("reftarget", "")
+        target = node.get("reftarget", "").replace("Int64", "int")
         is_builtin = hasattr(builtins, target) and target not in aiowandb.__all__
         if is_builtin and node.get("refdomain") == "py":
             node.replace_self(nodes.Text(target))
