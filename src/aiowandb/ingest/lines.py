@@ -189,7 +189,7 @@ def _lists(column: Any, texts_of: Callable[[pa.Array[Any]], pa.Array[Any]]) -> p
     items = column.flatten()
     lengths = pc.list_value_length(column).fill_null(0)
     zero = pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(bytes(8))])
-    offsets = pa.concat_arrays([zero, pc.cast(pc.cumulative_sum(lengths), pa.int64())])
+    offsets: Any = pa.concat_arrays([zero, pc.cast(pc.cumulative_sum(lengths), pa.int64())])
     filled: Any = pc.fill_null(texts_of(items), _scalar("null"))
     joined: Any = pc.binary_join(pa.LargeListArray.from_arrays(offsets, filled), ",")
     return _where(column.is_valid(), _joined("[", joined, "]"))
