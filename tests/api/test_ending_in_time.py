@@ -180,7 +180,8 @@ async def test_files_that_stall_are_left_in_time(
     hasty: AsyncApi, moody: Moody, tmp_path: Path, call: str
 ) -> None:
     moody.is_silent = lambda request: request.url.path != "/graphql"
-    with pytest.raises(TimeoutError, match=rf"{TOO_LATE}.*it was waiting for Download of http://"):
+    waiting = "it was waiting for (Download of|Upload to) http://"
+    with pytest.raises(TimeoutError, match=f"{TOO_LATE}.*{waiting}"):
         await FILES[call](hasty, tmp_path / "out")
 
 
