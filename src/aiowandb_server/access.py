@@ -57,9 +57,10 @@ class Access:
 
     def may_use(self, user: UserRow, entity: str) -> bool:
         """Whether the user owns the entity, is a member of the team, or is an administrator."""
-        return (
-            user.is_admin or entity == user.entity or entity in self._store.accounts.teams(user.id)
-        )
+        if entity == user.entity:
+            return True
+        allowed = self.entities(user)
+        return allowed is None or entity in allowed
 
     def entities(self, user: UserRow) -> frozenset[str] | None:
         """What the user may use; None for an administrator, who may use everything."""

@@ -9,17 +9,17 @@ import gzip
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from random import Random
 from typing import Literal, NamedTuple
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
-from anyio.from_thread import start_blocking_portal
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.chaos.faults import Headers, Reply, Weather
+from tests.support.proxy import Relay, in_thread
 
 _MAX_HEAD = 1 << 16
 _STALL_S = 2.0
@@ -236,19 +236,12 @@ WIRE_FAULTS: dict[str, WireFault] = {fault.__name__: fault for fault in (*_ANY, 
 _ONLY_JSON = {fault.__name__ for fault in _JSON}
 
 
-class Forger:
+class Forger(Relay):
     """Forwards requests to a port of this machine, and spoils the answers as the weather says."""
 
     def __init__(self, target: int, weather: Callable[[], Weather]) -> None:
         self._target = target
         self._weather = weather
-        self.port = 0
-
-    async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            self.port = listener.extra(SocketAttribute.local_port)
-            task_status.started()
-            await listener.serve(self._connected)
 
     async def _connected(self, client: SocketStream) -> None:
         with suppress(OSError, anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
@@ -303,13 +296,6 @@ async def _message(stream: BufferedByteReceiveStream) -> Message:
     return Message(head + b"\r\n\r\n", headers, await stream.receive_exactly(length))
 
 
-@contextmanager
-def forger_to(port: int, weather: Callable[[], Weather]) -> Iterator[Forger]:
+def forger_to(port: int, weather: Callable[[], Weather]) -> AbstractContextManager[Forger]:
     """A forger in a thread, for as long as the block runs."""
-    forger = Forger(port, weather)
-    with start_blocking_portal() as portal:
-        future, _ = portal.start_task(forger.serve)
-        try:
-            yield forger
-        finally:
-            future.cancel()
+    return in_thread(Forger(port, weather))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from aiowandb import AsyncApi, ExportError
@@ -124,18 +125,13 @@ async def test_an_exporter_that_slept_while_it_began_says_that_another_one_has_t
 ) -> None:
     monkeypatch.setattr(lease, "OVER_AFTER_S", 4)
     with start(method) as slept:
-        wait_until(lambda: is_stopped(slept.pid))
+        wait_until(lambda: psutil.Process(slept.pid).status() == psutil.STATUS_STOPPED)
         await export_as_soon_as_possible(runs, bucket)
         done = bucket.contents()
         slept.send_signal(signal.SIGCONT)
         complaint = finish(slept)
     assert any(reason in complaint for reason in (TAKEN_OVER, IN_USE, "AWS Error")), complaint
     assert bucket.contents() == done
-
-
-def is_stopped(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", str(pid)], capture_output=True, text=True)
-    return state.stdout.startswith("T")
 
 
 @pytest.mark.slow

@@ -93,6 +93,16 @@ async def neighbours(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
         }
 
 
+async def share_team(store: Store, ann: Neighbour, eve: Neighbour) -> None:
+    """A team of ann's, of which eve is a member."""
+    await ann.send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
+    await eve.send("{viewer{id}}")
+    team, member = store.accounts.entity("team"), store.accounts.user("eve")
+    assert team is not None
+    assert member is not None
+    store.accounts.add_member(team.id, member.id)
+
+
 async def test_the_manifest_of_another_user_cannot_be_a_base(
     neighbours: dict[str, Neighbour],
 ) -> None:
@@ -132,13 +142,7 @@ async def test_the_runs_behind_an_artifact_are_shown_to_those_who_may_see_them(
     store: Store, neighbours: dict[str, Neighbour]
 ) -> None:
     ann, eve = neighbours["ann"], neighbours["eve"]
-    await ann.send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
-    await eve.send("{viewer{id}}")
-    member = store.accounts.user("eve")
-    team = store.accounts.entity("team")
-    assert member is not None
-    assert team is not None
-    store.accounts.add_member(team.id, member.id)
+    await share_team(store, ann, eve)
     shared = (await ann.artifact("team", "t1"))["id"]
     project, _ = store.projects.ensure("ann", "private")
     run, _ = store.runs.upsert(project, "hidden")
@@ -154,12 +158,7 @@ async def test_a_version_that_is_linked_to_a_team_is_read_and_used_there_and_not
     store: Store, neighbours: dict[str, Neighbour]
 ) -> None:
     ann, eve = neighbours["ann"], neighbours["eve"]
-    await ann.send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
-    await eve.send("{viewer{id}}")
-    team, member = store.accounts.entity("team"), store.accounts.user("eve")
-    assert team is not None
-    assert member is not None
-    store.accounts.add_member(team.id, member.id)
+    await share_team(store, ann, eve)
     hers = (await ann.artifact("ann", "a1"))["id"]
     await ann.manifest(hers, SECRET)
     query = """query($id: ID!) { artifact(id: $id) { currentManifest { file { directUrl } }

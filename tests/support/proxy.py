@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -50,21 +51,43 @@ class Fate:
         return 0
 
 
-class Proxy:
-    """Passes bytes on to a port of this machine. `fate` says what each new connection is in for."""
+class Relay(ABC):
+    """Listens on a port, and does something with each connection to it."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self.fate: Callable[[], Fate | None] = lambda: None
-        self.fulfilled: Counter[tuple[Where, What]] = Counter()
-        self.port = 0
-        self.open = 0
+    port = 0
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
             self.port = listener.extra(SocketAttribute.local_port)
             task_status.started()
             await listener.serve(self._connected)
+
+    @abstractmethod
+    async def _connected(self, client: SocketStream) -> None: ...
+
+
+R = TypeVar("R", bound=Relay)
+
+
+@contextmanager
+def in_thread(relay: R) -> Iterator[R]:
+    """The relay, which listens in a thread for as long as the block runs."""
+    with start_blocking_portal() as portal:
+        future, _ = portal.start_task(relay.serve)
+        try:
+            yield relay
+        finally:
+            future.cancel()
+
+
+class Proxy(Relay):
+    """Passes bytes on to a port of this machine. `fate` says what each new connection is in for."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.fate: Callable[[], Fate | None] = lambda: None
+        self.fulfilled: Counter[tuple[Where, What]] = Counter()
+        self.open = 0
 
     async def _connected(self, client: SocketStream) -> None:
         self.open += 1
@@ -127,13 +150,6 @@ class Proxy:
         return False
 
 
-@contextmanager
-def proxy_to(port: int) -> Iterator[Proxy]:
+def proxy_to(port: int) -> AbstractContextManager[Proxy]:
     """A proxy in a thread, for as long as the block runs."""
-    proxy = Proxy(port)
-    with start_blocking_portal() as portal:
-        future, _ = portal.start_task(proxy.serve)
-        try:
-            yield proxy
-        finally:
-            future.cancel()
+    return in_thread(Proxy(port))

@@ -36,19 +36,19 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 def copy_options(command: F) -> F:
     """Adds `--plan`, `--verify`, `--json` and `--quiet`."""
-    for option in (
+    return _with_options(
+        command,
         click.option("--quiet", is_flag=True, help="Only print errors."),
         click.option("--json", "as_json", is_flag=True, help="Report progress as JSON lines."),
         click.option("--verify", is_flag=True, help="Read both sides back and compare them."),
         click.option("--plan", is_flag=True, help="Send nothing; print what would be sent."),
-    ):
-        command = option(command)
-    return command
+    )
 
 
 def write_options(command: F) -> F:
     """Adds the options of all commands that write runs to a project DST."""
-    for option in (
+    command = _with_options(
+        command,
         click.option(
             "--on-existing",
             type=one_of(OnExisting),
@@ -63,9 +63,15 @@ def write_options(command: F) -> F:
             show_default=True,
             help="Whether runs keep their ids.",
         ),
-    ):
-        command = option(command)
+    )
     return copy_options(command)
+
+
+def _with_options(command: F, *options: Callable[[F], F]) -> F:
+    """Adds the options; the help shows the last one first."""
+    for option in options:
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)

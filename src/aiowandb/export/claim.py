@@ -70,13 +70,12 @@ def claim_folder(
 
         with _not_taken_over(folder):
             existing = None if overwrite else open_journal()
-        before = existing.state.begun if existing else None
-        # Readers of a Delta table may still refer to the names of its former parts.
-        token = secrets.token_hex(4) if overwrite and options.format == "delta" else ""
-        continued = options.continuing(before.options if before else None)
-        begun = Begun(VERSION, identity, continued, token)
-        if existing:
-            with _not_taken_over(folder):
+            before = existing.state.begun if existing else None
+            # Readers of a Delta table may still refer to the names of its former parts.
+            token = secrets.token_hex(4) if overwrite and options.format == "delta" else ""
+            continued = options.continuing(before.options if before else None)
+            begun = Begun(VERSION, identity, continued, token)
+            if existing:
                 _check(folder, existing.records, begun)
 
         def begin() -> tuple[Journal, ExportOptions]:

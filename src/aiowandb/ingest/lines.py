@@ -7,7 +7,7 @@ row. Null means that the row does not have the key.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, TypeAlias
 
@@ -49,8 +49,7 @@ def with_steps(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
     """The batch with steps; rows without steps are numbered from `first`."""
     if STEP in batch.schema.names:
         return batch
-    numbers = array("q", range(first, first + batch.num_rows))
-    steps = pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
+    steps = _integers(range(first, first + batch.num_rows))
     schema = pa.schema([pa.field(STEP, pa.int64()), *batch.schema])
     return pa.RecordBatch.from_arrays([steps, *batch.columns], schema=schema)
 
@@ -160,6 +159,12 @@ def _texts(texts: Sequence[bytes]) -> pa.Array[Any]:
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
+def _integers(numbers: Iterable[int]) -> pa.Array[Any]:
+    """The same for integers of 64 bits."""
+    values = array("q", numbers)
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+
+
 def _scalar(text: str) -> pa.StringScalar:
     found: pa.StringScalar = _texts([text.encode()])[0]
     return found
@@ -188,8 +193,9 @@ def _ints(column: pa.Array[Any]) -> pa.Array[Any]:
 def _lists(column: Any, texts_of: Callable[[pa.Array[Any]], pa.Array[Any]]) -> pa.Array[Any]:
     items = column.flatten()
     lengths = pc.list_value_length(column).fill_null(0)
-    zero = pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(bytes(8))])
-    offsets: Any = pa.concat_arrays([zero, pc.cast(pc.cumulative_sum(lengths), pa.int64())])
+    offsets: Any = pa.concat_arrays(
+        [_integers([0]), pc.cast(pc.cumulative_sum(lengths), pa.int64())]
+    )
     filled: Any = pc.fill_null(texts_of(items), _scalar("null"))
     joined: Any = pc.binary_join(pa.LargeListArray.from_arrays(offsets, filled), ",")
     return _where(column.is_valid(), _joined("[", joined, "]"))

@@ -109,8 +109,7 @@ async def read_frame(session: Session, rows: ReadPart, format: FrameFormat) -> A
 def require(format: FrameFormat) -> None:
     """Raise if the library of the format is not installed."""
     if format == "polars":
-        with extra_needed("polars", "to_frame()"):
-            import polars as pl  # noqa: F401
+        _polars()
     elif format == "pandas":
         with extra_needed("pandas", "to_frame(format='pandas')"):
             import pandas as pd  # noqa: F401 - pyarrow needs it
@@ -121,8 +120,11 @@ def require(format: FrameFormat) -> None:
 def frame_of(table: pa.Table, format: FrameFormat) -> Any:
     """The table in this format."""
     if format == "polars":
-        with extra_needed("polars", "to_frame()"):
-            import polars as pl
-
-        return pl.DataFrame(table)
+        return _polars().DataFrame(table)
     return table.to_pandas() if format == "pandas" else table
+
+
+def _polars() -> Any:
+    with extra_needed("polars", "to_frame()"):
+        import polars as pl
+    return pl

@@ -49,8 +49,7 @@ def find_artifact(context: Context, artifact_id: str) -> ArtifactRow | None:
     found = context.store.artifacts.by_id(row_id("Artifact", artifact_id))
     if found is None:
         return None
-    is_visible = own_artifact(context, found.id) or _visible_members(found, context)
-    return found if is_visible else None
+    return found if _is_own(context, found) or _visible_members(found, context) else None
 
 
 def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | None:
@@ -61,9 +60,11 @@ def artifact_by_client_id(context: Context, client_id: str) -> ArtifactRow | Non
 def own_artifact(context: Context, artifact_id: int) -> ArtifactRow | None:
     """The version with this row id, if it is of a project of the viewer or of a team of theirs."""
     artifact = context.store.artifacts.by_id(artifact_id)
-    if artifact is None or not context.may_see(project_of_version(context, artifact).entity):
-        return None
-    return artifact
+    return artifact if artifact and _is_own(context, artifact) else None
+
+
+def _is_own(context: Context, artifact: ArtifactRow) -> bool:
+    return context.may_see(project_of_version(context, artifact).entity)
 
 
 def require_artifact(context: Context, artifact_id: str) -> ArtifactRow:

@@ -87,11 +87,7 @@ def lines_in_blocks(
 def tables_in_blocks(connection: sqlite3.Connection, run_id: int) -> Iterator[pa.Table]:
     """The lines of each block; the blocks by step."""
     blocks = connection.execute(
-        """
-        SELECT number, end_number, first_step, last_step, lines FROM line_block
-        WHERE run_id = ? ORDER BY first_step, number
-        """,
-        (run_id,),
+        f"{_SELECT} WHERE run_id = ? ORDER BY first_step, number", (run_id,)
     )
     return (_table(_Block(*block)) for block in blocks)
 
