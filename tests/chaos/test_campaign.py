@@ -184,6 +184,7 @@ def test_an_export_is_complete_or_reports_what_is_missing(
 
 @pytest.mark.chaos
 @pytest.mark.filterwarnings("ignore:Async generator 'http(x|core)[.]:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:.*its rows are read as JSON:aiowandb.AiowandbWarning")
 @pytest.mark.parametrize(
     "scenario", [pytest.param(scenario, id=name) for name, scenario in Scenario.alone()]
 )

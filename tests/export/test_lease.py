@@ -183,6 +183,24 @@ def test_a_process_that_comes_between_check_and_creation_is_noticed(
         second.lock().__enter__()
 
 
+def test_a_process_that_sleeps_after_its_last_look_is_told_who_came(
+    opened: Callable[[], RemoteFolder], nothing_lasts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own file is gone then: the later process has removed it."""
+    read = RemoteFolder.read
+
+    def late(folder: RemoteFolder, name: str) -> bytes:
+        if read(folder, name):  # its own file: there was none before
+            monkeypatch.setattr(RemoteFolder, "read", read)
+            folder.write(".aiowandb-export/lease-00000002.json", another().text)
+            folder.remove(name)
+        return read(folder, name)
+
+    monkeypatch.setattr(RemoteFolder, "read", late)
+    with pytest.raises(ExportError, match="is in use by process 1 on elsewhere since 20"):
+        opened().lock().__enter__()
+
+
 def test_a_holder_that_wakes_up_while_it_is_taken_over_stays_alone(
     memory: MemoryFileSystem, nothing_lasts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

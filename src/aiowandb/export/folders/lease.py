@@ -196,8 +196,7 @@ class Lease:
 
     def lost(self) -> ExportError:
         """The error for a holder that has noticed another one."""
-        last = max(_numbers(self._folder), default=self._number)
-        holder = LeaseHolder.read(self._folder.read(_name(last)))
+        holder = _newest_holder(self._folder, self._number)
         is_me = holder is not None and holder.token == self.token
         return ExportError(
             f"{self._folder} was taken over by {named(None if is_me else holder)}, because this"
@@ -268,16 +267,15 @@ def _take(folder: Leasable) -> Lease:
 
 def _make_sure(folder: Leasable, me: LeaseHolder, mine: int, name: str, before: bytes) -> None:
     """Withdraw if another process came, or the last one woke up, before our file was created."""
-    newest = max(_numbers(folder), default=mine)
-    if newest > mine:
+    if max(_numbers(folder), default=mine) > mine:
         folder.remove(_name(mine))
-        raise in_use(folder, LeaseHolder.read(folder.read(_name(newest))))
+        raise in_use(folder, _newest_holder(folder, mine))
     if (now := folder.read(name)) not in (before, b""):
         folder.remove(_name(mine))
         raise in_use(folder, LeaseHolder.read(now))
     # If the storage lets two processes create the same file, the later one wins.
-    if (now := folder.read(_name(mine))) != me.text:
-        raise in_use(folder, LeaseHolder.read(now))
+    if folder.read(_name(mine)) != me.text:
+        raise in_use(folder, _newest_holder(folder, mine))
 
 
 def _is_alive(folder: Leasable, name: str, text: bytes) -> bool:
@@ -315,6 +313,11 @@ def _remove_older(folder: Leasable, mine: int) -> None:
         match = _NAME.fullmatch(name)
         if path == _OLD_NAME or (match and int(match[1]) < mine):
             folder.remove(path)
+
+
+def _newest_holder(folder: Leasable, mine: int) -> LeaseHolder | None:
+    """The last holder that there is, with a file after ours or in its place."""
+    return LeaseHolder.read(folder.read(_name(max(_numbers(folder), default=mine))))
 
 
 def _numbers(folder: Leasable) -> list[int]:
