@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import time
 import tracemalloc
@@ -290,6 +291,25 @@ async def test_a_query_that_takes_too_long_is_ended(
     assert "Filter by less" in answer.text
     monkeypatch.setattr(metering, "QUERY_S", 1000.0)
     assert (await send(http, RUNS, filters=json.dumps(filters))).status_code == 200
+
+
+async def test_the_queries_of_a_request_are_limited_all_together(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("time.thread_time", lambda: next(clock))
+    monkeypatch.setattr(database, "_INSTRUCTIONS", 1)
+    monkeypatch.setattr(metering, "QUERY_S", 1e9)
+
+    async def status(times: int) -> int:
+        count = 'project(name: "p", entityName: "local") { runCount }'
+        query = " ".join(f"p{number}: {count}" for number in range(times))
+        return (await send(http, f"{{ {query} }}")).status_code
+
+    before = next(clock)
+    assert await status(1) == 200
+    monkeypatch.setattr(metering, "QUERY_S", 5 * (next(clock) - before))
+    assert [await status(times) for times in (1, 4, 20, 1)] == [200, 200, 413, 200]
 
 
 def coded(value: object) -> str:

@@ -77,8 +77,9 @@ class Database:
         """
         with (
             self._borrow(piecewise=piecewise) as connection,
-            nullcontext() if piecewise else _limited(connection),
             _transaction(connection, "BEGIN"),
+            # Only what is in the block: a ROLLBACK that is ended leaves the transaction open.
+            nullcontext() if piecewise else _limited(connection),
         ):
             yield connection
 
@@ -143,12 +144,12 @@ def _limited(connection: sqlite3.Connection) -> Iterator[None]:
     if found is None:
         yield
         return
-    found.limit_time()
-    connection.set_progress_handler(found.is_late, _INSTRUCTIONS)
-    try:
-        yield
-    finally:
-        connection.set_progress_handler(None, 0)
+    with found.timed():
+        connection.set_progress_handler(found.is_late, _INSTRUCTIONS)
+        try:
+            yield
+        finally:
+            connection.set_progress_handler(None, 0)
 
 
 @contextmanager

@@ -23,28 +23,35 @@ if TYPE_CHECKING:
 _COPIES = 4
 # What a value of parsed JSON takes, besides its text: a dictionary with its entry, or a list.
 _VALUE = 100
-# A query takes no longer: the filters that a client can think of have no other limit.
+# The queries of a request take no longer, all together: the filters that a client can think of have
+# no other limit, and one request can have any number of them.
 QUERY_S = 10.0
 # A pair of numbers: the step and the number of a line.
 SIZE_OF_PLACE = 120
 
 
 class Meter:
-    """The memory of one request: `limit` bytes, and not more."""
+    """The memory of one request: `limit` bytes, and not more; and the time of its queries."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         # Work that has changed something cannot be started over.
         self.has_written = False
+        self._left = QUERY_S
         self._until = math.inf
 
-    def limit_time(self) -> None:
-        """Begin a query of the database, which may take `QUERY_S` seconds of CPU."""
-        self._until = time.thread_time() + QUERY_S
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Queries of the database, which may take `QUERY_S` seconds of CPU in the whole request."""
+        self._until = time.thread_time() + self._left
+        try:
+            yield
+        finally:
+            self._left = self._until - time.thread_time()
 
     def is_late(self) -> bool:
-        """Whether the query has taken too long."""
+        """Whether the queries have taken too long."""
         return time.thread_time() > self._until
 
     def charge(self, size: int) -> None:
