@@ -32,14 +32,14 @@ class Answer(msgspec.Struct):
 ASK = Operation("Ask", "query Ask { n }", {}, Answer)
 
 
-async def error_of(answer: httpx.Response, *, is_download: bool = False) -> CommError:
+async def error_of(answer: httpx.Response, link: str | None = None) -> CommError:
     settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
     transport = httpx.MockTransport(lambda request: answer)
     retry = RetryPolicy(random=lambda: 0.0)
     async with Session(settings, transport=transport, retry=retry) as session:
         with pytest.raises(CommError) as caught:
-            if is_download:
-                await session.download(Link(URL), io.BytesIO())
+            if link:
+                await session.download(Link(link), io.BytesIO())
             else:
                 await session.ask(ASK)
     return caught.value
@@ -87,9 +87,13 @@ async def test_a_key_that_may_not_is_named_too() -> None:
     assert "used the API key from the argument api_key that ends in cret" in str(error)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_link_is_no_matter_of_the_key(status: int) -> None:
-    error = await error_of(httpx.Response(status, json={"error": "expired"}), is_download=True)
+@pytest.mark.parametrize(
+    ("status", "link"),
+    [(401, URL), (403, URL), (403, f"http://wandb.test/x.parquet?signature={SIGNATURE}")],
+    ids=["401", "403", "of W&B itself"],
+)
+async def test_a_refused_link_is_no_matter_of_the_key(status: int, link: str) -> None:
+    error = await error_of(httpx.Response(status, json={"error": "expired"}), link)
     assert isinstance(error, LinkError)
     assert "API key" not in str(error)
 
@@ -142,7 +146,7 @@ async def test_a_key_that_the_server_repeats_is_not_shown(
 
 async def test_a_signature_that_the_store_repeats_is_not_shown() -> None:
     said = f"<Signature>{SIGNATURE}</Signature> /q7{'f00d' * 30}= {URL}"
-    error = await error_of(httpx.Response(403, text=said), is_download=True)
+    error = await error_of(httpx.Response(403, text=said), URL)
     assert isinstance(error, LinkError)
     assert (error.status, error.url) == (403, "http://store.test/x")
     assert error.response is not None

@@ -87,7 +87,10 @@ class Secrets:
         error.response = ResponseFacts(response.status_code, headers, text)
         error.url = str(url.copy_with(query=None, fragment=None))
         error.message = self.hide(error.message, url)
-        if isinstance(error, AuthenticationError) and str(url).startswith(f"{self._base_url}/"):
+        is_ours = str(url).startswith(f"{self._base_url}/")
+        # A link that is refused has expired: the key has no part in it.
+        is_link = response.status_code == 403 and url.query
+        if isinstance(error, AuthenticationError) and is_ours and not is_link:
             advice = refused_credentials(self._credentials, self._base_url, response.status_code)
             error.message = f"{error.message.rstrip('.')}. {advice}"
         error.args = (error.message,)
