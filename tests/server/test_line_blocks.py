@@ -130,6 +130,20 @@ def test_overwriting_a_line_unpacks_its_block_and_keeps_what_was_there(
     assert found == [None] * 8 + [1] + [None] * 3
 
 
+def test_what_is_before_a_changed_line_or_the_end_of_a_rewind_stays_in_blocks(
+    store: Store, run: RunRow, other: RunRow
+) -> None:
+    for first in range(0, 30, 6):
+        put(store, run, other, first, lines(range(first, first + 6)))
+    put(store, run, other, 14, lines([14], turn=1))
+    assert counts(store, run) == (4, 6)
+    assert everything(store, run) == everything(store, other)
+    for each in (run, other):
+        store.history.rewind(fresh(store, each), 20)
+    assert counts(store, run) == (2, 9)
+    assert everything(store, run) == everything(store, other)
+
+
 def test_a_deleted_run_leaves_no_block(store: Store, run: RunRow) -> None:
     store.history.append(run, lines(range(6)))
     store.runs.delete(run.id)

@@ -43,7 +43,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writing = threading.Lock()
+        self._writing = _Turns()
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         _make_private(path)
         try:
@@ -111,6 +111,24 @@ class Database:
             yield connection
         finally:
             self._idle.put(connection)
+
+
+class _Turns:
+    """A lock that whoever has waited goes first to, before a thread that has just released it.
+
+    Work in many transactions would otherwise take the lock again before others have woken up.
+    """
+
+    def __init__(self) -> None:
+        self._next = threading.Lock()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._next:
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _make_private(path: Path) -> None:

@@ -19,7 +19,7 @@ from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import release
 from aiowandb_server.store.compaction import covered_numbers, has_live, segment_of
 from aiowandb_server.store.history_keys import KeyCounter, save
-from aiowandb_server.store.line_blocks import last_in_blocks, unpack
+from aiowandb_server.store.line_blocks import cut_blocks, last_in_blocks
 from aiowandb_server.store.lines import (
     MAX_STEP,
     CheckedLines,
@@ -261,7 +261,7 @@ class History:
     def rewind(self, run: RunRow, last_step: int) -> None:
         """Delete all rows after `last_step`."""
         with self._database.write() as connection:
-            unpack(connection, run.id)
+            cut_blocks(connection, run.id, last_step)
             segment = segment_of(connection, run.id)
             if segment and segment.last_step > last_step:
                 # Lines that were sent again are there already, and stay.
@@ -280,6 +280,7 @@ class History:
                 UPDATE run SET history_lines = max(
                     ifnull((SELECT max(number) + 1 FROM line
                             WHERE run_id = run.id AND stream = 'history'), 0),
+                    ifnull((SELECT max(end_number) FROM line_block WHERE run_id = run.id), 0),
                     ifnull((SELECT end_number FROM segment WHERE run_id = run.id), 0))
                 WHERE id = ?
                 """,

@@ -21,7 +21,7 @@ from aiowandb_server.store.records import Line
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # With fewer lines, rows are as fast, and are read one by one.
 LEAST_LINES = 256
@@ -124,21 +124,38 @@ def has_blocks(connection: sqlite3.Connection, run_id: int) -> bool:
     return row is not None
 
 
-def unpack(connection: sqlite3.Connection, run_id: int, number: int = 0) -> None:
-    """Store the lines of the blocks that reach beyond this number as rows."""
-    blocks = connection.execute(
-        f"{_SELECT} WHERE run_id = ? AND end_number > ?", (run_id, number)
-    ).fetchall()
-    for found in blocks:
-        block = _Block(*found)
+def unpack(connection: sqlite3.Connection, run_id: int, number: int, end: int) -> None:
+    """Store the lines of the blocks that have one of the lines `number` to `end` as rows."""
+    with_these = "run_id = ? AND end_number > ? AND number < ?"
+    blocks = connection.execute(f"{_SELECT} WHERE {with_these}", (run_id, number, end)).fetchall()
+    _store_lines(connection, run_id, map(_Block._make, blocks))
+    connection.execute(
+        f"DELETE FROM line_block WHERE {with_these}",  # noqa: S608 - a constant
+        (run_id, number, end),
+    )
+
+
+def cut_blocks(connection: sqlite3.Connection, run_id: int, last_step: int) -> None:
+    """Delete the blocks behind a step; the lines of those that reach beyond it become rows."""
+    connection.execute(
+        "DELETE FROM line_block WHERE run_id = ? AND first_step > ?", (run_id, last_step)
+    )
+    with_step = "run_id = ? AND last_step > ?"
+    blocks = connection.execute(f"{_SELECT} WHERE {with_step}", (run_id, last_step)).fetchall()
+    _store_lines(connection, run_id, map(_Block._make, blocks))
+    connection.execute(
+        f"DELETE FROM line_block WHERE {with_step}",  # noqa: S608 - a constant
+        (run_id, last_step),
+    )
+
+
+def _store_lines(connection: sqlite3.Connection, run_id: int, blocks: Iterable[_Block]) -> None:
+    for block in blocks:
         lines = _lines(block, block.first_step, block.last_step + 1)
         connection.executemany(
             "INSERT INTO line VALUES (?, 'history', ?, ?, ?)",
             ((run_id, line.number, line.step, line.text) for line in lines),
         )
-    connection.execute(
-        "DELETE FROM line_block WHERE run_id = ? AND end_number > ?", (run_id, number)
-    )
 
 
 def _lines(block: _Block, low: int, high: int) -> Iterator[Line]:

@@ -38,6 +38,9 @@ _COUNTER: dict[Stream, str] = {
     "console": "console_lines",
 }
 MAX_STEP = 2**63 - 1
+# More are not stored in one transaction, in which all other writers wait: for a tenth of a second.
+LINES_AT_ONCE = 10_000
+TEXT_AT_ONCE = 8 << 20
 
 
 class CheckedLines(NamedTuple):
@@ -76,7 +79,7 @@ def put(connection: sqlite3.Connection, run_id: int, lines: CheckedLines) -> int
     stream, offset, texts, steps, rejected, block = lines
     stored = count(connection, run_id, stream)
     if stream == "history" and offset < stored:
-        unpack(connection, run_id, offset)
+        unpack(connection, run_id, offset, offset + len(texts))
         connection.executemany(
             """
             INSERT INTO replaced_line (run_id, number, text) SELECT run_id, number, text FROM line

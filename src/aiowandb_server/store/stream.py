@@ -1,18 +1,31 @@
-"""Stores a request of a run's file stream, in one transaction."""
+"""Stores a request of a run's file stream: in one transaction, or in several if it is large.
+
+All other writers wait for a transaction. A part of the lines may be stored without the rest, as if
+they had come in requests of their own: clients send again what was not acknowledged, and lines
+that are sent again replace themselves. Only those of an appender are stored together or not at all.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import AppendClaim, claim
-from aiowandb_server.store.lines import CheckedLines, Stream, count, put
+from aiowandb_server.store.lines import (
+    LINES_AT_ONCE,
+    TEXT_AT_ONCE,
+    CheckedLines,
+    Stream,
+    count,
+    put,
+)
 from aiowandb_server.store.writers import placed
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aiowandb_server.store.database import Database
     from aiowandb_server.store.records import RunRow
@@ -65,25 +78,29 @@ class RunStream:
         added lines where the update's appender expected the end.
         """
         rejected = 0
-        checked = {
-            stream: CheckedLines.of(stream, chunk.offset, chunk.lines)
-            for stream, chunk in update.chunks.items()
-        }
+        update = _with_checked_summary(update)
+        finite = None if update.summary is None else json_text.finite(update.summary)
+        parts = [dict(update.chunks)] if update.appender else list(_parts(update.chunks))
+        for part in parts[:-1]:
+            checked = _checked(part)
+            with self._database.write() as connection:
+                rejected += _put(connection, run.id, part, checked, update.writer)
+        last = parts[-1]
+        checked = _checked(last)
+        update = replace(update, chunks=last)
         with self._database.write() as connection:
             if update.appender:
                 update = _unstored(connection, run.id, update, update.appender)
             if update.is_old:
                 return StreamReply(_stop_requested(connection, run.id), 0)
-            for stream, chunk in update.chunks.items():
-                for offset, lines in _pieces(connection, run.id, stream, chunk, update.writer):
-                    known = checked[stream]
-                    if (offset, len(lines)) != (known.offset, len(known.texts)):
-                        known = CheckedLines.of(stream, offset, lines)
-                    rejected += put(connection, run.id, known)
-            if (summary := _summary(connection, run.id, update)) is not None:
+            rejected += _put(connection, run.id, update.chunks, checked, update.writer)
+            if (summary := update.summary) is not None:
+                if update.writer is not None or update.derive_summary:
+                    summary = _merged(connection, run.id, summary)
+                    finite = json_text.finite(summary)
                 connection.execute(
                     "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
-                    (summary, json_text.finite(summary), run.id),
+                    (summary, finite, run.id),
                 )
             connection.execute(
                 """
@@ -109,6 +126,8 @@ def _unstored(
     connection: sqlite3.Connection, run_id: int, update: StreamUpdate, appender: AppendClaim
 ) -> StreamUpdate:
     """The part of an appender's update that is not stored yet. Raises RequestError."""
+    if sum(len(chunk.lines) for chunk in update.chunks.values()) > 2 * LINES_AT_ONCE:
+        raise RequestError(f"a writer that appends may send {2 * LINES_AT_ONCE} lines at once", 413)
     stored = count(connection, run_id, "history")
     chunk = update.chunks.get("history")
     if chunk is None:
@@ -141,19 +160,72 @@ def _pieces(
     return placed(connection, run_id, stream, writer, chunk.offset, chunk.lines)
 
 
-def _summary(connection: sqlite3.Connection, run_id: int, update: StreamUpdate) -> str | None:
-    """The run's new summary; None leaves it unchanged."""
+def _put(
+    connection: sqlite3.Connection,
+    run_id: int,
+    chunks: Mapping[Stream, Chunk],
+    checked: Mapping[Stream, CheckedLines],
+    writer: str | None,
+) -> int:
+    """Store lines, `checked` where their numbers were known; returns how many were rejected."""
+    rejected = 0
+    for stream, chunk in chunks.items():
+        for offset, lines in _pieces(connection, run_id, stream, chunk, writer):
+            known = checked[stream]
+            if (offset, len(lines)) != (known.offset, len(known.texts)):
+                known = CheckedLines.of(stream, offset, lines)
+            rejected += put(connection, run_id, known)
+    return rejected
+
+
+def _parts(chunks: Mapping[Stream, Chunk]) -> Iterator[dict[Stream, Chunk]]:
+    """The chunks in parts, each of which is small enough for one transaction."""
+    part: dict[Stream, Chunk] = {}
+    count = size = 0
+    for stream, chunk in chunks.items():
+        start = 0
+        for place, line in enumerate(chunk.lines):
+            if count and (count == LINES_AT_ONCE or size + len(line) > TEXT_AT_ONCE):
+                if place > start:
+                    part[stream] = Chunk(chunk.offset + start, chunk.lines[start:place])
+                yield part
+                part, count, size, start = {}, 0, 0, place
+            count += 1
+            size += len(line)
+        part[stream] = Chunk(chunk.offset + start, chunk.lines[start:])
+    yield part
+
+
+def _checked(chunks: Mapping[Stream, Chunk]) -> dict[Stream, CheckedLines]:
+    return {
+        stream: CheckedLines.of(stream, chunk.offset, chunk.lines)
+        for stream, chunk in chunks.items()
+    }
+
+
+def _with_checked_summary(update: StreamUpdate) -> StreamUpdate:
+    """The update with a summary that is an object, if any, and has the values of the rows, if it is
+    derived from them."""
     sent = None if update.summary is None else json_text.loads_object(update.summary)
     rows = update.chunks.get("history") if update.derive_summary else None
-    if rows is None and (sent is None or update.writer is None):
-        if sent is None or update.summary is None:
-            return None
-        return json_text.without_halves(update.summary)
+    text = update.summary
+    if rows is not None:
+        sent = sent or {}
+        for line in rows.lines:
+            sent |= json_text.loads_object(line) or {}
+        text = json_text.dumps(sent)
+    if sent is None or text is None:
+        return replace(update, summary=None, derive_summary=False)
+    summary = json_text.without_halves(text)
+    return replace(update, summary=summary, derive_summary=rows is not None)
+
+
+def _merged(connection: sqlite3.Connection, run_id: int, summary: str) -> str:
+    """The run's summary with that of the update."""
     (before,) = connection.execute("SELECT summary FROM run WHERE id = ?", (run_id,)).fetchone()
-    merged = (json_text.loads_object(before) or {}) | (sent or {})
-    for line in rows.lines if rows else ():
-        merged |= json_text.loads_object(line) or {}
-    return json_text.dumps(merged)
+    return json_text.dumps(
+        (json_text.loads_object(before) or {}) | (json_text.loads_object(summary) or {})
+    )
 
 
 def _state(update: StreamUpdate) -> str:

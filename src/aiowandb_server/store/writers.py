@@ -61,9 +61,11 @@ def _appended(
         """
         UPDATE writer_range SET length = length + ?
         WHERE run_id = ? AND stream = ? AND writer = ? AND first + length = ?
-          AND number + length = ?
+          AND number + length = ? AND first = (
+              SELECT max(first) FROM writer_range
+              WHERE run_id = ? AND stream = ? AND writer = ? AND first < ?)
         """,
-        (len(lines), run_id, stream, writer, first, number),
+        (len(lines), run_id, stream, writer, first, number, run_id, stream, writer, first),
     ).rowcount
     if not grown:
         connection.execute(
