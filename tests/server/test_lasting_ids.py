@@ -14,7 +14,7 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.graphql.scalars import encode_id
-from aiowandb_server.store.artifact_records import NewVersion
+from aiowandb_server.store.artifact_records import ArtifactRow, NewVersion
 from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.server.conftest import Client
@@ -155,6 +155,29 @@ async def test_the_client_id_of_a_deleted_version_can_be_used_again(
     assert newer.id != deleted.id
     found = await client.ask('{clientIDMapping(clientID: "mine"){serverID}}')
     assert found["clientIDMapping"]["serverID"] == encode_id("Artifact", newer.id)
+
+
+@pytest.mark.anyio
+async def test_each_client_that_logs_the_same_content_finds_the_version_by_its_own_id(
+    client: Client, store: Store, project: ProjectRow
+) -> None:
+    async def version_of(client_id: str) -> str:
+        found = await client.ask(f'{{clientIDMapping(clientID: "{client_id}"){{serverID}}}}')
+        return str(found["clientIDMapping"]["serverID"])
+
+    def logged(client_id: str) -> ArtifactRow:
+        new = NewVersion(digest="1", client_id=client_id, reuse_same_digest=True)
+        return store.artifacts.create(data, new)
+
+    data = store.collections.ensure(project, "data", "dataset")
+    first = logged("one")
+    store.artifacts.commit(first.id, size=1, file_count=1)
+    assert {logged("two").id, logged("two").id, logged("one").id} == {first.id}
+    assert await version_of("one") == await version_of("two") == encode_id("Artifact", first.id)
+    store.artifacts.delete(first, with_aliases=True)
+    again = logged("two")
+    assert again.id != first.id
+    assert await version_of("two") == encode_id("Artifact", again.id)
 
 
 def test_the_number_of_a_removed_link_is_not_given_out_again(

@@ -16,6 +16,7 @@ from tests.support.artifacts import log_artifact
 from tests.verification.conftest import Archive
 
 pytestmark = pytest.mark.anyio
+HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}
 
 
 def reasons(found: Verification, run: str) -> str:
@@ -43,6 +44,45 @@ async def test_what_was_logged_since_the_export_is_named(live: Archive) -> None:
     assert "artifacts: 1 of 2 artifacts." in reasons(found, "c")
     assert "history: none of 5 rows." in reasons(found, "d")
     assert "not in the table of runs" in reasons(found, "d")
+
+
+async def test_a_table_that_could_not_be_read_keeps_a_run_from_deletion(live: Archive) -> None:
+    lost = "wandb-client-artifact://lost/t.table.json"
+    table = {"_type": "table-file", "artifact_path": lost, "nrows": 1, "size": 1}
+    live.project.log("d", [{"_step": 0, "t": table}])
+    done = await live.export()
+    assert [failure.run for failure in done.failed] == ["d"]
+    found = await live.verify()
+    assert not found.is_complete
+    assert found.may_be_deleted == ["a", "b", "c"]
+    assert "tables: the export could not read all of it." in reasons(found, "d")
+    assert "tables: 0 of 1 tables, without t." in reasons(found, "d")
+
+
+async def test_media_logged_to_a_run_that_was_exported_without_its_history_are_noticed(
+    live: Archive,
+) -> None:
+    live.project.log("d", [{"_step": 0, "h": HISTOGRAM}], finish=False)
+    await live.export(what=["media", "histograms"])
+    live.project.log("d", [{"_step": 1, "h": HISTOGRAM}])
+    told = reasons(await live.verify(), "d")
+    assert "media: 1 of 2 values." in told
+    assert "histograms: 1 of 2 histograms." in told
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+async def test_what_people_change_of_a_run_that_has_ended_is_noticed(
+    live: Archive, format: str
+) -> None:
+    await live.export(format=format)
+    assert (await live.verify()).is_complete
+    changes = RunChanges(tags=["keep"], display_name="the best", notes="see the paper")
+    live.store.runs.upsert(live.project._project, "b", changes)
+    found = await live.verify()
+    assert found.may_be_deleted == ["a", "c"]
+    assert reasons(found, "b") == "runs: name, tags, notes differ at W&B."
+    await live.export(format=format)
+    assert (await live.verify()).is_complete
 
 
 async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_damage(

@@ -12,15 +12,20 @@ import msgspec
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError
+from aiowandb.export.announced import is_media
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import FetchedFile
+from aiowandb.export.names import logged_table
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER, read_artifact
 from aiowandb.export.stored import RowRange, RunSnapshot, locate_runs
+from aiowandb.export.tables.logged import is_table
+from aiowandb.export.tables.media import is_histogram
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.run_files import RunFiles
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.verification.contents import Contents
+from aiowandb.verification.listed_runs import RunsAsListed
 from aiowandb.verification.originals import OriginalTexts
 from aiowandb.verification.report import Comparison
 from aiowandb.wire.checksum import Checksum
@@ -69,6 +74,7 @@ class ExportedRuns(msgspec.Struct, kw_only=True):
     files: Mapping[tuple[str, str], Mapping[str, FetchedFile]]
     artifacts: Mapping[str, set[str]]
     originals: OriginalTexts
+    facts: RunsAsListed
 
     @classmethod
     def read(cls, folder: Folder, contents: Contents) -> ExportedRuns:
@@ -86,6 +92,7 @@ class ExportedRuns(msgspec.Struct, kw_only=True):
             },
             artifacts=_artifacts(folder),
             originals=OriginalTexts(folder),
+            facts=RunsAsListed(folder, contents.runs_file),
         )
 
 
@@ -118,8 +125,10 @@ async def _compare(
     lacks = _Lacks(exported.options)
     _compare_history(lacks, exported, record, extent)
     _compare_lines(lacks, exported, record, extent)
+    _compare_logged(lacks, exported, record)
     if lacks.is_exported("runs"):
         lacks.short += await run_sync(exported.originals.differences, record)
+        lacks.short += await run_sync(exported.facts.differences, record)
     try:
         await _compare_files(lacks, session, exported, record, extent)
         await _compare_artifacts(lacks, session, exported, record, extent)
@@ -181,6 +190,28 @@ def _compare_lines(
         rows = found.stored.rows if found else 0
         if lines is not None and rows < lines:
             lacks.short.append(f"{kind}: {rows:,} of {lines:,} {what}.")
+
+
+def _compare_logged(lacks: _Lacks, exported: ExportedRuns, record: RunRecord) -> None:
+    """Compare media, histograms and tables, which W&B counts by the keys of the history."""
+    if _selecting(exported.options):
+        return
+    keys = record.history_keys.keys if record.history_keys else {}
+    kinds = (("media", is_media, "values"), ("histograms", is_histogram, "histograms"))
+    for kind, is_wanted, what in kinds:
+        count = sum(info.count for info in keys.values() if any(map(is_wanted, info.types)))
+        found = exported.rows.get(kind, {}).get(record.id)
+        read = found.stored.snapshot.lines or 0 if found else 0
+        if lacks.is_exported(kind) and read < count:
+            lacks.short.append(f"{kind}: {read:,} of {count:,} {what}.")
+    if lacks.is_exported("tables"):
+        wanted = [key for key, info in keys.items() if any(map(is_table, info.types))]
+        lacking = [
+            key for key in wanted if record.id not in exported.rows.get(logged_table(key), {})
+        ]
+        if lacking:
+            some = f"{len(wanted) - len(lacking):,} of {len(wanted):,} tables"
+            lacks.short.append(f"tables: {some}, without {', '.join(lacking[:3])}.")
 
 
 def _has_console_file(exported: ExportedRuns, run: str) -> bool:

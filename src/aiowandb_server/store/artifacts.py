@@ -27,6 +27,11 @@ _ARTIFACT = """
 """
 # Ids that clients choose are their own within a project: others may have chosen the same ones.
 _OF_PROJECT = "collection_id IN (SELECT id FROM collection WHERE project_id = :project)"
+# A version has the id of the client that created it, and those of clients with the same content.
+_OF_CLIENT = (
+    "artifact.id IN (SELECT id FROM artifact WHERE client_id = ?"
+    " UNION SELECT artifact_id FROM artifact_client WHERE client_id = ?)"
+)
 
 
 class ArtifactTable:
@@ -46,6 +51,13 @@ class ArtifactTable:
                     f"""
                     UPDATE artifact SET client_id = NULL
                     WHERE client_id = :client AND state = 'DELETED' AND {_OF_PROJECT}
+                    """,  # noqa: S608 - a constant
+                    {"client": new.client_id, "project": collection.project_id},
+                )
+                connection.execute(
+                    f"""
+                    DELETE FROM artifact_client WHERE client_id = :client
+                        AND artifact_id IN (SELECT id FROM artifact WHERE {_OF_PROJECT})
                     """,  # noqa: S608 - a constant
                     {"client": new.client_id, "project": collection.project_id},
                 )
@@ -76,6 +88,14 @@ class ArtifactTable:
                 ).fetchone()
             else:
                 artifact_id = known
+                # What was logged refers to the version by this id, too.
+                connection.execute(
+                    """
+                    INSERT OR IGNORE INTO artifact_client (client_id, artifact_id)
+                    SELECT :client, :artifact WHERE :client IS NOT NULL
+                    """,
+                    {"client": new.client_id, "artifact": known},
+                )
                 for alias in new.aliases:
                     set_alias(connection, collection.id, artifact_id, alias)
             _tag(connection, artifact_id, new.tags)
@@ -116,8 +136,8 @@ class ArtifactTable:
         Clients of different users may choose the same one: if they copy the same project.
         """
         condition = owned_by(entities)
-        where = f"artifact.client_id = ? AND {condition.text} ORDER BY artifact.id"
-        return self._one(where, client_id, *condition.parameters)
+        where = f"{_OF_CLIENT} AND {condition.text} ORDER BY artifact.id"
+        return self._one(where, client_id, client_id, *condition.parameters)
 
     def latest(self, collection_id: int) -> ArtifactRow | None:
         return self._one(
