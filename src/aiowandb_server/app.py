@@ -10,9 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import orjson
-from anyio import CapacityLimiter
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -25,6 +23,7 @@ from aiowandb_server.gate import BODY, DEFAULT_MAX_BODY, USER, RequestGate
 from aiowandb_server.graphql.context import Context
 from aiowandb_server.graphql.cost import MAX_LENGTH, PARSED
 from aiowandb_server.graphql.execution import answer
+from aiowandb_server.idle_compaction import IdleCompaction
 from aiowandb_server.links import Links
 from aiowandb_server.origins import OriginRules
 from aiowandb_server.pages import LoginLinks, Sessions, page_routes
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from aiowandb_server.store.history import HistoryMode
-    from aiowandb_server.store.records import RunRow
     from aiowandb_server.store.store import Store
 
 logger = logging.getLogger("aiowandb_server")
@@ -69,7 +67,10 @@ def create_app(
     access = Access(store, keys=keys, open_access=open_access)
     budget = Budget(max_memory)
     room = Room(budget.waiting, store.folder)
-    api = _Api(store, access, history, budget, room)
+    # Through the store, because it may have been given another one.
+    compaction = IdleCompaction(lambda run_id: store.compaction.compact(run_id), budget)
+    store.before_close(compaction.close)
+    api = _Api(store, access, history, budget, room, compaction)
     content = Content(store, access, api.links)
     run = "/files/{entity}/{project}/{run}"
     stored = "/wandb_artifacts/{entity}/{digest}"
@@ -106,6 +107,7 @@ def create_app(
         max_body=max_body,
         check_cookie=sessions.refusal if sessions else None,
         room=room,
+        writing=compaction.writing,
     )
 
 
@@ -113,14 +115,20 @@ class _Api:
     """The endpoints of W&B's API: GraphQL and the file stream."""
 
     def __init__(
-        self, store: Store, access: Access, history: HistoryMode, budget: Budget, room: Room
+        self,
+        store: Store,
+        access: Access,
+        history: HistoryMode,
+        budget: Budget,
+        room: Room,
+        compaction: IdleCompaction,
     ) -> None:
         self._store = store
         self._access = access
         self._history: HistoryMode = history
         self._budget = budget
         self._room = room
-        self._compactions = CapacityLimiter(1)
+        self._compaction = compaction
 
     async def graphql(self, request: Request) -> Response:
         body: Body = request.scope[BODY]
@@ -156,23 +164,11 @@ class _Api:
                 "limits": {},
                 "stopped": applied.stop_requested,
             }
-            done = BackgroundTask(self._compact, run, viewer.id) if update.complete else None
-            return Response(orjson.dumps(content), media_type=JSON, background=done)
+            if update.complete:
+                self._compaction.add(run, viewer.id)
+            return Response(orjson.dumps(content), media_type=JSON)
 
         return await self._budget.run(viewer.id, body.weight, apply)
-
-    async def _compact(self, run: RunRow, user: int) -> None:
-        def compact() -> Response:
-            try:
-                self._store.compaction.compact(run.id)
-            except Exception:
-                # Nothing is lost: the rows stay in SQLite, and the next reader tries again.
-                logger.exception("compacting %s/%s/%s failed", run.entity, run.project, run.name)
-            return Response()
-
-        # One after another: most of it is Python, and it would take the processor from requests.
-        async with self._compactions:
-            await self._budget.run(user, 0, compact)
 
     def links(self, request: Request) -> Links:
         base = str(request.base_url).rstrip("/")

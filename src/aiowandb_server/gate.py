@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,6 +22,7 @@ from aiowandb_server.responses import error, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,7 +41,7 @@ class RequestGate:
 
     An API request without a valid key is refused before its body is read. `requests` counts
     requests by kind (`graphql`, `file_stream`, `download`, `upload`) and those that were `refused`
-    (400, 403, 413, 429).
+    (400, 403, 413, 429). `writing` is a block around each request that sends rows or files.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class RequestGate:
         clock: Callable[[], float] = time.monotonic,
         check_cookie: Callable[[Scope], str | None] | None = None,
         room: Room | None = None,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._room = room or Room(max_body)
+        self._writing = writing
         self._check_cookie = check_cookie
         self.requests: Counter[str] = Counter()
         self._app = app
@@ -75,6 +78,10 @@ class RequestGate:
         self.requests[kind] += 1
         if self._latency:
             await anyio.sleep(self._latency)
+        with self._writing() if kind in ("file_stream", "upload") else nullcontext():
+            await self._answer(kind, scope, receive, send)
+
+    async def _answer(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         reason = self.origins.refusal(scope)
         if reason is None and kind == "graphql" and self._check_cookie:
             reason = self._check_cookie(scope)

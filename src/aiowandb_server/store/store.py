@@ -76,6 +76,7 @@ class Store:
         self.folder = folder
         self.clock = clock
         self._database = database
+        self._before_close: list[Callable[[], None]] = []
         self._segments = SegmentFiles(folder / "segments")
         self.accounts = Accounts(database, clock)
         self.projects = ProjectTable(database, clock)
@@ -137,7 +138,13 @@ class Store:
         self.stream.finish(run, exit_code)
         self.compaction.compact(run.id)
 
+    def before_close(self, callback: Callable[[], None]) -> None:
+        """Call this first when the store is closed: it ends what uses the store by itself."""
+        self._before_close.append(callback)
+
     def close(self) -> None:
+        while self._before_close:
+            self._before_close.pop()()
         self._database.close()
 
     def __enter__(self) -> Self:
