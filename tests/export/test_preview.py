@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from aiowandb import AiowandbWarning, AsyncApi, ExportError, NotFoundError
 from aiowandb.api.runs import Runs
-from aiowandb.choices import EVERYTHING, HistoryMode
+from aiowandb.choices import EVERYTHING, Format, HistoryMode, Layout, Split
 from aiowandb.export import ExportPlan, TablePlan, What
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb_server import Store, create_app
@@ -338,3 +341,48 @@ async def test_the_requests_for_rows_that_are_in_no_file_are_counted(
         done = await runs.export(out)
     assert (plan.requests, plan.rows) == (done.requests, done.rows)
     assert sum(each.downloads for each in plan.tables) == done.downloads
+
+
+def log_floats(number: int) -> dict[str, object]:
+    return {f"k{key}": math.sin(number * 10 + key) for key in range(8)}
+
+
+def log_histograms_of_64_bins(number: int) -> dict[str, object]:
+    edges = [math.sin(number * 65 + edge) for edge in range(65)]
+    return {"h": {"_type": "histogram", "values": [number % 97] * 64, "bins": edges}}
+
+
+def log_images(number: int) -> dict[str, object]:
+    digest = sha256(b"%d" % number).hexdigest()
+    path = f"media/images/i_{number}_{digest[:20]}.png"
+    image = {"_type": "image-file", "path": path, "sha256": digest, "size": number + 10_000}
+    return {"i": image | {"format": "png", "width": 64, "height": 64}}
+
+
+@pytest.mark.parametrize(
+    ("format", "layout", "split"),
+    [
+        ("parquet", "wide", None),
+        ("jsonl", "wide", None),
+        *(
+            pytest.param(name, layout, split, marks=pytest.mark.slow)
+            for name in ("parquet", "csv", "jsonl", "arrow")
+            for layout, split in (("wide", "run"), ("long", None))
+        ),
+    ],
+)
+async def test_the_bytes_of_histories_are_nearly_those_of_the_files(
+    project: Project, runs: Runs, out: Path, format: Format, layout: Layout, split: Split | None
+) -> None:
+    makers = (log_floats, log_histograms_of_64_bins, log_images)
+    for number, make in enumerate(makers):
+        rows = [{"_step": n, **make(n)} for n in range(400 if number == 0 else 100)]
+        project.log(f"run-{number}", rows)
+    options: dict[str, Any] = {"what": ["history"], "format": format, "layout": layout}
+    plan = await runs.plan_export(out, split=split, **options)
+    await runs.export(out, split=split, **options)
+    state = out / ".aiowandb-export"
+    parts = [path for path in out.rglob("*.*") if state not in path.parents]
+    parts += (state / "history").rglob("*.parquet")
+    written = sum(path.stat().st_size for path in parts if path.is_file())
+    assert 0.8 < plan.bytes / written < 1.7

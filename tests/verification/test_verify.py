@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,15 @@ async def test_an_export_without_a_manifest_is_checked_as_far_as_that_goes(
     told = {problem.where for problem in found.problems if damage.what in problem.what}
     assert damage.where in told, found.problems
     assert {run.run for run in found.runs if run.damaged} == set(damage.runs)
+
+
+async def test_what_systems_leave_in_folders_and_other_times_of_files_are_no_damage(
+    out: Path,
+) -> None:
+    for name in ("history/.DS_Store", "files/a/Thumbs.db", "._runs.parquet"):
+        (out / name).write_text("x")
+    for path in out.rglob("*"):
+        os.utime(path, (1, 1))
+    found = await verify(out, offline=True)
+    assert found.is_complete, found.problems
+    assert any(note.startswith("3 files next to the export") for note in found.notes)

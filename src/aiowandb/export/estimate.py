@@ -26,8 +26,6 @@ from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import OWN_KEYS
 from aiowandb.wire.lenient import as_integer
 
-# The step of a row, and the id of its run, which compresses well.
-_ROW_BYTES = 9
 # About how many values of live rows one request carries.
 _VALUES = 1_000_000
 
@@ -334,7 +332,9 @@ class _Rows:
 
     def bytes_of(self, rows: int) -> int:
         """About how many bytes so many of the rows have."""
-        return round(self.size.value_bytes * self._share(rows)) + _ROW_BYTES * rows
+        size = self.size
+        values = round(size.value_bytes * self._share(rows))
+        return values + size.row_bytes * rows + (size.own_bytes if rows else 0)
 
     def _share(self, rows: int) -> float:
         return min(1.0, rows / max(1, self.size.history.estimated_rows))

@@ -30,6 +30,7 @@ from aiowandb.export.parquet import open_parquet
 from aiowandb.export.run_size import RunSize
 from aiowandb.export.runs_table import RUN_ID, RUNS_FILE
 from aiowandb.export.sources import history_selection
+from aiowandb.export.value_sizes import ValueSizes
 from aiowandb.net import BatchSize, Session, ask_page, part_of
 from aiowandb.net.paging import all_pages_of
 from aiowandb.suggestions import listed, no_such
@@ -67,14 +68,14 @@ async def preview_export(
     if isinstance(target, str | Path) and target != "-":
         folder = await run_sync(folder_at, target, filesystem)
         before = await run_sync(_Before.read, folder, identity, options, overwrite)
-    selection = history_selection(options)
+    selection, widths = history_selection(options), ValueSizes(options)
     sizes: list[RunSize] = []
     announced = AnnouncedKeys()
     listing = _Listing(session, identity, query, options.what)
 
     def add(page: list[SizedRun]) -> None:
         for run in page:
-            sizes.append(RunSize.of(run, selection, any_key=options.any_key))
+            sizes.append(RunSize.of(run, selection, widths, any_key=options.any_key))
             announced.add(run.history_keys)
 
     with part_of(session.traffic) as traffic:

@@ -11,15 +11,12 @@ from aiowandb.export.stored import RunSnapshot
 from aiowandb.export.tables.logged import is_table
 from aiowandb.export.tables.logs import log_snapshot
 from aiowandb.export.tables.media import is_histogram
+from aiowandb.export.value_sizes import ValueSizes
 from aiowandb.history.plan import HistoryPlan, plan_from
 from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import matching_names
 from aiowandb.wire.record import HistoryKeys
 from aiowandb.wire.run_sizes import ArtifactSize, SizedRun
-
-# How many bytes a value takes, by W&B's name of its type; the values of other types are JSON.
-_VALUE_BYTES = {"number": 8, "boolean": 1, "bool": 1, "string": 24}
-_JSON_BYTES = 120
 
 
 class RunSize(msgspec.Struct, frozen=True, gc=False):
@@ -30,9 +27,11 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
     log: RunSnapshot
     where: HistoryPlan
     segments: int
-    # The bytes of all selected values, how many values those are, and how many rows they are in at
-    # most; None if W&B does not count values.
+    # The bytes of all selected values, of a row and of a file besides them, how many values those
+    # are, and how many rows they are in at most; None if W&B does not count values.
     value_bytes: int
+    row_bytes: int
+    own_bytes: int
     values: int
     most_rows: int | None
     keys: int
@@ -49,21 +48,27 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
     is_live: bool = False
 
     @classmethod
-    def of(cls, run: SizedRun, selection: Selection, *, any_key: bool) -> RunSize:
+    def of(
+        cls, run: SizedRun, selection: Selection, sizes: ValueSizes, *, any_key: bool
+    ) -> RunSize:
         found = plan_from(run.ref, run.history_source())
         assert isinstance(found, HistoryPlan)  # noqa: S101 - it has a source
         files = run.files.nodes if run.files else []
         artifacts = run.output_artifacts
         heartbeat = RunSnapshot.from_heartbeat(run)
         file_count = run.file_count or 0
-        value_bytes, values, most_rows = _values(run.history_keys, selection, any_key=any_key)
+        known = run.history_keys.keys if run.history_keys else {}
+        columns = selection.columns(known) or ()
+        values, most_rows = _values(run.history_keys, selection, any_key=any_key)
         return cls(
             history=RunSnapshot.from_history(run),
             heartbeat=heartbeat,
             log=log_snapshot(run),
             where=msgspec.structs.replace(found, segments=(), text_keys=frozenset()),
             segments=len(found.segments),
-            value_bytes=value_bytes,
+            value_bytes=sizes.values_bytes(run.history_keys, columns),
+            row_bytes=sizes.row_bytes(len(columns)),
+            own_bytes=sizes.file_bytes(len(columns)),
             values=values,
             most_rows=most_rows,
             keys=len(run.history_keys.keys) if run.history_keys else 0,
@@ -99,23 +104,17 @@ def _logged(keys: HistoryKeys | None, types: Callable[[str], bool]) -> int:
 
 def _values(
     keys: HistoryKeys | None, selection: Selection, *, any_key: bool
-) -> tuple[int, int, int | None]:
+) -> tuple[int, int | None]:
     known = keys.keys if keys else {}
     counts = {name: info.count for name, info in known.items()}
     columns = selection.columns(counts)
     if columns is None:
-        return 0, 0, 0 if known else None
-    size = sum(
-        counted.count * _VALUE_BYTES.get(counted.type, _JSON_BYTES)
-        for name in columns
-        for counted in (known[name].type_counts if name in known else ())
-        if counted.type not in ("nil", "null")
-    )
+        return 0, 0 if known else None
     values = sum(counts.get(name, 0) for name in columns)
     if not selection.keys or not any(counts.values()):
-        return size, values, None
+        return values, None
     groups = [
         sum(counts[name] for name in group if name in columns)
         for group in matching_names(selection.keys, counts)
     ]
-    return size, values, sum(groups) if any_key else min(groups)
+    return values, sum(groups) if any_key else min(groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -29,6 +30,8 @@ from aiowandb.wire.checksum import Checksum, new_hasher
 # Small files are checked many at a time: a thread is started for each batch.
 _BATCH_FILES = 64
 _BATCH_BYTES = 32 << 20
+# What systems leave in folders that somebody has looked at; no reader takes it for a table.
+_LITTER = re.compile(r"(^|/)(\.DS_Store|\._[^/]*|\.directory|Thumbs\.db|desktop\.ini|\.nfs[^/]*)$")
 # Tables up to this size are kept in memory while they are hashed, and not read again.
 _IN_MEMORY = 4 << 20
 
@@ -110,7 +113,8 @@ def extra_files(names: Mapping[str, int], expected: set[str]) -> tuple[list[str]
         top, _, rest = name.partition("/")
         if top == STATE_DIR or is_unfinished(name):
             continue
-        (inside if rest and top in folders else beside).append(name)
+        is_inside = rest and top in folders and not _LITTER.search(name)
+        (inside if is_inside else beside).append(name)
     return inside, beside
 
 
