@@ -13,6 +13,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
+from aiowandb_server.store.metering import charge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,12 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 # A field takes two bytes, and fifty times as much memory: more than any client has to send at once.
 MAX_FIELDS = 2**20
+# What a field, and an integer in a list of them, takes in memory.
+_SIZE_OF_FIELD = 150
+SIZE_OF_INTEGER = 44
+_FIELDS_AT_ONCE = 1_024
+# The bytes with which a number does not end.
+_NOT_LAST = bytes(range(0x80, 0x100))
 
 
 class ProtobufMessage:
@@ -33,7 +40,10 @@ class ProtobufMessage:
     def __init__(self, data: bytes) -> None:
         self._values: dict[int, list[tuple[int, int | bytes]]] = {}
         at, end, count = 0, len(data), 0
+        charge(end)
         while at < end:
+            if count % _FIELDS_AT_ONCE == 0:
+                charge(_FIELDS_AT_ONCE * _SIZE_OF_FIELD)
             count += 1
             if count > MAX_FIELDS:
                 raise RequestError(f"the message has more than {MAX_FIELDS} fields", 413)
@@ -67,8 +77,11 @@ class ProtobufMessage:
         return texts[-1] if texts else ""
 
     def texts(self, number: int) -> list[str]:
+        pieces = self._pieces(number)
+        # A character takes up to four bytes, if there is one among them that needs so many.
+        charge(sum(map(len, pieces)) * 4 + len(pieces) * _SIZE_OF_FIELD)
         try:
-            return [str(value, "utf-8") for value in self._pieces(number)]
+            return [str(value, "utf-8") for value in pieces]
         except UnicodeDecodeError as error:
             raise RequestError(f"field {number} is not UTF-8: {error}") from error
 
@@ -99,11 +112,16 @@ class ProtobufMessage:
         """A list of `uint32`."""
         found = self.varints(number)
         # Longer ones lose their upper bits, by definition of the format.
-        return found if isinstance(found, bytes) else [value & 0xFFFFFFFF for value in found]
+        if isinstance(found, bytes):
+            return found
+        charge(len(found) * SIZE_OF_INTEGER)
+        return [value & 0xFFFFFFFF for value in found]
 
     def zigzag(self, number: int) -> list[int]:
         """A list of `sint64`."""
-        return [(value >> 1) ^ -(value & 1) for value in self.varints(number)]
+        found = self.varints(number)
+        charge(len(found) * SIZE_OF_INTEGER)
+        return [(value >> 1) ^ -(value & 1) for value in found]
 
     def doubles(self, number: int) -> Sequence[float]:
         """A list of `double`, packed or not."""
@@ -112,6 +130,7 @@ class ProtobufMessage:
             piece = _as_bytes(value)
             if kind not in (_BYTES, _FIXED64) or len(piece) % 8:
                 raise _wrong_type(number)
+            charge(len(piece))
             found.frombytes(piece)
         if sys.byteorder == "big":
             found.byteswap()
@@ -150,6 +169,7 @@ def _unpacked(data: bytes) -> Sequence[int]:
     if data.isascii():
         # Every value has one byte, and `bytes` are a list of integers already.
         return data
+    charge(len(data.translate(None, _NOT_LAST)) * SIZE_OF_INTEGER)
     found: list[int] = []
     at, end = 0, len(data)
     while at < end:

@@ -7,6 +7,7 @@ stored as the lines of JSON that the other form would have sent.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,16 +17,16 @@ import orjson
 from aiowandb_server.errors import RequestError
 from aiowandb_server.protobuf import ProtobufMessage
 from aiowandb_server.store import json_text
-from aiowandb_server.store.metering import charge
+from aiowandb_server.store.metering import charge, held, weight_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 TYPED = "application/vnd.wandb.filestream.v1+protobuf"
 HISTORY = "wandb-history.jsonl"
 _STEP = "_step"
-# In memory, besides the text of a cell.
-_SIZE_OF_CELL = 100
+# In memory: a cell with the text of a number, and a row, both besides longer texts.
+_SIZE_OF_CELL = 200
 _SIZE_OF_ROW = 150
 _NULL, _FLOAT, _INT, _BOOL, _STRING, _JSON = range(1, 7)
 _NAMES = {_FLOAT: "floats", _INT: "ints", _BOOL: "bools", _STRING: "strings", _JSON: "jsons"}
@@ -81,12 +82,13 @@ def _lines(batch: ProtobufMessage) -> list[str]:
     names = [json.dumps(key, ensure_ascii=False) + ":" for key in keys]
     step_name = json.dumps(seq_key) + ":"
     cell_keys = batch.unsigned(3)
+    charge(_SIZE_OF_CELL * len(cell_keys) + _SIZE_OF_ROW * len(row_ends))
     cells = _cells(batch, len(cell_keys))
     if max(cell_keys, default=-1) >= len(keys):
         raise RequestError("cell_keys names a key that is not among the keys")
     # A few bytes can repeat a long name as often as they like.
     repeated = sum(len(names[key]) * times for key, times in Counter(cell_keys).items())
-    charge(_SIZE_OF_CELL * len(cell_keys) + _SIZE_OF_ROW * len(row_ends) + 2 * repeated)
+    charge(2 * (repeated + sum(map(len, cells))))
     sequence = _sequence(batch, len(row_ends))
     lines, start = [], 0
     for number, end in enumerate(row_ends):
@@ -133,16 +135,16 @@ def _cells(batch: ProtobufMessage, count: int) -> list[str]:
     kinds = batch.varints(4)
     if len(kinds) != count:
         raise RequestError(f"{len(kinds)} cells have a kind, and {count} have a key")
+    found = Counter(kinds)
+    if unknown := set(found) - set(_NAMES) - {_NULL}:
+        raise RequestError(f"{min(unknown)} is not the kind of a cell")
     values: dict[int, list[str]] = {
         _FLOAT: _float_texts(batch.doubles(5)),
-        _INT: list(map(str, batch.zigzag(6))),
-        _BOOL: ["true" if value else "false" for value in batch.varints(7)],
-        _STRING: [json.dumps(value, ensure_ascii=False) for value in batch.texts(8)],
-        _JSON: [_checked(value) for value in batch.texts(9)],
+        _INT: _texts(map(str, batch.zigzag(6))),
+        _BOOL: _texts("true" if value else "false" for value in batch.varints(7)),
+        _STRING: _texts(json.dumps(value, ensure_ascii=False) for value in batch.texts(8)),
+        _JSON: _texts(map(_checked, batch.texts(9))),
     }
-    found = Counter(kinds)
-    if unknown := set(found) - set(values) - {_NULL}:
-        raise RequestError(f"{min(unknown)} is not the kind of a cell")
     for kind, texts in values.items():
         if len(texts) != found[kind]:
             raise RequestError(
@@ -153,9 +155,19 @@ def _cells(batch: ProtobufMessage, count: int) -> list[str]:
     return list(_in_order(kinds, values))
 
 
+def _texts(found: Iterable[str]) -> list[str]:
+    """The texts, which are counted as they are made: there may be more than cells."""
+    texts = []
+    for text in found:
+        charge(sys.getsizeof(text))
+        texts.append(text)
+    return texts
+
+
 def _float_texts(values: Sequence[float]) -> list[str]:
     if not values:
         return []
+    charge(_SIZE_OF_CELL * len(values))
     texts = orjson.dumps(list(values)).decode()[1:-1].split(",")
     if "null" in texts:  # in place of NaN and the infinities
         known = zip(texts, values, strict=True)
@@ -172,7 +184,8 @@ def _in_order(kinds: Sequence[int], values: dict[int, list[str]]) -> Iterator[st
 def _checked(text: str) -> str:
     # It becomes a part of a line, which it must not end.
     try:
-        json_text.loads(json_text.without_excess(text))
+        with held(weight_of(text)):
+            json_text.loads(json_text.without_excess(text))
     except (ValueError, RecursionError) as error:
         raise RequestError(f"a cell of JSON text is not JSON: {error}") from error
     return text

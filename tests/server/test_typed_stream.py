@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import httpx
@@ -278,6 +279,37 @@ def test_a_wrong_number_of_rows_is_refused() -> None:
     body = MESSAGES["FileStreamUpload"](history=chunk).SerializeToString()
     with pytest.raises(RequestError, match="the history has 1 rows, and row_count is 2"):
         parse_upload(body)
+
+
+MANY = 40_000
+HUGE_BATCHES: dict[str, dict[str, Any]] = {
+    "cells": {"cell_keys": [0] * 4 * MANY, "cell_kinds": [NULL] * 4 * MANY},
+    "floats": {"floats": [1.25e-300] * MANY},
+    "ints": {"ints": [2**62 + 1] * MANY},
+    "bools": {"bools": [True] * MANY},
+    "strings": {"strings": ["\x01" * 400] * (MANY // 80)},
+    "wide strings": {"strings": ["x" * 500_000 + "\U0001f600"]},
+    "JSON": {"jsons": ["[" + "[]," * MANY + "1]"]},
+    "keys": {"keys": [str(number) for number in range(MANY)]},
+    "row ends": {"row_ends": list(range(MANY))},
+    "steps": {"seqs": [2**62] * MANY, "has_seq": [True] * MANY},
+}
+
+
+@pytest.mark.parametrize("what", HUGE_BATCHES)
+def test_no_field_takes_more_memory_than_is_counted(what: str) -> None:
+    batch = batch_of([], **HUGE_BATCHES[what])
+    chunk = {"row_count": 1, "batch": batch}
+    body: bytes = MESSAGES["FileStreamUpload"](history=chunk).SerializeToString()
+    limit = 1 << 20
+    tracemalloc.start()
+    try:
+        with measured(limit), pytest.raises((MoreMemoryError, RequestError)):
+            parse_upload(body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit + len(body)
 
 
 def test_a_file_that_comes_twice_is_refused() -> None:
