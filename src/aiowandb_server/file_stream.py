@@ -12,6 +12,7 @@ from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import AppendClaim
 from aiowandb_server.store.lines import Stream
 from aiowandb_server.store.stream import Chunk, StreamUpdate
+from aiowandb_server.text_limits import check_text
 from aiowandb_server.typed_stream import HISTORY, TYPED, parse_upload
 
 if TYPE_CHECKING:
@@ -63,13 +64,16 @@ def parse_update(body: bytes, headers: Mapping[str, str]) -> StreamUpdate:
                 raise RequestError(f"{name}: {file.offset} is not a line number")
             chunks[stream] = Chunk(file.offset, [_text(line) for line in file.content])
     summary = files.get(_SUMMARY)
+    writer = headers.get("x-wandb-async-client-id") or None
+    if writer is not None:
+        check_text("X-Wandb-Async-Client-Id", writer)
     return StreamUpdate(
         chunks=chunks,
         summary=_text(summary.content[-1]) if summary and summary.content else None,
         preempting=bool(parsed.preempting),
         complete=bool(parsed.complete),
         exit_code=_exit_code(parsed.exitcode),
-        writer=headers.get("x-wandb-async-client-id") or None,
+        writer=writer,
         derive_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
         appender=_appender(parsed.appender) if parsed.appender else None,
     )
@@ -103,6 +107,7 @@ def _exit_code(code: int | None) -> int | None:
 
 
 def _appender(body: _Appender) -> AppendClaim:
+    check_text("appender: writer", body.writer)
     if not (0 <= body.first < _MAX_OFFSET and 0 <= body.lines < _MAX_OFFSET):
         raise RequestError(
             f"appender: {body.lines} lines from {body.first} on is not a valid range"

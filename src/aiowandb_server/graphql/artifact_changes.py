@@ -144,8 +144,8 @@ def delete_portfolio(context: Context, deletion: dict[str, Any]) -> dict[str, An
 @resolvers.mutation("createArtifactCollectionTagAssignments")
 def add_collection_tags(context: Context, change: dict[str, Any]) -> dict[str, Any]:
     collection = _named_collection(context, change)
-    names = [tag["tagName"] for tag in change["tags"]]
-    tags = context.store.collections.change_tags(collection, add=names)
+    names = dict.fromkeys(tag["tagName"] for tag in change["tags"])
+    tags = context.store.collections.change_tags(collection, add=list(names))
     return {"tags": [tag for tag in tags if tag.name in names]}
 
 
@@ -159,9 +159,10 @@ def delete_collection_tags(context: Context, change: dict[str, Any]) -> dict[str
 
 def _replace_aliases(context: Context, artifact: ArtifactRow, wanted: tuple[str, ...]) -> None:
     collection = sequence_of(context, artifact)
+    kept = set(wanted)
     for member in context.store.artifacts.memberships(artifact.id):
         for alias in context.store.collections.aliases(collection.id, member.id):
-            if alias.name not in wanted:
+            if alias.name not in kept:
                 context.store.collections.delete_alias(collection, artifact.id, alias.name)
     for name in wanted:
         context.store.collections.add_alias(collection, artifact.id, name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from graphql import GraphQLInterfaceType, GraphQLObjectType
 
 from aiowandb_server.graphql.context import LOOKUP
+from aiowandb_server.text_limits import check_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,8 @@ class Resolvers:
 
         def declare(function: F) -> F:
             def resolve(_: None, context: Context, **arguments: Any) -> Any:
+                # Each item is looked up, or changed, before there is an answer to count.
+                context.count_field(LOOKUP * check_input(arguments["input"]))
                 return function(context, arguments["input"])
 
             self._functions["Mutation", field_name] = resolve
@@ -113,7 +116,8 @@ def unpaged(items: list[Any]) -> dict[str, Any]:
 def _adapted(function: Callable[..., Any], weight: int) -> Callable[..., Any]:
     def resolve(source: Any, info: Any, **arguments: Any) -> Any:
         context: Context = info.context
-        context.count_field(weight)
+        lists = (value for value in arguments.values() if isinstance(value, list))
+        context.count_field(weight + sum(map(len, lists)))
         named = {_snake_case(name): argument for name, argument in arguments.items()}
         return function(source, context, **named)
 

@@ -11,6 +11,7 @@ import orjson
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.records import ListPage
+from aiowandb_server.text_limits import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,7 +124,7 @@ class FileTable:
 def check_name(name: str) -> None:
     """Refuse names that would lead outside of the folder to which a client downloads the file."""
     parts = name.replace("\\", "/").split("/")
-    if not name or "\0" in name or ".." in parts or parts[0] == "" or len(name) > 1024:
+    if not name or "\0" in name or ".." in parts or parts[0] == "" or len(name) > MAX_NAME:
         raise RequestError(
             f"{name[:80]!r} is not a valid file name: it must be a relative path without '..'"
         )

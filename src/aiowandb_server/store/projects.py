@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.ordering import number_of
 from aiowandb_server.store.records import ListPage, ProjectRow
+from aiowandb_server.text_limits import MAX_PROJECT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,12 @@ class ProjectTable:
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > 128 or any(character in name for character in "/\\#?%:"):
+    if (
+        not name
+        or len(name) > MAX_PROJECT_NAME
+        or any(character in name for character in "/\\#?%:")
+    ):
         raise RequestError(
-            f"{name!r} is not a valid project name: 1 to 128 characters without / \\ # ? % :"
+            f"{name[:MAX_PROJECT_NAME]!r} is not a valid project name: 1 to {MAX_PROJECT_NAME} "
+            "characters without / \\ # ? % :"
         )

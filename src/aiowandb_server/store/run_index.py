@@ -18,6 +18,7 @@ from aiowandb_server.store.conditions import Sql, every
 from aiowandb_server.store.fields import FilterField
 from aiowandb_server.store.filters import compile_filter, fields_of
 from aiowandb_server.store.run_fields import KeyPaths, key_paths
+from aiowandb_server.text_limits import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -159,7 +160,9 @@ def _wanted(project: ProjectRow, filters: object) -> dict[str, KeyPaths]:
     if project.run_count < _MIN_RUNS:
         return {}
     found = {name: key_paths(name) for name in fields_of(filters)}
-    wanted = {name: paths for name, paths in found.items() if paths is not None}
+    wanted = {
+        name: paths for name, paths in found.items() if paths is not None and len(name) <= MAX_NAME
+    }
     if len(wanted) > _MAX_KEYS_A_FILTER or not any(_drivers(filters, wanted.keys())):
         return {}
     return wanted
