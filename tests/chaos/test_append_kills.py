@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from multiprocessing.process import BaseProcess
@@ -30,11 +30,21 @@ class KillingServer:
         self._left = 0
         self._kill: Callable[[], None] = lambda: None
         self._is_late = False
+        self._request = self._seconds = 0.0
+        self.requests = 0
 
     def kill_at(self, batch: int, kill: Callable[[], None], *, is_late: bool) -> None:
         self._left, self._kill, self._is_late = batch, kill, is_late
 
+    def kill_after(self, request: int, seconds: float, kill: Callable[[], None]) -> None:
+        """Kill so many seconds after this request has come, counted from now on."""
+        self._request, self._seconds, self._kill = request, seconds, kill
+        self.requests = 0
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.requests += 1
+        if self.requests == self._request:
+            asyncio.get_running_loop().call_later(self._seconds, self._kill)
         is_batch = scope["path"].endswith("file_stream")
         self._left -= is_batch
         if is_batch and self._left == 0 and not self._is_late:
@@ -72,20 +82,21 @@ class World:
     def start(self, name: str) -> BaseProcess:
         return start(forked.command, "append", f"local/p/{name}", *self._options)
 
-    def finish(self, name: str) -> float:
-        """Append undisturbed; give the seconds that it took."""
-        started = time.monotonic()
+    def finish(self, name: str) -> int:
+        """Append undisturbed; give the number of requests that it took."""
+        before = self.server.requests
         process = self.start(name)
         process.join()
         assert process.exitcode == 0
-        return time.monotonic() - started
+        return self.server.requests - before
 
-    def kill_after(self, name: str, seconds: float) -> bool:
-        """Append for so long and no longer; says whether it was killed."""
-        process = self.start(name)
-        process.join(seconds)
-        process.kill()
+    def kill_after(self, name: str, request: int, seconds: float) -> bool:
+        """Append until so many requests and seconds later; says whether it was killed."""
+        started: Future[BaseProcess] = Future()
+        self.server.kill_after(request, seconds, kill_of(started))
+        started.set_result(process := self.start(name))
         process.join()
+        self.server.kill_after(0, 0, lambda: None)
         return process.exitcode == -signal.SIGKILL
 
 
@@ -132,7 +143,7 @@ def test_a_command_that_is_killed_again_and_again_adds_each_row_once(world: Worl
 @pytest.mark.slow
 def test_thirty_kills_at_any_moment_double_nothing_and_lose_nothing(world: World) -> None:
     world.make("undisturbed")
-    seconds = world.finish("undisturbed")
+    requests = world.finish("undisturbed")
     undisturbed = world.facts("undisturbed")
     assert undisturbed[0] == "finished"
     assert [n for _, n in undisturbed[1]] == list(range(-1, ROWS))
@@ -140,7 +151,8 @@ def test_thirty_kills_at_any_moment_double_nothing_and_lose_nothing(world: World
     while kills < 30:
         number += 1
         world.make(f"r{number}")
-        while world.kill_after(f"r{number}", chance.uniform(0.4 * seconds, 1.1 * seconds)):
+        # By requests, as the time that they take is not the same twice; and at any moment of each.
+        while world.kill_after(f"r{number}", chance.randint(1, requests), chance.uniform(0, 0.04)):
             kills += 1
             halfway += 1 < len(world.facts(f"r{number}")[1]) <= ROWS
             if kills % 3 == 0:

@@ -6,13 +6,17 @@ import csv
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import pyarrow.parquet as pq
+import pytest
 
 from aiowandb_server import RunChanges, Store, build_sample, create_app, serve_in_thread
+from aiowandb_server.store import compaction
 from tests.chaos.faults import FaultLayer, Weather
 from tests.chaos.wire_faults import forger_to
 from tests.support.proxy import Proxy, proxy_to
@@ -45,8 +49,7 @@ class World:
 def opened_world(folder: Path, history: Any) -> Iterator[World]:
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(folder, crash_after=float("inf")))
-        build_sample(store, runs=7, rows=120)
-        _add_long_run(store)
+        _fill(store)
         layer = FaultLayer(create_app(store, history=history))
         url = stack.enter_context(serve_in_thread(layer))
         port = urlsplit(url).port
@@ -54,6 +57,17 @@ def opened_world(folder: Path, history: Any) -> Iterator[World]:
         forger = stack.enter_context(forger_to(port, lambda: layer.weather))
         near, far = (stack.enter_context(proxy_to(target)) for target in (forger.port, port))
         yield World(store, layer, near, far)
+
+
+def _fill(store: Store) -> None:
+    """The same project whenever and wherever: what is asked about it decides on its faults, and
+    in that are the times of runs, as cursors, and the names of files."""
+    with pytest.MonkeyPatch.context() as patch:
+        chance = Random("names of files")
+        names = SimpleNamespace(token_hex=lambda size: chance.randbytes(size).hex())
+        patch.setattr(compaction, "secrets", names)
+        build_sample(store, runs=7, rows=120, now=1_790_000_000)
+    _add_long_run(store)
 
 
 def _add_long_run(store: Store) -> None:

@@ -164,8 +164,8 @@ class Exports(RuleBasedStateMachine):
                 self.store.local_key,
                 base_url=url,
                 transport=self.weather,
-                timeout=1,
-                retry=RetryPolicy(random=lambda: 0.0),
+                # Failures count, not seconds: on a busy machine, a file takes some.
+                retry=RetryPolicy(random=lambda: 0.0, max_failures=3),
             )
             async with api:
                 runs = api.runs(Project.path, order="+created_at")

@@ -23,6 +23,7 @@ from aiowandb import Api
 from aiowandb.__main__ import main
 from aiowandb.choices import Format
 from aiowandb.export import pipeline
+from aiowandb.net.retry import RetryPolicy
 from aiowandb_server import Store, create_app, serve
 
 
@@ -58,8 +59,10 @@ def export_with_events(
     part_rows: int,
     events: Connection,
 ) -> None:
-    """Export a project, and send each event."""
-    with patch.object(pipeline, "PART_ROWS", part_rows), Api(key, base_url=url, timeout=3) as api:
+    """Export a project, and send each event; a server that is gone is soon given up."""
+    # After so many failures, not seconds: a slow machine is no server that is gone.
+    hasty = RetryPolicy(first_wait=0.01, max_wait=0.1, max_failures=3)
+    with patch.object(pipeline, "PART_ROWS", part_rows), Api(key, base_url=url, retry=hasty) as api:
         api.runs(path, order="+created_at").export(folder, on_event=events.send, **options)
 
 
