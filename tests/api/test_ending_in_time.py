@@ -4,12 +4,15 @@ without an end, files that stall."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
+import msgspec
 import orjson
 import pytest
 
@@ -20,10 +23,11 @@ from tests.support.sample import Sample
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-# Longer than what comes first takes on a busy machine.
+# Longer than what comes first takes on a busy machine, but for what needs many requests.
 TOTAL_S = 2
+MORE_S = 30
 LONG_S = 10_000
-TOO_LATE = f"not done within {TOTAL_S} s, which is the total_timeout"
+TOO_LATE = f"not done within ({TOTAL_S}|{MORE_S}) s, which is the total_timeout"
 
 
 class Moody(httpx.AsyncBaseTransport):
@@ -34,9 +38,11 @@ class Moody(httpx.AsyncBaseTransport):
         self._numbers = itertools.count()
         self.is_silent: Callable[[httpx.Request], bool] = lambda request: False
         self.is_endless = False
+        self.unanswered = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.is_silent(request):
+            self.unanswered += 1
             await anyio.sleep_forever()
         is_endless = self.is_endless and request.url.path == "/graphql"
         if is_endless:
@@ -83,12 +89,26 @@ async def hasty(moody: Moody, sample: Sample) -> AsyncIterator[AsyncApi]:
         timeout=LONG_S,
         total_timeout=TOTAL_S,
     ) as api:
-        with anyio.fail_after(60):
+        with anyio.fail_after(300):
             yield api
 
 
+def limit(api: AsyncApi, seconds: float | None) -> None:
+    session = api._session
+    session.settings = msgspec.structs.replace(session.settings, total_timeout=seconds)
+
+
+@contextmanager
+def unlimited(api: AsyncApi) -> Iterator[None]:
+    """What comes first takes as long as it takes."""
+    limit(api, None)
+    yield
+    limit(api, TOTAL_S)
+
+
 async def test_the_end_of_an_append_takes_no_longer(hasty: AsyncApi, moody: Moody) -> None:
-    run = await hasty.create_run(project="late")
+    with unlimited(hasty):
+        run = await hasty.create_run(project="late")
     with pytest.raises(TimeoutError, match=f"The end of Append: {TOO_LATE}"):
         async with run.append() as log:
             await log({"loss": 1})
@@ -96,26 +116,29 @@ async def test_the_end_of_an_append_takes_no_longer(hasty: AsyncApi, moody: Mood
 
 
 async def test_an_error_in_an_append_comes_out_in_time(hasty: AsyncApi, moody: Moody) -> None:
-    run = await hasty.create_run(project="late")
+    with unlimited(hasty):
+        run = await hasty.create_run(project="late")
     with pytest.raises(ZeroDivisionError) as caught:
         async with run.append(state="finished") as log:
             await log({"loss": 1})
             moody.fall_silent()
             raise ZeroDivisionError
-    assert any(TOO_LATE in note for note in caught.value.__notes__)
+    assert any(re.search(TOO_LATE, note) for note in caught.value.__notes__)
 
 
 async def test_rows_that_cannot_be_sent_are_waited_for_no_longer(
     hasty: AsyncApi, moody: Moody
 ) -> None:
-    run = await hasty.create_run(project="late")
+    with unlimited(hasty):
+        run = await hasty.create_run(project="late")
     with pytest.raises(TimeoutError, match=r"Append\.flush\(\)"):
         async with run.append() as log:
             await log({"loss": 1})
             moody.fall_silent()
             await log.flush()
     moody.is_silent = lambda request: False
-    run = await hasty.create_run(project="late")
+    with unlimited(hasty):
+        run = await hasty.create_run(project="late")
     with pytest.raises(TimeoutError, match=f"Append: {TOO_LATE}"):
         async with run.append() as log:
             moody.fall_silent()
@@ -181,12 +204,18 @@ async def test_files_that_stall_are_left_in_time(
 ) -> None:
     moody.is_silent = lambda request: request.url.path != "/graphql"
     waiting = "it was waiting for (Download of|Upload to) http://"
-    with pytest.raises(TimeoutError, match=f"{TOO_LATE}.*{waiting}"):
+    with pytest.raises(TimeoutError, match=TOO_LATE) as caught:
         await FILES[call](hasty, tmp_path / "out")
+    if not moody.unanswered:  # on a very slow machine, it has not come to the files
+        limit(hasty, MORE_S)
+        with pytest.raises(TimeoutError, match=TOO_LATE) as caught:
+            await FILES[call](hasty, tmp_path / "again")
+    assert re.search(waiting, str(caught.value))
 
 
 async def test_verifying_ends_in_time(hasty: AsyncApi, moody: Moody, tmp_path: Path) -> None:
-    await hasty.runs("local/sample").export(tmp_path, what=["runs"])
+    with unlimited(hasty):
+        await hasty.runs("local/sample").export(tmp_path, what=["runs"])
     moody.fall_silent()
     with pytest.raises(TimeoutError, match=rf"verify\(\): {TOO_LATE}.*waiting for Runs from"):
         await verify(tmp_path, api=hasty)

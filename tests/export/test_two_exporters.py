@@ -22,7 +22,7 @@ from tests.export.bucket import Bucket
 from tests.export.conftest import Project, contents, steps
 
 EXPORT = """
-import os, signal, sys
+import os, signal, sys, threading
 from aiowandb import AiowandbError, Api
 from aiowandb.export import pipeline
 from aiowandb.export.folders import lease
@@ -31,22 +31,41 @@ from aiowandb.export.folders.remote import RemoteFolder
 url, key, path, folder, *stops_after = sys.argv[1:]
 
 
+def sleep():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def stop_after(name):
     method = getattr(RemoteFolder, name)
 
     def stopping(*args, **options):
         returned = method(*args, **options)
         setattr(RemoteFolder, name, method)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        sleep()
         return returned
 
     setattr(RemoteFolder, name, stopping)
 
 
+def stop_behind_record(number):
+    method, left = RemoteFolder.create, number
+
+    def counting(folder, name, content):
+        nonlocal left
+        returned = method(folder, name, content)
+        left -= "journal/" in name
+        if left == 0:
+            RemoteFolder.create = method
+            threading.Thread(target=sleep).start()  # in the middle of what comes next
+        return returned
+
+    RemoteFolder.create = counting
+
+
 for name in stops_after:
-    stop_after(name)
+    stop_behind_record(int(name)) if name.isdecimal() else stop_after(name)
+    lease.RENEWED_EVERY_S, lease.TRUSTED_FOR_S, lease.OVER_AFTER_S = 0.2, 1, 4
 pipeline.PART_ROWS = 300
-lease.RENEWED_EVERY_S, lease.TRUSTED_FOR_S, lease.OVER_AFTER_S = 0.2, 1, 4
 with Api(key, base_url=url) as api:
     try:
         api.runs(path, order="+created_at").export(folder)
@@ -84,16 +103,18 @@ async def runs(store: Store, url: str) -> AsyncIterator[Runs]:
 
 @pytest.fixture
 def start(store: Store, url: str, bucket: Bucket) -> Callable[..., subprocess.Popen[str]]:
-    """Starts an export into the bucket, which stops itself after a method of the folder."""
+    """Starts an export into the bucket, which stops itself after a method of the folder, or
+    after so many records of the journal."""
     command = [sys.executable, "-c", EXPORT, url, store.local_key, Project.path, bucket.url]
     return lambda *stops_after: subprocess.Popen(
         [*command, *stops_after], stderr=subprocess.PIPE, text=True
     )
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until_asleep(process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
-    while not is_so():
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -125,7 +146,7 @@ async def test_an_exporter_that_slept_while_it_began_says_that_another_one_has_t
 ) -> None:
     monkeypatch.setattr(lease, "OVER_AFTER_S", 4)
     with start(method) as slept:
-        wait_until(lambda: psutil.Process(slept.pid).status() == psutil.STATUS_STOPPED)
+        wait_until_asleep(slept)
         await export_as_soon_as_possible(runs, bucket)
         done = bucket.contents()
         slept.send_signal(signal.SIGCONT)
@@ -146,19 +167,13 @@ async def test_an_exporter_that_slept_does_not_touch_what_its_successor_has_writ
 ) -> None:
     monkeypatch.setattr(lease, "OVER_AFTER_S", 4)
 
-    def has_come_so_far() -> bool:
-        state = bucket.state()
-        done = sum(name.startswith("journal/") for name in state)
-        return done >= records and any(name.startswith("lease") for name in state)
-
-    with start() as slept:
-        wait_until(has_come_so_far)
-        slept.send_signal(signal.SIGSTOP)
+    with start(str(records)) as slept:
+        wait_until_asleep(slept)
         await export_as_soon_as_possible(runs, bucket)
         done = bucket.contents()
         slept.send_signal(signal.SIGCONT)
         complaint = finish(slept)
-    # It may not have begun; and a request that was under way may not survive the sleep.
+    # A request that was under way may not survive the sleep.
     assert any(reason in complaint for reason in (TAKEN_OVER, IN_USE, "AWS Error")), complaint
     await runs.export(out)
     assert bucket.contents() == done == contents(out)

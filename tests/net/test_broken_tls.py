@@ -94,7 +94,7 @@ async def refused(
         async with Session(settings(tls, url, seconds), retry=retry) as session:
             with pytest.raises(CommError) as caught:
                 await session.ask(ASK)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await seen.left.wait()  # all connections are closed
     assert seen.data.count(b"Authorization") == 0
     assert "localhost:" in str(caught.value)
@@ -128,7 +128,7 @@ async def test_a_limit_of_a_call_says_what_failed_before(tls: BrokenTls) -> None
             KEY,
             base_url=url.replace("http://127.0.0.1", "https://localhost"),
             verify=tls.trusting(),
-            total_timeout=0.5,
+            total_timeout=2,
             retry=forever,
         ) as api:
             with pytest.raises(
@@ -142,9 +142,9 @@ async def test_a_handshake_that_does_not_end_is_a_timeout_and_leaves_no_socket(
     tls: BrokenTls, is_dripping: bool
 ) -> None:
     server = encrypted(tls.valid(), pause=0.02) if is_dripping else silent
-    error, seen = await refused(tls, server, seconds=0.4)
+    error, seen = await refused(tls, server, seconds=1)
     assert isinstance(error, TimeoutError)
-    assert re.search("no answer from localhost:.* within 0.4 s", str(error))
+    assert re.search("no answer from localhost:.* within 1 s", str(error))
     assert seen.connections == 1
 
 

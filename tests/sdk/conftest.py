@@ -26,7 +26,7 @@ from wandb import Api, Artifact, CommError
 def report(**facts):
     print("REPORTED " + json.dumps(facts))
 """
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aiowandb import AiowandbWarning, AsyncApi
+from aiowandb import AiowandbWarning, AsyncApi, RetryPolicy
 from aiowandb.errors import AiowandbError
 from aiowandb.redaction import Link
 from aiowandb_server import RunChanges, Store, create_app
@@ -97,7 +97,7 @@ async def test_no_variable_of_a_frame_shows_a_signature(
     transport = Tampered(store, fault)
     client = AsyncApi(
         store.local_key, base_url="http://wandb.test", entity="local", transport=transport,
-        timeout=0.1,
+        retry=RetryPolicy(random=lambda: 0.0, max_failures=2),
     )  # fmt: skip
     async with client as api:
         # Rows of files that are refused are read as JSON, with a warning, which is an error here.

@@ -113,9 +113,9 @@ def test_logs_of_other_users_of_httpx_stay_unchanged(caplog: pytest.LogCaptureFi
 
 
 async def test_the_key_is_in_no_error_even_with_all_variables(store: Store, tmp_path: Path) -> None:
-    quick = RetryPolicy(first_wait=0.01)
+    quick = RetryPolicy(first_wait=0.01, max_failures=3)
     layer = FaultLayer(create_app(store))
-    async with connected(layer, store.local_key, timeout=1, retry=quick) as api:
+    async with connected(layer, store.local_key, retry=quick) as api:
         layer.weather = Weather(faults=("login_page", "always_the_same"), rate=1.0)
         for read in (
             api.runs(PATH).export(tmp_path / "out"),
