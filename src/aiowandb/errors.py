@@ -23,7 +23,7 @@
          ├─ RateLimitError
          ├─ ServerError        5xx, or an invalid response
          │   ├─ TooLargeError  the response is larger than allowed
-         │   └─ IncompleteHistoryError  W&B returned more or fewer rows than it counts
+         │   └─ IncompleteHistoryError  W&B returned more or fewer rows than it counts, or others
          └─ GraphQLError       the response has `errors`
 
 A `CommError` has the original exception in `exc`, the request in `operation` and `url`, and
@@ -227,7 +227,7 @@ class TooLargeError(ServerError):
 
 
 class IncompleteHistoryError(ServerError):
-    """W&B returned more or fewer rows of a run than it counts."""
+    """W&B returned more or fewer rows of a run than it counts, or those of another run."""
 
 
 class GraphQLError(CommError):

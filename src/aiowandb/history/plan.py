@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from aiowandb.errors import CommError, NotFoundError
+from aiowandb.history.row_facts import RowFacts
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
@@ -29,7 +30,8 @@ class HistoryPlan(msgspec.Struct, frozen=True):
     """`segments` are links to Parquet files; the live rows have steps in `[live_from, end)`.
 
     `row_count` is how many rows W&B counts in all, or None if it did not say; `key_count` is
-    how many keys they have, and `text_keys` are the keys under which strings were logged.
+    how many keys they have, and `text_keys` are the keys under which strings were logged. By the
+    `facts` files of another run are recognized.
     """
 
     ref: RunRef
@@ -39,6 +41,7 @@ class HistoryPlan(msgspec.Struct, frozen=True):
     row_count: int | None
     key_count: int
     text_keys: frozenset[str] = frozenset()
+    facts: RowFacts | None = None
 
     @property
     def is_large(self) -> bool:
@@ -109,9 +112,8 @@ def plan_from(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFou
         return run_not_found(ref, "HistoryPlans")
     keys = source.history_keys
     end = (keys.last_step if keys else -1) + 1
-    parquet = source.parquet_history
-    segments = tuple(map(Link, parquet.parquet_urls or ())) if parquet else ()
-    live = [_clamp(row.step) for row in (parquet.live_data or ())] if parquet else []
+    segments = tuple(map(Link, source.files))
+    live = [_clamp(row.step) for row in source.live_rows]
     if live:
         live_from = min(live)
     else:
@@ -125,6 +127,7 @@ def plan_from(ref: RunRef, source: HistorySource | None) -> HistoryPlan | NotFou
         row_count=source.history_line_count,
         key_count=len(keys.keys) if keys else 0,
         text_keys=frozenset(keys.text_keys) if keys else frozenset(),
+        facts=RowFacts.of(source),
     )
 
 

@@ -19,6 +19,7 @@ from aiowandb.errors import CommError, IncompleteHistoryError, LinkError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.live import VALUES_PER_ANSWER, FirstAnswer, Texts, read_windows, split
+from aiowandb.history.ownership import FileCheck
 from aiowandb.history.pages import JsonPage, Page
 from aiowandb.history.plan import HistoryPlan, plan_history
 from aiowandb.history.reading import Ends, Start
@@ -38,8 +39,8 @@ _FAILED = 500
 # System metrics come every few seconds: more of them than this take years.
 MAX_SYSTEM_ROWS = 10_000_000
 
-# Returns a run's plan with new links, or raises if that is not allowed.
-Replan = Callable[[RunRef], Awaitable[HistoryPlan]]
+# Returns a run's plan with new links after such an error, or raises if that is not allowed.
+Replan = Callable[[RunRef, CommError], Awaitable[HistoryPlan]]
 
 
 async def scan_run(session: Session, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
@@ -63,11 +64,15 @@ class Scan:
         start: Start | None = None,
         replan: Replan | None = None,
         check_count: bool = True,
+        as_json: bool = True,
     ) -> None:
         start = start or Start()
         self._session = session
+        self._as_json = as_json
+        # Whether files do not work, also with new links.
+        self.gave_up = False
         self._plan = plan
-        self._replan = replan or partial(plan_history, session)
+        self._replan = replan or partial(_plan_again, session)
         self._counts_rows = check_count and not selection.min_step and selection.max_step is None
         self._selection = from_step(selection, start.step)
         self._decoder = decoder or RowDecoder()
@@ -110,7 +115,7 @@ class Scan:
             )
 
     async def _all_file_pages(self) -> AsyncGenerator[Page]:
-        """The pages of the files. Their links may expire, or W&B may replace the files."""
+        """The pages of the files. Their links may expire, or lead to files of another run."""
         planned_from: int | None = None
         while True:
             try:
@@ -119,33 +124,38 @@ class Scan:
                         yield page
                 return
             except CommError as error:
-                if not (isinstance(error, LinkError) or (error.status or 0) >= _FAILED):
+                may_pass = isinstance(error, LinkError | IncompleteHistoryError)
+                if not (may_pass or (error.status or 0) >= _FAILED):
                     raise
                 if planned_from == self._next_step:  # new links, and they do not work either
                     self._give_files_up(error)
                     return
-            planned_from = self._next_step
-            self._plan = await self._replan(self._plan.ref)
+                planned_from = self._next_step
+                self._plan = await self._replan(self._plan.ref, error)
 
     def _give_files_up(self, error: CommError) -> None:
-        """Read the rows that are left as JSON, and say so."""
+        """Read the rows that are left as JSON, and say so; or leave that to the caller."""
+        self.gave_up = True
+        if not self._as_json:
+            raise error
         self._plan = msgspec.structs.replace(self._plan, segments=(), live_from=0)
         self._session.read_as_json[self._plan.ref] += 1
         warn(
-            f"Run {self._plan.ref}: its Parquet files cannot be fetched, also with new links, so"
+            f"Run {self._plan.ref}: its Parquet files cannot be used, also with new links, so"
             f" its rows are read as JSON, which takes longer. {error}"
         )
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
+        check = FileCheck(self._plan.ref, self._plan.facts, len(self._plan.segments))
         for link in self._plan.segments:
-            async with aclosing(self._segment(link)) as segment:
+            async with aclosing(self._segment(link, check)) as segment:
                 async for rows in segment:
                     yield rows.page
                     self._next_step = max(self._next_step, rows.last_step + 1)
 
-    def _segment(self, link: Link) -> AsyncGenerator[SegmentRows]:
+    def _segment(self, link: Link, check: FileCheck) -> AsyncGenerator[SegmentRows]:
         unread = from_step(self._selection, self._next_step)
-        return read_segment(self._session, link, unread, is_large=self._plan.is_large)
+        return read_segment(self._session, link, unread, check, is_large=self._plan.is_large)
 
     async def _live_pages(self, first: FirstAnswer | None) -> AsyncGenerator[Page]:
         windows = self._live_windows()
@@ -213,6 +223,10 @@ class Scan:
             self._next_step,
             None if rows is None else max(1, rows - self._rows_read),
         )
+
+
+async def _plan_again(session: Session, ref: RunRef, _error: CommError) -> HistoryPlan:
+    return await plan_history(session, ref)
 
 
 def from_step(selection: Selection, step: int) -> Selection:

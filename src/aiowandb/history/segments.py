@@ -18,6 +18,7 @@ from anyio import SpooledTemporaryFile
 from aiowandb.errors import ServerError
 from aiowandb.history.bounded import OpenParquet, bounded_batches
 from aiowandb.history.columns import Kind, json_text, kind_of
+from aiowandb.history.ownership import FileCheck
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile, read_footer
@@ -47,13 +48,26 @@ class SegmentColumns(NamedTuple):
 
 
 async def read_segment(
-    session: Session, link: Link, selection: Selection, *, is_large: bool = False
+    session: Session,
+    link: Link,
+    selection: Selection,
+    check: FileCheck | None = None,
+    *,
+    is_large: bool = False,
 ) -> AsyncGenerator[SegmentRows]:
-    """The rows of the file behind this link; of a large file only the needed parts, if possible."""
+    """The rows of the file behind this link; of a large file only the needed parts, if possible.
+
+    If the check says that it is the file of another run, that is raised before the first rows.
+    """
     everything = not selection.keys and selection.projection is None
     from_start = everything and not selection.min_step
     remote = await RemoteFile.open(session, link, from_start=from_start) if is_large else None
-    segments = _parts(session, remote, selection) if remote else _download(session, link, selection)
+    if remote:
+        if check:
+            await _check_parts(remote, check)
+        segments = _parts(session, remote, selection)
+    else:
+        segments = _download(session, link, selection, check)
     last_read, last_of_file = -1, -1
     async with aclosing(segments):
         async for segment in segments:
@@ -74,8 +88,8 @@ async def read_segment(
         yield SegmentRows(ParquetPage(None, 0), last_of_file)
 
 
-async def describe_segment(session: Session, link: Link) -> SegmentColumns:
-    """What the file behind this link has, as its footer says."""
+async def describe_segment(session: Session, link: Link, check: FileCheck) -> SegmentColumns:
+    """What the file behind this link has, as its footer says; it must not be of another run."""
     metadata = await read_footer(session, link)
     if metadata is None:
         async with _downloaded(session, link) as file:
@@ -85,14 +99,32 @@ async def describe_segment(session: Session, link: Link) -> SegmentColumns:
         schema = metadata.schema.to_arrow_schema()
         batch = _flatten(pa.RecordBatch.from_pylist([], schema=schema))
         kinds = tuple((field.name, kind_of(field)) for field in batch.schema)
-        return SegmentColumns(kinds, _last_step(metadata))
+        last_step = _last_step(metadata)
+    check.look(metadata, last_step)
+    return SegmentColumns(kinds, last_step)
+
+
+async def _check_parts(remote: RemoteFile, check: FileCheck) -> None:
+    """Check a file of which only parts are fetched."""
+    with _readable():
+        columns = check.look(remote.metadata, _last_step(remote.metadata))
+    for name, groups in columns.items():
+        file = _sparse_file(remote, await remote.fetch(groups, {name}))
+        with _readable():
+            await anyio.to_thread.run_sync(check.search, file(), name, groups)
+    check.end_file()
+
+
+def _sparse_file(remote: RemoteFile, parts: Any) -> OpenParquet:
+    return partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
 
 
 async def _download(
-    session: Session, link: Link, selection: Selection
+    session: Session, link: Link, selection: Selection, check: FileCheck | None
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     async with _downloaded(session, link) as file:
-        yield _Segment(partial(_open_spool, file), selection, session.memory.batch_bytes)
+        most_bytes = session.memory.batch_bytes
+        yield _Segment(partial(_open_spool, file), selection, most_bytes, check=check)
 
 
 @asynccontextmanager
@@ -117,8 +149,7 @@ async def _parts(
             yield rows
             return
     for groups in remote.waves(wanted):
-        parts = await remote.fetch(groups, columns)
-        file = partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)  # type: ignore[arg-type]
+        file = _sparse_file(remote, await remote.fetch(groups, columns))
         yield _Segment(file, selection, session.memory.batch_bytes, groups)
 
 
@@ -131,7 +162,9 @@ class _Segment:
         selection: Selection,
         most_bytes: int,
         groups: list[int] | None = None,
+        check: FileCheck | None = None,
     ) -> None:
+        self._check = check
         self._open_file = open_file
         self._selection = selection
         self._most_bytes = most_bytes
@@ -177,6 +210,8 @@ class _Segment:
         columns = _columns(self._selection, names if self._is_flat else list(_leaves(schema)))
         groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
         self.last_step = _last_step(parquet.metadata)
+        if self._check:
+            self._check.check(parquet, self.last_step)
         if not groups:
             return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)

@@ -23,6 +23,7 @@ from aiowandb.export.schema import RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
+from aiowandb.history.ownership import FileCheck
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Start
@@ -210,9 +211,10 @@ class Planner:
         """The plan with the facts in its files, whose columns count as announced too."""
         plan = plans[ref]
         last_step = plan.end - 1
+        check = FileCheck(ref, plan.facts, len(plan.segments))
         for link in plan.segments:
             try:
-                found = await describe_segment(self._session, link)
+                found = await describe_segment(self._session, link, check)
             except CommError as error:
                 raise RunsFailedError({ref: error}) from error
             last_step = max(last_step, found.last_step)
@@ -256,6 +258,7 @@ class Planner:
             plan.row_count if is_counted else None,
             carried.streams if carried else (),
             carried.rows if carried else 0,
+            facts=plan.facts,
         )
 
     def _is_counted(self, ref: RunRef) -> bool:

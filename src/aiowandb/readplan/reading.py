@@ -8,12 +8,12 @@ from contextlib import aclosing
 import msgspec
 import pyarrow as pa
 
-from aiowandb.errors import IncompleteHistoryError, LinkError, ServerError
+from aiowandb.errors import CommError, IncompleteHistoryError, LinkError, ServerError
 from aiowandb.export.schema import RowSchema, SchemaSurprise
 from aiowandb.history.concurrent import scan_each
 from aiowandb.history.pages import Page, ParquetPage
 from aiowandb.history.plan import HistoryPlan, plan_history
-from aiowandb.history.scan import Scan, scan_run
+from aiowandb.history.scan import Scan, from_step, scan_run
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -83,11 +83,7 @@ class _SliceReader:
         """The pages of a slice."""
         selection = _within(self._selection, one)
         if one.run.fetch:
-            selection = _before(selection, one.run.end)
-            async with (
-                self._origin.session(with_key=True) as session,
-                aclosing(scan_run(session, ref, selection)) as pages,
-            ):
+            async with aclosing(self._fetched(ref, _before(selection, one.run.end))) as pages:
                 async for page in pages:
                     yield page
             return
@@ -96,23 +92,58 @@ class _SliceReader:
             selection = _before(selection, one.run.end)
         scan = self._scan(ref, one, selection)
         read = 0
-        async with aclosing(scan.pages()) as pages:
+        async with aclosing(self._scanned(ref, scan, selection)) as pages:
             async for page in pages:
                 read += page.count
                 yield page
         if one.is_complete:
             _check_count(ref, one, read)
+        if scan.gave_up:  # then all rows were requested, with those that are carried
+            return
         for batch in carried_batches(one.run.carried):
             if (rest := _from_step(batch, selection, scan.next_step)).num_rows:
                 yield ParquetPage(rest)
 
+    async def _scanned(self, ref: RunRef, scan: Scan, selection: Selection) -> AsyncGenerator[Page]:
+        """The rows in files. Where these do not work, also with new links, W&B is asked for all."""
+        try:
+            async with aclosing(scan.pages()) as pages:
+                async for page in pages:
+                    yield page
+            return
+        except CommError:
+            if not scan.gave_up:
+                raise
+        rest = from_step(selection, scan.next_step)
+        async with aclosing(self._fetched(ref, rest)) as pages:
+            async for page in pages:
+                yield page
+
+    async def _fetched(self, ref: RunRef, selection: Selection) -> AsyncGenerator[Page]:
+        """The rows as W&B has them now."""
+        async with (
+            self._origin.session(with_key=True) as session,
+            aclosing(scan_run(session, ref, selection)) as pages,
+        ):
+            async for page in pages:
+                yield page
+
     def _scan(self, ref: RunRef, one: RunSlice, selection: Selection) -> Scan:
         run = one.run
         links = tuple(map(Link, run.segments))
-        plan = HistoryPlan(ref, links, run.end, run.end, run.rows, 0)
-        return Scan(self._session, plan, selection, replan=self._replan, check_count=False)
+        plan = HistoryPlan(ref, links, run.end, run.end, run.rows, 0, facts=run.facts)
+        return Scan(
+            self._session,
+            plan,
+            selection,
+            replan=self._replan,
+            check_count=False,
+            as_json=False,
+        )
 
-    async def _replan(self, ref: RunRef) -> HistoryPlan:
+    async def _replan(self, ref: RunRef, error: CommError) -> HistoryPlan:
+        if not self._refresh and isinstance(error, IncompleteHistoryError):
+            raise IncompleteHistoryError(f"{error} {_AGAIN}", operation="ReadPart") from error
         if not self._refresh:
             raise LinkError(f"The links of run {ref} have expired. {_AGAIN}", operation="ReadPart")
         async with self._origin.session(with_key=True) as session:

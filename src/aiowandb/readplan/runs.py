@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from aiowandb.history.row_facts import RowFacts
 from aiowandb.redaction import WithLinks
 
 # Runs up to this many rows are never split: their files are read at once anyway.
@@ -19,7 +20,8 @@ class PlannedRun(WithLinks, msgspec.Struct, frozen=True, array_like=True, gc=Fal
     `carried` are record batches as Arrow streams, which the planner read because they are in no
     file yet, made of `carried_rows` rows; with `fetch`, readers request all of them from W&B
     instead. `rows` is their approximate number, all with steps before `end`; `counted` is the
-    number that W&B counts in total, if the rows that are read can be compared with it.
+    number that W&B counts in total, if the rows that are read can be compared with it. By the
+    `facts`, which plans of earlier versions lack, files of another run are recognized.
     """
 
     run: str
@@ -30,6 +32,7 @@ class PlannedRun(WithLinks, msgspec.Struct, frozen=True, array_like=True, gc=Fal
     carried: tuple[bytes, ...] = ()
     carried_rows: int = 0
     fetch: bool = False
+    facts: RowFacts | None = None
 
     def __repr__(self) -> str:
         return f"PlannedRun({self.run!r}, rows={self.rows})"
