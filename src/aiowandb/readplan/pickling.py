@@ -15,7 +15,7 @@ import msgspec
 from aiowandb.errors import UsageError
 
 # Increase this with every change of the pickled structs.
-FORMAT = 2
+FORMAT = 3
 
 D = TypeVar("D", bound=msgspec.Struct)
 
