@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -16,6 +18,8 @@ from aiowandb import (
 from aiowandb.paths import RunRef
 from aiowandb.wire.graphql import Operation, data_type
 from aiowandb.wire.history import RowTexts, Window, history_pages
+from aiowandb.wire.runs import run_state
+from tests.support.wire_types import operations
 
 
 class Thing(msgspec.Struct):
@@ -138,3 +142,42 @@ def test_a_response_about_other_runs_is_an_error(data: str) -> None:
         asked.read(200, b'{"data": {"project": %s}}' % data.encode())
     right = asked.read(200, b'{"data": {"project": {"r0": null, "r1": {"name": "b"}}}}')
     assert right == {"r0": None, "r1": RowTexts(name="b")}
+
+
+ABOUT_ONE = re.compile(r"\b(run|bucket|sweep|artifact)\((?:name|sweepName|id): \$(?:run|name|id)\b")
+
+
+def test_every_query_about_one_thing_compares_what_the_response_is_about() -> None:
+    compared = {}
+    for operation in operations():
+        if ABOUT_ONE.search(operation.document):
+            assert operation.about, operation.name
+        if operation.about:
+            document = re.sub(r"\s+", " ", operation.document)
+            step, field, expected = operation.about
+            assert expected in operation.variables.values()
+            asked = rf"\b{step}(\([^)]*\))? {{ (\.\.\.\w+|{field}\b)"
+            assert re.search(asked, document), f"{operation.name} does not request {field}"
+            compared[operation.name] = step
+    assert len(compared) >= 15
+
+
+def test_responses_about_many_runs_have_their_names() -> None:
+    many = [operation for operation in operations() if "r0: run(" in operation.document]
+    assert len(many) >= 7
+    for operation in many:
+        answer = operation.answer.__args__[1].__args__[0]
+        assert "name" in answer.__struct_fields__, operation.name
+
+
+def test_what_a_response_is_about_may_be_null_or_left_out() -> None:
+    asked = run_state(RunRef("e", "p", "r"))
+    for data, state in {
+        '{"project": null}': None,
+        '{"project": {"run": null}}': None,
+        '{"project": {"run": {"state": "failed"}}}': "failed",
+        '{"project": {"run": {"name": "r", "state": "failed"}}}': "failed",
+    }.items():
+        assert asked.read(200, b'{"data": %s}' % data.encode()) == state
+    with pytest.raises(ServerError, match="another request: it is about run s, not r"):
+        asked.read(200, b'{"data": {"project": {"run": {"name": "s", "state": "failed"}}}}')

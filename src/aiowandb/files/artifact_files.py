@@ -7,11 +7,13 @@ from contextlib import aclosing
 from functools import partial
 from io import BytesIO
 
-from aiowandb.errors import NotFoundError, UsageError
+from aiowandb.errors import ContentError, NotFoundError, UsageError
+from aiowandb.files.fetch import checksum_of
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.paths import ArtifactRef
 from aiowandb.redaction import Link
+from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.manifest import Manifest, artifact_files, manifest_link
@@ -19,16 +21,28 @@ from aiowandb.wire.manifest import Manifest, artifact_files, manifest_link
 
 async def read_manifest(session: Session, artifact_id: str, name: str) -> Manifest:
     """The manifest of the artifact with this id; `name` is for error messages."""
-    content = BytesIO()
-    await session.download(await _link_of_manifest(session, artifact_id, name), content)
-    return Manifest.of(content.getvalue(), name)
+    try:
+        content = await _manifest(session, artifact_id, name)
+    except ContentError:  # a new link may lead to the right file
+        content = await _manifest(session, artifact_id, name)
+    return Manifest.of(content, name)
 
 
-async def _link_of_manifest(session: Session, artifact_id: str, name: str) -> Link:
+async def _manifest(session: Session, artifact_id: str, name: str) -> bytes:
     found = await session.ask(manifest_link(artifact_id))
     if found is None:
         raise NotFoundError(f"Artifact {name} has no manifest.", operation="FetchArtifactManifest")
-    return session.link(found)
+    file = BytesIO()
+    await session.download(session.link(found.direct_url), file)
+    wanted = Checksum.of(found.md5)
+    file.seek(0)
+    # All files are checked with what the manifest says, so it must not be another artifact's.
+    if wanted and (received := checksum_of(file, wanted.algorithm)) != wanted:
+        raise ContentError(
+            f"The manifest of {name}: its md5 is {received.text}, but W&B announced {wanted.text}.",
+            name=name,
+        )
+    return file.getvalue()
 
 
 class ArtifactFiles:

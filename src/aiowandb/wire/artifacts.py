@@ -18,8 +18,8 @@ from aiowandb.wire.artifact_record import (
     Named,
 )
 from aiowandb.wire.connection import Connection, Edge, PageInfo
-from aiowandb.wire.graphql import Operation
-from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.graphql import About, Operation
+from aiowandb.wire.history import alias, many_runs, of_run, variables_of
 from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_fields
@@ -52,7 +52,7 @@ query Run{direction.capitalize()}Artifacts($entity: String!, $project: String!, 
                                            $perPage: Int, $cursor: String) {{
   project(name: $project, entityName: $entity) {{
     run(name: $run) {{
-      artifacts: {direction}Artifacts(first: $perPage, after: $cursor) {{
+      name artifacts: {direction}Artifacts(first: $perPage, after: $cursor) {{
         totalCount edges {{ node {{ ...ArtifactFields }} }} pageInfo {{ endCursor hasNextPage }}
       }}
     }}
@@ -87,14 +87,14 @@ query ProjectArtifacts($entity: String!, $project: String!, $type: String!, $col
 _LOGGED_BY = f"""
 query ArtifactCreatedBy($id: ID!) {{
   artifact(id: $id) {{
-    createdBy {{ __typename ... on Run {{ ...RunFields home: {_HOME} }} }}
+    id createdBy {{ __typename ... on Run {{ ...RunFields home: {_HOME} }} }}
   }}
 }}{run_fields()}"""
 
 _USED_BY = f"""
 query ArtifactUsedBy($id: ID!) {{
   artifact(id: $id) {{
-    usedBy {{ edges {{ node {{ __typename ...RunFields home: {_HOME} }} }} }}
+    id usedBy {{ edges {{ node {{ __typename ...RunFields home: {_HOME} }} }} }}
   }}
 }}{run_fields()}"""
 
@@ -132,6 +132,7 @@ class ArtifactCreator(msgspec.Struct, tag_field="__typename", tag="User"):
 
 class CreatedBy(msgspec.Struct, rename="camel"):
     created_by: RunWithProject | ArtifactCreator | None
+    id: str | None = None
 
 
 def artifact_by_name(entity: str, project: str, name: str) -> Operation[Membership | None]:
@@ -142,7 +143,9 @@ def artifact_by_name(entity: str, project: str, name: str) -> Operation[Membersh
 
 
 def artifact_by_id(artifact_id: str) -> Operation[ArtifactNode | None]:
-    return Operation("ArtifactByID", _BY_ID, {"id": artifact_id}, ArtifactNode, at=("artifact?",))
+    variables, path = {"id": artifact_id}, ("artifact?",)
+    about = About("artifact", "id", artifact_id)
+    return Operation("ArtifactByID", _BY_ID, variables, ArtifactNode, path, about)
 
 
 def artifacts_of_run(
@@ -158,11 +161,14 @@ def artifacts_of_run(
     }
     name = f"Run{direction.capitalize()}Artifacts"
     path = ("project?", "run?", "artifacts")
-    return Operation(name, _OF_RUN[direction], variables, Connection[ArtifactNode], path)
+    return Operation(
+        name, _OF_RUN[direction], variables, Connection[ArtifactNode], path, of_run(ref)
+    )
 
 
 class OutputArtifacts(msgspec.Struct):
     artifacts: Connection[ArtifactNode]
+    name: str | None = None
 
 
 # The artifacts of many runs, by the alias of each run in the document.
@@ -196,13 +202,12 @@ def versions(
 
 
 def artifact_logged_by(artifact_id: str) -> Operation[CreatedBy | None]:
-    return Operation(
-        "ArtifactCreatedBy", _LOGGED_BY, {"id": artifact_id}, CreatedBy, at=("artifact?",)
-    )
+    variables, path = {"id": artifact_id}, ("artifact?",)
+    about = About("artifact", "id", artifact_id)
+    return Operation("ArtifactCreatedBy", _LOGGED_BY, variables, CreatedBy, path, about)
 
 
 def artifact_used_by(artifact_id: str) -> Operation[Connection[RunWithProject] | None]:
-    users = Connection[RunWithProject]
-    return Operation(
-        "ArtifactUsedBy", _USED_BY, {"id": artifact_id}, users, ("artifact?", "usedBy?")
-    )
+    variables, path = {"id": artifact_id}, ("artifact?", "usedBy?")
+    about = About("artifact", "id", artifact_id)
+    return Operation("ArtifactUsedBy", _USED_BY, variables, Connection[RunWithProject], path, about)

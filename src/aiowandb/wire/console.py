@@ -12,7 +12,7 @@ import msgspec
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.history import alias, many_runs, of_run, variables_of
 from aiowandb.wire.lenient import Int64, parse_time
 
 _CONSOLE_LOG = """
@@ -20,7 +20,7 @@ query RunConsoleLog($entity: String!, $project: String!, $name: String!,
                     $first: Int, $after: String) {
   project(name: $project, entityName: $entity) {
     run(name: $name) {
-      logLineCount
+      name logLineCount
       logLines(first: $first, after: $after, useImprovedPagination: true) {
         edges { node { number timestamp level label line } }
         pageInfo { endCursor hasNextPage }
@@ -33,7 +33,7 @@ _CONSOLE_LOG_TAIL = """
 query RunConsoleLogTail($entity: String!, $project: String!, $name: String!, $last: Int!) {
   project(name: $project, entityName: $entity) {
     run(name: $name) {
-      logLineCount
+      name logLineCount
       logLines(last: $last) { edges { node { number timestamp level label line } } }
     }
   }
@@ -139,10 +139,12 @@ def console_page(ref: RunRef, first: int, after: str | None) -> Operation[Consol
         "first": first,
         "after": after,
     }
-    return Operation("RunConsoleLog", _CONSOLE_LOG, variables, ConsoleRun, at=_RUN)
+    return Operation("RunConsoleLog", _CONSOLE_LOG, variables, ConsoleRun, _RUN, of_run(ref))
 
 
 def console_tail(ref: RunRef, last: int) -> Operation[ConsoleRun | None]:
     """The last lines, in one answer."""
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run, "last": last}
-    return Operation("RunConsoleLogTail", _CONSOLE_LOG_TAIL, variables, ConsoleRun, at=_RUN)
+    return Operation(
+        "RunConsoleLogTail", _CONSOLE_LOG_TAIL, variables, ConsoleRun, _RUN, of_run(ref)
+    )

@@ -12,7 +12,7 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
-from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.history import alias, many_runs, of_run, variables_of
 from aiowandb.wire.lenient import Int64, as_integer, as_utc
 
 _RUN_FILES = """
@@ -20,7 +20,7 @@ query RunFiles($entity: String!, $project: String!, $name: String!, $names: [Str
                $pattern: String, $perPage: Int, $cursor: String) {
   project(name: $project, entityName: $entity) {
     run(name: $name) {
-      fileCount
+      name fileCount
       files(names: $names, pattern: $pattern, first: $perPage, after: $cursor) {
         edges {
           node { id name url directUrl sizeBytes mimetype md5 updatedAt }
@@ -90,6 +90,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
 class FilesRun(msgspec.Struct, rename="camel"):
     files: Connection[FileRecord]
     file_count: Int64
+    name: str | None = None
 
 
 class NamedFiles(msgspec.Struct, frozen=True):
@@ -144,7 +145,7 @@ def list_files(
         "perPage": per_page,
         "cursor": cursor,
     }
-    return Operation("RunFiles", _RUN_FILES, variables, FilesRun, at=("project?", "run?"))
+    return Operation("RunFiles", _RUN_FILES, variables, FilesRun, ("project?", "run?"), of_run(ref))
 
 
 def files_by_name(wanted: Sequence[NamedFiles]) -> Operation[FilesByAlias | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 import orjson
@@ -43,6 +43,14 @@ RUN_ALIAS = re.compile(r"r\d+")
 _MISSING = object()
 
 
+class About(NamedTuple):
+    """A step of a path, a field of the object there, and its expected value."""
+
+    step: str
+    field: str
+    expected: str
+
+
 class Operation(msgspec.Struct, Generic[T], frozen=True):
     """A document, its variables, and what is taken from the response: a value at a path.
 
@@ -50,7 +58,12 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
     of `data` if there is no path. A step that ends in `?` may be null, and then the result is
     None. Any other step must be there.
 
-    >>> Operation("Run", document, variables, RunRecord, at=("project?", "run?"))
+    What the response is about is `about`: a step of the path, or one further, and the name or id
+    that the object there must have, which the document requests. If it has another one, this is
+    the response to another request. Where W&B leaves it out, nothing is compared.
+
+    >>> at = ("project?", "run?")
+    >>> Operation("Run", document, variables, RunRecord, at, About("run", "name", ref.run))
     """
 
     name: str
@@ -58,6 +71,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
     variables: Mapping[str, Any]
     answer: type[T]
     at: tuple[str, ...] = ()
+    about: About | None = None
 
     @property
     def changes(self) -> bool:
@@ -81,7 +95,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
             raise refusal(status, body, operation=self.name)
         try:
             _check_text(body)
-            response: _Response[Any] = _decoder((self.answer, self.at)).decode(body)
+            response: _Response[Any] = self._decoder().decode(body)
         except MALFORMED as error:
             # Partial data beside errors does not fit the type, and the errors say why.
             _raise_errors(self.name, _problems(body), _data(body))
@@ -98,12 +112,18 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
             )
         value = self._value(response.data)
         if isinstance(value, dict) and (wrong := self._of_others(value)):
-            raise ServerError(
-                f"{self.name}: W&B sent the response to another request: it lacks {wrong}.",
-                status=status,
-                operation=self.name,
-            )
+            raise self._mixed_up(f"it lacks {wrong}", status)
+        if self.about and (other := self._other(self.about, response.data)):
+            what = f"it is about {self.about.step} {other}, not {self.about.expected}"
+            raise self._mixed_up(what, status)
         return cast(T, value)
+
+    def _mixed_up(self, what: str, status: int) -> ServerError:
+        return ServerError(
+            f"{self.name}: W&B sent the response to another request: {what}.",
+            status=status,
+            operation=self.name,
+        )
 
     def _of_others(self, value: dict[str, Any]) -> str:
         """The first run that was asked for, of many, that the response is not about; or nothing.
@@ -118,11 +138,20 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         return ""
 
     def _value(self, data: Any) -> Any:
-        for step in self.at:
-            if data is None:
-                return None
-            data = getattr(data, step.removesuffix("?"))
-        return data
+        return _reached(data, self.at)
+
+    def _decoder(self) -> msgspec.json.Decoder[_Response[Any]]:
+        return _decoder((self.answer, self.at, self.about and (self.about.step, self.about.field)))
+
+    def _other(self, about: About, data: Any) -> str | None:
+        """What the response is about, if that is something else."""
+        names = [step.removesuffix("?") for step in self.at]
+        end = names.index(about.step) + 1 if about.step in names else len(names)
+        found = _reached(data, self.at[:end])
+        if found and about.step not in names:
+            found = getattr(found, about.step)
+        name: str | None = found and getattr(found, _attribute((type(found), about.field)))
+        return None if name == about.expected else name
 
 
 def refusal(
@@ -176,17 +205,41 @@ class _Envelope(msgspec.Struct):
         return f"<{type(self).__name__}>"  # the value may be a link
 
 
-def data_type(answer: Any, at: tuple[str, ...]) -> Any:
-    """The type of a response's `data` that has such a value at the end of the path."""
-    for step in reversed(at):
-        field = step.removesuffix("?")
-        kind = answer if field == step else answer | None
-        answer = msgspec.defstruct(f"Envelope_{field}", [(field, kind)], bases=(_Envelope,))
+def data_type(answer: Any, at: tuple[str, ...], about: tuple[str, str] | None = None) -> Any:
+    """The type of a response's `data` that has such a value at the end of the path.
+
+    `about` is a step of the path, and a field that the object there has too.
+    """
+    for place in reversed(range(len(at))):
+        field = at[place].removesuffix("?")
+        kind = answer if field == at[place] else answer | None
+        fields: list[Any] = [(field, kind)]
+        if about and place and at[place - 1].removesuffix("?") == about[0]:
+            fields.append((about[1], str | None, None))
+        answer = msgspec.defstruct(f"Envelope_{field}", fields, bases=(_Envelope,))
     return answer
 
 
+def _reached(data: Any, at: tuple[str, ...]) -> Any:
+    """The value at the end of the path, or None if a step of it is null."""
+    for step in at:
+        if data is None:
+            return None
+        data = getattr(data, step.removesuffix("?"))
+    return data
+
+
 @cache
-def _decoder(answer_at: tuple[Any, tuple[str, ...]]) -> msgspec.json.Decoder[_Response[Any]]:
+def _attribute(kind_field: tuple[Any, str]) -> str:
+    """The attribute of a struct that has a field of the response."""
+    kind, field = kind_field
+    return next(f.name for f in msgspec.structs.fields(kind) if f.encode_name == field)
+
+
+@cache
+def _decoder(
+    answer_at: tuple[Any, tuple[str, ...], tuple[str, str] | None],
+) -> msgspec.json.Decoder[_Response[Any]]:
     kind: Any = _Response
     return msgspec.json.Decoder(kind[data_type(*answer_at)])
 

@@ -10,7 +10,7 @@ import msgspec
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire import lenient
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import About, Operation
 from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import HistoryKeys, KeyInfo
 
@@ -24,19 +24,21 @@ _SAMPLED_HISTORY = """
 query RunSampledHistory($entity: String!, $project: String!, $run: String!,
                         $specs: [JSONString!]!) {
   project(name: $project, entityName: $entity) {
-    run(name: $run) { sampledHistory(specs: $specs) }
+    run(name: $run) { name sampledHistory(specs: $specs) }
   }
 }"""
 
 _FULL_HISTORY = """
 query RunFullHistory($entity: String!, $project: String!, $run: String!, $samples: Int) {
-  project(name: $project, entityName: $entity) { run(name: $run) { history(samples: $samples) } }
+  project(name: $project, entityName: $entity) {
+    run(name: $run) { name history(samples: $samples) }
+  }
 }"""
 
 _SYSTEM_HISTORY = """
 query RunSystemHistory($entity: String!, $project: String!, $run: String!, $samples: Int) {
   project(name: $project, entityName: $entity) {
-    run(name: $run) { history: events(samples: $samples) }
+    run(name: $run) { name history: events(samples: $samples) }
   }
 }"""
 
@@ -174,7 +176,9 @@ def sample_run(sample: Sample) -> Operation[SampledRows | None]:
     if not sample.keys:
         return sampled_rows(sample.ref, sample.samples, system=sample.system)
     variables = _of(sample.ref) | {"specs": _specs(sample)}
-    return Operation("RunSampledHistory", _SAMPLED_HISTORY, variables, SampledRows, at=_RUN)
+    return Operation(
+        "RunSampledHistory", _SAMPLED_HISTORY, variables, SampledRows, _RUN, of_run(sample.ref)
+    )
 
 
 def sample_runs(samples: Sequence[Sample]) -> Operation[SamplesByAlias | None]:
@@ -200,7 +204,8 @@ def sampled_rows(
     name, document = (
         ("RunSystemHistory", _SYSTEM_HISTORY) if system else ("RunFullHistory", _FULL_HISTORY)
     )
-    return Operation(name, document, _of(ref) | {"samples": samples}, SampledRows, at=_RUN)
+    variables = _of(ref) | {"samples": samples}
+    return Operation(name, document, variables, SampledRows, _RUN, of_run(ref))
 
 
 def _specs(sample: Sample) -> list[str]:
@@ -221,6 +226,11 @@ def many_runs(name: str, each: Sequence[tuple[str, str]]) -> str:
         f"query {name}($entity: String!, $project: String!, {declared}) {{"
         f" project(name: $project, entityName: $entity) {{ {asked} }} }}"
     )
+
+
+def of_run(ref: RunRef) -> About:
+    """What a response about one run is about."""
+    return About("run", "name", ref.run)
 
 
 def variables_of(refs: Sequence[RunRef]) -> dict[str, Any]:

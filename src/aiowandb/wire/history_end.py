@@ -10,14 +10,14 @@ import msgspec
 from aiowandb.errors import ServerError
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import About, Operation
 from aiowandb.wire.lenient import Int64
 
 # What W&B's own client asks before it resumes a run.
 _HISTORY_END = """
 query RunResumeStatus($entity: String, $project: String, $name: String!) {
   model(name: $project, entityName: $entity) {
-    bucket(name: $name, missingOk: true) { historyLineCount historyTail }
+    bucket(name: $name, missingOk: true) { name historyLineCount historyTail }
   }
 }"""
 # Two rows with the same step and a larger difference in time are from two writers.
@@ -27,6 +27,7 @@ _SAME_MOMENT_S = 0.0005
 class HistoryEnd(msgspec.Struct, rename="camel"):
     """How many lines a history has, and the last of them as JSON in a JSON list."""
 
+    name: str | None = None
     history_line_count: Int64 | None = None
     history_tail: str | None = None
 
@@ -68,7 +69,14 @@ class HistoryEnd(msgspec.Struct, rename="camel"):
 def history_end(ref: RunRef) -> Operation[HistoryEnd | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
     path = ("model?", "bucket?")
-    return Operation("RunResumeStatus", _HISTORY_END, variables, HistoryEnd, path)
+    return Operation(
+        "RunResumeStatus",
+        _HISTORY_END,
+        variables,
+        HistoryEnd,
+        path,
+        About("bucket", "name", ref.run),
+    )
 
 
 def _decoded(text: str) -> dict[str, Any]:

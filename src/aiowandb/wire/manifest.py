@@ -14,12 +14,12 @@ from aiowandb.redaction import WithLinks
 from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
-from aiowandb.wire.graphql import MALFORMED, Operation
+from aiowandb.wire.graphql import MALFORMED, About, Operation
 from aiowandb.wire.lenient import Int64
 
 _MANIFEST = """
 query FetchArtifactManifest($id: ID!) {
-  artifact(id: $id) { currentManifest { file { directUrl } } }
+  artifact(id: $id) { id currentManifest { file { directUrl md5 } } }
 }"""
 
 _FILES = """
@@ -106,10 +106,18 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
             raise ServerError(f"Cannot decode the manifest of {name}: {error}.", error) from error
 
 
-def manifest_link(artifact_id: str) -> Operation[str | None]:
+class ManifestFile(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
+    """Where the manifest is, and its MD5, if W&B knows it."""
+
+    direct_url: str
+    md5: str | None = None
+
+
+def manifest_link(artifact_id: str) -> Operation[ManifestFile | None]:
     """Ask for a link to the manifest."""
-    path = ("artifact?", "currentManifest?", "file", "directUrl")
-    return Operation("FetchArtifactManifest", _MANIFEST, {"id": artifact_id}, str, path)
+    path, about = ("artifact?", "currentManifest?", "file"), About("artifact", "id", artifact_id)
+    variables = {"id": artifact_id}
+    return Operation("FetchArtifactManifest", _MANIFEST, variables, ManifestFile, path, about)
 
 
 def artifact_files(

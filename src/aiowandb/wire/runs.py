@@ -13,7 +13,7 @@ from aiowandb.errors import NotFoundError
 from aiowandb.paths import RunRef
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.history import alias, many_runs, variables_of
+from aiowandb.wire.history import alias, many_runs, of_run, variables_of
 from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
@@ -52,7 +52,7 @@ query Run($entity: String!, $project: String!, $name: String!) {
 
 _RUN_STATE = """
 query RunState($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { state } }
+  project(name: $project, entityName: $entity) { run(name: $name) { name state } }
 }"""
 
 _RUN_COUNT = """
@@ -103,12 +103,15 @@ def count_runs(entity: str, project: str, filters: Mapping[str, Any]) -> Operati
 
 def run_state(ref: RunRef) -> Operation[str | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("RunState", _RUN_STATE, variables, str, at=("project?", "run?", "state"))
+    return Operation(
+        "RunState", _RUN_STATE, variables, str, ("project?", "run?", "state"), of_run(ref)
+    )
 
 
 def get_run(ref: RunRef) -> Operation[RunRecord | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("Run", _RUN + run_fields(), variables, RunRecord, at=("project?", "run?"))
+    document, path = _RUN + run_fields(), ("project?", "run?")
+    return Operation("Run", document, variables, RunRecord, path, of_run(ref))
 
 
 def filters_text(filters: Mapping[str, Any]) -> str:
@@ -117,6 +120,7 @@ def filters_text(filters: Mapping[str, Any]) -> str:
 
 class StorageId(msgspec.Struct):
     id: str
+    name: str | None = None
 
 
 # The ids by the alias of each run in the document.

@@ -14,7 +14,7 @@ from aiowandb.errors import ServerError, extra_needed
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import About, Operation
 from aiowandb.wire.lenient import Int64, as_utc
 
 _FIELDS = """
@@ -43,7 +43,7 @@ _AGENTS = """
 query GetSweepAgents($entity: String!, $project: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
     sweep(sweepName: $name) {
-      agents { edges { node { id name host state totalRuns createdAt heartbeatAt } } }
+      name agents { edges { node { id name host state totalRuns createdAt heartbeatAt } } }
     }
   }
 }"""
@@ -154,9 +154,15 @@ def order_key(text: str) -> str:
     return f"{sign}{key}" if is_known else f"{sign}summary_metrics.{key}"
 
 
+def _of_sweep(ref: RunRef) -> About:
+    return About("sweep", "name", ref.run)
+
+
 def get_sweep(ref: RunRef) -> Operation[SweepRecord | None]:
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("GetSweep", _SWEEP, variables, SweepRecord, at=("project?", "sweep?"))
+    return Operation(
+        "GetSweep", _SWEEP, variables, SweepRecord, ("project?", "sweep?"), _of_sweep(ref)
+    )
 
 
 def list_sweeps(
@@ -211,7 +217,9 @@ def sweep_agents(ref: RunRef) -> Operation[Connection[SweepAgent] | None]:
     """The agents of a sweep, which come in one page."""
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
     path = ("project?", "sweep?", "agents")
-    return Operation("GetSweepAgents", _AGENTS, variables, Connection[SweepAgent], at=path)
+    return Operation(
+        "GetSweepAgents", _AGENTS, variables, Connection[SweepAgent], path, _of_sweep(ref)
+    )
 
 
 def enqueue_sweep_run(

@@ -9,7 +9,7 @@ import msgspec
 
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
-from aiowandb.wire.graphql import Done, Operation
+from aiowandb.wire.graphql import About, Done, Operation
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import run_fields
 
@@ -64,13 +64,16 @@ class UpsertedModel(msgspec.Struct):
 
 def save_run(changes: dict[str, Any]) -> Operation[RunRecord]:
     """Change a run; fields that are not given stay as they are."""
-    return Operation("UpsertBucket", _SAVE_RUN, changes, RunRecord, at=("upsertBucket", "bucket"))
+    about = About("bucket", "id", changes["id"]) if "id" in changes else None
+    path = ("upsertBucket", "bucket")
+    return Operation("UpsertBucket", _SAVE_RUN, changes, RunRecord, path, about)
 
 
 def create_run(ref: RunRef) -> Operation[Bucket]:
     """Create a run unless it exists; the response tells whether it was created."""
     variables = {"entity": ref.entity, "project": ref.project, "name": ref.run}
-    return Operation("UpsertBucket", _CREATE_RUN, variables, Bucket, at=("upsertBucket",))
+    about = About("bucket", "name", ref.run)
+    return Operation("UpsertBucket", _CREATE_RUN, variables, Bucket, ("upsertBucket",), about)
 
 
 def new_run_fields(
