@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import aiowandb.sync
-from aiowandb import AsyncApi, UsageError, Verification, verify
+from aiowandb import AiowandbWarning, AsyncApi, UsageError, Verification, verify
 from aiowandb_server import RunChanges
 from tests.export.conftest import steps
 from tests.support.artifacts import log_artifact
@@ -83,6 +83,30 @@ async def test_what_people_change_of_a_run_that_has_ended_is_noticed(
     assert reasons(found, "b") == "runs: name, tags, notes differ at W&B."
     await live.export(format=format)
     assert (await live.verify()).is_complete
+
+
+async def test_integers_that_no_float_has_keep_a_run_from_deletion_unless_they_are_in_rows(
+    live: Archive, tmp_path: Path
+) -> None:
+    large = [2**53 + 1, 2**62 + 3, -(2**63), 2**63 - 1]
+    live.project.log("d", [{"_step": step, "ns": value} for step, value in enumerate(large)])
+    live.project.log("e", [{"_step": 0, "ns": 2**60}])
+    with pytest.warns(AiowandbWarning, match=r"history of d: integers beyond 2\^53 were rounded"):
+        await live.export()
+    found = await live.verify()
+    assert found.is_complete
+    assert sorted(found.may_be_deleted) == ["a", "b", "c", "e"]
+    assert "integers beyond 2^53 were rounded" in reasons(found, "d")
+    live.project.log("d", [{"_step": 9, "ns": 1}])
+    with pytest.warns(AiowandbWarning, match="history of d"):
+        await live.export()
+    assert "integers beyond 2^53 were rounded" in reasons(await live.verify(), "d")
+    exact = Archive(live.store, tmp_path / "long")
+    await exact.export(layout="long", format="jsonl")
+    assert "d" in (await exact.verify()).may_be_deleted
+    rows = map(json.loads, (tmp_path / "long" / "history.jsonl").read_text().splitlines())
+    values = [row["value"] for row in rows if (row["run_id"], row["key"]) == ("d", "ns")]
+    assert values == [*large, 1]
 
 
 async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_damage(

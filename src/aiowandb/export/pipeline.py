@@ -41,7 +41,7 @@ from aiowandb.export.runs_table import RunsArchive
 from aiowandb.export.sealing import seal_folder
 from aiowandb.export.sinks.table import TableSink
 from aiowandb.export.sources import SelectedRuns, row_sources, select_runs
-from aiowandb.export.stored import locate_runs
+from aiowandb.export.stored import ROUNDED, locate_runs
 from aiowandb.export.stream import MakeSink, sink_at, stream_rows, stream_table
 from aiowandb.export.table_stream import replace_table, update_table
 from aiowandb.export.tables.logged import table_sources, tables_in
@@ -50,7 +50,7 @@ from aiowandb.export.tables.sweeps import sweeps_table, with_deleted
 from aiowandb.export.wholeness import Outcome
 from aiowandb.export.writer import ARRIVALS_AHEAD, RowsWriter, feed_rows
 from aiowandb.net import Session
-from aiowandb.suggestions import no_such
+from aiowandb.suggestions import listed, no_such
 from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import unknown_keys
 from aiowandb.wire.record import RunRecord
@@ -241,6 +241,7 @@ class _FolderExport:
         self._datasets[source.name] = dataset
         failed = await self._read_missing(source, dataset, deleted)
         self._outcome.add_failed(source.name, [failure.run for failure in failed])
+        _warn_of_rounded(dataset)
         return await feed_thread(partial(self._render, dataset, failed), nothing, 1)
 
     def _table_sources(self, runs: SelectedRuns) -> list[RowSource]:
@@ -363,3 +364,9 @@ async def _stream(
             session, source, with_rows, incoming, make_sink, reporter
         )
     return _Table(rows=reporter.rows, failed=failed, clashes=clashes)
+
+
+def _warn_of_rounded(dataset: Dataset) -> None:
+    runs = [run.snapshot.run for part in dataset.parts for run in part.runs if run.rounded]
+    if runs:
+        warn(f"{dataset.name} of {listed(runs)}: {ROUNDED}.")

@@ -54,6 +54,8 @@ class RowSchema:
         self.clashes = frozenset(clashes)
         fields = (kind.field(name) for name, kind in self.kinds.items())
         self.arrow = pa.schema([*self.fixed, *fields])
+        # The columns of floats that got integers which no float has, since it was cleared.
+        self.rounded: set[str] = set()
         # The last columns that fitted, and where each of ours is among them. The runs of a
         # project mostly have the same ones, and to look at each takes longer than to use it.
         self._fitted: tuple[pa.Schema, Sequence[_Place | None]] | None = None
@@ -68,7 +70,9 @@ class RowSchema:
             met[name] = meet(before, kind)
             if met[name] is Kind.JSON and Kind.NULL not in (before, kind) and before is not kind:
                 clashes.add(name)
-        return type(self)(met, clashes.intersection(met))
+        wider = type(self)(met, clashes.intersection(met))
+        wider.rounded = self.rounded
+        return wider
 
     def fit(self, run: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch of a run with exactly these columns; `SchemaSurprise` if values do not fit."""
@@ -122,13 +126,16 @@ class RowSchema:
     ) -> pa.RecordBatch:
         """The fixed columns, then the keys in our order and of our kinds."""
         columns = list(fixed)
-        for kind, place in zip(self.kinds.values(), places, strict=True):
+        for (name, kind), place in zip(self.kinds.items(), places, strict=True):
             if place is None:
                 columns.append(pa.nulls(batch.num_rows, kind.arrow))  # type: ignore[call-overload]
             elif place.converted_from is None:
                 columns.append(batch.column(place.number))
             else:
-                columns.append(as_kind(batch.column(place.number), place.converted_from, kind))
+                column = batch.column(place.number)
+                columns.append(as_kind(column, place.converted_from, kind))
+                if kind in _FLOATS and place.converted_from in _INTEGERS and _rounds(column, kind):
+                    self.rounded.add(name)
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def _column(self, key: str) -> str:
@@ -190,6 +197,21 @@ def as_kind(array: pa.Array[Any], found: Kind, wanted: Kind) -> pa.Array[Any]:
     return array.cast(wanted.arrow, safe=False) if array.type != wanted.arrow else array
 
 
+def _rounds(integers: pa.Array[Any], kind: Kind) -> bool:
+    """Whether there are integers that floats cannot have, as they are beyond 2^53."""
+    try:
+        integers.cast(kind.arrow)
+    except pa.ArrowInvalid:
+        floats = integers.cast(kind.arrow, safe=False)
+        try:
+            return not floats.cast(integers.type).equals(integers)
+        except pa.ArrowInvalid:  # rounded to 2^63, which is no integer of 64 bits
+            return True
+    return False
+
+
+_FLOATS = (Kind.FLOAT, Kind.FLOATS)
+_INTEGERS = (Kind.INT, Kind.INTS)
 KEY, VALUE = "key", "value"
 _ZERO = pa.scalar(0, pa.int32())
 _NO_ROWS = pa.array([], pa.uint64())

@@ -15,6 +15,7 @@ from aiowandb.wire.record import RunRecord
 
 # W&B does not say how many system metrics a run has; this is how often they are logged.
 _SECONDS_PER_METRIC = 15
+ROUNDED = "integers beyond 2^53 were rounded to floats; the long layout keeps them as they are"
 
 
 class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
@@ -72,17 +73,19 @@ class RunSnapshot(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class StoredRun(msgspec.Struct, frozen=True, gc=False):
+class StoredRun(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The rows of one run in a part.
 
     `snapshot` is the run as it was listed before they were read. `rows_read` is how many rows
-    were read, selected or not, and `last` the mark of the last one.
+    were read, selected or not, and `last` the mark of the last one. `rounded` says that there
+    were integers beyond 2^53 that the floats of their column do not have.
     """
 
     snapshot: RunSnapshot = msgspec.field(name="listed")
     rows: int = 0
     rows_read: int | None = None
     last: RowMark | None = None
+    rounded: bool = False
 
     @property
     def end(self) -> Start | None:

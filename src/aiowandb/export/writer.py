@@ -252,7 +252,7 @@ class RowsWriter:
         self._reporter.emit(RunStarted(self._dataset.name, run))
         try:
             reading = self._write_incoming(task, rows)
-            stored = _stored(task, part.rows - start, reading)
+            stored = _stored(task, part.rows - start, reading, bool(self._schema.rounded))
         except CommError as error:
             rows.discard()
             part.rollback_to(copied)
@@ -274,6 +274,7 @@ class RowsWriter:
         if incoming is None or incoming.ref.run != run:
             found = f"those of {incoming.ref}" if incoming else "none"
             raise ExportError(f"Expected the rows of run {run}, and got {found}.")
+        self._schema.rounded.clear()
         for batch in incoming:
             self._schema, fitted = self._schema.fit_or_widen(run, _new_rows(batch, task))
             rows.write(fitted, self._schema)
@@ -319,10 +320,12 @@ def _new_rows(batch: pa.RecordBatch, task: RunTask) -> pa.RecordBatch:
     return batch.slice(known.true_count)  # they are in step order
 
 
-def _stored(task: RunTask, rows: int, reading: Reading) -> StoredRun:
+def _stored(task: RunTask, rows: int, reading: Reading, rounded: bool) -> StoredRun:
     """The run with all its rows, provided that W&B still has the last one of the kept rows."""
     if not (task.extends and task.kept):
-        return StoredRun(task.snapshot, rows, reading.rows, reading.last)
+        return StoredRun(task.snapshot, rows, reading.rows, reading.last, rounded)
     if reading.first != task.kept.stored.last:
         raise IncompleteHistoryError(f"Run {task.snapshot.run} was rewound.")
-    return StoredRun(task.snapshot, rows, task.start.rows_before + reading.rows, reading.last)
+    read = task.start.rows_before + reading.rows
+    rounded = rounded or task.kept.stored.rounded
+    return StoredRun(task.snapshot, rows, read, reading.last, rounded)

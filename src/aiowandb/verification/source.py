@@ -18,7 +18,7 @@ from aiowandb.export.journal import FetchedFile
 from aiowandb.export.names import logged_table
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER, read_artifact
-from aiowandb.export.stored import RowRange, RunSnapshot, locate_runs
+from aiowandb.export.stored import ROUNDED, RowRange, RunSnapshot, locate_runs
 from aiowandb.export.tables.logged import is_table
 from aiowandb.export.tables.media import is_histogram
 from aiowandb.files.artifact_lists import RunArtifacts
@@ -159,6 +159,8 @@ def _compare_history(
         lacks.short.append(f"history: {read:,} of {lines:,} rows.")
     elif not RunSnapshot.from_history(record).equals(stored.snapshot):
         lacks.short.append("history: the run has logged since it was exported.")
+    if stored.rounded:
+        lacks.left_out.append(f"history: {ROUNDED}.")
     if any_option := _selecting(exported.options):
         lacks.left_out.append(f"history: only what {any_option} selects was to be exported.")
 
