@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from aiowandb.errors import AiowandbError, CommError, NotFoundError
+from aiowandb.concurrency.tasks import gather
+from aiowandb.errors import (
+    AiowandbError,
+    CommError,
+    ConnectError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+    TooLargeError,
+)
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.artifact_uploads import NewEntry, UploadedArtifact, upload_artifact
@@ -37,6 +47,9 @@ if TYPE_CHECKING:
 
 _LATEST = "latest"
 _COMMITTED = "COMMITTED"
+# The runs whose artifacts are listed at once.
+_AT_ONCE = 8
+_PASSING = (ConnectError, TimeoutError, ServerError, RateLimitError)
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
@@ -63,25 +76,41 @@ class ArtifactCopier:
         self._report = report
         # Ids in the target by keys in the source.
         self._ids: dict[str, str] = {}
+        # By collection, a version that the next copy may bring: later ones must wait for it.
+        self._to_retry: dict[str, str] = {}
 
-    async def copy(self, runs: Sequence[UnfinishedRun]) -> list[UnfinishedRun]:
-        """Copy the artifacts of the runs; returns the runs whose artifacts are complete."""
-        made = [_Made(artifact, by) for by in runs async for artifact in _each(by.run.artifacts())]
-        # The oldest first: versions are numbered in this order, and may refer to older ones.
-        made.sort(key=lambda each: _age(each.artifact))
+    async def copy(self, runs: Sequence[UnfinishedRun]) -> None:
+        """Copy the artifacts of the runs; those of which something cannot be copied are failed."""
+        found = await gather(runs, self._made_by, at_once=_AT_ONCE)
+        made = [each for some in found for each in some]
+        # The oldest first: versions are numbered in this order, and may refer to older ones. One
+        # that several runs have logged is attributed to the first.
+        made.sort(key=_age)
         for each in made:
             await self._make(*each)
-        for by in runs:
-            async with aclosing(by.run.used_artifacts()) as used:
-                async for artifact in used:
-                    await self._use(artifact, by)
-        return [by for by in runs if by.report.status != "failed"]
+        await gather(runs, self._use_all, at_once=_AT_ONCE)
+
+    async def _made_by(self, by: UnfinishedRun) -> list[_Made]:
+        made: list[_Made] = []
+        async with _failing(by), aclosing(by.run.artifacts()) as artifacts:
+            made += [_Made(artifact, by) async for artifact in artifacts]
+        return made
+
+    async def _use_all(self, by: UnfinishedRun) -> None:
+        async with _failing(by), aclosing(by.run.used_artifacts()) as used:
+            async for artifact in used:
+                await self._use(artifact, by)
 
     async def _make(self, artifact: SourceArtifact, by: UnfinishedRun) -> None:
         name = artifact.label
         report = CopiedRun(run=name, target=name)
         self._report.artifacts.append(report)
         try:
+            if (earlier := self._to_retry.get(artifact.name)) is not None:
+                raise CommError(
+                    f"{earlier} could not be copied yet, and versions are numbered in their order."
+                    " Copy again."
+                )
             entries = [self._mapped(entry, report) for entry in await artifact.entries()]
             new = await self._new(artifact)
             made = await upload_artifact(self._session, by.found.ref, new, entries)
@@ -90,6 +119,8 @@ class ArtifactCopier:
         except AiowandbError as error:
             report.status, report.error = "failed", str(error)
             by.report.status, by.report.error = "failed", f"artifact {name}: {error}"
+            if _may_pass(error):
+                self._to_retry.setdefault(artifact.name, name)
             return
         self._ids[artifact.key] = made.id
         self._note(report, artifact, made)
@@ -172,8 +203,28 @@ class ArtifactCopier:
         return known.id if known and known.digest == artifact.digest else None
 
 
-def _age(artifact: SourceArtifact) -> tuple[datetime, int]:
-    return artifact.created_at or _BEGINNING, artifact.version or 0
+@asynccontextmanager
+async def _failing(by: UnfinishedRun) -> AsyncIterator[None]:
+    """An error in the block is one of this run, unless it may pass."""
+    try:
+        yield
+    except FATAL:
+        raise
+    except AiowandbError as error:
+        if _may_pass(error):
+            raise
+        by.report.status, by.report.error = "failed", f"artifacts: {error}"
+
+
+def _may_pass(error: AiowandbError) -> bool:
+    """Whether a later attempt may succeed, as with a server that is down."""
+    return isinstance(error, _PASSING) and not isinstance(error, TooLargeError)
+
+
+def _age(made: _Made) -> tuple[datetime, int, datetime]:
+    artifact, by = made
+    created = by.run.facts.created_at or _BEGINNING
+    return artifact.created_at or _BEGINNING, artifact.version or 0, created
 
 
 async def artifacts_of(
@@ -228,9 +279,3 @@ async def _entries(session: Session, record: ArtifactRecord) -> list[NewEntry]:
             content = remote_content(session, links[name], size)
         found.append(NewEntry(name, entry.digest, size, content, entry.ref, entry.extra))
     return found
-
-
-async def _each(items: AsyncGenerator[SourceArtifact]) -> AsyncIterator[SourceArtifact]:
-    async with aclosing(items) as every:
-        async for item in every:
-            yield item

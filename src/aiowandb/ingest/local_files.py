@@ -26,6 +26,15 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(folder / name for name, entry in walk(folder) if entry.is_file())
 
 
+def broken_links_below(folder: Path) -> list[str]:
+    """The names of links in the folder and its subfolders whose file does not exist. Blocks."""
+    return sorted(
+        name
+        for name, entry in walk(folder)
+        if entry.is_symlink() and not (entry.is_file() or entry.is_dir())
+    )
+
+
 async def local_file(path: Path, name: str) -> SourceFile:
     """A local file, to be uploaded under this name."""
     checksum = await run_sync(_checksum, path, "MD5")

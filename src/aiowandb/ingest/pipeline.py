@@ -65,7 +65,7 @@ class Copy:
         self._options = options
         self._on_event = on_event
         self._total: int | None = None
-        self._done = 0
+        self._done = self._rows = self._bytes = 0
         self._sweeps = SweepCopier(source, target)
         self._unfinished: list[UnfinishedRun] = []
         self._places = anyio.Semaphore(_RUNS_AT_ONCE)
@@ -123,9 +123,10 @@ class Copy:
 
     async def _copy_artifacts(self) -> None:
         """Copy the artifacts, the oldest first, and then mark their runs as complete."""
-        copier = ArtifactCopier(self._target, self.report)
-        for unfinished in await copier.copy(self._unfinished):
-            await unfinished.writer.finish(unfinished.found)
+        await ArtifactCopier(self._target, self.report).copy(self._unfinished)
+        for unfinished in self._unfinished:
+            if unfinished.report.status != "failed":
+                await unfinished.writer.finish(unfinished.found)
             self._finished(unfinished.report)
 
     async def _verify(self) -> list[Difference]:
@@ -222,12 +223,10 @@ class Copy:
         self._done += 1
         if self._on_event:
             self._on_event(report)
-            carried = self.report.carried
-            self._on_event(
-                CopyProgress(
-                    self._done, self._total, carried.get("rows", 0), carried.get("bytes", 0)
-                )
-            )
+            # Not `self.report.carried`, which adds up all runs: for each of them, that takes long.
+            self._rows += report.carried.get("rows", 0)
+            self._bytes += report.carried.get("bytes", 0)
+            self._on_event(CopyProgress(self._done, self._total, self._rows, self._bytes))
 
 
 async def together(items: AsyncGenerator[T], size: int) -> AsyncGenerator[list[T]]:

@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 
 from aiowandb import AsyncApi, ContentError, OfflineSource, Run, UsageError
+from aiowandb.ingest.sources.offline_records import metrics_line
+from aiowandb.ingest.sources.protobuf import Message
 from aiowandb.ingest.sources.wandb_log import LogReader
 from tests.ingest.sources import wandb_files as files
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 TARGET = "local/imported"
 START = 1_700_000_000.25
+# Files that an import makes as wandb does.
+MADE = {"wandb-metadata.json", "wandb-summary.json"}
 
 
 async def imported(api: AsyncApi, source: Any, run_id: str = "r", **options: Any) -> Run:
@@ -101,6 +105,11 @@ async def test_everything_of_a_log_is_in_the_run(target: AsyncApi, tmp_path: Pat
     assert first == datetime.fromtimestamp(START + 1, UTC)
     names = {file.name async for file in run.files()}
     assert names == {"media/a.png", "wandb-metadata.json", "wandb-summary.json"}
+
+
+async def test_runtimes_have_the_digits_that_wandb_computes() -> None:
+    stats = Message(files.message(f2=files.message(f1=1, f2=550_811_217)))
+    assert '"_runtime":1.5508112170000001' in metrics_line(stats, started=0)
 
 
 async def test_a_log_is_imported_once_and_then_only_what_is_new(
@@ -194,6 +203,28 @@ async def test_a_run_that_was_logged_again_is_one_run(target: AsyncApi, tmp_path
     run = await target.run(f"{TARGET}/r")
     assert [row["_step"] async for row in run.scan_history()] == list(range(8))
     assert run.config["day"] == 2
+
+
+async def test_files_in_linked_folders_are_imported_and_broken_links_are_reported(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "w").write_bytes(b"weights")
+    (outside / "unsaved").write_bytes(b"")
+    names = ["linked/deep/w", "linked/gone", "../../outside/unsaved", "broken"]
+    saved = files.message(f6=files.message(f1=[files.message(f1=name) for name in names]))
+    log = files.write_run(tmp_path, "r", [files.run("r"), saved, files.exit_record()])
+    folder = log.parent / "files"
+    folder.mkdir()
+    (folder / "linked").symlink_to(outside, target_is_directory=True)
+    (folder / "broken").symlink_to(tmp_path / "nowhere")
+    report = await target.import_runs(tmp_path, TARGET, verify=True)
+    assert (report.failed, report.differences) == ([], [])
+    run = await target.run(f"{TARGET}/r")
+    assert {file.name async for file in run.files()} - MADE == {"linked/deep/w"}
+    (dropped,) = report.runs[0].dropped
+    assert dropped == "file broken, which was deleted since it was saved"
 
 
 async def test_artifacts_of_a_log_keep_the_ids_that_rows_refer_to(

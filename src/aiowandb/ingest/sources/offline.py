@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import UsageError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.ingest.facts import dotted_keys
-from aiowandb.ingest.local_files import files_below, local_file
+from aiowandb.ingest.local_files import broken_links_below, files_below, local_file
 from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.sources.offline_artifacts import artifact_of
 from aiowandb.ingest.sources.offline_records import (
@@ -159,12 +159,27 @@ async def in_threads(items: Iterator[T]) -> AsyncGenerator[list[T]]:
 
 def _open(run: str, paths: Sequence[Path]) -> OfflineRun:
     found = scan(run, paths)
+    folders = [log.parent / "files" for log in paths]
     files = {
         path.relative_to(folder).as_posix(): path
-        for log in paths
-        for folder in [log.parent / "files"]
+        for folder in folders
         for path in files_below(folder)
     }
+    files |= _behind_links(folders, found.saved - files.keys())
+    gone = {name for folder in folders for name in broken_links_below(folder)} - files.keys()
+    found.losses += [f"file {name}, which was deleted since it was saved" for name in sorted(gone)]
     sizes = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()]
     logs = [path.stat().st_size for path in paths]
     return OfflineRun(found, found.facts.stamp(logs, sizes), files)
+
+
+def _behind_links(folders: Sequence[Path], saved: Iterable[str]) -> dict[str, Path]:
+    """The saved files that are in linked folders: `run.save` makes links also to folders."""
+    return {
+        name: folder / name
+        for folder in folders
+        for name in sorted(saved)
+        if ".." not in PurePath(name).parts
+        and not PurePath(name).is_absolute()
+        and (folder / name).is_file()
+    }

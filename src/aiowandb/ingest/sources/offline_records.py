@@ -26,6 +26,7 @@ class RecordKind(IntEnum):
     SUMMARY = 3
     OUTPUT = 4
     CONFIG = 5
+    FILES = 6
     STATS = 7
     ARTIFACT = 8
     TELEMETRY = 11
@@ -90,7 +91,9 @@ def step_of(row: Texts) -> int:
 def metrics_line(stats: Message, started: int) -> str:
     """A row of the system metrics, as a line of JSON; the run began at this nanosecond."""
     moment = stats.nanoseconds(2) or started
-    times = {TIME: repr(moment / 10**9), RUNTIME: repr((moment - started) / 10**9)}
+    seconds, rest = divmod(moment - started, 10**9)
+    # In two steps, as wandb computes it: the last digit may differ from that of one division.
+    times = {TIME: repr(moment / 10**9), RUNTIME: repr(seconds + rest / 10**9)}
     row: Texts = {"_wandb": "true", **times}
     for item in stats.messages(3):
         row[f"system.{item.text(1)}"] = item.text(16)

@@ -42,6 +42,8 @@ class LoggedRun:
         self.started = 0
         self.losses: list[str] = []
         self.artifacts: list[Message] = []
+        # The names of files that were saved, most of which are in the folder `files`.
+        self.saved: set[str] = set()
         self.environment: dict[str, dict[str, Any]] = {}
 
     def records(self, losses: list[str] | None = None) -> Iterator[tuple[RecordKind, Message]]:
@@ -104,6 +106,8 @@ class _Scan:
                 change(self._summary, message)
             case RecordKind.HISTORY:
                 self._add_row(message)
+            case RecordKind.FILES:
+                self._run.saved.update(item.text(1) for item in message.messages(1))
             case RecordKind.METRIC:
                 self._metrics.add(message)
             case RecordKind.TELEMETRY:

@@ -1,0 +1,119 @@
+"""The artifacts of a copy: their order and their makers, also if something fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aiowandb import AsyncApi, CopiedRun, CopyEvent, ExportError, RunFacts, Source, SourceRun
+from aiowandb.ingest.source import SourceArtifact
+from aiowandb.net import RetryPolicy
+from aiowandb_server import Store, create_app
+from tests.ingest.conftest import SOURCE, make_run
+from tests.support.artifacts import log_artifact
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+TARGET = "local/copied"
+
+
+def log(store: Store, run_name: str, *contents: bytes) -> None:
+    """Log versions of the artifact `set`."""
+    project = store.projects.get("local", "varied")
+    run = project and store.runs.get(project, run_name)
+    assert run
+    for content in contents:
+        log_artifact(store, run, "set", {"f": content})
+
+
+class Refusing(httpx.AsyncBaseTransport):
+    """Answers 503 to uploads of this content, as a server in trouble does."""
+
+    def __init__(self, store: Store, content: bytes) -> None:
+        self._server = httpx.ASGITransport(create_app(store))
+        self.content: bytes | None = content
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT" and await request.aread() == self.content:
+            return httpx.Response(503, request=request)
+        return await self._server.handle_async_request(request)
+
+
+async def test_later_versions_wait_for_one_that_failed_for_a_moment(tmp_path: Path) -> None:
+    versions = [b"zero", b"one", b"two"]
+    with Store.open(tmp_path / "source") as here, Store.open(tmp_path / "target") as there:
+        make_run(here, "maker", rows=[])
+        log(here, "maker", *versions)
+        refusing = Refusing(there, b"one")
+        retry = RetryPolicy(max_failures=2, random=lambda: 0.0)
+        async with (
+            AsyncApi.local(tmp_path / "source") as source,
+            AsyncApi(
+                there.local_key, base_url="http://w.test", transport=refusing, retry=retry
+            ) as target,
+        ):
+            first = await source.runs(SOURCE).copy_to(TARGET, api=target)
+            errors = {each.run: each.error or "" for each in first.failed}
+            assert set(errors) == {"maker", "set:v1", "set:v2"}
+            assert "set:v1 could not be copied yet" in errors["set:v2"]
+            refusing.content = None
+            second = await source.runs(SOURCE).copy_to(TARGET, api=target, verify=True)
+            assert (second.failed, second.differences) == ([], [])
+            for number, content in enumerate(versions):
+                artifact = await target.artifact(f"{TARGET}/set:v{number}")
+                down = await artifact.download(tmp_path / f"v{number}")
+                assert (down.folder / "f").read_bytes() == content
+
+
+@pytest.mark.parametrize("order", ["+created_at", "-created_at"])
+async def test_a_version_that_two_runs_have_logged_is_of_the_first(
+    target: AsyncApi, tmp_path: Path, order: str
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        for number, name in enumerate(("first", "second")):
+            make_run(store, name, rows=[], created_at=1_700_000_000 + number)
+            log(store, name, b"same")
+        async with AsyncApi.local(tmp_path / "source") as source:
+            report = await source.runs(SOURCE, order=order).copy_to(TARGET, api=target)
+    assert report.failed == []
+    maker = await (await target.artifact(f"{TARGET}/set:v0")).logged_by()
+    assert maker
+    assert maker.id == "first"
+
+
+class Gone(SourceRun):
+    """A run whose artifacts cannot be listed any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(RunFacts.of(name, summary={"x": 1}, state="finished"))
+        self.has_artifacts = True
+
+    async def artifacts(self) -> AsyncGenerator[SourceArtifact]:
+        if self.facts.id == "bad":
+            raise ExportError("the list is gone")
+        async for artifact in super().artifacts():
+            yield artifact
+
+
+class Gones(Source):
+    name = "gones"
+
+    async def runs(self) -> AsyncGenerator[SourceRun]:
+        for name in ("bad", "good"):
+            yield Gone(name)
+
+
+async def test_a_run_whose_artifacts_cannot_be_listed_does_not_end_the_copy(
+    target: AsyncApi,
+) -> None:
+    events: list[CopyEvent] = []
+    report = await target.import_runs(Gones(), TARGET, on_event=events.append)
+    assert {run.run: run.error for run in report.failed} == {"bad": "artifacts: the list is gone"}
+    assert (await target.run(f"{TARGET}/good")).summary["x"] == 1
+    ended: dict[str, Any] = {
+        each.run: each.status for each in events if isinstance(each, CopiedRun)
+    }
+    assert ended == {"bad": "failed", "good": "created"}
