@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from aiowandb.net.aiohttp_transport import AiohttpTransport
+from aiowandb.net.transports import HttpcoreTransport
 
 Open = Callable[..., httpx.AsyncBaseTransport]
 
@@ -28,4 +29,4 @@ def _httpcore(
     verify: ssl.SSLContext | bool = False, connections: int = 4
 ) -> httpx.AsyncBaseTransport:
     limits = httpx.Limits(max_connections=connections)
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits)
+    return HttpcoreTransport(verify=verify, limits=limits, proxy=None)

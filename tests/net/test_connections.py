@@ -97,6 +97,30 @@ async def test_a_request_on_a_connection_that_dies_of_it_is_for_others_to_send_a
 
 
 @on_asyncio
+@pytest.mark.parametrize("behind", [OK + b"Content-Length: 1\r\n\r\n?", OK], ids=range(2))
+async def test_a_second_response_is_not_taken_for_that_to_the_next_request(
+    open_transport: Open, behind: bytes
+) -> None:
+    """Else each request would have the response to the one before it, from then on."""
+    numbers = iter(range(100))
+
+    async def answer(stream: SocketStream) -> None:
+        with suppress(anyio.EndOfStream):
+            while True:
+                await receive_request(stream)
+                body = b"%02d" % next(numbers)
+                await stream.send(OK + b"Content-Length: 2\r\n\r\n" + body + behind)
+
+    seen = []
+    async with serving(answer) as url, httpx.AsyncClient(transport=open_transport()) as http:
+        for _ in range(6):
+            with suppress(httpx.RemoteProtocolError):
+                seen.append((await http.get(url)).text)
+    assert len(seen) >= 3
+    assert seen == sorted({*seen} - {"?"})
+
+
+@on_asyncio
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 async def test_addresses_of_ipv6_can_be_reached(open_transport: Open) -> None:
     seen: list[bytes] = []

@@ -176,7 +176,8 @@ class LoopTransport(httpx.AsyncBaseTransport):
 
 
 class HttpcoreTransport(httpx.AsyncHTTPTransport):
-    """httpx's own, which would leave the socket open if it is cancelled in a TLS handshake."""
+    """httpx's own, which would leave the socket open if it is cancelled in a TLS handshake, and
+    take what a server sends behind a response for the response to the next request."""
 
     def __init__(
         self, *, verify: ssl.SSLContext | bool, limits: httpx.Limits, proxy: httpx.Proxy | None
@@ -186,9 +187,20 @@ class HttpcoreTransport(httpx.AsyncHTTPTransport):
         pool: Any = self._pool
         pool._network_backend = _Sockets(pool._network_backend)
 
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        stream = response.extensions.get("network_stream")
+        if isinstance(stream, _Socket) and not stream.has_answered:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+            raise httpx.RemoteProtocolError(
+                "the server sent a response before the request", request=request
+            )
+        return response
+
 
 class _Sockets:
-    """A network backend of httpcore whose streams are closed when a handshake is cancelled."""
+    """A network backend of httpcore with streams of ours."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -201,8 +213,23 @@ class _Sockets:
 
 
 class _Socket:
+    """A stream of httpcore that is closed when a handshake is cancelled.
+
+    `has_answered` says whether anything was read since something was written.
+    """
+
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.has_answered = False
+
+    async def read(self, *args: Any, **kwargs: Any) -> bytes:
+        data: bytes = await self._stream.read(*args, **kwargs)
+        self.has_answered = True
+        return data
+
+    async def write(self, *args: Any, **kwargs: Any) -> None:
+        self.has_answered = False
+        await self._stream.write(*args, **kwargs)
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> _Socket:
         try:
