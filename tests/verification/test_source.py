@@ -109,6 +109,28 @@ async def test_integers_that_no_float_has_keep_a_run_from_deletion_unless_they_a
     assert values == [*large, 1]
 
 
+async def test_an_alias_that_an_artifact_got_since_is_noticed_and_can_be_exported(
+    live: Archive,
+) -> None:
+    await live.export()
+    assert (await live.verify()).is_complete
+    store, project = live.store, live.project._project
+    models = store.collections.ensure(project, "model-b", "model")
+    version = store.artifacts.latest(models.id)
+    assert version
+    registry = store.collections.ensure(project, "registry", "model", "PORTFOLIO")
+    store.artifacts.link(version, registry, ["elsewhere"])
+    assert (await live.verify()).is_complete
+    store.collections.add_alias(models, version.id, "production")
+    found = await live.verify()
+    assert found.may_be_deleted == ["a", "c"]
+    assert "model-b-v0 got the alias production since" in reasons(found, "b")
+    (live.pristine / ".aiowandb-export" / "artifacts" / "model-b-v0.json").unlink()
+    again = await live.export(repair=True)
+    assert again.downloads <= 1  # the manifest
+    assert (await live.verify()).may_be_deleted == ["a", "b", "c"]
+
+
 async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_damage(
     live: Archive,
 ) -> None:

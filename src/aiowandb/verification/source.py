@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -29,7 +30,7 @@ from aiowandb.verification.listed_runs import RunsAsListed
 from aiowandb.verification.originals import OriginalTexts
 from aiowandb.verification.report import Comparison
 from aiowandb.wire.checksum import Checksum
-from aiowandb.wire.copying import RunExtent, RunExtents, run_extents
+from aiowandb.wire.copying import RunExtent, RunExtents, VersionNode, run_extents
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.history import alias
 from aiowandb.wire.record import RunRecord
@@ -39,6 +40,7 @@ _FILES = 50
 _RUNS_AT_ONCE = 4
 _RUNS_ASKED_AT_ONCE = 100
 _CONSOLE_FILE = "output.log"
+_VERSION = re.compile(r"v\d+")
 _ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
 
@@ -66,13 +68,20 @@ async def compare_with_source(
     return found
 
 
+class _KnownVersion(msgspec.Struct, frozen=True, gc=False):
+    """An exported version of an artifact."""
+
+    folder: str
+    aliases: tuple[str, ...]
+
+
 class ExportedRuns(msgspec.Struct, kw_only=True):
     """What the export has of each run."""
 
     options: ExportOptions
     rows: Mapping[str, Mapping[str, RowRange]]
     files: Mapping[tuple[str, str], Mapping[str, FetchedFile]]
-    artifacts: Mapping[str, set[str]]
+    artifacts: Mapping[str, Mapping[str, _KnownVersion]]
     originals: OriginalTexts
     facts: RunsAsListed
 
@@ -269,28 +278,47 @@ async def _compare_artifacts(
         if total:
             lacks.short.append(f"artifacts: none of {total:,} artifacts.")
         return
-    ids = [node.id for node in made.nodes] if made else []
-    if total > len(ids):
-        ids = []
+    aliases = {node.id: _aliases(node) for node in made.nodes} if made else {}
+    if total > len(aliases):
+        aliases = {}
         async with aclosing(
             RunArtifacts(session, record.ref, "output", fresh=True).pages()
         ) as all_:
             async for page in all_:
-                ids += [artifact.id for artifact in page]
-    known = exported.artifacts.get(record.id, set())
-    if missing := [each for each in ids if each not in known]:
-        lacks.short.append(f"artifacts: {len(ids) - len(missing):,} of {len(ids):,} artifacts.")
+                aliases.update({artifact.id: artifact.aliases for artifact in page})
+    known = exported.artifacts.get(record.id, {})
+    if missing := aliases.keys() - known.keys():
+        there = len(aliases)
+        lacks.short.append(f"artifacts: {there - len(missing):,} of {there:,} artifacts.")
+    for artifact in known.keys() & aliases.keys():
+        _compare_aliases(lacks, known[artifact], aliases[artifact])
 
 
-def _artifacts(folder: Folder) -> Mapping[str, set[str]]:
-    """The ids of the exported artifacts, by the runs that logged them."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
+def _aliases(node: VersionNode) -> list[str]:
+    return [each.alias for each in node.aliases or () if each.is_own]
+
+
+def _compare_aliases(lacks: _Lacks, known: _KnownVersion, aliases: Sequence[str]) -> None:
+    # `latest` moves on by itself, and others that are gone are those of another version.
+    new = set(aliases).difference(known.aliases, ["latest"])
+    if added := [each for each in new if not _VERSION.fullmatch(each)]:
+        some = ", ".join(sorted(added))
+        lacks.short.append(
+            f"artifacts: {known.folder} got the alias {some} since. To export it again, remove"
+            f" {ARTIFACTS_FOLDER}/{known.folder}.json and export with repair."
+        )
+
+
+def _artifacts(folder: Folder) -> Mapping[str, Mapping[str, _KnownVersion]]:
+    """The exported artifacts by their ids, by the runs that logged them."""
+    found: defaultdict[str, dict[str, _KnownVersion]] = defaultdict(dict)
     for content in _described(folder):
         try:
             artifact = read_artifact(content)
         except msgspec.MsgspecError:
             continue  # reported as a file that has changed
-        found[artifact.run].add(artifact.id)
+        version = _KnownVersion(artifact.folder, tuple(artifact.aliases))
+        found[artifact.run][artifact.id] = version
     return found
 
 

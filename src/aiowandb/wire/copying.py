@@ -21,7 +21,10 @@ fragment Extent on Run {
     edges { node { id name sizeBytes md5 updatedAt } cursor }
     pageInfo { hasNextPage }
   }
-  outputArtifacts(first: 50) { totalCount edges { node { id aliases { alias } } } }
+  outputArtifacts(first: 50) {
+    totalCount
+    edges { node { id aliases { alias artifactCollection { __typename } } } }
+  }
   inputArtifacts(first: 50) { totalCount edges { node { id aliases { alias } } } }
 }"""
 
@@ -65,8 +68,19 @@ class SweepFacts(msgspec.Struct, frozen=True):
     state: str | None = None
 
 
-class AliasName(msgspec.Struct):
+class AliasHome(msgspec.Struct):
+    typename: str | None = msgspec.field(name="__typename", default=None)
+
+
+class AliasName(msgspec.Struct, rename="camel"):
     alias: str
+    artifact_collection: AliasHome | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the version has it where it was logged, and not in a registry it is linked to."""
+        home = self.artifact_collection
+        return home is not None and home.typename == "ArtifactSequence"
 
 
 class VersionNode(msgspec.Struct):
