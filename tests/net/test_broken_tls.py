@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import re
 import shutil
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import anyio
@@ -17,8 +19,10 @@ from aiowandb import Api, AsyncApi, CommError, ConnectError, RetryPolicy, Timeou
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session, transports
 from aiowandb.net.transports import LoopTransport, verification
+from aiowandb.redaction import Link
 from aiowandb_server import RunChanges, Store, create_app
 from tests.support.answering import ASK, answering, ask
+from tests.support.broken_tls import OK as OK_ANSWER
 from tests.support.broken_tls import (
     BrokenTls,
     Seen,
@@ -146,6 +150,40 @@ async def test_a_handshake_that_does_not_end_is_a_timeout_and_leaves_no_socket(
     assert isinstance(error, TimeoutError)
     assert re.search("no answer from localhost:.* within 1 s", str(error))
     assert seen.connections == 1
+
+
+# In a record of a short answer, and in one of several of a long file.
+LONG = bytes(range(256)) * 400
+FILE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(LONG), LONG)
+
+
+# As everywhere: httpcore leaves what it sends to the garbage collector when that breaks.
+@pytest.mark.filterwarnings("ignore:Async generator 'http(x|core)[.]:ResourceWarning")
+@pytest.mark.parametrize("resets", [2, 10**9])
+async def test_a_connection_that_is_reset_within_a_record_is_a_failed_attempt(
+    tls: BrokenTls, resets: int
+) -> None:
+    retry = RetryPolicy(random=lambda: 0.0, max_failures=3)
+    for answer in (OK_ANSWER, FILE):
+        seen, file = Seen(), io.BytesIO()
+        server = counted(seen, encrypted(tls.valid(), answer, resets=resets))
+        async with serving(server) as url:
+            async with Session(settings(tls, url), retry=retry) as session:
+                link = Link(f"{session.settings.base_url}/file")
+                with pytest.raises(CommError) if resets > 3 else nullcontext() as caught:
+                    if answer is FILE:
+                        await session.download(link, file)
+                    else:
+                        assert (await session.ask(ASK)).n == 1
+            with anyio.fail_after(60):
+                await seen.left.wait()
+        assert seen.connections == 3
+        if caught:
+            assert re.search(
+                "localhost.*the connection broke|the connection broke.*localhost", str(caught.value)
+            )
+        elif answer is FILE:
+            assert file.getvalue() == LONG
 
 
 def test_the_synchronous_client_and_the_commands_say_the_same(tls: BrokenTls) -> None:

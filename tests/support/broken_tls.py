@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
+import struct
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import anyio
 import trustme
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 
 from tests.support.raw_http import Answer
 
@@ -121,9 +123,10 @@ class BrokenTls:
 
 
 def encrypted(
-    context: ssl.SSLContext, answer: bytes = OK, pause: float | None = None
+    context: ssl.SSLContext, answer: bytes = OK, pause: float | None = None, resets: int = 0
 ) -> Callable[..., object]:
-    """Does the handshake, byte by byte if there is a pause, and gives this answer."""
+    """Does the handshake, byte by byte if there is a pause, and gives this answer; the first
+    connections are reset in the middle of a record."""
 
     async def handle(seen: Seen, stream: SocketStream) -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -151,7 +154,14 @@ def encrypted(
         assert isinstance(request, bytes)
         seen.data += request
         server.write(answer)
-        await send()
+        if seen.connections <= resets:
+            records = outgoing.read()
+            await stream.send(records[: len(records) // 2])
+            raw = stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await stream.aclose()
+        else:
+            await send()
 
     return handle
 
