@@ -84,6 +84,32 @@ async def test_a_version_that_two_runs_have_logged_is_of_the_first(
     assert maker.id == "first"
 
 
+async def test_what_is_said_about_a_version_is_brought_up_to_date(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "source") as store:
+        make_run(store, "maker", rows=[])
+        log(store, "maker", b"zero")
+        project = store.projects.get("local", "varied")
+        run = project and store.runs.get(project, "maker")
+        assert run
+        (version,) = store.artifacts.of_run(run.id, "output", first=9).items
+        store.artifacts.change(version, description="old", metadata='{"k": 0}', add_tags=["t", "u"])
+        async with AsyncApi.local(tmp_path / "source") as source:
+            await source.runs(SOURCE).copy_to(TARGET, api=target)
+            store.artifacts.change(
+                version, description="new", metadata='{"n": NaN}', remove_tags=["u"]
+            )
+            # Changed rows make the copy look at its artifacts again.
+            store.history.append(run, ['{"_step": 0}'])
+            report = await source.runs(SOURCE).copy_to(TARGET, api=target, verify=True)
+            assert [each.status for each in report.artifacts] == ["updated"]
+            assert (report.failed, report.differences) == ([], [])
+            store.history.append(run, ['{"_step": 1}'])
+            report = await source.runs(SOURCE).copy_to(TARGET, api=target)
+            assert [each.status for each in report.artifacts] == ["unchanged"]
+
+
 class Gone(SourceRun):
     """A run whose artifacts cannot be listed any more."""
 

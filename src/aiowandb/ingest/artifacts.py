@@ -38,8 +38,14 @@ from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord, number_of
-from aiowandb.wire.artifact_writing import NewArtifact, artifact_id_of, use_artifact
+from aiowandb.wire.artifact_writing import (
+    NewArtifact,
+    artifact_id_of,
+    update_artifact,
+    use_artifact,
+)
 from aiowandb.wire.artifacts import Direction, artifact_by_id, artifact_by_name
+from aiowandb.wire.json_edit import alike
 from aiowandb.wire.manifest import ManifestEntry
 
 if TYPE_CHECKING:
@@ -114,6 +120,7 @@ class ArtifactCopier:
             entries = [self._mapped(entry, report) for entry in await artifact.entries()]
             new = await self._new(artifact)
             made = await upload_artifact(self._session, by.found.ref, new, entries)
+            is_changed = not made.is_new and await self._update(artifact, made)
         except FATAL:
             raise
         except AiowandbError as error:
@@ -124,6 +131,24 @@ class ArtifactCopier:
             return
         self._ids[artifact.key] = made.id
         self._note(report, artifact, made)
+        if is_changed:
+            report.status = "updated"
+
+    async def _update(self, artifact: SourceArtifact, made: UploadedArtifact) -> bool:
+        """Update what is said about a version that was copied before; whether that has changed."""
+        if artifact.version is None:
+            return False  # it may be one of somebody else, with the same content
+        node = await self._session.ask(artifact_by_id(made.id))
+        if node is None:
+            return False
+        there, metadata = node.record(), artifact.metadata or "{}"
+        removed = [tag for tag in there.tags if tag not in artifact.tags]
+        is_same = (there.description or "") == (artifact.description or "")
+        if is_same and not removed and alike(there.metadata, lenient.loads_object(metadata)):
+            return False
+        description = artifact.description or ""
+        await self._session.ask(update_artifact(made.id, description, metadata, removed))
+        return True
 
     async def _new(self, artifact: SourceArtifact) -> NewArtifact:
         # The same each time that it is copied here, so that it is announced once. Ids of artifacts

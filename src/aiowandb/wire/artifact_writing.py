@@ -1,4 +1,4 @@
-"""Mutations that create versions of artifacts: announce, upload, commit, use."""
+"""Mutations of versions of artifacts: announce, upload, commit, update, use."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ mutation CreateArtifactFiles($input: CreateArtifactFilesInput!) {
 _COMMIT = """
 mutation CommitArtifact($id: ID!) {
   commitArtifact(input: {artifactID: $id}) { artifact { id versionIndex } }
+}"""
+
+_UPDATE = """
+mutation UpdateArtifact($input: UpdateArtifactInput!) {
+  updateArtifact(input: $input) { artifact { id } }
 }"""
 
 _USE = """
@@ -174,6 +179,20 @@ def commit_artifact(artifact_id: str) -> Operation[CommittedArtifact]:
     """Commit a version whose files are complete; it gets its number."""
     path = ("commitArtifact", "artifact")
     return Operation("CommitArtifact", _COMMIT, {"id": artifact_id}, CommittedArtifact, path)
+
+
+def update_artifact(
+    artifact_id: str, description: str, metadata: str, removed_tags: Sequence[str] = ()
+) -> Operation[Done]:
+    """Change what is said about a version; `metadata` is JSON text."""
+    wanted: dict[str, Any] = {
+        "artifactID": artifact_id,
+        "description": description,
+        "metadata": metadata,
+    }
+    if removed_tags:
+        wanted["tagsToDelete"] = [{"tagName": tag} for tag in removed_tags]
+    return Operation("UpdateArtifact", _UPDATE, {"input": wanted}, Done)
 
 
 def use_artifact(run: RunRef, artifact_id: str) -> Operation[Done]:
