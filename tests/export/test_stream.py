@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AsyncApi, ExportError, UsageError
+from aiowandb import AiowandbWarning, AsyncApi, DatabaseSink, ExportError, UsageError
 from aiowandb.api.runs import Runs
 from aiowandb.export import (
     Clash,
@@ -56,6 +56,16 @@ async def test_a_sink_gets_the_history_run_by_run(project: Project, runs: Runs) 
     table = pa.Table.from_batches(sink.batches)
     assert table["run_id"].to_pylist() == ["a"] * 3 + ["b"] * 3
     assert (sink.closed, result.rows, result.files) == (1, 6, ())
+
+
+async def test_a_sink_is_said_to_get_integers_rounded(
+    project: Project, runs: Runs, tmp_path: Path
+) -> None:
+    project.log("a", [{"_step": 0, "ns": 2**53 + 1}, {"_step": 1, "ns": 2**53 + 1}])
+    said = r"history, ns: integers beyond 2\^53 were rounded"
+    for sink in (Collecting(), DatabaseSink(f"sqlite:///{tmp_path}/runs.db")):
+        with pytest.warns(AiowandbWarning, match=said):
+            await runs.export(sink)
 
 
 async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) -> None:

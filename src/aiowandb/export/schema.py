@@ -9,7 +9,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb.export.stored import ROUNDED
 from aiowandb.history.columns import Kind, json_text, kind_of, meet
+from aiowandb.suggestions import listed
+from aiowandb.user_warnings import warn
 from aiowandb.wire.rows import STEP
 
 RUN_ID = "run_id"
@@ -98,6 +101,11 @@ class RowSchema:
         except SchemaSurprise as surprise:
             wider = self.widened(surprise.keys)
             return wider, wider.fit(run, batch)
+
+    def warn_of_rounded(self, table: str) -> None:
+        """Warn that columns of a table got integers that their floats do not have."""
+        if self.rounded:
+            warn(f"{table}, {listed(sorted(self.rounded))}: {ROUNDED}.")
 
     def recast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch, which has an earlier, narrower schema, with the columns of this one."""

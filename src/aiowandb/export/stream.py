@@ -95,6 +95,7 @@ async def stream_rows(
     writer = _StreamWriter(source.name, schema, make_sink, reporter)
     feed = partial(feed_rows, session, incoming, len(runs), reporter)
     await feed_thread(writer.write, feed, ARRIVALS_AHEAD)
+    writer.schema.warn_of_rounded(source.name)
     return writer.failed, writer.clashes
 
 
@@ -106,7 +107,7 @@ class _StreamWriter:
     ) -> None:
         self.failed: list[RunFailure] = []
         self._name = name
-        self._schema = schema
+        self.schema = schema
         self._make_sink = make_sink
         self._reporter = reporter
         self._clashing = Counter[str]()
@@ -116,7 +117,7 @@ class _StreamWriter:
         return [Clash(name, self._clashing[name]) for name in sorted(self._clashing)]
 
     def write(self, inbox: Inbox[Arrival]) -> None:
-        with closing(self._make_sink(self._schema.arrow)) as sink:
+        with closing(self._make_sink(self.schema.arrow)) as sink:
             for run in incoming_runs(inbox):
                 before = self._reporter.rows
                 self._reporter.emit(RunStarted(self._name, run.ref.run))
@@ -131,8 +132,8 @@ class _StreamWriter:
                     self._reporter.emit(RunFinished(self._name, run.ref.run, rows))
 
     def _write_batch(self, sink: Sink, run: str, batch: pa.RecordBatch) -> None:
-        self._schema, fitted = self._schema.fit_or_widen(run, batch)
+        self.schema, fitted = self.schema.fit_or_widen(run, batch)
         sink.write(fitted)
         self._reporter.rows += fitted.num_rows
-        for name in self._schema.clashes:
+        for name in self.schema.clashes:
             self._clashing[name] += fitted.num_rows - fitted.column(name).null_count

@@ -104,6 +104,7 @@ async def update_table(
             if not wanted:
                 break
         await run_sync(writer.commit, identity, options.effective())
+        writer.schema.warn_of_rounded(source.name)
     return writer.rows, writer.failed
 
 
@@ -134,7 +135,7 @@ class _TableWriter:
         self._sink = sink
         self._reporter = reporter
         before = type(source.schema)(table.kinds, table.clashes)
-        self._schema = before.widened(source.keys)
+        self.schema = before.widened(source.keys)
         self._has_begun = False
 
     def write(
@@ -144,7 +145,7 @@ class _TableWriter:
     ) -> None:
         """Write all runs."""
         if not self._has_begun:
-            self._use(self._schema)
+            self._use(self.schema)
         for run in incoming_runs(inbox):
             snapshot, kept = wanted[run.ref]
             self._reporter.emit(RunStarted(self._name, run.ref.run))
@@ -167,7 +168,7 @@ class _TableWriter:
 
     def commit(self, identity: ExportIdentity, options: ExportOptions) -> None:
         """Make the rows visible."""
-        schema = self._schema
+        schema = self.schema
         clashes = tuple(sorted(schema.clashes))
         mark = _TableMark(_project(identity), schema.kinds, clashes, options)
         self._sink.commit(_text(mark))
@@ -178,8 +179,8 @@ class _TableWriter:
         rows = kept.rows if kept else 0
         for batch in run:
             new = _following(batch, kept)
-            schema, fitted = self._schema.fit_or_widen(run.ref.run, new)
-            if schema is not self._schema:
+            schema, fitted = self.schema.fit_or_widen(run.ref.run, new)
+            if schema is not self.schema:
                 self._use(schema)
             self._sink.write(fitted)
             rows += fitted.num_rows
@@ -194,7 +195,7 @@ class _TableWriter:
 
     def _use(self, schema: RowSchema) -> None:
         self._sink.begin(schema.arrow)
-        self._schema, self._has_begun = schema, True
+        self.schema, self._has_begun = schema, True
 
     def _fail(self, ref: RunRef, error: CommError) -> None:
         self.failed.append(RunFailure(ref.run, error))
