@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
+from aiowandb_server.store.deleting import delete_project
 from aiowandb_server.store.ordering import number_of
 from aiowandb_server.store.records import ListPage, ProjectRow
 from aiowandb_server.text_limits import MAX_PROJECT_NAME
@@ -88,8 +89,7 @@ class ProjectTable:
 
     def delete(self, project_id: int) -> None:
         """Delete the project and everything in it."""
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM project WHERE id = ?", (project_id,))
+        delete_project(self._database, project_id)
 
 
 def _check_name(name: str) -> None:

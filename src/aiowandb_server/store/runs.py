@@ -13,6 +13,7 @@ import orjson
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
 from aiowandb_server.store.conditions import TRUE, Sql, every
+from aiowandb_server.store.deleting import delete_run
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import cursor_of, parse_order
 from aiowandb_server.store.records import ListPage, ProjectRow, RunChanges, RunRow
@@ -153,9 +154,7 @@ class RunTable:
             connection.execute("UPDATE run SET stop_requested = 1 WHERE id = ?", (run_id,))
 
     def delete(self, run_id: int) -> bool:
-        with self._database.write() as connection:
-            cursor = connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
-        return cursor.rowcount > 0
+        return delete_run(self._database, run_id)
 
     def _is_short(
         self,
