@@ -30,13 +30,21 @@ def error(status: int, message: str) -> Response:
 async def blocking(
     work: Callable[[], T], limiter: anyio.CapacityLimiter | None = None
 ) -> T | Response:
-    """The response of the work, which runs in a worker thread; expected errors become responses."""
-    try:
-        return await anyio.to_thread.run_sync(work, limiter=limiter)
-    except RequestError as refusal:
-        return error(refusal.status, str(refusal))
-    except (sqlite3.OperationalError, OSError) as failure:
-        return unavailable(failure)
+    """The response of the work, which runs in a worker thread; expected errors become responses.
+
+    They do so in the thread: on their way out of it they would keep the frames of the work, and all
+    that these have read, until the garbage is collected.
+    """
+
+    def answered() -> T | Response:
+        try:
+            return work()
+        except RequestError as refusal:
+            return error(refusal.status, str(refusal))
+        except (sqlite3.OperationalError, OSError) as failure:
+            return unavailable(failure)
+
+    return await anyio.to_thread.run_sync(answered, limiter=limiter)
 
 
 def unavailable(failure: Exception) -> Response:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import os
 import resource
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from starlette.responses import Response
 from aiowandb_server import RunChanges, Store, bodies, budget, create_app
 from aiowandb_server.bodies import Body, Room
 from aiowandb_server.budget import Budget, BusyError, Lane
-from aiowandb_server.errors import MoreMemoryError
+from aiowandb_server.errors import MoreMemoryError, RequestError
 from aiowandb_server.store.metering import charge, held, measured, weight_of
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +137,26 @@ async def test_work_that_needs_more_starts_over_unless_it_has_changed_something(
         assert refused.status_code == 413
         assert b"Ask for less" in refused.body
         assert written == 1
+
+
+async def test_a_refusal_keeps_nothing_of_what_was_read() -> None:
+    class Large:
+        pass
+
+    known: list[weakref.ref[Large]] = []
+
+    def work() -> Response:
+        large = Large()
+        known.append(weakref.ref(large))
+        raise RequestError("it is not valid")
+
+    gc.disable()
+    try:
+        refused = await Budget().run(1, 0, work)
+        assert refused.status_code == 400
+        assert known[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_what_is_used_for_a_while_counts_for_a_while() -> None:
