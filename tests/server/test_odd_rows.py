@@ -91,7 +91,8 @@ async def test_a_store_with_such_rows_can_be_read(tmp_path: Path) -> None:
             "AND type IN ('view', 'trigger')"
         ).fetchall():
             connection.execute(f"DROP {kind} {name}")
-        for table in ("run_value", "indexed_key", "default_entity", "line_block"):
+        later = ("run_value", "indexed_key", "default_entity", "line_block", "artifact_client")
+        for table in later:
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE artifact DROP COLUMN digest_algorithm")
         connection.execute("PRAGMA user_version = 7")
