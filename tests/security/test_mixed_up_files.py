@@ -27,6 +27,7 @@ from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 pytestmark = pytest.mark.anyio
 PROJECT = "local/p"
 EXPORT = re.compile(r"/exports/(.+)\.parquet")
+_LAST = re.compile(rb'("previousValue": ?)([-.0-9]+)')
 KEYS = ["_step", "_runtime", "_timestamp", "loss", "epoch", "lr"]
 Rows = list[dict[str, Any]]
 
@@ -66,6 +67,7 @@ class Mixer:
     def __init__(self, store: Store) -> None:
         self.app = create_app(store)
         self.times = 0
+        self.invents_numbers = False
         self._owners: dict[str, str] = {}
         self._paths: dict[str, tuple[str, bytes]] = {}
         self._asked: dict[str, Iterator[int]] = {}
@@ -90,9 +92,16 @@ class Mixer:
                         path, _, query = url.partition("/exports/")[2].partition("?")
                         self._owners[path.removesuffix(".parquet")] = run["name"]
                         self._paths[run["name"]] = f"/exports/{path}", query.encode()
+            if self.invents_numbers and "body" in message:
+                message = message | {"body": _LAST.sub(_invented, message["body"])}
             await send(message)
 
         return noting
+
+
+def _invented(found: re.Match[bytes]) -> bytes:
+    """Another number of the same length."""
+    return found[1] + re.sub(rb"\d", b"7", found[2])
 
 
 class Mixed:
@@ -147,6 +156,34 @@ async def test_an_export_reads_rows_as_json_if_files_are_of_other_runs(
     assert not result.failed
     table = ds.dataset(tmp_path / "history").to_table()
     assert only(NOTICED, by_run(table)) == only(NOTICED, HISTORIES)
+
+
+async def test_files_are_not_refused_for_what_is_not_true_of_rows_either(
+    mixed: Mixed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How W&B finds the last numbers is not documented: it may mean others by it."""
+    monkeypatch.setattr(mixed.mixer, "invents_numbers", True)
+    async with mixed.api(times=0) as api:
+        plan = await api.runs(PROJECT).plan()
+        result = await api.runs(PROJECT).export(tmp_path)
+    assert (result.failed, result.read_as_json) == ((), ())
+    assert by_run(ds.dataset(tmp_path / "history").to_table()) == HISTORIES
+    assert plan.rows == sum(map(len, HISTORIES.values()))
+    assert all(one.run.facts is None for part in plan.parts(1) for one in part._data.slices)
+
+
+async def test_an_export_asks_once_whether_what_w_b_says_of_rows_is_true(
+    mixed: Mixed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed.mixer, "invents_numbers", True)
+    async with AsyncApi(mixed.key, base_url=mixed._url) as api:
+        with_lies = await api.runs(PROJECT).export(tmp_path / "lies")
+        assert (with_lies.failed, with_lies.read_as_json) == ((), ())
+        again = await api.runs(PROJECT).export(tmp_path / "again")
+    monkeypatch.setattr(mixed.mixer, "invents_numbers", False)
+    async with AsyncApi(mixed.key, base_url=mixed._url) as api:
+        usual = await api.runs(PROJECT).export(tmp_path / "usual")
+    assert again.requests == usual.requests
 
 
 async def test_new_links_that_lead_to_the_right_files_are_enough(

@@ -2,7 +2,8 @@
 
 Files do not say which run they are of, and a gateway or a cache that mixes up links would put the
 rows of one run into another. So the footers of the files are compared with what W&B says of the
-rows, and where they do not settle it, a column.
+rows, and where they do not settle it, a column. How W&B finds that is not documented: before files
+are refused for it, it is compared with the last row, which W&B returns as JSON.
 """
 
 from __future__ import annotations
@@ -15,11 +16,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.errors import IncompleteHistoryError
+from aiowandb.history.decode import decode_rows
+from aiowandb.history.live import read_windows
 from aiowandb.history.row_facts import KeyFact, RowFacts
+from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
+from aiowandb.wire.history import Window
 from aiowandb.wire.rows import TIME
 
 _ROWS = 16_384
+
+
+async def are_true(session: Session, ref: RunRef, facts: RowFacts) -> bool:
+    """Whether facts are true of rows: those of one run of the session are compared with its last
+    row, for which W&B is asked."""
+    if session.row_facts_are_true is None:
+        window = Window(ref, facts.last_step, facts.last_step + 1, 2)
+        (answer,) = await read_windows(session, [window], BatchSize(1, 1))
+        rows = decode_rows(answer.texts)
+        session.row_facts_are_true = any(
+            all(fact.fits(row.get(fact.name)) for fact in facts.keys) for row in rows
+        )
+    return session.row_facts_are_true
 
 
 class FileCheck:

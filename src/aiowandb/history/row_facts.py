@@ -42,6 +42,12 @@ class KeyFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """By how much the number may differ in a file."""
         return abs(self.last) * (_TIME_TOLERANCE if self.name == TIME else _TOLERANCE)
 
+    def fits(self, value: object) -> bool:
+        """Whether this value of a row is that number."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return abs(value - self.last) <= self.margin
+
 
 class RowFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What W&B says of the rows of a run. With `has_live`, the last of them are in no file yet."""

@@ -19,7 +19,7 @@ from aiowandb.errors import CommError, IncompleteHistoryError, LinkError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.decode import RowDecoder, decode_rows
 from aiowandb.history.live import VALUES_PER_ANSWER, FirstAnswer, Texts, read_windows, split
-from aiowandb.history.ownership import FileCheck
+from aiowandb.history.ownership import FileCheck, are_true
 from aiowandb.history.pages import JsonPage, Page
 from aiowandb.history.plan import HistoryPlan, plan_history
 from aiowandb.history.reading import Ends, Start
@@ -128,10 +128,22 @@ class Scan:
                 if not (may_pass or (error.status or 0) >= _FAILED):
                     raise
                 if planned_from == self._next_step:  # new links, and they do not work either
+                    if isinstance(error, IncompleteHistoryError) and await self._drops_facts():
+                        continue
                     self._give_files_up(error)
                     return
                 planned_from = self._next_step
                 self._plan = await self._replan(self._plan.ref, error)
+
+    async def _drops_facts(self) -> bool:
+        """Whether what W&B says of rows is not true, so that the files may be right."""
+        plan = self._plan
+        if not self._as_json or not plan.facts:
+            return False
+        if await are_true(self._session, plan.ref, plan.facts):
+            return False
+        self._plan = msgspec.structs.replace(plan, facts=None)
+        return True
 
     def _give_files_up(self, error: CommError) -> None:
         """Read the rows that are left as JSON, and say so; or leave that to the caller."""
@@ -146,7 +158,8 @@ class Scan:
         )
 
     async def _file_pages(self) -> AsyncGenerator[Page]:
-        check = FileCheck(self._plan.ref, self._plan.facts, len(self._plan.segments))
+        facts = None if self._session.row_facts_are_true is False else self._plan.facts
+        check = FileCheck(self._plan.ref, facts, len(self._plan.segments))
         for link in self._plan.segments:
             async with aclosing(self._segment(link, check)) as segment:
                 async for rows in segment:

@@ -87,6 +87,8 @@ class Session:
         self.features: FeaturesData | None = None
         # How often the Parquet files of a run could not be fetched, so that it was read as JSON.
         self.read_as_json = Counter[RunRef]()
+        # Whether what W&B says of the rows of runs is true of them, once it was asked.
+        self.row_facts_are_true: bool | None = None
         # How often this session has changed something at W&B, or its cache was flushed.
         self.changes = 0
         self.memory = MemoryBudget(settings.max_memory)

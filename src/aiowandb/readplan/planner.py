@@ -23,7 +23,7 @@ from aiowandb.export.schema import RowSchema, SystemSchema
 from aiowandb.export.stored import RunSnapshot
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.concurrent import RunBatches, scan_each, scan_runs
-from aiowandb.history.ownership import FileCheck
+from aiowandb.history.ownership import FileCheck, are_true
 from aiowandb.history.pages import Page
 from aiowandb.history.plan import HistoryPlan, plan_batch, plan_histories
 from aiowandb.history.reading import Start
@@ -183,6 +183,7 @@ class Planner:
         some = [refs[first : first + size] for first in range(0, len(refs), size)]
         answers = await gather(some, self._plans, _PLANS_AT_ONCE)
         plans = _all_of([plan for answer in answers for plan in answer], refs)
+        plans = await self._with_true_facts(plans)
         vague = [run.ref for run in records if run.ref in plans and self._is_vague(run)]
         for run in records:
             # Rows that were not read yet are only known from announcements.
@@ -202,6 +203,15 @@ class Planner:
             )
             for ref, plan in plans.items()
         ]
+
+    async def _with_true_facts(self, plans: dict[RunRef, HistoryPlan]) -> dict[RunRef, HistoryPlan]:
+        """The plans, without facts if these are not true: readers may have no key to ask."""
+        for ref, plan in plans.items():
+            if plan.facts and not await are_true(self._session, ref, plan.facts):
+                return {
+                    ref: msgspec.structs.replace(plan, facts=None) for ref, plan in plans.items()
+                }
+        return plans
 
     def _is_vague(self, run: RunRecord) -> bool:
         """Whether W&B has said nothing of the columns of the run, or is not to be believed."""
