@@ -44,7 +44,8 @@ def test_the_plan_has_the_rows_of_an_export(world: World, tmp_path: Path) -> Non
         plan = api.runs(PATH).plan()
         assert plan.clashes == tuple(clash.column for clash in result.clashes) != ()
         assert (plan.runs, plan.rows) == (result.runs, result.rows)
-        assert plan.requests <= result.requests
+        # And one for the row by which it is known what to believe of files.
+        assert plan.requests <= result.requests + 1
 
 
 def test_system_metrics_travel_with_the_plan(world: World, tmp_path: Path) -> None:

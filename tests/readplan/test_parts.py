@@ -60,7 +60,7 @@ def test_parts_are_small_and_show_no_signature(world: World) -> None:
         plan = api.runs(PATH).plan()
         parts = plan.parts(64)
         assert len(parts) == 64
-        assert plan.requests <= 3
+        assert plan.requests <= 4
         for shown in (repr(plan), repr(parts), str(plan), repr(plan.parts(1))):
             assert "signature" not in shown
             assert world.key not in shown

@@ -170,6 +170,12 @@ def test_responses_about_many_runs_have_their_names() -> None:
         assert "name" in answer.__struct_fields__, operation.name
 
 
+def test_names_that_differ_in_case_are_of_the_same_run() -> None:
+    """Databases often ignore case, and return the name as it was made."""
+    body = b'{"data": {"project": {"run": {"name": "abc", "state": "failed"}}}}'
+    assert run_state(RunRef("e", "p", "ABC")).read(200, body) == "failed"
+
+
 def test_what_a_response_is_about_may_be_null_or_left_out() -> None:
     asked = run_state(RunRef("e", "p", "r"))
     for data, state in {

@@ -133,7 +133,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         for name, run in self.variables.items():
             if RUN_ALIAS.fullmatch(name):
                 found = value.get(name, _MISSING)
-                if found is _MISSING or getattr(found, "name", None) not in (None, run):
+                if found is _MISSING or not _is_same(getattr(found, "name", None), run):
                     return f"run {run}"
         return ""
 
@@ -151,7 +151,12 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         if found and about.step not in names:
             found = getattr(found, about.step)
         name: str | None = found and getattr(found, _attribute((type(found), about.field)))
-        return None if name == about.expected else name
+        return None if _is_same(name, about.expected) else name
+
+
+def _is_same(name: str | None, expected: str) -> bool:
+    """Whether this may be the name of the same thing: databases often ignore case."""
+    return name is None or name.casefold() == expected.casefold()
 
 
 def refusal(
