@@ -43,7 +43,7 @@ class ValueSizes:
     """The sizes of values and rows in the files of an export with these options."""
 
     def __init__(self, options: ExportOptions) -> None:
-        self._format = options.format
+        self._format: Format = options.format
         self._is_text = options.format in _ROW_BYTES
         self._is_long = options.layout == "long"
         self._is_split = options.split == "run"

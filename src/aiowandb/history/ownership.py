@@ -137,8 +137,7 @@ def _ends(metadata: pq.FileMetaData, column: int) -> Iterator[tuple[float, float
     """The least and the greatest value of each row group, or None if they are not known."""
     for group in range(metadata.num_row_groups):
         known: Any = metadata.row_group(group).column(column).statistics
-        is_known = known is not None and known.has_min_max
-        ends = (known.min, known.max) if is_known else ()
+        ends = (known.min, known.max) if known is not None and known.has_min_max else ()
         yield ends if ends and all(isinstance(end, int | float) for end in ends) else None
 
 

@@ -74,7 +74,7 @@ class ArtifactSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class SizedRun(RunRecord, kw_only=True, rename="camel"):
     """A run with how much there is of it. What was not asked for is None."""
 
-    history_keys: CountedKeys | None = None
+    history_keys: CountedKeys | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     file_count: Int64 | None = None
     files: Connection[FileSize] | None = None
     output_artifacts: Connection[ArtifactSize] | None = None
