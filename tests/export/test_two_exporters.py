@@ -125,6 +125,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
+@pytest.mark.slow
 async def test_of_exporters_that_start_at_once_one_runs_and_the_others_are_told_which(
     start: Callable[..., subprocess.Popen[str]], bucket: Bucket, runs: Runs, out: Path
 ) -> None:

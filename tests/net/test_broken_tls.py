@@ -125,6 +125,7 @@ async def test_a_server_that_breaks_the_handshake_off_is_not_asked_for_long(
     assert seen.connections == connections
 
 
+@pytest.mark.slow
 async def test_a_limit_of_a_call_says_what_failed_before(tls: BrokenTls) -> None:
     async with serving(counted(Seen(), closing_at_once)) as url:
         forever = RetryPolicy(random=lambda: 0.01, max_connect_failures=10**9, max_failures=10**9)
@@ -141,6 +142,7 @@ async def test_a_limit_of_a_call_says_what_failed_before(tls: BrokenTls) -> None
                 await api.run("e/p/r")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_dripping", [False, True])
 async def test_a_handshake_that_does_not_end_is_a_timeout_and_leaves_no_socket(
     tls: BrokenTls, is_dripping: bool

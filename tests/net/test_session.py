@@ -295,6 +295,7 @@ class Trickle:
         await anyio.sleep_forever()
 
 
+@pytest.mark.slow
 async def test_a_call_ends_after_its_total_time_whatever_each_request_may_take() -> None:
     trickle = Trickle()
     async with AsyncApi(
