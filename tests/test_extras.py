@@ -135,7 +135,7 @@ def test_every_import_of_an_extra_says_what_to_install() -> None:
             id(inner)
             for node in ast.walk(tree)
             if isinstance(node, ast.With | ast.Try)
-            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+            or (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING")
             for inner in ast.walk(node)
         }
         for node in ast.walk(tree):

@@ -134,6 +134,7 @@ async def test_heartbeats_keep_a_silent_run_alive(
             await held.answered.wait()
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.usefixtures("soon")
 async def test_a_program_that_is_quicker_than_w_and_b_waits(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ class Distant:
             self.first_rows.set()
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_file_before_its_end_and_does_not_finish_the_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

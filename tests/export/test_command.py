@@ -193,6 +193,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_export_silently(
         assert process.wait(120) == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_stops_within_a_second_and_says_how_to_resume(
     command: Command, project: Project, out: Path
 ) -> None:

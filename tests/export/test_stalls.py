@@ -63,7 +63,8 @@ def client(store: Store, storage: Storage, timeout: float = SILENCE_S) -> AsyncA
     )
 
 
-@pytest.mark.parametrize("sends_heads", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sends_heads", [False, True])
 async def test_a_store_that_stalls_for_all_files_ends_the_export_at_once(
     store: Store, storage: Storage, out: Path, sends_heads: bool
 ) -> None:

@@ -182,6 +182,7 @@ def limited(script: str, *arguments: str, stdin: bytes = b"") -> str:
     return process.stdout.decode().strip()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
 def test_a_small_file_that_stands_for_4_gb_is_read_in_bounded_memory() -> None:
     file = io.BytesIO()
