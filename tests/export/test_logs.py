@@ -91,6 +91,7 @@ async def test_overwriting_removes_the_table_of_logs(
     assert list(contents(out)) == ["runs.parquet"]
 
 
+@pytest.mark.slow
 async def test_only_runs_that_were_under_way_are_read_again_after_a_failure(
     project: Project, runs: Runs, server: Server, out: Path
 ) -> None:

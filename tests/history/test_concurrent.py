@@ -71,6 +71,7 @@ async def test_ordered_runs_come_one_after_another(world: World) -> None:
     assert list(dict.fromkeys(runs)) == expected
 
 
+@pytest.mark.slow
 async def test_plans_of_many_runs_share_a_request(world: World) -> None:
     for n in range(120):
         world.add_run(f"r{n}", losses(3, n))

@@ -189,6 +189,7 @@ async def test_a_run_that_was_deleted_is_not_found_when_it_is_read(changing: Wor
     assert missing == [("r10", f"Could not find run {PROJECT}/r10.")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", MODES)
 async def test_rows_that_this_client_adds_meanwhile_are_read(
     changing: World, history: Mode

@@ -211,6 +211,7 @@ def stream_body(**files: list[Any]) -> bytes:
 rows = st.lists(odd_objects, min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @examples(20)
 @given(
     history=rows,
