@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from aiowandb.export.value_sizes import ValueSizes
 from aiowandb.history.plan import HistoryPlan, plan_from
 from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import matching_names
-from aiowandb.wire.record import HistoryKeys
+from aiowandb.wire.record import HistoryKeys, KeyInfo
 from aiowandb.wire.run_sizes import ArtifactSize, SizedRun
 
 
@@ -58,20 +58,21 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
         heartbeat = RunSnapshot.from_heartbeat(run)
         file_count = run.file_count or 0
         known = run.history_keys.keys if run.history_keys else {}
-        columns = selection.columns(known) or ()
-        values, most_rows = _values(run.history_keys, selection, any_key=any_key)
+        columns = selection.columns(known)
+        values, most_rows = _values(known, columns, selection, any_key=any_key)
+        columns = columns or []
         return cls(
             history=RunSnapshot.from_history(run),
             heartbeat=heartbeat,
             log=log_snapshot(run),
             where=msgspec.structs.replace(found, segments=(), text_keys=frozenset()),
             segments=len(found.segments),
-            value_bytes=sizes.values_bytes(run.history_keys, columns),
+            value_bytes=sizes.values_bytes(known, columns),
             row_bytes=sizes.row_bytes(len(columns)),
             own_bytes=sizes.file_bytes(len(columns)),
             values=values,
             most_rows=most_rows,
-            keys=len(run.history_keys.keys) if run.history_keys else 0,
+            keys=len(known),
             media=_logged(run.history_keys, is_media),
             unsized_media=_logged(run.history_keys, lambda called: called.endswith("/separated")),
             histograms=_logged(run.history_keys, is_histogram),
@@ -103,13 +104,15 @@ def _logged(keys: HistoryKeys | None, types: Callable[[str], bool]) -> int:
 
 
 def _values(
-    keys: HistoryKeys | None, selection: Selection, *, any_key: bool
+    known: Mapping[str, KeyInfo],
+    columns: Collection[str] | None,
+    selection: Selection,
+    *,
+    any_key: bool,
 ) -> tuple[int, int | None]:
-    known = keys.keys if keys else {}
-    counts = {name: info.count for name, info in known.items()}
-    columns = selection.columns(counts)
     if columns is None:
         return 0, 0 if known else None
+    counts = {name: info.count for name, info in known.items()}
     values = sum(counts.get(name, 0) for name in columns)
     if not selection.keys or not any(counts.values()):
         return values, None

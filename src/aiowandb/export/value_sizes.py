@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from aiowandb.choices import Format
 from aiowandb.export.options import ExportOptions
-from aiowandb.wire.record import HistoryKeys
+from aiowandb.wire.record import KeyInfo
 
 _COLUMNS = {
     "number": 8,
@@ -18,8 +18,6 @@ _COLUMNS = {
     "bool": 1,
     "string": 24,
     "histogram": 650,
-    "nil": 0,
-    "null": 0,
 }
 _TEXT = _COLUMNS | {
     "number": 18,
@@ -65,17 +63,16 @@ class ValueSizes:
         parquet = _FILE_BYTES + _FILE_COLUMN_BYTES * (4 if self._is_long else columns)
         return parquet if self._is_text else parquet * (1 + self._has_parts)
 
-    def values_bytes(self, keys: HistoryKeys | None, columns: Sequence[str]) -> int:
-        """The values of these keys."""
-        known = keys.keys if keys else {}
+    def values_bytes(self, known: Mapping[str, KeyInfo], columns: Sequence[str]) -> int:
+        """The values of these columns, of the keys that W&B counts."""
         return sum(
-            counted.count * self.value_bytes(name, counted.type)
+            counted.count * self._value_bytes(name, counted.type)
             for name in columns
             for counted in (known[name].type_counts if name in known else ())
             if counted.type not in ("nil", "null")
         )
 
-    def value_bytes(self, key: str, called: str) -> int:
+    def _value_bytes(self, key: str, called: str) -> int:
         """One value of a key, of the type that W&B calls so."""
         part = _COLUMNS.get(called, _JSON_COLUMN)
         if not self._is_text:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
+from typing import TypeGuard
 
 import msgspec
 
@@ -27,7 +28,6 @@ _CANDIDATES = 32
 _MAX_NUMBER = 2**53
 # Texts of numbers may be rounded. Times are exact to milliseconds, others may have 32 bits.
 _TIME_TOLERANCE, _TOLERANCE = 1e-12, 1e-6
-_ROWS = 16_384
 
 
 class KeyFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -44,9 +44,7 @@ class KeyFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def fits(self, value: object) -> bool:
         """Whether this value of a row is that number."""
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return False
-        return abs(value - self.last) <= self.margin
+        return _is_number(value) and abs(value - self.last) <= self.margin
 
 
 class RowFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -82,7 +80,10 @@ def _is_comparable(name: str, key: CountedKey, rows: int) -> bool:
     if name == STEP or "." in name or "\\" in name:
         return False
     last = key.previous_value
-    is_number = isinstance(last, int | float) and not isinstance(last, bool)
-    if not is_number or not math.isfinite(last) or abs(last) > _MAX_NUMBER:
+    if not _is_number(last) or not math.isfinite(last) or abs(last) > _MAX_NUMBER:
         return False
     return key.types == {"number"} and key.count == rows
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
