@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from aiowandb_server.store.artifact_records import ArtifactRow, NewVersion
 from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.server.conftest import Client
+from tests.support.old_stores import old_store
 
 DELETE_RUN = "mutation($id: ID!){deleteRun(input:{id:$id}){clientMutationId}}"
 STORAGE_ID = 'query($run:String!){project(name:"demo"){run(name:$run){id}}}'
@@ -224,17 +224,11 @@ def test_what_sqlite_searches_is_short(tmp_path: Path) -> None:
     }
 
 
-def old_store(folder: Path) -> None:
+def fill_old_store(folder: Path) -> None:
     """A store as earlier versions made them, with something in each table."""
-    scripts = resources.files("aiowandb_server.store") / "migrations"
-    old = sorted(script.name for script in scripts.iterdir() if script.name.endswith(".sql"))
-    with closing(sqlite3.connect(folder / "store.sqlite")) as connection:
-        for name in old[:OLD_SCHEMA]:
-            connection.executescript((scripts / name).read_text(encoding="utf-8"))
+    with old_store(folder, OLD_SCHEMA) as connection:
         connection.executescript(
-            f"""
-            PRAGMA journal_mode = WAL;
-            PRAGMA user_version = {OLD_SCHEMA};
+            """
             INSERT INTO entity VALUES (1, 'local', 0, 5), (3, 'team', 1, 5);
             INSERT INTO user VALUES (1, 'local', 'local', 'local@localhost', 1, 1, 5);
             INSERT INTO member VALUES (1, 1, 1);
@@ -243,16 +237,16 @@ def old_store(folder: Path) -> None:
                 VALUES (2, 1, 'demo', 1, 5);
             INSERT INTO run (id, project_id, name, state, created_at, heartbeat_at, display_name,
                              config, history_lines)
-                VALUES (1, 2, 'a', 'finished', 5, 5, 'A', '{{"lr": {{"value": 1}}}}', 2),
-                       (7, 2, 'b', 'finished', 6, 6, 'B', '{{}}', 0);
-            INSERT INTO line VALUES (1, 'history', 0, 0, '{{"_step":0,"x":1}}'),
-                                    (1, 'history', 1, 1, '{{"_step":1,"x":2}}');
+                VALUES (1, 2, 'a', 'finished', 5, 5, 'A', '{"lr": {"value": 1}}', 2),
+                       (7, 2, 'b', 'finished', 6, 6, 'B', '{}', 0);
+            INSERT INTO line VALUES (1, 'history', 0, 0, '{"_step":0,"x":1}'),
+                                    (1, 'history', 1, 1, '{"_step":1,"x":2}');
             INSERT INTO rejected_line VALUES (1, 'history', 9, 'no JSON');
-            INSERT INTO replaced_line VALUES (1, 1, 0, '{{"_step":0,"x":0}}');
+            INSERT INTO replaced_line VALUES (1, 1, 0, '{"_step":0,"x":0}');
             INSERT INTO writer_range VALUES (1, 'history', 'append:w', 0, 2, 0);
             INSERT INTO file VALUES (5, 1, 'f.txt', 'blob', 4, 'md5', 5);
             INSERT INTO alert VALUES (1, 1, 'title', 'text', 'INFO', 5);
-            INSERT INTO report VALUES (2, 2, 'n', 'N', NULL, 1, '{{}}', 5, 5);
+            INSERT INTO report VALUES (2, 2, 'n', 'N', NULL, 1, '{}', 5, 5);
             INSERT INTO sweep (id, project_id, name, config, state, created_at, updated_at)
                 VALUES (3, 2, 's', 'method: random', 'PENDING', 5, 5);
             INSERT INTO agent VALUES (4, 3, 'agent', 'host', 5, 5);
@@ -274,7 +268,6 @@ def old_store(folder: Path) -> None:
             INSERT INTO artifact_use VALUES (1, 1, 'output', NULL);
             """
         )
-        connection.commit()
 
 
 def rows(folder: Path) -> dict[str, list[Any]]:
@@ -297,7 +290,7 @@ def schema(connection: sqlite3.Connection) -> Any:
 
 
 def test_an_old_store_keeps_its_data(tmp_path: Path) -> None:
-    old_store(tmp_path)
+    fill_old_store(tmp_path)
     before = rows(tmp_path)
     with Store.open(tmp_path) as store:
         project = store.projects.get("local", "demo")
@@ -318,7 +311,7 @@ def test_an_old_store_keeps_its_data(tmp_path: Path) -> None:
 
 
 def test_an_old_store_never_reuses_an_id(tmp_path: Path) -> None:
-    old_store(tmp_path)
+    fill_old_store(tmp_path)
     with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
         # Somebody may remember the ids of all these, and a few above them.
         connection.executescript(
@@ -347,7 +340,7 @@ def test_an_old_store_never_reuses_an_id(tmp_path: Path) -> None:
 
 
 def test_deleting_works_in_an_old_store(tmp_path: Path) -> None:
-    old_store(tmp_path)
+    fill_old_store(tmp_path)
     with Store.open(tmp_path) as store:
         project = store.projects.get("local", "demo")
         assert project is not None
@@ -376,7 +369,7 @@ store.Store.open(sys.argv[1]).close()
 
 @pytest.mark.parametrize("statements", [1, 20, 60])
 def test_an_old_store_survives_a_kill_during_its_migration(tmp_path: Path, statements: int) -> None:
-    old_store(tmp_path)
+    fill_old_store(tmp_path)
     before = rows(tmp_path)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_WITHIN, str(tmp_path), str(statements)], check=False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.search import parse_space
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.server.conftest import Client
+from tests.support.old_stores import old_store
 
 pytestmark = pytest.mark.anyio
 
@@ -77,27 +76,20 @@ async def test_config_with_half_a_surrogate_can_be_ordered_by(
 
 
 async def test_a_store_with_such_rows_can_be_read(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        project, _ = store.projects.ensure("local", "demo")
-        store.runs.upsert(project, "r1")
-    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+    half = r'{"a": {"value": "\ud800"}}'
+    with old_store(tmp_path, 7) as connection:
+        connection.execute("INSERT INTO entity VALUES (1, 'local', 0, 5)")
         connection.execute(
-            "UPDATE run SET config = ?, finite_config = ?, summary = ?",
-            (r'{"a": {"value": "\ud800"}}', r'{"a": {"value": "\ud800"}}', "[" * 2500),
+            "INSERT INTO project (id, entity_id, name, created_at) VALUES (2, 1, 'demo', 5)"
         )
-        # As it was before later migrations.
-        for kind, name in connection.execute(
-            "SELECT type, name FROM sqlite_schema WHERE name LIKE '%run_value%' "
-            "AND type IN ('view', 'trigger')"
-        ).fetchall():
-            connection.execute(f"DROP {kind} {name}")
-        later = ("run_value", "indexed_key", "default_entity", "line_block", "artifact_client")
-        for table in later:
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE artifact DROP COLUMN digest_algorithm")
-        connection.execute("PRAGMA user_version = 7")
-        connection.commit()
+        connection.execute(
+            "INSERT INTO run (id, project_id, name, state, created_at, heartbeat_at, display_name,"
+            " config, finite_config, summary) VALUES (1, 2, 'r1', 'finished', 5, 5, 'r1', ?, ?, ?)",
+            (half, half, "[" * 2500),
+        )
     with Store.open(tmp_path) as store:
+        project = store.projects.get("local", "demo")
+        assert project is not None
         (found,) = store.runs.page(project, order="+config.a").items
         assert json.loads(found.config) == {"a": {"value": "\ufffd"}}
         assert store.runs.page(project, order="+summary_metrics.a").items

@@ -17,7 +17,8 @@ from typing import TypeGuard
 
 import msgspec
 
-from aiowandb.wire.history import CountedKey, HistorySource
+from aiowandb.wire.history import HistorySource
+from aiowandb.wire.record import KeyInfo
 from aiowandb.wire.rows import STEP, TIME
 
 # The time differs between runs, even of one sweep. Another key helps where rows have no times.
@@ -74,7 +75,7 @@ class RowFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return cls(keys, counted.last_step, bool(source.live_rows)) if keys else None
 
 
-def _is_comparable(name: str, key: CountedKey, rows: int) -> bool:
+def _is_comparable(name: str, key: KeyInfo, rows: int) -> bool:
     """Whether each row has a number under the key, the last of which is known."""
     # Nested keys and literal ones with dots share their names. Steps are compared anyway.
     if name == STEP or "." in name or "\\" in name:

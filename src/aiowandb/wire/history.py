@@ -12,7 +12,7 @@ from aiowandb.redaction import WithLinks
 from aiowandb.wire import lenient
 from aiowandb.wire.graphql import About, Operation
 from aiowandb.wire.lenient import Int64
-from aiowandb.wire.record import HistoryKeys, KeyInfo
+from aiowandb.wire.record import HistoryKeys
 
 _PLAN_FIELDS = """
 fragment PlanFields on Run {
@@ -52,24 +52,11 @@ class ParquetHistory(WithLinks, msgspec.Struct, rename="camel"):
     live_data: list[LiveRow] | None = None
 
 
-class CountedKey(KeyInfo, frozen=True, rename="camel", gc=False):
-    """A key with the last number under it, and whether these never fell; W&B may leave it out."""
-
-    previous_value: Any = None
-    monotonic: Any = None
-
-
-class CountedKeys(HistoryKeys, frozen=True, rename="camel", gc=False):
-    """The keys of a run's history, with what W&B says of the values."""
-
-    keys: dict[str, CountedKey] = msgspec.field(default_factory=dict)  # type: ignore[assignment]
-
-
 class HistorySource(msgspec.Struct, rename="camel"):
     """Where one run's rows are, and how many there are."""
 
     name: str | None = None
-    history_keys: CountedKeys | None = None
+    history_keys: HistoryKeys | None = None
     history_line_count: Int64 | None = None
     parquet_history: ParquetHistory | None = None
     # The rows of the window that was asked for with the plan.

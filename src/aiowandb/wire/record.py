@@ -45,9 +45,15 @@ class TypeCount(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyInfo(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """What W&B knows about one history key."""
+    """What W&B knows about one history key.
+
+    `previous_value` is the last number under it, and `monotonic` whether these never fell; W&B may
+    leave them out.
+    """
 
     type_counts: list[TypeCount] = []
+    previous_value: Any = None
+    monotonic: Any = None
 
     @property
     def types(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ import msgspec
 
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Operation
-from aiowandb.wire.history import CountedKeys, HistorySource, ParquetHistory
+from aiowandb.wire.history import HistorySource, ParquetHistory
 from aiowandb.wire.lenient import Int64, as_integer
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.runs import RunQuery, filters_text
@@ -74,8 +74,6 @@ class ArtifactSize(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class SizedRun(RunRecord, kw_only=True, rename="camel"):
     """A run with how much there is of it. What was not asked for is None."""
 
-    history_keys: CountedKeys | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    file_count: Int64 | None = None
     files: Connection[FileSize] | None = None
     output_artifacts: Connection[ArtifactSize] | None = None
     parquet_history: ParquetHistory | None = None
