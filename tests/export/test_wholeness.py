@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AiowandbWarning, AsyncApi
+from aiowandb import AiowandbWarning, AsyncApi, CommError, verify
 from aiowandb.api.runs import Runs
 from aiowandb.choices import EVERYTHING, What
+from aiowandb.export.manifest import MANIFEST
 from tests.export.conftest import Project, Server, steps
 from tests.export.test_tables import log_table, table
 
@@ -82,6 +84,61 @@ async def test_failed_runs_are_marked_until_they_succeed(
     server.poisoned = set()
     await runs.export(out)
     assert whole(out, "history")["live"] == ("live",)
+
+
+async def test_without_a_table_of_runs_an_export_is_incomplete_until_all_runs_succeed(
+    filled: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    server.poisoned = {"live"}
+    await runs.export(out, what=["history"])
+    found = await verify(out, offline=True)
+    assert not found.is_complete
+    assert {run.run: run.short for run in found.runs} == {
+        "done": (),
+        "live": ("history: the export could not read all of it.",),
+    }
+    assert first_line(out)["failed"] == 1
+    server.poisoned = set()
+    await runs.export(out, what=["history"])
+    assert (await verify(out, offline=True)).is_complete
+    assert first_line(out)["failed"] == 0
+
+
+def first_line(folder: Path) -> Any:
+    return json.loads((folder / MANIFEST).read_text().splitlines()[0])
+
+
+async def test_what_failed_of_a_run_that_was_then_deleted_is_missing_forever(
+    filled: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    await runs.export(out, what=["history"])
+    filled.log("live", steps(22, 30), finish=False)
+    server.poisoned = {"live"}
+    assert (await runs.export(out, what=["history"])).failed
+    filled.delete("live")
+    result = await runs.export(out, what=["history"])
+    assert (result.failed, result.deleted) == ((), ("live",))
+    assert not (await verify(out, offline=True)).is_complete
+
+
+async def test_tables_of_which_the_index_is_incomplete_are_incomplete(
+    filled: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    server.poisoned = {"live"}
+    result = await runs.export(out, what=["runs", "tables"])
+    assert [failure.run for failure in result.failed] == ["live"]
+    assert whole(out, "media", "tables")["live"] == ("failed", "failed")
+
+
+async def test_an_export_that_has_not_ended_is_incomplete(
+    filled: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    answers = chain([False], repeat(True))
+    server.is_gone = lambda: next(answers)
+    with pytest.raises(CommError):
+        await runs.export(out, what=["history"])
+    found = await verify(out, offline=True)
+    assert "the export has not ended" in found.problems[0].what
 
 
 async def test_system_metrics_that_are_capped_are_a_sample(

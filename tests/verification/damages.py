@@ -139,7 +139,15 @@ def matched(name: str) -> Callable[[Path], None]:
     return match
 
 
-NO_MANIFEST = both(lost(MANIFEST), lost(f"{STATE}/journal-copy.jsonl"))
+def _of_an_old_version(out: Path) -> None:
+    """Make the journal as versions made it that wrote no manifest."""
+    text = (out / JOURNAL).read_bytes()
+    assert b',"sealed":true' in text
+    (out / JOURNAL).write_bytes(text.replace(b',"sealed":true', b""))
+
+
+NEVER_ENDED = both(lost(MANIFEST), lost(f"{STATE}/journal-copy.jsonl"))
+NO_MANIFEST = both(NEVER_ENDED, _of_an_old_version)
 
 # Two runs are in the first part of the history, and one in the second.
 DAMAGES = {
@@ -199,6 +207,7 @@ DAMAGES = {
     ),
     "a lost journal": Damage(lost(JOURNAL), JOURNAL, "is not there"),
     "a lost manifest": Damage(lost(MANIFEST), MANIFEST, "is not there"),
+    "a lost manifest and copy": Damage(NEVER_ENDED, MANIFEST, "has not ended", "abc"),
     "a file cut off": Damage(cut("files/a/output.log"), "files/a/output.log", "bytes", "a"),
     "a part cut off": Damage(cut(SECOND, 9), SECOND, "not readable as Parquet", "c"),
     "an empty part": Damage(lambda out: (out / FIRST).write_bytes(b""), FIRST, "0 bytes", "ab"),

@@ -74,7 +74,7 @@ def claim_folder(
             # Readers of a Delta table may still refer to the names of its former parts.
             token = secrets.token_hex(4) if overwrite and options.format == "delta" else ""
             continued = options.continuing(before.options if before else None)
-            begun = Begun(VERSION, identity, continued, token)
+            begun = Begun(VERSION, identity, continued, token, sealed=True)
             if existing:
                 _check(folder, existing.records, begun)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from aiowandb.choices import What
 from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.options import ExportOptions
@@ -43,13 +44,15 @@ class Begun(_Record, frozen=True):
     """The first record: what is exported, and how.
 
     If there is a `token`, it is part of the names of parts: an earlier table may still refer to
-    parts without it.
+    parts without it. `sealed` says that the export has a manifest when it ends, which those of
+    earlier versions do not.
     """
 
     version: int
     identity: ExportIdentity = msgspec.field(name="source")
     options: ExportOptions
     token: str = ""
+    sealed: bool = False
 
 
 class Widened(_Record, frozen=True):
@@ -156,6 +159,12 @@ class Deleted(_Record, frozen=True):
     runs: tuple[str, ...]
 
 
+class Failed(_Record, frozen=True):
+    """The runs that could not be exported completely, by the kind of data that they lack."""
+
+    runs: dict[What, tuple[str, ...]]
+
+
 Record = (
     Begun
     | Widened
@@ -168,6 +177,7 @@ Record = (
     | Restored
     | Fetched
     | Deleted
+    | Failed
 )
 
 
@@ -244,6 +254,7 @@ class ExportState:
         self.datasets: dict[str, DatasetState] = {}
         self.fetched: dict[tuple[str, str], Fetched] = {}
         self.deleted: tuple[str, ...] = ()
+        self.failed: dict[What, tuple[str, ...]] = {}
 
     @property
     def stored_runs(self) -> Iterator[str]:
@@ -251,6 +262,11 @@ class ExportState:
         for dataset in self.datasets.values():
             for part in dataset.parts.values():
                 yield from (stored.snapshot.run for stored in part.runs)
+
+    @property
+    def failed_runs(self) -> set[str]:
+        """The runs that could not be exported completely."""
+        return {run for runs in self.failed.values() for run in runs}
 
     def dataset(self, name: str) -> DatasetState:
         return self.datasets.setdefault(name, DatasetState(name))
@@ -263,6 +279,8 @@ class ExportState:
                 self.fetched[kind, run.run] = record
             case Deleted(runs):
                 self.deleted = runs
+            case Failed(failed):
+                self.failed = failed
             case _:
                 self.dataset(record.dataset).apply(record)
 
@@ -275,6 +293,8 @@ class ExportState:
         yield from self.fetched.values()
         if self.deleted:
             yield Deleted(self.deleted)
+        if self.failed:
+            yield Failed(self.failed)
 
 
 class Journal:

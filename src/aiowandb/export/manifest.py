@@ -36,10 +36,14 @@ class FileDigest(msgspec.Struct, frozen=True, gc=False):
 
 
 class _First(msgspec.Struct, frozen=True):
-    """The first line. Earlier versions made no seals, and do not write that there is one."""
+    """The first line. Earlier versions made no seals, and do not write that there is one.
+
+    `failed` is how many runs the export could not read completely.
+    """
 
     manifest: int
     sealed: bool = False
+    failed: int = 0
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -61,10 +65,11 @@ class DamagedManifestError(ExportError):
     """The manifest is not as an export has written it."""
 
 
-def manifest_text(files: Mapping[str, FileDigest]) -> bytes:
-    """The content of a manifest of these files."""
+def manifest_text(files: Mapping[str, FileDigest], failed: int = 0) -> bytes:
+    """The content of a manifest of these files; `failed` runs are not complete."""
     lines = (_Line(name, files[name].size, files[name].sha256) for name in sorted(files))
-    text = b"".join(msgspec.json.encode(line) + b"\n" for line in (_First(_VERSION, True), *lines))
+    first = _First(_VERSION, True, failed)
+    text = b"".join(msgspec.json.encode(line) + b"\n" for line in (first, *lines))
     last = _Last(len(files), _sha256_of(text))
     return text + msgspec.json.encode(last) + b"\n"
 
@@ -82,9 +87,12 @@ def read_manifest(folder: Folder) -> dict[str, FileDigest] | None:
     return found
 
 
-def write_manifest(folder: Folder, files: Mapping[str, FileDigest]) -> None:
-    """Write a manifest of these files and its seal, unless they are there already. Blocks."""
-    text, before = manifest_text(files), read_whole(folder, MANIFEST)
+def write_manifest(folder: Folder, files: Mapping[str, FileDigest], failed: int = 0) -> None:
+    """Write a manifest of these files and its seal, unless they are there already. Blocks.
+
+    `failed` is how many runs the export could not read completely.
+    """
+    text, before = manifest_text(files, failed), read_whole(folder, MANIFEST)
     if text == before and _sha256_of(text) in _sealed(folder):
         return
     # Until the manifest is replaced, the old one is right, too.

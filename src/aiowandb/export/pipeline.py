@@ -22,7 +22,7 @@ from aiowandb.export.folders.base import STATE_DIR
 from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.formats import Sink, sink_for, write_file
-from aiowandb.export.journal import ExportIdentity, Journal
+from aiowandb.export.journal import ExportIdentity, Failed, Journal
 from aiowandb.export.names import REPORTS, SWEEPS_FILE
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.parquet import ParquetSink
@@ -177,12 +177,19 @@ class _FolderExport:
         if "reports" in self._options.what:
             size = await write_reports(self._session, identity.project, self._folder)
             tables.append(_Table([self._folder.location(REPORTS)], size))
+        await run_sync(self._record_failed, deleted)
         if "runs" in self._options.what:
             # The last table, as it says what there is in the others.
             await run_sync(self._say_what_is_whole, runs)
             write = partial(self._write_runs, runs, deleted)
             tables.insert(0, await feed_thread(write, nothing, 1))
         return tables, deleted
+
+    def _record_failed(self, deleted: Collection[str]) -> None:
+        before = self._journal.state.failed
+        failed = self._outcome.failed_runs(before, deleted)
+        if failed != before:
+            self._journal.append(Failed(failed))
 
     def _say_what_is_whole(self, runs: SelectedRuns) -> None:
         found = self._outcome.of_runs(runs, self._journal.state)

@@ -62,7 +62,7 @@ def rebuilt_state(
     """The state that the files in the folder give; `listed` are the runs as W&B has them now."""
     state = ExportState()
     token = secrets.token_hex(4) if options.format == "delta" else ""
-    state.apply(Begun(VERSION, identity, options.continuing(None), token))
+    state.apply(Begun(VERSION, identity, options.continuing(None), token, sealed=True))
     for dataset in all_datasets(folder, ()):
         home = dataset if options.publishes_parts else f"{STATE_DIR}/{dataset}"
         names = [name for name in folder.files(home) if name.endswith(".parquet")]

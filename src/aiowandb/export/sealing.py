@@ -54,7 +54,7 @@ def seal_folder(folder: HashingFolder, journal: Journal, inbox: Inbox[Never]) ->
     files[JOURNAL_COPY] = digest_of(BytesIO(copy))
     if copy != read_whole(folder, JOURNAL_COPY):
         put_text(folder, JOURNAL_COPY, copy)
-    write_manifest(folder, files)
+    write_manifest(folder, files, len(journal.state.failed_runs))
 
 
 def _manifest_before(folder: Folder) -> dict[str, FileDigest] | None:

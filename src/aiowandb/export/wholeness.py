@@ -35,8 +35,21 @@ class Outcome(msgspec.Struct):
     def add_failed(self, table: str, runs: Collection[str]) -> None:
         """Note runs that failed in a table, which is of the kind of its name."""
         for kind in RUN_KINDS:
-            if table == kind or table.startswith(f"{kind}/"):
+            # What the index of media lacks is not looked for among the tables.
+            is_index = (table, kind) == ("media", "tables") and "tables" in self.options.what
+            if table == kind or is_index or table.startswith(f"{kind}/"):
                 self.failed.setdefault(kind, set()).update(runs)
+
+    def failed_runs(
+        self, before: Mapping[What, Collection[str]], deleted: Collection[str]
+    ) -> dict[What, tuple[str, ...]]:
+        """The runs that lack something; those that were deleted at W&B will do so forever."""
+        found: dict[What, tuple[str, ...]] = {}
+        for kind in RUN_KINDS:
+            gone = set(before.get(kind, ())).intersection(deleted)
+            if lacking := self.failed.get(kind, set()) | gone:
+                found[kind] = tuple(sorted(lacking))
+        return found
 
     def of_runs(self, runs: SelectedRuns, state: ExportState) -> dict[What, dict[str, Wholeness]]:
         """For each kind, what there is of each run."""

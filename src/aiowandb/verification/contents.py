@@ -29,6 +29,10 @@ _OLD = (
     "The export has no manifest: it was made by an earlier version, or never ended. Files are"
     " compared with the journal, which has no checksums of tables. Export again to add a manifest."
 )
+_NEVER_ENDED = (
+    "it is not there: the export has not ended, or it was lost with the copy of the journal."
+    " Export again."
+)
 
 
 class Contents(msgspec.Struct, kw_only=True):
@@ -79,8 +83,8 @@ def read_contents(folder: Folder) -> Contents:
     """What the folder should have."""
     problems: list[Problem] = []
     notes: list[str] = []
-    manifest = _manifest(folder, problems, notes)
     journal, copy = salvage_journal(folder, JOURNAL), salvage_copy(folder)
+    manifest = _manifest(folder, journal, problems, notes)
     if not journal.is_there and copy is None and manifest is None:
         raise ExportError(f"{folder} has no export: there is no {JOURNAL}.")
     problems += _journal_problems(journal, copy)
@@ -99,7 +103,7 @@ def contents_of(folder: Folder, state: ExportState, manifest: dict[str, FileDige
 
 
 def _manifest(
-    folder: Folder, problems: list[Problem], notes: list[str]
+    folder: Folder, journal: Salvaged, problems: list[Problem], notes: list[str]
 ) -> dict[str, FileDigest] | None:
     try:
         manifest = read_manifest(folder)
@@ -108,10 +112,13 @@ def _manifest(
         problems.append(Problem("state", MANIFEST, text))
         return None
     if manifest is None:
-        if folder.size(JOURNAL_COPY) is None:
-            notes.append(_OLD)
-        else:
+        begun = journal.state.begun
+        if folder.size(JOURNAL_COPY) is not None:
             problems.append(Problem("lost", MANIFEST, "it is not there."))
+        elif begun and begun.sealed:
+            problems.append(Problem("lost", MANIFEST, _NEVER_ENDED))
+        else:
+            notes.append(_OLD)
     return manifest
 
 

@@ -1,8 +1,10 @@
-"""What the table of runs says of each run, compared with W&B: its names and what failed. Blocks."""
+"""What the table of runs says of each run: its names, and what could not be exported. Blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +16,7 @@ from aiowandb.export.folders.base import Folder
 from aiowandb.export.names import RUN_KINDS
 from aiowandb.export.parquet import open_parquet
 from aiowandb.export.runs_table import EXPORTED, RUN_ID
+from aiowandb.verification.contents import Contents
 from aiowandb.wire.record import RunRecord
 
 # What people change of runs that have ended.
@@ -24,49 +27,65 @@ Facts = Mapping[str, Any]
 
 
 class RunsAsListed:
-    """The rows of all runs. Only digests are kept in memory, and what failed."""
+    """The names of all runs, to be compared with W&B's. Only digests are kept in memory."""
 
     def __init__(self, folder: Folder, name: str | None) -> None:
         self._folder = folder
         self._name = name
         self._digests: dict[str, bytes] = {}
-        self._failed: dict[str, tuple[str, ...]] = {}
         try:
-            for run, facts, failed in self._rows():
+            for run, facts in self._rows():
                 self._digests[run] = _digest(facts)
-                if failed:
-                    self._failed[run] = failed
         except (pa.ArrowException, OSError, KeyError):
             self._name = None  # reported as a file that has changed
 
     def differences(self, record: RunRecord) -> list[str]:
-        """What is not in the export, or differs at W&B."""
-        failed = self._failed.get(record.id, ())
-        found = [f"{kind}: the export could not read all of it." for kind in failed]
+        """What differs at W&B."""
         here = self._digests.get(record.id)
         there = {name: getattr(record, name) for name in _NAMED}
         if here is None or here == _digest(there):
-            return found
-        known = next((facts for _, facts, _ in self._rows(record.id)), {})
+            return []
+        known = next((facts for _, facts in self._rows(record.id)), {})
         unlike = [name for name in known if _plain(known[name]) != _plain(there[name])]
-        if unlike:
-            found.append(f"runs: {', '.join(unlike)} differ at W&B.")
-        return found
+        return [f"runs: {', '.join(unlike)} differ at W&B."] if unlike else []
 
-    def _rows(self, run: str | None = None) -> Iterator[tuple[str, Facts, tuple[str, ...]]]:
+    def _rows(self, run: str | None = None) -> Iterator[tuple[str, Facts]]:
         if self._name is None:
             return
         with open_parquet(self._folder, self._name) as file:
-            there = set(file.schema_arrow.names)
-            # Earlier versions did not write what failed.
-            failing = [kind for kind in RUN_KINDS if f"{EXPORTED}{kind}" in there]
-            columns = [RUN_ID, *_NAMED, *(f"{EXPORTED}{kind}" for kind in failing)]
-            for batch in file.iter_batches(_RUNS_AT_ONCE, columns=columns):
+            for batch in file.iter_batches(_RUNS_AT_ONCE, columns=[RUN_ID, *_NAMED]):
                 if run is not None:
                     batch = batch.filter(pc.equal(batch.column(RUN_ID), pa.scalar(run)))
                 for row in batch.to_pylist():
-                    failed = tuple(kind for kind in failing if row[f"{EXPORTED}{kind}"] == "failed")
-                    yield str(row[RUN_ID]), {name: row[name] for name in _NAMED}, failed
+                    yield str(row[RUN_ID]), {name: row[name] for name in _NAMED}
+
+
+def failed_kinds(folder: Folder, contents: Contents) -> Mapping[str, Sequence[str]]:
+    """What the export could not read all of, by the ids of runs.
+
+    The journal has it. Earlier versions have it only in the table of runs, if at all.
+    """
+    found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for known, runs in contents.state.failed.items():
+        for run in runs:
+            found[run][known] = None
+    with suppress(pa.ArrowException, OSError, KeyError):  # reported as a file that has changed
+        for run, kind in _failed_in(folder, contents.runs_file):
+            found[run][kind] = None
+    return {run: list(kinds) for run, kinds in found.items()}
+
+
+def _failed_in(folder: Folder, name: str | None) -> Iterator[tuple[str, str]]:
+    if name is None:
+        return
+    with open_parquet(folder, name) as file:
+        kinds = [kind for kind in RUN_KINDS if f"{EXPORTED}{kind}" in file.schema_arrow.names]
+        columns = [RUN_ID, *(f"{EXPORTED}{kind}" for kind in kinds)]
+        for batch in file.iter_batches(_RUNS_AT_ONCE, columns=columns):
+            for kind in kinds:
+                is_failed = pc.equal(batch.column(f"{EXPORTED}{kind}"), pa.scalar("failed"))
+                for run in batch.column(RUN_ID).filter(is_failed).to_pylist():
+                    yield str(run), kind
 
 
 def _plain(value: Any) -> Any:

@@ -103,7 +103,7 @@ def _write(folder: Folder, contents: Contents, damaged: list[str]) -> None:
         log.replace(record_lines(contents.state.records()))
     if contents.manifest:
         left = {name: contents.manifest[name] for name in contents.manifest.keys() - set(damaged)}
-        write_manifest(folder, left)
+        write_manifest(folder, left, len(contents.state.failed_runs))
 
 
 def _is_in_the_way(state: ExportState, name: str) -> bool:

@@ -29,9 +29,10 @@ class Problem(msgspec.Struct, frozen=True):
 class VerifiedRun(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on a run.
 
-    `damaged` and `short` are what is wrong with the export of the run: in the folder, and compared
-    with W&B. `left_out` is what W&B has of the run besides what was to be exported. The run
-    `may_be_deleted` at W&B if it was compared with the export, and nothing is missing there.
+    `damaged` is what is wrong with the run in the folder. `short` is what the export could not
+    read of it, or lacks compared with W&B; `left_out` is what W&B has of it besides what was to be
+    exported. The run `may_be_deleted` at W&B if it was compared with the export, and nothing is
+    missing there.
     """
 
     run: str
@@ -97,9 +98,14 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def verdicts(
-    runs: Iterable[str], problems: Iterable[Problem], compared: Mapping[str, Comparison] | None
+    runs: Iterable[str],
+    problems: Iterable[Problem],
+    failed: Mapping[str, Iterable[str]],
+    compared: Mapping[str, Comparison] | None,
 ) -> list[VerifiedRun]:
-    """The verdict on each run; `compared` is None if W&B was not asked."""
+    """The verdict on each run. `failed` is what the export could not read of it; `compared` is
+    None if W&B was not asked.
+    """
     everywhere: list[str] = []
     damages: dict[str, list[str]] = {}
     for problem in problems:
@@ -111,11 +117,18 @@ def verdicts(
     for run in runs:
         comparison = compared.get(run) if compared is not None else None
         damaged = (*damages.get(run, ()), *everywhere)
-        short, left_out = (comparison.short, comparison.left_out) if comparison else ((), ())
+        short = [f"{kind}: the export could not read all of it." for kind in failed.get(run, ())]
+        left_out: tuple[str, ...] = ()
+        if comparison:
+            short, left_out = [*short, *comparison.short], comparison.left_out
         is_whole = comparison is not None and not (damaged or short or left_out)
         found.append(
             VerifiedRun(
-                run=run, may_be_deleted=is_whole, damaged=damaged, short=short, left_out=left_out
+                run=run,
+                may_be_deleted=is_whole,
+                damaged=damaged,
+                short=tuple(short),
+                left_out=left_out,
             )
         )
     return found

@@ -22,6 +22,7 @@ from aiowandb.verification.files import (
     check_batch,
     extra_files,
 )
+from aiowandb.verification.listed_runs import failed_kinds
 from aiowandb.verification.report import (
     Comparison,
     OnVerifyProgress,
@@ -57,14 +58,15 @@ async def verify_folder(
         result.source = f"{contents.identity.host}/{contents.identity.project}"
     await _Files(folder, contents, result, on_progress).check()
     runs = await run_sync(_known_runs, folder, contents, result.problems)
+    failed = await run_sync(failed_kinds, folder, contents)
     compared: dict[str, Comparison] | None = None
     if list_runs is not None:
         compared = await _compare(folder, contents, list_runs, result)
-        runs = list(dict.fromkeys((*runs, *(compared or ()))))
     if await run_sync(read_whole, folder, MANIFEST) != manifest:
         raise ExportError(f"{folder} has changed meanwhile: an export is writing to it.")
     result.is_compared = compared is not None
-    result.runs = verdicts(runs, result.problems, compared)
+    everything = dict.fromkeys((*runs, *(compared or ()), *failed))
+    result.runs = verdicts(everything, result.problems, failed, compared)
     result.seconds = time.monotonic() - began
     return result
 
