@@ -89,9 +89,15 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Pro
 
 
 def _apply(connection: Any, run_id: int, changes: RunChanges) -> None:
-    from aiowandb_server.store.runs import _apply
+    from aiowandb_server.store.run_values import ChangedDocuments
+    from aiowandb_server.store.runs import _apply, _checked
 
-    _apply(connection, run_id, changes)
+    changed = _checked(changes)
+    _apply(connection, run_id, changed)
+    (project_id,) = connection.execute(
+        "SELECT project_id FROM run WHERE id = ?", (run_id,)
+    ).fetchone()
+    ChangedDocuments(changed.documents).store(connection, project_id, run_id)
 
 
 def scanned(store: Store, project: ProjectRow, filters: Any) -> list[str]:

@@ -1,9 +1,9 @@
 """The index of values in config and summary, for counting and finding runs in large projects.
 
 Without it, a filter by `config.lr` reads the config of every run. A key is indexed when it is first
-used in a filter, and then kept up to date by triggers, so that writing a run costs nothing for the
-thousands of keys that are never used in filters. Lists, objects and long texts are not indexed: if
-a key has any, its filters read the runs. The result is the same either way.
+used in a filter, and then kept up to date with each run that changes, so that writing a run costs
+nothing for the thousands of keys that are never used in filters. Lists, objects and long texts are
+not indexed: if a key has any, its filters read the runs. The result is the same either way.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiowandb_server.store.conditions import Sql, every
 from aiowandb_server.store.fields import FilterField
 from aiowandb_server.store.filters import compile_filter, fields_of
+from aiowandb_server.store.index_building import IndexBuilder
 from aiowandb_server.store.run_fields import KeyPaths, key_paths
 from aiowandb_server.text_limits import MAX_NAME
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # With fewer runs, an index is not faster.
 _MIN_RUNS = 2_000
-_MAX_KEYS_A_PROJECT = 64
 _MAX_KEYS_A_FILTER = 8
 _MAX_CACHED_COUNTS = 256
 _MAX_CACHED_PARAMETERS = 100
@@ -56,6 +56,7 @@ class _Key(NamedTuple):
 class RunIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._builder = IndexBuilder(database)
         # Clients request the same count with every page.
         self._counts: OrderedDict[Any, int] = OrderedDict()
         self._lock = Lock()
@@ -70,7 +71,7 @@ class RunIndex:
         for name in wanted.keys() - known.keys():
             # If the database cannot be written to now, the filter works without the index.
             with suppress(sqlite3.OperationalError):
-                self._add(project, wanted[name])
+                self._builder.add(project.id, wanted[name])
 
     def count(self, connection: sqlite3.Connection, found: IndexedFilter) -> int:
         """How many runs match a filter; counted again only if values have changed."""
@@ -132,28 +133,6 @@ class RunIndex:
             None if asks_for_runs else tuple(known[name] for name in names),
         )
 
-    def _add(self, project: ProjectRow, paths: KeyPaths) -> None:
-        with self._database.write(repeatable=True) as connection:
-            (count,) = connection.execute(
-                "SELECT count(*) FROM indexed_key WHERE project_id = ?", (project.id,)
-            ).fetchone()
-            if count >= _MAX_KEYS_A_PROJECT:
-                connection.execute(
-                    "DELETE FROM indexed_key "
-                    "WHERE id = (SELECT min(id) FROM indexed_key WHERE project_id = ?)",
-                    (project.id,),
-                )
-            row = connection.execute(
-                "INSERT INTO indexed_key (project_id, document, path, path2, path3) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
-                (project.id, paths.document, *paths.three),
-            ).fetchone()
-            if row:
-                connection.execute(
-                    "INSERT INTO run_value SELECT * FROM expected_run_value WHERE key_id = ?",
-                    (row["id"],),
-                )
-
 
 def _wanted(project: ProjectRow, filters: object) -> dict[str, KeyPaths]:
     """The keys of the filter to index; none if an index would not help."""
@@ -178,6 +157,7 @@ def _known_keys(
             """
             SELECT id, version FROM indexed_key
             WHERE project_id = ? AND document = ? AND path = ? AND path2 = ? AND path3 = ?
+              AND built_to IS NULL AND NOT is_retired
             """,
             (project.id, paths.document, *paths.three),
         ).fetchone()

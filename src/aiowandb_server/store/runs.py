@@ -6,7 +6,7 @@ import dataclasses
 import math
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -19,6 +19,7 @@ from aiowandb_server.store.ordering import cursor_of, parse_order
 from aiowandb_server.store.records import ListPage, ProjectRow, RunChanges, RunRow
 from aiowandb_server.store.run_fields import StateRule, run_field
 from aiowandb_server.store.run_index import IndexedFilter, RunIndex
+from aiowandb_server.store.run_values import ChangedDocuments
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,6 +60,8 @@ class RunTable:
     ) -> tuple[RunRow, bool]:
         """Create or change the run of that name; returns it and whether it was created."""
         changes = changes or RunChanges()
+        changed = _checked(changes)
+        documents = ChangedDocuments.searched(self._database, project.id, changed.documents)
         name = name or new_run_name()
         now = int(self._clock())
         with self._database.write() as connection:
@@ -75,13 +78,18 @@ class RunTable:
             ).fetchone()
             if not inserted:
                 # The author of a run is the user who created it, not one who changes it later.
-                changes = dataclasses.replace(changes, user_id=None)
-            _apply(connection, run_id, changes)
+                changed.columns.pop("user_id", None)
+            _apply(connection, run_id, changed)
+            documents.store(connection, project.id, run_id)
             return self._get(connection, run_id), inserted
 
     def change(self, run_id: int, changes: RunChanges) -> RunRow:
+        changed = _checked(changes)
+        project_id = self._project_of(run_id) if changed.documents else 0
+        documents = ChangedDocuments.searched(self._database, project_id, changed.documents)
         with self._database.write() as connection:
-            _apply(connection, run_id, changes)
+            _apply(connection, run_id, changed)
+            documents.store(connection, project_id, run_id)
             return self._get(connection, run_id)
 
     def get(self, project: ProjectRow, name: str) -> RunRow | None:
@@ -171,6 +179,15 @@ class RunTable:
             limit = min(limit, math.isqrt(first * project.run_count))
         return self._index.count(connection, found) <= limit
 
+    def _project_of(self, run_id: int) -> int:
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT project_id FROM run WHERE id = ?", (run_id,)
+            ).fetchone()
+        if row is None:
+            raise RequestError("this run has been deleted")
+        return int(row[0])
+
     def _one(self, where: str, parameters: tuple[object, ...]) -> RunRow | None:
         with self._database.read() as connection:
             return self._fetch(connection, where, parameters)
@@ -197,8 +214,17 @@ def new_run_name() -> str:
     return "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(8))
 
 
-def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> None:
+class _Changed(NamedTuple):
+    """Checked changes: values by column, and the documents among them as SQLite can parse them."""
+
+    columns: dict[str, object]
+    documents: dict[str, str]
+
+
+def _checked(changes: RunChanges) -> _Changed:
+    """This takes most of the time of a change, and needs no transaction."""
     columns: dict[str, object] = {}
+    documents: dict[str, str] = {}
     for field in dataclasses.fields(changes):
         if (value := getattr(changes, field.name)) is not None:
             columns[_COLUMN_OF.get(field.name, field.name)] = value
@@ -206,18 +232,25 @@ def _apply(connection: sqlite3.Connection, run_id: int, changes: RunChanges) -> 
         columns["tags"] = orjson.dumps(list(dict.fromkeys(changes.tags))).decode()
     for what, text in (("config", changes.config), ("summary", changes.summary)):
         if text is not None:
+            finite = _finite_object(what, text)
             columns[what] = json_text.without_halves(text)
-            columns[f"finite_{what}"] = _finite_object(what, text)
+            columns[f"finite_{what}"] = finite
+            documents[what] = str(finite or columns[what])
     if changes.state is not None and changes.state not in _STATES:
         raise RequestError(
             f"{changes.state!r} is not a state of a run; use one of {', '.join(sorted(_STATES))}"
         )
-    if columns:
-        assignments = ", ".join(f"{column} = ?" for column in columns)
-        connection.execute(
-            f"UPDATE run SET {assignments} WHERE id = ?",  # noqa: S608 - fields of RunChanges
-            (*columns.values(), run_id),
-        )
+    return _Changed(columns, documents)
+
+
+def _apply(connection: sqlite3.Connection, run_id: int, changed: _Changed) -> None:
+    if not changed.columns:
+        return
+    assignments = ", ".join(f"{column} = ?" for column in changed.columns)
+    connection.execute(
+        f"UPDATE run SET {assignments} WHERE id = ?",  # noqa: S608 - fields of RunChanges
+        (*changed.columns.values(), run_id),
+    )
 
 
 def _finite_object(what: str, text: str) -> str | None:

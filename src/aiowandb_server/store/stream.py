@@ -21,6 +21,7 @@ from aiowandb_server.store.lines import (
     count,
     put,
 )
+from aiowandb_server.store.run_values import ChangedDocuments
 from aiowandb_server.store.writers import placed
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class RunStream:
                 rejected += _put(connection, run.id, part, checked, update.writer)
         last = parts[-1]
         checked = _checked(last)
+        documents = ChangedDocuments({})
+        if update.summary is not None and update.writer is None and not update.derive_summary:
+            texts = {"summary": finite or update.summary}
+            documents = ChangedDocuments.searched(self._database, run.project_id, texts)
         update = replace(update, chunks=last)
         with self._database.write() as connection:
             if update.appender:
@@ -98,10 +103,12 @@ class RunStream:
                 if update.writer is not None or update.derive_summary:
                     summary = _merged(connection, run.id, summary)
                     finite = json_text.finite(summary)
+                    documents = ChangedDocuments({"summary": finite or summary})
                 connection.execute(
                     "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
                     (summary, finite, run.id),
                 )
+                documents.store(connection, run.project_id, run.id)
             connection.execute(
                 """
                 UPDATE run SET heartbeat_at = max(heartbeat_at, ?), state = ?, exit_code = ?,
