@@ -132,6 +132,9 @@ async def test_projects_are_included_and_excluded_by_name_or_path(
         *("local/a-1", "local/b-1"),
     ]
     assert await found(["a-1", "local/a-[12]*", "local/a-1"]) == ["local/a-1", "local/a-2"]
+    fill(store, "a-[1]")
+    assert await found(["*"], include_projects=["a-[1]"]) == ["local/a-[1]"]
+    assert await found(["a-*"], exclude_projects=["local/a-[1]"]) == ["local/a-1", "local/a-2"]
 
 
 async def test_a_plan_writes_nothing(store: Store, api: AsyncApi, out: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from aiowandb import CommError, ExportResult, ProjectExport
 from aiowandb.cli import export_many
+from aiowandb.export import RunFailure
 from aiowandb_server import Store
 from tests.api.test_project_exports import fill
 from tests.support.shell import Completed, aiowandb, complaints
@@ -62,8 +64,29 @@ def test_a_project_that_fails_is_named_and_the_others_are_exported(export: Comma
         "aiowandb: project local/none: Could not find project local/none."
     ]
     assert (export.out / "local" / "a" / "runs.parquet").exists()
+    both = export("none", "a", export.out)
+    rows = [line.split() for line in both.stdout.splitlines() if line.startswith(" local/")]
+    assert rows[0] == ["local/none", "failed"]
     assert export("none", "nil", export.out).returncode == 1
     assert export("no-*", export.out).returncode == 1
+
+
+def test_a_run_that_fails_in_two_tables_is_one_run() -> None:
+    failed = [RunFailure("x", CommError("no")), RunFailure("x", CommError("no"))]
+    for failures, said in ((failed, "1 run failed"), ([], "complete")):
+        result = ExportResult(
+            runs=1,
+            rows=0,
+            requests=2,
+            downloads=0,
+            received_bytes=0,
+            written_bytes=0,
+            seconds=1.0,
+            files=(),
+            failed=tuple(failures),
+        )
+        done = ProjectExport(project="e/p", folder="out", result=result)
+        assert export_many.outcome(done) == said
 
 
 def test_programs_get_a_line_of_json_for_each_event(export: Command) -> None:

@@ -243,11 +243,9 @@ async def find_projects(
         if not names:
             warn(f"No project matches {path!r}.")
         found.update(dict.fromkeys(names))
-    chosen = [
-        path
-        for path in found
-        if (not include or _matches(path, include)) and not _matches(path, exclude)
-    ]
+    included = _matched(found, include) if include else found.keys()
+    excluded = _matched(found, exclude)
+    chosen = [path for path in found if path in included and path not in excluded]
     if not chosen:
         raise NotFoundError(
             f"No project matches {', '.join(paths)}"
@@ -277,7 +275,14 @@ async def _matching(session: Session, defaults: Defaults, path: str) -> AsyncGen
                     yield f"{project.entity}/{project.name}"
 
 
-def _matches(path: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns is of the project's name, or of its path if it has a slash."""
-    name = path.partition("/")[2]
-    return any(fnmatchcase(path if "/" in pattern else name, pattern) for pattern in patterns)
+def _matched(paths: Collection[str], patterns: Sequence[str]) -> set[str]:
+    """The projects that the patterns match: their names, or their paths if they have a slash.
+
+    What is the name of a project stands for this one only, even if it has brackets.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        names = {path: path if "/" in pattern else path.partition("/")[2] for path in paths}
+        same = {path for path, name in names.items() if name == pattern}
+        found |= same or {path for path, name in names.items() if fnmatchcase(name, pattern)}
+    return found

@@ -70,12 +70,12 @@ def _row(done: ProjectExport) -> dict[str, Any]:
     result = done.result
     return {
         "project": done.project,
-        "runs": result.runs if result else 0,
-        "rows": result.rows if result else 0,
-        "requests": result.requests if result else 0,
-        "MB in": result.received_bytes / 1e6 if result else 0.0,
-        "seconds": result.seconds if result else 0.0,
-        "what happened": _outcome(done),
+        "runs": result.runs if result else "",
+        "rows": result.rows if result else "",
+        "requests": result.requests if result else "",
+        "MB in": result.received_bytes / 1e6 if result else "",
+        "seconds": result.seconds if result else "",
+        "what happened": outcome(done),
     }
 
 
@@ -83,12 +83,12 @@ def _plan_row(done: ProjectExport) -> dict[str, Any]:
     plan = done.plan
     return {
         "project": done.project,
-        "runs": plan.runs if plan else 0,
-        "new": plan.new if plan else 0,
-        "changed": plan.changed if plan else 0,
-        "rows": plan.rows if plan else 0,
+        "runs": plan.runs if plan else "",
+        "new": plan.new if plan else "",
+        "changed": plan.changed if plan else "",
+        "rows": plan.rows if plan else "",
         "size": size_text(plan.bytes) if plan else "",
-        "requests": plan.requests if plan else 0,
+        "requests": plan.requests if plan else "",
         "time": minutes_text(plan.minutes) if plan else "",
     }
 
@@ -103,11 +103,15 @@ def _plan_total(done: Sequence[ProjectExport]) -> str:
     )
 
 
-def _outcome(done: ProjectExport) -> str:
+def outcome(done: ProjectExport) -> str:
+    """What happened to the project, in two words."""
     if done.error or not done.result:
         return "failed"
-    failed = len(done.result.failed)
-    return f"{failed:,} runs failed" if failed else "complete"
+    # A run may fail in several tables.
+    failed = len({failure.run for failure in done.result.failed})
+    if not failed:
+        return "complete"
+    return "1 run failed" if failed == 1 else f"{failed:,} runs failed"
 
 
 class _Lines:

@@ -93,10 +93,9 @@ def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
 def table(records: Sequence[dict[str, Any]]) -> Table:
     """A table with one column per key; numbers are right-aligned."""
     rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, value in (records[0] if records else {}).items():
-        rich_table.add_column(
-            printable(name), justify="right" if isinstance(value, int | float) else "left"
-        )
+    for name in records[0] if records else ():
+        has_numbers = any(isinstance(record.get(name), int | float) for record in records)
+        rich_table.add_column(printable(name), justify="right" if has_numbers else "left")
     for record in records:
         rich_table.add_row(*(printable(readable(value)) for value in record.values()))
     return rich_table
