@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store import index_building, run_index, run_values
-from aiowandb_server.store.database import Database
 from aiowandb_server.store.records import ProjectRow
+from tests.server.transactions import KilledError, Writes
 
 RUNS = 25
 AT_ONCE = 10
-
-
-class Writes:
-    """The transactions that write: `changes` has the rows of each; `before` is called before."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.changes: list[int] = []
-        self.statements: list[str] = []
-        self.before: Callable[[int], object] = lambda _: None
-        write = Database.write
-        writes = self
-
-        @contextmanager
-        def watched(self: Database, **given: Any) -> Iterator[Any]:
-            writes.before(len(writes.changes))
-            with write(self, **given) as connection:
-                before = connection.total_changes
-                connection.set_trace_callback(writes.statements.append)
-                yield connection
-                connection.set_trace_callback(None)
-                writes.changes.append(connection.total_changes - before)
-
-        monkeypatch.setattr(Database, "write", watched)
-
-
-class KilledError(Exception):
-    pass
 
 
 @pytest.fixture
@@ -92,11 +63,7 @@ def test_a_key_whose_indexing_was_killed_is_finished_when_it_is_used_again(
 ) -> None:
     writes = Writes(monkeypatch)
 
-    def kill(number: int) -> None:
-        if number == 2:
-            raise KilledError
-
-    writes.before = kill
+    writes.kill_before(2)
     with pytest.raises(KilledError):
         store.runs.count(large, {"config.lr": 1})
     assert indexed(store) == (AT_ONCE, 1, 0)
@@ -139,7 +106,7 @@ def test_the_values_of_a_key_that_is_used_no_more_are_deleted_in_parts(
     for name in ("lr", "a"):
         store.runs.count(large, {f"config.{name}": 1})
     writes = Writes(monkeypatch)
-    writes.before = lambda number: _raise() if number == 6 else None
+    writes.kill_before(6)
     with pytest.raises(KilledError):
         store.runs.count(large, {"config.b": 1})
     values, keys, _ = indexed(store)
@@ -149,10 +116,6 @@ def test_the_values_of_a_key_that_is_used_no_more_are_deleted_in_parts(
     assert store.runs.count(large, {"config.lr": 1}) == RUNS
     assert indexed(store) == (2 * RUNS, 2, 2)
     assert max(writes.changes) <= AT_ONCE + 1
-
-
-def _raise() -> None:
-    raise KilledError
 
 
 def test_a_key_with_values_that_are_not_indexed_pushes_no_other_out(

@@ -10,6 +10,7 @@ import pytest
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.scalars import encode_id
+from aiowandb_server.store import search
 from aiowandb_server.store.records import ProjectRow
 from aiowandb_server.store.search import parse_space
 from aiowandb_server.store.stream import Chunk, StreamUpdate
@@ -115,6 +116,23 @@ def test_an_agent_gets_the_program_to_run(store: Store, project: ProjectRow) -> 
     sweep = store.sweeps.create(project, SweepChanges(config=text))
     (command,) = store.sweeps.heartbeat(store.sweeps.add_agent(sweep, "a"), {})
     assert command["program"] == "train.py"
+
+
+def test_no_configuration_is_parsed_while_other_writers_wait(
+    store: Store, sweep: SweepRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bool] = []
+    settings = search._settings
+
+    def noted(text: str) -> Any:
+        parsed.append(not store._database._writing._lock.locked())
+        return settings(text)
+
+    monkeypatch.setattr(search, "_settings", noted)
+    parse_space.cache_clear()
+    agent = store.sweeps.add_agent(sweep, "a")
+    assert [command["type"] for command in store.sweeps.heartbeat(agent, {})] == ["run"]
+    assert parsed == [True]
 
 
 def test_a_busy_agent_gets_nothing_new(store: Store, sweep: SweepRow) -> None:

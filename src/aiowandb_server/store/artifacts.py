@@ -109,13 +109,16 @@ class ArtifactTable:
         with self._database.write() as connection:
             artifact = _require(connection, artifact_id)
             if artifact.state == "PENDING":
-                connection.execute(
+                committed = connection.execute(
                     """
-                    UPDATE artifact SET state = 'COMMITTED', size = ?, file_count = ?,
-                        updated_at = ? WHERE id = ?
+                    UPDATE artifact SET state = 'COMMITTED', size = ?1, file_count = ?2,
+                        updated_at = ?3
+                    WHERE id = ?4 AND (SELECT count(*) FROM entry WHERE artifact_id = ?4) = ?2
                     """,
                     (size, file_count, now, artifact_id),
-                )
+                ).rowcount
+                if not committed:
+                    raise RequestError("another manifest of this version was sent meanwhile", 409)
                 join(connection, artifact.collection_id, artifact_id, now)
                 for alias in [*orjson.loads(artifact.aliases), "latest"]:
                     set_alias(connection, artifact.collection_id, artifact_id, alias)
@@ -135,9 +138,9 @@ class ArtifactTable:
 
         Clients of different users may choose the same one: if they copy the same project.
         """
-        condition = owned_by(entities)
-        where = f"{_OF_CLIENT} AND {condition.text} ORDER BY artifact.id"
-        return self._one(where, client_id, client_id, *condition.parameters)
+        owned = owned_by(entities)
+        where = f"{_OF_CLIENT} AND {owned.text} ORDER BY artifact.id"
+        return self._one(where, client_id, client_id, *owned.parameters)
 
     def latest(self, collection_id: int) -> ArtifactRow | None:
         return self._one(

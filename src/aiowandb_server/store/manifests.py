@@ -7,7 +7,8 @@ stored by it never stands in for content that is asked for by its MD5.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import orjson
@@ -19,7 +20,7 @@ from aiowandb_server.store.metering import charge, weight_of
 from aiowandb_server.store.records import ListPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aiowandb_server.store.artifact_records import ArtifactRow
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 XXH128_PREFIX = "xxh128:"
 # Without names, all entries are selected.
 _NAMED = "artifact_id = :id AND (:all_names OR name IN (SELECT value FROM json_each(:names)))"
+
+_IS_PENDING = "EXISTS (SELECT 1 FROM artifact WHERE id = ?1 AND state = 'PENDING')"
+_IS_COMMITTED = "EXISTS (SELECT 1 FROM artifact WHERE id = :id AND state <> 'PENDING')"
+# In one transaction, in which all other writers wait: for a tenth of a second.
+_ENTRIES_AT_ONCE = 10_000
+T = TypeVar("T")
 
 
 class _Facts(msgspec.Struct):
@@ -111,13 +118,27 @@ class Manifests:
         """Store the entries of the uploaded manifest; returns their total size and number.
 
         Raises RequestError if a file in it was never uploaded: a committed version is complete.
+        They are stored in parts, which nobody sees until the version is committed. If the process
+        is killed, the client, to which nothing was acknowledged, commits the version again.
         """
         facts = _facts(self._complete_document(artifact.id))
         entries = [
             Entry(artifact.id, name, known.digest, known.size or 0, known.ref)
             for name, known in facts.items()
         ]
-        with self._database.write() as connection:
+        self._require_contents(entity_id, facts)
+        self._delete_other_entries(artifact.id, facts.keys())
+        for part in _parts(entries):
+            with self._database.write(repeatable=True) as connection:
+                connection.executemany(
+                    f"INSERT OR REPLACE INTO entry SELECT ?1, ?2, ?3, ?4, ?5 WHERE {_IS_PENDING}",
+                    map(astuple, part),
+                )
+        return sum(entry.size for entry in entries), len(entries)
+
+    def _require_contents(self, entity_id: int, facts: Mapping[str, _Facts]) -> None:
+        """Content is never deleted: what is there now is there when the version is committed."""
+        with self._database.read(piecewise=True) as connection:
             for name, known in facts.items():
                 if (
                     known.ref is None
@@ -127,15 +148,20 @@ class Manifests:
                     ).fetchone()
                 ):
                     raise RequestError(f"{name!r} is in the manifest but was never uploaded")
-            connection.execute("DELETE FROM entry WHERE artifact_id = ?", (artifact.id,))
-            connection.executemany(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?)",
-                [
-                    (artifact.id, entry.name, entry.digest, entry.size, entry.reference)
-                    for entry in entries
-                ],
+
+    def _delete_other_entries(self, artifact_id: int, names: Collection[str]) -> None:
+        """Delete what an earlier attempt to commit the version has left, but for these names."""
+        with self._database.read(piecewise=True) as connection:
+            found = connection.execute(
+                "SELECT name FROM entry WHERE artifact_id = ?", (artifact_id,)
             )
-        return sum(entry.size for entry in entries), len(entries)
+            others = [name for (name,) in found if name not in names]
+        for part in _parts(others):
+            with self._database.write(repeatable=True) as connection:
+                connection.executemany(
+                    f"DELETE FROM entry WHERE artifact_id = ?1 AND name = ?2 AND {_IS_PENDING}",  # noqa: S608
+                    [(artifact_id, name) for name in part],
+                )
 
     def entries(
         self,
@@ -148,7 +174,8 @@ class Manifests:
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
-                SELECT * FROM entry WHERE {_NAMED} AND name > :after ORDER BY name LIMIT :limit
+                SELECT * FROM entry WHERE {_NAMED} AND name > :after AND {_IS_COMMITTED}
+                ORDER BY name LIMIT :limit
                 """,  # noqa: S608 - a constant
                 _named(artifact_id, names) | {"after": after or "", "limit": first + 1},
             ).fetchall()
@@ -158,7 +185,7 @@ class Manifests:
     def count_entries(self, artifact_id: int, names: Sequence[str] = ()) -> int:
         with self._database.read() as connection:
             (count,) = connection.execute(
-                f"SELECT count(*) FROM entry WHERE {_NAMED}",  # noqa: S608 - a constant
+                f"SELECT count(*) FROM entry WHERE {_NAMED} AND {_IS_COMMITTED}",  # noqa: S608
                 _named(artifact_id, names),
             ).fetchone()
         return int(count)
@@ -240,6 +267,11 @@ def _named(artifact_id: int, names: Sequence[str]) -> dict[str, Any]:
         "all_names": not names,
         "names": orjson.dumps(list(names)).decode(),
     }
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _ENTRIES_AT_ONCE):
+        yield items[start : start + _ENTRIES_AT_ONCE]
 
 
 def hex_digest(digest: str) -> str:

@@ -11,6 +11,7 @@ import json
 import math
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -28,6 +29,8 @@ _METHODS = ("grid", "random", "bayes")
 # The limits of the YAML, in characters, and of its values once references are expanded.
 _MAX_LENGTH = 2**18
 _MAX_VALUES = 100_000
+# Of the largest ones, these take some 100 MB.
+_MAX_CACHED = 8
 # Larger floats do not change if 1 is added.
 _MAX_STEPS = 2**53
 
@@ -73,6 +76,8 @@ class SearchSpace:
         return {name: chosen[name] for name in self.parameters}
 
 
+# A long configuration takes seconds, and lists of sweeps and agents need it again and again.
+@lru_cache(_MAX_CACHED)
 def parse_space(config: str) -> SearchSpace:
     """The search space in a sweep's YAML. Raises RequestError."""
     settings = _settings(config)

@@ -183,6 +183,9 @@ class SweepTable:
     def heartbeat(self, agent: Agent, running: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The next commands for the agent; `running` has its current runs by name."""
         busy = [name for name, alive in running.items() if alive]
+        if (known := self.by_id(agent.sweep_id)) is not None:
+            # That takes long, and all other writers would wait: it is remembered until it is used.
+            parse_space(known.config)
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE agent SET heartbeat_at = ? WHERE id = ?", (int(self._clock()), agent.id)
