@@ -11,6 +11,7 @@ import pytest
 
 from aiowandb import Api
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from tests.support.artifacts import log_artifact
 from tests.support.sample import ROWS, RUNS, Sample
 from tests.support.shell import Completed, aiowandb, complaints
 
@@ -37,6 +38,20 @@ def test_a_project_is_copied_and_the_copy_is_like_it(sample: Sample, folder: Pat
     again = last_event(copy(sample, "--to-local", folder, "--json"))
     assert again["counts"] == {"unchanged": RUNS}
     assert again["carried"] == {}
+
+
+def test_what_is_left_out_of_artifacts_is_printed(new_folder: Any, tmp_path: Path) -> None:
+    with Store.open(new_folder(tmp_path / "source")) as store:
+        project, _ = store.projects.ensure("local", "linked")
+        run, _ = store.runs.upsert(project, "r")
+        log_artifact(store, run, "set", {"f": b"1"})
+        registry, _ = store.projects.ensure("local", "wandb-registry-data")
+        portfolio = store.collections.ensure(registry, "Numbers", "dataset", "PORTFOLIO")
+        (version,) = store.artifacts.of_run(run.id, "output", first=9).items
+        store.artifacts.link(version, portfolio, ())
+    command = ("copy", "local/linked", "local/copied", "--from-local", tmp_path / "source")
+    note = "its link to local/wandb-registry-data/Numbers:v0, which is not in the copied project"
+    assert f"dropped (1 artifacts): {note}" in aiowandb(*command).stdout
 
 
 def test_a_plan_is_printed_and_nothing_is_sent(sample: Sample, folder: Path) -> None:

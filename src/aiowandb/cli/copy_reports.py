@@ -190,11 +190,12 @@ def _summary(report: CopyReport) -> dict[str, Any]:
 
 
 def _print_notes(report: CopyReport) -> None:
-    """Print each thing that was changed or left out once, with the number of runs."""
+    """Print each thing that was changed or left out once, with the number of runs or artifacts."""
     for word in ("changed", "dropped"):
-        counts = Counter(note for run in report.runs for note in getattr(run, word))
-        for note, number in counts.items():
-            console.print(printable(f"{word} ({number:,} runs): {note}"), soft_wrap=True)
+        for what, copied in (("runs", report.runs), ("artifacts", report.artifacts)):
+            counts = Counter(note for each in copied for note in getattr(each, word))
+            for note, number in counts.items():
+                console.print(printable(f"{word} ({number:,} {what}): {note}"), soft_wrap=True)
 
 
 def _finished(report: CopyReport) -> bytes:
@@ -202,5 +203,9 @@ def _finished(report: CopyReport) -> bytes:
     facts |= {"counts": report.counts, "carried": report.carried, "plan": report.plan}
     facts |= {"requests": report.requests, "seconds": report.seconds}
     facts["failed"] = [{"run": each.run, "error": each.error} for each in report.failed]
+    noted = [each for each in report.artifacts if each.changed or each.dropped]
+    facts["artifacts"] = [
+        {"artifact": each.run, "changed": each.changed, "dropped": each.dropped} for each in noted
+    ]
     facts["differences"] = report.differences
     return msgspec.json.encode(facts) + b"\n"

@@ -41,9 +41,11 @@ class RunArtifacts:
         per_page: int = ARTIFACTS_PER_PAGE,
         *,
         fresh: bool = False,
+        linked: bool = False,
     ) -> None:
         self._session = session
         self._ref = ref
+        self._linked = linked
         self._direction: Direction = direction
         self._fresh = fresh
         self._per_page = per_page
@@ -54,11 +56,17 @@ class RunArtifacts:
 
         return pages_of(f"the artifacts of {self._ref}", page)
 
+    def nodes(self) -> AsyncGenerator[list[ArtifactNode]]:
+        """The same as W&B sends them: with their links, if the list is of `linked` ones."""
+        return pages_of(f"the artifacts of {self._ref}", self._page)
+
     async def count(self) -> int:
         return (await self._page(None)).total_count or 0
 
     async def _page(self, cursor: str | None) -> Connection[ArtifactNode]:
-        asked = artifacts_of_run(self._ref, self._direction, self._per_page, cursor)
+        asked = artifacts_of_run(
+            self._ref, self._direction, self._per_page, cursor, linked=self._linked
+        )
         page = await self._session.ask_cached(asked, fresh=self._fresh)
         if page is None:
             raise run_not_found(self._ref, asked.name)

@@ -16,31 +16,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from aiowandb.concurrency.tasks import gather
-from aiowandb.errors import (
-    AiowandbError,
-    CommError,
-    ConnectError,
-    NotFoundError,
-    RateLimitError,
-    ServerError,
-    TimeoutError,
-    TooLargeError,
-)
+from aiowandb.errors import AiowandbError, CommError, NotFoundError
 from aiowandb.files.artifact_files import ArtifactFiles, read_manifest
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.files.artifact_uploads import NewEntry, UploadedArtifact, upload_artifact
+from aiowandb.ingest.links import LinkCopier
 from aiowandb.ingest.report import CopiedRun, CopyReport
 from aiowandb.ingest.source import SourceArtifact, SourceRun
-from aiowandb.ingest.target import Found, Target
+from aiowandb.ingest.target import Found, Target, may_pass
 from aiowandb.ingest.uploads import remote_content
 from aiowandb.net import FATAL, Session
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
 from aiowandb.wire import lenient
-from aiowandb.wire.artifact_record import ArtifactRecord, number_of
+from aiowandb.wire.artifact_record import ArtifactNode, ArtifactRecord, number_of
 from aiowandb.wire.artifact_writing import (
     NewArtifact,
+    add_aliases,
     artifact_id_of,
+    artifact_ids_of,
+    ids_in,
     update_artifact,
     use_artifact,
 )
@@ -55,7 +50,8 @@ _LATEST = "latest"
 _COMMITTED = "COMMITTED"
 # The runs whose artifacts are listed at once.
 _AT_ONCE = 8
-_PASSING = (ConnectError, TimeoutError, ServerError, RateLimitError)
+# The versions whose ids are asked for in one request.
+_NAMED_TOGETHER = 200
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
@@ -71,6 +67,8 @@ class UnfinishedRun(NamedTuple):
 class _Made(NamedTuple):
     artifact: SourceArtifact
     by: UnfinishedRun
+    # The version in the target, if an earlier copy has completed it.
+    there: ArtifactNode | None = None
 
 
 class ArtifactCopier:
@@ -80,6 +78,7 @@ class ArtifactCopier:
         self._target = target
         self._session = target.session
         self._report = report
+        self._links = LinkCopier(target)
         # Ids in the target by keys in the source.
         self._ids: dict[str, str] = {}
         # By collection, a version that the next copy may bring: later ones must wait for it.
@@ -94,20 +93,52 @@ class ArtifactCopier:
         made.sort(key=_age)
         for each in made:
             await self._make(*each)
+        await self._links.make()
         await gather(runs, self._use_all, at_once=_AT_ONCE)
 
     async def _made_by(self, by: UnfinishedRun) -> list[_Made]:
         made: list[_Made] = []
         async with _failing(by), aclosing(by.run.artifacts()) as artifacts:
-            made += [_Made(artifact, by) async for artifact in artifacts]
+            found = [artifact async for artifact in artifacts]
+            copied = await self._copied(by, found) if by.report.status == "updated" else {}
+            made += [_Made(artifact, by, copied.get(artifact.key)) for artifact in found]
         return made
+
+    async def _copied(
+        self, by: UnfinishedRun, made: Sequence[SourceArtifact]
+    ) -> dict[str, ArtifactNode]:
+        """What the run's copy has logged of these versions, by their keys in the source.
+
+        It takes two requests, and not several for each version.
+        """
+        made = [artifact for artifact in made if artifact.version is not None]
+        if not made:
+            return {}
+        logged: dict[str, ArtifactNode] = {}
+        listing = RunArtifacts(self._session, by.found.ref, "output", fresh=True, linked=True)
+        async with aclosing(listing.nodes()) as pages:
+            async for page in pages:
+                logged |= {node.id: node for node in page if node.state == _COMMITTED}
+        if not logged:
+            return {}
+        found: dict[str, ArtifactNode] = {}
+        for first in range(0, len(made), _NAMED_TOGETHER):
+            some = made[first : first + _NAMED_TOGETHER]
+            answer = await self._session.ask(artifact_ids_of([self._client_id(a) for a in some]))
+            for artifact, artifact_id in zip(some, ids_in(answer, len(some)), strict=True):
+                node = logged.get(artifact_id or "")
+                if node and node.digest == artifact.digest:
+                    found[artifact.key] = node
+        return found
 
     async def _use_all(self, by: UnfinishedRun) -> None:
         async with _failing(by), aclosing(by.run.used_artifacts()) as used:
             async for artifact in used:
                 await self._use(artifact, by)
 
-    async def _make(self, artifact: SourceArtifact, by: UnfinishedRun) -> None:
+    async def _make(
+        self, artifact: SourceArtifact, by: UnfinishedRun, there: ArtifactNode | None
+    ) -> None:
         name = artifact.label
         report = CopiedRun(run=name, target=name)
         self._report.artifacts.append(report)
@@ -117,45 +148,64 @@ class ArtifactCopier:
                     f"{earlier} could not be copied yet, and versions are numbered in their order."
                     " Copy again."
                 )
-            entries = [self._mapped(entry, report) for entry in await artifact.entries()]
-            new = await self._new(artifact)
-            made = await upload_artifact(self._session, by.found.ref, new, entries)
-            is_changed = not made.is_new and await self._update(artifact, made)
+            if there is None:
+                made = await self._uploaded(artifact, by, report)
+                if not made.is_new and artifact.version is not None:
+                    there = await self._session.ask(artifact_by_id(made.id, linked=True))
+            else:
+                made = UploadedArtifact(there.id, is_new=False, version=there.version_index)
+            is_changed = there is not None and await self._update(artifact, there)
         except FATAL:
             raise
         except AiowandbError as error:
             report.status, report.error = "failed", str(error)
             by.report.status, by.report.error = "failed", f"artifact {name}: {error}"
-            if _may_pass(error):
+            if may_pass(error):
                 self._to_retry.setdefault(artifact.name, name)
+            if artifact.name in self._to_retry:
+                self._links.note(artifact.links or (), None, (), report, by.report)
             return
         self._ids[artifact.key] = made.id
         self._note(report, artifact, made)
         if is_changed:
             report.status = "updated"
+        self._links.note(
+            artifact.links or (), made.id, there.links if there else (), report, by.report
+        )
 
-    async def _update(self, artifact: SourceArtifact, made: UploadedArtifact) -> bool:
+    async def _uploaded(
+        self, artifact: SourceArtifact, by: UnfinishedRun, report: CopiedRun
+    ) -> UploadedArtifact:
+        entries = [self._mapped(entry, report) for entry in await artifact.entries()]
+        new = await self._new(artifact)
+        return await upload_artifact(self._session, by.found.ref, new, entries)
+
+    async def _update(self, artifact: SourceArtifact, node: ArtifactNode) -> bool:
         """Update what is said about a version that was copied before; whether that has changed."""
-        if artifact.version is None:
-            return False  # it may be one of somebody else, with the same content
-        node = await self._session.ask(artifact_by_id(made.id))
-        if node is None:
-            return False
         there, metadata = node.record(), artifact.metadata or "{}"
-        removed = [tag for tag in there.tags if tag not in artifact.tags]
-        is_same = (there.description or "") == (artifact.description or "")
-        if is_same and not removed and alike(there.metadata, lenient.loads_object(metadata)):
-            return False
         description = artifact.description or ""
-        await self._session.ask(update_artifact(made.id, description, metadata, removed))
-        return True
+        added = [tag for tag in artifact.tags if tag not in there.tags]
+        removed = [tag for tag in there.tags if tag not in artifact.tags]
+        aliases = [alias for alias in artifact.aliases if alias not in (*there.aliases, _LATEST)]
+        is_same = (there.description or "") == description and not (added or removed)
+        is_same = is_same and alike(there.metadata, lenient.loads_object(metadata))
+        if not is_same:
+            await self._session.ask(update_artifact(node.id, description, metadata, added, removed))
+        if aliases:
+            await self._session.ask(add_aliases(node.id, there.source, aliases))
+        return not is_same or bool(aliases)
+
+    def _client_id(self, artifact: SourceArtifact) -> str:
+        """The same each time that it is copied here, so that it is announced once.
+
+        Ids of artifacts are of one server, and those that clients give must differ throughout a
+        server.
+        """
+        whence = f"{self._target.name}\n{self._report.source}\n{artifact.key}"
+        return blake2b(whence.encode(), digest_size=16).hexdigest()
 
     async def _new(self, artifact: SourceArtifact) -> NewArtifact:
-        # The same each time that it is copied here, so that it is announced once. Ids of artifacts
-        # are of one server, and those that clients give must differ throughout a server.
-        whence = f"{self._target.name}\n{self._report.source}\n{artifact.key}"
-        client_id = blake2b(whence.encode(), digest_size=16).hexdigest()
-        sequence_id = None
+        client_id, sequence_id = self._client_id(artifact), None
         if artifact.client_id and await self._is_free(artifact.client_id):
             client_id, sequence_id = artifact.client_id, artifact.sequence_client_id
         return NewArtifact(
@@ -236,18 +286,13 @@ async def _failing(by: UnfinishedRun) -> AsyncIterator[None]:
     except FATAL:
         raise
     except AiowandbError as error:
-        if _may_pass(error):
+        if may_pass(error):
             raise
         by.report.status, by.report.error = "failed", f"artifacts: {error}"
 
 
-def _may_pass(error: AiowandbError) -> bool:
-    """Whether a later attempt may succeed, as with a server that is down."""
-    return isinstance(error, _PASSING) and not isinstance(error, TooLargeError)
-
-
 def _age(made: _Made) -> tuple[datetime, int, datetime]:
-    artifact, by = made
+    artifact, by, _ = made
     created = by.run.facts.created_at or _BEGINNING
     return artifact.created_at or _BEGINNING, artifact.version or 0, created
 
@@ -256,15 +301,17 @@ async def artifacts_of(
     session: Session, ref: RunRef, direction: Direction
 ) -> AsyncGenerator[SourceArtifact]:
     """The artifacts that a run has logged or used."""
-    listing = RunArtifacts(session, ref, direction, fresh=True)
-    async with aclosing(listing.pages()) as pages:
+    listing = RunArtifacts(session, ref, direction, fresh=True, linked=direction == "output")
+    async with aclosing(listing.nodes()) as pages:
         async for page in pages:
-            for record in page:
-                if record.state == _COMMITTED:
-                    yield _source_artifact(session, record)
+            for node in page:
+                if node.state == _COMMITTED:
+                    yield _source_artifact(session, node)
 
 
-def _source_artifact(session: Session, record: ArtifactRecord) -> SourceArtifact:
+def _source_artifact(session: Session, node: ArtifactNode) -> SourceArtifact:
+    record = node.record()
+
     async def entries() -> Sequence[NewEntry]:
         return await _entries(session, record)
 
@@ -280,6 +327,7 @@ def _source_artifact(session: Session, record: ArtifactRecord) -> SourceArtifact
         description=record.description,
         metadata=lenient.dumps(record.metadata) if record.metadata else None,
         created_at=record.created_at,
+        links=tuple(node.links),
     )
 
 

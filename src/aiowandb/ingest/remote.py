@@ -120,8 +120,8 @@ class WandbRun(SourceRun):
         self.extent = extent
         self.has_artifacts = extent is None or extent.has_artifacts
         self.counted_metrics = extent.events_line_count if extent else None
-        if extent is None or (extent.files and extent.files.page_info.has_next_page):
-            return  # too many files to know: they are compared one by one
+        if extent is None or extent.has_more:
+            return  # too many files or artifacts to know: they are compared one by one
         files = [(file.name, file.size, file.md5) for file in _nodes(extent)]
         counts = (extent.history_line_count, extent.events_line_count, extent.log_line_count)
         self.stamp = self.facts.stamp(self.record.last_step, counts, files, extent.versions())

@@ -10,7 +10,16 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
-from aiowandb.errors import CommError, ConflictError
+from aiowandb.errors import (
+    AiowandbError,
+    CommError,
+    ConflictError,
+    ConnectError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+    TooLargeError,
+)
 from aiowandb.ingest.mark import Mark, is_blank, place_of, read_mark, with_mark
 from aiowandb.ingest.source import RunFacts
 from aiowandb.net import Session
@@ -24,6 +33,7 @@ from aiowandb.wire.writing import create_run
 
 _ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 8
+_PASSING = (ConnectError, TimeoutError, ServerError, RateLimitError)
 # Words about a run, and their names in W&B's input.
 _WORDS = {
     "notes": "notes",
@@ -151,6 +161,11 @@ class Target:
         """How much data the run has."""
         found = await self.session.ask(run_extents([ref], 1))
         return (found or {}).get(alias(0)) or RunExtent()
+
+
+def may_pass(error: AiowandbError) -> bool:
+    """Whether a later attempt may succeed, as with a server that is down."""
+    return isinstance(error, _PASSING) and not isinstance(error, TooLargeError)
 
 
 def _fields(facts: RunFacts, words: frozenset[str]) -> dict[str, Any]:

@@ -65,9 +65,10 @@ async def _compare(run: SourceRun, copy: SourceRun, *, states: bool) -> AsyncGen
     made, copied = await _made(run), await _made(copy)
     # What the source has not numbered is known by its content.
     numbered = all(one.version is not None for one in made)
+    linked = all(one.links is not None for one in made)
     here, there = (
-        await _artifact_facts(run, made, numbered),
-        await _artifact_facts(copy, copied, numbered),
+        await _artifact_facts(run, made, numbered=numbered, linked=linked),
+        await _artifact_facts(copy, copied, numbered=numbered, linked=linked),
     )
     for unlike in _unlike_members("artifact", here, there):
         yield unlike
@@ -158,7 +159,7 @@ async def _made(run: SourceRun) -> list[SourceArtifact]:
 
 
 async def _artifact_facts(
-    run: SourceRun, made: Sequence[SourceArtifact], numbered: bool
+    run: SourceRun, made: Sequence[SourceArtifact], *, numbered: bool, linked: bool
 ) -> dict[str, str]:
     """The facts about the artifacts of a run, by name."""
     found: dict[str, str] = {}
@@ -167,7 +168,9 @@ async def _artifact_facts(
         manifest = blake2b(repr(entries).encode(errors="replace"), digest_size=12).hexdigest()
         name = one.label if numbered else f"{one.name} {one.digest}"
         aliases = sorted(one.aliases) if numbered else []
-        said = (one.type, one.digest, aliases, sorted(one.tags), one.description)
+        inside = [each for each in one.links or () if linked and not each.project]
+        links = sorted((each.collection, each.aliases) for each in inside)
+        said = (one.type, one.digest, aliases, sorted(one.tags), one.description or None, links)
         # Where W&B numbers the versions, one with the content of an earlier one is that one.
         found.setdefault(name, f"{said} {one.metadata} manifest {manifest}")
     if run.has_artifacts:

@@ -11,6 +11,7 @@ import msgspec
 
 from aiowandb.paths import ArtifactRef
 from aiowandb.wire import lenient
+from aiowandb.wire.connection import Connection
 from aiowandb.wire.lenient import Int64, as_utc
 
 _VERSION = re.compile(r"v\d+")
@@ -101,6 +102,30 @@ class Alias(msgspec.Struct, rename="camel"):
     artifact_collection: Collection | None = None
 
 
+class ArtifactLink(msgspec.Struct, frozen=True):
+    """A version in another collection than the one it was logged to.
+
+    `project` is `entity/project` if it is another one than that of the version, such as a registry.
+    """
+
+    collection: str
+    version: int | None
+    aliases: tuple[str, ...] = ()
+    project: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.project}/{self.collection}" if self.project else self.collection
+        return place if self.version is None else f"{place}:v{self.version}"
+
+
+class MemberNode(msgspec.Struct, rename="camel"):
+    """A version in one of its collections, as W&B sends it with the version."""
+
+    artifact_collection: Collection | None = None
+    version_index: Int64 | None = None
+    aliases: list[Alias] = []
+
+
 class ArtifactNode(msgspec.Struct, rename="camel"):
     """A version of an artifact as W&B sends it."""
 
@@ -118,6 +143,18 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
     updated_at: datetime | None = None
     description: str | None = None
     metadata: str | None = None
+    # Only copies ask for them.
+    artifact_memberships: Connection[MemberNode] | None = None
+
+    @property
+    def links(self) -> list[ArtifactLink]:
+        """The other collections that it is linked to."""
+        members = self.artifact_memberships.nodes if self.artifact_memberships else []
+        return [
+            _link(member, member.artifact_collection, self.artifact_sequence)
+            for member in members
+            if member.artifact_collection and member.artifact_collection != self.artifact_sequence
+        ]
 
     def record(self) -> ArtifactRecord:
         """The version in the collection that it was logged to."""
@@ -155,6 +192,15 @@ class ArtifactNode(msgspec.Struct, rename="camel"):
             updated_at=as_utc(self.updated_at or self.created_at),
             source=self.artifact_sequence.at(f"v{self.version_index}"),
         )
+
+
+def _link(member: MemberNode, found: Collection, own: Collection) -> ArtifactLink:
+    aliases = [each.alias for each in member.aliases if not _VERSION.fullmatch(each.alias)]
+    version, project = member.version_index, None
+    if found.project != own.project:
+        place = found.at("")
+        project = f"{place.entity}/{place.project}"
+    return ArtifactLink(found.name, version, tuple(sorted(aliases)), project)
 
 
 class Membership(msgspec.Struct, rename="camel"):

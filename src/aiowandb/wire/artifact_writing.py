@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from aiowandb.paths import RunRef
+from aiowandb.paths import ArtifactRef, RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.graphql import Done, Operation
@@ -53,6 +53,13 @@ mutation UseArtifact($entity: String!, $project: String!, $run: String!, $id: ID
   }) { artifact { id } }
 }"""
 
+_LINK = """
+mutation LinkArtifact($input: LinkArtifactInput!) {
+  linkArtifact(input: $input) { versionIndex }
+}"""
+
+_ADD_ALIASES = """
+mutation AddAliases($input: AddAliasesInput!) { addAliases(input: $input) { success } }"""
 
 _BY_CLIENT_ID = """
 query ClientIDMapping($clientID: ID!) { clientIDMapping(clientID: $clientID) { serverID } }"""
@@ -136,6 +143,32 @@ def artifact_id_of(client_id: str) -> Operation[str | None]:
     return Operation("ClientIDMapping", _BY_CLIENT_ID, variables, str, path)
 
 
+class ServerId(msgspec.Struct):
+    """The id of an artifact, if it was announced."""
+
+    server_id: str | None = msgspec.field(name="serverID", default=None)
+
+
+# The ids of several artifacts, by the name that each has in the document.
+ServerIds: TypeAlias = dict[str, ServerId | None]
+
+
+def artifact_ids_of(client_ids: Sequence[str]) -> Operation[ServerIds]:
+    """Ask for the ids of several artifacts; `ids_in` finds them in the response."""
+    names = [f"c{number}" for number in range(len(client_ids))]
+    asked = " ".join(f"{name}: clientIDMapping(clientID: ${name}) {{ serverID }}" for name in names)
+    parameters = ", ".join(f"${name}: ID!" for name in names)
+    document = f"query ClientIDMappings({parameters}) {{ {asked} }}"
+    variables = dict(zip(names, client_ids, strict=True))
+    return Operation("ClientIDMappings", document, variables, ServerIds, ())
+
+
+def ids_in(answer: ServerIds, count: int) -> list[str | None]:
+    """The ids of so many artifacts in the order of the question."""
+    found = (answer.get(f"c{number}") for number in range(count))
+    return [each.server_id if each else None for each in found]
+
+
 def create_manifest(run: RunRef, artifact_id: str, digest: str) -> Operation[CreatedManifest]:
     """Announce the manifest of a version, and ask where to upload it."""
     variables = {
@@ -182,7 +215,11 @@ def commit_artifact(artifact_id: str) -> Operation[CommittedArtifact]:
 
 
 def update_artifact(
-    artifact_id: str, description: str, metadata: str, removed_tags: Sequence[str] = ()
+    artifact_id: str,
+    description: str,
+    metadata: str,
+    added_tags: Sequence[str] = (),
+    removed_tags: Sequence[str] = (),
 ) -> Operation[Done]:
     """Change what is said about a version; `metadata` is JSON text."""
     wanted: dict[str, Any] = {
@@ -190,6 +227,8 @@ def update_artifact(
         "description": description,
         "metadata": metadata,
     }
+    if added_tags:
+        wanted["tagsToAdd"] = [{"tagName": tag} for tag in added_tags]
     if removed_tags:
         wanted["tagsToDelete"] = [{"tagName": tag} for tag in removed_tags]
     return Operation("UpdateArtifact", _UPDATE, {"input": wanted}, Done)
@@ -199,3 +238,34 @@ def use_artifact(run: RunRef, artifact_id: str) -> Operation[Done]:
     """Record that a run has used a version."""
     variables = {"entity": run.entity, "project": run.project, "run": run.run, "id": artifact_id}
     return Operation("UseArtifact", _USE, variables, Done)
+
+
+def link_artifact(
+    artifact_id: str, into: ArtifactRef, aliases: Sequence[str]
+) -> Operation[int | None]:
+    """Link a version into a collection, which is made if necessary; the result is its number there.
+
+    If it is linked already, it only gets the aliases, and `latest`.
+    """
+    wanted = {
+        "artifactID": artifact_id,
+        "entityName": into.entity,
+        "projectName": into.project,
+        "artifactPortfolioName": into.collection,
+        "aliases": [
+            {"alias": alias, "artifactCollectionName": into.collection} for alias in aliases
+        ],
+    }
+    path = ("linkArtifact", "versionIndex?")
+    return Operation("LinkArtifact", _LINK, {"input": wanted}, int, path)
+
+
+def add_aliases(artifact_id: str, within: ArtifactRef, aliases: Sequence[str]) -> Operation[Done]:
+    """Give aliases to a version in one of its collections; other versions there lose them."""
+    place = {
+        "entityName": within.entity,
+        "projectName": within.project,
+        "artifactCollectionName": within.collection,
+    }
+    wanted = {"artifactID": artifact_id, "aliases": [place | {"alias": name} for name in aliases]}
+    return Operation("AddAliases", _ADD_ALIASES, {"input": wanted}, Done)

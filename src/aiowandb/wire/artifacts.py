@@ -44,7 +44,17 @@ query ArtifactMembershipByName($entity: String!, $project: String!, $name: Strin
   }}
 }}{_FIELDS}"""
 
-_BY_ID = f"query ArtifactByID($id: ID!) {{ artifact(id: $id) {{ ...ArtifactFields }} }}{_FIELDS}"
+# With its collections, which only copies ask for.
+_LINKED = f"""
+fragment LinkedFields on Artifact {{
+  ...ArtifactFields artifactMemberships {{
+    edges {{ node {{
+      versionIndex aliases {{ alias }} artifactCollection {{ name {_HOME} }}
+    }} }}
+  }}
+}}{_FIELDS}"""
+
+_BY_ID = "query ArtifactByID($id: ID!) { artifact(id: $id) { ...ArtifactFields } }"
 
 _OF_RUN = {
     direction: f"""
@@ -57,7 +67,7 @@ query Run{direction.capitalize()}Artifacts($entity: String!, $project: String!, 
       }}
     }}
   }}
-}}{_FIELDS}"""
+}}"""
     for direction in ("output", "input")
 }
 
@@ -142,16 +152,18 @@ def artifact_by_name(entity: str, project: str, name: str) -> Operation[Membersh
     return Operation("ArtifactMembershipByName", _BY_NAME, variables, Membership, path)
 
 
-def artifact_by_id(artifact_id: str) -> Operation[ArtifactNode | None]:
+def artifact_by_id(artifact_id: str, *, linked: bool = False) -> Operation[ArtifactNode | None]:
+    """A version; with `linked`, its links are known, too."""
     variables, path = {"id": artifact_id}, ("artifact?",)
     about = About("artifact", "id", artifact_id)
-    return Operation("ArtifactByID", _BY_ID, variables, ArtifactNode, path, about)
+    document = _with_fields(_BY_ID, linked=linked)
+    return Operation("ArtifactByID", document, variables, ArtifactNode, path, about)
 
 
 def artifacts_of_run(
-    ref: RunRef, direction: Direction, per_page: int, cursor: str | None
+    ref: RunRef, direction: Direction, per_page: int, cursor: str | None, *, linked: bool = False
 ) -> Operation[Connection[ArtifactNode] | None]:
-    """A page of what a run has logged or used."""
+    """A page of what a run has logged or used; with `linked`, their links are known, too."""
     variables = {
         "entity": ref.entity,
         "project": ref.project,
@@ -161,9 +173,14 @@ def artifacts_of_run(
     }
     name = f"Run{direction.capitalize()}Artifacts"
     path = ("project?", "run?", "artifacts")
-    return Operation(
-        name, _OF_RUN[direction], variables, Connection[ArtifactNode], path, of_run(ref)
-    )
+    document = _with_fields(_OF_RUN[direction], linked=linked)
+    return Operation(name, document, variables, Connection[ArtifactNode], path, of_run(ref))
+
+
+def _with_fields(document: str, *, linked: bool) -> str:
+    if linked:
+        return document.replace("...ArtifactFields", "...LinkedFields") + _LINKED
+    return document + _FIELDS
 
 
 class OutputArtifacts(msgspec.Struct):

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from aiowandb.paths import RunRef
+from aiowandb.wire.artifact_record import Named
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
 from aiowandb.wire.graphql import Operation
@@ -23,7 +24,11 @@ fragment Extent on Run {
   }
   outputArtifacts(first: 50) {
     totalCount
-    edges { node { id aliases { alias artifactCollection { __typename } } } }
+    edges { node {
+      id updatedAt tags { name }
+      aliases { alias artifactCollection { __typename } }
+      artifactMemberships { edges { node { id } } }
+    } }
   }
   inputArtifacts(first: 50) { totalCount edges { node { id aliases { alias } } } }
 }"""
@@ -83,9 +88,30 @@ class AliasName(msgspec.Struct, rename="camel"):
         return home is not None and home.typename == "ArtifactSequence"
 
 
-class VersionNode(msgspec.Struct):
+class MemberId(msgspec.Struct, gc=False):
+    id: str
+
+
+class VersionNode(msgspec.Struct, rename="camel"):
+    """A version, with what changes when somebody edits or links it."""
+
     id: str
     aliases: list[AliasName] | None = None
+    updated_at: str | None = None
+    tags: list[Named] = []
+    artifact_memberships: Connection[MemberId] | None = None
+
+    @property
+    def stamp(self) -> tuple[object, ...]:
+        """What differs after a change; of descriptions and metadata, when they were changed."""
+        members = self.artifact_memberships.nodes if self.artifact_memberships else []
+        return (
+            self.id,
+            sorted(alias.alias for alias in self.aliases or ()),
+            self.updated_at,
+            sorted(tag.name for tag in self.tags),
+            sorted(member.id for member in members),
+        )
 
 
 class RunExtent(msgspec.Struct, rename="camel"):
@@ -106,15 +132,18 @@ class RunExtent(msgspec.Struct, rename="camel"):
         lists = (self.output_artifacts, self.input_artifacts)
         return any(found is not None and (found.total_count or found.edges) for found in lists)
 
-    def versions(self) -> list[tuple[str, list[str]]]:
-        """The artifacts that the run has logged and used, by id, with their aliases."""
+    @property
+    def has_more(self) -> bool:
+        """Whether the run has more files or artifacts than were asked for."""
         lists = (self.output_artifacts, self.input_artifacts)
-        return [
-            (node.id, sorted(alias.alias for alias in node.aliases or ()))
-            for found in lists
-            if found is not None
-            for node in found.nodes
-        ]
+        return bool(self.files and self.files.page_info.has_next_page) or any(
+            found is not None and (found.total_count or 0) > len(found.edges) for found in lists
+        )
+
+    def versions(self) -> list[tuple[object, ...]]:
+        """The artifacts that the run has logged and used, with what changes of them."""
+        lists = (self.output_artifacts, self.input_artifacts)
+        return [node.stamp for found in lists if found is not None for node in found.nodes]
 
 
 # The answers by the alias of each run in the document.
