@@ -64,7 +64,8 @@ def own_artifact(context: Context, artifact_id: int) -> ArtifactRow | None:
 
 
 def _is_own(context: Context, artifact: ArtifactRow) -> bool:
-    return context.may_see(project_of_version(context, artifact).entity)
+    collection = context.store.collections.by_id(artifact.collection_id)
+    return collection is not None and context.may_see_project(collection.project_id)
 
 
 def require_artifact(context: Context, artifact_id: str) -> ArtifactRow:

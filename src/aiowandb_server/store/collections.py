@@ -16,6 +16,7 @@ from aiowandb_server.store.artifact_records import (
     Tag,
 )
 from aiowandb_server.store.conditions import Sql, every
+from aiowandb_server.store.deleting import IS_KEPT, delete_collection
 from aiowandb_server.store.fields import FilterField, column, fields_among, moment
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import cursor_of, number_of, parse_order
@@ -178,8 +179,7 @@ class Collections:
         return self.by_id(collection_id)
 
     def delete(self, collection_id: int) -> None:
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM collection WHERE id = ?", (collection_id,))
+        delete_collection(self._database, collection_id)
 
     def page_of_types(
         self, project_id: int, *, first: int, after: str | None = None
@@ -310,21 +310,19 @@ def owned_by(entities: Iterable[str] | None, *, or_linked: bool = False) -> Sql:
 
     With `or_linked`, it may also only be linked into a collection of one of them.
     """
-    if entities is None:
-        return Sql("TRUE")
     own = "collection.id = artifact.collection_id"
     linked = (
         "collection.id IN (SELECT collection_id FROM membership WHERE artifact_id = artifact.id)"
     )
+    visible = "" if entities is None else "AND entity.name IN (SELECT value FROM json_each(?))"
     return Sql(
         f"""
         EXISTS (SELECT 1 FROM collection
-                JOIN project ON project.id = collection.project_id
+                JOIN project ON project.id = collection.project_id AND {IS_KEPT}
                 JOIN entity ON entity.id = project.entity_id
-                WHERE {f"({own} OR {linked})" if or_linked else own}
-                  AND entity.name IN (SELECT value FROM json_each(?)))
+                WHERE {f"({own} OR {linked})" if or_linked else own} {visible})
         """,  # noqa: S608 - constants
-        (orjson.dumps(list(entities)).decode(),),
+        () if entities is None else (orjson.dumps(list(entities)).decode(),),
     )
 
 

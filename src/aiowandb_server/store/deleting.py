@@ -1,85 +1,293 @@
-"""Deletes runs with many lines, and projects with many runs, in several transactions.
+"""Deletes what may be large, runs, projects and collections, in many transactions.
 
-All other writers wait for a transaction. What has few lines is deleted in one, as readers see it;
-of the others, readers may see a part while they are deleted. Lines of the console go first: a
-history is complete or, by the count of its lines, known not to be.
+All other writers wait for a transaction. In the first one, the thing disappears for all readers: it
+is moved to a project with a name that no client can ask for. Then its rows are deleted in parts. If
+the process ends meanwhile, this goes on when the store is opened again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
-from aiowandb_server.store.lines import LINES_AT_ONCE
+import orjson
+
+from aiowandb_server.store.index_building import IndexBuilder
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
     from aiowandb_server.store.database import Database
 
-_RUNS_AT_ONCE = 500
-_TABLES = ("line", "rejected_line", "replaced_line")
-_LINES = "history_lines + event_lines + console_lines"
+# The condition that a project is not being deleted.
+IS_KEPT = "project.name NOT GLOB '/*'"
+# Fewer rows are deleted with their owner.
+SMALL = 2_000
+# So many rows are deleted in one transaction: first the least, then more while that is fast.
+LEAST_ROWS = 500
+MOST_ROWS = 10_000
+_SHORT_S, _LONG_S = 0.02, 0.1
+_OWNERS_AT_ONCE = 500
+# How long the opening of a store may take for what was not finished.
+_OPENING_S = 2.0
+
+
+class _Rows(NamedTuple):
+    """Rows of a table that belong to an owner: the column with its id, and what identifies a row.
+
+    Each takes as long as `weight` rows.
+    """
+
+    table: str
+    owner: str
+    key: str = "rowid"
+    weight: int = 1
+
+
+class _Level(NamedTuple):
+    """Things in a project, and the rows that belong to each of them."""
+
+    table: str
+    select: str
+    rows: tuple[_Rows, ...]
+
+
+_OF_RUN = (
+    _Rows("line_block", "run_id", weight=50),
+    _Rows("line", "run_id"),
+    _Rows("rejected_line", "run_id"),
+    _Rows("replaced_line", "run_id"),
+    _Rows("writer_range", "run_id", "run_id, stream, writer, first"),
+    _Rows("file", "run_id"),
+    _Rows("alert", "run_id"),
+    _Rows("artifact_use", "run_id", "run_id, artifact_id, direction"),
+)
+_OF_ARTIFACT = (
+    # First what makes it visible elsewhere.
+    _Rows("membership", "artifact_id"),
+    _Rows("artifact_use", "artifact_id", "run_id, artifact_id, direction"),
+    _Rows("entry", "artifact_id", "artifact_id, name"),
+    _Rows("manifest", "artifact_id"),
+    _Rows("artifact_tag", "artifact_id"),
+    _Rows("artifact_client", "artifact_id"),
+)
+_OF_COLLECTION = (
+    _Rows("membership", "collection_id"),
+    _Rows("alias", "collection_id"),
+    _Rows("collection_tag", "collection_id"),
+)
+_OF_SWEEP = (
+    _Rows("assignment", "sweep_id", "sweep_id, number"),
+    _Rows("agent", "sweep_id"),
+)
+_DIRECTLY = "SELECT id FROM {0} WHERE project_id = ?"
+_LEVELS = (
+    _Level("run", _DIRECTLY.format("run"), _OF_RUN),
+    _Level(
+        "artifact",
+        "SELECT artifact.id FROM collection JOIN artifact ON artifact.collection_id = collection.id"
+        " WHERE collection.project_id = ?",
+        _OF_ARTIFACT,
+    ),
+    _Level("collection", _DIRECTLY.format("collection"), _OF_COLLECTION),
+    _Level("artifact_type", _DIRECTLY.format("artifact_type"), ()),
+    _Level("sweep", _DIRECTLY.format("sweep"), _OF_SWEEP),
+    _Level("report", _DIRECTLY.format("report"), ()),
+)
 
 
 def delete_run(database: Database, run_id: int) -> bool:
     """Delete the run; returns whether there was one."""
-    with database.read() as connection:
-        row = connection.execute(
-            f"SELECT {_LINES} FROM run WHERE id = ?",  # noqa: S608 - a constant
-            (run_id,),
-        ).fetchone()
-    if row is None:
-        return False
-    if row[0] > LINES_AT_ONCE:
-        _delete_lines(database, run_id)
+    if _is_small(database, _OF_RUN, [run_id]):
+        with database.write() as connection:
+            return connection.execute("DELETE FROM run WHERE id = ?", (run_id,)).rowcount > 0
     with database.write() as connection:
-        return connection.execute("DELETE FROM run WHERE id = ?", (run_id,)).rowcount > 0
+        row = connection.execute("SELECT project_id FROM run WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            return False
+        hidden = _hidden_project(connection, row["project_id"])
+        connection.execute(
+            """
+            UPDATE indexed_key SET version = version + 1
+            WHERE id IN (SELECT id FROM indexed_key WHERE project_id = ?)
+            """,
+            (row["project_id"],),
+        )
+        connection.execute(
+            "DELETE FROM run_value WHERE run_id = ?"
+            " AND key_id IN (SELECT id FROM indexed_key WHERE project_id = ?)",
+            (run_id, row["project_id"]),
+        )
+        connection.execute(
+            "UPDATE run SET project_id = ?, name = '/' || id WHERE id = ?", (hidden, run_id)
+        )
+        connection.execute(
+            "UPDATE project SET run_count = run_count + iif(id = ?1, 1, -1) WHERE id IN (?1, ?2)",
+            (hidden, row["project_id"]),
+        )
+    _delete_hidden(database, hidden)
+    return True
 
 
 def delete_project(database: Database, project_id: int) -> None:
     """Delete the project and everything in it."""
-    while runs := _too_many_runs(database, project_id):
-        part: list[int] = []
-        size = 0
-        for run_id, lines in runs:
-            if lines > LINES_AT_ONCE:
-                _delete_lines(database, run_id)
-                lines = 0
-            if size + lines > LINES_AT_ONCE:
-                _delete_runs(database, part)
-                part, size = [], 0
-            part.append(run_id)
-            size += lines
-        _delete_runs(database, part)
     with database.write() as connection:
-        connection.execute("DELETE FROM project WHERE id = ?", (project_id,))
+        connection.execute("UPDATE project SET name = '/' || id WHERE id = ?", (project_id,))
+    _delete_hidden(database, project_id)
 
 
-def _too_many_runs(database: Database, project_id: int) -> list[tuple[int, int]]:
-    """Runs and their lines which have to be deleted before the others can be in one transaction."""
+def delete_collection(database: Database, collection_id: int) -> None:
+    """Delete the collection with the versions that were made in it."""
+    with database.write() as connection:
+        row = connection.execute(
+            "SELECT project_id FROM collection WHERE id = ?", (collection_id,)
+        ).fetchone()
+        if row is None:
+            return
+        hidden = _hidden_project(connection, row["project_id"])
+        connection.execute(
+            "UPDATE collection SET project_id = ?, name = '/' || id WHERE id = ?",
+            (hidden, collection_id),
+        )
+    _delete_hidden(database, hidden)
+
+
+def finish_deleting(database: Database) -> None:
+    """Delete what was being deleted when the process ended, as far as that does not take long."""
+    until = time.monotonic() + _OPENING_S
     with database.read() as connection:
-        rows = connection.execute(
-            f"SELECT id, {_LINES} FROM run WHERE project_id = ? LIMIT ?",  # noqa: S608 - a constant
-            (project_id, _RUNS_AT_ONCE + 1),
-        ).fetchall()
-    if len(rows) <= _RUNS_AT_ONCE and sum(lines for _, lines in rows) <= LINES_AT_ONCE:
-        return []
-    return [(run_id, lines) for run_id, lines in rows]
+        hidden = connection.execute(f"SELECT id FROM project WHERE NOT {IS_KEPT}").fetchall()  # noqa: S608
+    for (project_id,) in hidden:
+        if not _delete_hidden(database, project_id, until):
+            return
 
 
-def _delete_runs(database: Database, run_ids: list[int]) -> None:
-    with database.write() as connection:
-        connection.executemany("DELETE FROM run WHERE id = ?", [(run_id,) for run_id in run_ids])
+def _hidden_project(connection: sqlite3.Connection, project_id: int) -> int:
+    """The project for what is being deleted, of the same entity."""
+    connection.execute(
+        """
+        INSERT INTO project (entity_id, name, created_at)
+        SELECT entity_id, '/deleted', unixepoch() FROM project WHERE id = ? ON CONFLICT DO NOTHING
+        """,
+        (project_id,),
+    )
+    (hidden,) = connection.execute(
+        """
+        SELECT id FROM project WHERE name = '/deleted'
+            AND entity_id = (SELECT entity_id FROM project WHERE id = ?)
+        """,
+        (project_id,),
+    ).fetchone()
+    return int(hidden)
 
 
-def _delete_lines(database: Database, run_id: int) -> None:
-    # In the order of the primary key: console, events, history.
-    for table in _TABLES:
-        deleted = LINES_AT_ONCE
-        while deleted == LINES_AT_ONCE:
-            with database.write() as connection:
-                deleted = connection.execute(
+def _delete_hidden(database: Database, project_id: int, until: float | None = None) -> bool:
+    """Delete everything in the project, and then itself; returns whether there was time."""
+    pace = _Pace(until)
+    while True:
+        for level in _LEVELS:
+            _delete_level(database, level, project_id, pace)
+        with database.write() as connection:
+            connection.execute(
+                "UPDATE indexed_key SET is_retired = 1 WHERE project_id = ?", (project_id,)
+            )
+        IndexBuilder(database).remove_retired(project_id)
+        if pace.is_over:
+            return False
+        # Somebody may have added something just now, who had found the project before.
+        rest = " OR ".join(f"EXISTS ({level.select.replace('?', '?1')})" for level in _LEVELS)
+        with database.write() as connection:
+            connection.execute(
+                f"DELETE FROM project WHERE id = ?1 AND NOT ({rest})",  # noqa: S608 - known names
+                (project_id,),
+            )
+            left = connection.execute("SELECT 1 FROM project WHERE id = ?", (project_id,))
+            if left.fetchone() is None:
+                return True
+
+
+class _Pace:
+    """How many rows to delete in the next transaction, by how long the last one has taken."""
+
+    def __init__(self, until: float | None) -> None:
+        self.rows = LEAST_ROWS
+        self._until = until
+
+    @property
+    def is_over(self) -> bool:
+        return self._until is not None and time.monotonic() > self._until
+
+    def took(self, seconds: float) -> None:
+        if seconds > _LONG_S:
+            self.rows = max(self.rows // 2, LEAST_ROWS // 10)
+        elif seconds < _SHORT_S:
+            self.rows = min(self.rows * 2, MOST_ROWS)
+
+
+def _delete_level(database: Database, level: _Level, project_id: int, pace: _Pace) -> None:
+    while not pace.is_over:
+        with database.read() as connection:
+            found = connection.execute(f"{level.select} LIMIT ?", (project_id, _OWNERS_AT_ONCE))
+            owners = [owner for (owner,) in found]
+        if not owners:
+            return
+        if level.table == "run":
+            _forget_runs(database, owners, pace)
+        if not _is_small(database, level.rows, owners):
+            for rows in level.rows:
+                _delete_rows(database, rows, owners, pace)
+        if not pace.is_over:
+            _delete_rows(database, _Rows(level.table, "id"), owners, pace)
+
+
+def _delete_rows(database: Database, rows: _Rows, owners: Sequence[int], pace: _Pace) -> None:
+    table, owner, key, weight = rows
+    deleted = True
+    while deleted and not pace.is_over:
+        started = time.monotonic()
+        with database.write() as connection:
+            started = time.monotonic()
+            deleted = bool(
+                connection.execute(
                     f"""
-                    DELETE FROM {table} WHERE rowid IN
-                        (SELECT rowid FROM {table} WHERE run_id = ? LIMIT ?)
+                    DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table}
+                        WHERE {owner} IN (SELECT value FROM json_each(?)) LIMIT ?)
                     """,  # noqa: S608 - known names
-                    (run_id, LINES_AT_ONCE),
+                    (orjson.dumps(owners).decode(), max(pace.rows // weight, 1)),
                 ).rowcount
+            )
+        pace.took(time.monotonic() - started)
+
+
+def _forget_runs(database: Database, run_ids: Sequence[int], pace: _Pace) -> None:
+    """Let versions forget which of these runs has made them."""
+    changed = True
+    while changed and not pace.is_over:
+        with database.write() as connection:
+            changed = bool(
+                connection.execute(
+                    """
+                    UPDATE artifact SET run_id = NULL WHERE id IN (SELECT id FROM artifact
+                        WHERE run_id IN (SELECT value FROM json_each(?)) LIMIT ?)
+                    """,
+                    (orjson.dumps(run_ids).decode(), MOST_ROWS),
+                ).rowcount
+            )
+
+
+def _is_small(database: Database, parts: tuple[_Rows, ...], owners: Sequence[int]) -> bool:
+    """Whether few rows belong to these owners, so that they can be deleted together."""
+    if not parts:
+        return True
+    counted = " + ".join(
+        f"""(SELECT {weight} * count(*) FROM (SELECT 1 FROM {table}
+             WHERE {owner} IN (SELECT value FROM json_each(?1)) LIMIT ?2))"""  # noqa: S608
+        for table, owner, _, weight in parts
+    )
+    with database.read() as connection:
+        (count,) = connection.execute(
+            f"SELECT {counted}",
+            (orjson.dumps(owners).decode(), SMALL + 1),
+        ).fetchone()
+    return int(count) <= SMALL

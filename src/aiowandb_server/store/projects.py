@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
-from aiowandb_server.store.deleting import delete_project
+from aiowandb_server.store.deleting import IS_KEPT, delete_project
 from aiowandb_server.store.ordering import number_of
 from aiowandb_server.store.records import ListPage, ProjectRow
 from aiowandb_server.text_limits import MAX_PROJECT_NAME
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from aiowandb_server.store.database import Database
 
-_PROJECT = """
+_PROJECT = f"""
     SELECT project.id, entity.name, project.name, description, access, user_id,
            project.created_at, run_count
-    FROM project JOIN entity ON entity.id = project.entity_id
-"""
+    FROM project JOIN entity ON entity.id = project.entity_id AND {IS_KEPT}
+"""  # noqa: S608 - a constant
 
 
 class ProjectTable:

@@ -13,7 +13,7 @@ import orjson
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
 from aiowandb_server.store.conditions import TRUE, Sql, every
-from aiowandb_server.store.deleting import delete_run
+from aiowandb_server.store.deleting import IS_KEPT, delete_run
 from aiowandb_server.store.filters import compile_filter
 from aiowandb_server.store.ordering import cursor_of, parse_order
 from aiowandb_server.store.records import ListPage, ProjectRow, RunChanges, RunRow
@@ -34,8 +34,8 @@ _COLUMNS = """
     program, repo, git_commit, exit_code, stop_requested, history_lines, event_lines,
     console_lines, tags, notes, run.description, config, summary
 """
-_FROM = """
-    FROM run JOIN project ON project.id = run.project_id
+_FROM = f"""
+    FROM run JOIN project ON project.id = run.project_id AND {IS_KEPT}
              JOIN entity ON entity.id = project.entity_id
 """
 _COLUMN_OF = {"group": "group_name"}

@@ -30,6 +30,7 @@ from aiowandb_server.store.collections import Collections
 from aiowandb_server.store.compaction import Compaction
 from aiowandb_server.store.console import Console
 from aiowandb_server.store.database import Database
+from aiowandb_server.store.deleting import finish_deleting
 from aiowandb_server.store.disk import (
     Blobs,
     complete_file,
@@ -100,6 +101,7 @@ class Store:
         self.public_id = blake2b(self.link_secret, digest_size=5, person=b"store id").hexdigest()
         local = self.accounts.ensure_user(LOCAL_USER, is_admin=True)
         self.accounts.add_key(local.id, self.local_key, "made with the data folder")
+        finish_deleting(database)
         sweep(folder, database)
 
     @classmethod
