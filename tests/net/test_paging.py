@@ -18,6 +18,12 @@ def page(*items: int, then: str | None = None, of: int | None = None) -> Connect
     return Connection(edges, PageInfo(then is not None, then), of)
 
 
+async def all_of(script: Pages) -> None:
+    async with aclosing(pages_of("the items", script.ask, key=int)) as pages:
+        async for _ in pages:
+            pass
+
+
 class Pages:
     """The pages of a script, one an ask."""
 
@@ -34,17 +40,28 @@ class Pages:
 
 async def test_pages_follow_each_other() -> None:
     script = Pages(page(1, 2, then="a"), page(then="b"), page(3))
-    assert [items async for items in pages_of("the items", script.ask)] == [[1, 2]]
+    assert [items async for items in pages_of("the items", script.ask, key=int)] == [[1, 2], [3]]
     script = Pages(page(1, 2, then="a"), page(3))
-    assert [items async for items in pages_of("the items", script.ask)] == [[1, 2], [3]]
+    assert [items async for items in pages_of("the items", script.ask, key=int)] == [[1, 2], [3]]
 
 
 async def test_a_list_that_goes_in_a_circle_is_an_error() -> None:
     script = Pages(page(1, then="a"), page(2, then="b"), page(3, then="a"))
     with pytest.raises(ServerError, match="lists the items in a loop"):
-        async with aclosing(pages_of("the items", script.ask)) as pages:
-            async for _ in pages:
-                pass
+        await all_of(script)
+
+
+async def test_a_page_that_comes_again_under_new_cursors_is_an_error() -> None:
+    script = Pages(*[page(1, 2, then=f"{number}") for number in range(9)])
+    with pytest.raises(ServerError, match="lists the items in a loop"):
+        await all_of(script)
+    assert len(script.pages) == 7
+
+
+async def test_pages_without_items_come_to_an_end() -> None:
+    script = Pages(page(1, then="a"), *[page(then=f"{number}") for number in range(99)])
+    with pytest.raises(ServerError, match="lists the items without end: 4 pages with nothing"):
+        await all_of(script)
 
 
 async def test_items_missing_in_one_listing_come_from_a_second_one() -> None:

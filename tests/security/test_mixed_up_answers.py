@@ -10,14 +10,17 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AsyncApi, ContentError, RetryPolicy, ServerError
+from aiowandb import AiowandbWarning, AsyncApi, ContentError, RetryPolicy, ServerError
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
+from aiowandb_server.store.sweeps import SweepChanges
 from tests.support.tampering import connected
 
 pytestmark = pytest.mark.anyio
 PROJECT = "local/p"
+ANYTHING = "*"
 ONCE = RetryPolicy(random=lambda: 0.0, max_failures=1, max_same_failures=1)
 
 
@@ -35,7 +38,7 @@ class Mixer:
             while (message := await receive()).get("more_body"):
                 body += message["body"]
             asked = json.loads(body + message["body"])
-            if asked["operationName"] == self.operation:
+            if self.operation in (asked["operationName"], ANYTHING):
                 variables = asked["variables"]
                 asked["variables"] = {
                     name: self.instead.get(value, value) if isinstance(value, str) else value
@@ -73,6 +76,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
         for name in "ab":
             run, _ = store.runs.upsert(project, name, RunChanges())
             store.history.append(run, ['{"_step": 0, "loss": 1}'])
+        twin, _ = store.projects.ensure("local", "q")
+        run, _ = store.runs.upsert(twin, "a", RunChanges(summary='{"of": "q"}'))
+        store.history.append(run, ['{"_step": 0, "loss": 2}'])
         mixer = Mixer(store)
         with serve_in_thread(mixer) as url:
             yield Mixed(store, mixer, url)
@@ -137,6 +143,100 @@ async def test_an_answer_about_another_artifact_is_an_error(mixed: Mixed, tmp_pa
             mixed.mixer.operation = operation
             with pytest.raises(ServerError, match=f"{operation}: .*it is about artifact"):
                 await call(made[0])
+
+
+OF_PROJECT: dict[str, Callable[[AsyncApi], Awaitable[Any]]] = {
+    "Runs": lambda api: all_of(api.runs(PROJECT)),
+    "RunCount": lambda api: api.runs(PROJECT).count(),
+    "Run": lambda api: api.run(f"{PROJECT}/a"),
+    "GetProject": lambda api: api.project("p", entity="local"),
+    "GetSweeps": lambda api: history_of_sweeps(api),
+    "RunSizes": lambda api: api.runs(PROJECT).plan_export("unused"),
+}
+
+
+async def history_of_sweeps(api: AsyncApi) -> None:
+    await all_of((await api.project("p", entity="local")).sweeps())
+
+
+@pytest.mark.parametrize("operation", OF_PROJECT)
+async def test_an_answer_about_another_project_is_an_error(mixed: Mixed, operation: str) -> None:
+    async with mixed.api() as api:
+        mixed.mixer.instead, mixed.mixer.operation = {"p": "q"}, operation
+        with pytest.raises(ServerError, match=f"{operation}: .*about project local/q, not local/p"):
+            await OF_PROJECT[operation](api)
+
+
+@pytest.mark.parametrize("operation", ["HistoryPlans", "HistoryPages"])
+async def test_rows_of_a_run_of_the_same_name_are_not_taken(mixed: Mixed, operation: str) -> None:
+    async with mixed.api() as api:
+        run = await api.run(f"{PROJECT}/a")
+        mixed.mixer.instead, mixed.mixer.operation = {"p": "q"}, operation
+        with pytest.raises(ServerError, match="about project local/q, not local/p"):
+            await all_of(run.scan_history())
+
+
+async def test_an_old_name_of_a_project_leads_to_the_new_one(mixed: Mixed) -> None:
+    """As all responses say, also that to the question which project this is."""
+    async with mixed.api() as api:
+        mixed.mixer.instead, mixed.mixer.operation = {"old": "q", "OLD": "local"}, ANYTHING
+        runs = await all_of(api.runs("OLD/old"))
+        assert [run.summary["of"] for run in runs] == ["q"]
+        assert [row["loss"] for row in await all_of(runs[0].scan_history())] == [2]
+
+
+async def test_projects_of_another_entity_are_not_taken(mixed: Mixed) -> None:
+    async with mixed.api() as api:
+        mixed.mixer.instead, mixed.mixer.operation = {"me": "local"}, "GetProjects"
+        with pytest.raises(ServerError, match="it is about project local/., not me/"):
+            await all_of(api.projects("me"))
+
+
+async def test_another_version_or_artifact_is_not_taken(mixed: Mixed, tmp_path: Path) -> None:
+    async with mixed.api() as api:
+        run = await api.run(f"{PROJECT}/a")
+        for name in ("f", "f", "g"):
+            (tmp_path / name).write_text(f"{name} {len(list(tmp_path.iterdir()))}")
+            await run.log_artifact(name, "t", tmp_path / name, aliases=["best"])
+            (tmp_path / "more").touch()
+        newest = await api.artifact(f"{PROJECT}/f:latest")
+        digest = await api.artifact(f"{PROJECT}/f:v0")
+        assert (newest.version, digest.version) == ("v1", "v0")
+
+        def lie(operation: str, **instead: str) -> Any:
+            mixed.mixer.instead, mixed.mixer.operation = instead, operation
+            mixed.mixer.instead |= {k.replace("_", ":"): v for k, v in instead.items()}
+            return pytest.raises(ServerError, match=f"{operation}: .*to another request")
+
+        for asked, found in {"f_v1": "f:v0", "f_best": "g:best", "f_latest": "f:v0"}.items():
+            with lie("ArtifactMembershipByName", **{asked: found}):
+                await api.artifact(f"{PROJECT}/{asked.replace('_', ':')}", fresh=True)
+        with lie("ArtifactMembershipFiles", v1="v0"):
+            await all_of(newest.files())
+        with lie("ArtifactMembershipFiles", f="g"):
+            await all_of(newest.files())
+        with lie("ProjectArtifacts", f="g"):
+            await all_of(api.artifacts("t", f"{PROJECT}/f"))
+
+
+async def test_the_best_run_is_one_of_the_sweep(mixed: Mixed, tmp_path: Path) -> None:
+    store = mixed.store
+    project, _ = store.projects.ensure("local", "swept")
+    config = "method: random\nmetric: {name: loss}\nparameters: {x: {value: 1}}\n"
+    sweeps = [store.sweeps.create(project, SweepChanges(config=config)).name for _ in "ab"]
+    for name, sweep in zip("xy", sweeps, strict=True):
+        store.runs.upsert(project, name, RunChanges(sweep=sweep, summary='{"loss": 1}'))
+    async with mixed.api() as api:
+        mixed.mixer.operation = "BestRuns"
+        one, other = (json.dumps({"sweep": sweep}, separators=(",", ":")) for sweep in sweeps)
+        mixed.mixer.instead = {one: other}
+        with pytest.warns(AiowandbWarning, match="The best run of sweep .* is unknown: BestRuns"):
+            await api.runs("local/swept").export(tmp_path, what=["runs", "sweeps"])
+    found = {
+        row["sweep"]: row["best_run"]
+        for row in pq.read_table(tmp_path / "sweeps.parquet").to_pylist()
+    }
+    assert found == {sweeps[0]: None, sweeps[1]: "y"}
 
 
 async def test_a_link_to_another_manifest_is_noticed(mixed: Mixed, tmp_path: Path) -> None:

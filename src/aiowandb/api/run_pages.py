@@ -42,18 +42,26 @@ async def run_pages(
     its last run.
     """
     entity, project = await where()
+    times = 0
 
     async def page(cursor: str | None) -> Connection[RunRecord]:
+        nonlocal times
+        times += cursor == start
         operation = list_runs(entity, project, query, cursor)
-        found = await session.ask_cached(operation, fresh=fresh)
-        runs = _found(found, entity, project).runs
+        # What is listed again has changed.
+        found = await session.ask_cached(operation, fresh=fresh or times > 1)
+        runs = _counted(_found(found, entity, project))
         if runs.nodes:
             on_page(runs.last_cursor)
         return runs
 
-    async with aclosing(pages_of(_what(entity, project), page, start)) as pages:
+    what = _what(entity, project)
+    # Only a list from its beginning has as many runs as W&B counts.
+    listing = all_pages_of(what, page) if start is None else pages_of(what, page, start)
+    async with aclosing(listing) as pages:
         async for records in pages:
-            yield _at(entity, project, records)
+            if records:
+                yield _at(entity, project, records)
 
 
 async def all_runs(
@@ -69,11 +77,9 @@ async def all_runs(
             return list_runs(entity, project, asked, cursor)
 
         asked = await ask_page(session, of_size, size, min(_LEAST_PAGE, query.per_page))
-        found = _found(asked, entity, project)
-        return msgspec.structs.replace(found.runs, total_count=found.run_count)
+        return _counted(_found(asked, entity, project))
 
-    listing = all_pages_of(_what(entity, project), page, lambda run: run.id)
-    async with aclosing(listing) as pages:
+    async with aclosing(all_pages_of(_what(entity, project), page)) as pages:
         async for records in pages:
             yield _at(entity, project, records)
 
@@ -86,6 +92,10 @@ def _found(page: RunsPage | None, entity: str, project: str) -> RunsPage:
     if page is None:
         raise no_project(entity, project)
     return page
+
+
+def _counted(page: RunsPage) -> Connection[RunRecord]:
+    return msgspec.structs.replace(page.runs, total_count=page.run_count)
 
 
 def _at(entity: str, project: str, records: list[RunRecord]) -> list[RunRecord]:

@@ -128,7 +128,7 @@ class _Listing:
 
     async def pages(self) -> AsyncGenerator[list[SizedRun]]:
         what = f"the runs of {self._project}"
-        async with aclosing(all_pages_of(what, self._page, lambda run: run.id)) as pages:
+        async with aclosing(all_pages_of(what, self._page)) as pages:
             async for records in pages:
                 yield records
 

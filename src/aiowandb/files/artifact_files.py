@@ -9,6 +9,7 @@ from io import BytesIO
 
 from aiowandb.errors import ContentError, NotFoundError, UsageError
 from aiowandb.files.fetch import checksum_of
+from aiowandb.files.run_files import file_key
 from aiowandb.net import Session
 from aiowandb.net.paging import pages_of
 from aiowandb.paths import ArtifactRef
@@ -63,7 +64,8 @@ class ArtifactFiles:
         self._per_page = per_page
 
     def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
-        return pages_of(f"the files of {self._ref}", partial(self._page, self._names, fresh=fresh))
+        page = partial(self._page, self._names, fresh=fresh)
+        return pages_of(f"the files of {self._ref}", page, key=file_key)
 
     async def count(self) -> int:
         async with aclosing(self.pages()) as pages:
@@ -86,9 +88,9 @@ class ArtifactFiles:
     ) -> Connection[FileRecord]:
         ask = self._session.ask if fresh else self._session.ask_cached
         asked = artifact_files(self._ref, names, self._per_page, cursor)
-        files = await ask(asked)
-        if files is None:
+        found = await ask(asked)
+        if found is None or found.files is None:
             raise NotFoundError(
                 f"Could not find artifact {self._ref}.", operation="ArtifactMembershipFiles"
             )
-        return files
+        return found.files

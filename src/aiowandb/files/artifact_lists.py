@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from operator import attrgetter
 from typing import Protocol
 
 from aiowandb.errors import NotFoundError
@@ -96,7 +97,10 @@ class ArtifactVersions:
         self._per_page = per_page
 
     async def pages(self) -> AsyncGenerator[list[ArtifactRecord]]:
-        async with aclosing(pages_of("the versions of an artifact", self._page)) as pages:
+        listing = pages_of(
+            "the versions of an artifact", self._page, key=attrgetter("id", "version")
+        )
+        async with aclosing(listing) as pages:
             async for page in pages:
                 if matching := [record for record in page if self._tags.issubset(record.tags)]:
                     yield matching

@@ -36,6 +36,11 @@ from aiowandb.wire.runs import run_not_found
 FILES_PER_PAGE = 50
 
 
+def file_key(file: FileRecord) -> tuple[str, str]:
+    """What tells a file in a list from the others."""
+    return file.id, file.name
+
+
 class RunFiles:
     """The files of a run: all, those with these names, or those that match the pattern."""
 
@@ -62,7 +67,7 @@ class RunFiles:
         async def page(cursor: str | None) -> Connection[FileRecord]:
             return (await self._ask(self._names, self._pattern, cursor, fresh)).files
 
-        return pages_of(f"the files of {self._ref}", page)
+        return pages_of(f"the files of {self._ref}", page, key=file_key)
 
     async def count(self) -> int:
         if self._names or self._pattern:  # W&B counts only all of them
@@ -156,14 +161,17 @@ async def console_pages(
 ) -> AsyncGenerator[list[ConsoleLogLine]]:
     """All lines page by page, or the `last` ones; `first` is an answer that is already there."""
     cursor: str | None = None
+    number = -1
     while True:
         found, first = first or await _page(session, ref, per_page, last, cursor), None
-        yield [line.read() for line in found.log_lines.nodes]
-        last_cursor, cursor = cursor, found.next_cursor()
+        lines = found.log_lines.nodes
+        if cursor is not None and lines and lines[-1].number <= number:
+            raise ServerError(f"W&B returns the same console lines of run {ref} again and again.")
+        yield [line.read() for line in lines]
+        cursor = found.next_cursor()
         if cursor is None:
             return
-        if cursor == last_cursor:
-            raise ServerError(f"W&B returns the same console lines of run {ref} again and again.")
+        number = lines[-1].number
 
 
 async def _page(

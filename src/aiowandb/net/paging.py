@@ -1,44 +1,62 @@
-"""Reading lists page by page."""
+"""Reading lists page by page, also from servers that list the same thing for ever."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import aclosing
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from aiowandb.errors import ServerError
 from aiowandb.wire.connection import Connection
 
 T = TypeVar("T")
 
+# What is listed between two pages may be gone when it is listed, but not for ever.
+_MOST_EMPTY = 3
+_ID: Callable[[Any], Hashable] = attrgetter("id")
+
 
 async def pages_of(
     what: str,
     ask: Callable[[str | None], Awaitable[Connection[T]]],
     start: str | None = None,
+    key: Callable[[T], Hashable] = _ID,
 ) -> AsyncGenerator[list[T]]:
     """The pages that `ask` returns for one cursor after another, without empty ones.
 
-    `what` names the list in error messages. `start` is the cursor of the first page.
+    `what` names the list in error messages. `start` is the cursor of the first page. Items are
+    the same if their `key` is.
     """
     cursor = start
-    seen: set[str | None] = {None, start}
+    seen: set[Hashable] = {start}
+    empty = 0
     while True:
         page = await ask(cursor)
-        if page.nodes:
-            yield page.nodes
+        if nodes := page.nodes:
+            # Cursors may be new each time that the same page comes.
+            _first_time(seen, (len(nodes), hash(tuple(map(key, nodes)))), what)
+            empty = 0
+            yield nodes
         cursor = page.next_cursor
         if cursor is None:
             return
-        if cursor in seen:
-            raise ServerError(f"W&B lists {what} in a loop: the same page came twice.")
-        seen.add(cursor)
+        _first_time(seen, cursor, what)
+        empty += not nodes
+        if empty > _MOST_EMPTY:
+            raise ServerError(f"W&B lists {what} without end: {empty} pages with nothing.")
+
+
+def _first_time(seen: set[Hashable], mark: Hashable, what: str) -> None:
+    if mark in seen:
+        raise ServerError(f"W&B lists {what} in a loop: the same page came twice.")
+    seen.add(mark)
 
 
 async def all_pages_of(
     what: str,
     ask: Callable[[str | None], Awaitable[Connection[T]]],
-    key: Callable[[T], Hashable],
+    key: Callable[[T], Hashable] = _ID,
 ) -> AsyncGenerator[list[T]]:
     """Every item once, even if the list changes meanwhile, or an error.
 
@@ -54,7 +72,7 @@ async def all_pages_of(
 
     for _ in range(2):
         counts.clear()
-        async with aclosing(pages_of(what, counted)) as pages:
+        async with aclosing(pages_of(what, counted, key=key)) as pages:
             async for page in pages:
                 yield [item for item in page if key(item) not in seen]
                 seen.update(map(key, page))

@@ -42,6 +42,7 @@ from aiowandb.net.cache import Answer, ResponseCache
 from aiowandb.net.lifetime import Lifetime
 from aiowandb.net.limiter import Limiter
 from aiowandb.net.memory import MemoryBudget
+from aiowandb.net.renames import Renamed, Renames
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.total_time import limited, limited_steps
@@ -51,7 +52,7 @@ from aiowandb.net.transports import HttpClient, make_client
 from aiowandb.net.waits import Waits
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link, without_frames
-from aiowandb.wire.graphql import MALFORMED, Operation
+from aiowandb.wire.graphql import MALFORMED, Operation, RenamedProjectError
 from aiowandb.wire.server import Feature, FeaturesData, server_features
 
 S = TypeVar("S")
@@ -93,6 +94,7 @@ class Session:
         self.changes = 0
         self.memory = MemoryBudget(settings.max_memory)
         self._cache = ResponseCache(_MAX_CACHED_BYTES)
+        self._renames = Renames()
         retry = retry or RetryPolicy()
         max_concurrency = settings.max_concurrency
         requests = Limiter(Concurrency(max_concurrency), Pace(settings.max_rate), self.traffic)
@@ -206,6 +208,12 @@ class Session:
         """
         self._lifetime.require_loop()
         self._require_key()
+        send = partial(self._answer, operation, retry=retry, max_bytes=max_bytes)
+        return await self._renames.checked(send, self.ask)
+
+    async def _answer(
+        self, operation: Operation[S], renamed: Renamed, *, retry: bool, max_bytes: int | None
+    ) -> Answer:
         content = operation.body()
         tries = 0
 
@@ -216,12 +224,14 @@ class Session:
             response, body = await self._send(attempt, "/graphql", content, max_bytes=max_bytes)
             seconds = anyio.current_time() - started
             try:
-                return Answer(operation.read(200, body), len(body), seconds, tries)
+                return Answer(operation.read(200, body, renamed), len(body), seconds, tries)
             except (ServerError, GraphQLError) as error:
                 self._secrets.attach_response(error, response, body)
                 failure = Transient(error, body)
                 del body  # may have signed links, and error reports show variables
                 without_frames(error)
+                if isinstance(error, RenamedProjectError):
+                    raise error  # only another request can tell whether it may pass
                 if isinstance(error, ServerError) or error.may_pass:
                     raise failure from error
                 raise error

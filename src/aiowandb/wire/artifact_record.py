@@ -12,6 +12,7 @@ import msgspec
 from aiowandb.paths import ArtifactRef
 from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
+from aiowandb.wire.graphql import is_same
 from aiowandb.wire.lenient import Int64, as_utc
 
 _VERSION = re.compile(r"v\d+")
@@ -203,13 +204,36 @@ def _link(member: MemberNode, found: Collection, own: Collection) -> ArtifactLin
     return ArtifactLink(found.name, version, tuple(sorted(aliases)), project)
 
 
+def differing_version(
+    index: int | None, aliases: Sequence[Alias] | None, asked: str, artifact: ArtifactNode | None
+) -> str | None:
+    """Which version this is, if not the one with the number or alias that was asked for.
+
+    A digest names a version, too.
+    """
+    if _VERSION.fullmatch(asked):
+        is_asked = index is None or asked == f"v{index}"
+    else:
+        is_asked = not asked or aliases is None or asked in {alias.alias for alias in aliases}
+    is_asked = is_asked or (artifact is not None and artifact.digest == asked)
+    return None if is_asked else f"version v{index}, not {asked}"
+
+
 class Membership(msgspec.Struct, rename="camel"):
     """A version in a collection."""
 
     artifact_collection: Collection
     artifact: ArtifactNode | None
     version_index: Int64 | None = None
-    aliases: list[Alias] = []
+    aliases: list[Alias] | None = None
+
+    def differs(self, name: str) -> str | None:
+        """What this is, if not what `collection:alias` names."""
+        collection, _, alias = name.partition(":")
+        found = self.artifact_collection.name
+        if not is_same(found, collection):
+            return f"artifact {found}, not {collection}"
+        return differing_version(self.version_index, self.aliases, alias, self.artifact)
 
     def record(self, name: str) -> ArtifactRecord | None:
         """The version, found by this name."""

@@ -10,7 +10,7 @@ import msgspec
 from aiowandb.paths import ArtifactRef, RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.graphql import Done, Operation
+from aiowandb.wire.graphql import About, Done, Operation
 from aiowandb.wire.lenient import Int64
 
 MANIFEST_NAME = "wandb_manifest.json"
@@ -32,7 +32,7 @@ mutation CreateArtifactManifest($artifact: ID!, $name: String!, $digest: String!
 _CREATE_FILES = """
 mutation CreateArtifactFiles($input: CreateArtifactFilesInput!) {
   createArtifactFiles(input: $input) {
-    files { edges { node { uploadUrl uploadHeaders } } }
+    files { edges { node { uploadUrl uploadHeaders artifact { id } } } }
   }
 }"""
 
@@ -93,11 +93,16 @@ class CommittedArtifact(msgspec.Struct, rename="camel"):
     version_index: Int64 | None = None
 
 
+class ArtifactId(msgspec.Struct, frozen=True):
+    id: str
+
+
 class UploadPlace(WithLinks, msgspec.Struct, rename="camel"):
     """Where to upload content; without a URL, W&B has it already."""
 
     upload_url: str | None = None
     upload_headers: list[str] | None = None
+    artifact: ArtifactId | None = None
 
     def headers(self) -> dict[str, str]:
         """The headers of the upload."""
@@ -204,14 +209,28 @@ def create_artifact_files(
     if digest_algorithm:
         wanted["digestAlgorithm"] = digest_algorithm
     path = ("createArtifactFiles", "files")
-    answer = Connection[UploadPlace]
-    return Operation("CreateArtifactFiles", _CREATE_FILES, {"input": wanted}, answer, path)
+
+    def differs(places: Connection[UploadPlace]) -> str | None:
+        if len(places.nodes) != len(specs):
+            return f"{len(places.nodes)} files, not {len(specs)}"
+        ids = {place.artifact.id for place in places.nodes if place.artifact}
+        other = next(iter(ids - {artifact_id}), None)
+        return None if other is None else f"artifact {other}, not {artifact_id}"
+
+    return Operation(
+        "CreateArtifactFiles",
+        _CREATE_FILES,
+        {"input": wanted},
+        Connection[UploadPlace],
+        path,
+        differs=differs,
+    )
 
 
 def commit_artifact(artifact_id: str) -> Operation[CommittedArtifact]:
     """Commit a version whose files are complete; it gets its number."""
-    path = ("commitArtifact", "artifact")
-    return Operation("CommitArtifact", _COMMIT, {"id": artifact_id}, CommittedArtifact, path)
+    path, about = ("commitArtifact", "artifact"), About("artifact", "id", artifact_id)
+    return Operation("CommitArtifact", _COMMIT, {"id": artifact_id}, CommittedArtifact, path, about)
 
 
 def update_artifact(

@@ -84,7 +84,7 @@ query ProjectArtifacts($entity: String!, $project: String!, $type: String!, $col
   project(name: $project, entityName: $entity) {{
     artifactType(name: $type) {{
       artifactCollection(name: $collection) {{
-        artifacts(order: $order, filters: $filters, first: $perPage, after: $cursor) {{
+        name artifacts(order: $order, filters: $filters, first: $perPage, after: $cursor) {{
           totalCount
           edges {{ version node {{ ...ArtifactFields }} }}
           pageInfo {{ endCursor hasNextPage }}
@@ -149,7 +149,12 @@ def artifact_by_name(entity: str, project: str, name: str) -> Operation[Membersh
     """The version that `collection:alias` names."""
     variables = {"entity": entity, "project": project, "name": name}
     path = ("project?", "artifactCollectionMembership?")
-    return Operation("ArtifactMembershipByName", _BY_NAME, variables, Membership, path)
+
+    def differs(found: Membership) -> str | None:
+        return found.differs(name)
+
+    title = "ArtifactMembershipByName"
+    return Operation(title, _BY_NAME, variables, Membership, path, differs=differs)
 
 
 def artifact_by_id(artifact_id: str, *, linked: bool = False) -> Operation[ArtifactNode | None]:
@@ -215,7 +220,8 @@ def versions(
         "cursor": cursor,
     }
     path = ("project?", "artifactType?", "artifactCollection?", "artifacts")
-    return Operation("ProjectArtifacts", _VERSIONS, variables, VersionsPage, path)
+    about = About("artifactCollection", "name", ref.collection)
+    return Operation("ProjectArtifacts", _VERSIONS, variables, VersionsPage, path, about)
 
 
 def artifact_logged_by(artifact_id: str) -> Operation[CreatedBy | None]:

@@ -46,7 +46,9 @@ class Connection(msgspec.Struct, Generic[T], rename="camel"):
         Some lists of W&B continue after the cursor of the last edge, others after that of the
         page. The documents ask for the right one only.
         """
-        return self.last_cursor if self.page_info.has_next_page else None
+        if not self.page_info.has_next_page:
+            return None
+        return self.last_cursor if self.edges else self.page_info.end_cursor
 
     @property
     def last_cursor(self) -> str | None:

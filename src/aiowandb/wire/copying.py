@@ -168,7 +168,13 @@ def write_run(fields: Mapping[str, Any], origin: Mapping[str, Any] | None) -> Op
     for name, text in _ORIGIN.items():
         document = document.replace(f" {name}", text if origin else "")
     variables = {**fields, **(origin or {})}
-    return Operation("UpsertBucket", document, variables, str, ("upsertBucket", "bucket", "id"))
+    asked = fields.get("id")
+
+    def differs(found: str) -> str | None:
+        return None if asked in (None, found) else f"run {found}, not {asked}"
+
+    path = ("upsertBucket", "bucket", "id")
+    return Operation("UpsertBucket", document, variables, str, path, differs=differs)
 
 
 def create_sweep(entity: str, project: str, sweep: SweepFacts) -> Operation[str]:

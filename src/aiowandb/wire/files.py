@@ -170,8 +170,19 @@ def project_id(entity: str, project: str) -> Operation[str | None]:
 
 def create_files(ref: RunRef, names: Sequence[str]) -> Operation[CreatedFiles]:
     """Ask for the URLs to upload files of these names to."""
-    variables = _named(ref, names)
-    return Operation("CreateRunFiles", _CREATE_FILES, variables, CreatedFiles, ("createRunFiles",))
+
+    def differs(made: CreatedFiles) -> str | None:
+        other = next((file.name for file in made.files if file.name not in names), None)
+        return None if other is None else f"file {other}, not {', '.join(names)}"
+
+    return Operation(
+        "CreateRunFiles",
+        _CREATE_FILES,
+        _named(ref, names),
+        CreatedFiles,
+        ("createRunFiles",),
+        differs=differs,
+    )
 
 
 def mark_uploaded(ref: RunRef, names: Sequence[str]) -> Operation[Done]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -43,6 +43,39 @@ RUN_ALIAS = re.compile(r"r\d+")
 _MISSING = object()
 
 
+# All documents about a project ask what it is called, too: a response about another one, which may
+# have runs of the same names, is not taken for this one.
+_PROJECT = "project(name: $project, entityName: $entity)"
+_HOME_TOO = f"home: {_PROJECT} {{ name entityName }} {_PROJECT}"
+
+
+class ProjectName(NamedTuple):
+    """A project, by the names of its entity and its own."""
+
+    entity: str
+    project: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}"
+
+
+class RenamedProjectError(ServerError):
+    """The response is about a project of another name: mixed up, or what was asked for is renamed.
+
+    Only another request to W&B can tell.
+    """
+
+    def __init__(self, operation: str, asked: ProjectName, found: ProjectName) -> None:
+        super().__init__(
+            f"{operation}: W&B sent the response to another request:"
+            f" it is about project {found}, not {asked}.",
+            status=200,
+            operation=operation,
+        )
+        self.asked = asked
+        self.found = found
+
+
 class About(NamedTuple):
     """A step of a path, a field of the object there, and its expected value."""
 
@@ -60,7 +93,9 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
 
     What the response is about is `about`: a step of the path, or one further, and the name or id
     that the object there must have, which the document requests. If it has another one, this is
-    the response to another request. Where W&B leaves it out, nothing is compared.
+    the response to another request. Where W&B leaves it out, nothing is compared. `differs` tells
+    from the value what else it is about, or returns nothing; `projects` are those of the value, by
+    the names that they should and do have.
 
     >>> at = ("project?", "run?")
     >>> Operation("Run", document, variables, RunRecord, at, About("run", "name", ref.run))
@@ -72,6 +107,8 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
     answer: type[T]
     at: tuple[str, ...] = ()
     about: About | None = None
+    differs: Callable[[Any], str | None] | None = None
+    projects: Callable[[Any], Iterable[tuple[ProjectName, ProjectName]]] | None = None
 
     @property
     def changes(self) -> bool:
@@ -80,7 +117,8 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
 
     def body(self) -> bytes:
         """The body of the request. Raises UsageError for text that no request can have."""
-        body = {"query": self.document, "variables": self.variables, "operationName": self.name}
+        document = self.document.replace(_PROJECT, _HOME_TOO, 1)
+        body = {"query": document, "variables": self.variables, "operationName": self.name}
         try:
             return orjson.dumps(body)
         except TypeError as error:
@@ -89,8 +127,16 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
             # Such as a name that was typed on a terminal with another encoding.
             raise UsageError(f"{self.name}: an argument is not valid Unicode.") from error
 
-    def read(self, status: int, body: bytes) -> T:
-        """The value in the response; raises what the response says otherwise."""
+    def read(
+        self,
+        status: int,
+        body: bytes,
+        renamed: Container[tuple[ProjectName, ProjectName]] = frozenset(),
+    ) -> T:
+        """The value in the response; raises what the response says otherwise.
+
+        `renamed` are projects by the names that may be asked for, and those that they have.
+        """
         if status >= 300:
             raise refusal(status, body, operation=self.name)
         try:
@@ -111,12 +157,32 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
                 f"{self.name}: the response has no data.", status=status, operation=self.name
             )
         value = self._value(response.data)
-        if isinstance(value, dict) and (wrong := self._of_others(value)):
-            raise self._mixed_up(f"it lacks {wrong}", status)
+        self._check_projects(response.data, value, renamed)
+        if isinstance(value, dict) and (lacking := self._of_others(value)):
+            raise self._mixed_up(f"it lacks {lacking}", status)
         if self.about and (other := self._other(self.about, response.data)):
             what = f"it is about {self.about.step} {other}, not {self.about.expected}"
             raise self._mixed_up(what, status)
+        if self.differs and value is not None and (wrong := self.differs(value)):
+            raise self._mixed_up(f"it is about {wrong}", status)
         return cast(T, value)
+
+    def _check_projects(
+        self, data: Any, value: Any, renamed: Container[tuple[ProjectName, ProjectName]]
+    ) -> None:
+        projects = [*self._home(getattr(data, "home", None))]
+        if self.projects and value is not None:
+            projects += self.projects(value)
+        for asked, found in projects:
+            same = is_same(found.entity, asked.entity) and is_same(found.project, asked.project)
+            if not same and (asked, found) not in renamed:
+                raise RenamedProjectError(self.name, asked, found)
+
+    def _home(self, home: _Home | None) -> Iterator[tuple[ProjectName, ProjectName]]:
+        if home is not None:
+            asked = ProjectName(self.variables["entity"], self.variables["project"])
+            found = ProjectName(home.entity_name or asked.entity, home.name or asked.project)
+            yield asked, found
 
     def _mixed_up(self, what: str, status: int) -> ServerError:
         return ServerError(
@@ -133,7 +199,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         for name, run in self.variables.items():
             if RUN_ALIAS.fullmatch(name):
                 found = value.get(name, _MISSING)
-                if found is _MISSING or not _is_same(getattr(found, "name", None), run):
+                if found is _MISSING or not is_same(getattr(found, "name", None), run):
                     return f"run {run}"
         return ""
 
@@ -151,10 +217,10 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         if found and about.step not in names:
             found = getattr(found, about.step)
         name: str | None = found and getattr(found, _attribute((type(found), about.field)))
-        return None if _is_same(name, about.expected) else name
+        return None if is_same(name, about.expected) else name
 
 
-def _is_same(name: str | None, expected: str) -> bool:
+def is_same(name: str | None, expected: str) -> bool:
     """Whether this may be the name of the same thing: databases often ignore case."""
     return name is None or name.casefold() == expected.casefold()
 
@@ -172,6 +238,11 @@ def refusal(
         operation=operation,
         url=url,
     )
+
+
+class _Home(msgspec.Struct, rename="camel"):
+    name: str | None = None
+    entity_name: str | None = None
 
 
 class Done(msgspec.Struct):
@@ -221,6 +292,8 @@ def data_type(answer: Any, at: tuple[str, ...], about: tuple[str, str] | None = 
         fields: list[Any] = [(field, kind)]
         if about and place and at[place - 1].removesuffix("?") == about[0]:
             fields.append((about[1], str | None, None))
+        if not place and field == "project":
+            fields.append(("home", _Home | None, None))
         answer = msgspec.defstruct(f"Envelope_{field}", fields, bases=(_Envelope,))
     return answer
 

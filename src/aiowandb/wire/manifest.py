@@ -11,6 +11,7 @@ import msgspec
 from aiowandb.errors import ServerError
 from aiowandb.paths import ArtifactRef
 from aiowandb.redaction import WithLinks
+from aiowandb.wire.artifact_record import Alias, differing_version
 from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.files import FileRecord
@@ -28,8 +29,8 @@ query ArtifactMembershipFiles($entity: String!, $project: String!, $collection: 
                               $cursor: String) {
   project(name: $project, entityName: $entity) {
     artifactCollection(name: $collection) {
-      artifactMembership(aliasName: $alias) {
-        files(names: $names, first: $perPage, after: $cursor) {
+      name artifactMembership(aliasName: $alias) {
+        versionIndex aliases { alias } files(names: $names, first: $perPage, after: $cursor) {
           edges {
             node { id name: displayName url directUrl sizeBytes mimetype md5 updatedAt }
           }
@@ -113,6 +114,14 @@ class ManifestFile(WithLinks, msgspec.Struct, frozen=True, rename="camel"):
     md5: str | None = None
 
 
+class FilesOfVersion(msgspec.Struct, rename="camel"):
+    """A page of the files of a version, and which version this is."""
+
+    files: Connection[FileRecord] | None = None
+    version_index: Int64 | None = None
+    aliases: list[Alias] | None = None
+
+
 def manifest_link(artifact_id: str) -> Operation[ManifestFile | None]:
     """Ask for a link to the manifest."""
     path, about = ("artifact?", "currentManifest?", "file"), About("artifact", "id", artifact_id)
@@ -122,7 +131,7 @@ def manifest_link(artifact_id: str) -> Operation[ManifestFile | None]:
 
 def artifact_files(
     ref: ArtifactRef, names: Sequence[str] | None, per_page: int, cursor: str | None = None
-) -> Operation[Connection[FileRecord] | None]:
+) -> Operation[FilesOfVersion | None]:
     """A page of an artifact's files: all, or those of these names."""
     variables = {
         "entity": ref.entity,
@@ -133,5 +142,11 @@ def artifact_files(
         "perPage": per_page,
         "cursor": cursor,
     }
-    path = ("project?", "artifactCollection?", "artifactMembership?", "files?")
-    return Operation("ArtifactMembershipFiles", _FILES, variables, Connection[FileRecord], path)
+
+    def differs(found: FilesOfVersion) -> str | None:
+        return differing_version(found.version_index, found.aliases, ref.version, None)
+
+    path = ("project?", "artifactCollection?", "artifactMembership?")
+    about = About("artifactCollection", "name", ref.collection)
+    name = "ArtifactMembershipFiles"
+    return Operation(name, _FILES, variables, FilesOfVersion, path, about, differs)

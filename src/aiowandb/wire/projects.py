@@ -7,12 +7,17 @@ from datetime import datetime
 import msgspec
 
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.graphql import Operation
+from aiowandb.wire.graphql import Operation, ProjectName
 from aiowandb.wire.lenient import as_utc
 
 _PROJECT = """
-query GetProject($entity: String!, $name: String!) {
-  project(name: $name, entityName: $entity) { id name entityName createdAt }
+query GetProject($entity: String!, $project: String!) {
+  project(name: $project, entityName: $entity) { id name entityName createdAt }
+}"""
+
+_NAME = """
+query ProjectName($entity: String!, $name: String!) {
+  project(name: $name, entityName: $entity) { id name entityName }
 }"""
 
 _PROJECTS = """
@@ -45,8 +50,14 @@ class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename
 
 
 def get_project(entity: str, name: str) -> Operation[ProjectRecord | None]:
-    variables = {"entity": entity, "name": name}
+    variables = {"entity": entity, "project": name}
     return Operation("GetProject", _PROJECT, variables, ProjectRecord, at=("project?",))
+
+
+def project_name(entity: str, project: str) -> Operation[ProjectRecord | None]:
+    """What a project is called that is found by these names."""
+    variables = {"entity": entity, "name": project}
+    return Operation("ProjectName", _NAME, variables, ProjectRecord, at=("project?",))
 
 
 def list_projects(
@@ -54,5 +65,12 @@ def list_projects(
 ) -> Operation[Connection[ProjectRecord] | None]:
     """A page of an entity's projects."""
     variables = {"entity": entity, "perPage": per_page, "cursor": cursor}
+
+    def projects(page: Connection[ProjectRecord]) -> list[tuple[ProjectName, ProjectName]]:
+        return [
+            (ProjectName(entity, found.name), ProjectName(found.entity, found.name))
+            for found in page.nodes
+        ]
+
     page = Connection[ProjectRecord]
-    return Operation("GetProjects", _PROJECTS, variables, page, at=("models?",))
+    return Operation("GetProjects", _PROJECTS, variables, page, ("models?",), projects=projects)

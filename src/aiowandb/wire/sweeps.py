@@ -14,7 +14,7 @@ from aiowandb.errors import ServerError, extra_needed
 from aiowandb.paths import RunRef
 from aiowandb.wire import lenient
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.graphql import About, Operation
+from aiowandb.wire.graphql import About, Operation, is_same
 from aiowandb.wire.lenient import Int64, as_utc
 
 _FIELDS = """
@@ -187,12 +187,13 @@ def list_sweeps(
     return Operation("GetSweeps", document, variables, SweepsPage, at=("project?",))
 
 
-class RunName(msgspec.Struct, frozen=True):
+class RunOfSweep(msgspec.Struct, frozen=True, rename="camel"):
     name: str
+    sweep_name: str | None = None
 
 
 # The best runs of sweeps, by the alias of each sweep in the document.
-BestRuns: TypeAlias = dict[str, Connection[RunName] | None]
+BestRuns: TypeAlias = dict[str, Connection[RunOfSweep] | None]
 
 
 def best_runs(
@@ -205,12 +206,22 @@ def best_runs(
         variables |= {f"f{i}": lenient.dumps({"sweep": sweep}), f"o{i}": order}
         declared.append(f"$f{i}: JSONString, $o{i}: String")
         first = f"runs(filters: $f{i}, order: $o{i}, first: 1)"
-        asked.append(f"s{i}: {first} {{ edges {{ node {{ name }} }} }}")
+        asked.append(f"s{i}: {first} {{ edges {{ node {{ name sweepName }} }} }}")
     document = (
         f"query BestRuns($entity: String!, $project: String!, {', '.join(declared)}) {{"
         f" project(name: $project, entityName: $entity) {{ {' '.join(asked)} }} }}"
     )
-    return Operation("BestRuns", document, variables, BestRuns, at=("project?",))
+
+    def differs(found: BestRuns) -> str | None:
+        for i, (sweep, _) in enumerate(sweeps):
+            runs = found.get(f"s{i}")
+            for run in runs.nodes if runs else ():
+                if not is_same(run.sweep_name, sweep):
+                    return f"run {run.name} of sweep {run.sweep_name}, not {sweep}"
+        return None
+
+    path = ("project?",)
+    return Operation("BestRuns", document, variables, BestRuns, path, differs=differs)
 
 
 def sweep_agents(ref: RunRef) -> Operation[Connection[SweepAgent] | None]:

@@ -18,6 +18,7 @@ from aiowandb.export.parquet import open_parquet
 from aiowandb.export.runs_table import DELETED
 from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.net.paging import pages_of
+from aiowandb.user_warnings import warn
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.sweeps import BestRuns, SweepRecord, best_runs, list_sweeps
 
@@ -90,11 +91,13 @@ async def _best_runs(
     answers = await ask_all(
         session, asked, lambda some: best_runs(entity, project, some), pick, size
     )
-    return {
-        sweep: answer
-        for (sweep, _), answer in zip(asked, answers, strict=True)
-        if isinstance(answer, str)
-    }
+    best = {}
+    for (sweep, _), answer in zip(asked, answers, strict=True):
+        if isinstance(answer, str):
+            best[sweep] = answer
+        elif answer is not None:
+            warn(f"The best run of sweep {entity}/{project}/{sweep} is unknown: {answer}")
+    return best
 
 
 def _row(sweep: SweepRecord) -> dict[str, Any]:
