@@ -179,7 +179,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
                 raise RenamedProjectError(self.name, asked, found)
 
     def _home(self, home: _Home | None) -> Iterator[tuple[ProjectName, ProjectName]]:
-        if home is not None:
+        if home is not None and _PROJECT in self.document:
             asked = ProjectName(self.variables["entity"], self.variables["project"])
             found = ProjectName(home.entity_name or asked.entity, home.name or asked.project)
             yield asked, found
