@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from aiowandb_server.store.gone_lines import IS_LINE, delete_gone_lines, let_go
 from aiowandb_server.store.history_keys import KeyCounter, save
 from aiowandb_server.store.line_blocks import has_blocks
 from aiowandb_server.store.line_tables import tables_of
@@ -39,6 +40,7 @@ class Compaction:
 
     def compact(self, run_id: int) -> None:
         """Move all present lines of the run into a segment. Gives up if they keep changing."""
+        delete_gone_lines(self._database, run_id)
         for _ in range(_ATTEMPTS):
             if self._attempt(run_id):
                 return
@@ -72,36 +74,29 @@ class Compaction:
     def _attempt(self, run_id: int) -> bool:
         token = secrets.token_hex(8)
         with self._database.read(piecewise=True) as connection:
-            before = _position(connection, run_id)
+            before = position_of(connection, run_id)
             if before is None or not has_live(connection, run_id):
                 return True
-            bounds = _SegmentBounds(self._tables(connection, run_id))
+            bounds = SegmentBounds(self._tables(connection, run_id))
             counter = KeyCounter()
             self._files.write(token, bounds, counter)
         with self._database.write(repeatable=True) as connection:
-            moved = _position(connection, run_id) == before
+            moved = position_of(connection, run_id) == before
             if moved:
                 connection.execute("DELETE FROM segment WHERE run_id = ?", (run_id,))
-                connection.execute(
-                    "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
-                    (run_id, token, bounds.rows, bounds.first, bounds.last, bounds.end),
-                )
-                connection.execute(
-                    "DELETE FROM line_block WHERE run_id = ? AND number < ?", (run_id, bounds.end)
-                )
-                connection.execute(
-                    "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
-                    (run_id, bounds.end),
-                )
+                bounds.register(connection, run_id, token)
+                let_go(connection, run_id, bounds.end)
                 save(
                     connection, run_id, rewrites=before[0], lines=bounds.end, keys=counter.encode()
                 )
-        if not moved:
+        if moved:
+            delete_gone_lines(self._database, run_id)
+        else:
             self._files.remove(token)
         return moved
 
 
-class _SegmentBounds:
+class SegmentBounds:
     """Iterates over tables of lines and collects the facts with which the segment is registered."""
 
     def __init__(self, tables: Iterator[pa.Table]) -> None:
@@ -119,6 +114,13 @@ class _SegmentBounds:
             self.end = max(self.end, pc.max(table.column("number")).as_py() + 1)
             yield table
 
+    def register(self, connection: sqlite3.Connection, run_id: int, token: str) -> None:
+        """Make the files with this token the segment of the run, which has none."""
+        connection.execute(
+            "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
+            (run_id, token, self.rows, self.first, self.last, self.end),
+        )
+
 
 def segment_of(connection: sqlite3.Connection, run_id: int) -> SegmentRow | None:
     row = connection.execute(
@@ -130,7 +132,8 @@ def segment_of(connection: sqlite3.Connection, run_id: int) -> SegmentRow | None
 
 def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
     row = connection.execute(
-        "SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' LIMIT 1", (run_id,)
+        f"SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' AND {IS_LINE} LIMIT 1",  # noqa: S608
+        (run_id,),
     ).fetchone()
     return row is not None or has_blocks(connection, run_id)
 
@@ -138,13 +141,16 @@ def has_live(connection: sqlite3.Connection, run_id: int) -> bool:
 def covered_numbers(connection: sqlite3.Connection, run_id: int, segment: SegmentRow) -> set[int]:
     """The numbers of lines that were sent again after they were moved to the segment."""
     rows = connection.execute(
-        "SELECT number FROM line WHERE run_id = ? AND stream = 'history' AND number < ?",
+        f"""
+        SELECT number FROM line
+        WHERE run_id = ? AND stream = 'history' AND number < ? AND {IS_LINE}
+        """,  # noqa: S608 - a constant
         (run_id, segment.end_number),
     )
     return {number for (number,) in rows}
 
 
-def _position(connection: sqlite3.Connection, run_id: int) -> tuple[int, str | None] | None:
+def position_of(connection: sqlite3.Connection, run_id: int) -> tuple[int, str | None] | None:
     """The state of the run's history; files made from a snapshot are valid while it is the same."""
     row = connection.execute(
         """

@@ -29,8 +29,6 @@ LEAST_ROWS = 500
 MOST_ROWS = 10_000
 _SHORT_S, _LONG_S = 0.02, 0.1
 _OWNERS_AT_ONCE = 500
-# How long the opening of a store may take for what was not finished.
-_OPENING_S = 2.0
 
 
 class _Rows(NamedTuple):
@@ -153,9 +151,8 @@ def delete_collection(database: Database, collection_id: int) -> None:
     _delete_hidden(database, hidden)
 
 
-def finish_deleting(database: Database) -> None:
-    """Delete what was being deleted when the process ended, as far as that does not take long."""
-    until = time.monotonic() + _OPENING_S
+def finish_deleting(database: Database, until: float) -> None:
+    """Delete what was being deleted when the process ended, unless it is that late before."""
     with database.read() as connection:
         hidden = connection.execute(f"SELECT id FROM project WHERE NOT {IS_KEPT}").fetchall()  # noqa: S608
     for (project_id,) in hidden:
@@ -184,7 +181,7 @@ def _hidden_project(connection: sqlite3.Connection, project_id: int) -> int:
 
 def _delete_hidden(database: Database, project_id: int, until: float | None = None) -> bool:
     """Delete everything in the project, and then itself; returns whether there was time."""
-    pace = _Pace(until)
+    pace = Pace(until)
     while True:
         for level in _LEVELS:
             _delete_level(database, level, project_id, pace)
@@ -207,7 +204,7 @@ def _delete_hidden(database: Database, project_id: int, until: float | None = No
                 return True
 
 
-class _Pace:
+class Pace:
     """How many rows to delete in the next transaction, by how long the last one has taken."""
 
     def __init__(self, until: float | None) -> None:
@@ -225,7 +222,7 @@ class _Pace:
             self.rows = min(self.rows * 2, MOST_ROWS)
 
 
-def _delete_level(database: Database, level: _Level, project_id: int, pace: _Pace) -> None:
+def _delete_level(database: Database, level: _Level, project_id: int, pace: Pace) -> None:
     while not pace.is_over:
         with database.read() as connection:
             found = connection.execute(f"{level.select} LIMIT ?", (project_id, _OWNERS_AT_ONCE))
@@ -241,7 +238,7 @@ def _delete_level(database: Database, level: _Level, project_id: int, pace: _Pac
             _delete_rows(database, _Rows(level.table, "id"), owners, pace)
 
 
-def _delete_rows(database: Database, rows: _Rows, owners: Sequence[int], pace: _Pace) -> None:
+def _delete_rows(database: Database, rows: _Rows, owners: Sequence[int], pace: Pace) -> None:
     table, owner, key, weight = rows
     deleted = True
     while deleted and not pace.is_over:
@@ -260,7 +257,7 @@ def _delete_rows(database: Database, rows: _Rows, owners: Sequence[int], pace: _
         pace.took(time.monotonic() - started)
 
 
-def _forget_runs(database: Database, run_ids: Sequence[int], pace: _Pace) -> None:
+def _forget_runs(database: Database, run_ids: Sequence[int], pace: Pace) -> None:
     """Let versions forget which of these runs has made them."""
     changed = True
     while changed and not pace.is_over:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import orjson
 
 from aiowandb_server.store import json_text
-from aiowandb_server.store.appenders import release
 from aiowandb_server.store.compaction import covered_numbers, has_live, segment_of
+from aiowandb_server.store.gone_lines import IS_LINE, write_lines
 from aiowandb_server.store.history_keys import KeyCounter, save
-from aiowandb_server.store.line_blocks import cut_blocks, last_in_blocks
+from aiowandb_server.store.line_blocks import last_in_blocks
 from aiowandb_server.store.lines import (
     MAX_STEP,
     CheckedLines,
@@ -28,12 +28,12 @@ from aiowandb_server.store.lines import (
     count_rejected,
     live_history,
     live_places,
-    note_rewrite,
     numbers,
     put,
     texts_of,
 )
 from aiowandb_server.store.metering import charge, charge_text
+from aiowandb_server.store.rewinding import Rewinding
 from aiowandb_server.store.rows import columns_of, decode_row, flatten, sample_positions, with_step
 from aiowandb_server.store.segments import chunks
 
@@ -78,6 +78,7 @@ class History:
         self._database = database
         self._files = files
         self._compaction = compaction
+        self._rewinding = Rewinding(database, files, compaction)
 
     def append(
         self,
@@ -88,9 +89,12 @@ class History:
         offset: int | None = None,
     ) -> int:
         """Store lines at the end, or at `offset`; returns how many were rejected."""
-        with self._database.write() as connection:
+
+        def store(connection: sqlite3.Connection) -> int:
             start = count(connection, run.id, stream) if offset is None else offset
             return put(connection, run.id, CheckedLines.of(stream, start, lines))
+
+        return write_lines(self._database, run.id, store)
 
     def window(
         self,
@@ -155,10 +159,10 @@ class History:
         """The last line of the stream."""
         with self._database.read() as connection:
             row = connection.execute(
-                """
+                f"""
                 SELECT number, step, text FROM line WHERE run_id = ? AND stream = ?
-                ORDER BY number DESC LIMIT 1
-                """,
+                  AND (stream <> 'history' OR {IS_LINE}) ORDER BY number DESC LIMIT 1
+                """,  # noqa: S608 - a constant
                 (run.id, stream),
             ).fetchone()
             block = last_in_blocks(connection, run.id) if stream == "history" else None
@@ -260,34 +264,7 @@ class History:
 
     def rewind(self, run: RunRow, last_step: int) -> None:
         """Delete all rows after `last_step`."""
-        with self._database.write() as connection:
-            cut_blocks(connection, run.id, last_step)
-            segment = segment_of(connection, run.id)
-            if segment and segment.last_step > last_step:
-                # Lines that were sent again are there already, and stay.
-                kept = self._files.read(segment.token, -MAX_STEP, last_step + 1)
-                connection.execute("DELETE FROM segment WHERE run_id = ?", (run.id,))
-                connection.executemany(
-                    "INSERT OR IGNORE INTO line VALUES (?, 'history', ?, ?, ?)",
-                    ((run.id, line.number, line.step, line.text) for line in kept),
-                )
-            connection.execute(
-                "DELETE FROM line WHERE run_id = ? AND stream = 'history' AND step > ?",
-                (run.id, last_step),
-            )
-            connection.execute(
-                """
-                UPDATE run SET history_lines = max(
-                    ifnull((SELECT max(number) + 1 FROM line
-                            WHERE run_id = run.id AND stream = 'history'), 0),
-                    ifnull((SELECT max(end_number) FROM line_block WHERE run_id = run.id), 0),
-                    ifnull((SELECT end_number FROM segment WHERE run_id = run.id), 0))
-                WHERE id = ?
-                """,
-                (run.id,),
-            )
-            release(connection, run.id, count(connection, run.id, "history"), MAX_STEP)
-            note_rewrite(connection, run.id)
+        self._rewinding.rewind(run.id, last_step)
 
     def _lines(
         self, connection: sqlite3.Connection, run_id: int, low: int, high: int, samples: int

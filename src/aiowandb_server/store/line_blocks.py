@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from aiowandb_server.store import line_tables
 from aiowandb_server.store.arrays import ints, strings
+from aiowandb_server.store.gone_lines import IS_BLOCK
 from aiowandb_server.store.line_tables import lines_of
 from aiowandb_server.store.metering import held
 from aiowandb_server.store.records import Line
@@ -77,7 +78,8 @@ def lines_in_blocks(
     blocks = connection.execute(
         f"""
         {_SELECT}
-        WHERE run_id = ? AND last_step >= ? AND first_step < ? ORDER BY first_step, number
+        WHERE run_id = ? AND last_step >= ? AND first_step < ? AND {IS_BLOCK}
+        ORDER BY first_step, number
         """,
         (run_id, low, high),
     )
@@ -87,7 +89,7 @@ def lines_in_blocks(
 def tables_in_blocks(connection: sqlite3.Connection, run_id: int) -> Iterator[pa.Table]:
     """The lines of each block; the blocks by step."""
     blocks = connection.execute(
-        f"{_SELECT} WHERE run_id = ? ORDER BY first_step, number", (run_id,)
+        f"{_SELECT} WHERE run_id = ? AND {IS_BLOCK} ORDER BY first_step, number", (run_id,)
     )
     return (_table(_Block(*block)) for block in blocks)
 
@@ -97,10 +99,11 @@ def block_spans(
 ) -> list[tuple[int, int]]:
     """The first and the last step of each block that may have such lines, in step order."""
     spans = connection.execute(
-        """
+        f"""
         SELECT first_step, last_step FROM line_block
-        WHERE run_id = ? AND last_step >= ? AND first_step < ? ORDER BY first_step, number
-        """,
+        WHERE run_id = ? AND last_step >= ? AND first_step < ? AND {IS_BLOCK}
+        ORDER BY first_step, number
+        """,  # noqa: S608 - a constant
         (run_id, low, high),
     )
     return [(first, last) for first, last in spans]
@@ -109,7 +112,7 @@ def block_spans(
 def last_in_blocks(connection: sqlite3.Connection, run_id: int) -> Line | None:
     """The line with the highest number."""
     block = connection.execute(
-        f"{_SELECT} WHERE run_id = ? ORDER BY number DESC LIMIT 1", (run_id,)
+        f"{_SELECT} WHERE run_id = ? AND {IS_BLOCK} ORDER BY number DESC LIMIT 1", (run_id,)
     ).fetchone()
     if block is None:
         return None
@@ -119,7 +122,8 @@ def last_in_blocks(connection: sqlite3.Connection, run_id: int) -> Line | None:
 
 def has_blocks(connection: sqlite3.Connection, run_id: int) -> bool:
     row = connection.execute(
-        "SELECT 1 FROM line_block WHERE run_id = ? LIMIT 1", (run_id,)
+        f"SELECT 1 FROM line_block WHERE run_id = ? AND {IS_BLOCK} LIMIT 1",  # noqa: S608 - see there
+        (run_id,),
     ).fetchone()
     return row is not None
 

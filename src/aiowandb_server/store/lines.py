@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store.appenders import release
+from aiowandb_server.store.gone_lines import IS_LINE, check_gone
 from aiowandb_server.store.line_blocks import (
     block_spans,
     lines_in_blocks,
@@ -78,6 +79,8 @@ def put(connection: sqlite3.Connection, run_id: int, lines: CheckedLines) -> int
     """
     stream, offset, texts, steps, rejected, block = lines
     stored = count(connection, run_id, stream)
+    if stream == "history":
+        check_gone(connection, run_id, offset)
     if stream == "history" and offset < stored:
         unpack(connection, run_id, offset, offset + len(texts))
         connection.executemany(
@@ -144,10 +147,11 @@ def live_history(
 ) -> Iterator[Line]:
     """History lines that are not in a segment, `low <= step < high`, in step order."""
     cursor = connection.execute(
-        """
+        f"""
         SELECT step, number, text FROM line
-        WHERE run_id = ? AND stream = 'history' AND step >= ? AND step < ? ORDER BY step, number
-        """,
+        WHERE run_id = ? AND stream = 'history' AND step >= ? AND step < ? AND {IS_LINE}
+        ORDER BY step, number
+        """,  # noqa: S608 - a constant
         (run_id, low, high),
     )
     rows = (Line(*row) for row in cursor)
@@ -165,7 +169,8 @@ def tables_in_order(connection: sqlite3.Connection, run_id: int) -> Iterator[pa.
     """The history lines that are not in a segment, if they are in blocks that follow each other."""
     spans = block_spans(connection, run_id, -MAX_STEP, MAX_STEP)
     alone = connection.execute(
-        "SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' LIMIT 1", (run_id,)
+        f"SELECT 1 FROM line WHERE run_id = ? AND stream = 'history' AND {IS_LINE} LIMIT 1",  # noqa: S608
+        (run_id,),
     ).fetchone()
     if alone or not all(one[1] < other[0] for one, other in pairwise(spans)):
         return None
@@ -176,7 +181,7 @@ def live_places(
     connection: sqlite3.Connection, run_id: int, low: int, high: int
 ) -> list[tuple[int, int]]:
     """The step and number of each line that `live_history` returns, without reading the text."""
-    where = "run_id = ? AND stream = 'history' AND step >= ? AND step < ?"
+    where = f"run_id = ? AND stream = 'history' AND step >= ? AND step < ? AND {IS_LINE}"
     (total,) = connection.execute(
         f"SELECT count(*) FROM line WHERE {where}",  # noqa: S608 - a constant
         (run_id, low, high),

@@ -38,6 +38,7 @@ from aiowandb_server.store.disk import (
     restrict_to_owner,
 )
 from aiowandb_server.store.files import FileTable
+from aiowandb_server.store.gone_lines import finish_gone_lines
 from aiowandb_server.store.history import History
 from aiowandb_server.store.manifests import Manifests
 from aiowandb_server.store.projects import ProjectTable
@@ -59,6 +60,8 @@ logger = logging.getLogger("aiowandb_server")
 _OWN = frozenset({"store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "segments", "blobs"}) | {
     *("local-key", "link-secret", "login-links", "server-address"),
 }
+# How long the opening of a store may take for what a killed process has not finished.
+_OPENING_S = 2.0
 # Users may also have put keys of their own there.
 _SECRET = re.compile(r"[0-9A-Za-z_.\-]{32,}")
 
@@ -101,7 +104,9 @@ class Store:
         self.public_id = blake2b(self.link_secret, digest_size=5, person=b"store id").hexdigest()
         local = self.accounts.ensure_user(LOCAL_USER, is_admin=True)
         self.accounts.add_key(local.id, self.local_key, "made with the data folder")
-        finish_deleting(database)
+        until = time.monotonic() + _OPENING_S
+        finish_deleting(database, until)
+        finish_gone_lines(database, until)
         sweep(folder, database)
 
     @classmethod

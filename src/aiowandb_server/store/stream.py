@@ -8,11 +8,13 @@ that are sent again replace themselves. Only those of an appender are stored tog
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text
 from aiowandb_server.store.appenders import AppendClaim, claim
+from aiowandb_server.store.gone_lines import write_lines
 from aiowandb_server.store.lines import (
     LINES_AT_ONCE,
     TEXT_AT_ONCE,
@@ -83,50 +85,71 @@ class RunStream:
         finite = None if update.summary is None else json_text.finite(update.summary)
         parts = [dict(update.chunks)] if update.appender else list(_parts(update.chunks))
         for part in parts[:-1]:
-            checked = _checked(part)
-            with self._database.write() as connection:
-                rejected += _put(connection, run.id, part, checked, update.writer)
+            put_part = partial(
+                _put,
+                run_id=run.id,
+                chunks=part,
+                checked=_checked(part),
+                writer=update.writer,
+            )
+            rejected += write_lines(self._database, run.id, put_part)
         last = parts[-1]
         checked = _checked(last)
         documents = ChangedDocuments({})
         if update.summary is not None and update.writer is None and not update.derive_summary:
             texts = {"summary": finite or update.summary}
             documents = ChangedDocuments.searched(self._database, run.project_id, texts)
-        update = replace(update, chunks=last)
-        with self._database.write() as connection:
-            if update.appender:
-                update = _unstored(connection, run.id, update, update.appender)
-            if update.is_old:
-                return StreamReply(_stop_requested(connection, run.id), 0)
-            rejected += _put(connection, run.id, update.chunks, checked, update.writer)
-            if (summary := update.summary) is not None:
-                if update.writer is not None or update.derive_summary:
-                    summary = _merged(connection, run.id, summary)
-                    finite = json_text.finite(summary)
-                    documents = ChangedDocuments({"summary": finite or summary})
-                connection.execute(
-                    "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
-                    (summary, finite, run.id),
-                )
-                documents.store(connection, run.project_id, run.id)
-            connection.execute(
-                """
-                UPDATE run SET heartbeat_at = max(heartbeat_at, ?), state = ?, exit_code = ?,
-                       stop_requested = stop_requested AND NOT ?
-                WHERE id = ?
-                """,
-                (
-                    int(self._clock() if at is None else at),
-                    _state(update),
-                    update.exit_code,
-                    update.complete,
-                    run.id,
-                ),
-            )
-            return StreamReply(_stop_requested(connection, run.id), rejected)
+        last_part = _LastPart(run, replace(update, chunks=last), checked, finite, documents)
+        now = int(self._clock() if at is None else at)
+        reply = write_lines(
+            self._database, run.id, lambda connection: last_part.store(connection, now)
+        )
+        return StreamReply(reply.stop_requested, rejected + reply.rejected)
 
     def finish(self, run: RunRow, exit_code: int = 0) -> StreamReply:
         return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
+
+
+@dataclass(frozen=True, slots=True)
+class _LastPart:
+    """The last lines of an update, or all of them, with the new summary and state of the run."""
+
+    run: RunRow
+    update: StreamUpdate
+    checked: Mapping[Stream, CheckedLines]
+    finite: str | None
+    documents: ChangedDocuments
+
+    def store(self, connection: sqlite3.Connection, now: int) -> StreamReply:
+        run_id, update = self.run.id, self.update
+        if update.appender:
+            update = _unstored(connection, run_id, update, update.appender)
+        if update.is_old:
+            return StreamReply(_stop_requested(connection, run_id), 0)
+        rejected = _put(connection, run_id, update.chunks, self.checked, update.writer)
+        if update.summary is not None:
+            self._store_summary(connection, update.summary)
+        connection.execute(
+            """
+            UPDATE run SET heartbeat_at = max(heartbeat_at, ?), state = ?, exit_code = ?,
+                   stop_requested = stop_requested AND NOT ?
+            WHERE id = ?
+            """,
+            (now, _state(update), update.exit_code, update.complete, run_id),
+        )
+        return StreamReply(_stop_requested(connection, run_id), rejected)
+
+    def _store_summary(self, connection: sqlite3.Connection, summary: str) -> None:
+        finite, documents = self.finite, self.documents
+        if self.update.writer is not None or self.update.derive_summary:
+            summary = _merged(connection, self.run.id, summary)
+            finite = json_text.finite(summary)
+            documents = ChangedDocuments({"summary": finite or summary})
+        connection.execute(
+            "UPDATE run SET summary = ?, finite_summary = ? WHERE id = ?",
+            (summary, finite, self.run.id),
+        )
+        documents.store(connection, self.run.project_id, self.run.id)
 
 
 def _unstored(
