@@ -126,6 +126,9 @@ class _Builder:
         store.alerts.add(run, text, text)
         store.accounts.add_key(self.user.id, f"{text}-key-{self.owner}", text)
         key = store.accounts.keys(self.user.id)[-1]
+        entity = store.accounts.entity(self.owner)
+        assert entity is not None
+        invite = store.invites.add(entity.id, f"{text}@invited", is_email=True)
         file = store.files.add(run, f"{self.owner}-file.txt", text.encode())
         self.town.owners[self.owner] = Names(
             {
@@ -157,6 +160,7 @@ class _Builder:
                 "Manifest": encode_id("Manifest", manifest),
                 "User": encode_id("User", self.user.id),
                 "ApiKey": encode_id("ApiKey", key.id),
+                "Invite": encode_id("Invite", invite.id),
                 "client": str(artifact.client_id),
             },
         )

@@ -57,7 +57,7 @@ _KINDS = {
     "AgentHeartbeatInput.id": ("Agent",),
     "DeleteApiKeyInput.id": ("ApiKey",),
     "DeleteFilesInput.files": ("File",),
-    "DeleteInviteInput.id": ("User",),
+    "DeleteInviteInput.id": ("User", "Invite"),
     "DeleteModelInput.id": ("Project",),
     "DeleteRunInput.id": ("Run",),
     "EnqueueSweepRunInput.id": ("Sweep",),

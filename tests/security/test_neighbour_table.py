@@ -60,7 +60,8 @@ UNREACHABLE = {
 # Fields whose answers say on purpose whether something exists.
 TELLING = {
     "entity": "whether the name of a team is free",
-    "users": "who has exactly this name or address, to invite them",
+    "users": "who has exactly this name, to invite them",
+    "createInvite": "whether there is a user of this name",
     "createTeam": "whether the name of a team is free",
 }
 
@@ -125,6 +126,8 @@ def test_queries_do_not_say_whether_something_of_hers_exists(town: Neighbourhood
 
 # Changes that she herself cannot make either, with the reason.
 IMPOSSIBLE = {
+    "acceptInvite": "she is a member of all that she has",
+    "createInvite": "she would invite herself",
     "createTeam": "she has what is named like this already",
     "createUser": "only administrators can",
     "completeMultipartUploadArtifact": "no upload in parts is ever started",

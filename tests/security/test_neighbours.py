@@ -203,6 +203,7 @@ async def test_only_administrators_of_a_team_add_and_remove_its_members(
     leader = (await ann.send("{viewer{id}}"))["data"]["viewer"]["id"]
     member = (await eve.send("{viewer{id}}"))["data"]["viewer"]["id"]
     await ann.send(invite, user="eve", admin=False)
+    await eve.send('mutation{acceptInvite(input:{entityName:"team"}){success}}')
     team = store.accounts.entity("team")
     assert team is not None
     before = store.accounts.members(team.id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers
-from aiowandb_server.graphql.scalars import encode_id, row_id
+from aiowandb_server.graphql.scalars import row_id, row_id_or_none
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
@@ -27,7 +27,11 @@ def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
     if accounts.entity(team["teamName"]):
         raise RequestError(f"the entity {team['teamName']!r} already exists", 409)
     leader = context.viewer
-    if name := team.get("teamAdminUserName"):
+    name = team.get("teamAdminUserName") or leader.username
+    if name != leader.username:
+        # Nobody becomes a member without having accepted.
+        if not leader.is_admin:
+            raise RequestError("only administrators can create teams for others: invite them", 403)
         leader = accounts.user(name) or leader
     entity = accounts.ensure_entity(team["teamName"], is_team=True)
     accounts.add_member(entity.id, leader.id, is_admin=True)
@@ -36,31 +40,51 @@ def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
 
 @resolvers.mutation("createInvite")
 def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
+    """Invite a user by name, or anybody by email address: the answer says nothing about them.
+
+    Whom an administrator of the server invites is a member at once, as there are no emails here.
+    """
+    store = context.store
     entity = _led_entity(context, invite["entityName"])
-    wanted = invite.get("username") or invite.get("email") or ""
-    found = context.store.accounts.search_users(wanted)
-    if not found:
-        raise RequestError(f"user {wanted!r} not found", 404)
-    context.store.accounts.add_member(entity.id, found[0].id, is_admin=bool(invite.get("admin")))
-    return {
-        "invite": {
-            "id": encode_id("User", found[0].id),
-            "name": found[0].name,
-            "email": found[0].email,
-            "createdAt": found[0].created_at,
-            "toUser": found[0],
-        }
-    }
+    name, email = invite.get("username"), invite.get("email")
+    is_admin = bool(invite.get("admin"))
+    if not (name or email):
+        raise RequestError("`username` or `email` is missing")
+    members = {row.user.username: row.user.email for row in store.accounts.members(entity.id)}
+    if name in members or (not name and email in members.values()):
+        raise RequestError(f"{name or email!r} is a member of {entity.name!r} already", 409)
+    if name and store.accounts.user(name) is None:
+        raise RequestError(f"user {name!r} not found", 404)
+    made = store.invites.add(entity.id, name or str(email), is_email=not name, is_admin=is_admin)
+    if context.viewer.is_admin:
+        for found in store.accounts.search_users(made.invited):
+            store.invites.accept(entity.id, found)
+    return {"invite": made}
+
+
+@resolvers.mutation("acceptInvite")
+def accept_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
+    entity = context.store.accounts.entity(invite["entityName"])
+    if entity is None or not context.store.invites.accept(entity.id, context.viewer):
+        raise RequestError(f"you are not invited to {invite['entityName']!r}", 404)
+    return {"success": True}
 
 
 @resolvers.mutation("deleteInvite")
 def delete_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
-    member = row_id("User", invite.get("id") or "")
-    name = invite.get("entityName") or ""
+    """Remove a member, or take back or decline an invitation: the id is that of a `Member`."""
+    store = context.store
+    wanted, name = invite.get("id") or "", invite.get("entityName") or ""
+    if (invite_id := row_id_or_none("Invite", wanted)) is not None:
+        own = {found.id: found for found in store.invites.of_user(context.viewer)}.get(invite_id)
+        if own is not None and own.entity == name:
+            return {"success": store.invites.delete(own.entity_id, invite_id)}
+        return {"success": store.invites.delete(_led_entity(context, name).id, invite_id)}
+    member = row_id("User", wanted)
     # Whoever wants to may leave.
     leaves = member == context.viewer.id
     entity = _member_entity(context, name) if leaves else _led_entity(context, name)
-    return {"success": context.store.accounts.remove_member(entity.id, member)}
+    return {"success": store.accounts.remove_member(entity.id, member)}
 
 
 @resolvers.mutation("createServiceAccount")

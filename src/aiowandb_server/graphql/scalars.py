@@ -80,10 +80,16 @@ def encode_id(kind: str, *parts: str | int) -> str:
 
 def row_id(kind: str, text: str) -> int:
     """The row id in an id made with `encode_id(kind, row_id)`; raises a 404 for other ids."""
+    if (number := row_id_or_none(kind, text)) is None:
+        raise RequestError(f"{kind} {text!r} not found", 404)
+    return number
+
+
+def row_id_or_none(kind: str, text: str) -> int | None:
     found, _, number = _decode(text).rpartition(":")
     if found == kind and number.isascii() and number.isdecimal() and len(number) < 19:
         return int(number)
-    raise RequestError(f"{kind} {text!r} not found", 404)
+    return None
 
 
 def names_of_run(text: str) -> tuple[str, str, str] | None:

@@ -10,6 +10,7 @@ from aiowandb_server.store.records import Entity
 
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
+    from aiowandb_server.store.invites import InviteRow
     from aiowandb_server.store.records import MemberRow, UserRow
 
 resolvers = Resolvers()
@@ -67,7 +68,22 @@ def entity(_: None, context: Context, name: str) -> Entity | None:
 
 @resolvers("Query", "users")
 def users(_: None, context: Context, query: str | None = None) -> Any:
-    return unpaged(context.store.accounts.search_users(query or context.viewer.username))
+    """Those with this name, or this email address if the viewer may know it."""
+    wanted = query or context.viewer.username
+    found = context.store.accounts.search_users(wanted)
+    return unpaged(
+        [user for user in found if user.username == wanted or _may_know_email(user, context)]
+    )
+
+
+@resolvers("Query", "invites")
+def invites(_: None, context: Context) -> list[InviteRow]:
+    return context.store.invites.of_user(context.viewer)
+
+
+@resolvers("Invite", "toUser")
+def invited_user(invite: InviteRow, context: Context) -> UserRow | None:
+    return None if invite.is_email else context.store.accounts.user(invite.invited)
 
 
 @resolvers("User", "apiKeys")
@@ -82,8 +98,7 @@ def api_keys(user: UserRow, context: Context) -> Any:
 
 @resolvers("User", "email")
 def email(user: UserRow, context: Context) -> str | None:
-    is_known = user.id == context.viewer.id or _shared_teams(user, context)
-    return user.email if is_known else None
+    return user.email if _may_know_email(user, context) else None
 
 
 @resolvers("User", "entity")
@@ -110,13 +125,43 @@ def _shared_teams(user: UserRow, context: Context) -> list[str]:
     return [name for name in context.store.accounts.teams(user.id) if context.may_see(name)]
 
 
+def _may_know_email(user: UserRow, context: Context) -> bool:
+    return user.id == context.viewer.id or bool(_shared_teams(user, context))
+
+
 def _visible_entity(name: str, context: Context) -> Entity | None:
     return context.store.accounts.entity(name) if context.may_see(name) else None
 
 
 @resolvers("Entity", "members")
-def members(entity: Entity, context: Context) -> list[MemberRow]:
-    return context.store.accounts.members(entity.id)
+def members(entity: Entity, context: Context) -> list[dict[str, Any]]:
+    """The members, and whoever is invited and has not accepted yet."""
+    joined = map(_member, context.store.accounts.members(entity.id))
+    return [*joined, *map(_invited, context.store.invites.of_entity(entity.id))]
+
+
+def _member(row: MemberRow) -> dict[str, Any]:
+    return {
+        "id": encode_id("User", row.user.id),
+        "admin": row.is_admin,
+        "pending": False,
+        "email": row.user.email,
+        "username": row.user.username,
+        "name": row.user.name,
+        "accountType": "USER",
+    }
+
+
+def _invited(invite: InviteRow) -> dict[str, Any]:
+    return {
+        "id": encode_id("Invite", invite.id),
+        "admin": invite.is_admin,
+        "pending": True,
+        "email": invite.invited if invite.is_email else None,
+        "username": None if invite.is_email else invite.invited,
+        "name": invite.invited,
+        "accountType": "USER",
+    }
 
 
 @resolvers("Entity", "user")
@@ -151,12 +196,9 @@ resolvers.fields(
     defaultAccess=lambda _: "PRIVATE",
 )
 resolvers.fields(
-    "Member",
-    id=lambda member: encode_id("User", member.user.id),
-    admin=lambda member: member.is_admin,
-    email=lambda member: member.user.email,
-    username=lambda member: member.user.username,
-    name=lambda member: member.user.name,
-    pending=lambda _: False,
-    accountType=lambda _: "USER",
+    "Invite",
+    id=lambda invite: encode_id("Invite", invite.id),
+    name=lambda invite: invite.invited,
+    email=lambda invite: invite.invited if invite.is_email else None,
+    entityName=lambda invite: invite.entity,
 )

@@ -136,6 +136,11 @@ class Accounts:
             cursor = connection.execute(
                 "DELETE FROM member WHERE entity_id = ? AND user_id = ?", (entity_id, user_id)
             )
+            # Their runs that name no entity would be refused.
+            connection.execute(
+                "DELETE FROM default_entity WHERE entity_id = ? AND user_id = ?",
+                (entity_id, user_id),
+            )
         return cursor.rowcount > 0
 
     def add_key(self, user_id: int, key: str | None = None, description: str | None = None) -> str:

@@ -40,6 +40,7 @@ from aiowandb_server.store.disk import (
 from aiowandb_server.store.files import FileTable
 from aiowandb_server.store.gone_lines import finish_gone_lines
 from aiowandb_server.store.history import History
+from aiowandb_server.store.invites import Invites
 from aiowandb_server.store.manifests import Manifests
 from aiowandb_server.store.projects import ProjectTable
 from aiowandb_server.store.reports import Reports
@@ -83,6 +84,7 @@ class Store:
         self._before_close: list[Callable[[], None]] = []
         self._segments = SegmentFiles(folder / "segments")
         self.accounts = Accounts(database, clock)
+        self.invites = Invites(database, clock)
         self.projects = ProjectTable(database, clock)
         self.runs = RunTable(database, clock, crash_after)
         self.compaction = Compaction(database, self._segments)
