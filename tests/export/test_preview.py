@@ -114,7 +114,8 @@ async def test_only_what_is_new_is_planned_where_there_is_an_export(
     again = await runs.plan_export(out, what=EVERYTHING)
     assert (again.new, again.changed, again.unchanged) == (0, 0, 2)
     assert {each.bytes for each in again.tables} == {None, 0}
-    assert again.requests == 3  # the runs, the sweeps and the reports
+    # The runs, the sweeps, the reports, and what was changed of files and of artifacts.
+    assert again.requests == 5
     filled.log("b", steps(100, 130, accuracy=0.5))
     filled.store.files.add(filled.run("b"), "more.txt", b"12345")
     filled.log("c", steps(0, 7))

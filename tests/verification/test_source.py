@@ -76,11 +76,26 @@ async def test_what_people_change_of_a_run_that_has_ended_is_noticed(
 ) -> None:
     await live.export(format=format)
     assert (await live.verify()).is_complete
-    changes = RunChanges(tags=["keep"], display_name="the best", notes="see the paper")
+    changes = RunChanges(
+        tags=["keep"],
+        display_name="the best",
+        notes="see the paper",
+        description="the last one",
+        state="killed",
+        git_commit="c0ffee",
+        group="chosen",
+        job_type="eval",
+        summary=json.dumps({"loss": 0.5, "best": 1}),
+        config=json.dumps({"lr": {"value": 7}}),
+    )
     live.store.runs.upsert(live.project._project, "b", changes)
+    live.project.join_sweep("b", live.project.make_sweep("{method: grid}"))
     found = await live.verify()
     assert found.may_be_deleted == ["a", "c"]
-    assert reasons(found, "b") == "runs: name, tags, notes differ at W&B."
+    assert reasons(found, "b") == (
+        "config: lr differ at W&B. summary: loss differ at W&B. runs: name, state, tags, group,"
+        " job_type, notes, description, sweep, commit differ at W&B."
+    )
     await live.export(format=format)
     assert (await live.verify()).is_complete
 
@@ -107,28 +122,6 @@ async def test_integers_that_no_float_has_keep_a_run_from_deletion_unless_they_a
     rows = map(json.loads, (tmp_path / "long" / "history.jsonl").read_text().splitlines())
     values = [row["value"] for row in rows if (row["run_id"], row["key"]) == ("d", "ns")]
     assert values == [*large, 1]
-
-
-async def test_an_alias_that_an_artifact_got_since_is_noticed_and_can_be_exported(
-    live: Archive,
-) -> None:
-    await live.export()
-    assert (await live.verify()).is_complete
-    store, project = live.store, live.project._project
-    models = store.collections.ensure(project, "model-b", "model")
-    version = store.artifacts.latest(models.id)
-    assert version
-    registry = store.collections.ensure(project, "registry", "model", "PORTFOLIO")
-    store.artifacts.link(version, registry, ["elsewhere"])
-    assert (await live.verify()).is_complete
-    store.collections.add_alias(models, version.id, "production")
-    found = await live.verify()
-    assert found.may_be_deleted == ["a", "c"]
-    assert "model-b-v0 got the alias production since" in reasons(found, "b")
-    (live.pristine / ".aiowandb-export" / "artifacts" / "model-b-v0.json").unlink()
-    again = await live.export(repair=True)
-    assert again.downloads <= 1  # the manifest
-    assert (await live.verify()).may_be_deleted == ["a", "b", "c"]
 
 
 async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_damage(

@@ -110,6 +110,8 @@ def _print(found: Verification, *, quiet: bool) -> None:
     for run in found.runs:
         for text in run.short:
             console.print(printable(f"run {run.run}: {text}"), soft_wrap=True)
+    for text in found.short:
+        console.print(printable(text), soft_wrap=True)
     if quiet:
         return
     console.print(table([_summary(found)]))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal
 
 from aiowandb.atomic import is_unfinished
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.folders.hashing import HashingFolder
-from aiowandb.export.journal import Fetched, FetchedFile, Journal, UsedArtifact
-from aiowandb.export.originals import OriginalArtifact
+from aiowandb.export.journal import Fetched, FetchedFile, Journal
+from aiowandb.export.late_changes import outdated_later, used_artifacts, write_changes
+from aiowandb.export.originals import OriginalArtifact, artifact_path, facts_of, folder_of
 from aiowandb.export.progress import (
     Reporter,
     RowsWanted,
@@ -32,17 +33,16 @@ from aiowandb.files.run_files import RunFiles
 from aiowandb.files.source import update_files
 from aiowandb.net import Session, is_server_down
 from aiowandb.paths import RunRef
-from aiowandb.wire.artifact_record import number_of
+from aiowandb.wire.artifact_record import ArtifactRecord
 from aiowandb.wire.checksum import Checksum
-
-Kind = Literal["files", "artifacts"]
+from aiowandb.wire.run_contents import Downloads
 
 _RUNS_AT_ONCE = 4
 
 
 async def update_downloads(
     session: Session,
-    kind: Kind,
+    kind: Downloads,
     runs: Mapping[RunRef, RunSnapshot],
     folder: HashingFolder,
     journal: Journal,
@@ -50,8 +50,9 @@ async def update_downloads(
 ) -> list[RunFailure]:
     """Download the files or artifacts of the runs into the folder; returns the runs that failed.
 
-    Files that exist are only fetched again if they differ from those at W&B. No request is sent
-    for a run without a heartbeat since the last export whose files all exist.
+    Files that exist are only fetched again if they differ from those at W&B. For runs without a
+    heartbeat since the last export whose files all exist, one request for many asks what was
+    changed later.
     """
     known = {run: record for (of, run), record in journal.state.fetched.items() if of == kind}
     sizes = await run_sync(_existing_files, folder, kind, bool(known))
@@ -60,26 +61,35 @@ async def update_downloads(
     async def fetch(ref: RunRef) -> None:
         reporter.emit(RunStarted(kind, ref.run))
         record = known.get(ref.run)
-        downloads = _Downloads(folder, kind, record.files if record else None, sizes)
+        downloads = _Downloads(folder, kind, record, sizes)
         try:
             files = await downloads.fetch(session, ref)
-            used = await _used_artifacts(session, ref) if kind == "artifacts" else None
+            used = await used_artifacts(session, ref) if kind == "artifacts" else None
         except (CommError, DownloadError) as error:
             if isinstance(error, CommError) and await is_server_down(session, error):
                 raise
             failed.append(RunFailure(ref.run, error))
             reporter.emit(RunFailed(kind, ref.run, str(error)))
         else:
-            await run_sync(journal.append, Fetched(kind, runs[ref], files, used, downloads.logged))
+            record = Fetched(kind, runs[ref], files, used, downloads.logged, downloads.described)
+            await run_sync(journal.append, record)
             reporter.emit(RunFinished(kind, ref.run, len(files)))
 
-    outdated = [ref for ref, run in runs.items() if not is_current(known.get(ref.run), run, sizes)]
+    current = {
+        ref: record
+        for ref, run in runs.items()
+        if (record := known.get(ref.run)) and is_current(record, run, sizes)
+    }
+    changed = await outdated_later(session, kind, current, folder, journal)
+    for ref in changed:
+        del current[ref]
+    outdated = [ref for ref in runs if ref not in current]
     reporter.emit(RowsWanted(kind, len(outdated), 0))
     await gather(outdated, fetch, _RUNS_AT_ONCE)
     return failed
 
 
-def _existing_files(folder: HashingFolder, kind: Kind, is_known: bool) -> Mapping[str, int]:
+def _existing_files(folder: HashingFolder, kind: Downloads, is_known: bool) -> Mapping[str, int]:
     """The sizes of the files that exist. What a killed export has left of others is removed."""
     is_local = isinstance(folder.location(kind), Path)
     # Downloads for an object store are drafts until they are complete.
@@ -98,24 +108,6 @@ def is_current(record: Fetched | None, run: RunSnapshot, sizes: Mapping[str, int
     return all(sizes.get(file.name) == file.size for file in record.files)
 
 
-async def _used_artifacts(session: Session, ref: RunRef) -> tuple[UsedArtifact, ...]:
-    """What the run has used: only its names, from which `restore` links the run again."""
-    async with aclosing(RunArtifacts(session, ref, "input", fresh=True).pages()) as pages:
-        return tuple(
-            [
-                UsedArtifact(
-                    artifact.id,
-                    artifact.source.collection,
-                    number_of(artifact),
-                    artifact.type,
-                    artifact.digest,
-                )
-                async for page in pages
-                for artifact in page
-            ]
-        )
-
-
 class _Downloads:
     """The files or artifacts of one run.
 
@@ -126,19 +118,24 @@ class _Downloads:
     def __init__(
         self,
         folder: HashingFolder,
-        kind: Kind,
-        known: Sequence[FetchedFile] | None,
+        kind: Downloads,
+        record: Fetched | None,
         sizes: Mapping[str, int],
     ) -> None:
         self._folder = folder
-        self._kind: Kind = kind
-        self._known = {file.name: file for file in known or ()}
+        self._kind: Downloads = kind
+        self._record = record
+        self._known = {file.name: file for file in (record and record.files) or ()}
+        self._by_folder: defaultdict[str, list[FetchedFile]] = defaultdict(list)
+        for file in self._known.values():
+            self._by_folder[file.name.partition("/")[0]].append(file)
         self._sizes = sizes
         location = folder.location(kind)
         self._is_local = isinstance(location, Path)
         self._root = location if isinstance(location, Path) else folder.draft(kind)
         # The ids of the artifacts that the run has logged.
         self.logged: tuple[str, ...] = ()
+        self.described: dict[str, str] = {}
         self._checksums: dict[str, str] = {}
         # The files that were there before, with the content that W&B announces.
         self._present: set[str] = set()
@@ -146,18 +143,26 @@ class _Downloads:
     async def fetch(self, session: Session, ref: RunRef) -> tuple[FetchedFile, ...]:
         """Download files that are missing or differ; returns all files of the run."""
         download = self._run_files if self._kind == "files" else self._artifacts
-        paths = await download(session, ref)
-        return tuple([await run_sync(self._put, path) for path in paths])
+        found = await download(session, ref)
+        return tuple(
+            [await run_sync(self._put, each) if isinstance(each, Path) else each for each in found]
+        )
 
-    async def _run_files(self, session: Session, ref: RunRef) -> list[Path]:
+    async def _run_files(self, session: Session, ref: RunRef) -> Sequence[Path | FetchedFile]:
         target = await run_sync(path_inside, self._root, ref.run)
-        return await update_files(session, RunFiles(session, ref), target, self._has)
+        return await update_files(session, RunFiles(session, ref, fresh=True), target, self._has)
 
-    async def _artifacts(self, session: Session, ref: RunRef) -> list[Path]:
-        files: list[Path] = []
+    async def _artifacts(self, session: Session, ref: RunRef) -> Sequence[Path | FetchedFile]:
+        files: list[Path | FetchedFile] = []
         async with aclosing(RunArtifacts(session, ref, "output", fresh=True).pages()) as pages:
             async for page in pages:
                 for artifact in page:
+                    kept = await run_sync(self._kept, artifact)
+                    self.logged += (artifact.id,)
+                    self.described[folder_of(artifact)] = facts_of(artifact)
+                    if kept is not None:
+                        files += kept
+                        continue
                     manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
                     original = OriginalArtifact.of(artifact, manifest, ref.run)
                     found = await download_artifact(
@@ -169,9 +174,24 @@ class _Downloads:
                         manifest=manifest,
                     )
                     await run_sync(original.write, self._folder)
-                    self.logged += (artifact.id,)
                     files += found.files
         return files
+
+    def _kept(self, artifact: ArtifactRecord) -> list[FetchedFile] | None:
+        """The files of a version that was downloaded before, if all of them are there.
+
+        A version never changes, but for what people write about it, which is written here.
+        """
+        record, name = self._record, folder_of(artifact)
+        if record is None or artifact.id not in (record.logged or ()):
+            return None
+        facts = (record.described or {}).get(name)
+        files = self._by_folder.get(name, [])
+        is_there = all(self._sizes.get(file.name) == file.size for file in files)
+        if facts is None or not is_there:
+            return None
+        is_known = facts == facts_of(artifact) and self._folder.size(artifact_path(name))
+        return files if is_known or write_changes(artifact, self._folder) else None
 
     def _has(self, path: Path, size: int | None, checksum: Checksum | None) -> bool:
         name = self._name(path)

@@ -8,6 +8,7 @@ from typing import Literal
 from aiowandb.export.downloads import is_current
 from aiowandb.export.export_plan import TablePlan
 from aiowandb.export.journal import ExportState
+from aiowandb.export.late_changes import RUNS_ASKED_AT_ONCE
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.plan import PART_ROWS, plan_parts
 from aiowandb.export.run_size import RunSize, extrapolated
@@ -249,7 +250,7 @@ class Estimate:
             runs=len(outdated),
             files=files,
             bytes=size,
-            requests=requests,
+            requests=requests + self._asked_for_changes(outdated),
             downloads=files,
         )
 
@@ -268,8 +269,9 @@ class Estimate:
             # A page of them, a manifest of each, and links to the files that are missing.
             # What it has logged, and what it has used.
             requests += 1 + max(1, requests_for(run.artifact_count, ARTIFACTS_PER_PAGE))
-            requests += run.artifact_count
-            downloads += run.artifact_count
+            unread = max(0, run.artifact_count - self._described(run))
+            requests += unread
+            downloads += unread
             if not present:
                 requests += sum(requests_for(each, LINKS_AT_ONCE) for each in counts)
         return TablePlan(
@@ -277,9 +279,18 @@ class Estimate:
             runs=len(outdated),
             files=files,
             bytes=size,
-            requests=requests,
+            requests=requests + self._asked_for_changes(outdated),
             downloads=downloads + files,
         )
+
+    def _asked_for_changes(self, outdated: Sequence[RunSize]) -> int:
+        """The requests for what was changed later of all other runs."""
+        return requests_for(len(self._runs) - len(outdated), RUNS_ASKED_AT_ONCE)
+
+    def _described(self, run: RunSize) -> int:
+        """How many artifacts of the run the folder has: their manifests are not read again."""
+        record = self._state.fetched.get(("artifacts", run.heartbeat.run))
+        return len((record and record.described) or ())
 
     def _outdated(self, kind: Literal["files", "artifacts"]) -> list[RunSize]:
         records, sizes = self._state.fetched, self._sizes[kind]

@@ -144,6 +144,7 @@ class Fetched(_Record, frozen=True):
 
     Exports of old versions did not record which files those were, nor the artifacts: the ids of
     those that the run has logged, as other runs may have too, and those that it has used.
+    `described` has a digest of what people may change of a version, by the folder of its files.
     """
 
     kind: Literal["files", "artifacts"]
@@ -151,6 +152,7 @@ class Fetched(_Record, frozen=True):
     files: tuple[FetchedFile, ...] | None = None
     used: tuple[UsedArtifact, ...] | None = None
     logged: tuple[str, ...] | None = None
+    described: dict[str, str] | None = None
 
 
 class Deleted(_Record, frozen=True):

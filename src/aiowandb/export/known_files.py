@@ -10,7 +10,7 @@ from aiowandb.export.folders.base import STATE_DIR
 from aiowandb.export.journal import DatasetState, ExportState
 from aiowandb.export.names import SWEEPS_FILE, staged_part
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.originals import ORIGINALS_FILE
+from aiowandb.export.originals import ORIGINALS_FILE, artifact_path
 from aiowandb.export.runs_table import RUNS_FILE
 from aiowandb.export.staging import STAGED
 from aiowandb.export.stored import Part
@@ -70,6 +70,8 @@ def known_files(state: ExportState, staged: frozenset[str] = frozenset()) -> Ite
                 run=run,
                 revision=(file.size, file.md5 or fetched.run),
             )
+        for artifact, facts in (fetched.described or {}).items():
+            yield KnownFile(name=artifact_path(artifact), kind=kind, run=run, revision=facts)
 
 
 def part_path(dataset: str, part: Part, options: ExportOptions) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 
 import msgspec
 import pyarrow as pa
@@ -109,7 +110,7 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
             aliases=record.aliases,
             tags=record.tags,
             description=record.description,
-            metadata=lenient.dumps(record.metadata) if record.metadata else None,
+            metadata=_metadata(record),
             created_at=record.created_at,
             entries=manifest.entries,
         )
@@ -119,9 +120,58 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
         """The folder of its files, within the folder of all artifacts."""
         return f"{self.name}-v{self.version}"
 
+    def changed_to(self, record: ArtifactRecord) -> OriginalArtifact:
+        """The same version with what people may have changed of it since."""
+        return msgspec.structs.replace(
+            self,
+            aliases=record.aliases,
+            tags=record.tags,
+            description=record.description,
+            metadata=_metadata(record),
+        )
+
+    def differences(self, record: ArtifactRecord) -> list[str]:
+        """The names of what people have changed of it since."""
+        # `latest` moves on by itself whenever a version is logged.
+        aliases = set(self.aliases).symmetric_difference(record.aliases) - {"latest"}
+        found = {
+            "aliases": bool(aliases),
+            "tags": set(self.tags) != set(record.tags),
+            "description": (self.description or None) != (record.description or None),
+            "metadata": _parsed(self.metadata) != _parsed(_metadata(record)),
+        }
+        return [name for name, differs in found.items() if differs]
+
     def write(self, folder: Folder) -> None:
         """Write it to the folder of the export."""
-        put_text(folder, f"{ARTIFACTS_FOLDER}/{self.folder}.json", msgspec.json.encode(self))
+        put_text(folder, artifact_path(self.folder), msgspec.json.encode(self))
+
+
+def artifact_path(folder: str) -> str:
+    """The file that an artifact's version is written to, by the folder of its files."""
+    return f"{ARTIFACTS_FOLDER}/{folder}.json"
+
+
+def folder_of(record: ArtifactRecord) -> str:
+    """The folder of a version's files."""
+    return f"{record.source.collection}-v{number_of(record)}"
+
+
+def facts_of(record: ArtifactRecord) -> str:
+    """A digest of what people may change of a version."""
+    metadata = _parsed(_metadata(record))
+    facts = [sorted(record.aliases), sorted(record.tags), record.description or None, metadata]
+    text = lenient.dumps(facts, sort_keys=True).encode(errors="surrogatepass")
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def _metadata(record: ArtifactRecord) -> str | None:
+    return lenient.dumps(record.metadata) if record.metadata else None
+
+
+def _parsed(metadata: str | None) -> object:
+    # NaN is not equal to itself.
+    return lenient.dumps(lenient.loads(metadata), sort_keys=True) if metadata else None
 
 
 # What was written of an artifact.

@@ -213,10 +213,9 @@ class _FolderExport:
         if options.format != "parquet":
             batches = inbox.checked(table.batches())
             write_file(batches, table.schema, ParquetSink, folder, self._archive.file)
+        runs.originals.write(folder)
         if options.format == "delta":
             return _Table([folder.location("runs")], clashes=clashes)
-        if options.format == "parquet":
-            runs.originals.write(folder)
         name = f"runs.{options.format}"
         batches = inbox.checked(table.batches())
         write_file(batches, table.schema, sink_for(options), folder, name)

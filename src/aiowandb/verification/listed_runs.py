@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -19,11 +20,23 @@ from aiowandb.export.runs_table import EXPORTED, RUN_ID
 from aiowandb.verification.contents import Contents
 from aiowandb.wire.record import RunRecord
 
-# What people change of runs that have ended.
-_NAMED = ("name", "tags", "group", "job_type", "notes")
-_RUNS_AT_ONCE = 1024
-
 Facts = Mapping[str, Any]
+
+# What may change of runs that have ended. Earlier versions did not write all of it.
+_NAMED: Mapping[str, Callable[[RunRecord], object]] = {
+    "name": lambda run: run.name,
+    "state": lambda run: run.state,
+    "tags": lambda run: run.tags,
+    "group": lambda run: run.group,
+    "job_type": lambda run: run.job_type,
+    "notes": lambda run: run.notes,
+    "description": lambda run: run.description,
+    "sweep": lambda run: run.sweep_name,
+    "commit": lambda run: run.commit,
+    "user": lambda run: run.username,
+    "created_at": lambda run: run.created_at,
+}
+_RUNS_AT_ONCE = 1024
 
 
 class RunsAsListed:
@@ -33,6 +46,7 @@ class RunsAsListed:
         self._folder = folder
         self._name = name
         self._digests: dict[str, bytes] = {}
+        self._columns: list[str] = []
         try:
             for run, facts in self._rows():
                 self._digests[run] = _digest(facts)
@@ -42,7 +56,7 @@ class RunsAsListed:
     def differences(self, record: RunRecord) -> list[str]:
         """What differs at W&B."""
         here = self._digests.get(record.id)
-        there = {name: getattr(record, name) for name in _NAMED}
+        there = {name: _NAMED[name](record) for name in self._columns}
         if here is None or here == _digest(there):
             return []
         known = next((facts for _, facts in self._rows(record.id)), {})
@@ -53,11 +67,12 @@ class RunsAsListed:
         if self._name is None:
             return
         with open_parquet(self._folder, self._name) as file:
-            for batch in file.iter_batches(_RUNS_AT_ONCE, columns=[RUN_ID, *_NAMED]):
+            self._columns = [name for name in _NAMED if name in file.schema_arrow.names]
+            for batch in file.iter_batches(_RUNS_AT_ONCE, columns=[RUN_ID, *self._columns]):
                 if run is not None:
                     batch = batch.filter(pc.equal(batch.column(RUN_ID), pa.scalar(run)))
                 for row in batch.to_pylist():
-                    yield str(row[RUN_ID]), {name: row[name] for name in _NAMED}
+                    yield str(row[RUN_ID]), {name: row[name] for name in self._columns}
 
 
 def failed_kinds(folder: Folder, contents: Contents) -> Mapping[str, Sequence[str]]:
@@ -90,9 +105,11 @@ def _failed_in(folder: Folder, name: str | None) -> Iterator[tuple[str, str]]:
 
 def _plain(value: Any) -> Any:
     """The value, so that it is equal to what means the same."""
+    if isinstance(value, datetime):
+        return value.timestamp()
     return (sorted(value) if isinstance(value, list) else value) or None
 
 
 def _digest(facts: Facts) -> bytes:
-    text = msgspec.json.encode([_plain(facts[name]) for name in _NAMED])
+    text = msgspec.json.encode([_plain(value) for value in facts.values()])
     return blake2b(text, digest_size=16).digest()

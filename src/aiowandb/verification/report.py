@@ -51,8 +51,9 @@ class Verification(msgspec.Struct, kw_only=True):
     """The result of a verification.
 
     `source` is the host and project that were exported. `is_compared` says whether the runs were
-    compared with those at W&B; without that, no run may be deleted there. `notes` are what is
-    worth knowing and no damage.
+    compared with those at W&B; without that, no run may be deleted there. `short` is what W&B has
+    more of than the export, besides runs: sweeps and reports. `notes` are what is worth knowing
+    and no damage.
     """
 
     folder: str
@@ -62,14 +63,17 @@ class Verification(msgspec.Struct, kw_only=True):
     is_compared: bool = False
     problems: list[Problem] = []
     runs: list[VerifiedRun] = []
+    short: list[str] = []
     notes: list[str] = []
     requests: int = 0
     seconds: float = 0.0
 
     @property
     def is_complete(self) -> bool:
-        """Whether no file is damaged, and no run has less than what was to be exported."""
-        return not self.problems and not any(run.damaged or run.short for run in self.runs)
+        """Whether no file is damaged, and there is all of what was to be exported."""
+        return not (self.problems or self.short) and not any(
+            run.damaged or run.short for run in self.runs
+        )
 
     @property
     def may_be_deleted(self) -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -15,32 +12,24 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import CommError
 from aiowandb.export.announced import is_media
 from aiowandb.export.folders.base import Folder
-from aiowandb.export.journal import FetchedFile
 from aiowandb.export.names import logged_table
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.originals import ARTIFACTS_FOLDER, read_artifact
 from aiowandb.export.stored import ROUNDED, RowRange, RunSnapshot, locate_runs
 from aiowandb.export.tables.logged import is_table
 from aiowandb.export.tables.media import is_histogram
-from aiowandb.files.artifact_lists import RunArtifacts
-from aiowandb.files.run_files import RunFiles
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.verification.contents import Contents
+from aiowandb.verification.downloads import ExportedDownloads
 from aiowandb.verification.listed_runs import RunsAsListed
 from aiowandb.verification.originals import OriginalTexts
 from aiowandb.verification.report import Comparison
-from aiowandb.wire.checksum import Checksum
-from aiowandb.wire.copying import RunExtent, RunExtents, VersionNode, run_extents
-from aiowandb.wire.files import FileRecord
-from aiowandb.wire.history import alias
 from aiowandb.wire.record import RunRecord
+from aiowandb.wire.run_contents import Downloads, RunContents, contents_at, run_contents
 
-# How many files of each run come with its counts; of runs with more, they are listed.
-_FILES = 50
 _RUNS_AT_ONCE = 4
 _RUNS_ASKED_AT_ONCE = 100
+_DOWNLOADS: tuple[Downloads, ...] = ("files", "artifacts")
 _CONSOLE_FILE = "output.log"
-_VERSION = re.compile(r"v\d+")
 _ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
 
@@ -53,26 +42,20 @@ async def compare_with_source(
     """What the export lacks of each run that W&B lists."""
     exported = await run_sync(ExportedRuns.read, folder, contents)
     size = BatchSize(_RUNS_ASKED_AT_ONCE, _RUNS_ASKED_AT_ONCE)
+    kinds: list[Downloads] = [kind for kind in _DOWNLOADS if kind in exported.options.what]
     found: dict[str, Comparison] = {}
     async for page in pages:
         for start in range(0, len(page), _RUNS_ASKED_AT_ONCE):
             records = page[start : start + _RUNS_ASKED_AT_ONCE]
             refs = [record.ref for record in records]
-            extents = await ask_batched(
-                session, refs, lambda some: run_extents(some, _FILES), _pick, size
+            answers = await ask_batched(
+                session, refs, lambda some: run_contents(some, kinds), contents_at, size
             )
             compare = partial(_compare, session, exported)
-            pairs = zip(records, extents, strict=True)
+            pairs = zip(records, answers, strict=True)
             compared = await gather(pairs, compare, _RUNS_AT_ONCE)
             found.update(zip((record.id for record in records), compared, strict=True))
     return found
-
-
-class _KnownVersion(msgspec.Struct, frozen=True, gc=False):
-    """An exported version of an artifact."""
-
-    folder: str
-    aliases: tuple[str, ...]
 
 
 class ExportedRuns(msgspec.Struct, kw_only=True):
@@ -80,8 +63,7 @@ class ExportedRuns(msgspec.Struct, kw_only=True):
 
     options: ExportOptions
     rows: Mapping[str, Mapping[str, RowRange]]
-    files: Mapping[tuple[str, str], Mapping[str, FetchedFile]]
-    artifacts: Mapping[str, Mapping[str, _KnownVersion]]
+    downloads: ExportedDownloads
     originals: OriginalTexts
     facts: RunsAsListed
 
@@ -95,11 +77,7 @@ class ExportedRuns(msgspec.Struct, kw_only=True):
                 dataset.name: locate_runs(dataset.parts.values())
                 for dataset in state.datasets.values()
             },
-            files={
-                key: {file.name: file for file in fetched.files or ()}
-                for key, fetched in state.fetched.items()
-            },
-            artifacts=_artifacts(folder),
+            downloads=ExportedDownloads.read(folder, state),
             originals=OriginalTexts(folder),
             facts=RunsAsListed(folder, contents.runs_file),
         )
@@ -124,23 +102,22 @@ class _Lacks:
 
 
 async def _compare(
-    session: Session, exported: ExportedRuns, pair: tuple[RunRecord, RunExtent | CommError | None]
+    session: Session, exported: ExportedRuns, pair: tuple[RunRecord, RunContents | CommError | None]
 ) -> Comparison:
-    record, extent = pair
-    if isinstance(extent, CommError):
-        return Comparison((f"W&B could not be asked: {extent}",))
-    if extent is None:
+    record, contents = pair
+    if isinstance(contents, CommError):
+        return Comparison((f"W&B could not be asked: {contents}",))
+    if contents is None:
         return Comparison((), ("it was deleted at W&B meanwhile.",))
     lacks = _Lacks(exported.options)
-    _compare_history(lacks, exported, record, extent)
-    _compare_lines(lacks, exported, record, extent)
+    _compare_history(lacks, exported, record, contents)
+    _compare_lines(lacks, exported, record, contents)
     _compare_logged(lacks, exported, record)
     if lacks.is_exported("runs"):
         lacks.short += await run_sync(exported.originals.differences, record)
         lacks.short += await run_sync(exported.facts.differences, record)
     try:
-        await _compare_files(lacks, session, exported, record, extent)
-        await _compare_artifacts(lacks, session, exported, record, extent)
+        await _compare_downloads(lacks, session, exported.downloads, record, contents)
     except CommError as error:
         lacks.short.append(f"W&B could not be asked: {error}")
     if record.state not in _ENDED:
@@ -149,9 +126,9 @@ async def _compare(
 
 
 def _compare_history(
-    lacks: _Lacks, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+    lacks: _Lacks, exported: ExportedRuns, record: RunRecord, contents: RunContents
 ) -> None:
-    lines = extent.history_line_count
+    lines = contents.history_line_count
     if not lacks.is_exported("history"):
         lacks.leave_out("history", lines, "rows")
         return
@@ -185,11 +162,11 @@ def _selecting(options: ExportOptions) -> str:
 
 
 def _compare_lines(
-    lacks: _Lacks, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+    lacks: _Lacks, exported: ExportedRuns, record: RunRecord, contents: RunContents
 ) -> None:
     counts = (
-        ("system", extent.events_line_count, "system metrics"),
-        ("logs", extent.log_line_count, "console lines"),
+        ("system", contents.events_line_count, "system metrics"),
+        ("logs", contents.log_line_count, "console lines"),
     )
     for kind, lines, what in counts:
         if kind == "logs" and _has_console_file(exported, record.id):
@@ -227,106 +204,23 @@ def _compare_logged(lacks: _Lacks, exported: ExportedRuns, record: RunRecord) ->
 
 def _has_console_file(exported: ExportedRuns, run: str) -> bool:
     """Whether the console output is among the downloaded files."""
-    return f"{run}/{_CONSOLE_FILE}" in exported.files.get(("files", run), {})
+    return f"{run}/{_CONSOLE_FILE}" in exported.downloads.files.get(run, {})
 
 
-async def _compare_files(
-    lacks: _Lacks, session: Session, exported: ExportedRuns, record: RunRecord, extent: RunExtent
+async def _compare_downloads(
+    lacks: _Lacks,
+    session: Session,
+    downloads: ExportedDownloads,
+    record: RunRecord,
+    contents: RunContents,
 ) -> None:
-    if not lacks.is_exported("files"):
-        lacks.leave_out("files", extent.file_count, "files")
-        return
-    known = exported.files.get(("files", record.id))
-    if known is None:
-        if extent.file_count:
-            lacks.short.append(f"files: none of {extent.file_count:,} files.")
-        return
-    first = extent.files
-    if first is not None and not first.page_info.has_next_page:
-        _compare_file_list(lacks, record.id, first.nodes, known)
-        return
-    async with aclosing(RunFiles(session, record.ref, fresh=True).pages()) as pages:
-        async for files in pages:
-            _compare_file_list(lacks, record.id, files, known)
-
-
-def _compare_file_list(
-    lacks: _Lacks, run: str, files: Sequence[FileRecord], known: Mapping[str, FetchedFile]
-) -> None:
-    for file in files:
-        have = known.get(f"{run}/{file.name}")
-        checksum = Checksum.of(file.md5)
-        if have is None:
-            lacks.short.append(f"files: {file.name} is not there.")
-        elif checksum and have.md5 and checksum.text != have.md5:
-            lacks.short.append(f"files: {file.name} has another content at W&B.")
-        elif file.size and file.size != have.size:
-            lacks.short.append(
-                f"files: {file.name} has {have.size:,} bytes, and {file.size:,} at W&B."
-            )
-
-
-async def _compare_artifacts(
-    lacks: _Lacks, session: Session, exported: ExportedRuns, record: RunRecord, extent: RunExtent
-) -> None:
-    made = extent.output_artifacts
-    total = (made.total_count or len(made.nodes)) if made else 0
-    if not lacks.is_exported("artifacts"):
+    if lacks.is_exported("files"):
+        lacks.short += await downloads.lacking_files(session, record.ref, contents)
+    else:
+        lacks.leave_out("files", contents.file_count, "files")
+    if lacks.is_exported("artifacts"):
+        lacks.short += await downloads.lacking_artifacts(session, record.ref, contents)
+    else:
+        made = contents.output_artifacts
+        total = (made.total_count or len(made.nodes)) if made else 0
         lacks.leave_out("artifacts", total, "artifacts")
-        return
-    if ("artifacts", record.id) not in exported.files:
-        if total:
-            lacks.short.append(f"artifacts: none of {total:,} artifacts.")
-        return
-    aliases = {node.id: _aliases(node) for node in made.nodes} if made else {}
-    if total > len(aliases):
-        aliases = {}
-        async with aclosing(
-            RunArtifacts(session, record.ref, "output", fresh=True).pages()
-        ) as all_:
-            async for page in all_:
-                aliases.update({artifact.id: artifact.aliases for artifact in page})
-    known = exported.artifacts.get(record.id, {})
-    if missing := aliases.keys() - known.keys():
-        there = len(aliases)
-        lacks.short.append(f"artifacts: {there - len(missing):,} of {there:,} artifacts.")
-    for artifact in known.keys() & aliases.keys():
-        _compare_aliases(lacks, known[artifact], aliases[artifact])
-
-
-def _aliases(node: VersionNode) -> list[str]:
-    return [each.alias for each in node.aliases or () if each.is_own]
-
-
-def _compare_aliases(lacks: _Lacks, known: _KnownVersion, aliases: Sequence[str]) -> None:
-    # `latest` moves on by itself, and others that are gone are those of another version.
-    new = set(aliases).difference(known.aliases, ["latest"])
-    if added := [each for each in new if not _VERSION.fullmatch(each)]:
-        some = ", ".join(sorted(added))
-        lacks.short.append(
-            f"artifacts: {known.folder} got the alias {some} since. To export it again, remove"
-            f" {ARTIFACTS_FOLDER}/{known.folder}.json and export with repair."
-        )
-
-
-def _artifacts(folder: Folder) -> Mapping[str, Mapping[str, _KnownVersion]]:
-    """The exported artifacts by their ids, by the runs that logged them."""
-    found: defaultdict[str, dict[str, _KnownVersion]] = defaultdict(dict)
-    for content in _described(folder):
-        try:
-            artifact = read_artifact(content)
-        except msgspec.MsgspecError:
-            continue  # reported as a file that has changed
-        version = _KnownVersion(artifact.folder, tuple(artifact.aliases))
-        found[artifact.run][artifact.id] = version
-    return found
-
-
-def _described(folder: Folder) -> Iterator[bytes]:
-    for name in folder.files(ARTIFACTS_FOLDER):
-        with folder.open(f"{ARTIFACTS_FOLDER}/{name}") as file:
-            yield file.read()
-
-
-def _pick(found: RunExtents | None, index: int, _: object) -> RunExtent | None:
-    return (found or {}).get(alias(index))

@@ -23,6 +23,7 @@ from aiowandb.verification.files import (
     extra_files,
 )
 from aiowandb.verification.listed_runs import failed_kinds
+from aiowandb.verification.project import compare_project
 from aiowandb.verification.report import (
     Comparison,
     OnVerifyProgress,
@@ -162,7 +163,7 @@ def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> 
     problems += [
         Problem("runs", name, f"run {run} is there twice.", (run,)) for run in _twice(listed)
     ]
-    if name == "runs.parquet" and ORIGINALS_FILE in contents.names:
+    if ORIGINALS_FILE in contents.names:
         originals = _listed(folder, ORIGINALS_FILE)
         if originals is not None and known != frozenset(originals):
             unlike = sorted(known.symmetric_difference(originals))
@@ -196,6 +197,9 @@ async def _compare(
     session, pages = found
     with part_of(session.traffic) as traffic:
         compared = await compare_with_source(session, pages, folder, contents)
+        if begun := contents.state.begun:
+            project = begun.identity.project
+            result.short = await compare_project(session, project, begun.options, folder)
     result.requests = traffic.requests
     for run in contents.state.deleted:
         if run not in compared:

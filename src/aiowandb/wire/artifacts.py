@@ -27,7 +27,7 @@ from aiowandb.wire.runs import run_fields
 Direction = Literal["output", "input"]
 
 _HOME = "project { name entity { name } }"
-_FIELDS = f"""
+ARTIFACT_FIELDS = f"""
 fragment ArtifactFields on Artifact {{
   id versionIndex state size digest fileCount createdAt updatedAt description metadata
   artifactSequence {{ name {_HOME} }} artifactType {{ name }} tags {{ name }}
@@ -42,7 +42,7 @@ query ArtifactMembershipByName($entity: String!, $project: String!, $name: Strin
       artifact {{ ...ArtifactFields }}
     }}
   }}
-}}{_FIELDS}"""
+}}{ARTIFACT_FIELDS}"""
 
 # With its collections, which only copies ask for.
 _LINKED = f"""
@@ -52,7 +52,7 @@ fragment LinkedFields on Artifact {{
       versionIndex aliases {{ alias }} artifactCollection {{ name {_HOME} }}
     }} }}
   }}
-}}{_FIELDS}"""
+}}{ARTIFACT_FIELDS}"""
 
 _BY_ID = "query ArtifactByID($id: ID!) { artifact(id: $id) { ...ArtifactFields } }"
 
@@ -76,7 +76,7 @@ fragment FirstArtifacts on Run {{
   artifacts: outputArtifacts(first: 20) {{
     edges {{ node {{ ...ArtifactFields }} }} pageInfo {{ endCursor hasNextPage }}
   }}
-}}{_FIELDS}"""
+}}{ARTIFACT_FIELDS}"""
 
 _VERSIONS = f"""
 query ProjectArtifacts($entity: String!, $project: String!, $type: String!, $collection: String!,
@@ -92,7 +92,7 @@ query ProjectArtifacts($entity: String!, $project: String!, $type: String!, $col
       }}
     }}
   }}
-}}{_FIELDS}"""
+}}{ARTIFACT_FIELDS}"""
 
 _LOGGED_BY = f"""
 query ArtifactCreatedBy($id: ID!) {{
@@ -185,7 +185,7 @@ def artifacts_of_run(
 def _with_fields(document: str, *, linked: bool) -> str:
     if linked:
         return document.replace("...ArtifactFields", "...LinkedFields") + _LINKED
-    return document + _FIELDS
+    return document + ARTIFACT_FIELDS
 
 
 class OutputArtifacts(msgspec.Struct):

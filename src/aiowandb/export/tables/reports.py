@@ -26,14 +26,15 @@ _REPORTS_PER_PAGE = 20
 async def write_reports(session: Session, project: str, folder: Folder) -> int:
     """Write the reports of the project `entity/project`; returns the bytes that they have."""
     size = 0
-    async with aclosing(_pages(session, project)) as pages:
+    async with aclosing(report_pages(session, project)) as pages:
         async for page in pages:
             for report in page:
                 size += await run_sync(_write, report, folder)
     return size
 
 
-def _pages(session: Session, project: str) -> AsyncGenerator[list[ReportRecord]]:
+def report_pages(session: Session, project: str) -> AsyncGenerator[list[ReportRecord]]:
+    """The reports of the project `entity/project`, page by page."""
     entity, _, name = project.partition("/")
 
     async def page(cursor: str | None) -> Connection[ReportRecord]:
@@ -46,13 +47,19 @@ def _pages(session: Session, project: str) -> AsyncGenerator[list[ReportRecord]]
 
 
 def _write(report: ReportRecord, folder: Folder) -> int:
-    name, text = f"{REPORTS}/{file_name(report.name)}.json", _text(report)
+    name, text = report_path(report), report_text(report)
     if read_whole(folder, name) != text:
         put_text(folder, name, text)
     return len(text)
 
 
-def _text(report: ReportRecord) -> bytes:
+def report_path(report: ReportRecord) -> str:
+    """The file of the report."""
+    return f"{REPORTS}/{file_name(report.name)}.json"
+
+
+def report_text(report: ReportRecord) -> bytes:
+    """The content of its file."""
     facts: dict[str, Any] = {
         "id": report.id,
         "name": report.name,

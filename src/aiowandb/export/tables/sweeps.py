@@ -5,7 +5,7 @@ Sweeps that were exported and then deleted at W&B are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -47,6 +47,18 @@ SWEEPS_PER_PAGE = 100
 async def sweeps_table(session: Session, project: str) -> pa.Table:
     """All sweeps of the project `entity/project`."""
     entity, _, name = project.partition("/")
+    rows: list[dict[str, Any]] = []
+    size = BatchSize(50, 100)
+    async with aclosing(sweep_pages(session, project)) as pages:
+        async for sweeps in pages:
+            best = await _best_runs(session, entity, name, sweeps, size)
+            rows += [sweep_row(sweep) | {"best_run": best.get(sweep.id)} for sweep in sweeps]
+    return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def sweep_pages(session: Session, project: str) -> AsyncGenerator[list[SweepRecord]]:
+    """The sweeps of the project `entity/project`, page by page."""
+    entity, _, name = project.partition("/")
 
     async def page(cursor: str | None) -> Connection[SweepRecord]:
         found = await session.ask(list_sweeps(entity, name, SWEEPS_PER_PAGE, cursor))
@@ -54,13 +66,7 @@ async def sweeps_table(session: Session, project: str) -> pa.Table:
             raise NotFoundError(f"Could not find project {project}.", operation="GetSweeps")
         return found.sweeps
 
-    rows: list[dict[str, Any]] = []
-    size = BatchSize(50, 100)
-    async with aclosing(pages_of(f"the sweeps of {project}", page)) as pages:
-        async for sweeps in pages:
-            best = await _best_runs(session, entity, name, sweeps, size)
-            rows += [_row(sweep) | {"best_run": best.get(sweep.id)} for sweep in sweeps]
-    return pa.Table.from_pylist(rows, _SCHEMA)
+    return pages_of(f"the sweeps of {project}", page)
 
 
 def with_deleted(sweeps: pa.Table, folder: Folder, name: str) -> pa.Table:
@@ -100,7 +106,8 @@ async def _best_runs(
     return best
 
 
-def _row(sweep: SweepRecord) -> dict[str, Any]:
+def sweep_row(sweep: SweepRecord) -> dict[str, Any]:
+    """The row of a sweep in the table, without its best run."""
     metric = _config(sweep).get("metric")
     metric = metric if isinstance(metric, Mapping) else {}
     return {
