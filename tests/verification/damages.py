@@ -219,6 +219,28 @@ DAMAGES = {
     "a link in place of a file": Damage(
         linked("files/a/output.log"), "files/a/output.log", "is a symbolic link", "a"
     ),
+    "a link too many": Damage(
+        lambda out: (out / "history" / "part-00009.parquet").symlink_to(out / FIRST),
+        "history/part-00009.parquet",
+        "not part of the export",
+    ),
+    "a linked folder too many": Damage(
+        lambda out: (out / "history" / "a link").symlink_to(out / "system"),
+        "history/a link",
+        "not part of the export",
+    ),
+    "a subfolder too many": Damage(
+        lambda out: shutil.copytree(out / "system", out / "history" / "run_id=x"),
+        "history/run_id=x/part-00000.parquet",
+        "not part of the export",
+    ),
+    "an artifact's record too many": Damage(
+        lambda out: shutil.copy(
+            out / f"{STATE}/artifacts/model-a-v0.json", out / f"{STATE}/artifacts/theirs-v0.json"
+        ),
+        f"{STATE}/artifacts/theirs-v0.json",
+        "not part of the export",
+    ),
     "a file too many": Damage(
         added("files/a/more.txt"), "files/a/more.txt", "not part of the export"
     ),

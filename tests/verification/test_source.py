@@ -6,16 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 import aiowandb.sync
 from aiowandb import AiowandbWarning, AsyncApi, UsageError, Verification, verify
+from aiowandb.export.folders.local import LocalFolder
+from aiowandb.export.manifest import digest_of, read_manifest, write_manifest
 from aiowandb_server import RunChanges
 from tests.export.conftest import steps
 from tests.support.artifacts import log_artifact
 from tests.verification.conftest import Archive
+from tests.verification.damages import JOURNAL, SECOND, STATE
 
 pytestmark = pytest.mark.anyio
+COPY = f"{STATE}/journal-copy.jsonl"
 HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}
 
 
@@ -57,6 +63,34 @@ async def test_a_table_that_could_not_be_read_keeps_a_run_from_deletion(live: Ar
     assert found.may_be_deleted == ["a", "b", "c"]
     assert "tables: the export could not read all of it." in reasons(found, "d")
     assert "tables: 0 of 1 tables, without t." in reasons(found, "d")
+
+
+async def test_rows_that_were_removed_everywhere_in_the_folder_are_missed_by_wandb(
+    archive: Archive, out: Path
+) -> None:
+    rows = pq.read_table(out / SECOND, partitioning=None)
+    pq.write_table(rows.slice(0, 50), out / SECOND)
+    for name in (JOURNAL, COPY):
+        lines = [json.loads(line) for line in (out / name).read_text().splitlines()]
+        for line in lines:
+            if (
+                line["record"] == "committed"
+                and f"{line['dataset']}/{line['part']['file']}" == SECOND
+            ):
+                line["part"]["size"] = (out / SECOND).stat().st_size
+                line["part"]["runs"][0]["rows"] = 50
+        (out / name).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    folder = LocalFolder(out)
+    files = read_manifest(folder) or {}
+    for name in (SECOND, COPY):
+        with folder.open(name) as file:
+            files[name] = digest_of(file)
+    write_manifest(folder, files)
+    assert (await verify(out, offline=True)).is_complete  # there is no secret in the folder
+    async with archive.client() as api:
+        found = await verify(out, api=api)
+    assert found.may_be_deleted == ["a", "b"]
+    assert reasons(found, "c") == "history: 50 of 60 rows."
 
 
 async def test_media_logged_to_a_run_that_was_exported_without_its_history_are_noticed(

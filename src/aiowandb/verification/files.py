@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 from aiowandb.atomic import is_unfinished
 from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
-from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.base import STATE_DIR, Folder, read_errors
 from aiowandb.export.known_files import KnownFile
-from aiowandb.export.manifest import FileDigest, digest_of
+from aiowandb.export.manifest import MANIFEST, FileDigest, digest_of
+from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.parquet import open_parquet
 from aiowandb.symlinks import path_without_links
+from aiowandb.trees import walk
 from aiowandb.verification.report import Problem
 from aiowandb.verification.tables import check_table, is_parquet, row_counter
 from aiowandb.wire.checksum import Checksum, new_hasher
@@ -104,14 +106,28 @@ def affected_runs(file: FileToCheck) -> tuple[str, ...] | None:
     return tuple(file.known.runs) or None
 
 
-def extra_files(names: Mapping[str, int], expected: set[str]) -> tuple[list[str], list[str]]:
+def entries_in(folder: Folder) -> set[str]:
+    """Everything in the folder that is no folder, links and devices included."""
+    root = folder.location("")
+    if not isinstance(root, Path):
+        return set(folder.files("", recursive=True))
+    with read_errors(root):
+        return {name for name, entry in walk(root) if not entry.is_dir(follow_symlinks=False)}
+
+
+def extra_files(names: Set[str], expected: Set[str]) -> tuple[list[str], list[str]]:
     """The files that are in folders of the export and not part of it, and those next to it."""
     folders = {name.partition("/")[0] for name in expected if "/" in name}
+    # `restore` takes each of these for an artifact. Only a manifest says which ones there are.
+    are_records_known = MANIFEST in expected
     inside: list[str] = []
     beside: list[str] = []
-    for name in sorted(names.keys() - expected):
+    for name in sorted(names - expected):
+        if name in folders:
+            continue  # a link in its place: each of its files is named
         top, _, rest = name.partition("/")
-        if top == STATE_DIR or is_unfinished(name):
+        is_record = are_records_known and name.startswith(f"{ARTIFACTS_FOLDER}/")
+        if (top == STATE_DIR and not is_record) or is_unfinished(name):
             continue
         is_inside = rest and top in folders and not _LITTER.search(name)
         (inside if is_inside else beside).append(name)

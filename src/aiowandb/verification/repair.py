@@ -16,6 +16,7 @@ from aiowandb.export.claim import JOURNAL, check_same
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Dropped, ExportIdentity, ExportState, record_lines
 from aiowandb.export.manifest import DamagedManifestError, read_manifest, write_manifest
+from aiowandb.export.names import REPORTS
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.rebuilding import rebuilt_state
@@ -48,7 +49,7 @@ async def repair_folder(
             {
                 problem.where
                 for problem in found.problems
-                if problem.kind != "extra" or _is_in_the_way(state, problem.where)
+                if problem.kind != "extra" or _is_in_the_way(contents, problem.where)
             }
         )
         await run_sync(_write, folder, contents, damaged)
@@ -106,17 +107,21 @@ def _write(folder: Folder, contents: Contents, damaged: list[str]) -> None:
         write_manifest(folder, left, len(contents.state.failed_runs))
 
 
-def _is_in_the_way(state: ExportState, name: str) -> bool:
+def _is_in_the_way(contents: Contents, name: str) -> bool:
     """Whether a file that is not part of the export looks to its readers as if it were.
 
-    A Delta table has a list of its own. If the journal does not know the downloaded files, they
-    are not known to be wrong.
+    A Delta table has a list of its own. If the journal does not know the downloaded files, or the
+    manifest the reports, they are not known to be wrong.
     """
+    state = contents.state
     folder, kind = name.rpartition("/")[0], name.split("/")[0]
-    if any(kind == of for of, _ in state.fetched):
+    if any(kind == of for of, _ in state.fetched) or folder == ARTIFACTS_FOLDER:
         return True
+    if kind == REPORTS:
+        return any(each.startswith(f"{REPORTS}/") for each in contents.manifest)
     is_delta = state.begun is not None and state.begun.options.format == "delta"
-    return not is_delta and folder in state.datasets
+    known = {*state.datasets, *(name.split("/")[0] for name in state.datasets)}
+    return not is_delta and (folder in known or kind in known)
 
 
 def _forget(contents: Contents, damaged: set[str]) -> None:

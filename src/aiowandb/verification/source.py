@@ -139,6 +139,8 @@ def _compare_history(
         return
     stored = found.stored
     read = stored.rows if stored.rows_read is None else stored.rows_read
+    if exported.options.layout == "wide" and not _selecting(exported.options):
+        read = min(read, stored.rows)
     if exported.options.samples is not None:
         lacks.left_out.append("history: only a sample was to be exported.")
     elif lines is not None and read < lines:

@@ -20,6 +20,7 @@ from aiowandb.verification.files import (
     FileToCheck,
     batched,
     check_batch,
+    entries_in,
     extra_files,
 )
 from aiowandb.verification.listed_runs import failed_kinds
@@ -134,8 +135,10 @@ class _Files:
             self._result.problems += problems
 
     def _find_extra(self) -> None:
-        there = self._folder.files("", recursive=True)
-        inside, beside = extra_files(there, self._contents.names | {MANIFEST, SEAL, JOURNAL_COPY})
+        expected = self._contents.names | {SEAL, JOURNAL_COPY}
+        if self._contents.manifest:
+            expected.add(MANIFEST)
+        inside, beside = extra_files(entries_in(self._folder), expected)
         text = "it is not part of the export, and readers of the folder see it."
         self._result.problems += [Problem("extra", name, text, ()) for name in inside]
         if beside:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from aiowandb.atomic import is_unicode, sync_folder
-from aiowandb.errors import UsageError
+from aiowandb.errors import ExportError, UsageError
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
 from aiowandb.export.folders.base import STATE_DIR, plain_errors, read_errors, warn_once
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
@@ -82,14 +82,20 @@ class LocalFolder:
             self._remove_if_empty(path.parent)
 
     def open(self, name: str) -> pa.NativeFile:
-        return pa.OSFile(str(self._path(name)), "r")
+        path = self._path(name)
+        try:
+            return pa.OSFile(str(path), "r")
+        except OSError as error:
+            if path.is_dir():  # pyarrow's error has no number
+                raise ExportError(f"Cannot read {path}: it is a folder. Move it away.") from error
+            raise
 
     def log(self, name: str, *, fresh: bool = False) -> LocalLog:
         return LocalLog(self._path(name), fresh=fresh, check=self.check)
 
     def read_log(self, name: str) -> bytes:
         path = self._path(name)
-        with plain_errors(path):
+        with read_errors(path):
             try:
                 return complete_lines(path.read_bytes(), path)
             except FileNotFoundError:
