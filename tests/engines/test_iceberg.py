@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from aiowandb import AsyncApi, ExportResult, IcebergSink, UsageError
+from aiowandb.export import RunFinished
+from aiowandb.export.sinks import iceberg
 from aiowandb_server import Store
 from tests.export.conftest import Project, Server, steps
 from tests.support.in_process import client_of
@@ -132,6 +134,47 @@ async def test_an_export_that_fails_changes_nothing(
     assert lake.table().metadata.current_snapshot_id == before
     server.is_gone = lambda: False
     assert (await lake.export(api)).rows == 5
+
+
+async def test_an_export_that_is_stopped_commits_what_is_finished(
+    api: AsyncApi, project: Project, server: Server, lake: Lake
+) -> None:
+    server.forgets = {"x"}  # W&B does not say before that the column becomes wider
+    project.log("a", steps(0, 5, x=1))
+    project.log("b", steps(0, 5, x=1.5))
+
+    class Stopped(Exception):
+        pass
+
+    def on_event(event: object) -> None:
+        if isinstance(event, RunFinished) and event.run == "b":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        await lake.export(api, on_event=on_event)
+    assert lake.places() == [(run, step) for run in "ab" for step in range(5)]
+    project.log("c", steps(0, 5, x=2))
+    assert (await lake.export(api)).rows == 5
+    assert set(lake.table().scan().to_arrow()["x"].to_pylist()) == {1.0, 1.5, 2.0}
+
+
+async def test_a_long_export_commits_in_between(
+    api: AsyncApi, project: Project, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 5), finish=False)
+    await lake.export(api)
+    before = len(lake.table().metadata.snapshots)
+    for name in "abc":
+        project.rewind(name, 2)
+        project.log(name, steps(3, 9, **{f"late_{name}": 1.5}))
+    monkeypatch.setattr(iceberg, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(iceberg, "_FILE_ROWS", 1)
+    assert (await lake.export(api)).failed == ()
+    # Each replaced run is a snapshot without its rows, and one with them.
+    assert len(lake.table().metadata.snapshots) >= before + 3
+    assert lake.places() == [(run, step) for run in "abc" for step in range(9)]
+    assert (await lake.export(api)).requests == 1
 
 
 async def test_a_run_that_cannot_be_read_leaves_nothing_behind(

@@ -15,18 +15,23 @@ import pytest
 
 from aiowandb import DatabaseSink, ExportError, UsageError
 from aiowandb.api.runs import Runs
+from aiowandb.export import RunFinished
+from aiowandb.export.sinks.table import CommitPace
 from tests.export.conftest import Project, Server, steps
+from tests.export.test_resuming import RUNS as ALL
+from tests.export.test_resuming import Exports, Options, Stop, exports
 from tests.support.sample import ROWS, RUNS, Sample
 from tests.support.shell import aiowandb, complaints
 
 pytestmark = pytest.mark.anyio
+__all__ = ["exports"]  # a fixture
 
 
 class Lite:
     """A database in a file."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "runs.db"
+    def __init__(self, folder: Path, name: str = "runs.db") -> None:
+        self.path = folder / name
         self.url = f"sqlite:///{self.path}"
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
@@ -179,19 +184,128 @@ def test_columns_of_a_run_that_is_taken_back_stay_for_the_next_one(
     wider = pa.schema([*fields, pa.field("late", pa.float64())])
     sink = DatabaseSink(database.url)
     sink.open()
-    sink.begin(pa.schema(fields))
+    sink.begin(pa.schema(fields), "{}")
     for run in ("a", "b"):
         sink.start_run(run, extends=False)
         if run == "a":
-            sink.begin(wider)
+            sink.begin(wider, "{}")
         sink.write(pa.RecordBatch.from_pylist([{"run_id": run, "_step": 0, "late": 1.5}], wider))
         if run == "a":
             sink.discard_run()
         else:
             sink.finish_run("{}")
-    sink.commit("{}")
+    sink.commit()
     sink.close()
     assert database.query("SELECT run_id, late FROM history") == [("b", 1.5)]
+
+
+class Stopped(Exception):
+    """Somebody has stopped the export."""
+
+
+async def stop_after(runs: Runs, run: str, target: Any, **options: Any) -> None:
+    """Export until this run is finished."""
+
+    def on_event(event: object) -> None:
+        if isinstance(event, RunFinished) and event.run == run:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        await runs.export(target, on_event=on_event, **options)
+
+
+async def test_a_stopped_export_keeps_finished_runs_and_ends_as_if_it_had_not_been_stopped(
+    project: Project, runs: Runs, server: Server, database: Lite | Postgres
+) -> None:
+    server.forgets = {"x"}  # W&B does not say before that the values clash
+    for name, value in (("a", 1), ("b", "text")):
+        project.log(name, steps(0, 5, x=value, y=1))
+    await stop_after(runs, "b", DatabaseSink(database.url), exclude=["y"])
+    assert len(places(database)) == 10
+    with pytest.raises(ExportError, match=r"exclude \('y',\) there, \(\) here"):
+        await runs.export(DatabaseSink(database.url))
+    project.log("c", steps(0, 5, x=1.5, y=1))
+    assert (await runs.export(DatabaseSink(database.url), exclude=["y"])).rows == 5
+    values = database.query("SELECT DISTINCT run_id, x FROM history ORDER BY run_id")
+    assert [(run, str(x)) for run, x in values] == [("a", "1"), ("b", '"text"'), ("c", "1.5")]
+
+
+def test_what_was_not_committed_before_the_end_is_finished_runs_and_the_mark_of_the_table(
+    database: Lite | Postgres,
+) -> None:
+    fields: list[pa.Field[Any]] = [
+        pa.field("run_id", pa.string()),
+        pa.field("_step", pa.int64()),
+    ]
+    schema = pa.schema(fields)
+    sink = DatabaseSink(database.url)
+    sink.open()
+    sink.begin(schema, '"the table"')
+    for run in ("a", "b"):
+        sink.start_run(run, extends=False)
+        sink.write(pa.RecordBatch.from_pylist([{"run_id": run, "_step": 0}], schema))
+        if run == "a":
+            sink.finish_run('"a"')
+    sink.close()
+    assert places(database) == [("a", 0)]
+    assert sink.open() == {"": '"the table"', "a": '"a"'}
+    sink.close()
+
+
+def test_commits_are_rarer_if_they_take_long() -> None:
+    now = 0.0
+    pace = CommitPace(clock=lambda: now)
+    assert pace.is_due
+    with pace.committing():
+        now += 1.0
+    assert not pace.is_due
+    now += 2.0
+    assert pace.is_due
+    seldom = CommitPace(seconds=20.0, share=0.1, clock=lambda: now)
+    now += 19.0
+    assert not seldom.is_due
+    now += 1.0
+    assert seldom.is_due
+    now += 1000.0
+    with seldom.committing():
+        pass
+    now += 100.0
+    assert not seldom.is_due
+    now += 20.0
+    assert seldom.is_due
+
+
+async def test_a_table_of_rows_is_not_replaced_by_that_of_the_runs(
+    project: Project, runs: Runs, tmp_path: Path
+) -> None:
+    project.log("a", steps(0, 2))
+    database = Lite(tmp_path)
+    await runs.export(DatabaseSink(database.url))
+    with pytest.raises(ExportError, match=r"what \('history',\) there, \('runs',\) here"):
+        await runs.export(DatabaseSink(database.url), what=["runs"])
+    assert len(places(database)) == 2
+    await runs.export(DatabaseSink(database.url, "runs"), what=["runs"])
+    with pytest.raises(ExportError, match="use another table"):
+        await runs.export(DatabaseSink(database.url, "runs"))
+
+
+# Each stopped in another way, at about half of the runs.
+@pytest.mark.slow
+@pytest.mark.parametrize("exports", ["json"], indirect=True)
+@pytest.mark.parametrize("stop", ["kill", "server"])
+def test_a_table_ends_as_if_no_export_had_been_stopped(
+    exports: Exports, tmp_path: Path, stop: Stop
+) -> None:
+    undisturbed, database = Lite(tmp_path, "undisturbed.db"), Lite(tmp_path)
+    options: Options = {"what": ["history"]}
+    requests = exports.finish(undisturbed.url, options, 1)
+    finished = exports.stopped(database.url, options, 1, stop, 20)
+    again = exports.finish(database.url, options, 1)
+    if stop != "kill":  # which loses what was not committed
+        assert again <= requests * (ALL - len(finished)) / ALL * 1.1 + 3
+    statement = "SELECT * FROM history ORDER BY run_id, _step"
+    assert database.query(statement) == undisturbed.query(statement)
+    assert exports.finish(database.url, options, 1) == 1
 
 
 async def test_the_table_of_runs_is_replaced(

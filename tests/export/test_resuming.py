@@ -68,7 +68,7 @@ class Exports:
         self.server = server
         self._url, self._key = url, key
 
-    def finish(self, folder: Path, options: Options, part_rows: int) -> int:
+    def finish(self, folder: Path | str, options: Options, part_rows: int) -> int:
         """Export undisturbed, in this process; give the number of requests."""
         before = self.server.requests
         with pytest.MonkeyPatch.context() as patch, Api(self._key, base_url=self._url) as api:
@@ -81,7 +81,7 @@ class Exports:
         return len(self.stopped(folder, options, part_rows, stop, runs))
 
     def stopped(
-        self, folder: Path, options: Options, part_rows: int, stop: Stop, runs: int
+        self, folder: Path | str, options: Options, part_rows: int, stop: Stop, runs: int
     ) -> list[RunFinished]:
         """Export until so many runs are finished, of all tables; give all that were."""
         events, child_events = Pipe(duplex=False)

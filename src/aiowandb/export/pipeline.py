@@ -346,7 +346,7 @@ async def _update_table(
     reporter: Reporter,
 ) -> _Table:
     if "runs" in options.what:
-        await replace_table(runs.table, sink, identity)
+        await replace_table(runs.table, sink, identity, options)
         return _Table(clashes=runs.table.clashes())
     (source,) = row_sources(runs, options)
     rows, failed = await update_table(session, source, sink, identity, options, reporter)

@@ -61,13 +61,17 @@ class _TableMark(msgspec.Struct):
     options: ExportOptions | None = None
 
 
-async def replace_table(table: RunsTable, sink: TableSink, identity: ExportIdentity) -> None:
+async def replace_table(
+    table: RunsTable, sink: TableSink, identity: ExportIdentity, options: ExportOptions
+) -> None:
     """Replace the table by that of the runs."""
 
     def write(_: Inbox[Never]) -> None:
-        _open(sink, identity)
-        sink.replace(table.table())
-        sink.commit(_text(_TableMark(_project(identity))))
+        known = _open(sink, identity)[1]
+        _check_same(known, options.effective())
+        mark = _TableMark(_project(identity), options=options.effective())
+        sink.replace(table.table(), _text(mark))
+        sink.commit()
 
     async with in_thread_context(lambda: sink, lambda opened: opened.close()):
         await feed_thread(write, nothing, 1)
@@ -85,7 +89,7 @@ async def update_table(
     async with in_thread_context(lambda: sink, lambda opened: opened.close()):
         marks, table = await run_sync(_open, sink, identity)
         _check_same(table, options.effective())
-        writer = _TableWriter(source, sink, table, reporter)
+        writer = _TableWriter(source, sink, table, options.effective(), reporter)
         stored = {run: msgspec.json.decode(text, type=StoredRun) for run, text in marks.items()}
         wanted = _wanted(source, stored)
         for number in range(_TRIES):
@@ -103,7 +107,7 @@ async def update_table(
             writer.rewound = []
             if not wanted:
                 break
-        await run_sync(writer.commit, identity, options.effective())
+        await run_sync(sink.commit)
         writer.schema.warn_of_rounded(source.name)
     return writer.rows, writer.failed
 
@@ -126,13 +130,20 @@ class _TableWriter:
     """Writes the rows that arrive, run by run."""
 
     def __init__(
-        self, source: RowSource, sink: TableSink, table: _TableMark, reporter: Reporter
+        self,
+        source: RowSource,
+        sink: TableSink,
+        table: _TableMark,
+        options: ExportOptions,
+        reporter: Reporter,
     ) -> None:
         self.rows = 0
         self.failed: list[RunFailure] = []
         self.rewound: list[RunRef] = []
         self._name = source.name
         self._sink = sink
+        self._project = table.project
+        self._options = options
         self._reporter = reporter
         before = type(source.schema)(table.kinds, table.clashes)
         self.schema = before.widened(source.keys)
@@ -166,13 +177,6 @@ class _TableWriter:
                 self.rows += stored.rows - (kept.rows if kept else 0)
                 self._reporter.emit(RunFinished(self._name, run.ref.run, stored.rows))
 
-    def commit(self, identity: ExportIdentity, options: ExportOptions) -> None:
-        """Make the rows visible."""
-        schema = self.schema
-        clashes = tuple(sorted(schema.clashes))
-        mark = _TableMark(_project(identity), schema.kinds, clashes, options)
-        self._sink.commit(_text(mark))
-
     def _write_run(
         self, run: IncomingRun, snapshot: RunSnapshot, kept: StoredRun | None
     ) -> StoredRun:
@@ -194,7 +198,9 @@ class _TableWriter:
         return StoredRun(snapshot, rows, before + reading.rows, reading.last)
 
     def _use(self, schema: RowSchema) -> None:
-        self._sink.begin(schema.arrow)
+        clashes = tuple(sorted(schema.clashes))
+        mark = _TableMark(self._project, schema.kinds, clashes, self._options)
+        self._sink.begin(schema.arrow, _text(mark))
         self.schema, self._has_begun = schema, True
 
     def _fail(self, ref: RunRef, error: CommError) -> None:
@@ -223,7 +229,8 @@ def _open(sink: TableSink, identity: ExportIdentity) -> tuple[dict[str, str], _T
 
 
 def _check_same(table: _TableMark, options: ExportOptions) -> None:
-    """Raise if rows were left out that are to be exported now: only what is new is read."""
+    """Raise if the table has something else, or without rows that are to be exported now: only
+    what is new is read."""
     if table.options and (differing := differences(table.options, options)):
         raise ExportError(
             f"The table has another export ({'; '.join(differing)}): use another table for this"

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from aiowandb.errors import ExportError, UsageError, extra_needed
 from aiowandb.export.schema import RUN_ID
-from aiowandb.export.sinks.table import lists_as_text, plain_type, without_nul
+from aiowandb.export.sinks.table import CommitPace, lists_as_text, plain_type, without_nul
 from aiowandb.redaction import hide_secrets, redacted
 from aiowandb.wire.rows import STEP
 
@@ -20,8 +20,6 @@ _MARKS = "aiowandb_marks"
 # Stands for the table itself among its runs. Old drivers make NULL of empty parameters, and no id
 # of a run has a slash.
 _ALL = "/"
-# Rows that are written between two commits.
-_COMMIT_ROWS = 200_000
 # PostgreSQL cuts longer names off.
 _MAX_NAME = 63
 _POSTGRES_TYPES = {
@@ -66,8 +64,11 @@ class DatabaseSink:
         self._connect, self._error = _driver(is_sqlite=self._is_sqlite)
         self._connection: Any = None
         self._schema = pa.schema([])
-        self._run = ""
-        self._waiting_rows = 0
+        self._mark = ""
+        # The run that has begun, and whether others are finished and not committed.
+        self._run: str | None = None
+        self._has_finished = False
+        self._pace = CommitPace()
 
     def open(self) -> Mapping[str, str]:
         with self._plain_errors():
@@ -83,7 +84,8 @@ class DatabaseSink:
             marks = dict(self._execute(select, self._table))
         return {"" if run == _ALL else run: mark for run, mark in marks.items()}
 
-    def begin(self, schema: pa.Schema) -> None:
+    def begin(self, schema: pa.Schema, mark: str) -> None:
+        self._mark = mark
         self._schema = pa.schema([(field.name, _type(field.type)) for field in schema])
         self._check_names(self._schema)
         with self._plain_errors():
@@ -92,6 +94,7 @@ class DatabaseSink:
                 self._create(self._schema)
             for field in self._schema if there else ():
                 self._widen(field, there)
+            self._set_mark(_ALL, mark)
 
     def start_run(self, run: str, *, extends: bool) -> None:
         self._run = run
@@ -104,42 +107,57 @@ class DatabaseSink:
     def write(self, batch: pa.RecordBatch) -> None:
         with self._plain_errors():
             self._ingest(batch)
-        self._waiting_rows += batch.num_rows
 
     def finish_run(self, mark: str) -> None:
         with self._plain_errors():
-            self._set_mark(self._run, mark)
+            if self._run is not None:
+                self._set_mark(self._run, mark)
             self._execute("RELEASE SAVEPOINT run")
-            if self._waiting_rows >= _COMMIT_ROWS:
-                self._connection.commit()
-                self._waiting_rows = 0
+            self._run, self._has_finished = None, True
+            if self._pace.is_due:
+                self._commit()
 
     def discard_run(self) -> None:
         with self._plain_errors():
-            self._execute("ROLLBACK TO SAVEPOINT run")
-            self._execute("RELEASE SAVEPOINT run")
+            self._take_back_run()
         # Columns that came with the run are gone, too.
-        self.begin(self._schema)
+        self.begin(self._schema, self._mark)
 
-    def replace(self, rows: pa.Table) -> None:
+    def replace(self, rows: pa.Table, mark: str) -> None:
         with self._plain_errors():
             self._execute(f"DROP TABLE IF EXISTS {self._name}")
-        self.begin(rows.schema)
+        self.begin(rows.schema, mark)
         with self._plain_errors():
             for batch in rows.to_batches():
                 self._ingest(batch)
 
-    def commit(self, mark: str) -> None:
+    def commit(self) -> None:
         with self._plain_errors():
-            self._set_mark(_ALL, mark)
-            self._connection.commit()
+            self._commit()
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(self._error):
-                connection.rollback()
-            connection.close()
+        connection = self._connection
+        if connection is None:
+            return
+        with suppress(self._error):
+            if self._has_finished:
+                self._take_back_run()
+                self._commit()
+        with suppress(self._error):
+            connection.rollback()
+        self._connection = None
+        connection.close()
+
+    def _commit(self) -> None:
+        self._has_finished = False
+        with self._pace.committing():
+            self._connection.commit()
+
+    def _take_back_run(self) -> None:
+        if self._run is not None:
+            self._execute("ROLLBACK TO SAVEPOINT run")
+            self._execute("RELEASE SAVEPOINT run")
+            self._run = None
 
     @property
     def _name(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -22,8 +24,11 @@ class TableSink(Protocol):
         """Connect; returns the marks, empty for a new table."""
         ...
 
-    def begin(self, schema: pa.Schema) -> None:
-        """Make the table if need be, and give it these columns; they only become more or wider."""
+    def begin(self, schema: pa.Schema, mark: str) -> None:
+        """Make the table if need be, and give it these columns; they only become more or wider.
+
+        `mark` is that of the table, under an empty name; it is committed with the rows.
+        """
         ...
 
     def start_run(self, run: str, *, extends: bool) -> None:
@@ -35,24 +40,59 @@ class TableSink(Protocol):
         ...
 
     def finish_run(self, mark: str) -> None:
-        """The current run is complete."""
+        """The current run is complete, and may be committed."""
         ...
 
     def discard_run(self) -> None:
         """Take back the rows of the current run."""
         ...
 
-    def replace(self, rows: pa.Table) -> None:
-        """Replace the table by these rows."""
+    def replace(self, rows: pa.Table, mark: str) -> None:
+        """Replace the table by these rows; `mark` is that of the table."""
         ...
 
-    def commit(self, mark: str) -> None:
-        """Make everything visible; `mark` is that of the table, under an empty name."""
+    def commit(self) -> None:
+        """Make everything visible."""
         ...
 
     def close(self) -> None:
-        """Disconnect. What was not committed is taken back."""
+        """Disconnect. Runs that are finished are committed, and anything else is taken back."""
         ...
+
+
+class CommitPace:
+    """When finished runs are committed: soon, as a kill loses those that are not, but without
+    spending all the time with it, and without leaving thousands of versions of a table.
+
+    The next commit is due `seconds` after the last one, or later: twice as long after it as it
+    took, and after that `share` of the time since the first.
+    """
+
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        share: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seconds = seconds
+        self._share = share
+        self._clock = clock
+        self._began = self._last = clock()
+        self._took = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        now = self._clock()
+        pause = max(self._seconds, 2 * self._took, self._share * (now - self._began))
+        return now - self._last >= pause
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Notes when the block ends, and how long it took."""
+        began = self._clock()
+        yield
+        self._last = self._clock()
+        self._took = self._last - began
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
