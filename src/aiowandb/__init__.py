@@ -4,40 +4,15 @@ All public types of the async client can be imported from here, those of the syn
 from `aiowandb.sync`. Other modules may change between versions.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from aiowandb.errors import (
-    AiowandbError,
-    AiowandbWarning,
-    ApiKeyError,
-    AuthenticationError,
-    CommError,
-    ConflictError,
-    ConnectError,
-    ContentError,
-    DownloadError,
-    ExportError,
-    GraphQLError,
-    IncompleteHistoryError,
-    InvalidPathError,
-    LinkError,
-    MissingExtraError,
-    MissingFileError,
-    NotFoundError,
-    RateLimitError,
-    ResponseFacts,
-    RowError,
-    RunsFailedError,
-    ServerError,
-    StalledError,
-    StoreError,
-    TimeoutError,
-    TooLargeError,
-    UsageError,
-)
+# Nothing is imported that is not used, not even `typing`, whose import takes most of the time until
+# the command line handles Ctrl-C. Type checkers take this name for true.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from aiowandb.api import (
         Append,
         Artifact,
@@ -76,6 +51,35 @@ if TYPE_CHECKING:
     )
     from aiowandb.concurrency.tasks import Stream
     from aiowandb.config.settings import Settings
+    from aiowandb.errors import (
+        AiowandbError,
+        AiowandbWarning,
+        ApiKeyError,
+        AuthenticationError,
+        CommError,
+        ConflictError,
+        ConnectError,
+        ContentError,
+        DownloadError,
+        ExportError,
+        GraphQLError,
+        IncompleteHistoryError,
+        InvalidPathError,
+        LinkError,
+        MissingExtraError,
+        MissingFileError,
+        NotFoundError,
+        RateLimitError,
+        ResponseFacts,
+        RowError,
+        RunsFailedError,
+        ServerError,
+        StalledError,
+        StoreError,
+        TimeoutError,
+        TooLargeError,
+        UsageError,
+    )
     from aiowandb.export import (
         Clash,
         ExportEvent,
@@ -270,7 +274,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 # Imported when first used: httpx imports command-line packages if they are installed, and pyarrow
-# is large.
+# is large. The exceptions, which are not listed here, are in `.errors`.
 _LAZY = {
     name: module
     for module, names in {
@@ -375,9 +379,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+    from importlib import import_module
+
+    module = import_module(_LAZY.get(name, ".errors"), __name__)
+    value = globals()[name] = getattr(module, name)
     return value
 
 

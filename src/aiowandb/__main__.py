@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
+
+try:
+    import signal
+except KeyboardInterrupt:  # it takes a few milliseconds
+    os._exit(130)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -171,3 +172,33 @@ def test_ctrl_c_while_modules_are_imported_shows_no_traceback(tmp_path: Path) ->
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_what_is_imported_before_ctrl_c_is_handled_takes_no_time() -> None:
+    """Until then Ctrl-C shows a traceback, as it does while Python itself starts."""
+    script = """
+import signal, sys
+known = set(sys.modules)
+import aiowandb.__main__
+print(*sorted(set(sys.modules) - known))
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout.split() == ["__future__", "aiowandb", "aiowandb.__main__"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_time_of_the_start_shows_no_traceback_of_ours() -> None:
+    for milliseconds in range(0, 120, 4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aiowandb", "--help"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(milliseconds / 1000)
+        process.send_signal(signal.SIGINT)
+        shown = process.communicate(timeout=60)[1]
+        # Python's own modules may show one before any of ours is there.
+        assert f"aiowandb{os.sep}" not in shown, shown
+        assert "Traceback" in shown or process.returncode in (0, 130, -signal.SIGINT), shown

@@ -70,6 +70,21 @@ def test_texts_in_lists_that_a_file_repeats_are_read_in_small_batches() -> None:
     assert sum(batch.num_rows for batch in batches) == 400
 
 
+@pytest.mark.parametrize("value", [0.5, None], ids=str)
+def test_long_lists_of_one_number_are_read_in_small_batches(value: float | None) -> None:
+    lists = pa.array([[value] * 20_000] * 60, pa.list_(pa.float64()))
+    batches = batches_of(pa.table({"_step": range(60), "list": lists}), MB)
+    assert max(batch.nbytes for batch in batches) < 2 * MB
+    assert sum(batch.num_rows for batch in batches) == 60
+
+
+def test_wide_values_that_a_file_repeats_are_read_in_small_batches() -> None:
+    wide = pa.array([b"x" * 50_000] * 200, pa.binary(50_000))
+    batches = batches_of(pa.table({"_step": range(200), "wide": wide}), 2 * MB, compression="zstd")
+    assert max(batch.nbytes for batch in batches) < 3 * MB
+    assert sum(batch.num_rows for batch in batches) == 200
+
+
 def test_columns_of_nulls_are_read_in_small_batches() -> None:
     columns = {f"k{i}": pa.nulls(4_000, pa.float64()) for i in range(400)}
     batches = batches_of(pa.table({"_step": range(4_000), **columns}), MB)

@@ -1,8 +1,9 @@
 """Batches of a Parquet file that are bounded in bytes, whatever the file does to save space.
 
 A file of 500 kB can stand for 20 GB: a long text in a dictionary costs four bytes for each row that
-repeats it, and a column of nulls or of the same number costs nothing. So the number of rows of a
-batch depends on what is stored of them, and on the longest text of each dictionary.
+repeats it, and a column or list of nulls or of the same number costs nothing. So the number of rows
+of a batch depends on what is stored of them, on the longest text of each dictionary, and on how
+many numbers the lists have.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def _rows_per_batch(
 ) -> int:
     metadata, row_bytes, most_rows = parquet.metadata, _FIXED_BYTES * len(columns), _MOST_ROWS
     texts = _text_leaves(parquet, frozenset(columns))
+    wide = _wide_leaves(parquet, frozenset(columns))
     for index in groups:
         group = metadata.row_group(index)
         if not group.num_rows:
@@ -55,6 +57,10 @@ def _rows_per_batch(
         if group.total_byte_size > most_bytes:
             most_rows = min(most_rows, _MOST_LONG_ROWS if texts else _MOST_ROWS)
             row_bytes = max(row_bytes, _stored_row_bytes(group, metadata, columns))
+        values = sum(group.column(leaf).num_values * width for leaf, width in wide.items())
+        if values > most_bytes:
+            most_rows = min(most_rows, _MOST_LONG_ROWS)
+        row_bytes = max(row_bytes, values // group.num_rows)
         if repeated := _repeated(group, texts, most_bytes):
             row_bytes = max(row_bytes, _longest_row(reopen, index, group, repeated))
     return max(1, min(most_rows, most_bytes // max(row_bytes, 1)))
@@ -69,6 +75,20 @@ def _text_leaves(parquet: pq.ParquetFile, columns: Collection[str]) -> dict[int,
         for i, leaf in leaves.items()
         if leaf.physical_type == "BYTE_ARRAY" and belongs_to(leaf.path, columns)
     }
+
+
+def _wide_leaves(parquet: pq.ParquetFile, columns: Collection[str]) -> dict[int, int]:
+    """The leaves of these columns of which a row may have many values of a fixed width, or wide
+    ones; with the width in bytes."""
+    schema = parquet.metadata.schema
+    found = {}
+    for i in range(len(schema)):
+        leaf = schema.column(i)
+        width = max(leaf.length or 0, _FIXED_BYTES)
+        is_wide = leaf.max_repetition_level or width > _FIXED_BYTES
+        if is_wide and leaf.physical_type != "BYTE_ARRAY" and belongs_to(leaf.path, columns):
+            found[i] = width
+    return found
 
 
 def belongs_to(path: str, columns: Collection[str]) -> bool:
