@@ -16,7 +16,7 @@ import pytest
 from aiowandb import DatabaseSink, ExportError, UsageError
 from aiowandb.api.runs import Runs
 from aiowandb.export import RunFinished
-from aiowandb.export.sinks.table import CommitPace
+from aiowandb.export.commit_pace import CommitPace
 from tests.export.conftest import Project, Server, steps
 from tests.export.test_resuming import RUNS as ALL
 from tests.export.test_resuming import Exports, Options, Stop, exports

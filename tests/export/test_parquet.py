@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pytest
 
+from aiowandb.export.commit_pace import CommitPace
 from aiowandb.export.folders.local import LocalFolder
+from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.parquet import ParquetSink
 from aiowandb.export.schema import LongSchema, RowSchema
 from aiowandb.export.staging import StagingFile, staged_batches
@@ -89,3 +93,25 @@ def test_runs_that_are_staged_one_after_another_come_back_as_they_were(
         for run in staged
     ]
     assert found == expected
+
+
+def test_into_an_object_store_staged_runs_are_uploaded_together_and_soon() -> None:
+    memory, now = fsspec.filesystem("memory"), 0.0
+    recorded: list[tuple[str, bool]] = []
+
+    def record(run: StagedRun, durable: bool) -> None:
+        nonlocal now
+        recorded.append((run.stored.snapshot.run, durable))
+        now += 2.0 * durable  # the upload takes so long
+
+    folder = folder_at("/staged-runs", memory)
+    pace = CommitPace(1.0, 0.05, 20.0, lambda: now)
+    fitted = RowSchema(KINDS).fit("run", rows(2))
+    with folder.lock(), closing(StagingFile(folder, "history-0", record, pace)) as file:
+        for name in "abcdefg":
+            now += 4.0 if name == "g" else 0.4
+            file.write(fitted)
+            file.finish_run(StoredRun(RunSnapshot(name, "", None, 0), fitted.num_rows))
+    assert [name for name, durable in recorded] == list("abcdefg")
+    assert [name for name, durable in recorded if durable] == ["c", "g"]
+    memory.rm("/staged-runs", recursive=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import count
 from pathlib import Path
 
 import fsspec
@@ -11,6 +12,7 @@ import pytest
 
 from aiowandb import ExportError, UsageError
 from aiowandb.api.runs import Runs
+from aiowandb.export import RunFinished
 from aiowandb.export.folders import locate
 from tests.export.bucket import Bucket
 from tests.export.conftest import Project, Server, contents, steps
@@ -60,6 +62,29 @@ async def test_s3_keeps_what_was_finished_when_the_server_goes(
     await runs.export(bucket.url)
     await runs.export(out)
     assert finished.items() <= bucket.contents().items()
+    assert bucket.contents() == contents(out)
+
+
+@pytest.mark.slow
+async def test_s3_keeps_each_run_that_was_finished_when_the_server_goes(
+    project: Project, runs: Runs, server: Server, bucket: Bucket, out: Path
+) -> None:
+    for number in range(40):  # in one part, which never ends
+        project.log(f"run-{number:02}", steps(0, 120))
+    finished: set[str] = set()
+
+    def on_event(event: object) -> None:
+        if isinstance(event, RunFinished):
+            finished.add(event.run)
+
+    answers = count()
+    server.is_gone = lambda: next(answers) >= 30
+    with pytest.raises(Exception, match="Could not connect to"):
+        await runs.export(bucket.url, on_event=on_event)
+    assert finished
+    server.is_gone = lambda: False
+    assert (await runs.export(bucket.url)).downloads <= 40 - len(finished)
+    await runs.export(out)
     assert bucket.contents() == contents(out)
 
 

@@ -222,9 +222,8 @@ class Dataset:
         for file in stale.intersection(self.folder.files(self._published_folder)) if stale else ():
             self.folder.remove(f"{self._published_folder}/{file}")
 
-    def _record_staged(self, run: StagedRun, is_in_place: bool) -> None:
-        # Syncing each run would take longer than reading it. Uploads need no sync.
-        self._journal.append(Staged(self.name, run), durable=not is_in_place)
+    def _record_staged(self, run: StagedRun, durable: bool) -> None:
+        self._journal.append(Staged(self.name, run), durable=durable)
 
     def _forget_missing(self, listing: Mapping[str, int]) -> None:
         """Forget the parts whose files are missing or have another size."""

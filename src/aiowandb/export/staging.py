@@ -8,27 +8,29 @@ runs are intact.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 import xxhash
 
+from aiowandb.export.commit_pace import CommitPace
 from aiowandb.export.folders.base import STATE_DIR, Folder, GrowingFile, read_errors
 from aiowandb.export.stored import StagedRun, StoredRun
 
 STAGED = f"{STATE_DIR}/staged"
 _READ_SIZE = 1 << 20
-# Into an object store, runs are uploaded together, at this size or after this time.
+# Into an object store, runs are uploaded together, at this size or after this time: at first often,
+# and later rarely, because each upload is an object that has to be removed again.
 _UPLOAD_BYTES = 32 << 20
-_UPLOAD_SECONDS = 20.0
+_UPLOAD_SHARE, _UPLOAD_SECONDS = 0.05, 20.0
 
 
 class StagingFile:
     """The staged runs of one part. All calls block.
 
-    `on_staged` is called with each run that would survive a kill from now on, and with whether
-    it is in its place on a disk; otherwise it was uploaded to an object store.
+    `on_staged` is called with each run that would survive a kill once that is recorded, and with
+    whether the record must be durable: on a disk it need not be, as the run is not synced, either,
+    and of the runs of an upload the last record stands for all.
     """
 
     def __init__(
@@ -36,13 +38,12 @@ class StagingFile:
         folder: Folder,
         name: str,
         on_staged: Callable[[StagedRun, bool], None],
-        clock: Callable[[], float] = time.monotonic,
+        pace: CommitPace | None = None,
     ) -> None:
         self._folder = folder
         self._name = name
         self._on_staged = on_staged
-        self._clock = clock
-        self._published_at = clock()
+        self._pace = pace or CommitPace(1.0, _UPLOAD_SHARE, _UPLOAD_SECONDS)
         self._file: GrowingFile | None = None
         self._files = 0
         self._start = 0
@@ -85,16 +86,16 @@ class StagingFile:
         if self._file is None or not self._waiting:
             return
         is_in_place = self._file.is_in_place
-        if not is_in_place:
-            self.discard_run()
-            self._file.publish()
-            self._file.close()
-            self._file, self._start = None, 0
-            self._files += 1
-        for run in self._waiting:
-            self._on_staged(run, is_in_place)
+        with self._pace.committing():
+            if not is_in_place:
+                self.discard_run()
+                self._file.publish()
+                self._file.close()
+                self._file, self._start = None, 0
+                self._files += 1
+            for run in self._waiting:
+                self._on_staged(run, not is_in_place and run is self._waiting[-1])
         self._waiting = []
-        self._published_at = self._clock()
 
     def close(self) -> None:
         if self._file:
@@ -129,8 +130,7 @@ class StagingFile:
 
     @property
     def _is_due(self) -> bool:
-        waited = self._clock() - self._published_at
-        return self._start >= _UPLOAD_BYTES or waited >= _UPLOAD_SECONDS
+        return self._start >= _UPLOAD_BYTES or self._pace.is_due
 
 
 def staged_batches(folder: Folder, run: StagedRun) -> Iterator[pa.RecordBatch]:

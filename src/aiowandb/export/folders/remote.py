@@ -328,6 +328,8 @@ class RemoteFolder:
 class RemoteGrowingFile(LocalGrowingFile):
     """See `GrowingFile`."""
 
+    is_in_place = False
+
     def __init__(self, folder: RemoteFolder, name: str) -> None:
         super().__init__(folder.draft(name))
         self._folder = folder
@@ -335,3 +337,7 @@ class RemoteGrowingFile(LocalGrowingFile):
 
     def publish(self) -> None:
         self._folder.upload(self.path, self._name)
+
+    def close(self) -> None:
+        super().close()
+        self.path.unlink(missing_ok=True)

@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from aiowandb.errors import ExportError, UsageError, extra_needed
+from aiowandb.export.commit_pace import CommitPace
 from aiowandb.export.schema import RUN_ID
-from aiowandb.export.sinks.table import CommitPace, lists_as_text, plain_type, without_nul
+from aiowandb.export.sinks.table import lists_as_text, plain_type, without_nul
 from aiowandb.redaction import hide_secrets, redacted
 from aiowandb.wire.rows import STEP
 

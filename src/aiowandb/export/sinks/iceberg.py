@@ -14,15 +14,16 @@ from typing import Any
 import pyarrow as pa
 
 from aiowandb.errors import AiowandbError, ExportError, UsageError, extra_needed
+from aiowandb.export.commit_pace import CommitPace
 from aiowandb.export.schema import RUN_ID
-from aiowandb.export.sinks.table import CommitPace, plain_type
+from aiowandb.export.sinks.table import plain_type
 
 # The property of the table that has the marks of its runs.
 _MARKS = "aiowandb.marks"
 # Rows of one data file.
 _FILE_ROWS = 1_000_000
 # Each commit leaves a version of the table: they become rarer the longer an export takes.
-_COMMIT_SECONDS, _COMMIT_SHARE = 20.0, 0.1
+_COMMIT_SECONDS, _COMMIT_SHARE = 5.0, 0.1
 
 
 class IcebergSink:

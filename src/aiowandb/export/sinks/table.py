@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -58,41 +56,6 @@ class TableSink(Protocol):
     def close(self) -> None:
         """Disconnect. Runs that are finished are committed, and anything else is taken back."""
         ...
-
-
-class CommitPace:
-    """When finished runs are committed: soon, as a kill loses those that are not, but without
-    spending all the time with it, and without leaving thousands of versions of a table.
-
-    The next commit is due `seconds` after the last one, or later: twice as long after it as it
-    took, and after that `share` of the time since the first.
-    """
-
-    def __init__(
-        self,
-        seconds: float = 0.0,
-        share: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._seconds = seconds
-        self._share = share
-        self._clock = clock
-        self._began = self._last = clock()
-        self._took = 0.0
-
-    @property
-    def is_due(self) -> bool:
-        now = self._clock()
-        pause = max(self._seconds, 2 * self._took, self._share * (now - self._began))
-        return now - self._last >= pause
-
-    @contextmanager
-    def committing(self) -> Iterator[None]:
-        """Notes when the block ends, and how long it took."""
-        began = self._clock()
-        yield
-        self._last = self._clock()
-        self._took = self._last - began
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
