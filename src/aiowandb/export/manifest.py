@@ -166,6 +166,8 @@ def digest_of(
         size += len(piece)
         for other in others:
             other.update(piece)
+        if size == expected and len(piece) < at_once:
+            break  # it was the end, or there would have been one byte more
     return FileDigest(size, sha256.hexdigest())
 
 

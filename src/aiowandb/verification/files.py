@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from functools import partial
@@ -23,9 +25,9 @@ from aiowandb.export.known_files import KnownFile
 from aiowandb.export.manifest import MANIFEST, FileDigest, digest_of
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.parquet import open_parquet
-from aiowandb.symlinks import path_without_links
+from aiowandb.symlinks import NO_FOLLOW, path_without_links
 from aiowandb.trees import walk
-from aiowandb.verification.report import Problem
+from aiowandb.verification.report import Problem, ProblemKind
 from aiowandb.verification.tables import check_table, is_parquet, row_counter
 from aiowandb.wire.checksum import Checksum, new_hasher
 
@@ -60,8 +62,12 @@ class FileToCheck(msgspec.Struct, frozen=True, gc=False):
 class CheckedFile(msgspec.Struct, frozen=True):
     """What was found: the problems, and the SHA-256 of a file that has changed."""
 
-    problems: list[Problem]
+    problems: Sequence[Problem]
     changed: str = ""
+
+
+# Most files.
+_UNCHANGED = CheckedFile(())
 
 
 def batched(files: Iterable[FileToCheck]) -> Iterator[list[FileToCheck]]:
@@ -85,18 +91,19 @@ def check_batch(folder: Folder, files: Sequence[FileToCheck]) -> list[CheckedFil
 
 
 def _check_file(opener: _Opener, file: FileToCheck) -> CheckedFile:
-    runs = affected_runs(file)
     try:
-        return _check_content(opener, file, runs)
+        return _check_content(opener, file)
     except FileNotFoundError:
-        return CheckedFile([Problem("lost", file.name, "it is not there.", runs)])
+        return _failed(file, "lost", "it is not there.")
     except ExportError as error:  # it is a symbolic link
-        return CheckedFile([Problem("unreadable", file.name, str(error), runs)])
+        return _failed(file, "unreadable", str(error))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        return CheckedFile(
-            [Problem("unreadable", file.name, f"it cannot be read: {reason}.", runs)]
-        )
+        return _failed(file, "unreadable", f"it cannot be read: {reason}.")
+
+
+def _failed(file: FileToCheck, kind: ProblemKind, text: str) -> CheckedFile:
+    return CheckedFile([Problem(kind, file.name, text, affected_runs(file))])
 
 
 def affected_runs(file: FileToCheck) -> tuple[str, ...] | None:
@@ -139,7 +146,7 @@ def is_journal(name: str) -> bool:
     return name == JOURNAL or name.startswith(f"{JOURNAL.rpartition('.')[0]}/")
 
 
-def _check_content(opener: _Opener, file: FileToCheck, runs: tuple[str, ...] | None) -> CheckedFile:
+def _check_content(opener: _Opener, file: FileToCheck) -> CheckedFile:
     checksum = Checksum.parse(file.known.checksum) if file.known and not file.digest else None
     hasher = new_hasher(checksum.algorithm) if checksum else None
     counter = row_counter(file.name) if file.known and file.known.rows is not None else None
@@ -151,6 +158,9 @@ def _check_content(opener: _Opener, file: FileToCheck, runs: tuple[str, ...] | N
     difference = _difference(file, found)
     if not difference and checksum and hasher and hasher.digest() != checksum.digest:
         difference = f"its {checksum.algorithm} is not that of the file at W&B."
+    if not (difference or table or counter):
+        return _UNCHANGED
+    runs = affected_runs(file)
     if difference:
         problems.append(Problem("changed", file.name, difference, runs))
     if table:
@@ -212,6 +222,23 @@ class _Opener:
         if above != self._above:
             self._place, self._above = self.folder.location(above), above
         if isinstance(self._place, Path):
-            # It does not read ahead into a buffer of its own.
-            return io.FileIO(path_without_links(self._place, last))
+            return _open_local(self._place, last)
         return self.folder.open(name)
+
+
+def _open_local(folder: Path, name: str) -> io.FileIO:
+    """Open a file of this folder, unless it is a link or a device."""
+    if not NO_FOLLOW:
+        return io.FileIO(path_without_links(folder, name))
+    try:
+        # Without a look at it before, which is half of the work of a small file.
+        number = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | NO_FOLLOW)
+    except OSError:
+        path_without_links(folder, name)  # says so if it is a link
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        path_without_links(folder, name)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    # It does not read ahead into a buffer of its own.
+    return io.FileIO(number)
