@@ -381,7 +381,7 @@ def test_an_old_store_survives_a_kill_during_its_migration(tmp_path: Path, state
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("number", ["-1", " 1", "1_0", "١", "9" * 30])
+@pytest.mark.parametrize("number", ["-1", " 1", "01", "1_0", "١", "9" * 30])
 async def test_an_id_is_written_in_one_way_only(client: Client, run: RunRow, number: str) -> None:
     status, _ = await client.refusal(
         "mutation($id: ID!){stopRun(input:{id:$id}){success}}", id=encode_id("Run", number)

@@ -87,7 +87,8 @@ def row_id(kind: str, text: str) -> int:
 
 def row_id_or_none(kind: str, text: str) -> int | None:
     found, _, number = _decode(text).rpartition(":")
-    if found == kind and number.isascii() and number.isdecimal() and len(number) < 19:
+    is_number = number.isascii() and number.isdecimal() and len(number) < 19
+    if found == kind and is_number and number == str(int(number)):
         return int(number)
     return None
 

@@ -26,7 +26,7 @@ _ARTIFACT = """
                                       AND membership.collection_id = artifact.collection_id
 """
 # Ids that clients choose are their own within a project: others may have chosen the same ones.
-_OF_PROJECT = "collection_id IN (SELECT id FROM collection WHERE project_id = :project)"
+_OF_PROJECT = "(SELECT project_id FROM collection WHERE id = artifact.collection_id) = :project"
 # A version has the id of the client that created it, and those of clients with the same content.
 _OF_CLIENT = (
     "artifact.id IN (SELECT id FROM artifact WHERE client_id = ?"
@@ -57,7 +57,7 @@ class ArtifactTable:
                 connection.execute(
                     f"""
                     DELETE FROM artifact_client WHERE client_id = :client
-                        AND artifact_id IN (SELECT id FROM artifact WHERE {_OF_PROJECT})
+                        AND EXISTS (SELECT 1 FROM artifact WHERE id = artifact_id AND {_OF_PROJECT})
                     """,  # noqa: S608 - a constant
                     {"client": new.client_id, "project": collection.project_id},
                 )
@@ -351,12 +351,12 @@ def _announced(
     same distributed upload, or with the same content."""
     row = connection.execute(
         f"""
-        SELECT id FROM artifact
-        WHERE state <> 'DELETED' AND (
-            (client_id = :client AND {_OF_PROJECT})
-            OR (collection_id = :collection AND state = 'PENDING' AND distributed_id = :distributed)
-            OR (collection_id = :collection AND state = 'COMMITTED'
-                AND digest = :digest AND :reuse))
+        SELECT id, state FROM artifact
+        WHERE client_id = :client AND state <> 'DELETED' AND {_OF_PROJECT}
+        UNION ALL SELECT id, state FROM artifact WHERE collection_id = :collection
+            AND state = 'PENDING' AND distributed_id = :distributed
+        UNION ALL SELECT id, state FROM artifact WHERE collection_id = :collection
+            AND state = 'COMMITTED' AND digest = :digest AND :reuse
         ORDER BY state, id DESC LIMIT 1
         """,  # noqa: S608 - a constant
         {

@@ -33,6 +33,8 @@ def sweep(folder: Path, database: Database) -> None:
         retired = connection.execute(
             "DELETE FROM retired_file WHERE retired_at < ? RETURNING path", (int(oldest_kept),)
         ).fetchall()
+    # Other processes need not wait for this: what they store meanwhile is recent.
+    with database.read() as connection:
         known = {path for (path,) in connection.execute(_KNOWN)}
     for (path,) in retired:
         if path not in known:
