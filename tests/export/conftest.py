@@ -172,7 +172,8 @@ class Server(httpx.AsyncBaseTransport):
     `healthy_pages` of them go well. What it forgets is missing among the keys that it says runs
     have; `types` are more types that it supports of keys. Pages of runs that are too long are
     answered with 502. Of the system metrics of a run it has at most `most_events`. The first
-    `refusals` requests come too early. Once it is gone, nobody answers at all.
+    `refusals` requests come too early. Operations with `broken` names fail. Once it is gone, nobody
+    answers at all.
     """
 
     def __init__(self, store: Store) -> None:
@@ -185,6 +186,7 @@ class Server(httpx.AsyncBaseTransport):
         self.longest_page = math.inf
         self.most_events: int | None = None
         self.refusals = 0
+        self.broken: set[str] = set()
         self.pages_asked: list[int] = []
         self.is_gone: Callable[[], bool] = lambda: False
 
@@ -199,6 +201,8 @@ class Server(httpx.AsyncBaseTransport):
             self.pages_asked.append(asked["variables"]["perPage"])
             if self.pages_asked[-1] > self.longest_page:
                 return httpx.Response(502, stream=httpx.ByteStream(b"too much"))
+        if asked.get("operationName") in self.broken:
+            return answered({"errors": [{"message": "it is broken"}]})
         if asked and self._is_poisoned(asked):
             return answered({"errors": [{"message": "the run is poisoned"}]})
         response = await self._inner.handle_async_request(request)

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from aiowandb import AsyncApi
+from aiowandb import AsyncApi, CommError
 from aiowandb.api.runs import Runs
 from aiowandb.export import Format, Split
-from tests.export.conftest import Project, contents, history, places, steps
+from tests.export.conftest import Project, Server, contents, history, places, steps
 
 pytestmark = pytest.mark.anyio
 
@@ -120,6 +120,22 @@ async def test_deleted_runs_are_asked_about_once(project: Project, runs: Runs, o
     assert (await runs.export(out)).requests == 2  # the list, and whether it is deleted
     assert (await runs.export(out)).requests == 1
     assert len(places(out)) == 30
+
+
+async def test_a_run_of_which_wandb_does_not_say_whether_it_is_deleted_is_not_forgotten(
+    project: Project, runs: Runs, server: Server, out: Path
+) -> None:
+    for name in "ab":
+        project.log(name, steps(0, 10))
+    await runs.export(out)
+    project.delete("a")
+    server.broken = {"StorageIds"}
+    with pytest.raises(CommError, match="it is broken"):
+        await runs.export(out)
+    assert len(places(out)) == 20
+    server.broken = set()
+    assert (await runs.export(out)).deleted == ("a",)
+    assert len(places(out)) == 20
 
 
 async def test_a_run_that_is_not_selected_any_more_leaves(

@@ -292,5 +292,8 @@ async def _find_deleted(session: Session, refs: list[RunRef]) -> list[RunRef]:
         return (found or {}).get(alias(index)) is not None
 
     answers = await ask_all(session, refs, storage_ids, exists, BatchSize(200, 200))
-    # An error does not mean that a run was deleted.
+    for answer in answers:
+        if isinstance(answer, CommError):
+            # A run that may be deleted must not leave the export as one that is not selected does.
+            raise answer
     return [ref for ref, answer in zip(refs, answers, strict=True) if answer is False]
