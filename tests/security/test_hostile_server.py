@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import AiowandbError, AsyncApi, ContentError, ServerError, TooLargeError
+from aiowandb.net import session
 from aiowandb_server import RunChanges, Store, create_app, serve_in_thread
 from tests.chaos.faults import FaultLayer, Message, Receive, Send, Weather
 from tests.support.shell import aiowandb, aiowandb_on_terminal
@@ -172,6 +173,17 @@ async def test_a_file_of_unknown_size_that_unpacks_without_end_is_not_taken(
         with pytest.raises(TooLargeError, match=r"x\.bin: .* more than 1,000,000 bytes"):
             await file.download(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+async def test_a_response_has_at_most_the_memory_that_there_is_for_rows(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_LEAST_LIMIT", 1_000)
+    monkeypatch.setenv("AIOWANDB_MAX_MEMORY", "100000")
+    make_run(store)
+    async with connected(store, lambda data: data.update(more="x" * 100_000)) as api:
+        with pytest.raises(TooLargeError, match="Viewer: wandb.test sent more than 100,000 bytes"):
+            await api.viewer()
 
 
 def parquet(**columns: Any) -> bytes:

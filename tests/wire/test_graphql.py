@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -168,6 +169,15 @@ def test_responses_about_many_runs_have_their_names() -> None:
     for operation in many:
         answer = operation.answer.__args__[1].__args__[0]
         assert "name" in answer.__struct_fields__, operation.name
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_errors_without_end_are_cut(status: int) -> None:
+    problems = [{"message": f"{number} " + "x" * 1_000_000} for number in range(3)]
+    problems += [{"message": "more"}] * 10_000
+    with pytest.raises(CommError, match="0 xxx.*…; 1 xxx.*; more; and 9,983 errors more") as caught:
+        ASK.read(status, json.dumps({"errors": problems}).encode())
+    assert len(str(caught.value)) < 10_000
 
 
 def test_names_that_differ_in_case_are_of_the_same_run() -> None:

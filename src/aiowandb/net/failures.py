@@ -49,6 +49,8 @@ _PROTOCOL_PROBLEMS = {
 }
 _MEANINGS = {reason: text for text, reasons in _PROTOCOL_PROBLEMS.items() for reason in reasons}
 _CLOSED_IN_HANDSHAKE = "it closed the connection during the TLS handshake"
+# Some texts quote what the server sent.
+_LONGEST = 500
 # Python names its source file.
 _SOURCE = re.compile(r" ?\(_ssl\.c:\d+\)")
 
@@ -115,7 +117,7 @@ def _reason(error: httpx.TransportError, cause: ssl.SSLError | None) -> str:
         return _CLOSED_IN_HANDSHAKE
     for each in _chain(error):
         if text := _SOURCE.sub("", str(each)).strip().rstrip("."):
-            return text
+            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return _CLOSED_IN_HANDSHAKE if is_handshake else "the server closed it"
 
 

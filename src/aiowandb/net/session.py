@@ -59,6 +59,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _MAX_CACHED_BYTES = 64 << 20
+# However small the budget is: this is what a page of runs may have.
+_LEAST_LIMIT = 64 << 20
 _JSON = {"Content-Type": "application/json"}
 # Smaller bodies fit into a few packets anyhow. Higher levels take longer than sending does.
 _WORTH_COMPRESSING = 4 << 10
@@ -357,7 +359,8 @@ class Session:
         link = Link(self.settings.base_url + path)
         async with self._http.stream("POST", link, content=content, headers=headers) as response:
             await attempt.accept(response)
-            body = await bodies.read_all(response, max_bytes or self.max_response_bytes)
+            most = min(self.max_response_bytes, max(_LEAST_LIMIT, self.settings.max_memory))
+            body = await bodies.read_all(response, max_bytes or most)
             count(self.traffic, received_bytes=len(body))
             return response, body
 

@@ -29,6 +29,8 @@ _BY_STATUS: Mapping[int, type[CommError]] = {
     429: RateLimitError,
 }
 _LONGEST_QUOTE = 300
+# A request for many runs may fail for each of them.
+_MOST_ERRORS, _LONGEST_ERROR = 20, 2_000
 # Errors in a response are final, except for these.
 _TEMPORARY = re.compile(
     r"deadline exceeded|timed? ?out|unavailable|internal (server )?error|rate limit|try again",
@@ -230,7 +232,7 @@ def refusal(
 ) -> CommError:
     """The exception for a response that is not a success, with the server's message."""
     problems = _problems(body)
-    words = "; ".join(problem.message for problem in problems) or _quote(body) or "no message"
+    words = _words(problems) or _quote(body) or "no message"
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else CommError)
     return kind(
         f"{operation or 'The request'}: W&B answered {status}: {words}",
@@ -324,7 +326,7 @@ def _decoder(
 
 def _raise_errors(name: str, problems: list[_Problem] | None, data: object) -> None:
     if problems:
-        words = "; ".join(problem.message for problem in problems)
+        words = _words(problems)
         raise GraphQLError(
             f"{name}: {words}",
             data=data,
@@ -332,6 +334,17 @@ def _raise_errors(name: str, problems: list[_Problem] | None, data: object) -> N
             status=200,
             operation=name,
         )
+
+
+def _words(problems: list[_Problem]) -> str:
+    """What errors say, as far as a person would read it."""
+    words = [_cut(problem.message) for problem in problems[:_MOST_ERRORS]]
+    more = len(problems) - len(words)
+    return "; ".join(words) + (f"; and {more:,} errors more" if more else "")
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST_ERROR else message[:_LONGEST_ERROR] + "…"
 
 
 def _problems(body: bytes) -> list[_Problem]:
