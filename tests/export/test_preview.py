@@ -344,6 +344,14 @@ async def test_the_requests_for_rows_that_are_in_no_file_are_counted(
     assert sum(each.downloads for each in plan.tables) == done.downloads
 
 
+def written_bytes(folder: Path) -> int:
+    """The files of the tables, and the parts that they are made of."""
+    state = folder / ".aiowandb-export"
+    parts = [path for path in folder.rglob("*.*") if state not in path.parents]
+    parts += (state / "history").rglob("*.parquet")
+    return sum(path.stat().st_size for path in parts if path.is_file())
+
+
 def log_floats(number: int) -> dict[str, object]:
     return {f"k{key}": math.sin(number * 10 + key) for key in range(8)}
 
@@ -358,6 +366,31 @@ def log_images(number: int) -> dict[str, object]:
     path = f"media/images/i_{number}_{digest[:20]}.png"
     image = {"_type": "image-file", "path": path, "sha256": digest, "size": number + 10_000}
     return {"i": image | {"format": "png", "width": 64, "height": 64}}
+
+
+def log_long_texts(number: int) -> dict[str, object]:
+    return {"t": " ".join(sha256(b"%d" % (number * 99 + word)).hexdigest() for word in range(30))}
+
+
+def log_what_repeats(number: int) -> dict[str, object]:
+    return {"n": 5, "s": "the same", "l": [1, 2, 3], "b": number % 2 == 0}
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+async def test_the_bytes_are_between_the_least_and_the_most_that_are_said(
+    project: Project, runs: Runs, out: Path, format: Format
+) -> None:
+    # W&B tells neither how long texts are nor whether values repeat.
+    for number, make in enumerate((log_long_texts, log_what_repeats)):
+        rows = [{"_step": step, **make(step)} for step in range(150)]
+        project.log(f"run-{number}", rows, finish=False)
+        project.summarize(f"run-{number}", make(149))
+        project.store.finish(project.run(f"run-{number}"))
+        target, keys = out / str(number), sorted(make(0))
+        plan = await runs.plan_export(target, what=["history"], format=format, keys=keys)
+        await runs.export(target, what=["history"], format=format, keys=keys)
+        assert plan.least_bytes < written_bytes(target) < 1.4 * plan.bytes
+        assert plan.bytes < 20 * written_bytes(target)
 
 
 @pytest.mark.parametrize(
@@ -382,8 +415,5 @@ async def test_the_bytes_of_histories_are_nearly_those_of_the_files(
     options: dict[str, Any] = {"what": ["history"], "format": format, "layout": layout}
     plan = await runs.plan_export(out, split=split, **options)
     await runs.export(out, split=split, **options)
-    state = out / ".aiowandb-export"
-    parts = [path for path in out.rglob("*.*") if state not in path.parents]
-    parts += (state / "history").rglob("*.parquet")
-    written = sum(path.stat().st_size for path in parts if path.is_file())
-    assert 0.8 < plan.bytes / written < 1.7
+    assert 0.8 < plan.bytes / written_bytes(out) < 1.7
+    assert plan.least_bytes < written_bytes(out)

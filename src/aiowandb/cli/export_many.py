@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from rich.console import Console
 
-from aiowandb.cli.export_plans import minutes_text, print_plan, size_text
+from aiowandb.cli.export_plans import minutes_text, print_plan, range_text, size_text
 from aiowandb.cli.output import console, print_error, printable, table
 from aiowandb.cli.progress import SECONDS_BETWEEN_LINES
 from aiowandb.export import ExportEvent, OnProjectEvent, Progress, ProjectExport
@@ -87,7 +87,7 @@ def _plan_row(done: ProjectExport) -> dict[str, Any]:
         "new": plan.new if plan else "",
         "changed": plan.changed if plan else "",
         "rows": plan.rows if plan else "",
-        "size": size_text(plan.bytes) if plan else "",
+        "size": range_text(plan.least_bytes, plan.bytes) if plan else "",
         "requests": plan.requests if plan else "",
         "time": minutes_text(plan.minutes) if plan else "",
     }
@@ -95,9 +95,10 @@ def _plan_row(done: ProjectExport) -> dict[str, Any]:
 
 def _plan_total(done: Sequence[ProjectExport]) -> str:
     plans = [each.plan for each in done if each.plan]
+    least = sum(plan.least_bytes for plan in plans)
     return (
         f"{len(plans):,} projects: about {sum(plan.rows for plan in plans):,} rows,"
-        f" {size_text(sum(plan.bytes for plan in plans))},"
+        f" {range_text(least, sum(plan.bytes for plan in plans))},"
         f" {sum(plan.requests for plan in plans):,} requests,"
         f" {minutes_text(sum(plan.minutes for plan in plans))}"
     )

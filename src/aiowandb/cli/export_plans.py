@@ -19,7 +19,8 @@ def print_plan(plan: ExportPlan, *, as_json: bool) -> None:
     """Print the plan for people, or as one line of JSON."""
     if as_json:
         facts = {"event": "plan"} | {
-            name: getattr(plan, name) for name in (*plan.__struct_fields__, "rows", "bytes", "fits")
+            name: getattr(plan, name)
+            for name in (*plan.__struct_fields__, "rows", "least_bytes", "bytes", "fits")
         }
         sys.stdout.buffer.write(msgspec.json.encode(facts) + b"\n")
         return
@@ -51,7 +52,7 @@ def _row(each: TablePlan) -> dict[str, Any]:
         "runs": each.runs,
         "rows": _known(each.rows),
         "files": _known(each.files),
-        "size": "" if each.bytes is None else size_text(each.bytes),
+        "size": "" if each.bytes is None else range_text(each.least_bytes, each.bytes),
         "requests": each.requests,
         "downloads": each.downloads,
     }
@@ -63,8 +64,9 @@ def _known(number: int | None) -> str:
 
 def _cost(plan: ExportPlan) -> list[str]:
     rate = f"{plan.rate:,.3g} a second" if plan.rate else "no limit known"
+    size = range_text(plan.least_bytes, plan.bytes)
     lines = [
-        f"About {plan.rows:,} rows and {size_text(plan.bytes)}, as far as W&B tells.",
+        f"About {plan.rows:,} rows and {size}, as far as W&B tells.",
         f"About {plan.requests:,} requests, {minutes_text(plan.minutes)} ({rate}),"
         f" and {sum(each.downloads for each in plan.tables):,} downloads.",
     ]
@@ -78,6 +80,16 @@ def minutes_text(minutes: float) -> str:
     if minutes < 1:
         return "less than a minute"
     return f"{minutes:,.0f} minutes" if minutes >= 1.5 else "a minute"
+
+
+def range_text(least: int | None, most: int) -> str:
+    """Two numbers of bytes for people, or one if they are the same.
+
+    >>> range_text(61_234, 1_234_567)
+    '61 kB to 1.2 MB'
+    """
+    first, last = size_text(most if least is None else least), size_text(most)
+    return last if first == last else f"{first} to {last}"
 
 
 def size_text(size: float) -> str:

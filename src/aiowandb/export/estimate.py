@@ -15,6 +15,7 @@ from aiowandb.export.run_size import RunSize, extrapolated
 from aiowandb.export.stored import RunSnapshot, locate_runs
 from aiowandb.export.tables.logs import LINES_PER_PAGE
 from aiowandb.export.tables.sweeps import SWEEPS_PER_PAGE
+from aiowandb.export.value_sizes import Range
 from aiowandb.files.artifact_lists import ARTIFACTS_PER_PAGE
 from aiowandb.files.artifacts import LINKS_AT_ONCE
 from aiowandb.files.run_files import FILES_PER_PAGE
@@ -52,6 +53,7 @@ class Estimate:
         state: ExportState,
         sizes: Mapping[str, Mapping[str, int]],
         sweeps: int | None,
+        table_bytes: int = 0,
     ) -> None:
         self._runs = runs
         self._options = options
@@ -59,6 +61,8 @@ class Estimate:
         self._state = state
         self._sizes = sizes
         self._sweeps = sweeps
+        # What the file of a table has besides rows.
+        self._table_bytes = table_bytes
         self.fetched: set[str] = set()
         # The rows of the history that are left out, by what leaves them out.
         self.outside_steps = 0
@@ -102,7 +106,8 @@ class Estimate:
                 table="history",
                 runs=len(found),
                 rows=sum(min(rows.rows, samples) for rows in found),
-                bytes=sum(rows.bytes_of(min(rows.rows, samples)) for rows in found),
+                bytes=self._most_bytes(found, samples),
+                least_bytes=sum(rows.bytes_of(min(rows.rows, samples)).least for rows in found),
                 requests=len(found),
             )
         values = sum(rows.live_values for rows in found)
@@ -110,10 +115,17 @@ class Estimate:
             table="history",
             runs=len(found),
             rows=sum(rows.rows for rows in found),
-            bytes=sum(rows.bytes_of(rows.rows) for rows in found),
+            bytes=self._most_bytes(found),
+            least_bytes=sum(rows.bytes_of(rows.rows).least for rows in found),
             requests=_reading(found, values),
             downloads=sum(rows.size.segments for rows in found),
         )
+
+    def _most_bytes(self, found: Sequence[_Rows], samples: int | None = None) -> int:
+        """The bytes of rows that hardly compress, and of a file of their own."""
+        counts = [rows.rows if samples is None else min(rows.rows, samples) for rows in found]
+        size = sum(rows.bytes_of(count).most for rows, count in zip(found, counts, strict=True))
+        return size + self._table_bytes if size else 0
 
     def _system(self) -> TablePlan:
         tasks = self._tasks("system", [run.heartbeat for run in self._runs], extend=False)
@@ -341,11 +353,12 @@ class _Rows:
         each = max(1, min(WINDOWS_AT_FIRST, VALUES_PER_ANSWER // values))
         return max(2, requests_for(self.windows, each))
 
-    def bytes_of(self, rows: int) -> int:
+    def bytes_of(self, rows: int) -> Range:
         """About how many bytes so many of the rows have."""
-        size = self.size
-        values = round(size.value_bytes * self._share(rows))
-        return values + size.row_bytes * rows + (size.own_bytes if rows else 0)
+        size, share = self.size, self._share(rows)
+        own = size.own_bytes if rows else 0
+        least = round(size.value_bytes.least * share) + own
+        return Range(least, round(size.value_bytes.most * share) + size.row_bytes * rows + own)
 
     def _share(self, rows: int) -> float:
         return min(1.0, rows / max(1, self.size.history.estimated_rows))

@@ -11,7 +11,8 @@ class TablePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What an export would fetch for one of `what`; None where W&B does not tell.
 
     `runs` are those of which something is fetched. The sizes of histories are estimated from the
-    number of values, those of files and artifacts are W&B's.
+    number of values: `bytes` are for values that hardly compress, `least_bytes` for those that
+    repeat. Those of files and artifacts are W&B's.
     """
 
     table: What
@@ -19,6 +20,7 @@ class TablePlan(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
     files: int | None = None
     bytes: int | None = None
+    least_bytes: int | None = None
     requests: int = 0
     downloads: int = 0
 
@@ -70,10 +72,18 @@ class ExportPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """About how many bytes would be fetched, as far as W&B tells."""
+        """About how many bytes that would be at most, as far as W&B tells."""
         return sum(each.bytes or 0 for each in self.tables)
 
     @property
+    def least_bytes(self) -> int:
+        """About how many bytes that would be if the values of histories repeat."""
+        return sum(
+            (each.bytes or 0) if each.least_bytes is None else each.least_bytes
+            for each in self.tables
+        )
+
+    @property
     def fits(self) -> bool | None:
-        """Whether the disk has more space than there are bytes; None if it is not known."""
+        """Whether the disk has space for the most bytes; None if it is not known."""
         return None if self.free_bytes is None else self.bytes < self.free_bytes

@@ -84,7 +84,16 @@ async def preview_export(
             async for page in pages:
                 await run_sync(add, page)
         seconds = time.monotonic() - started
-    estimate = Estimate(sizes, options, selection, before.state, before.sizes, listing.sweeps)
+    columns, _ = selected_names(announced.names, selection)
+    estimate = Estimate(
+        sizes,
+        options,
+        selection,
+        before.state,
+        before.sizes,
+        listing.sweeps,
+        widths.table_bytes(len(columns)),
+    )
     tables = estimate.tables()
     listed_ids = {run.history.run for run in sizes}
     missing = before.runs - listed_ids

@@ -11,7 +11,7 @@ from aiowandb.export.stored import RunSnapshot
 from aiowandb.export.tables.logged import is_table
 from aiowandb.export.tables.logs import log_snapshot
 from aiowandb.export.tables.media import is_histogram
-from aiowandb.export.value_sizes import ValueSizes
+from aiowandb.export.value_sizes import Range, ValueSizes, sampled_lengths
 from aiowandb.history.plan import HistoryPlan, plan_from
 from aiowandb.history.selection import Selection
 from aiowandb.wire.dotted import matching_names
@@ -29,7 +29,7 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
     segments: int
     # The bytes of all selected values, of a row and of a file besides them, how many values those
     # are, and how many rows they are in at most; None if W&B does not count values.
-    value_bytes: int
+    value_bytes: Range
     row_bytes: int
     own_bytes: int
     values: int
@@ -61,13 +61,14 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
         columns = selection.columns(known)
         values, most_rows = _values(known, columns, selection, any_key=any_key)
         columns = columns or []
+        lengths = sampled_lengths(run) if columns and isinstance(run.summary_json, str) else {}
         return cls(
             history=RunSnapshot.from_history(run),
             heartbeat=heartbeat,
             log=log_snapshot(run),
             where=msgspec.structs.replace(found, segments=(), text_keys=frozenset()),
             segments=len(found.segments),
-            value_bytes=sizes.values_bytes(known, columns),
+            value_bytes=sizes.values_bytes(known, columns, lengths),
             row_bytes=sizes.row_bytes(len(columns)),
             own_bytes=sizes.file_bytes(len(columns)),
             values=values,

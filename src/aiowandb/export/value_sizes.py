@@ -1,16 +1,21 @@
 """About how many bytes a value takes in the files of a format, by W&B's name of its type.
 
-W&B tells how many values of which type each key has, and not how large they are. The numbers are
-for values that hardly compress: floats with all their digits, random histograms of 64 bins.
+W&B tells how many values of which type each key has, and not how large they are: only the last
+ones, in the summary, show how long texts are. The numbers are for values that hardly compress:
+floats with all their digits, random histograms of 64 bins. Values that repeat take less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from aiowandb.choices import Format
+from aiowandb.export.announced import is_media
 from aiowandb.export.options import ExportOptions
-from aiowandb.wire.record import KeyInfo
+from aiowandb.wire import lenient
+from aiowandb.wire.dotted import flattened
+from aiowandb.wire.record import KeyInfo, RunRecord
 
 _COLUMNS = {
     "number": 8,
@@ -35,6 +40,31 @@ _COLUMN_ROW_BYTES = 9
 _JSON_KEY, _LONG_KEY = 4, 22
 # What a Parquet file has for itself and for each column; a large one hardly notices.
 _FILE_BYTES, _FILE_COLUMN_BYTES = 600, 250
+
+
+# Texts compress to about this share.
+_COMPRESSED = 0.6
+# The bytes of a value in a column of few different ones; of other text the shares that numbers of
+# one digit and short values take.
+_LEAST_COLUMN = 0.4
+_LEAST_NUMBER, _LEAST_TEXT = 0.1, 0.4
+_SIZED = frozenset(_COLUMNS) - {"string"}
+
+
+class Range(NamedTuple):
+    """At least and at most about so many bytes."""
+
+    least: int
+    most: int
+
+
+def sampled_lengths(run: RunRecord) -> Mapping[str, int]:
+    """How long the last values are that are texts, or written as JSON text, by their keys."""
+    return {
+        key: len(value) if isinstance(value, str) else len(lenient.dumps(value))
+        for key, value in flattened(run.summary_metrics).items()
+        if isinstance(value, str | dict | list)
+    }
 
 
 class ValueSizes:
@@ -63,21 +93,41 @@ class ValueSizes:
         parquet = _FILE_BYTES + _FILE_COLUMN_BYTES * (4 if self._is_long else columns)
         return parquet if self._is_text else parquet * (1 + self._has_parts)
 
-    def values_bytes(self, known: Mapping[str, KeyInfo], columns: Sequence[str]) -> int:
-        """The values of these columns, of the keys that W&B counts."""
-        return sum(
-            counted.count * self._value_bytes(name, counted.type)
-            for name in columns
-            for counted in (known[name].type_counts if name in known else ())
-            if counted.type not in ("nil", "null")
-        )
+    def table_bytes(self, columns: int) -> int:
+        """What the only file of a table takes besides its rows."""
+        if self._is_split:
+            return 0
+        parquet = _FILE_BYTES + _FILE_COLUMN_BYTES * (4 if self._is_long else columns)
+        return parquet if self._is_text else parquet * (1 + self._has_parts)
 
-    def _value_bytes(self, key: str, called: str) -> int:
-        """One value of a key, of the type that W&B calls so."""
-        part = _COLUMNS.get(called, _JSON_COLUMN)
-        if not self._is_text:
-            return part * (1 + self._has_parts)
-        return part + _TEXT.get(called, _JSON_TEXT) + self._around(key)
+    def values_bytes(
+        self, known: Mapping[str, KeyInfo], columns: Sequence[str], lengths: Mapping[str, int]
+    ) -> Range:
+        """The values of these columns, of the keys that W&B counts and the lengths of samples."""
+        least = most = 0.0
+        for name in columns:
+            for counted in known[name].type_counts if name in known else ():
+                if counted.type not in ("nil", "null"):
+                    one = self._value_bytes(name, counted.type, lengths.get(name))
+                    least += counted.count * one[0]
+                    most += counted.count * one[1]
+        return Range(round(least), round(most))
+
+    def _value_bytes(self, key: str, called: str, length: int | None) -> tuple[float, float]:
+        """One value of a key, of the type that W&B calls so: at least, and at most."""
+        # Media are all alike, and have digests, which compress less.
+        is_sampled = length and called not in _SIZED and not is_media(called)
+        part: float = _COLUMNS.get(called, _JSON_COLUMN)
+        text: float = _TEXT.get(called, _JSON_TEXT)
+        if is_sampled and length:
+            part, text = length * _COMPRESSED, length + 6
+        parts = 1 if self._is_text else 1 + self._has_parts
+        least, most = min(part, _LEAST_COLUMN) * parts, part * parts
+        if self._is_text:
+            around = self._around(key)
+            share = _LEAST_NUMBER if called in _SIZED else _LEAST_TEXT
+            least, most = least + text * share + around, most + text + around
+        return least, most
 
     def _around(self, key: str) -> int:
         if self._is_long:

@@ -1,6 +1,6 @@
 """The query of how much there is of each run: rows, files and artifacts, a page of runs at a time.
 
-It asks for counts and sizes, and for nothing that has to be read to the end.
+It asks for counts, sizes and last values, and for nothing that has to be read to the end.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def _document(what: Collection[str]) -> str:
             _FILES if "files" in what else "",
             _ARTIFACTS if "artifacts" in what else _COUNTED_ARTIFACTS,
             _PARQUET if _FROM_HISTORIES.intersection(what) else "",
+            # The last values are samples of how large texts are.
+            "summaryMetrics" if "history" in what else "",
         )
     )
     return f"""
