@@ -211,6 +211,11 @@ async def test_in_an_object_store_the_folder_is_part_of_the_url(
         ({"paths": []}, UsageError, "or a list of them"),
         ({"paths": ["a"], "target": "-"}, UsageError, "a folder"),
         ({"paths": ["a"], "target": ""}, UsageError, "a folder"),
+        (
+            {"paths": ["a"], "target": "postgresql://me:hunter2@host/x", "what": ["history"]},
+            UsageError,
+            "and postgresql://host/x is a database",
+        ),
         ({"paths": ["a"], "what": ["runs"], "keys": ["x"]}, UsageError, "keys requires history"),
         ({"paths": ["a"], "repair": True, "plan": True}, UsageError, "plan and repair"),
         ({"paths": ["a"], "repair": True, "overwrite": True}, UsageError, "leave overwrite out"),

@@ -145,10 +145,11 @@ def check_target(
 
 
 def _is_folder(target: object) -> bool:
-    return isinstance(target, str | Path) and target != "-" and not _is_database(target)
+    return isinstance(target, str | Path) and target != "-" and not is_database(target)
 
 
-def _is_database(target: object) -> bool:
+def is_database(target: object) -> bool:
+    """Whether the target of an export is the URL of a database."""
     return isinstance(target, str) and target.partition("://")[0] in _DATABASES
 
 
@@ -166,7 +167,7 @@ async def export_to(
     on_event: OnEvent | None,
 ) -> ExportResult:
     """Export the runs of a query; wrong arguments are an error at once."""
-    if isinstance(target, str) and _is_database(target):
+    if isinstance(target, str) and is_database(target):
         target = _database(target, options)
     check_target(target, options, filesystem=filesystem, overwrite=overwrite, repair=repair)
     if options.format == "delta":
@@ -229,7 +230,7 @@ async def plan_export_to(
     overwrite: bool,
 ) -> ExportPlan:
     """What the same export would do; wrong arguments are an error at once."""
-    if isinstance(target, str) and _is_database(target):
+    if isinstance(target, str) and is_database(target):
         target = _database(target, options)
     check_target(target, options, filesystem=filesystem, overwrite=overwrite)
     await import_in_thread("aiowandb.export.preview")

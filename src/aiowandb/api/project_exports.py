@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from aiowandb.api.defaults import Defaults
-from aiowandb.api.exporting import EXPORT_CHECKS, FOLDER, check_target, export_options
+from aiowandb.api.exporting import (
+    EXPORT_CHECKS,
+    FOLDER,
+    check_target,
+    export_options,
+    is_database,
+)
 from aiowandb.api.projects import Projects
 from aiowandb.api.runs import Runs
 from aiowandb.arguments import (
@@ -41,6 +47,7 @@ from aiowandb.errors import (
 from aiowandb.files.folder import path_inside
 from aiowandb.net import Session, is_server_down
 from aiowandb.paths import is_project_pattern
+from aiowandb.redaction import redacted
 from aiowandb.user_warnings import warn
 from aiowandb.wire.dotted import is_glob
 from aiowandb.wire.filters import check_filters, check_order
@@ -141,6 +148,11 @@ class ProjectExports(FixedAttributes):
         check_order(order)
         if str(target) in ("-", ""):
             raise UsageError(f"Many projects are exported to a folder, and {target!r} is none.")
+        if is_database(target):
+            raise UsageError(
+                f"Many projects are exported to a folder, and {redacted(str(target))} is a"
+                " database: export each into a table of its own."
+            )
         if plan and repair:
             raise UsageError("plan and repair cannot be combined: a plan writes nothing.")
         made = await export_options(target, **options)
