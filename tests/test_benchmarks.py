@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.__main__ import main
 from benchmarks.contenders.clock import Cost
 from benchmarks.figures import Costs, Figure
 from benchmarks.plot import write_plot
@@ -50,8 +51,11 @@ def test_a_figure_without_a_limit_is_there_to_be_known() -> None:
     assert Figure("i", "rows a second", [1.0]).is_met
 
 
-def test_an_unknown_scene_is_refused() -> None:
-    command = [sys.executable, "-m", "benchmarks", "z"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "there are a, a-tls, b" in done.stderr
+def test_an_unknown_scene_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "z"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "there are a, a-tls, b" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,12 @@ with Store.open(sys.argv[1]) as store:
     serve(create_app(store, open_access=True, max_memory=int(sys.argv[2])), port=0)
 """
 IN_P = '{project(name:"p",entityName:"eve"){%s}}'
-BOMB = gzip.compress(b'{"files":{"x":{"content":["' + b"a" * 60_000_000 + b'"]}}}')
 HOSTILE: dict[str, Callable[[int], tuple[str, str, bytes, dict[str, str]]]] = {}
+
+
+@cache
+def bomb() -> bytes:
+    return gzip.compress(b'{"files":{"x":{"content":["' + b"a" * 60_000_000 + b'"]}}}')
 
 
 def graphql(name: str, query: Callable[[int], str]) -> None:
@@ -304,18 +309,22 @@ HOSTILE["brackets"] = lambda _: (
 HOSTILE["gzip"] = lambda _: (
     "POST",
     "/files/eve/p/r/file_stream",
-    BOMB,
+    bomb(),
     {"Content-Encoding": "gzip"},
 )
 
 
-def console(name: str, lines: list[str]) -> None:
-    body = json.dumps({"files": {"output.log": {"offset": 0, "content": lines}}}).encode()
-    HOSTILE[name] = lambda number: ("POST", f"/files/eve/p/log{number}/file_stream", body, {})
+def console(name: str, length: int, lines: int) -> None:
+    @cache
+    def body() -> bytes:
+        content = ["x" * length] * lines
+        return json.dumps({"files": {"output.log": {"offset": 0, "content": content}}}).encode()
+
+    HOSTILE[name] = lambda number: ("POST", f"/files/eve/p/log{number}/file_stream", body(), {})
 
 
-console("long console lines", ["x" * 6_000_000] * 6)
-console("many console lines beside them", ["x"] * 100_000)
+console("long console lines", 6_000_000, 6)
+console("many console lines beside them", 1, 100_000)
 HOSTILE["uploads"] = lambda n: ("PUT", f"/files/eve/p/r/f{n}", b"x" * 20_000_000, {})
 
 

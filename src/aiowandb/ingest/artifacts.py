@@ -163,14 +163,18 @@ class ArtifactCopier:
             if may_pass(error):
                 self._to_retry.setdefault(artifact.name, name)
             if artifact.name in self._to_retry:
-                self._links.note(artifact.links or (), None, (), report, by.report)
+                self._links.note(artifact.other_collections or (), None, (), report, by.report)
             return
         self._ids[artifact.key] = made.id
         self._note(report, artifact, made)
         if is_changed:
             report.status = "updated"
         self._links.note(
-            artifact.links or (), made.id, there.links if there else (), report, by.report
+            artifact.other_collections or (),
+            made.id,
+            there.links if there else (),
+            report,
+            by.report,
         )
 
     async def _uploaded(
@@ -327,7 +331,7 @@ def _source_artifact(session: Session, node: ArtifactNode) -> SourceArtifact:
         description=record.description,
         metadata=lenient.dumps(record.metadata) if record.metadata else None,
         created_at=record.created_at,
-        links=tuple(node.links),
+        other_collections=tuple(node.links),
     )
 
 

@@ -129,8 +129,8 @@ class SourceArtifact(msgspec.Struct, frozen=True, kw_only=True):
     # What the source has named it and its collection by in references, where they may be kept.
     client_id: str | None = None
     sequence_client_id: str | None = None
-    # The other collections that it is linked to; None if the source does not know.
-    links: tuple[ArtifactLink, ...] | None = None
+    # Those that it is linked to; None if the source does not know.
+    other_collections: tuple[ArtifactLink, ...] | None = None
 
     @property
     def label(self) -> str:

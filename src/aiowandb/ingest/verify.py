@@ -65,7 +65,7 @@ async def _compare(run: SourceRun, copy: SourceRun, *, states: bool) -> AsyncGen
     made, copied = await _made(run), await _made(copy)
     # What the source has not numbered is known by its content.
     numbered = all(one.version is not None for one in made)
-    linked = all(one.links is not None for one in made)
+    linked = all(one.other_collections is not None for one in made)
     here, there = (
         await _artifact_facts(run, made, numbered=numbered, linked=linked),
         await _artifact_facts(copy, copied, numbered=numbered, linked=linked),
@@ -168,7 +168,7 @@ async def _artifact_facts(
         manifest = blake2b(repr(entries).encode(errors="replace"), digest_size=12).hexdigest()
         name = one.label if numbered else f"{one.name} {one.digest}"
         aliases = sorted(one.aliases) if numbered else []
-        inside = [each for each in one.links or () if linked and not each.project]
+        inside = [each for each in one.other_collections or () if linked and not each.project]
         links = sorted((each.collection, each.aliases) for each in inside)
         said = (one.type, one.digest, aliases, sorted(one.tags), one.description or None, links)
         # Where W&B numbers the versions, one with the content of an earlier one is that one.
