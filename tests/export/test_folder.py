@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiowandb import ExportError, TimeoutError
@@ -86,7 +87,7 @@ def test_an_export_continues_under_another_name_of_the_same_cloud(tmp_path: Path
     for host in ("api.wandb.ai", "api.forge.coreweave.com", "api.wandb.ai"):
         source = ExportIdentity(host, "me/mnist")
         with claim_folder(LocalFolder(tmp_path), source, ExportOptions(), overwrite=False) as begin:
-            assert begin()[0].records == [BEGUN]
+            assert begin()[0].records == [msgspec.structs.replace(BEGUN, sealed=True)]
     elsewhere = ExportIdentity("api.qa.wandb.ai", "me/mnist")
     other = claim_folder(LocalFolder(tmp_path), elsewhere, ExportOptions(), overwrite=False)
     with pytest.raises(ExportError, match="another export"), other:
