@@ -89,7 +89,12 @@ class Copier:
                 async for run in api.runs(project, fresh=True):
                     found[run.id] |= await more_of(run)
                 sweeps = [sweep async for sweep in (await api.project(project)).sweeps()]
-            return found | {"sweeps": [(each.config_text, each.description) for each in sweeps]}
+                linked = [
+                    (each.name, each.source.version, sorted(each.aliases))
+                    async for each in api.artifacts("model", f"{project}/chosen", fresh=True)
+                ]
+            found["sweeps"] = [(each.config_text, each.description) for each in sweeps]
+            return found | {"linked": linked}
 
         return anyio.run(read)
 
@@ -141,6 +146,9 @@ def add_artifacts_and_a_sweep(store: Store) -> None:
     latest = store.artifacts.latest(collection.id)
     assert latest
     store.artifacts.use(user, latest)
+    chosen = store.collections.ensure(project, "chosen", "model", "PORTFOLIO")
+    for version in reversed(store.artifacts.of_run(maker.id, "output", first=9).items):
+        store.artifacts.link(version, chosen, ["good"])
     sweep = store.sweeps.create(project, SweepChanges(config="method: grid")).name
     store.runs.upsert(project, "plain", RunChanges(sweep=sweep))
 
@@ -150,7 +158,8 @@ def kill_often(copier: Copier, kills: int, kills_per_copy: int) -> None:
     copier.run("local/undisturbed")
     requests = copier.seen
     undisturbed = copier.content("local/undisturbed")
-    assert len(undisturbed) == 5
+    assert len(undisturbed) == 6
+    assert len(undisturbed["linked"]) == 3
     chance, killed = random.Random(kills), 0
     for number in range(kills // kills_per_copy):
         project = f"local/killed-{number}"
