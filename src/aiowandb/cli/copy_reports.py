@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OUTPUT_OPTIONS = ("as_json", "quiet")
 _SOME_FAILED = 3
 _BAR_WIDTH = 20
+# In glibc's malloc.h.
+_M_ARENA_MAX = -8
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -117,6 +120,7 @@ def run_copy(copy: Callable[..., Awaitable[CopyReport]], options: dict[str, Any]
     output = CopyOutput(**{name: options.pop(name) for name in _OUTPUT_OPTIONS})
     if output.quiet:
         warnings.simplefilter("ignore", AiowandbWarning)
+    _share_free_memory()
     try:
         with output.listening() as on_event:
             report = anyio.run(partial(copy, **options, on_event=on_event))
@@ -124,6 +128,17 @@ def run_copy(copy: Callable[..., Awaitable[CopyReport]], options: dict[str, Any]
         print_error("Interrupted. What was copied is kept; run the same command to resume.")
         sys.exit(130)
     output.show(report)
+
+
+def _share_free_memory() -> None:
+    """Let the threads that convert rows share the memory that they have freed.
+
+    glibc keeps it for each thread apart: a copy of 160 runs took a tenth more. Exports do not
+    gain, whose rows are in Arrow's own memory.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 @contextmanager
