@@ -224,11 +224,6 @@ DAMAGES = {
         "history/part-00009.parquet",
         "not part of the export",
     ),
-    "a linked folder too many": Damage(
-        lambda out: (out / "history" / "a link").symlink_to(out / "system"),
-        "history/a link",
-        "not part of the export",
-    ),
     "a subfolder too many": Damage(
         lambda out: shutil.copytree(out / "system", out / "history" / "run_id=x"),
         "history/run_id=x/part-00000.parquet",

@@ -68,6 +68,7 @@ async def test_what_is_written_about_an_artifact_later_is_exported_without_a_dow
     await assert_as_new(live, tmp_path)
 
 
+@pytest.mark.slow
 async def test_files_and_versions_that_come_later_are_exported_and_no_others_are_read(
     live: Archive, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ async def test_files_and_versions_that_come_later_are_exported_and_no_others_are
     assert (await live.export()).requests == 5
 
 
+@pytest.mark.slow
 async def test_what_an_earlier_version_did_not_note_is_compared_and_nothing_fetched(
     live: Archive, tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ async def test_what_an_earlier_version_did_not_note_is_compared_and_nothing_fetc
     await assert_as_new(live, tmp_path)
 
 
+@pytest.mark.slow
 async def test_a_kill_after_an_artifact_was_described_again_leaves_nothing_damaged(
     live: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,9 +151,9 @@ def stop_sweep(archive: Archive) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (add_report, "reports: Late are not there."),
+        pytest.param(add_report, "reports: Late are not there.", marks=pytest.mark.slow),
         (edit_report, "reports: Early differ at W&B."),
-        (add_sweep, "are not in the table."),
+        pytest.param(add_sweep, "are not in the table.", marks=pytest.mark.slow),
         (stop_sweep, "differ at W&B."),
     ],
 )
