@@ -31,7 +31,7 @@ _SHORT_S, _LONG_S = 0.02, 0.1
 _OWNERS_AT_ONCE = 500
 
 
-class _Rows(NamedTuple):
+class _OwnedRows(NamedTuple):
     """Rows of a table that belong to an owner: the column with its id, and what identifies a row.
 
     Each takes as long as `weight` rows.
@@ -48,36 +48,36 @@ class _Level(NamedTuple):
 
     table: str
     select: str
-    rows: tuple[_Rows, ...]
+    rows: tuple[_OwnedRows, ...]
 
 
 _OF_RUN = (
-    _Rows("line_block", "run_id", weight=50),
-    _Rows("line", "run_id"),
-    _Rows("rejected_line", "run_id"),
-    _Rows("replaced_line", "run_id"),
-    _Rows("writer_range", "run_id", "run_id, stream, writer, first"),
-    _Rows("file", "run_id"),
-    _Rows("alert", "run_id"),
-    _Rows("artifact_use", "run_id", "run_id, artifact_id, direction"),
+    _OwnedRows("line_block", "run_id", weight=50),
+    _OwnedRows("line", "run_id"),
+    _OwnedRows("rejected_line", "run_id"),
+    _OwnedRows("replaced_line", "run_id"),
+    _OwnedRows("writer_range", "run_id", "run_id, stream, writer, first"),
+    _OwnedRows("file", "run_id"),
+    _OwnedRows("alert", "run_id"),
+    _OwnedRows("artifact_use", "run_id", "run_id, artifact_id, direction"),
 )
 _OF_ARTIFACT = (
     # First what makes it visible elsewhere.
-    _Rows("membership", "artifact_id"),
-    _Rows("artifact_use", "artifact_id", "run_id, artifact_id, direction"),
-    _Rows("entry", "artifact_id", "artifact_id, name"),
-    _Rows("manifest", "artifact_id"),
-    _Rows("artifact_tag", "artifact_id"),
-    _Rows("artifact_client", "artifact_id"),
+    _OwnedRows("membership", "artifact_id"),
+    _OwnedRows("artifact_use", "artifact_id", "run_id, artifact_id, direction"),
+    _OwnedRows("entry", "artifact_id", "artifact_id, name"),
+    _OwnedRows("manifest", "artifact_id"),
+    _OwnedRows("artifact_tag", "artifact_id"),
+    _OwnedRows("artifact_client", "artifact_id"),
 )
 _OF_COLLECTION = (
-    _Rows("membership", "collection_id"),
-    _Rows("alias", "collection_id"),
-    _Rows("collection_tag", "collection_id"),
+    _OwnedRows("membership", "collection_id"),
+    _OwnedRows("alias", "collection_id"),
+    _OwnedRows("collection_tag", "collection_id"),
 )
 _OF_SWEEP = (
-    _Rows("assignment", "sweep_id", "sweep_id, number"),
-    _Rows("agent", "sweep_id"),
+    _OwnedRows("assignment", "sweep_id", "sweep_id, number"),
+    _OwnedRows("agent", "sweep_id"),
 )
 _DIRECTLY = "SELECT id FROM {0} WHERE project_id = ?"
 _LEVELS = (
@@ -181,7 +181,7 @@ def _hidden_project(connection: sqlite3.Connection, project_id: int) -> int:
 
 def _delete_hidden(database: Database, project_id: int, until: float | None = None) -> bool:
     """Delete everything in the project, and then itself; returns whether there was time."""
-    pace = Pace(until)
+    pace = DeletionPace(until)
     while True:
         for level in _LEVELS:
             _delete_level(database, level, project_id, pace)
@@ -204,7 +204,7 @@ def _delete_hidden(database: Database, project_id: int, until: float | None = No
                 return True
 
 
-class Pace:
+class DeletionPace:
     """How many rows to delete in the next transaction, by how long the last one has taken."""
 
     def __init__(self, until: float | None) -> None:
@@ -222,7 +222,7 @@ class Pace:
             self.rows = min(self.rows * 2, MOST_ROWS)
 
 
-def _delete_level(database: Database, level: _Level, project_id: int, pace: Pace) -> None:
+def _delete_level(database: Database, level: _Level, project_id: int, pace: DeletionPace) -> None:
     while not pace.is_over:
         with database.read() as connection:
             found = connection.execute(f"{level.select} LIMIT ?", (project_id, _OWNERS_AT_ONCE))
@@ -235,10 +235,12 @@ def _delete_level(database: Database, level: _Level, project_id: int, pace: Pace
             for rows in level.rows:
                 _delete_rows(database, rows, owners, pace)
         if not pace.is_over:
-            _delete_rows(database, _Rows(level.table, "id"), owners, pace)
+            _delete_rows(database, _OwnedRows(level.table, "id"), owners, pace)
 
 
-def _delete_rows(database: Database, rows: _Rows, owners: Sequence[int], pace: Pace) -> None:
+def _delete_rows(
+    database: Database, rows: _OwnedRows, owners: Sequence[int], pace: DeletionPace
+) -> None:
     table, owner, key, weight = rows
     deleted = True
     while deleted and not pace.is_over:
@@ -257,7 +259,7 @@ def _delete_rows(database: Database, rows: _Rows, owners: Sequence[int], pace: P
         pace.took(time.monotonic() - started)
 
 
-def _forget_runs(database: Database, run_ids: Sequence[int], pace: Pace) -> None:
+def _forget_runs(database: Database, run_ids: Sequence[int], pace: DeletionPace) -> None:
     """Let versions forget which of these runs has made them."""
     changed = True
     while changed and not pace.is_over:
@@ -273,7 +275,7 @@ def _forget_runs(database: Database, run_ids: Sequence[int], pace: Pace) -> None
             )
 
 
-def _is_small(database: Database, parts: tuple[_Rows, ...], owners: Sequence[int]) -> bool:
+def _is_small(database: Database, parts: tuple[_OwnedRows, ...], owners: Sequence[int]) -> bool:
     """Whether few rows belong to these owners, so that they can be deleted together."""
     if not parts:
         return True

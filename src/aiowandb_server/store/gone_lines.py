@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from aiowandb_server.store.deleting import Pace
+from aiowandb_server.store.deleting import DeletionPace
 
 if TYPE_CHECKING:
     import sqlite3
@@ -71,7 +71,7 @@ def delete_gone_lines(database: Database, run_id: int, until: float | None = Non
         row = connection.execute("SELECT 1 FROM gone_lines WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:
         return
-    pace = Pace(until)
+    pace = DeletionPace(until)
     while not pace.is_over:
         with database.write(repeatable=True) as connection:
             started = time.monotonic()
