@@ -1,4 +1,4 @@
-"""An Iceberg table has the rows of all runs; each export is one transaction."""
+"""An Iceberg table has the rows of all runs; each commit is one transaction."""
 
 from __future__ import annotations
 
