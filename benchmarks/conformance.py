@@ -22,7 +22,8 @@ from pathlib import Path
 import msgspec
 from graphql import GraphQLError, OperationDefinitionNode, parse, validate
 
-from aiowandb_server.graphql.execution import RULES, load_schema
+from aiowandb_server.graphql.documents import RULES
+from aiowandb_server.graphql.execution import load_schema
 from benchmarks.official_tests import Score, read_score
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"

@@ -18,16 +18,16 @@ from aiowandb_server.access import Access
 from aiowandb_server.bodies import Body, BodyResponse, Room
 from aiowandb_server.budget import DEFAULT_MAX_MEMORY, Budget
 from aiowandb_server.content import Content
-from aiowandb_server.file_stream import parse_update
+from aiowandb_server.file_stream import is_typed, parse_update
 from aiowandb_server.gate import BODY, DEFAULT_MAX_BODY, USER, RequestGate
 from aiowandb_server.graphql.context import Context
-from aiowandb_server.graphql.cost import MAX_LENGTH, PARSED
 from aiowandb_server.graphql.execution import answer
 from aiowandb_server.idle_compaction import IdleCompaction
 from aiowandb_server.links import Links
 from aiowandb_server.origins import OriginRules
 from aiowandb_server.pages import LoginLinks, Sessions, page_routes
 from aiowandb_server.responses import JSON, error
+from aiowandb_server.text_limits import MAX_VALUES, too_many_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,14 +136,15 @@ class _Api:
         links = self.links(request)
 
         def execute() -> Response:
+            if body.marks > MAX_VALUES:
+                raise too_many_values("the request", body.marks)
             context = Context(self._store, viewer, self._access, links, self._history)
             found = answer(body.load(), context)
             waiting = Body(self._room)
             waiting.add(found.body)
             return BodyResponse(waiting, found.status, JSON)
 
-        need = body.weight + PARSED * min(body.size, MAX_LENGTH)
-        return await self._budget.run(viewer.id, need, execute)
+        return await self._budget.run(viewer.id, body.size + body.weight, execute)
 
     async def file_stream(self, request: Request) -> Response:
         body: Body = request.scope[BODY]
@@ -168,7 +169,9 @@ class _Api:
                 self._compaction.add(run, viewer.id)
             return Response(orjson.dumps(content), media_type=JSON)
 
-        return await self._budget.run(viewer.id, body.weight, apply)
+        # Columns are counted as they are read: they take more or less than JSON does.
+        need = body.size if is_typed(request.headers) else body.size + body.weight
+        return await self._budget.run(viewer.id, need, apply)
 
     def links(self, request: Request) -> Links:
         base = str(request.base_url).rstrip("/")

@@ -55,7 +55,7 @@ class Body:
 
     def __init__(self, room: Room) -> None:
         self.size = 0
-        self._marks = 0
+        self.marks = 0
         self._room = room
         self._taken = 0
         self._kept = bytearray()
@@ -63,8 +63,8 @@ class Body:
 
     @property
     def weight(self) -> int:
-        """The bytes that this takes while it is parsed as JSON, at most."""
-        return json_weight(self.size, self._marks)
+        """The bytes that this takes once it is parsed as JSON, at most, besides its text."""
+        return json_weight(self.size, self.marks)
 
     async def write(self, data: bytes) -> None:
         if self._file is None or len(self._kept) + len(data) < _PIECE:
@@ -75,7 +75,7 @@ class Body:
     def add(self, data: bytes) -> None:
         """Add data; blocks, once there is a file."""
         self.size += len(data)
-        self._marks += count_marks(data)
+        self.marks += count_marks(data)
         self._kept += data
         if self._file is not None:
             if len(self._kept) >= _PIECE:

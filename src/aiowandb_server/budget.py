@@ -8,10 +8,12 @@ never wait for large ones. Several users take turns.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -123,14 +125,18 @@ class Budget:
         self._large = Lane(large, large)
 
     async def run(self, user: int, need: int, work: Callable[[], Response]) -> Response:
-        """The response of the work, which runs in a thread; `need` is what it takes at least."""
+        """The response of the work, which runs in a thread.
+
+        `need` is what it takes from the start, such as its body, and counts as used.
+        """
+        begin_with = need
         try:
             for level in self._levels:
                 if need > level:
                     continue
                 lane, units = (self._workers, 1) if level == self.share else (self._large, level)
                 async with lane.taken(user, units):
-                    found = await self._within(level, work)
+                    found = await self._within(level, begin_with, work)
                 if not isinstance(found, int):
                     return found
                 need = found
@@ -142,18 +148,34 @@ class Budget:
             "have here. Ask for less at once, or send less.",
         )
 
-    async def _within(self, limit: int, work: Callable[[], Response]) -> Response | int:
+    async def _within(
+        self, limit: int, begin_with: int, work: Callable[[], Response]
+    ) -> Response | int:
         """The response, or how much memory it needs if that is more."""
 
         def limited() -> Response | int:
             with measured(limit) as meter:
                 try:
+                    meter.charge(begin_with)
                     return work()
                 except MoreMemoryError as more:
                     # What has been changed would be changed twice.
                     return int(1e18) if meter.has_written else more.needed
 
-        return await blocking(limited, anyio.CapacityLimiter(math.inf))
+        try:
+            return await blocking(limited, anyio.CapacityLimiter(math.inf))
+        finally:
+            if limit > self.share:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_give_back_memory)
+
+
+def _give_back_memory() -> None:
+    """Give the memory that was freed back to the system, as far as it is not in between what is
+    used: glibc keeps it, so that the memory of a server would never become less."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def busy() -> Response:

@@ -25,7 +25,7 @@ from aiowandb_server import RunChanges, Store, bodies, budget, create_app
 from aiowandb_server.bodies import Body, Room
 from aiowandb_server.budget import Budget, BusyError, Lane
 from aiowandb_server.errors import MoreMemoryError, RequestError
-from aiowandb_server.store.metering import charge, held, measured, weight_of
+from aiowandb_server.store.metering import charge, held, measured, meter, weight_of
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +138,23 @@ async def test_work_that_needs_more_starts_over_unless_it_has_changed_something(
         assert refused.status_code == 413
         assert b"Ask for less" in refused.body
         assert written == 1
+
+
+async def test_what_a_request_brings_is_counted_from_its_start() -> None:
+    limited = Budget(64 << 20)
+    shares: list[int] = []
+
+    def work() -> Response:
+        known = meter()
+        assert known is not None
+        shares.append(known.limit)
+        charge(known.limit * 2 // 3)
+        return Response()
+
+    assert (await limited.run(1, limited.share // 4, work)).status_code == 200
+    del shares[:]
+    assert (await limited.run(1, limited.share // 2, work)).status_code == 200
+    assert shares == [*limited._levels[:2]]
 
 
 async def test_a_refusal_keeps_nothing_of_what_was_read() -> None:
@@ -299,6 +316,7 @@ graphql(
     "Parquet",
     lambda n: IN_P % f'run(name:"done{n % 4}"){{historyKeys parquetHistory{{parquetUrls}}}}',
 )
+graphql("many documents", lambda n: "{viewer{" + f"a{n}: id " + "id " * 5_200 + "}}")
 graphql("documents", lambda _: "{viewer{" + "id " * 9_000 + "}} #" + "x" * 300_000)
 HOSTILE["brackets"] = lambda _: (
     "POST",
@@ -311,6 +329,21 @@ HOSTILE["gzip"] = lambda _: (
     "/files/eve/p/r/file_stream",
     bomb(),
     {"Content-Encoding": "gzip"},
+)
+
+
+def protobuf(field: int, data: bytes) -> bytes:
+    size = len(data)
+    # Four bytes, of seven bits each.
+    length = [size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21]
+    return bytes([field << 3 | 2, *length]) + data
+
+
+HOSTILE["columns that are not UTF-8"] = lambda number: (
+    "POST",
+    f"/files/eve/p/log{number}/file_stream",
+    protobuf(1, protobuf(3, b"\xff" * 40_000_000)),
+    {"Content-Type": "application/vnd.wandb.filestream.v1+protobuf"},
 )
 
 

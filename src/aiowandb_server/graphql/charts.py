@@ -9,7 +9,6 @@ import msgspec
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.graphql.resolving import Resolvers
-from aiowandb_server.store import json_text
 from aiowandb_server.store.charting import ChartRequest
 from aiowandb_server.store.previews import column_names, find_value, shortened, unwrapped
 
@@ -60,19 +59,19 @@ def chart_series(run: RunRow, context: Context, spec: str) -> list[dict[str, Any
 
 
 @resolvers("Run", "configPreview")
-def config_preview(run: RunRow, _context: Context) -> Any:
-    return shortened(unwrapped(json_text.loads_object(run.config) or {}), _LONGEST_TEXT)
+def config_preview(run: RunRow, context: Context) -> Any:
+    return shortened(unwrapped(context.read_json(run.config)), _LONGEST_TEXT)
 
 
 @resolvers("Run", "summaryPreview")
-def summary_preview(run: RunRow, _context: Context) -> Any:
-    return shortened(json_text.loads_object(run.summary) or {}, _LONGEST_TEXT)
+def summary_preview(run: RunRow, context: Context) -> Any:
+    return shortened(context.read_json(run.summary), _LONGEST_TEXT)
 
 
 @resolvers("Run", "cells")
-def cells(run: RunRow, _context: Context, columns: list[str]) -> list[Any]:
-    config = unwrapped(json_text.loads_object(run.config) or {})
-    summary = json_text.loads_object(run.summary) or {}
+def cells(run: RunRow, context: Context, columns: list[str]) -> list[Any]:
+    config = unwrapped(context.read_json(run.config))
+    summary = context.read_json(run.summary)
     trees = {"config": config, "summary": summary}
     found = []
     for column in columns[:_MAX_KEYS]:
@@ -86,8 +85,8 @@ def names_of_columns(project: ProjectRow, context: Context, search: str | None =
     page = context.store.runs.page(project, order="-created_at", first=_RUNS_LOOKED_AT)
     names: dict[str, None] = {}
     for run in page.items:
-        config = unwrapped(json_text.loads_object(run.config) or {})
-        summary = json_text.loads_object(run.summary) or {}
+        config = unwrapped(context.read_json(run.config))
+        summary = context.read_json(run.summary)
         for tree, values in (("config", config), ("summary", summary)):
             names.update(dict.fromkeys(column_names(tree, values, search or "", _MAX_NAMES)))
     return sorted(names)[:_MAX_NAMES]

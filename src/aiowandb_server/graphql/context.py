@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError, TooManyFieldsError
+from aiowandb_server.store import json_text
 from aiowandb_server.store.metering import charge
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ SAMPLE = 250
 # What a field of an answer takes, which is charged for many of them at once.
 _FIELD_SIZE = 300
 _FIELDS_AT_ONCE = 1_000
+# In characters: parsing so much JSON takes as long as a field.
+_TEXT_A_FIELD = 1_000
 # The rows of an answer are in memory several times. The SDK asks for 1,000 of them.
 MAX_TEXT = 128 << 20
 
@@ -60,6 +63,12 @@ class Context:
         """Count one more sample of a run: all but the first count as the lines that it reads."""
         self.count_field(SAMPLE + (lines if run_id in self._sampled else 0))
         self._sampled.add(run_id)
+
+    def read_json(self, text: str) -> dict[str, Any]:
+        """The JSON object in a stored text, empty if it is none: parsing it costs as much as fields
+        do."""
+        self.count_field(len(text) // _TEXT_A_FIELD)
+        return json_text.loads_object(text) or {}
 
     def count_text(self, length: int) -> None:
         """Count the text of one more row; too much ends the request."""

@@ -1,8 +1,8 @@
 """How much work a document asks for, estimated before it is executed.
 
-A few hundred bytes can ask for millions of fields, by fragments that spread fragments, and a long
-document takes sixty times its length in memory once it is parsed. Nested lists are counted during
-execution, see `Context.count_field`, because their lengths are not known before.
+A few hundred bytes can ask for millions of fields, by fragments that spread fragments. Nested
+lists are counted during execution, see `Context.count_field`, because their lengths are not known
+before.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # The longest document of the SDK has 2,000 characters; a batch of 200 runs has 100,000.
 MAX_LENGTH = 400_000
 MAX_TOKENS = 60_000
-# Once it is parsed and validated, a document takes so many times the memory of its text.
-PARSED = 64
 # Fields in the document, with fragments expanded.
 _MAX_FIELDS = 20_000
 # Fields with a selection of their own are looked up, which costs a hundred times a plain field.

@@ -11,22 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
-from graphql import (
-    DocumentNode,
-    GraphQLError,
-    GraphQLSchema,
-    build_schema,
-    execute_sync,
-    parse,
-    specified_rules,
-    validate,
-)
-from graphql.validation import (
-    NoUnusedFragmentsRule,
-    NoUnusedVariablesRule,
-    OverlappingFieldsCanBeMergedRule,
-    VariablesInAllowedPositionRule,
-)
+from graphql import GraphQLError, GraphQLSchema, build_schema, execute_sync
 
 from aiowandb_server.errors import RequestError, TooManyFieldsError
 from aiowandb_server.graphql import (
@@ -45,7 +30,7 @@ from aiowandb_server.graphql import (
     viewer,
 )
 from aiowandb_server.graphql.context import Context
-from aiowandb_server.graphql.cost import MAX_LENGTH, MAX_TOKENS, check_cost
+from aiowandb_server.graphql.documents import Documents, InvalidDocumentError
 from aiowandb_server.graphql.resolving import name_of_type, read_field
 from aiowandb_server.graphql.scalars import bind_scalars
 from aiowandb_server.store import json_text
@@ -55,14 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiowandb_server")
 
-# W&B does not enforce these rules, and its clients rely on that.
-_LENIENT = (
-    NoUnusedFragmentsRule,
-    NoUnusedVariablesRule,
-    OverlappingFieldsCanBeMergedRule,
-    VariablesInAllowedPositionRule,
-)
-RULES = [rule for rule in specified_rules if rule not in _LENIENT]
 _SUBJECTS = (
     accounts,
     artifact_changes,
@@ -78,9 +55,6 @@ _SUBJECTS = (
     sweeps,
     viewer,
 )
-
-
-_MAX_CACHED = 16_384
 
 
 class _GraphQLBody(msgspec.Struct):
@@ -118,15 +92,11 @@ def answer(body: bytes, context: Context) -> HttpAnswer:
     # `wandb.Api()` sends an empty name for the only operation of a document.
     operation_name = request.operation_name or None
     try:
-        document = _parsed(request.query)
-        if isinstance(document, DocumentNode):
-            check_cost(document, operation_name)
+        document = _documents().find(request.query, operation_name)
     except RequestError as error:
         return refused(str(error), error.status)
-    if not isinstance(document, DocumentNode):
-        return _errors(400, [document])
-    if problems := _problems(request.query, document):
-        return _errors(400, problems)
+    except InvalidDocumentError as error:
+        return _errors(400, error.problems)
     try:
         result = execute_sync(
             load_schema(),
@@ -148,47 +118,28 @@ def refused(message: str, status: int = 400) -> HttpAnswer:
     return _errors(status, [GraphQLError(message)])
 
 
-def _parsed(text: str) -> DocumentNode | GraphQLError:
-    """The document, or what is wrong with its syntax."""
-    if len(text) > MAX_LENGTH:
-        raise RequestError(
-            f"the query has {len(text)} characters, and {MAX_LENGTH} are allowed", 413
-        )
-    # A parsed document takes sixty times the memory of its text: large ones are not cached.
-    return _parse_cached(text) if len(text) <= _MAX_CACHED else _parse(text)
-
-
-def _parse(text: str) -> DocumentNode | GraphQLError:
-    try:
-        return parse(text, max_tokens=MAX_TOKENS)
-    except GraphQLError as error:
-        return error
-    except RecursionError:
-        return GraphQLError("the document is nested too deeply")
-
-
-_parse_cached = lru_cache(maxsize=256)(_parse)
-
-
-def _problems(text: str, document: DocumentNode) -> tuple[GraphQLError, ...]:
-    """The validation errors of the document, cached: clients send the same few documents."""
-    return _validate_cached(text) if len(text) <= _MAX_CACHED else _validate(document)
-
-
-def _validate(document: DocumentNode) -> tuple[GraphQLError, ...]:
-    return tuple(validate(load_schema(), document, RULES))
-
-
-@lru_cache(maxsize=256)
-def _validate_cached(text: str) -> tuple[GraphQLError, ...]:
-    return _validate(parse(text))
+@lru_cache(maxsize=1)
+def _documents() -> Documents:
+    return Documents(load_schema())
 
 
 def _errors(
     status: int, errors: Sequence[GraphQLError], data: dict[str, Any] | None = None
 ) -> HttpAnswer:
     body = {"data": data, "errors": [error.formatted for error in errors]}
+    for error in errors:
+        _forget_frames(error)
     return HttpAnswer(status, _encoded(body))
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks: the frames in them keep the request with all that was read for it, and
+    themselves, until the garbage is collected."""
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        if isinstance(error, GraphQLError):
+            _forget_frames(error.original_error)
+        error = error.__cause__ or error.__context__
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

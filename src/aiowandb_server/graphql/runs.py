@@ -193,7 +193,7 @@ def project_of(run: RunRow, context: Context) -> ProjectRow | None:
 
 @resolvers("Run", "systemMetrics")
 def system_metrics(run: RunRow, context: Context) -> str:
-    last = json_text.loads_object(context.store.history.tail(run, "events") or "{}") or {}
+    last = context.read_json(context.store.history.tail(run, "events") or "{}")
     return json_text.dumps({key: item for key, item in last.items() if key.startswith("system.")})
 
 
@@ -208,8 +208,8 @@ def events_tail(run: RunRow, context: Context) -> str:
 
 
 @resolvers("Run", "wandbConfig")
-def wandb_config(run: RunRow, _context: Context, keys: list[str] | None = None) -> str:
-    entry = (json_text.loads_object(run.config) or {}).get("_wandb")
+def wandb_config(run: RunRow, context: Context, keys: list[str] | None = None) -> str:
+    entry = context.read_json(run.config).get("_wandb")
     values = entry.get("value") if isinstance(entry, dict) else None
     if not isinstance(values, dict):
         values = {}

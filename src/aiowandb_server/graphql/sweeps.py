@@ -162,8 +162,8 @@ def best_loss(sweep: SweepRow, context: Context) -> float | None:
         )
     except UnknownFieldError:
         return None  # no key can have the name of this metric
-    summary = json_text.loads_object(best.items[0].summary) if best.items else None
-    value = (summary or {}).get(space.metric)
+    summary = context.read_json(best.items[0].summary) if best.items else {}
+    value = summary.get(space.metric)
     return value if isinstance(value, (int, float)) and value - value == 0 else None
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Keys in another order than that of the first row are searched for, one by one.
 _MAX_KEYS = 256
+# Decoders are cached, with the names of their keys.
+_MAX_NAMES = 20_000
 
 
 class Decoded(NamedTuple):
@@ -54,7 +56,8 @@ def _of_same_keys(joined: str, keys: tuple[str, ...]) -> Decoded | None:
 
     Each text is an object of its own, so that all of them joined are a list of these objects.
     """
-    decode = _decoder(keys) if 0 < len(keys) <= _MAX_KEYS else None
+    is_usual = 0 < len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= _MAX_NAMES
+    decode = _decoder(keys) if is_usual else None
     if decode is None:
         return None
     try:

@@ -48,8 +48,9 @@ def matches_pattern(pattern: str, text: object) -> bool:
     if (found := meter()) is not None and found.is_late():
         raise TimeoutError("the query takes too long")
     text = text[:_MAX_SEARCHED]
-    # Long texts are not cached, to limit the memory of the cache.
-    return _search_cached(pattern, text) if len(text) <= _MAX_CACHED else _search(pattern, text)
+    # What is long is not cached, to limit the memory of the cache.
+    is_short = len(pattern) + len(text) <= _MAX_CACHED
+    return _search_cached(pattern, text) if is_short else _search(pattern, text)
 
 
 def _search(pattern: str, text: str) -> bool:

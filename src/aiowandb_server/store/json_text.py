@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import orjson
+
+from aiowandb_server.store.metering import held, weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,12 +27,12 @@ MAX_DEPTH = 200
 # Integers are exact, even beyond 64 bits.
 _decode = msgspec.json.Decoder().decode
 
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+_HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+# Pieces of text are joined when there are so many: one of a character takes fifty bytes.
+_PIECES_AT_ONCE = 1_000
+# The memory for less, in characters, is not counted.
+_SMALL = 64 << 10
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _TURN = {"[": 1, "{": 1, "]": -1, "}": -1}
 # Python does not parse or format integers with more digits.
@@ -46,10 +49,11 @@ def loads(text: str) -> Any:
     """
     if is_too_deep(text):
         raise ValueError(f"the JSON is nested more than {MAX_DEPTH} levels deep")
-    try:
-        return _decode(text)
-    except (msgspec.MsgspecError, UnicodeError):
-        return json.loads(without_halves(text), strict=False)
+    with nullcontext() if len(text) < _SMALL else held(weight_of(text)):
+        try:
+            return _decode(text)
+        except (msgspec.MsgspecError, UnicodeError):
+            return json.loads(without_halves(text), strict=False)
 
 
 def loads_object(text: str) -> dict[str, Any] | None:
@@ -66,8 +70,12 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         try:
             return decoder.decode(body)
+        except msgspec.ValidationError:
+            raise
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return decoder.decode(without_halves(body.decode("utf-8", "replace")))
+            # The text, without halves, and as it is parsed.
+            with held(3 * len(body)):
+                return decoder.decode(without_halves(body.decode("utf-8", "replace")))
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:
@@ -77,9 +85,33 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 def without_halves(text: str) -> str:
     r"""JSON text with U+FFFD for each `\ud83d` or `\ude00` that is not part of a pair."""
     text = encodable(text)
-    if not _HALF.search(text):
-        return text
-    return _ESCAPE.sub(lambda escape: r"\ufffd" if escape["half"] else escape[0], text)
+    joined: list[str] = []
+    pieces: list[str] = []
+    copied = 0
+    half = _HALF.search(text)
+    while half is not None:
+        at = end = half.start()
+        if _is_escaped(text, at):
+            end += 2
+        elif pair := _PAIR.match(text, at):
+            end = pair.end()
+        else:
+            end = half.end()
+            pieces += text[copied:at], r"\ufffd"
+            copied = end
+        if len(pieces) > _PIECES_AT_ONCE:
+            joined.append("".join(pieces))
+            pieces.clear()
+        half = _HALF.search(text, end)
+    return "".join([*joined, *pieces, text[copied:]]) if copied else text
+
+
+def _is_escaped(text: str, at: int) -> bool:
+    """Whether the backslash at this place is the second one of an escape."""
+    first = at
+    while first > 0 and text[first - 1] == "\\":
+        first -= 1
+    return (at - first) % 2 == 1
 
 
 def is_flat(text: str) -> bool:

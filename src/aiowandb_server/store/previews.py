@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiowandb_server.store.metering import charge
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_DEPTH = 30
+# A value or a key in the answer: twice, and as JSON.
+_SIZE_OF_ITEM = 250
 
 
 def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +24,11 @@ def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def shortened(value: Any, longest: int) -> Any:
-    """The value with long texts and lists cut off and their lengths added."""
+    """The value with long texts and lists cut off and their lengths added.
+
+    Counts as memory of the request, until it is answered.
+    """
+    charge(_SIZE_OF_ITEM)
     if isinstance(value, str) and len(value) > longest:
         return f"{value[:longest]}… ({len(value)} characters)"
     if isinstance(value, dict):

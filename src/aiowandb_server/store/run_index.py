@@ -33,6 +33,7 @@ _MIN_RUNS = 2_000
 _MAX_KEYS_A_FILTER = 8
 _MAX_CACHED_COUNTS = 256
 _MAX_CACHED_PARAMETERS = 100
+_MAX_CACHED_TEXT = 20_000
 # Operators that a missing value never matches, the most selective first.
 _SELECTIVE = ("$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex")
 
@@ -84,7 +85,7 @@ class RunIndex:
             f"SELECT count(*) {found.source.text}",
             found.source.parameters,
         ).fetchone()
-        if found.version is not None and len(found.source.parameters) <= _MAX_CACHED_PARAMETERS:
+        if found.version is not None and _is_small(found.source):
             with self._lock:
                 self._counts[state] = count
                 if len(self._counts) > _MAX_CACHED_COUNTS:
@@ -132,6 +133,15 @@ class RunIndex:
             ),
             None if asks_for_runs else tuple(known[name] for name in names),
         )
+
+
+def _is_small(source: Sql) -> bool:
+    """Whether the query can be kept with its result."""
+    texts = [source.text, *(value for value in source.parameters if isinstance(value, str))]
+    return (
+        len(source.parameters) <= _MAX_CACHED_PARAMETERS
+        and sum(map(len, texts)) <= _MAX_CACHED_TEXT
+    )
 
 
 def _wanted(project: ProjectRow, filters: object) -> dict[str, KeyPaths]:

@@ -23,8 +23,10 @@ from aiowandb_server.store.lines import (
     count,
     put,
 )
+from aiowandb_server.store.metering import held, weight_of
 from aiowandb_server.store.run_values import ChangedDocuments
 from aiowandb_server.store.writers import placed
+from aiowandb_server.text_limits import check_document, check_values
 
 if TYPE_CHECKING:
     import sqlite3
@@ -83,6 +85,9 @@ class RunStream:
         rejected = 0
         update = _with_checked_summary(update)
         finite = None if update.summary is None else json_text.finite(update.summary)
+        merges = update.summary is not None and (update.writer is not None or update.derive_summary)
+        if merges:
+            self._require_memory(run, str(update.summary))
         parts = [dict(update.chunks)] if update.appender else list(_parts(update.chunks))
         for part in parts[:-1]:
             put_part = partial(
@@ -96,7 +101,7 @@ class RunStream:
         last = parts[-1]
         checked = _checked(last)
         documents = ChangedDocuments({})
-        if update.summary is not None and update.writer is None and not update.derive_summary:
+        if update.summary is not None and not merges:
             texts = {"summary": finite or update.summary}
             documents = ChangedDocuments.searched(self._database, run.project_id, texts)
         last_part = _LastPart(run, replace(update, chunks=last), checked, finite, documents)
@@ -105,6 +110,15 @@ class RunStream:
             self._database, run.id, lambda connection: last_part.store(connection, now)
         )
         return StreamReply(reply.stop_requested, rejected + reply.rejected)
+
+    def _require_memory(self, run: RunRow, summary: str) -> None:
+        """End the request if summaries cannot be merged within its memory, while it has changed
+        nothing and can be started over with more."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT summary FROM run WHERE id = ?", (run.id,)).fetchone()
+        if row is not None:
+            with held(4 * (weight_of(row[0]) + weight_of(summary))):
+                pass
 
     def finish(self, run: RunRow, exit_code: int = 0) -> StreamReply:
         return self.apply(run, StreamUpdate(complete=True, exit_code=exit_code))
@@ -253,9 +267,12 @@ def _with_checked_summary(update: StreamUpdate) -> StreamUpdate:
 def _merged(connection: sqlite3.Connection, run_id: int, summary: str) -> str:
     """The run's summary with that of the update."""
     (before,) = connection.execute("SELECT summary FROM run WHERE id = ?", (run_id,)).fetchone()
-    return json_text.dumps(
+    merged = json_text.dumps(
         (json_text.loads_object(before) or {}) | (json_text.loads_object(summary) or {})
     )
+    check_values("the summary", merged)
+    check_document("the summary", merged)
+    return merged
 
 
 def _state(update: StreamUpdate) -> str:
