@@ -125,7 +125,9 @@ class Content:
             if manifest is None:
                 self._store.blobs.discard(blob)
                 return error(404, "the artifact of this manifest has been deleted")
-            self._store.manifests.upload(manifest, blob)
+            if not self._store.manifests.upload(manifest, blob):
+                self._store.blobs.discard(blob)
+                return error(409, "this version has been committed: its files do not change")
             return _stored(blob)
 
         return await self._receive(request, register)

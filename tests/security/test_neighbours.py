@@ -255,3 +255,22 @@ async def test_runs_of_an_administrator_in_an_entity_belong_to_its_later_user(st
     entity = store.accounts.entity("bob")
     assert entity is not None
     assert not entity.is_team
+
+
+async def test_a_link_to_a_manifest_changes_no_committed_version(
+    store: Store, neighbours: dict[str, Neighbour]
+) -> None:
+    # Whoever has got the link may have left the team meanwhile.
+    ann = neighbours["ann"]
+    version = (await ann.artifact("ann", "a1"))["id"]
+    manifest = await ann.manifest(version, SECRET)
+    query = """query($id: ID!) { artifact(id: $id) {
+        currentManifest { file { uploadUrl directUrl } } } }"""
+    file = (await ann.send(query, id=version))["data"]["artifact"]["currentManifest"]["file"]
+    assert (await ann.http.put(file["uploadUrl"], content=SECRET)).status_code == 200
+    commit = "mutation($id: ID!) { commitArtifact(input: {artifactID: $id}) { artifact { id } } }"
+    assert "errors" not in await ann.send(commit, id=version)
+    changed = await ann.http.put(file["uploadUrl"], content=b'{"version": 1, "contents": {}}')
+    assert changed.status_code == 409
+    assert (await ann.http.get(file["directUrl"])).content == SECRET
+    assert store.manifests.get(row_id("Manifest", manifest)) is not None

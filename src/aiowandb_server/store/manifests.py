@@ -105,10 +105,15 @@ class Manifests:
                 (digest, base_id, manifest_id),
             )
 
-    def upload(self, manifest: ManifestRow, blob: Blob) -> None:
+    def upload(self, manifest: ManifestRow, blob: Blob) -> bool:
+        """Returns whether it was stored: the content of a committed version does not change."""
         with self._database.write() as connection:
-            connection.execute(
-                "UPDATE manifest SET blob = ? WHERE id = ?", (blob.token, manifest.id)
+            return (
+                connection.execute(
+                    f"UPDATE manifest SET blob = ?2 WHERE id = ?3 AND {_IS_PENDING}",  # noqa: S608
+                    (manifest.artifact_id, blob.token, manifest.id),
+                ).rowcount
+                > 0
             )
 
     def path(self, manifest: ManifestRow) -> Path | None:
