@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AiowandbError, DownloadError, ExportError
+from aiowandb import AiowandbError, DownloadError, ExportError, UsageError
+from aiowandb.config.ini import read_settings
+from aiowandb.config.netrc import netrc_password
 from aiowandb.export.folders.local import _SharedFiles
 from aiowandb.sync import Api
 from aiowandb_server import Store
@@ -128,6 +130,45 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     os.mkfifo(tmp_path / STATE / name)
     with pytest.raises(ExportError, match="neither a file nor a folder"):
         api.runs(PROJECT).export(tmp_path)
+
+
+def test_a_restore_does_not_wait_for_a_pipe(api: Api, exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "old"))
+    (content,) = folder.glob("artifacts/*/w.bin")
+    content.unlink()
+    os.mkfifo(content)
+    assert "w.bin cannot be read: it is not a file" in str(api.restore(folder, "local/pipe").failed)
+
+
+@pytest.mark.parametrize("place", ["wandb/settings", ".wandb/settings"])
+def test_settings_in_a_folder_are_not_waited_for_nor_read_without_end(
+    tmp_path: Path, place: str
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir()
+    environ = {"WANDB_DIR": str(tmp_path), "WANDB_CONFIG_DIR": str(tmp_path / "none")}
+    path.symlink_to("/dev/zero")
+    assert read_settings(environ).folder == {}
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="settings: it is a pipe, and must be a file"):
+        read_settings(environ)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(UsageError, match="settings: it is larger than 1 MB"):
+        read_settings(environ)
+
+
+def test_a_netrc_without_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / ".netrc"
+    path.symlink_to("/dev/zero")
+    assert netrc_password(path, "host") is None
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(UsageError, match="netrc: it is larger than 1 MB"):
+        netrc_password(path, "host")
 
 
 @pytest.mark.parametrize(

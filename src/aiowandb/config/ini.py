@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from aiowandb.config.text_files import read_text
 from aiowandb.errors import UsageError
 
 _DEFAULT = re.compile(r"^\[default\]", re.MULTILINE)
@@ -57,7 +58,7 @@ def read_settings(environ: Mapping[str, str]) -> SettingsFiles:
 def _read(path: Path) -> dict[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(path)
+        parser.read_string(read_text(path) or "")
     except (configparser.Error, UnicodeDecodeError):
         raise UsageError(f"Cannot read {path}: it is not an INI file.") from None
     return dict(parser["default"]) if parser.has_section("default") else {}

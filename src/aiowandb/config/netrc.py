@@ -10,6 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from aiowandb.config.text_files import check_size
 from aiowandb.errors import UsageError
 
 _MEMBER = "(?:login|user|account|password)"
@@ -27,8 +28,12 @@ def netrc_path(environ: Mapping[str, str] = os.environ) -> Path:
 def netrc_password(path: Path, host: str) -> str | None:
     """The password for the host; an error if other users can read it in the file."""
     try:
+        known = path.stat()
+        if stat.S_ISCHR(known.st_mode):  # such as /dev/null; others never end
+            return None
+        check_size(path, known.st_size)
         found = netrc.netrc(path).authenticators(host)
-        others_read = os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        others_read = os.name == "posix" and known.st_mode & (stat.S_IRGRP | stat.S_IROTH)
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:

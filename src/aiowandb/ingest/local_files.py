@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import stat
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -68,5 +69,7 @@ async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
 
 
 def _checksum(path: Path, algorithm: Algorithm) -> Checksum:
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise NotFoundError(f"{path} cannot be read: it is not a file.")
     with path.open("rb") as file:
         return checksum_of(file, algorithm)
