@@ -15,7 +15,7 @@ from aiowandb import AiowandbError, DownloadError, ExportError, UsageError
 from aiowandb.config.ini import read_settings
 from aiowandb.config.netrc import netrc_password
 from aiowandb.export.folders.local import _SharedFiles
-from aiowandb.sync import Api
+from aiowandb.sync import Api, verify
 from aiowandb_server import Store
 from tests.support.artifacts import log_artifact
 
@@ -138,6 +138,16 @@ def test_a_restore_does_not_wait_for_a_pipe(api: Api, exported: Path, tmp_path: 
     content.unlink()
     os.mkfifo(content)
     assert "w.bin cannot be read: it is not a file" in str(api.restore(folder, "local/pipe").failed)
+
+
+def test_a_file_in_the_place_of_the_state_is_an_error_of_verify(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "old"))
+    shutil.rmtree(folder / STATE)
+    (folder / STATE).touch()
+    with pytest.raises(ExportError, match="a folder on the way to it is a file"):
+        verify(folder)
 
 
 @pytest.mark.parametrize("place", ["wandb/settings", ".wandb/settings"])

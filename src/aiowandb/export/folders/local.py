@@ -85,6 +85,10 @@ class LocalFolder:
         path = self._path(name)
         try:
             return pa.OSFile(str(path), "r")
+        except NotADirectoryError as error:
+            raise ExportError(
+                f"Cannot read {path}: a folder on the way to it is a file. Move that away."
+            ) from error
         except OSError as error:
             if path.is_dir():  # pyarrow's error has no number
                 raise ExportError(f"Cannot read {path}: it is a folder. Move it away.") from error
