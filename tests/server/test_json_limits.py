@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import weakref
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store, text_limits
-from aiowandb_server.errors import RequestError
+from aiowandb_server.errors import MoreMemoryError, RequestError
 from aiowandb_server.graphql import context
 from aiowandb_server.graphql.documents import Documents, InvalidDocumentError
 from aiowandb_server.graphql.execution import load_schema
 from aiowandb_server.store import decoding, filters, json_text
+from aiowandb_server.store.metering import measured
 from aiowandb_server.store.stream import Chunk, StreamUpdate
 from tests.server.conftest import Client
 
@@ -198,3 +200,23 @@ def test_halves_of_pairs_are_found_among_all_escapes(text: str) -> None:
 def test_many_halves_are_replaced_in_all_places() -> None:
     text = r"a\ud83d" * 5_000
     assert json_text.without_halves(text) == r"a\ufffd" * 5_000
+
+
+def test_the_names_of_columns_count_as_memory_before_they_are_written(store: Store) -> None:
+    project, _ = store.projects.ensure("local", "p")
+    run, _ = store.runs.upsert(project, "r", RunChanges())
+    store.history.append(run, [json.dumps({"k" * 40_000: 1, "a": 2})])
+    store.stream.finish(run)
+    with measured(500_000), pytest.raises(MoreMemoryError):
+        store.compaction.compact(run.id)
+    with measured(5_000_000):
+        store.compaction.compact(run.id)
+    assert len(store.history.window(run, 0, 10, 10, lambda _: None)) == 1
+
+
+def test_connections_of_a_crowd_are_closed_after_it(store: Store) -> None:
+    database = store.projects._database
+    with ExitStack() as crowd:
+        for _ in range(30):
+            crowd.enter_context(database.read())
+    assert 0 < database._idle.qsize() <= 10

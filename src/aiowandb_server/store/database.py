@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT_S = 30.0
+# Connections that wait for work, each with open files and pages that it has read: as many as there
+# are at work in a server. Crowds of requests have more for a moment.
+_MAX_IDLE = 10
 # Of SQLite's machine, between two looks at the clock: about a millisecond.
 _INSTRUCTIONS = 20_000
 # Parts of SQLite's errors for queries that were ended, by the clock or in a function of ours.
@@ -110,7 +113,10 @@ class Database:
         try:
             yield connection
         finally:
-            self._idle.put(connection)
+            if self._idle.qsize() < _MAX_IDLE:
+                self._idle.put(connection)
+            else:
+                connection.close()
 
 
 class _Turns:

@@ -8,6 +8,7 @@ token is in the database: files left behind by a crash are removed at a later st
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_left
 from collections import OrderedDict
 from contextlib import closing
@@ -47,6 +48,10 @@ _WEIGHT_DECODED = 144 << 20
 # A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
+# The names of columns are in the schema, in each row group and in Arrow's copy of the schema, once
+# as objects and once as bytes: names of 40,000 characters end a process that does not count them.
+_COPIES_OF_NAMES = 40
+_COPIES_OF_FOOTER = 5
 
 
 class SegmentFiles:
@@ -143,7 +148,8 @@ class SegmentFiles:
         self, token: str, keys: Sequence[str], low: int, high: int, samples: int
     ) -> list[dict[str, Any]] | None:
         """A sample of the rows that have all keys; None if a key is not a column."""
-        schema = pq.read_schema(self.columns_path(token))
+        with held(_size_of_footer(self.columns_path(token))):
+            schema = pq.read_schema(self.columns_path(token))
         if not set(keys) <= set(schema.names):
             return None
         step = pc.field("_step")
@@ -185,6 +191,7 @@ class SegmentFiles:
         # Measured numbers are rarely the same: a dictionary of them is a third slower, and larger.
         repeated = [field.name for field in schema if not pa.types.is_floating(field.type)]
         with (
+            held(_COPIES_OF_NAMES * sum(len(name) for name in schema.names)),
             complete_file(path) as temporary,
             pq.ParquetWriter(
                 temporary,
@@ -195,6 +202,13 @@ class SegmentFiles:
         ):
             for table in builder.tables():
                 writer.write_table(table, ROWS_A_CHUNK)
+
+
+def _size_of_footer(path: Path) -> int:
+    """What the description of the columns in a Parquet file takes once it is read."""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return _COPIES_OF_FOOTER * int.from_bytes(file.read(4), "little")
 
 
 def _groups_between(metadata: pq.FileMetaData, low: int, high: int) -> Iterator[int]:
