@@ -242,20 +242,20 @@ def _delete_rows(
     database: Database, rows: _OwnedRows, owners: Sequence[int], pace: DeletionPace
 ) -> None:
     table, owner, key, weight = rows
+    these = " AND ".join(f"{column} = ?" for column in key.split(", "))
     deleted = True
     while deleted and not pace.is_over:
-        started = time.monotonic()
         with database.write() as connection:
             started = time.monotonic()
-            deleted = bool(
-                connection.execute(
-                    f"""
-                    DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table}
-                        WHERE {owner} IN (SELECT value FROM json_each(?)) LIMIT ?)
-                    """,  # noqa: S608 - known names
-                    (orjson.dumps(owners).decode(), max(pace.rows // weight, 1)),
-                ).rowcount
-            )
+            keys = connection.execute(
+                f"""
+                SELECT {key} FROM {table} WHERE {owner} IN (SELECT value FROM json_each(?)) LIMIT ?
+                """,  # noqa: S608 - known names
+                (orjson.dumps(owners).decode(), max(pace.rows // weight, 1)),
+            ).fetchall()
+            # One by one: SQLite would look for a list of keys among all rows of the owner.
+            connection.executemany(f"DELETE FROM {table} WHERE {these}", map(tuple, keys))  # noqa: S608
+            deleted = bool(keys)
         pace.took(time.monotonic() - started)
 
 
