@@ -139,6 +139,24 @@ async def test_tables_in_artifacts_are_found(project: Project, runs: Runs, out: 
     ]
 
 
+async def test_tables_in_artifacts_that_are_logged_after_the_end_of_a_run_come_later(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    project.log("a", steps(0, 1))
+    project.log("b", steps(0, 1))
+    for number in range(2):
+        run = project.run("a")
+        files = {"t.table.json": table(["x"], [number])}
+        log_artifact(project.store, run, f"data{number}", files, kind="dataset")
+        await runs.export(out, what=["tables"])
+        assert rows(out, f"data{number}~2Ft") == [
+            {"run_id": "a", "artifact": f"data{number}:v0", "x": number}
+        ]
+        assert project.run("a").heartbeat_at == run.heartbeat_at
+    again = await runs.export(out, what=["tables"])
+    assert (again.requests, again.downloads) == (1, 0)
+
+
 async def test_a_table_that_is_cut_off_is_read_from_its_artifact(
     project: Project, runs: Runs, out: Path
 ) -> None:

@@ -186,7 +186,11 @@ class Runs(RunList):
             nan=nan,
         )
         query = msgspec.structs.replace(
-            self._query, per_page=RUNS_PER_PAGE, fields=LISTED, counts=True
+            self._query,
+            per_page=RUNS_PER_PAGE,
+            fields=LISTED,
+            counts=True,
+            artifacts="tables" in options.what,
         )
         return await export_to(
             self._session,

@@ -40,8 +40,6 @@ _COLUMN_ROW_BYTES = 9
 _JSON_KEY, _LONG_KEY = 4, 22
 # What a Parquet file has for itself and for each column; a large one hardly notices.
 _FILE_BYTES, _FILE_COLUMN_BYTES = 600, 250
-
-
 # Texts compress to about this share.
 _COMPRESSED = 0.6
 # The bytes of a value in a column of few different ones; of other text the shares that numbers of
@@ -88,17 +86,11 @@ class ValueSizes:
 
     def file_bytes(self, columns: int) -> int:
         """What the file of a run takes besides its rows, if it has one of its own."""
-        if not self._is_split:
-            return 0
-        parquet = _FILE_BYTES + _FILE_COLUMN_BYTES * (4 if self._is_long else columns)
-        return parquet if self._is_text else parquet * (1 + self._has_parts)
+        return self._file_bytes(columns) if self._is_split else 0
 
     def table_bytes(self, columns: int) -> int:
-        """What the only file of a table takes besides its rows."""
-        if self._is_split:
-            return 0
-        parquet = _FILE_BYTES + _FILE_COLUMN_BYTES * (4 if self._is_long else columns)
-        return parquet if self._is_text else parquet * (1 + self._has_parts)
+        """What the only file of a table takes besides its rows, if runs have none of their own."""
+        return 0 if self._is_split else self._file_bytes(columns)
 
     def values_bytes(
         self, known: Mapping[str, KeyInfo], columns: Sequence[str], lengths: Mapping[str, int]
@@ -128,6 +120,10 @@ class ValueSizes:
             share = _LEAST_NUMBER if called in _SIZED else _LEAST_TEXT
             least, most = least + text * share + around, most + text + around
         return least, most
+
+    def _file_bytes(self, columns: int) -> int:
+        parquet = _FILE_BYTES + _FILE_COLUMN_BYTES * (4 if self._is_long else columns)
+        return parquet if self._is_text else parquet * (1 + self._has_parts)
 
     def _around(self, key: str) -> int:
         if self._is_long:

@@ -18,14 +18,18 @@ from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
 _COUNTS = "eventsLineCount logLineCount fileCount"
+_ARTIFACTS = "loggedArtifacts: outputArtifacts(first: 1) { totalCount }"
 
 
-def run_fields(optional: Collection[RunField] = ALL_FIELDS, *, counts: bool = False) -> str:
+def run_fields(
+    optional: Collection[RunField] = ALL_FIELDS, *, counts: bool = False, artifacts: bool = False
+) -> str:
     """The fragment `RunFields`, with these of the fields that are large; `counts` are how many
-    system metrics, console lines and files there are.
+    system metrics, console lines and files there are, and `artifacts` how many were logged.
     """
     chosen = " ".join(name for field, name in GRAPHQL_NAMES.items() if field in optional)
     chosen += f" {_COUNTS}" if counts else ""
+    chosen += f" {_ARTIFACTS}" if artifacts else ""
     return f"""
 fragment RunFields on Run {{
   id name displayName state tags group jobType commit readOnly notes description
@@ -70,7 +74,7 @@ class RunsPage(msgspec.Struct, rename="camel"):
 
 class RunQuery(msgspec.Struct, frozen=True):
     """Which runs, in which order, how many per page, with which of the large fields, and whether
-    with the counts of what they have.
+    with the counts of what they have, and of the artifacts that they have logged.
     """
 
     filters: Mapping[str, Any] = {}
@@ -78,6 +82,7 @@ class RunQuery(msgspec.Struct, frozen=True):
     per_page: int = 50
     fields: Collection[RunField] = ALL_FIELDS
     counts: bool = False
+    artifacts: bool = False
 
 
 def list_runs(
@@ -92,7 +97,7 @@ def list_runs(
         "perPage": query.per_page,
         "cursor": cursor,
     }
-    document = _RUNS + run_fields(query.fields, counts=query.counts)
+    document = _RUNS + run_fields(query.fields, counts=query.counts, artifacts=query.artifacts)
     return Operation("Runs", document, variables, RunsPage, at=("project?",))
 
 

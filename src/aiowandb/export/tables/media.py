@@ -90,6 +90,7 @@ class LoggedMedia:
         self.in_summary: dict[RunRef, list[Row]] = {}
         self._is_wanted = types
         self._heartbeats: dict[RunRef, float] = {}
+        self._artifacts: dict[RunRef, int] = {}
 
     def add(self, run: RunRecord) -> None:
         """Add a run as it was listed."""
@@ -113,16 +114,25 @@ class LoggedMedia:
             last = crc32(msgspec.json.encode([run.last_step, run.history_line_count, summary]))
         self.runs[ref] = RunSnapshot(run.id, run.storage_id, sum(counts.values()), last)
         self._heartbeats[ref] = run.heartbeat_at.timestamp() if run.heartbeat_at else 0.0
+        if (logged := run.logged_artifacts) and logged.total_count:
+            self._artifacts[ref] = logged.total_count
 
     @property
-    def with_heartbeats(self) -> dict[RunRef, RunSnapshot]:
-        """The same runs, as they are where artifacts matter, too, which W&B does not count."""
+    def with_artifacts(self) -> dict[RunRef, RunSnapshot]:
+        """The same runs, as they are where artifacts matter, too: a run that has ended may have
+        more of them later."""
         return {
             ref: msgspec.structs.replace(
-                run, last_step=max(0, run.last_step), heartbeat=self._heartbeats[ref]
+                run,
+                last_step=self._mark_with_artifacts(ref, run.last_step),
+                heartbeat=self._heartbeats[ref],
             )
             for ref, run in self.runs.items()
         }
+
+    def _mark_with_artifacts(self, ref: RunRef, mark: int) -> int:
+        count = self._artifacts.get(ref)
+        return crc32(msgspec.json.encode([mark, count])) if count else max(0, mark)
 
     def _is_media(self, value: Any) -> bool:
         return isinstance(value, dict) and self._is_wanted(str(value.get("_type")))
@@ -153,7 +163,7 @@ def media_source(media: LoggedMedia, *, in_artifacts: bool = False) -> RowSource
         wanted = media.in_history
         return scan_converted(session, starts, wanted, media.selection, convert, more)
 
-    runs = media.with_heartbeats if in_artifacts else media.runs
+    runs = media.with_artifacts if in_artifacts else media.runs
     return RowSource("media", runs, MediaSchema(), read)
 
 
