@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 from unittest.mock import patch
 
-from aiowandb.cli import main
+from aiowandb.cli import main, output
 from aiowandb.export.folders.base import warn_once
 from tests.conftest import MEASURING
 
@@ -74,7 +74,9 @@ def _run(
 ) -> int:
     """The exit code of the command, run in this process."""
     with ExitStack() as stack:
-        stack.enter_context(patch.dict(os.environ, {"COLUMNS": "120"} | dict(environ)))
+        changes = {"COLUMNS": "120"} | dict(environ)
+        stack.enter_context(patch.dict(os.environ, changes))
+        stack.enter_context(_as_wide_as(int(changes["COLUMNS"])))
         stack.enter_context(patch.object(sys, "argv", ["aiowandb", *map(str, arguments)]))
         stack.enter_context(patch.object(sys, "stdout", out))
         stack.enter_context(patch.object(sys, "stderr", err))
@@ -113,6 +115,15 @@ def _as_in_a_new_process() -> Iterator[None]:
         for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
         yield
+
+
+@contextmanager
+def _as_wide_as(columns: int) -> Iterator[None]:
+    """The console looks for the width of the terminal when it is made, once a process."""
+    before = output.console.width
+    output.console.width = columns
+    yield
+    output.console.width = before
 
 
 @contextmanager

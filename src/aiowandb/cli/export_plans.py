@@ -85,11 +85,14 @@ def minutes_text(minutes: float) -> str:
 def range_text(least: int | None, most: int) -> str:
     """Two numbers of bytes for people, or one if they are the same.
 
-    >>> range_text(61_234, 1_234_567)
-    '61 kB to 1.2 MB'
+    >>> range_text(61_234, 1_234_567), range_text(1_234, 2_345)
+    ('61 kB to 1.2 MB', '1.2 to 2.3 kB')
     """
     first, last = size_text(most if least is None else least), size_text(most)
-    return last if first == last else f"{first} to {last}"
+    if first == last:
+        return last
+    number, unit = first.split()
+    return f"{number if last.endswith(f' {unit}') else first} to {last}"
 
 
 def size_text(size: float) -> str:

@@ -91,11 +91,16 @@ def print_record(record: Mapping[str, Any], format: RecordFormat) -> None:
 
 
 def table(records: Sequence[dict[str, Any]]) -> Table:
-    """A table with one column per key; numbers are right-aligned."""
+    """A table with one column per key; numbers are right-aligned.
+
+    Where it is too narrow, texts continue on the next line: names that are cut off name nothing.
+    """
     rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in records[0] if records else ():
-        has_numbers = any(isinstance(record.get(name), int | float) for record in records)
-        rich_table.add_column(printable(name), justify="right" if has_numbers else "left")
+        if any(isinstance(record.get(name), int | float) for record in records):
+            rich_table.add_column(printable(name), justify="right", no_wrap=True)
+        else:
+            rich_table.add_column(printable(name), overflow="fold")
     for record in records:
         rich_table.add_row(*(printable(readable(value)) for value in record.values()))
     return rich_table

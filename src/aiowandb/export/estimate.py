@@ -97,6 +97,7 @@ class Estimate:
         by_id = {run.history.run: run for run in self._runs}
         found = [_Rows(by_id[run], start, self._selection) for run, start in tasks.items()]
         samples = self._options.samples
+        size = self._bytes(found, samples)
         self.outside_steps = sum(rows.outside_steps for rows in found)
         if samples is not None:
             longer = [rows for rows in found if rows.rows > samples]
@@ -105,9 +106,9 @@ class Estimate:
             return TablePlan(
                 table="history",
                 runs=len(found),
-                rows=sum(min(rows.rows, samples) for rows in found),
-                bytes=self._most_bytes(found, samples),
-                least_bytes=sum(rows.bytes_of(min(rows.rows, samples)).least for rows in found),
+                rows=sum(rows.most(samples) for rows in found),
+                bytes=size.most,
+                least_bytes=size.least,
                 requests=len(found),
             )
         values = sum(rows.live_values for rows in found)
@@ -115,17 +116,19 @@ class Estimate:
             table="history",
             runs=len(found),
             rows=sum(rows.rows for rows in found),
-            bytes=self._most_bytes(found),
-            least_bytes=sum(rows.bytes_of(rows.rows).least for rows in found),
+            bytes=size.most,
+            least_bytes=size.least,
             requests=_reading(found, values),
             downloads=sum(rows.size.segments for rows in found),
         )
 
-    def _most_bytes(self, found: Sequence[_Rows], samples: int | None = None) -> int:
-        """The bytes of rows that hardly compress, and of a file of their own."""
-        counts = [rows.rows if samples is None else min(rows.rows, samples) for rows in found]
-        size = sum(rows.bytes_of(count).most for rows, count in zip(found, counts, strict=True))
-        return size + self._table_bytes if size else 0
+    def _bytes(self, found: Sequence[_Rows], samples: int | None = None) -> Range:
+        """The bytes of these rows, and of the file that they are in."""
+        sizes = [rows.bytes_of(rows.most(samples)) for rows in found]
+        if not sizes:
+            return Range(0, 0)
+        least, most = (sum(size[i] for size in sizes) for i in range(2))
+        return Range(least + self._table_bytes // 2, most + self._table_bytes)
 
     def _system(self) -> TablePlan:
         tasks = self._tasks("system", [run.heartbeat for run in self._runs], extend=False)
@@ -352,6 +355,10 @@ class _Rows:
         values = self._page_size * max(1, self.size.where.key_count)
         each = max(1, min(WINDOWS_AT_FIRST, VALUES_PER_ANSWER // values))
         return max(2, requests_for(self.windows, each))
+
+    def most(self, samples: int | None) -> int:
+        """How many rows are left of them by a sample."""
+        return self.rows if samples is None else min(self.rows, samples)
 
     def bytes_of(self, rows: int) -> Range:
         """About how many bytes so many of the rows have."""
