@@ -60,12 +60,12 @@ def no_such(what: str, name: str, known: Collection[str], place: str = "") -> st
     return f"{said}{did_you_mean(name, known) or '.'}"
 
 
-def listed(known: Iterable[str]) -> str:
+def listed(known: Iterable[str], most: int = _MOST_LISTED) -> str:
     """The possible words as text, only the first of many.
 
     >>> listed(["a", "b"])
     'a, b'
     """
     words = list(known)
-    more = len(words) - _MOST_LISTED
-    return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more:,} more" if more > 0 else "")

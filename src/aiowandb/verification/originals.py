@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.export.parquet import open_parquet
+from aiowandb.suggestions import listed
 from aiowandb.wire.json_edit import alike, read_object
 from aiowandb.wire.record import RunRecord
 
@@ -77,8 +78,7 @@ def _unlike(what: str, here: str | None, there: str | None, levels: int) -> list
     names = [name for name in {**one, **other} if not _is_alike(one, other, name)]
     if not names:
         return []
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return [f"{what}: {', '.join(names[:_NAMED])}{more} differ at W&B."]
+    return [f"{what}: {listed(names, _NAMED)} differ at W&B."]
 
 
 def _is_alike(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:

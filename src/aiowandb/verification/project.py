@@ -18,6 +18,7 @@ from aiowandb.export.parquet import open_parquet
 from aiowandb.export.tables.reports import report_pages, report_path, report_text
 from aiowandb.export.tables.sweeps import sweep_pages, sweep_row
 from aiowandb.net import Session
+from aiowandb.suggestions import listed
 
 # What is no fact of its runs: those are compared one by one, and may have been deleted since.
 _OF_SWEEPS = (
@@ -61,8 +62,8 @@ async def _compare_sweeps(
     missing = [sweep for sweep in there if sweep not in here]
     unlike = [sweep for sweep in there if sweep in here and here[sweep] != there[sweep]]
     return [
-        *([f"sweeps: {_some(missing)} are not in the table."] if missing else []),
-        *([f"sweeps: {_some(unlike)} differ at W&B."] if unlike else []),
+        *([f"sweeps: {listed(missing, _NAMED)} are not in the table."] if missing else []),
+        *([f"sweeps: {listed(unlike, _NAMED)} differ at W&B."] if unlike else []),
     ]
 
 
@@ -86,11 +87,6 @@ async def _compare_reports(session: Session, project: str, folder: Folder) -> li
             elif text != report_text(report):
                 unlike.append(report.display_name or report.name)
     return [
-        *([f"reports: {_some(missing)} are not there."] if missing else []),
-        *([f"reports: {_some(unlike)} differ at W&B."] if unlike else []),
+        *([f"reports: {listed(missing, _NAMED)} are not there."] if missing else []),
+        *([f"reports: {listed(unlike, _NAMED)} differ at W&B."] if unlike else []),
     ]
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

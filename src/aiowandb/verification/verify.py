@@ -14,6 +14,7 @@ from aiowandb.export.folders.base import Folder
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, SEAL, read_whole
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.net import Session, part_of
+from aiowandb.suggestions import listed
 from aiowandb.verification.contents import Contents, read_contents
 from aiowandb.verification.files import (
     CheckedFile,
@@ -155,27 +156,25 @@ def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> 
     name = contents.runs_file
     if name is None:
         return list(stored)
-    listed = _listed(folder, name)
-    if listed is None:  # reported already
+    ids = _ids_in(folder, name)
+    if ids is None:  # reported already
         return list(stored)
-    known = frozenset(listed)
+    known = frozenset(ids)
     if missing := [run for run in stored if run not in known]:
         problems.append(
-            Problem("runs", name, f"these runs are missing: {_some(missing)}.", tuple(missing))
+            Problem("runs", name, f"these runs are missing: {listed(missing)}.", tuple(missing))
         )
-    problems += [
-        Problem("runs", name, f"run {run} is there twice.", (run,)) for run in _twice(listed)
-    ]
+    problems += [Problem("runs", name, f"run {run} is there twice.", (run,)) for run in _twice(ids)]
     if ORIGINALS_FILE in contents.names:
-        originals = _listed(folder, ORIGINALS_FILE)
+        originals = _ids_in(folder, ORIGINALS_FILE)
         if originals is not None and known != frozenset(originals):
             unlike = sorted(known.symmetric_difference(originals))
-            text = f"it has other runs than {name}: {_some(unlike)}."
+            text = f"it has other runs than {name}: {listed(unlike)}."
             problems.append(Problem("runs", ORIGINALS_FILE, text, tuple(unlike)))
-    return list(dict.fromkeys((*listed, *stored)))
+    return list(dict.fromkeys((*ids, *stored)))
 
 
-def _listed(folder: Folder, name: str) -> list[str] | None:
+def _ids_in(folder: Folder, name: str) -> list[str] | None:
     try:
         return run_ids(folder, name)
     except (OSError, ValueError, KeyError):
@@ -184,11 +183,6 @@ def _listed(folder: Folder, name: str) -> list[str] | None:
 
 def _twice(runs: Sequence[str]) -> list[str]:
     return [run for run, count in Counter(runs).items() if count > 1]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
 
 
 async def _compare(
