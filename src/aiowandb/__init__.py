@@ -126,7 +126,7 @@ if TYPE_CHECKING:
     from aiowandb.readplan import ReadPart, ReadPlan
     from aiowandb.sync import Api
     from aiowandb.verification import Problem, Verification, VerifiedRun, VerifyProgress
-    from aiowandb.wire.artifact_record import ArtifactRecord
+    from aiowandb.wire.artifact_record import ArtifactLink, ArtifactRecord
     from aiowandb.wire.checksum import Checksum
     from aiowandb.wire.console import ConsoleLogLine
     from aiowandb.wire.copying import SweepFacts
@@ -148,6 +148,7 @@ __all__ = [
     "Artifact",
     "ArtifactDownload",
     "ArtifactFileRef",
+    "ArtifactLink",
     "ArtifactRecord",
     "ArtifactRef",
     "Artifacts",
@@ -362,7 +363,7 @@ _LAZY = {
         ".sync": ("Api",),
         ".verification": ("Problem", "Verification", "VerifiedRun", "VerifyProgress"),
         ".concurrency.tasks": ("Stream",),
-        ".wire.artifact_record": ("ArtifactRecord",),
+        ".wire.artifact_record": ("ArtifactLink", "ArtifactRecord"),
         ".wire.files": ("FileRecord",),
         ".wire.projects": ("ProjectRecord",),
         ".wire.checksum": ("Checksum",),

@@ -285,7 +285,7 @@ class _FolderExport:
             self._reporter.emit(RowsWanted(source.name, len(starts), plan.expected_rows))
             writer = RowsWriter(dataset, plan, self._reporter)
             async with source.read(self._session, starts) as runs:
-                feed = partial(feed_rows, runs, len(starts), self._reporter)
+                feed = partial(feed_rows, self._session, runs, len(starts), self._reporter)
                 for failure in await feed_thread(writer.execute_plan, feed, ARRIVALS_AHEAD):
                     failures.setdefault(failure.run, []).append(failure)
         return [found[-1] for found in failures.values() if len(found) == _TRIES]
@@ -366,7 +366,9 @@ async def _stream(
     (source,) = row_sources(runs, options)
     with_rows = {ref: run for ref, run in source.runs.items() if not run.is_empty}
     async with source.read_all(session, with_rows) as incoming:
-        failed, clashes = await stream_rows(source, with_rows, incoming, make_sink, reporter)
+        failed, clashes = await stream_rows(
+            session, source, with_rows, incoming, make_sink, reporter
+        )
     return _Table(rows=reporter.rows, failed=failed, clashes=clashes)
 
 

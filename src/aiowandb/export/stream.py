@@ -34,6 +34,7 @@ from aiowandb.export.terminal import TerminalFile
 from aiowandb.export.writer import ARRIVALS_AHEAD, Arrival, feed_rows, incoming_runs
 from aiowandb.history.columns import Kind
 from aiowandb.history.concurrent import RunBatches
+from aiowandb.net import Session
 from aiowandb.paths import RunRef
 
 # Makes the sink once the columns are known.
@@ -78,6 +79,7 @@ async def stream_table(table: RunsTable, make_sink: MakeSink) -> None:
 
 
 async def stream_rows(
+    session: Session,
     source: RowSource,
     runs: Mapping[RunRef, RunSnapshot],
     incoming: AsyncIterator[RunBatches],
@@ -91,7 +93,7 @@ async def stream_rows(
     expected = sum(run.estimated_rows for run in runs.values())
     reporter.emit(RowsWanted(source.name, len(runs), expected))
     writer = _StreamWriter(source.name, schema, make_sink, reporter)
-    feed = partial(feed_rows, incoming, len(runs), reporter)
+    feed = partial(feed_rows, session, incoming, len(runs), reporter)
     await feed_thread(writer.write, feed, ARRIVALS_AHEAD)
     writer.schema.warn_of_rounded(source.name)
     return writer.failed, writer.clashes

@@ -100,7 +100,7 @@ async def update_table(
             }
             if starts or number == 0:
                 async with source.read(session, starts) as incoming:
-                    feed = partial(feed_rows, incoming, len(starts), reporter)
+                    feed = partial(feed_rows, session, incoming, len(starts), reporter)
                     write = partial(writer.write, wanted)
                     await feed_thread(write, feed, ARRIVALS_AHEAD)
             wanted = {ref: (wanted[ref][0], None) for ref in writer.rewound if ref in wanted}

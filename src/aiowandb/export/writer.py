@@ -36,6 +36,7 @@ from aiowandb.export.stored import RowRange, StoredRun
 from aiowandb.history.concurrent import RunBatches
 from aiowandb.history.pages import memory_of
 from aiowandb.history.reading import Reading
+from aiowandb.net import Session, is_server_down
 from aiowandb.paths import RunRef
 from aiowandb.wire.rows import STEP
 
@@ -47,6 +48,7 @@ ARRIVALS_AHEAD = 8
 
 
 async def feed_rows(
+    session: Session,
     runs: AsyncIterator[RunBatches],
     count: int,
     reporter: Reporter,
@@ -54,8 +56,8 @@ async def feed_rows(
 ) -> None:
     """Put the rows of `count` runs into the inbox, one run after another.
 
-    A run that fails alone puts its error there. If W&B is down, its reader raises instead, and the
-    export ends: all that follow would fail, and parts would be written without them.
+    A run that fails alone puts its error there. If W&B is down, the export ends: all that
+    follow would fail, and parts would be written without them.
     """
     async for run in runs:
         count -= 1
@@ -67,6 +69,9 @@ async def feed_rows(
                     reporter.report()
                 await inbox.put(run.reading)
             except CommError as error:
+                # Tables ask for more than their reader, which would have found out.
+                if await is_server_down(session, error):
+                    raise
                 await inbox.put(error)
         reporter.report()
     if count > 0:

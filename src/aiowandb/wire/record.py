@@ -83,12 +83,6 @@ class HistoryKeys(msgspec.Struct, frozen=True, rename="camel", gc=False):
         return [key for key, info in self.keys.items() if info.has_text]
 
 
-class TotalCount(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """How long a list is."""
-
-    total_count: Int64 | None = None
-
-
 class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel"):
     """A run. The attribute names are those of the W&B Python API.
 
@@ -115,7 +109,8 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     events_line_count: Int64 | None = None
     log_line_count: Int64 | None = None
     file_count: Int64 | None = None
-    logged_artifacts: TotalCount | None = None
+    # Of the list, only its `totalCount`.
+    logged_artifacts: dict[str, Int64 | None] | None = None
     user: User | None = None
     history_keys: HistoryKeys | None = None
     config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)

@@ -114,8 +114,8 @@ class LoggedMedia:
             last = crc32(msgspec.json.encode([run.last_step, run.history_line_count, summary]))
         self.runs[ref] = RunSnapshot(run.id, run.storage_id, sum(counts.values()), last)
         self._heartbeats[ref] = run.heartbeat_at.timestamp() if run.heartbeat_at else 0.0
-        if (logged := run.logged_artifacts) and logged.total_count:
-            self._artifacts[ref] = logged.total_count
+        if artifacts := (run.logged_artifacts or {}).get("totalCount"):
+            self._artifacts[ref] = artifacts
 
     @property
     def with_artifacts(self) -> dict[RunRef, RunSnapshot]:
