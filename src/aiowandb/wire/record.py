@@ -110,7 +110,7 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     log_line_count: Int64 | None = None
     file_count: Int64 | None = None
     # Of the list, only its `totalCount`.
-    logged_artifacts: dict[str, Int64 | None] | None = None
+    counted_artifacts: dict[str, Int64 | None] | None = None
     user: User | None = None
     history_keys: HistoryKeys | None = None
     config_json: str | UnsetType | None = msgspec.field(name="config", default=UNSET)

@@ -18,7 +18,7 @@ from aiowandb.wire.lenient import Int64
 from aiowandb.wire.record import ALL_FIELDS, GRAPHQL_NAMES, RunRecord
 
 _COUNTS = "eventsLineCount logLineCount fileCount"
-_ARTIFACTS = "loggedArtifacts: outputArtifacts(first: 1) { totalCount }"
+_ARTIFACTS = "countedArtifacts: outputArtifacts(first: 1) { totalCount }"
 
 
 def run_fields(

@@ -114,7 +114,7 @@ class LoggedMedia:
             last = crc32(msgspec.json.encode([run.last_step, run.history_line_count, summary]))
         self.runs[ref] = RunSnapshot(run.id, run.storage_id, sum(counts.values()), last)
         self._heartbeats[ref] = run.heartbeat_at.timestamp() if run.heartbeat_at else 0.0
-        if artifacts := (run.logged_artifacts or {}).get("totalCount"):
+        if artifacts := (run.counted_artifacts or {}).get("totalCount"):
             self._artifacts[ref] = artifacts
 
     @property
