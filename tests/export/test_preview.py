@@ -147,7 +147,7 @@ async def test_what_is_left_out_is_said_with_its_reason(
     assert "40 rows of system metrics: system is not in what" in said
     assert "2 files: files is not in what" in said
     assert "2 logged artifacts: artifacts is not in what" in said
-    assert "1 running runs" in said
+    assert "a running run logs" in said
     sampled = await runs.plan_export(out, samples=120)
     assert table(sampled, "history").rows == 220
     assert "about 180 rows of 1 runs: samples is 120" in reasons(sampled)

@@ -96,8 +96,9 @@ def _plan_row(done: ProjectExport) -> dict[str, Any]:
 def _plan_total(done: Sequence[ProjectExport]) -> str:
     plans = [each.plan for each in done if each.plan]
     least = sum(plan.least_bytes for plan in plans)
+    projects = "1 project" if len(plans) == 1 else f"{len(plans):,} projects"
     return (
-        f"{len(plans):,} projects: about {sum(plan.rows for plan in plans):,} rows,"
+        f"{projects}: about {sum(plan.rows for plan in plans):,} rows,"
         f" {range_text(least, sum(plan.bytes for plan in plans))},"
         f" {sum(plan.requests for plan in plans):,} requests,"
         f" {minutes_text(sum(plan.minutes for plan in plans))}"

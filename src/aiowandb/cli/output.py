@@ -33,8 +33,12 @@ def printable(value: object) -> Text:
 
 
 def time_text(moment: datetime | None) -> str | None:
-    """A time as shown in lists."""
-    return moment.isoformat(" ", "seconds") if moment else None
+    """A time as shown in lists.
+
+    >>> time_text(datetime.fromisoformat("2026-11-27T02:02:05+00:00"))
+    '2026-11-27 02:02:05Z'
+    """
+    return moment.isoformat(" ", "seconds").replace("+00:00", "Z") if moment else None
 
 
 def print_records(records: Sequence[dict[str, Any]], format: TableFormat, what: str) -> None:

@@ -264,6 +264,5 @@ def _left_out_of_histories(
         total = len(wanted) + len(unwanted)
         yield Omission(f"{len(unwanted):,} of {total:,} keys ({listed(unwanted)})", ", ".join(why))
     if live := sum(run.is_live for run in runs):
-        yield Omission(
-            f"what {live:,} running runs log from now on", "the same export adds it later"
-        )
+        logs = "a running run logs" if live == 1 else f"{live:,} running runs log"
+        yield Omission(f"what {logs} from now on", "the same export adds it later")
