@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from aiowandb_server import Store, create_app
-from tests.security.test_neighbours import Neighbour
+from aiowandb_server import Store
+from tests.security.test_neighbours import Neighbour, users_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,20 +33,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 async def people(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
-    app = create_app(store, open_access=True)
-    async with AsyncExitStack() as stack:
-        yield {
-            name: Neighbour(
-                await stack.enter_async_context(
-                    httpx.AsyncClient(
-                        transport=httpx.ASGITransport(app),
-                        base_url="http://wandb.test",
-                        auth=("api", key),
-                    )
-                )
-            )
-            for name, key in (("ann", "ann"), ("eve", "eve"), ("mal", "mal"), ("root", "local"))
-        }
+    keys = {"ann": "ann", "eve": "eve", "mal": "mal", "root": "local"}
+    async with users_of(store, keys) as users:
+        yield users
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture
-async def neighbours(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
+@asynccontextmanager
+async def users_of(store: Store, keys: Mapping[str, str]) -> AsyncIterator[dict[str, Neighbour]]:
+    """Users of one server, by their names; each has one of these keys."""
     app = create_app(store, open_access=True)
     async with AsyncExitStack() as stack:
         yield {
@@ -85,12 +86,18 @@ async def neighbours(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
                     httpx.AsyncClient(
                         transport=httpx.ASGITransport(app),
                         base_url="http://wandb.test",
-                        auth=("api", name),
+                        auth=("api", key),
                     )
                 )
             )
-            for name in ("ann", "eve")
+            for name, key in keys.items()
         }
+
+
+@pytest.fixture
+async def neighbours(store: Store) -> AsyncIterator[dict[str, Neighbour]]:
+    async with users_of(store, {"ann": "ann", "eve": "eve"}) as users:
+        yield users
 
 
 async def share_team(store: Store, ann: Neighbour, eve: Neighbour) -> None:

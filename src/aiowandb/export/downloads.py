@@ -157,9 +157,10 @@ class _Downloads:
         async with aclosing(RunArtifacts(session, ref, "output", fresh=True).pages()) as pages:
             async for page in pages:
                 for artifact in page:
-                    kept = await run_sync(self._kept, artifact)
+                    facts = facts_of(artifact)
+                    kept = await run_sync(self._kept, artifact, facts)
                     self.logged += (artifact.id,)
-                    self.described[folder_of(artifact)] = facts_of(artifact)
+                    self.described[folder_of(artifact)] = facts
                     if kept is not None:
                         files += kept
                         continue
@@ -177,20 +178,21 @@ class _Downloads:
                     files += found.files
         return files
 
-    def _kept(self, artifact: ArtifactRecord) -> list[FetchedFile] | None:
+    def _kept(self, artifact: ArtifactRecord, facts: str) -> list[FetchedFile] | None:
         """The files of a version that was downloaded before, if all of them are there.
 
-        A version never changes, but for what people write about it, which is written here.
+        A version never changes, but for what people write about it, which is written here if it
+        differs from these facts.
         """
         record, name = self._record, folder_of(artifact)
         if record is None or artifact.id not in (record.logged or ()):
             return None
-        facts = (record.described or {}).get(name)
+        before = (record.described or {}).get(name)
         files = self._by_folder.get(name, [])
         is_there = all(self._sizes.get(file.name) == file.size for file in files)
-        if facts is None or not is_there:
+        if before is None or not is_there:
             return None
-        is_known = facts == facts_of(artifact) and self._folder.size(artifact_path(name))
+        is_known = before == facts and self._folder.size(artifact_path(name))
         return files if is_known or write_changes(artifact, self._folder) else None
 
     def _has(self, path: Path, size: int | None, checksum: Checksum | None) -> bool:

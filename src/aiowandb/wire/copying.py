@@ -10,10 +10,9 @@ import msgspec
 from aiowandb.paths import RunRef
 from aiowandb.wire.artifact_record import Named
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.files import FileRecord
 from aiowandb.wire.graphql import Operation
 from aiowandb.wire.history import alias, many_runs, variables_of
-from aiowandb.wire.lenient import Int64
+from aiowandb.wire.run_contents import RunCounts
 
 _EXTENT = """
 fragment Extent on Run {
@@ -114,15 +113,9 @@ class VersionNode(msgspec.Struct, rename="camel"):
         )
 
 
-class RunExtent(msgspec.Struct, rename="camel"):
-    """How much a run has, and its first files."""
+class RunExtent(RunCounts, rename="camel"):
+    """How much a run has, its first files, and its first artifacts with what changes of them."""
 
-    name: str | None = None
-    history_line_count: Int64 | None = None
-    events_line_count: Int64 | None = None
-    log_line_count: Int64 | None = None
-    file_count: Int64 | None = None
-    files: Connection[FileRecord] | None = None
     output_artifacts: Connection[VersionNode] | None = None
     input_artifacts: Connection[VersionNode] | None = None
 

@@ -37,8 +37,8 @@ _ARTIFACTS = f"""
 _COUNTED_ARTIFACTS = "\n  outputArtifacts(first: 1) { totalCount }"
 
 
-class RunContents(msgspec.Struct, rename="camel"):
-    """What a run has. Lists that were not asked for are None, or have only their counts."""
+class RunCounts(msgspec.Struct, rename="camel"):
+    """How much a run has, and its first files."""
 
     name: str | None = None
     history_line_count: Int64 | None = None
@@ -46,6 +46,11 @@ class RunContents(msgspec.Struct, rename="camel"):
     log_line_count: Int64 | None = None
     file_count: Int64 | None = None
     files: Connection[FileRecord] | None = None
+
+
+class RunContents(RunCounts, rename="camel"):
+    """What a run has. Lists that were not asked for are None, or have only their counts."""
+
     output_artifacts: Connection[ArtifactNode] | None = None
     input_artifacts: Connection[ArtifactId] | None = None
 
