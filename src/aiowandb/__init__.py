@@ -4,10 +4,9 @@ All public types of the async client can be imported from here, those of the syn
 from `aiowandb.sync`. Other modules may change between versions.
 """
 
-from __future__ import annotations
-
-# Nothing is imported that is not used, not even `typing`, whose import takes most of the time until
-# the command line handles Ctrl-C. Type checkers take this name for true.
+# Nothing is imported and no function called here: Ctrl-C raises KeyboardInterrupt only at calls and
+# loops, and would show a traceback until the command line handles it. Type checkers take this name
+# for true.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -276,115 +275,112 @@ __version__ = "0.1.0"
 
 # Imported when first used: httpx imports command-line packages if they are installed, and pyarrow
 # is large. The exceptions, which are not listed here, are in `.errors`.
-_LAZY = {
-    name: module
-    for module, names in {
-        ".api": (
-            "Append",
-            "Artifact",
-            "Artifacts",
-            "AsyncApi",
-            "File",
-            "Files",
-            "LiveRun",
-            "Project",
-            "Projects",
-            "Run",
-            "RunStart",
-            "Runs",
-            "Sweep",
-            "Sweeps",
-        ),
-        ".api.sinks": ("AiofilesSink",),
-        ".api.verifying": ("verify",),
-        ".choices": (
-            "CopyIds",
-            "OnExisting",
-            "EndState",
-            "EventStream",
-            "Format",
-            "FrameFormat",
-            "Layout",
-            "LiveRows",
-            "Nan",
-            "Nested",
-            "OnDeleted",
-            "RunField",
-            "RowsFormat",
-            "SetState",
-            "Split",
-            "What",
-        ),
-        ".config.settings": ("Settings",),
-        ".export": (
-            "Clash",
-            "ExportEvent",
-            "ExportPlan",
-            "ExportResult",
-            "FileFinished",
-            "Omission",
-            "OnEvent",
-            "OnProjectEvent",
-            "Progress",
-            "ProjectExport",
-            "RowsWanted",
-            "RunFailed",
-            "RunFailure",
-            "RunFinished",
-            "RunStarted",
-            "RunsFound",
-            "Sink",
-            "TablePlan",
-        ),
-        ".export.sinks": ("DatabaseSink", "IcebergSink"),
-        ".files.artifact_uploads": ("NewEntry",),
-        ".files.artifacts": ("ArtifactDownload", "LeftOut"),
-        ".ingest": (
-            "CopiedRun",
-            "CopyEvent",
-            "CopyPlan",
-            "CopyProgress",
-            "CopyReport",
-            "Difference",
-            "OnCopyEvent",
-            "RunFacts",
-            "Source",
-            "SourceArtifact",
-            "SourceFile",
-            "SourceRun",
-        ),
-        ".ingest.sources.mlflow": ("MlflowSource",),
-        ".ingest.sources.offline": ("OfflineSource",),
-        ".ingest.sources.tensorboard": ("TensorBoardSource",),
-        ".ingest.tables": ("TableSource",),
-        ".net": ("RetryPolicy", "Traffic", "Waiting"),
-        ".paths": ("ArtifactRef",),
-        ".readplan": ("ReadPart", "ReadPlan"),
-        ".sync": ("Api",),
-        ".verification": ("Problem", "Verification", "VerifiedRun", "VerifyProgress"),
-        ".concurrency.tasks": ("Stream",),
-        ".wire.artifact_record": ("ArtifactLink", "ArtifactRecord"),
-        ".wire.files": ("FileRecord",),
-        ".wire.projects": ("ProjectRecord",),
-        ".wire.checksum": ("Checksum",),
-        ".wire.copying": ("SweepFacts",),
-        ".wire.sweeps": ("SweepAgent", "SweepRecord"),
-        ".wire.console": ("ConsoleLogLine",),
-        ".wire.manifest": ("ArtifactFileRef", "Manifest", "ManifestEntry"),
-        ".wire.record": ("RunRecord", "HistoryKeys", "KeyInfo", "TypeCount", "User"),
-        ".wire.summary": ("Summary",),
-        ".wire.server": ("Viewer",),
-    }.items()
-    for name in names
+_NAMES_BY_MODULE = {
+    ".api": (
+        "Append",
+        "Artifact",
+        "Artifacts",
+        "AsyncApi",
+        "File",
+        "Files",
+        "LiveRun",
+        "Project",
+        "Projects",
+        "Run",
+        "RunStart",
+        "Runs",
+        "Sweep",
+        "Sweeps",
+    ),
+    ".api.sinks": ("AiofilesSink",),
+    ".api.verifying": ("verify",),
+    ".choices": (
+        "CopyIds",
+        "OnExisting",
+        "EndState",
+        "EventStream",
+        "Format",
+        "FrameFormat",
+        "Layout",
+        "LiveRows",
+        "Nan",
+        "Nested",
+        "OnDeleted",
+        "RunField",
+        "RowsFormat",
+        "SetState",
+        "Split",
+        "What",
+    ),
+    ".config.settings": ("Settings",),
+    ".export": (
+        "Clash",
+        "ExportEvent",
+        "ExportPlan",
+        "ExportResult",
+        "FileFinished",
+        "Omission",
+        "OnEvent",
+        "OnProjectEvent",
+        "Progress",
+        "ProjectExport",
+        "RowsWanted",
+        "RunFailed",
+        "RunFailure",
+        "RunFinished",
+        "RunStarted",
+        "RunsFound",
+        "Sink",
+        "TablePlan",
+    ),
+    ".export.sinks": ("DatabaseSink", "IcebergSink"),
+    ".files.artifact_uploads": ("NewEntry",),
+    ".files.artifacts": ("ArtifactDownload", "LeftOut"),
+    ".ingest": (
+        "CopiedRun",
+        "CopyEvent",
+        "CopyPlan",
+        "CopyProgress",
+        "CopyReport",
+        "Difference",
+        "OnCopyEvent",
+        "RunFacts",
+        "Source",
+        "SourceArtifact",
+        "SourceFile",
+        "SourceRun",
+    ),
+    ".ingest.sources.mlflow": ("MlflowSource",),
+    ".ingest.sources.offline": ("OfflineSource",),
+    ".ingest.sources.tensorboard": ("TensorBoardSource",),
+    ".ingest.tables": ("TableSource",),
+    ".net": ("RetryPolicy", "Traffic", "Waiting"),
+    ".paths": ("ArtifactRef",),
+    ".readplan": ("ReadPart", "ReadPlan"),
+    ".sync": ("Api",),
+    ".verification": ("Problem", "Verification", "VerifiedRun", "VerifyProgress"),
+    ".concurrency.tasks": ("Stream",),
+    ".wire.artifact_record": ("ArtifactLink", "ArtifactRecord"),
+    ".wire.files": ("FileRecord",),
+    ".wire.projects": ("ProjectRecord",),
+    ".wire.checksum": ("Checksum",),
+    ".wire.copying": ("SweepFacts",),
+    ".wire.sweeps": ("SweepAgent", "SweepRecord"),
+    ".wire.console": ("ConsoleLogLine",),
+    ".wire.manifest": ("ArtifactFileRef", "Manifest", "ManifestEntry"),
+    ".wire.record": ("RunRecord", "HistoryKeys", "KeyInfo", "TypeCount", "User"),
+    ".wire.summary": ("Summary",),
+    ".wire.server": ("Viewer",),
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module(_LAZY.get(name, ".errors"), __name__)
+    modules = (module for module, names in _NAMES_BY_MODULE.items() if name in names)
+    module = import_module(next(modules, ".errors"), __name__)
     value = globals()[name] = getattr(module, name)
     return value
 

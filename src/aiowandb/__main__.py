@@ -1,23 +1,21 @@
 """`python -m aiowandb` and the `aiowandb` command."""
 
-from __future__ import annotations
-
 import os
 import sys
 
-try:
-    import signal
-except KeyboardInterrupt:  # it takes a few milliseconds
-    os._exit(130)
-
 
 def main() -> None:
-    interrupts = signal.getsignal(signal.SIGINT)
-    # Where Ctrl-C would raise KeyboardInterrupt, have it end the process instead: what is being
-    # imported shows a traceback, or takes the exception for a module that is missing.
-    raises = interrupts is signal.default_int_handler
-    if raises:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        import signal
+
+        interrupts = signal.getsignal(signal.SIGINT)
+        # Where Ctrl-C would raise KeyboardInterrupt, have it end the process instead: what is being
+        # imported shows a traceback, or takes the exception for a module that is missing.
+        raises = interrupts is signal.default_int_handler
+        if raises:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:  # the import takes a few milliseconds
+        os._exit(130)
     try:
         from aiowandb.cli import main as run
     except ModuleNotFoundError as error:
