@@ -13,6 +13,8 @@ import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from aiowandb_server.store.disk import complete_file
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -56,7 +58,8 @@ class LoginLinks:
 
     def announce(self, base_url: str) -> None:
         """Record the URL at which the data folder is served, for other processes."""
-        self._address.write_text(base_url + "\n", encoding="utf-8")
+        with complete_file(self._address) as temporary:
+            temporary.write_text(base_url + "\n", encoding="utf-8")
 
     def withdraw(self, base_url: str) -> None:
         """Undo `announce`, unless another server has announced itself meanwhile."""

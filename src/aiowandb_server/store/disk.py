@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from aiowandb_server.store.own_files import path_in
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
@@ -139,7 +141,7 @@ class Blobs:
             return writer.commit()
 
     def path(self, token: str) -> Path:
-        return self._folder / token
+        return path_in(self._folder, token)
 
     def discard(self, blob: Blob) -> None:
         self.path(blob.token).unlink(missing_ok=True)

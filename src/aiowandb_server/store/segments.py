@@ -32,6 +32,7 @@ from aiowandb_server.store.line_tables import (
     tables_of,
 )
 from aiowandb_server.store.metering import SIZE_OF_PLACE, charge, held, weight_of
+from aiowandb_server.store.own_files import path_in
 from aiowandb_server.store.records import Line
 from aiowandb_server.store.rows import columns_of, decode_row, sample_positions
 
@@ -64,10 +65,10 @@ class SegmentFiles:
         self._lock = Lock()
 
     def columns_path(self, token: str) -> Path:
-        return self._folder / f"{token}.columns.parquet"
+        return path_in(self._folder, f"{token}.columns.parquet")
 
     def lines_path(self, token: str) -> Path:
-        return self._folder / f"{token}.lines.parquet"
+        return path_in(self._folder, f"{token}.lines.parquet")
 
     def write(self, token: str, tables: Iterable[pa.Table], counter: KeyCounter) -> None:
         """Write both files of a segment from lines in step order; `counter` counts the rows."""

@@ -42,6 +42,7 @@ from aiowandb_server.store.gone_lines import finish_gone_lines
 from aiowandb_server.store.history import History
 from aiowandb_server.store.invites import Invites
 from aiowandb_server.store.manifests import Manifests
+from aiowandb_server.store.own_files import OWN_NAMES, check_own_files
 from aiowandb_server.store.projects import ProjectTable
 from aiowandb_server.store.reports import Reports
 from aiowandb_server.store.runs import RunTable
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import RunRow
 
 logger = logging.getLogger("aiowandb_server")
-_OWN = frozenset({"store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "segments", "blobs"}) | {
-    *("local-key", "link-secret", "login-links", "server-address"),
-}
 # How long the opening of a store may take for what a killed process has not finished.
 _OPENING_S = 2.0
 # Users may also have put keys of their own there.
@@ -129,7 +127,8 @@ class Store:
         except UnicodeEncodeError as error:
             raise DataFolderError(f"the name of {str(folder)!r} is not valid Unicode") from error
         try:
-            make_private_folder(folder, _OWN)
+            make_private_folder(folder, OWN_NAMES)
+            check_own_files(folder)
             database = Database(folder / "store.sqlite")
         except OSError as error:
             raise DataFolderError(f"{folder} cannot be used as a data folder: {error}") from error
