@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 
 from aiowandb.errors import ExportError
 from aiowandb.trees import walk
@@ -20,13 +20,17 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 def path_without_links(root: Path, name: str = "") -> Path:
     """The path of this file or folder below `root`, which need not exist.
 
-    Raises ExportError if it, or a folder on the way to it, is a link or a device.
+    Raises ExportError if it, or a folder on the way to it, is a link or a device, and if the name
+    leads out of `root`, as one may that somebody has written into the journal.
 
     >>> path_without_links(Path("out"), "history/part-00000.parquet").as_posix()
     'out/history/part-00000.parquet'
     """
+    relative = PurePath(name)
+    if relative.anchor or ".." in relative.parts or "\0" in name:
+        raise ExportError(f"{name!r} is not the name of a file in {root}.")
     path = os.fspath(root)
-    for part in PurePosixPath(name).parts:
+    for part in relative.parts:
         path = os.path.join(path, part)
         try:
             mode = os.lstat(path).st_mode
@@ -51,6 +55,15 @@ def files_without_links(folder: Path) -> list[Path]:
         if entry.is_file():
             found.append(path)
     return sorted(found)
+
+
+def require_one_name(path: Path, found: os.stat_result) -> None:
+    """Raise ExportError if the file has a second name, under which it would be changed as well."""
+    if found.st_nlink > 1:
+        raise ExportError(
+            f"{path} is a hard link: it has a second name, as of a backup, and the file of that"
+            " name would be changed, too. Replace it by a copy of its own."
+        )
 
 
 def _is_junction(path: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from aiowandb.choices import What
 from aiowandb.errors import ExportError
-from aiowandb.export.folders.base import Folder
+from aiowandb.export.folders.base import Folder, InnerName, state_decoder
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.stored import Part, RunSnapshot, StagedRun
 from aiowandb.history.columns import Kind
@@ -58,7 +58,7 @@ class Begun(_Record, frozen=True):
 class Widened(_Record, frozen=True):
     """The new columns of a dataset, and which of them hold values that clash."""
 
-    dataset: str
+    dataset: InnerName
     kinds: dict[str, Kind]
     clashes: tuple[str, ...] = ()
 
@@ -66,43 +66,43 @@ class Widened(_Record, frozen=True):
 class Planned(_Record, frozen=True):
     """The numbers of parts that will be dropped once their replacements are committed."""
 
-    dataset: str
+    dataset: InnerName
     drops: tuple[int, ...]
 
 
 class Staged(_Record, frozen=True):
     """A run whose rows are complete while its part is not."""
 
-    dataset: str
+    dataset: InnerName
     run: StagedRun
 
 
 class Unstaged(_Record, frozen=True):
     """Staged runs that are no longer needed, or lost."""
 
-    dataset: str
+    dataset: InnerName
     runs: tuple[str, ...]
 
 
 class Committed(_Record, frozen=True):
     """A part that is complete."""
 
-    dataset: str
+    dataset: InnerName
     part: Part
 
 
 class Dropped(_Record, frozen=True):
     """The numbers of parts that were removed from the dataset."""
 
-    dataset: str
+    dataset: InnerName
     parts: tuple[int, ...]
 
 
 class Rendered(_Record, frozen=True):
     """A file in another format that was made of the parts with these numbers."""
 
-    dataset: str
-    file: str
+    dataset: InnerName
+    file: InnerName
     parts: tuple[int, ...]
     size: int
 
@@ -110,12 +110,12 @@ class Rendered(_Record, frozen=True):
 class Restored(_Record, frozen=True):
     """The state of a dataset without its parts, after a compaction."""
 
-    dataset: str
+    dataset: InnerName
     schema_number: int
     next_number: int
     kinds: dict[str, Kind]
     clashes: tuple[str, ...]
-    files: tuple[str, ...]
+    files: tuple[InnerName, ...]
 
 
 class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
@@ -124,7 +124,7 @@ class FetchedFile(msgspec.Struct, frozen=True, array_like=True):
     That is an MD5, or what `Checksum.text` makes of another one.
     """
 
-    name: str
+    name: InnerName
     size: int
     md5: str = ""
 
@@ -366,4 +366,4 @@ def record_lines(records: Iterable[Record]) -> bytes:
 
 
 # A record of a journal, from its line.
-decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+decode_record: Callable[[bytes], Record] = state_decoder(msgspec.json.Decoder(Record).decode)

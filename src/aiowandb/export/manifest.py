@@ -15,7 +15,14 @@ import msgspec
 import pyarrow as pa
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folders.base import STATE_DIR, Folder, plain_errors
+from aiowandb.export.folders.base import (
+    STATE_DIR,
+    Folder,
+    InnerName,
+    plain_errors,
+    require_size_of_state,
+    state_decoder,
+)
 
 MANIFEST = f"{STATE_DIR}/manifest.jsonl"
 # Lines that `sha256sum --check` takes: the manifest, and the one that it has replaced.
@@ -49,7 +56,7 @@ class _First(msgspec.Struct, frozen=True):
 class _Line(msgspec.Struct, frozen=True):
     """A line for a file. Names are relative to the folder, with slashes."""
 
-    name: str
+    name: InnerName
     size: int
     sha256: str
 
@@ -142,6 +149,7 @@ def read_whole(folder: Folder, name: str) -> bytes | None:
     """The content of a file; None if it does not exist."""
     try:
         with folder.open(name) as file:
+            require_size_of_state(folder.location(name), file.size())
             content: bytes = file.read()
             return content
     except FileNotFoundError:
@@ -171,6 +179,6 @@ def digest_of(
     return FileDigest(size, sha256.hexdigest())
 
 
-_read: Callable[[bytes], _Line] = msgspec.json.Decoder(_Line).decode
-_read_first: Callable[[bytes], _First] = msgspec.json.Decoder(_First).decode
-_read_last: Callable[[bytes], _Last] = msgspec.json.Decoder(_Last).decode
+_read: Callable[[bytes], _Line] = state_decoder(msgspec.json.Decoder(_Line).decode)
+_read_first: Callable[[bytes], _First] = state_decoder(msgspec.json.Decoder(_First).decode)
+_read_last: Callable[[bytes], _Last] = state_decoder(msgspec.json.Decoder(_Last).decode)

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.base import STATE_DIR, Folder, state_decoder
 from aiowandb.export.formats import write_file
 from aiowandb.export.manifest import put_text
 from aiowandb.export.parquet import ParquetSink, open_parquet
@@ -175,4 +175,6 @@ def _parsed(metadata: str | None) -> object:
 
 
 # What was written of an artifact.
-read_artifact: Callable[[bytes], OriginalArtifact] = msgspec.json.Decoder(OriginalArtifact).decode
+read_artifact: Callable[[bytes], OriginalArtifact] = state_decoder(
+    msgspec.json.Decoder(OriginalArtifact).decode
+)

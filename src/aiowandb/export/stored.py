@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from aiowandb.export.folders.base import InnerName
 from aiowandb.history.reading import RowMark, Start
 from aiowandb.wire.record import RunRecord
 
@@ -103,7 +104,7 @@ class Part(msgspec.Struct, frozen=True):
     """
 
     number: int
-    file: str
+    file: InnerName
     schema: int
     size: int
     runs: tuple[StoredRun, ...]
@@ -129,7 +130,7 @@ class StagedRun(msgspec.Struct, frozen=True, gc=False):
     """The rows of a run whose part is not complete yet: `size` bytes of a file."""
 
     stored: StoredRun
-    file: str
+    file: InnerName
     start: int
     size: int
     checksum: int

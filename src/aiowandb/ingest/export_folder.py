@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
-from aiowandb.export.journal import Begun
+from aiowandb.export.journal import Begun, decode_record
 from aiowandb.export.names import SWEEPS_FILE
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.export.runs_table import RUNS_FILE
@@ -36,6 +36,7 @@ from aiowandb.wire.dotted import split_name
 
 _RUN = "run_id"
 _RUNS_AT_ONCE = 256
+_LONGEST_LINE = 16 << 20
 # The files in which W&B's client saves the console output of a run.
 _CONSOLE = "output.log"
 
@@ -285,9 +286,10 @@ def _begun(folder: Path) -> Begun | None:
     """The options of the export, if its journal exists."""
     try:
         with path_without_links(folder, JOURNAL).open("rb") as file:
-            return msgspec.json.decode(file.readline(), type=Begun)
+            record = decode_record(file.readline(_LONGEST_LINE))
     except (OSError, msgspec.MsgspecError):
         return None
+    return record if isinstance(record, Begun) else None
 
 
 def _metadata(path: Path) -> pq.FileMetaData:

@@ -10,6 +10,7 @@ import msgspec
 
 from aiowandb.errors import ContentError, ExportError
 from aiowandb.export.claim import JOURNAL
+from aiowandb.export.folders.base import require_size_of_state
 from aiowandb.export.journal import UsedArtifact
 from aiowandb.export.originals import ARTIFACTS_FOLDER, OriginalArtifact, read_artifact
 from aiowandb.export.salvage import salvage_text
@@ -38,7 +39,7 @@ class ExportedArtifacts:
         for path in sorted(self._described.glob("*.json")):
             path_without_links(self._described, path.name)
             try:
-                artifact = read_artifact(path.read_bytes())
+                artifact = read_artifact(_state_in(path))
             except (OSError, msgspec.MsgspecError) as error:
                 raise ExportError(f"{path} cannot be read: {error}") from error
             # The manifest is read again when it is needed: it may be long.
@@ -46,7 +47,7 @@ class ExportedArtifacts:
         self._by_run = by_run
         by_id = {each.id: each for made in by_run.values() for each in made}
         self._ids = frozenset(by_id)
-        journal = self._journal.read_bytes() if self._journal.is_file() else b""
+        journal = _state_in(self._journal) if self._journal.is_file() else b""
         # What is damaged of it is left out: the other runs can be restored.
         for (kind, run), fetched in salvage_text(journal).state.fetched.items():
             if kind != "artifacts":
@@ -68,7 +69,7 @@ class ExportedArtifacts:
 
         async def entries() -> list[NewEntry]:
             path = path_inside(self._described, f"{artifact.folder}.json")
-            known = read_artifact(path.read_bytes()).entries
+            known = read_artifact(_state_in(path)).entries
             folder = path_inside(self._files, artifact.folder)
             return [await self._entry(folder, name, entry) for name, entry in known.items()]
 
@@ -114,3 +115,8 @@ def used_source_artifact(used: UsedArtifact) -> SourceArtifact:
         digest=used.digest,
         entries=entries,
     )
+
+
+def _state_in(path: Path) -> bytes:
+    require_size_of_state(path, path.stat().st_size)
+    return path.read_bytes()

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from aiowandb.atomic import sync_folder
 from aiowandb.errors import ExportError
-from aiowandb.export.folders.base import plain_errors
-from aiowandb.symlinks import NO_FOLLOW
+from aiowandb.export.folders.base import plain_errors, require_size_of_state, state_decoder
+from aiowandb.symlinks import NO_FOLLOW, require_one_name
 from aiowandb.trees import make_folders
 
 _BEGINNING = re.compile(rb'\{"record":')
@@ -62,12 +62,14 @@ def _parts(line: bytes) -> Iterator[bytes]:
 
 def _is_complete(line: bytes) -> bool:
     try:
-        msgspec.json.decode(line, type=msgspec.Raw)
+        _check_json(line)
     except msgspec.MsgspecError:
         return False
     return True
 
 
+# The values of a line are not looked at, but must be read to know where they end.
+_check_json = state_decoder(msgspec.json.Decoder(msgspec.Raw).decode)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | NO_FOLLOW
 
 
@@ -80,7 +82,13 @@ class AppendOnlyFile:
         with plain_errors(path):
             make_folders(path.parent)
             self._descriptor = os.open(path, _FLAGS, 0o644)
-            self.size = os.fstat(self._descriptor).st_size
+            found = os.fstat(self._descriptor)
+            self.size = found.st_size
+            try:
+                require_one_name(path, found)
+            except ExportError:
+                os.close(self._descriptor)
+                raise
 
     def append(self, data: bytes | bytearray | memoryview, *, sync: bool) -> None:
         """Append all of the data, and `sync` it to disk; after an error the file is unchanged."""
@@ -105,6 +113,7 @@ class AppendOnlyFile:
 
     def read(self) -> bytes:
         """The complete content."""
+        require_size_of_state(self.path, self.size)
         with plain_errors(self.path):
             return self.path.read_bytes()
 
@@ -138,13 +147,23 @@ class LocalLog:
     ) -> None:
         self._path = path
         self._check = check
+        self.text = b""
+        if fresh:
+            self._check()
+            with plain_errors(path):
+                path.unlink(missing_ok=True)  # not written to: it may be a hard link
         self._file = AppendOnlyFile(path)
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read(self) -> None:
         text = self._file.read()
         # A line that was being written during a power cut.
         self._file.truncate(text.rfind(b"\n") + 1)
-        self.text = b"" if fresh else complete_lines(text, path)
-        if fresh:
-            self.replace(b"")
+        self.text = complete_lines(text, self._path)
 
     def append(self, line: bytes, *, durable: bool = True) -> None:
         self._check()

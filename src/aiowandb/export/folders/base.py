@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol, TypeAlias, TypeVar
 
+import msgspec
 import pyarrow as pa
 
 from aiowandb.errors import AiowandbError, ExportError
 
+T = TypeVar("T")
+
 STATE_DIR = ".aiowandb-export"
+# The name of a file in what was written of an export. Who has changed that may have written a name
+# that leads out of the folder, to files that would be replaced and removed.
+_INSIDE = r"(?s)\A(?![/\\]|[A-Za-z]:)(?!(?:.*[/\\])?\.\.(?:[/\\]|\Z))[^\0]+\Z"
+_NOT_INSIDE = f"`str` matching regex {_INSIDE!r}"
+InnerName: TypeAlias = Annotated[str, msgspec.Meta(pattern=_INSIDE)]
+# More than this is not the state of any export: a sparse file of any size takes no room.
+_LARGEST_STATE = 2 << 30
 _logger = logging.getLogger(__name__)
 
 
@@ -153,6 +163,30 @@ class Folder(Protocol):
 def warn_once(message: str) -> None:
     """Log a warning about a folder only once in this process."""
     _logger.warning("%s", message)
+
+
+def state_decoder(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """A decoder of msgspec for what exports write, with plain reasons for what they do not."""
+
+    def decoded(text: bytes) -> T:
+        try:
+            return decode(text)
+        except RecursionError:
+            raise msgspec.DecodeError("it is nested too deeply") from None
+        except msgspec.ValidationError as error:
+            said = str(error).replace(_NOT_INSIDE, "the name of a file in the folder")
+            raise msgspec.ValidationError(said) from None
+
+    return decoded
+
+
+def require_size_of_state(place: Path | str, size: int) -> None:
+    """Raise an `ExportError` for a file that would be read at once, and is too large for that."""
+    if size > _LARGEST_STATE:
+        raise ExportError(
+            f"{place} has {size >> 30:,} GB, which no export has written. Remove it, and use repair"
+            " to make it again from the files that are whole."
+        )
 
 
 @contextmanager

@@ -29,7 +29,7 @@ import anyio.from_thread
 import msgspec
 
 from aiowandb.errors import ExportError
-from aiowandb.export.folders.base import STATE_DIR
+from aiowandb.export.folders.base import STATE_DIR, state_decoder
 
 
 class LeaseHolder(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ class LeaseHolder(msgspec.Struct, frozen=True):
     def read(cls, text: bytes) -> LeaseHolder | None:
         """The holder in the content of a lease file; None if it has not been written yet."""
         try:
-            return msgspec.json.decode(text, type=cls)
+            return _decode(text)
         except msgspec.MsgspecError:
             return None
 
@@ -76,6 +76,9 @@ class LeaseHolder(msgspec.Struct, frozen=True):
     def has_ended(self) -> bool:
         """Whether it is known to have ended."""
         return self.released or (self.machine == _machine() and not _runs(self.pid))
+
+
+_decode = state_decoder(msgspec.json.Decoder(LeaseHolder).decode)
 
 
 def in_use(folder: object, holder: LeaseHolder | None) -> ExportError:

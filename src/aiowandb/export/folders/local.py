@@ -21,9 +21,15 @@ import pyarrow as pa
 from aiowandb.atomic import is_unicode, sync_folder
 from aiowandb.errors import ExportError, UsageError
 from aiowandb.export.folders.appending import LocalGrowingFile, LocalLog, complete_lines
-from aiowandb.export.folders.base import STATE_DIR, plain_errors, read_errors, warn_once
+from aiowandb.export.folders.base import (
+    STATE_DIR,
+    plain_errors,
+    read_errors,
+    require_size_of_state,
+    warn_once,
+)
 from aiowandb.export.folders.lease import Lease, LeaseHolder, in_use, leased
-from aiowandb.symlinks import NO_FOLLOW, files_without_links, path_without_links
+from aiowandb.symlinks import NO_FOLLOW, files_without_links, path_without_links, require_one_name
 from aiowandb.trees import entries_of, make_folders, remove_tree, walk
 
 
@@ -101,6 +107,7 @@ class LocalFolder:
         path = self._path(name)
         with read_errors(path):
             try:
+                require_size_of_state(path, path.stat().st_size)
                 return complete_lines(path.read_bytes(), path)
             except FileNotFoundError:
                 return b""
@@ -156,6 +163,7 @@ class LocalFolder:
         sync_folder(to.parent)
 
 
+_LONGEST_HOLDER = 1 << 16
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
 
@@ -185,7 +193,8 @@ def _lock_folder(folder: Path) -> Iterator[Lease | None]:
                 yield lease
             return
         if not is_ours:
-            raise in_use(folder, LeaseHolder.read(file.read()))
+            raise in_use(folder, LeaseHolder.read(file.read(_LONGEST_HOLDER)))
+        require_one_name(path, os.fstat(file.fileno()))
         with suppress(OSError):  # only used for messages, and the disk may be full
             file.truncate()
             file.write(LeaseHolder.me().text)
