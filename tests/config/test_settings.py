@@ -283,6 +283,29 @@ def test_it_is_said_when_a_key_goes_to_a_host_that_a_file_in_the_working_folder_
     assert settings.credentials is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("insecure_disable_ssl", "true"),
+        ("https_proxy", "http://evil.test:1"),
+        ("credentials_file", "/home/me/.bashrc"),
+    ],
+)
+def test_a_file_in_the_working_folder_decides_neither_who_reads_a_key_nor_what_is_replaced(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    (tmp_path / "code").mkdir()
+    monkeypatch.chdir(tmp_path / "code")
+    folder_says(tmp_path / "code", f"{name} = {value}")
+    environ = {"WANDB_IDENTITY_TOKEN_FILE": str(tmp_path / "token")}
+    with pytest.warns(UserWarning, match=rf"wandb.settings sets {name}, and is not followed"):
+        settings = Settings.load(environ=environ)
+    assert settings.verify is True
+    assert settings.proxies == {}
+    assert isinstance(settings.credentials, IdentityToken)
+    assert settings.credentials.cache.name == "credentials.json"
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_nothing_is_said_where_the_user_has_named_the_host(home: Path) -> None:
     Settings.load(environ={})  # there is no key

@@ -12,7 +12,10 @@ import msgspec
 
 from aiowandb.config.text_files import read_text
 from aiowandb.errors import UsageError
+from aiowandb.user_warnings import warn
 
+# These decide who can read the API key, or which file is replaced.
+_OF_USER = frozenset({"insecure_disable_ssl", "http_proxy", "https_proxy", "credentials_file"})
 _DEFAULT = re.compile(r"^\[default\]", re.MULTILINE)
 
 
@@ -31,7 +34,15 @@ class SettingsFiles(msgspec.Struct, frozen=True):
     folder_path: Path
 
     def get(self, name: str) -> str | None:
-        """The setting; the working folder takes precedence."""
+        """The setting; the working folder takes precedence, except for what the user decides."""
+        if name in _OF_USER:
+            if name in self.folder:
+                warn(
+                    f"{self.folder_path} sets {name}, and is not followed, because it may have come"
+                    f" with somebody else's code: to have it so, set WANDB_{name.upper()}.",
+                    UserWarning,
+                )
+            return self.user.get(name)
         return self.folder.get(name, self.user.get(name))
 
     def key_for(self, is_there: Callable[[str | None], bool]) -> str | None:
