@@ -154,7 +154,7 @@ class Budget:
         """The response, or how much memory it needs if that is more."""
 
         def limited() -> Response | int:
-            with measured(limit) as meter:
+            with measured(limit, self._levels[-1]) as meter:
                 try:
                     meter.charge(begin_with)
                     return work()

@@ -39,11 +39,12 @@ def words(value: Any) -> str:
 def test_rows_decoded_together_are_those_decoded_one_by_one(rows: list[dict[str, Any]]) -> None:
     texts = [json.dumps(row) for row in rows]
     expected = columns_of([decode_row(text) for text in texts])
-    with decoded(texts) as (columns, types):
-        assert list(columns) == list(expected)
-        for key, values in expected.items():
-            assert words(list(columns[key])) == words(list(values))
-        assert types == types_of(expected)
+    ((columns, types, count),) = decoded(texts)
+    assert count == len(rows)
+    assert list(columns) == list(expected)
+    for key, values in expected.items():
+        assert words(list(columns[key])) == words(list(values))
+    assert types == types_of(expected)
 
 
 def test_what_is_odd_in_a_row_is_decoded_as_alone() -> None:
@@ -51,11 +52,11 @@ def test_what_is_odd_in_a_row_is_decoded_as_alone() -> None:
     odd += ['{"a":{"_type":"image"}}', '{"a":{}}', '{"b":1,"a":2}', "{}", '{"a":-0,"b":-0.0}']
     for text in odd:
         for texts in ([text, '{"a":0.5}'], ['{"a":0.5}', text], ['{"a":1,"b":2}', text]):
-            with decoded(texts) as (columns, _):
-                expected = columns_of([decode_row(each) for each in texts])
-                assert words({k: [*v] for k, v in columns.items()}) == words(
-                    {k: [*v] for k, v in expected.items()}
-                )
+            ((columns, _, _),) = decoded(texts)
+            expected = columns_of([decode_row(each) for each in texts])
+            assert words({k: [*v] for k, v in columns.items()}) == words(
+                {k: [*v] for k, v in expected.items()}
+            )
 
 
 @settings(max_examples=30)

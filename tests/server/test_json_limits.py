@@ -174,8 +174,8 @@ def test_documents_are_kept_as_far_as_there_is_room() -> None:
 def test_decoders_and_patterns_with_long_names_are_not_kept() -> None:
     before = decoding._decoder.cache_info()
     row = json.dumps({"k" * 30_000: 1})
-    with decoding.decoded([row]) as found:
-        assert list(found.columns.values()) == [[1]]
+    (found,) = decoding.decoded([row])
+    assert list(found.columns.values()) == [[1]]
     assert decoding._decoder.cache_info() == before
     cached = filters._search_cached.cache_info()
     assert not filters.matches_pattern("x" * 600, "ab")

@@ -55,6 +55,8 @@ def chart_series(run: RunRow, context: Context, spec: str) -> list[dict[str, Any
         math.inf if wanted.high is None else wanted.high,
         wanted.stream,
     )
+    lines = run.history_lines if request.stream == "history" else run.event_lines
+    context.count_sample(run.id, lines)
     return context.store.charts.series(run, request)
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import pyarrow as pa
 
 from aiowandb_server.store.arrays import booleans, floats, ints, strings
-from aiowandb_server.store.rows import MISSING, NON_FINITE, Missing, types_of
+from aiowandb_server.store.metering import charge
+from aiowandb_server.store.rows import MAX_CELLS, MISSING, NON_FINITE, Missing, types_of
 from aiowandb_server.store.spool import BatchSpool
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _ABSENT = frozenset({type(None), Missing})
 _INT64 = range(-(2**63), 2**63)
 # Arrow refuses to read schemas with types nested about sixty levels deep.
 _MAX_NESTED = 30
+# A column of a chunk, besides its values: here, in Parquet's writer and in the end of the file.
+_SIZE_OF_COLUMN = 2_500
 
 
 _Column: TypeAlias = "tuple[str, pa.Array[Any]]"
@@ -99,12 +102,18 @@ class ColumnBuilder:
         if not _PLAIN.issuperset(kinds.values()):
             return False
         steps = pa.concat_arrays([piece.steps for piece in pieces])
+        if len(steps) * len(kinds) > 2 * MAX_CELLS:
+            # Most of the cells would be empty.
+            for piece in pieces:
+                self._add(piece.steps, piece.columns)
+            return True
         self._add(
             steps, {key: (kind, self._joined(pieces, key, kind)) for key, kind in kinds.items()}
         )
         return True
 
     def _add(self, steps: pa.Array[Any], columns: Mapping[str, _Column]) -> None:
+        charge(_SIZE_OF_COLUMN * len(columns))
         for key, (kind, array) in columns.items():
             self._kinds.setdefault(key, set()).add(kind)
             self._types.setdefault(kind, array.type)
@@ -136,15 +145,17 @@ class ColumnBuilder:
     def tables(self) -> Iterator[pa.Table]:
         """The rows, one chunk after another."""
         kinds, schema = self._common_kinds(), self.schema()
-        for batch, chunk in zip(self._spool, self._chunks, strict=True):
+        for whole, chunk in zip(self._spool, self._chunks, strict=True):
             places = {key: place for place, key in enumerate(chunk, start=1)}
-            arrays = [batch.column(0)]
-            for key, kind in kinds.items():
-                if key in chunk:
-                    arrays.append(self._converted(chunk[key], batch.column(places[key]), kind))
-                else:
-                    arrays.append(pa.nulls(batch.num_rows, self._types[kind]))  # type: ignore[call-overload]
-            yield pa.table(arrays, schema=schema)
+            for batch in _slices(whole, len(kinds)):
+                charge(_SIZE_OF_COLUMN * (len(kinds) - len(chunk)))
+                arrays = [batch.column(0)]
+                for key, kind in kinds.items():
+                    if key in chunk:
+                        arrays.append(self._converted(chunk[key], batch.column(places[key]), kind))
+                    else:
+                        arrays.append(pa.nulls(batch.num_rows, self._types[kind]))  # type: ignore[call-overload]
+                yield pa.table(arrays, schema=schema)
 
     def _common_kinds(self) -> dict[str, str]:
         return {key: _common(found) for key, found in sorted(self._kinds.items())}
@@ -160,6 +171,13 @@ class ColumnBuilder:
         if target == "json":
             return strings([_json(value) for value in array.to_pylist()])
         return array.cast(self._types[target], safe=False)
+
+
+def _slices(batch: pa.RecordBatch, columns: int) -> Iterator[pa.RecordBatch]:
+    """The rows in as many parts as there must be for so many columns."""
+    rows = max(1, 2 * MAX_CELLS // max(1, columns))
+    for first in range(0, max(1, batch.num_rows), rows):
+        yield batch.slice(first, rows)
 
 
 def is_json(field: pa.Field[Any]) -> bool:

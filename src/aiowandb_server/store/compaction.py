@@ -19,6 +19,7 @@ from aiowandb_server.store.history_keys import KeyCounter, save
 from aiowandb_server.store.line_blocks import has_blocks
 from aiowandb_server.store.line_tables import tables_of
 from aiowandb_server.store.lines import MAX_STEP, live_history, tables_in_order
+from aiowandb_server.store.metering import done_without
 from aiowandb_server.store.records import Line, SegmentRow
 
 if TYPE_CHECKING:
@@ -37,13 +38,21 @@ class Compaction:
     def __init__(self, database: Database, files: SegmentFiles) -> None:
         self._database = database
         self._files = files
+        self._too_large: set[int] = set()
 
     def compact(self, run_id: int) -> None:
-        """Move all present lines of the run into a segment. Gives up if they keep changing."""
+        """Move all present lines of the run into a segment. Gives up if they keep changing, or have
+        so many keys that their columns take more memory than a request may have."""
+        if run_id in self._too_large:
+            return
         delete_gone_lines(self._database, run_id)
-        for _ in range(_ATTEMPTS):
-            if self._attempt(run_id):
-                return
+        with done_without():
+            for _ in range(_ATTEMPTS):
+                if self._attempt(run_id):
+                    break
+            return
+        # Otherwise each reader would try again.
+        self._too_large.add(run_id)
 
     def merged(
         self,

@@ -6,7 +6,6 @@ attributes and not as dictionaries, in half of the time.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +13,14 @@ import msgspec
 
 from aiowandb_server.store import json_text
 from aiowandb_server.store.metering import count_marks, held, json_weight
-from aiowandb_server.store.rows import MISSING, columns_of, decode_row, is_nested, types_of
+from aiowandb_server.store.rows import (
+    MISSING,
+    columns_of,
+    decode_row,
+    is_nested,
+    narrow_parts,
+    types_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,11 +36,14 @@ class Decoded(NamedTuple):
 
     columns: Mapping[str, Sequence[Any]]
     types: Mapping[str, set[type]]
+    rows: int
 
 
-@contextmanager
 def decoded(texts: Sequence[str]) -> Iterator[Decoded]:
-    """The values of stored lines; they count as memory of the request in the block."""
+    """The values of stored lines, in several parts if most rows lack most of the keys.
+
+    They count as memory of the request until the next part is taken.
+    """
     joined = f"[{','.join(texts)}]"
     keys = tuple(json_text.loads_object(texts[0]) or ())
     # Each text has a bracket, and the list. Those in strings count, too.
@@ -47,8 +56,11 @@ def decoded(texts: Sequence[str]) -> Iterator[Decoded]:
             return
     marks = count_marks(joined) if is_flat else marks
     with held(json_weight(len(joined), marks)):
-        columns = columns_of([decode_row(text) for text in texts])
-        yield Decoded(columns, types_of(columns))
+        for part in narrow_parts([decode_row(text) for text in texts]):
+            columns = columns_of(part)
+            # As Python's values and as Arrow's.
+            with held(16 * len(part) * len(columns)):
+                yield Decoded(columns, types_of(columns), len(part))
 
 
 def _of_same_keys(joined: str, keys: tuple[str, ...]) -> Decoded | None:
@@ -69,7 +81,7 @@ def _of_same_keys(joined: str, keys: tuple[str, ...]) -> Decoded | None:
     types = types_of(columns)
     if any(dict in types[key] and any(map(is_nested, columns[key])) for key in keys):
         return None
-    return Decoded(columns, types)
+    return Decoded(columns, types, len(rows))
 
 
 @lru_cache(64)

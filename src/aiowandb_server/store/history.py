@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import sys
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -32,9 +31,16 @@ from aiowandb_server.store.lines import (
     put,
     texts_of,
 )
-from aiowandb_server.store.metering import charge, charge_text
+from aiowandb_server.store.metering import charge, charge_text, charge_value, weight_of
 from aiowandb_server.store.rewinding import Rewinding
-from aiowandb_server.store.rows import columns_of, decode_row, flatten, sample_positions, with_step
+from aiowandb_server.store.rows import (
+    columns_of,
+    decode_row,
+    flatten,
+    narrow_parts,
+    sample_positions,
+    with_step,
+)
 from aiowandb_server.store.segments import chunks
 
 if TYPE_CHECKING:
@@ -126,7 +132,10 @@ class History:
                 )
                 if rows is not None:
                     return rows
-            first = list(islice(self._picked(connection, run, request), _KEPT_ROWS))
+            first = []
+            for row in islice(self._picked(connection, run, request), _KEPT_ROWS):
+                charge_value(row)
+                first.append(row)
             if len(first) < _KEPT_ROWS:
                 return [first[at] for at in sample_positions(len(first), request.samples)]
             # Twice through the rows, because those of a long run would fill the memory.
@@ -135,7 +144,7 @@ class History:
             found = []
             for position, row in enumerate(self._picked(connection, run, request)):
                 if position in wanted:
-                    charge(sys.getsizeof(row))
+                    charge_value(row)
                     found.append(row)
         return found
 
@@ -191,6 +200,8 @@ class History:
                 return KeyCounter().encode()
             rewrites, lines = now
             counted = row["lines"] if row and row["rewrites"] == rewrites else 0
+            if row:
+                charge(weight_of(row["keys"]))
             if counted == lines and row:
                 return str(row["keys"])
             if counted and self._is_live(connection, run_id, counted):
@@ -200,8 +211,11 @@ class History:
                 counter, counted = KeyCounter(), 0
                 fresh = self._compaction.merged(connection, run_id)
             for chunk in chunks(line for line in fresh if line.number >= counted):
-                columns = columns_of([decode_row(line.text) for line in chunk])
-                counter.add([line.step for line in chunk], columns)
+                start = 0
+                for part in narrow_parts([decode_row(line.text) for line in chunk]):
+                    steps = [line.step for line in chunk[start : start + len(part)]]
+                    counter.add(steps, columns_of(part))
+                    start += len(part)
         keys = counter.encode()
         with self._database.write(repeatable=True) as connection:
             save(connection, run_id, rewrites=rewrites, lines=lines, keys=keys)

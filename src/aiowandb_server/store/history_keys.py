@@ -7,12 +7,14 @@ start over.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from operator import gt
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from aiowandb_server.store.metering import charge
 from aiowandb_server.store.rows import MISSING, Missing, kind_of, types_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 
 _MAX_NUMBER = 2**63
+# What is known of a key: here, in the snapshot, as text and in the answer, besides its name.
+_SIZE_OF_KEY = 1_000
+_COPIES_OF_NAME = 4
 
 
 class KeyCounter:
@@ -29,13 +34,13 @@ class KeyCounter:
     def __init__(self, snapshot: dict[str, Any] | None = None) -> None:
         snapshot = snapshot or {"lastStep": -1, "keys": {}}
         self.last_step: int = snapshot["lastStep"]
-        self._counts: dict[str, dict[str, int]] = {
-            key: {entry["type"]: entry["count"] for entry in facts["typeCounts"]}
-            for key, facts in snapshot["keys"].items()
-        }
+        self._counts: dict[str, dict[str, int]] = {}
         self._previous: dict[str, float] = {}
         self._falling: set[str] = set()
         for key, facts in snapshot["keys"].items():
+            self._counts_of(key).update(
+                {entry["type"]: entry["count"] for entry in facts["typeCounts"]}
+            )
             if isinstance(facts["previousValue"], (int, float)):
                 self._previous[key] = facts["previousValue"]
             if not facts["monotonic"]:
@@ -66,12 +71,20 @@ class KeyCounter:
         }
         return {"lastStep": self.last_step, "sets": [], "keys": keys}
 
+    def _counts_of(self, key: str) -> dict[str, int]:
+        """The counts of a key by type; those of a new one count as memory of the request."""
+        found = self._counts.get(key)
+        if found is None:
+            charge(_SIZE_OF_KEY + _COPIES_OF_NAME * sys.getsizeof(key))
+            found = self._counts[key] = {}
+        return found
+
     def _add_column(self, key: str, values: Sequence[Any], types: set[type]) -> None:
         if Missing in types:
             values = [value for value in values if value is not MISSING]
         plain = types <= {int, float, Missing}
         found = {"number": len(values)} if plain else Counter(map(kind_of, values))
-        counts = self._counts.setdefault(key, {})
+        counts = self._counts_of(key)
         for kind, count in found.items():
             counts[kind] = counts.get(kind, 0) + count
         if not plain:

@@ -33,8 +33,10 @@ SIZE_OF_PLACE = 120
 class Meter:
     """The memory of one request: `limit` bytes, and not more; and the time of its queries."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, largest: float = math.inf) -> None:
         self.limit = limit
+        # No request has more, also when it starts over.
+        self.largest = largest
         self.used = 0
         # Work that has changed something cannot be started over.
         self.has_written = False
@@ -81,9 +83,9 @@ def meter() -> Meter | None:
 
 
 @contextmanager
-def measured(limit: int) -> Iterator[Meter]:
+def measured(limit: int, largest: float = math.inf) -> Iterator[Meter]:
     """Limit the memory of the work in the block."""
-    found = Meter(limit)
+    found = Meter(limit, largest)
     token = _METER.set(found)
     try:
         yield found
@@ -103,6 +105,23 @@ def charge_text(text: str) -> None:
         found.charge(sys.getsizeof(text) * _COPIES)
 
 
+def charge_value(value: object) -> None:
+    """Count a value that becomes part of the answer."""
+    if (found := _METER.get()) is not None:
+        found.charge(_size_of(value))
+
+
+def _size_of(value: object) -> int:
+    size = _VALUE + sys.getsizeof(value)
+    if isinstance(value, str):
+        return _COPIES * size
+    if isinstance(value, dict):
+        size += sum(map(_size_of, value)) + sum(map(_size_of, value.values()))
+    elif isinstance(value, list):
+        size += sum(map(_size_of, value))
+    return size
+
+
 @contextmanager
 def held(size: int) -> Iterator[None]:
     """Count bytes that are used in the block only."""
@@ -115,6 +134,22 @@ def held(size: int) -> Iterator[None]:
         yield
     finally:
         found.used -= size
+
+
+@contextmanager
+def done_without() -> Iterator[None]:
+    """Work that a request can do without: a block that takes more memory than any request may have
+    ends, and the request goes on. Nothing that it reads is kept: what it charges is free then."""
+    found = _METER.get()
+    before = found.used if found is not None else 0
+    try:
+        yield
+    except MoreMemoryError as more:
+        if found is None or more.needed <= found.largest:
+            raise
+    finally:
+        if found is not None:
+            found.used = before
 
 
 def json_weight(size: int, marks: int) -> int:

@@ -14,6 +14,9 @@ from aiowandb_server.store import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+# Of a table of rows, with those that are empty: they take eight bytes each, several times.
+MAX_CELLS = 1 << 21
+
 # Strings that W&B's clients may write in place of numbers; in columns of numbers they are numbers.
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -129,6 +132,19 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     for row in rows:
         keys.update(row)
     return {key: [row.get(key, MISSING) for row in rows] for key in keys}
+
+
+def narrow_parts(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
+    """The flat rows in parts of at most `MAX_CELLS` cells: if each has keys of its own, the columns
+    of 10,000 small rows take gigabytes."""
+    keys: set[str] = set()
+    start = 0
+    for place, row in enumerate(rows):
+        keys.update(row)
+        if place > start and len(keys) * (place + 1 - start) > MAX_CELLS:
+            yield rows[start:place]
+            keys, start = set(row), place
+    yield rows[start:]
 
 
 def types_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, set[type]]:

@@ -11,7 +11,8 @@ import hashlib
 import os
 from bisect import bisect_left
 from collections import OrderedDict
-from contextlib import closing
+from contextlib import ExitStack, closing
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,13 @@ from aiowandb_server.store.line_tables import (
 from aiowandb_server.store.metering import SIZE_OF_PLACE, charge, held, weight_of
 from aiowandb_server.store.own_files import path_in
 from aiowandb_server.store.records import Line
-from aiowandb_server.store.rows import columns_of, decode_row, sample_positions
+from aiowandb_server.store.rows import (
+    MAX_CELLS,
+    columns_of,
+    decode_row,
+    narrow_parts,
+    sample_positions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -53,6 +60,10 @@ _OPEN_FILES = 64
 # as objects and once as bytes: names of 40,000 characters end a process that does not count them.
 _COPIES_OF_NAMES = 40
 _COPIES_OF_FOOTER = 5
+# As Arrow's data, with whether there is a value.
+_SIZE_OF_CELL = 9
+# In the answer, with the name of its key, besides the value itself.
+_SIZE_OF_VALUE = 100
 
 
 class SegmentFiles:
@@ -159,10 +170,12 @@ class SegmentFiles:
             wanted &= pc.field(key).is_valid()
         columns = [*keys] if "_step" in keys else [*keys, "_step"]
         with pq.ParquetFile(self.columns_path(token)) as file:
-            charge(_size_of_columns(file.metadata, columns))
+            groups = range(file.metadata.num_row_groups)
+            charge(sum(size_of_columns(file.metadata, group, columns) for group in groups))
             table = file.read(columns, use_threads=False).filter(wanted)
         positions = ints(sample_positions(table.num_rows, samples))
         picked = table.take(positions).select(list(keys))
+        charge(len(positions) * len(keys) * _SIZE_OF_VALUE + 3 * picked.nbytes)
         rows: list[dict[str, Any]] = picked.to_pylist()
         for name in (key for key in keys if is_json(schema.field(key))):
             for row in rows:
@@ -244,13 +257,13 @@ def _size_of(metadata: pq.FileMetaData, group: int) -> int:
     return 2 * metadata.row_group(group).total_byte_size
 
 
-def _size_of_columns(metadata: pq.FileMetaData, names: Sequence[str]) -> int:
-    """The memory of some columns as Arrow's data."""
-    return sum(
-        column.total_uncompressed_size
-        for group in map(metadata.row_group, range(metadata.num_row_groups))
-        for column in map(group.column, range(group.num_columns))
-        if column.path_in_schema in names
+def size_of_columns(metadata: pq.FileMetaData, group: int, names: Sequence[str]) -> int:
+    """The memory of some columns of a row group as Arrow's data."""
+    facts, wanted = metadata.row_group(group), set(names)
+    columns = map(facts.column, range(facts.num_columns))
+    # Values that are all the same take nothing in the file.
+    return 8 * facts.num_rows * len(wanted) + sum(
+        column.total_uncompressed_size for column in columns if column.path_in_schema in wanted
     )
 
 
@@ -261,19 +274,43 @@ def _between(low: int, high: int) -> pc.Expression:
 
 def _add_rows(builder: ColumnBuilder, chunk: pa.Table, counter: KeyCounter | None = None) -> None:
     """Add the lines as columns, and count them."""
-    converted: list[ColumnChunk] | None = []
-    for piece in pieces(chunk):
-        steps: list[Any] = piece.column("step").to_pylist()
-        texts: list[Any] = piece.column("text").to_pylist()
-        with decoded(texts) as (columns, types):
-            if counter is not None:
-                counter.add(steps, columns, types)
-            some = ColumnChunk.of(steps, columns, types) if converted is not None else None
-        converted = [*converted, some] if some is not None and converted is not None else None
-    if converted is None or not builder.add_pieces(converted):
-        for lines in chunks(lines_of(chunk)):
-            columns = columns_of([decode_row(line.text) for line in lines])
-            builder.add([line.step for line in lines], columns)
+    waiting: list[pa.Table] = []
+    converted: list[ColumnChunk | None] = []
+    cells = 0
+    with ExitStack() as counted:
+        for piece in pieces(chunk):
+            steps: list[Any] = piece.column("step").to_pylist()
+            texts: list[Any] = piece.column("text").to_pylist()
+            for columns, types, rows in decoded(texts):
+                if counter is not None:
+                    counter.add(steps[:rows], columns, types)
+                plain = None not in converted
+                converted.append(ColumnChunk.of(steps[:rows], columns, types) if plain else None)
+                steps = steps[rows:]
+                cells += rows * len(columns)
+                counted.enter_context(held(_SIZE_OF_CELL * rows * len(columns)))
+            waiting.append(piece)
+            if cells > MAX_CELLS:
+                _add_converted(builder, waiting, converted)
+                waiting, converted, cells = [], [], 0
+                counted.close()
+        if waiting:
+            _add_converted(builder, waiting, converted)
+
+
+def _add_converted(
+    builder: ColumnBuilder, tables: list[pa.Table], converted: list[ColumnChunk | None]
+) -> None:
+    """Add lines that were converted in pieces, or, where that is not possible, at once."""
+    plain = [piece for piece in converted if piece is not None]
+    if len(plain) == len(converted) and builder.add_pieces(plain):
+        return
+    for lines in chunks(chain.from_iterable(map(lines_of, tables))):
+        start = 0
+        for part in narrow_parts([decode_row(line.text) for line in lines]):
+            steps = [line.step for line in lines[start : start + len(part)]]
+            builder.add(steps, columns_of(part))
+            start += len(part)
 
 
 def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:

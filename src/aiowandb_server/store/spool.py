@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from aiowandb_server.store.metering import charge
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -28,8 +30,13 @@ class BatchSpool:
         self._bytes = 0
         self._file: Any = None
         self._written = 0
+        self._counted = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
+        """What stays in memory counts as memory of the request, to its end."""
+        more = min(batch.nbytes, IN_MEMORY - self._counted)
+        charge(more)
+        self._counted += more
         self._kept.append(batch)
         self._bytes += batch.nbytes
         if self._bytes > IN_MEMORY:

@@ -1,0 +1,111 @@
+"""Histories with many keys, or with keys that few rows have, take no more memory than others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiowandb_server import RunChanges, Store
+from aiowandb_server.errors import MoreMemoryError
+from aiowandb_server.store import columns, rows, segments
+from aiowandb_server.store.charting import ChartRequest
+from aiowandb_server.store.history import Sampled
+from aiowandb_server.store.metering import measured
+from aiowandb_server.store.records import RunRow
+from tests.server.conftest import Client
+
+pytestmark = pytest.mark.anyio
+
+
+def with_rows(store: Store, found: list[dict[str, Any]]) -> RunRow:
+    project, _ = store.projects.ensure("local", "p")
+    run, _ = store.runs.upsert(project, "r", RunChanges())
+    store.history.append(run, [json.dumps(row) for row in found])
+    store.stream.finish(run)
+    ended = store.runs.by_id(run.id)
+    assert ended
+    return ended
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=1), st.integers()), max_size=8), st.integers(1, 9))
+def test_rows_are_split_where_most_cells_would_be_empty(
+    some: list[dict[str, Any]], limit: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "MAX_CELLS", limit)
+        parts = [*rows.narrow_parts(some)]
+    assert [row for part in parts for row in part] == some
+    for part in parts:
+        assert len(part) <= 1 or len(part) * len({key for row in part for key in row}) <= limit
+
+
+@pytest.mark.parametrize("odd", [1.5, {"_type": "image", "path": "x"}])
+async def test_rows_with_keys_of_their_own_are_the_same_as_columns(
+    store: Store, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    given_rows = [{f"m{number % 7}": number, "all": number / 2} for number in range(40)]
+    given_rows[30]["m2"] = odd
+    run = with_rows(store, given_rows)
+    before = json.loads(store.history.keys(run.id))
+    for module in (rows, columns, segments):
+        monkeypatch.setattr(module, "MAX_CELLS", 20)
+    (token,) = store.history.exported(run, "parquet").tokens
+    assert json.loads(store.history.keys(run.id)) == before
+    with pq.ParquetFile(store.history.columns_path(token)) as file:
+        assert file.num_row_groups > 4
+        found = file.read().to_pylist()
+    # A column with values of several types has them as JSON.
+    values = [
+        {key: json.loads(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in found
+    ]
+    assert [{k: v for k, v in row.items() if v is not None} for row in values] == [
+        {"_step": step, **row} for step, row in enumerate(given_rows)
+    ]
+
+
+async def test_a_run_with_too_many_keys_for_columns_stays_in_rows(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_rows(store, [{"a": 1}, {"b": 2}])
+    attempts = 0
+    attempt = store.compaction._attempt
+
+    def counted(run_id: int) -> bool:
+        nonlocal attempts
+        attempts += 1
+        return attempt(run_id)
+
+    monkeypatch.setattr(columns, "_SIZE_OF_COLUMN", 10**10)
+    monkeypatch.setattr(store.compaction, "_attempt", counted)
+    query = """{project(name: "p", entityName: "local") {run(name: "r") {
+        history(samples: 10) historyKeys parquetHistory {parquetUrls liveData}}}}"""
+    for _ in range(2):
+        answer = await client.http.post("/graphql", json={"query": query})
+        assert answer.status_code == 200
+        found = answer.json()["data"]["project"]["run"]
+        assert found["parquetHistory"] == {"parquetUrls": [], "liveData": [{"_step": 0}]}
+        assert len(found["history"]) == 2
+        assert set(found["historyKeys"]["keys"]) == {"a", "b"}
+    assert attempts == 1
+
+
+def test_what_is_read_of_a_history_counts_as_memory(store: Store) -> None:
+    run = with_rows(store, [{"loss": 0.5, "t": "x" * 2_000, f"k{n}": n} for n in range(300)])
+    chart = ChartRequest(("loss",))
+    for _ in range(2):  # from rows, and from columns
+        for read in (
+            lambda: store.history.keys(run.id),
+            lambda: store.charts.series(run, chart),
+            lambda: store.history.sampled(run, Sampled(("t",), 300)),
+        ):
+            with measured(60_000), pytest.raises(MoreMemoryError):
+                read()
+            with measured(20_000_000):
+                read()
+        store.compaction.compact(run.id)
