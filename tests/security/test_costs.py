@@ -127,9 +127,26 @@ async def test_a_run_is_not_sampled_again_and_again_in_one_request(
     inner = "runs { edges { node { %s } } }"
     query = f'{{project(name: "p", entityName: "local") {{ {inner} }} }}'
     once = 'sampledHistory(specs: ["{}"])'
-    assert (await send(http, query % once)).status_code == 200
-    for twice in (f"{once} again: {once}", 'sampledHistory(specs: ["{}", "{}"])'):
+    chart = 'chartSeries(spec: "{\\"keys\\": [\\"x\\"]}")'
+    for field in (once, chart):
+        assert (await send(http, query % field)).status_code == 200
+    for twice in (
+        f"{once} again: {once}",
+        'sampledHistory(specs: ["{}", "{}"])',
+        f"{chart} again: {chart}",
+    ):
         assert (await send(http, query % twice)).status_code == 413
+
+
+async def test_a_document_with_many_mistakes_has_a_short_answer(http: httpx.AsyncClient) -> None:
+    fields = " ".join(f"x{number}: 1" for number in range(200))
+    query = f"mutation {{ upsertBucket(input: {{{fields}}}) {{ inserted }} }}"
+    answer = await http.post("/graphql", json={"query": query})
+    assert answer.status_code == 400
+    messages = [error["message"] for error in answer.json()["errors"]]
+    assert "unknown field 'x0'" in messages[0] or "'x0' is not defined" in messages[0]
+    # Each has all of the input in it, which takes a second for a long one.
+    assert len(messages) < 10
 
 
 async def test_fragments_without_end_are_refused(http: httpx.AsyncClient) -> None:

@@ -33,11 +33,12 @@ _MAX_OBJECTS = 2_500
 
 def check_cost(document: DocumentNode, operation_name: str | None) -> None:
     """Raise RequestError if the operation asks for more than a server can answer at once."""
+    costs = _Costs(document)
     for operation in document.definitions:
         if not isinstance(operation, OperationDefinitionNode):
             continue
         if operation_name is None or (operation.name and operation.name.value == operation_name):
-            _Costs(document).check(operation.selection_set)
+            costs.check(operation.selection_set)
 
 
 class _Costs:

@@ -29,6 +29,8 @@ _LENIENT = (
     VariablesInAllowedPositionRule,
 )
 RULES = [rule for rule in specified_rules if rule not in _LENIENT]
+# Each is described with the text of what is wrong, which may be all of the document.
+_MAX_PROBLEMS = 5
 # In memory, for a character of the text and for a token: whichever is less.
 _SIZE_OF_CHARACTER = 220
 _SIZE_OF_TOKEN = 650
@@ -66,7 +68,7 @@ class Documents:
         document = known or _parsed(text)
         check_cost(document, operation_name)
         if known is None:
-            if problems := validate(self._schema, document, RULES):
+            if problems := validate(self._schema, document, RULES, _MAX_PROBLEMS):
                 raise InvalidDocumentError(problems)
             self._keep(text, document)
         return document
