@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiowandb_server import RunChanges, Store
@@ -15,8 +16,10 @@ from aiowandb_server.errors import MoreMemoryError
 from aiowandb_server.store import columns, rows, segments
 from aiowandb_server.store.charting import ChartRequest
 from aiowandb_server.store.history import Sampled
+from aiowandb_server.store.line_tables import chunked, tables_of
 from aiowandb_server.store.metering import measured
-from aiowandb_server.store.records import RunRow
+from aiowandb_server.store.records import Line, RunRow
+from aiowandb_server.store.segments import chunks
 from tests.server.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +35,7 @@ def with_rows(store: Store, found: list[dict[str, Any]]) -> RunRow:
     return ended
 
 
+@settings(max_examples=30)
 @given(st.lists(st.dictionaries(st.text(max_size=1), st.integers()), max_size=8), st.integers(1, 9))
 def test_rows_are_split_where_most_cells_would_be_empty(
     some: list[dict[str, Any]], limit: int
@@ -44,7 +48,7 @@ def test_rows_are_split_where_most_cells_would_be_empty(
         assert len(part) <= 1 or len(part) * len({key for row in part for key in row}) <= limit
 
 
-@pytest.mark.parametrize("odd", [1.5, {"_type": "image", "path": "x"}])
+@pytest.mark.parametrize("odd", [1.5, "x"])
 async def test_rows_with_keys_of_their_own_are_the_same_as_columns(
     store: Store, monkeypatch: pytest.MonkeyPatch, odd: Any
 ) -> None:
@@ -93,6 +97,28 @@ async def test_a_run_with_too_many_keys_for_columns_stays_in_rows(
         assert len(found["history"]) == 2
         assert set(found["historyKeys"]["keys"]) == {"a", "b"}
     assert attempts == 1
+
+
+@pytest.mark.parametrize("collected", [chunks, lambda lines: chunked(tables_of(lines))])
+def test_rows_count_as_memory_while_they_are_collected(
+    collected: Callable[[Iterator[Line]], Iterator[Any]],
+) -> None:
+    taken = 0
+
+    def long_lines() -> Iterator[Line]:
+        nonlocal taken
+        for number in range(400):
+            taken += 1
+            yield Line(number, number, "x" * 100_000)
+
+    with measured(12_000_000), pytest.raises(MoreMemoryError):
+        list(collected(long_lines()))
+    assert taken < 100
+    counts: list[int] = []
+    with measured(500_000_000) as meter:
+        counts += [meter.used for _ in collected(long_lines())]
+        assert meter.used == 0
+    assert min(counts) > 5_000_000
 
 
 def test_what_is_read_of_a_history_counts_as_memory(store: Store) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -38,9 +39,18 @@ def table_of(lines: Sequence[Line]) -> pa.Table:
 
 def tables_of(lines: Iterable[Line]) -> Iterator[pa.Table]:
     """Lines that come one by one, as tables."""
-    rest = iter(lines)
-    while some := list(islice(rest, _LINES_AT_ONCE)):
-        yield table_of(some)
+    some: list[Line] = []
+    size = 0
+    for line in lines:
+        some.append(line)
+        size += sys.getsizeof(line.text)
+        if len(some) == _LINES_AT_ONCE or size >= _TEXT_A_PIECE:
+            with held(2 * size):
+                yield table_of(some)
+            some, size = [], 0
+    if some:
+        with held(2 * size):
+            yield table_of(some)
 
 
 def lines_of(table: pa.Table) -> Iterator[Line]:
@@ -50,30 +60,29 @@ def lines_of(table: pa.Table) -> Iterator[Line]:
 def chunked(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in few tables, which are bounded in rows and text.
 
-    A table counts as memory of the request until the next one is taken.
+    A table counts as memory of the request while it is collected, and until the next one is taken.
     """
     waiting: list[pa.Table] = []
     rows = size = 0
-    for table in tables:
-        for piece in _split(table, ROWS_A_CHUNK, _TEXT_A_CHUNK):
-            if rows + piece.num_rows > ROWS_A_CHUNK or size + piece.nbytes > _TEXT_A_CHUNK:
-                yield from _chunk(waiting, size)
-                waiting, rows, size = [], 0, 0
-            waiting.append(piece)
-            rows += piece.num_rows
-            size += piece.nbytes
-    yield from _chunk(waiting, size)
+    with ExitStack() as memory:
+        for table in tables:
+            for piece in _split(table, ROWS_A_CHUNK, _TEXT_A_CHUNK):
+                if rows + piece.num_rows > ROWS_A_CHUNK or size + piece.nbytes > _TEXT_A_CHUNK:
+                    if waiting:
+                        yield pa.concat_tables(waiting)
+                    memory.close()
+                    waiting, rows, size = [], 0, 0
+                memory.enter_context(held(2 * piece.nbytes))
+                waiting.append(piece)
+                rows += piece.num_rows
+                size += piece.nbytes
+        if waiting:
+            yield pa.concat_tables(waiting)
 
 
 def pieces(chunk: pa.Table) -> Iterator[pa.Table]:
     """The rows of a chunk, so many as are decoded at once."""
     return _split(chunk, _ROWS_A_PIECE, _TEXT_A_PIECE)
-
-
-def _chunk(tables: list[pa.Table], size: int) -> Iterator[pa.Table]:
-    if tables:
-        with held(2 * size):
-            yield pa.concat_tables(tables)
 
 
 def _split(table: pa.Table, most_rows: int, most_bytes: int) -> Iterator[pa.Table]:

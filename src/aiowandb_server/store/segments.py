@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 # memory has room for it.
 _TEXT_DECODED = 32 << 20
 _WEIGHT_DECODED = 144 << 20
+_COUNTED_AT_ONCE = 1 << 20
 # A page of history has 1,000 steps: small groups allow it to be read without its neighbours.
 _ROWS_A_LINE_GROUP = 4_096
 _OPEN_FILES = 64
@@ -316,18 +317,25 @@ def _add_converted(
 def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
     """The lines in chunks that are bounded in rows, and in the memory of what they are decoded to.
 
-    A chunk counts as memory of the request until the next one is taken.
+    A chunk counts as memory of the request while it is collected, and until the next one is taken.
     """
     chunk: list[Line] = []
-    length = weight = 0
-    for line in lines:
-        chunk.append(line)
-        length += len(line.text)
-        weight += weight_of(line.text)
-        if len(chunk) == ROWS_A_CHUNK or length >= _TEXT_DECODED or weight >= _WEIGHT_DECODED:
-            with held(weight):
+    length = weight = counted = 0
+    with ExitStack() as memory:
+        for line in lines:
+            chunk.append(line)
+            length += len(line.text)
+            weight += weight_of(line.text)
+            is_full = (
+                len(chunk) == ROWS_A_CHUNK or length >= _TEXT_DECODED or weight >= _WEIGHT_DECODED
+            )
+            if is_full or weight - counted > _COUNTED_AT_ONCE:
+                memory.enter_context(held(weight - counted))
+                counted = weight
+            if is_full:
                 yield chunk
-            chunk, length, weight = [], 0, 0
-    if chunk:
-        with held(weight):
+                memory.close()
+                chunk, length, weight, counted = [], 0, 0, 0
+        if chunk:
+            memory.enter_context(held(weight - counted))
             yield chunk
