@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from aiowandb.ingest.mark import Mark, read_mark, without_mark
@@ -61,6 +61,14 @@ def _state(state: str | None, mark: Mark | None) -> str | None:
     if mark and mark.complete and state == "failed" and mark.state in _UNSAYABLE:
         return mark.state
     return state
+
+
+def moment(seconds: float) -> datetime | None:
+    """The time this long after 1970; None if no calendar has it, as in a damaged file."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _first_created(mark: Mark | None) -> datetime | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from aiowandb.concurrency.threads import run_sync
-from aiowandb.errors import NotFoundError
+from aiowandb.errors import NotFoundError, UsageError
 from aiowandb.files.artifact_uploads import NewEntry
 from aiowandb.files.fetch import checksum_of
 from aiowandb.files.folder import pieces_of
@@ -20,6 +20,12 @@ from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.console import ConsoleLogLine
 
 _LINES_AT_ONCE = 1000
+
+
+def require_file_or_folder(path: Path) -> None:
+    """Raise a `UsageError` for pipes, devices and sockets, which would be waited for. Blocks."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is neither a file nor a folder: copy what it gives into a file.")
 
 
 def files_below(folder: Path) -> list[Path]:

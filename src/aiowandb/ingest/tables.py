@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from itertools import islice
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -17,6 +17,7 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import RowError, ServerError, UsageError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.pages import column_values
+from aiowandb.ingest.local_files import require_file_or_folder
 from aiowandb.ingest.parquet_rows import ParquetRows, readable
 from aiowandb.ingest.source import RunFacts, Source, SourceRun
 from aiowandb.suggestions import did_you_mean
@@ -27,6 +28,7 @@ _RUN_COLUMNS = ("run_id", "run", "_run")
 _STEP_COLUMNS = (STEP, "step", "global_step")
 _TIME_COLUMNS = (TIME, "timestamp", "wall_time")
 _LINES_AT_ONCE = 10_000
+_BYTES_AT_ONCE = 32 << 20
 SUFFIXES = frozenset({".parquet", ".csv", ".jsonl", ".ndjson"})
 
 
@@ -162,10 +164,14 @@ def _checked_steps(batch: pa.RecordBatch, last: int, run: str) -> tuple[pa.Recor
 def _tables(path: Path) -> list[Path]:
     if not path.exists():
         raise UsageError(f"{path} does not exist.")
-    found = [path] if path.is_file() else sorted(path.iterdir())
+    require_file_or_folder(path)
+    found = sorted(path.iterdir()) if path.is_dir() else [path]
     found = [each for each in found if each.suffix in SUFFIXES]
     if not found:
         raise UsageError(f"{path} has no tables, whose names end in {', '.join(sorted(SUFFIXES))}.")
+    for each in found:
+        if not each.is_file():  # a pipe would be waited for
+            raise UsageError(f"{each} is not a file. Move it away, or rename it.")
     return found
 
 
@@ -178,27 +184,62 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _csv(path: Path) -> Iterator[pa.Table]:
-    try:
-        yield pyarrow.csv.read_csv(path)
-    except pa.ArrowException as error:
-        raise RowError(f"{path} cannot be read as CSV: {error}", key=None, value=None) from error
+    """The table in pieces, each with types of its own, as the rows of JSON Lines have."""
+    names: list[str] | None = None
+    with path.open("rb") as file:
+        while block := file.read(_BYTES_AT_ONCE):
+            block += _rest_of_line(path, file)
+            if names and not block.strip():
+                continue
+            options = pyarrow.csv.ReadOptions(column_names=names)
+            try:
+                table = pyarrow.csv.read_csv(BytesIO(block), read_options=options)
+            except pa.ArrowException as error:
+                raise RowError(
+                    f"{path} cannot be read as CSV: {error}", key=None, value=None
+                ) from error
+            names = table.column_names
+            yield table
+
+
+def _rest_of_line(path: Path, file: BinaryIO) -> bytes:
+    line = file.readline(_BYTES_AT_ONCE)
+    if len(line) == _BYTES_AT_ONCE:
+        raise RowError(
+            f"{path} has a line of more than {_BYTES_AT_ONCE >> 20} MB.", key=None, value=None
+        )
+    return line
+
+
+def _lines(path: Path) -> Iterator[list[bytes]]:
+    """The lines of a file in lists, each of a few MB."""
+    lines: list[bytes] = []
+    size = 0
+    with path.open("rb") as file:
+        while line := _rest_of_line(path, file):
+            lines.append(line)
+            size += len(line)
+            if len(lines) == _LINES_AT_ONCE or size >= _BYTES_AT_ONCE:
+                yield lines
+                lines, size = [], 0
+    if lines:
+        yield lines
 
 
 def _json_lines(path: Path) -> Iterator[pa.Table]:
-    with path.open("rb") as file:
-        number = 0
-        while lines := list(islice(file, _LINES_AT_ONCE)):
-            rows = []
-            for line in lines:
-                number += 1
-                if not line.strip():
-                    continue
-                try:
-                    rows.append(lenient.loads_object(line))
-                except ServerError:
-                    text = line[:80].decode(errors="replace").strip()
-                    raise RowError(
-                        f"{path}, line {number}: not a JSON object: {text}", key=None, value=text
-                    ) from None
-            if rows:
-                yield pa.Table.from_batches([rows_to_batch(rows, first=())])
+    number = 0
+    for lines in _lines(path):
+        rows = []
+        for line in lines:
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                rows.append(lenient.loads_object(line))
+            except ServerError:
+                text = line[:80].decode(errors="replace").strip()
+                raise RowError(
+                    f"{path}, line {number}: not a JSON object: {text}", key=None, value=text
+                ) from None
+        if rows:
+            yield pa.Table.from_batches([rows_to_batch(rows, first=())])

@@ -174,3 +174,18 @@ async def test_what_tensorboards_writers_wrote_is_imported(
     assert [row["loss"] async for row in runs["val"].scan_history()] == [0, 0.25, 0.5, 0.75, 1]
     again = await target.import_runs(TensorBoardSource(tmp_path / "logs"), TARGET)
     assert again.counts == {"unchanged": 3}
+
+
+async def test_a_store_given_by_its_path_has_artifacts_next_to_it(
+    target: AsyncApi, tmp_path: Path
+) -> None:
+    """Who has made the store may have named any folder of the machine as that of a run's."""
+    write_mlflow(tmp_path)
+    (tmp_path / "others").mkdir()
+    store = (tmp_path / "mlflow.db").rename(tmp_path / "others" / "mlflow.db")
+    report = await target.import_runs(store, TARGET)
+    assert report.counts == {"created": 2}
+    for run in report.runs:
+        assert "and not next to the store: to read them nevertheless" in str(run.dropped)
+        copy = await target.run(f"{TARGET}/{run.target}")
+        assert not [file async for file in copy.files() if file.name.endswith("notes.txt")]

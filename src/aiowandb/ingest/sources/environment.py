@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from aiowandb.ingest.facts import moment
 from aiowandb.ingest.sources.protobuf import Message
 
 Read: TypeAlias = Callable[[Message, int], Any]
@@ -38,9 +38,12 @@ def _texts(record: Message, number: int) -> list[str]:
 
 
 def _time(record: Message, number: int) -> str:
-    moment = record.message(number)
-    seconds = datetime.fromtimestamp(moment.integer(1), UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    nanos = f"{moment.integer(2):09}".rstrip("0")
+    timestamp = record.message(number)
+    found = moment(timestamp.integer(1))
+    if found is None:
+        return ""
+    seconds = found.strftime("%Y-%m-%dT%H:%M:%S")
+    nanos = f"{timestamp.integer(2):09}".rstrip("0")
     digits = next((size for size in (0, 3, 6, 9) if size >= len(nanos)), 9)
     return f"{seconds}.{nanos.ljust(digits, '0')}Z" if digits else f"{seconds}Z"
 

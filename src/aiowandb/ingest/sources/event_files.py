@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 
-from aiowandb.ingest.sources.protobuf import MalformedMessage, Message
+from aiowandb.ingest.sources.protobuf import Message
 from aiowandb.wire.rows import plain_value
 
 _LENGTH = struct.Struct("<QI")
@@ -22,7 +22,7 @@ _CASTAGNOLI = 0x82F63B78
 _MASK = 0xA282EAD8
 # Checksums are computed in Python: for images that would take longer than everything else.
 _CHECKED_BYTES = 16 << 10
-_LARGEST_RECORD = 1 << 30
+_LARGEST_RECORD = 256 << 20
 
 # How tensors of these types are packed, and the field of their values if they are not.
 _PACKED = {1: "f", 2: "d", 3: "i", 9: "q", 19: "e"}
@@ -101,7 +101,7 @@ class EventFile:
             for data in self._records(file):
                 try:
                     yield from _events(Message(data))
-                except (MalformedMessage, struct.error):
+                except (ValueError, IndexError, struct.error):
                     self.damaged += 1
 
     def _records(self, file: BinaryIO) -> Iterator[bytes]:

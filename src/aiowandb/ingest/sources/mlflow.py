@@ -5,25 +5,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
-from aiowandb.errors import NotFoundError, UsageError, extra_needed
+from aiowandb.errors import AiowandbError, NotFoundError, UsageError, extra_needed
 from aiowandb.files.folder import pieces_of
 from aiowandb.history.columns import columns_to_batch
+from aiowandb.ingest.facts import moment
 from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
 from aiowandb.suggestions import did_you_mean
 from aiowandb.wire.rows import RUNTIME, STEP, TIME
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 _RUNS_PER_PAGE = 200
 _ROWS_AT_ONCE = 2_000
@@ -44,23 +49,27 @@ class MlflowSource(Source):
 
     Parameters and tags become the config, metrics become rows by step, and artifacts become files;
     short tags are tags too. All experiments are read by default; they become groups.
+
+    A store that is given by its path may have come from somebody else, and name any folder as that
+    of a run's artifacts: they are read if they are next to the store.
     """
 
     def __init__(self, store: str | Path, *, experiments: Sequence[str] = ()) -> None:
         with extra_needed("mlflow", "MlflowSource"):
             from mlflow.tracking import MlflowClient
         self._uri = tracking_uri(store)
+        self._home = _home_of(store)
         self._wanted = tuple(experiments)
         self._client: Any = MlflowClient(tracking_uri=self._uri)
         self.name = "MLflow"
 
     async def runs(self) -> AsyncGenerator[SourceRun]:
-        for experiment in await run_sync(self._experiments):
+        for experiment in await _read(self._experiments):
             token: str | None = None
             while True:
-                page = await run_sync(self._page, experiment, token)
+                page = await _read(self._page, experiment, token)
                 for run in page:
-                    yield MlflowRun(self._client, run, experiment.name)
+                    yield MlflowRun(self._client, run, experiment.name, self._home)
                 token = page.token
                 if not token:
                     break
@@ -97,6 +106,35 @@ def tracking_uri(store: str | Path) -> str:
     return path.resolve().as_uri()
 
 
+def _home_of(store: str | Path) -> Path | None:
+    """The folder of a store with its artifacts; None for a store that is given by its URI."""
+    if isinstance(store, str) and "://" in store:
+        return None
+    path = Path(store).resolve()
+    return path.parent if path.suffix in _SUFFIXES else path
+
+
+def _is_elsewhere(uri: str, home: Path) -> bool:
+    """Whether artifacts are in a folder of this machine that is not below this one."""
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme != "file" and len(parts.scheme) > 1:  # one letter is a drive
+            return False
+        folder = Path(url2pathname(parts.path) if parts.scheme == "file" else uri).resolve()
+    except ValueError:
+        return True
+    return not folder.is_relative_to(home)
+
+
+async def _read(function: Callable[..., T], *args: Any) -> T:
+    try:
+        return await run_sync(function, *args)
+    except AiowandbError:
+        raise
+    except Exception as error:  # of any store that MLflow has
+        raise NotFoundError(f"MLflow cannot read its store: {error}") from error
+
+
 def is_store(path: Path) -> bool:
     """Whether this is a folder or database of MLflow. Blocks."""
     if path.is_file():
@@ -107,11 +145,13 @@ def is_store(path: Path) -> bool:
 class MlflowRun(SourceRun):
     """A run of MLflow."""
 
-    def __init__(self, client: Any, run: Any, experiment: str) -> None:
+    def __init__(self, client: Any, run: Any, experiment: str, home: Path | None = None) -> None:
         super().__init__(_facts(run.info, run.data, experiment))
         self.literal_keys = frozenset(run.data.metrics)
         self._client = client
         self._run_id = run.info.run_id
+        self._artifact_uri: str = run.info.artifact_uri or ""
+        self._home = home
         self._started = run.info.start_time or 0
         self._is_over = run.info.status in _STATES
         self._keys = sorted(run.data.metrics)
@@ -120,7 +160,7 @@ class MlflowRun(SourceRun):
 
     def look(self) -> None:
         """Set the stamp, which shows whether the run may have changed. Blocks."""
-        self._sizes = dict(self._artifacts(None))
+        self._sizes = self._listed()
         if self._is_over:
             self.stamp = self.facts.stamp(sorted(self._sizes.items()))
 
@@ -149,7 +189,7 @@ class MlflowRun(SourceRun):
             yield columns_to_batch({name: [row.get(name) for row in some] for name in names})
 
     async def _history(self, key: str) -> list[Any]:
-        found: list[Any] = await run_sync(self._client.get_metric_history, self._run_id, key)
+        found: list[Any] = await _read(self._client.get_metric_history, self._run_id, key)
         return found
 
     async def files(self) -> AsyncGenerator[SourceFile]:
@@ -169,6 +209,20 @@ class MlflowRun(SourceRun):
             async with aclosing(pieces_of(Path(here))) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    def _listed(self) -> dict[str, int]:
+        """The artifacts and their sizes."""
+        if self._home is not None and _is_elsewhere(self._artifact_uri, self._home):
+            self.losses = (
+                f"its artifacts, which are at {self._artifact_uri} and not next to the store:"
+                " to read them nevertheless, give the URI of the store instead of its path",
+            )
+            return {}
+        try:
+            return dict(self._artifacts(None))
+        except Exception as error:  # of any store that MLflow uses for artifacts
+            self.losses = (f"its artifacts, which MLflow cannot list: {error}",)
+            return {}
 
     def _artifacts(self, folder: str | None) -> Iterator[tuple[str, int]]:
         for item in self._client.list_artifacts(self._run_id, folder):
@@ -225,4 +279,4 @@ def _facts(info: Any, data: Any, experiment: str) -> RunFacts:
 
 
 def _time(milliseconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    return moment(milliseconds / 1000) if milliseconds else None

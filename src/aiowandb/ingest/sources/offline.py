@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -11,7 +12,12 @@ from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import UsageError
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.ingest.facts import dotted_keys
-from aiowandb.ingest.local_files import broken_links_below, files_below, local_file
+from aiowandb.ingest.local_files import (
+    broken_links_below,
+    files_below,
+    local_file,
+    require_file_or_folder,
+)
 from aiowandb.ingest.source import Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.ingest.sources.offline_artifacts import artifact_of
 from aiowandb.ingest.sources.offline_records import (
@@ -19,10 +25,11 @@ from aiowandb.ingest.sources.offline_records import (
     RecordKind,
     metrics_line,
     rendered,
-    row_texts,
+    rows_in,
     step_of,
 )
 from aiowandb.ingest.sources.offline_run import LoggedRun, scan
+from aiowandb.ingest.sources.protobuf import Message
 from aiowandb.wire import lenient
 from aiowandb.wire.console import ConsoleLogLine
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 SUFFIX = ".wandb"
 _AT_ONCE = 2_000
@@ -64,6 +72,7 @@ class OfflineSource(Source):
 
 def logs_in(path: Path) -> list[Path]:
     """The logs at this path, the oldest first. Blocks."""
+    require_file_or_folder(path)
     if path.is_file():
         return [path]
     found = {
@@ -106,12 +115,11 @@ class OfflineRun(SourceRun):
 
     async def system_metrics(self) -> AsyncGenerator[Sequence[str]]:
         started = self._run.started
-        lines = (
-            metrics_line(record.message(kind), started)
-            for kind, record in self._run.records()
-            if kind is RecordKind.STATS
-        )
-        async for some in in_threads(lines):
+
+        def lines(kind: RecordKind, record: Message) -> Sequence[str]:
+            return [metrics_line(record, started)] if kind is RecordKind.STATS else []
+
+        async for some in in_threads(self._run.read(lines)):
             yield some
 
     async def console(self) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
@@ -131,19 +139,20 @@ class OfflineRun(SourceRun):
 
     def _lines(self) -> Iterator[str]:
         last = -1
-        for kind, record in self._run.records():
-            if kind is RecordKind.HISTORY:
-                row = row_texts(record.message(kind))
-                step = step_of(row)
-                if step > last:
-                    last = step
-                    yield rendered(row)
+        for row in self._run.read(rows_in):
+            step = step_of(row)
+            if step > last:
+                last = step
+                yield rendered(row)
 
     def _console(self) -> Iterator[ConsoleLogLine]:
         console = ConsoleSplitter()
-        for kind, record in self._run.records():
-            if kind in (RecordKind.OUTPUT, RecordKind.OUTPUT_RAW):
-                yield from console.add(record.message(kind))
+
+        def lines(kind: RecordKind, record: Message) -> Iterable[ConsoleLogLine]:
+            is_output = kind in (RecordKind.OUTPUT, RecordKind.OUTPUT_RAW)
+            return console.add(record) if is_output else ()
+
+        yield from self._run.read(lines)
         yield from console.end()
 
 
@@ -166,11 +175,27 @@ def _open(run: str, paths: Sequence[Path]) -> OfflineRun:
         for path in files_below(folder)
     }
     files |= _behind_links(folders, found.saved - files.keys())
+    _warn_of_links(run, [log.parent for log in paths], files.values())
     gone = {name for folder in folders for name in broken_links_below(folder)} - files.keys()
     found.losses += [f"file {name}, which was deleted since it was saved" for name in sorted(gone)]
     sizes = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()]
     logs = [path.stat().st_size for path in paths]
     return OfflineRun(found, found.facts.stamp(logs, sizes), files)
+
+
+def _warn_of_links(run: str, folders: Sequence[Path], files: Iterable[Path]) -> None:
+    """Name a file elsewhere that is uploaded: who has made the log may have made the link to it."""
+    homes = [folder.resolve() for folder in folders]
+    for path in files:
+        if path.resolve() != path.absolute() and not any(
+            path.resolve().is_relative_to(home) for home in homes
+        ):
+            _logger.warning(
+                "Run %s has files that are links, such as %s to %s: what they lead to is uploaded,"
+                " as by wandb itself.",
+                *(run, path, path.resolve()),
+            )
+            return
 
 
 def _behind_links(folders: Sequence[Path], saved: Iterable[str]) -> dict[str, Path]:
@@ -181,5 +206,12 @@ def _behind_links(folders: Sequence[Path], saved: Iterable[str]) -> dict[str, Pa
         for name in sorted(saved)
         if ".." not in PurePath(name).parts
         and not PurePath(name).is_absolute()
-        and (folder / name).is_file()
+        and _is_file(folder / name)
     }
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False

@@ -5,16 +5,24 @@ Values in records are JSON texts, and stay so: nothing is rounded or left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, TypeAlias
 
-from aiowandb.ingest.sources.protobuf import Message
+import msgspec
+
+from aiowandb.errors import ServerError
+from aiowandb.ingest.facts import moment
+from aiowandb.ingest.sources.protobuf import MalformedMessage, Message
 from aiowandb.wire import lenient
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.rows import RUNTIME, STEP, TIME
 
+# It finds the end of a value, and does not decode it.
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+# W&B's client takes no values that are nested as deeply.
+_DEEPEST = 200
 # A nested object whose leaves are JSON texts.
 Texts: TypeAlias = "dict[str, str | Texts]"
 
@@ -60,7 +68,7 @@ def rendered(texts: Texts) -> str:
 def change(texts: Texts, record: Message) -> None:
     """Apply a record that updates and removes values of a config or a summary."""
     for item in record.messages(1):
-        _put(texts, _path(item), item.text(16))
+        _put(texts, _path(item), _value(item))
     for item in record.messages(2):
         *above, last = _path(item)
         place: Any = texts
@@ -74,10 +82,15 @@ def row_texts(history: Message) -> Texts:
     """A row of the history."""
     row: Texts = {}
     for item in history.messages(1):
-        _put(row, _path(item), item.text(16) or "null")
+        _put(row, _path(item), _value(item))
     if STEP not in row and 2 in history:
         row[STEP] = str(history.message(2).integer(1))
     return row
+
+
+def rows_in(kind: RecordKind, record: Message) -> Sequence[Texts]:
+    """The row of a record, if it has one."""
+    return [row_texts(record)] if kind is RecordKind.HISTORY else []
 
 
 def step_of(row: Texts) -> int:
@@ -90,19 +103,43 @@ def step_of(row: Texts) -> int:
 
 def metrics_line(stats: Message, started: int) -> str:
     """A row of the system metrics, as a line of JSON; the run began at this nanosecond."""
-    moment = stats.nanoseconds(2) or started
-    seconds, rest = divmod(moment - started, 10**9)
+    at = stats.nanoseconds(2) or started
+    seconds, rest = divmod(at - started, 10**9)
     # In two steps, as wandb computes it: the last digit may differ from that of one division.
-    times = {TIME: repr(moment / 10**9), RUNTIME: repr(seconds + rest / 10**9)}
+    times = {TIME: repr(at / 10**9), RUNTIME: repr(seconds + rest / 10**9)}
     row: Texts = {"_wandb": "true", **times}
     for item in stats.messages(3):
-        row[f"system.{item.text(1)}"] = item.text(16)
+        row[f"system.{item.text(1)}"] = _value(item)
     return rendered(row)
 
 
 def _path(item: Message) -> list[str]:
     # A key is used unchanged, including dots; nested keys have a path.
-    return item.texts(2) or [item.text(1)]
+    path = item.texts(2) or [item.text(1)]
+    if len(path) > _DEEPEST:
+        raise MalformedMessage("a key is nested too deeply")
+    return path
+
+
+def _value(item: Message) -> str:
+    """The JSON text of a value, in one line."""
+    text = item.text(16) or "null"
+    try:
+        _check(text)
+        if "\n" not in text:
+            return text
+    except (msgspec.MsgspecError, RecursionError):
+        pass  # such as NaN
+    value = value_in(text)
+    return lenient.dumps(value) if "\n" in text else text
+
+
+def value_in(text: str) -> Any:
+    """The value of such a text."""
+    try:
+        return lenient.loads(text)
+    except ServerError:
+        raise MalformedMessage("a value is not JSON") from None
 
 
 def _put(texts: Texts, path: list[str], value: str) -> None:
@@ -118,14 +155,22 @@ def _put(texts: Texts, path: list[str], value: str) -> None:
 
 
 def _taken_apart(text: str | None) -> Texts:
-    value = lenient.loads(text) if text and text.startswith("{") else None
-    return {key: lenient.dumps(each) for key, each in value.items()} if value else {}
+    return {key: lenient.dumps(each) for key, each in object_in(text or "").items()}
 
 
-def moment_of(nanoseconds: int) -> datetime:
+def object_in(text: str) -> dict[str, Any]:
+    """The object that a value is; an empty one if it is none, or cannot be read."""
+    try:
+        return lenient.loads_object(text) if text.startswith("{") else {}
+    except ServerError:
+        return {}
+
+
+def moment_of(nanoseconds: int) -> datetime | None:
     """The time of a record, in microseconds."""
     seconds, rest = divmod(nanoseconds, 10**9)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    found = moment(seconds)
+    return found and found.replace(microsecond=rest // 1000)
 
 
 class ConsoleSplitter:
@@ -138,25 +183,25 @@ class ConsoleSplitter:
     def add(self, output: Message) -> Iterator[ConsoleLogLine]:
         """The lines that this piece completes."""
         level = "" if output.integer(1) else "error"
-        moment = output.nanoseconds(2)
+        at = output.nanoseconds(2)
         before, began = self._open.pop(level, ("", None))
         *complete, rest = (before + output.text(3)).split("\n")
         for text in complete:
-            yield self._line(text, level, moment if began is None else began)
+            yield self._line(text, level, at if began is None else began)
             began = None
         if rest:
-            self._open[level] = rest, moment if began is None else began
+            self._open[level] = rest, at if began is None else began
 
     def end(self) -> Iterator[ConsoleLogLine]:
         """The incomplete last lines."""
         for level, (text, began) in self._open.items():
             yield self._line(text, level, began)
 
-    def _line(self, text: str, level: str, moment: int | None) -> ConsoleLogLine:
+    def _line(self, text: str, level: str, at: int | None) -> ConsoleLogLine:
         shown = ""
         for part in text.split("\r"):  # each part overwrites the one before
             shown = part + shown[len(part) :]
-        time = None if moment is None else moment_of(moment)
+        time = None if at is None else moment_of(at)
         self._number += 1
         return ConsoleLogLine(self._number - 1, time, level, "", shown)
 

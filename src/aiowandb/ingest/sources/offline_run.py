@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from hashlib import md5
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,8 +18,10 @@ from aiowandb.ingest.sources.offline_records import (
     change,
     kind_of_record,
     moment_of,
+    object_in,
     rendered,
     row_texts,
+    rows_in,
     step_of,
     telemetry_by_number,
 )
@@ -28,12 +30,14 @@ from aiowandb.ingest.sources.wandb_log import LogReader
 from aiowandb.wire import lenient
 from aiowandb.wire.rows import STEP
 
+T = TypeVar("T")
+
 _NO_END = "how the run ended, which its log does not say: it was killed, or is still running"
 _METADATA, _SUMMARY = "wandb-metadata.json", "wandb-summary.json"
 
 
 class LoggedRun:
-    """The fields of a run in its logs; `records()` reads them again."""
+    """The fields of a run in its logs; `read` reads them again."""
 
     def __init__(self, run_id: str, paths: Sequence[Path]) -> None:
         self.facts = RunFacts(id=run_id)
@@ -46,18 +50,26 @@ class LoggedRun:
         self.saved: set[str] = set()
         self.environment: dict[str, dict[str, Any]] = {}
 
-    def records(self, losses: list[str] | None = None) -> Iterator[tuple[RecordKind, Message]]:
-        """All records that an importer needs; adds to `losses` what cannot be read. Blocks."""
+    def read(
+        self,
+        wanted: Callable[[RecordKind, Message], Iterable[T]],
+        losses: list[str] | None = None,
+    ) -> Iterator[T]:
+        """What is wanted of all records that an importer needs; malformed ones are left out.
+
+        Adds to `losses` what cannot be read. Blocks.
+        """
         for path in self.paths:
             reader, malformed = LogReader(path), 0
             for data in reader:
                 try:
                     record = Message(data)
                     kind = kind_of_record(record)
-                    if kind:
-                        yield kind, record
+                    found = list(wanted(kind, record.message(kind))) if kind else []
                 except MalformedMessage:
                     malformed += 1
+                else:
+                    yield from found
             if losses is not None:
                 losses += reader.damage
                 if malformed:
@@ -75,8 +87,8 @@ def scan(run_id: str, paths: Sequence[Path]) -> LoggedRun:
     """Read the logs of a run once. Blocks."""
     run = LoggedRun(run_id, paths)
     scanned = _Scan(run)
-    for kind, record in run.records(run.losses):
-        scanned.add(kind, record.message(kind))
+    for _ in run.read(scanned.add, run.losses):
+        pass
     scanned.finish()
     return run
 
@@ -96,7 +108,8 @@ class _Scan:
         self._repeated = 0
         self._ended = 0
 
-    def add(self, kind: RecordKind, message: Message) -> None:
+    def add(self, kind: RecordKind, message: Message) -> tuple[()]:
+        """Add the record, of which nothing else is wanted."""
         match kind:
             case RecordKind.RUN:
                 self._begin(message)
@@ -126,6 +139,7 @@ class _Scan:
                 self._state = "preempting"
             case _:
                 pass
+        return ()
 
     def _begin(self, record: Message) -> None:
         self._record, self._state = record, None
@@ -182,16 +196,15 @@ class _Scan:
             key: {"value": value} for key, value in self._config.items() if key != "_wandb"
         }
         before = self._config.get("_wandb", "{}")
-        earlier = before if isinstance(before, str) else rendered(before)
-        wrapped["_wandb"] = {"value": lenient.dumps(lenient.loads_object(earlier) | own)}
+        earlier = object_in(before if isinstance(before, str) else rendered(before))
+        wrapped["_wandb"] = {"value": lenient.dumps(earlier | own)}
         return wrapped
 
     def _last_values(self) -> Texts:
         """A summary computed from the rows, for logs of old versions, which have none."""
         last: Texts = {}
-        for kind, record in self._run.records():
-            if kind is RecordKind.HISTORY:
-                last |= row_texts(record.message(kind))
+        for row in self._run.read(rows_in):
+            last |= row
         return last
 
 

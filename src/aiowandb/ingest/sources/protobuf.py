@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIGN = 1 << 63
+# Integers have 64 bits, of which each byte has seven.
+_LAST_SHIFT = 63
 
 
 class MalformedMessage(ValueError):
@@ -75,7 +77,10 @@ class Message:
         for value in self._fields.get(number, ()):
             place = 0
             while isinstance(value, bytes) and place < len(value):
-                integer, place = _varint(value, place)
+                try:
+                    integer, place = _varint(value, place)
+                except IndexError:
+                    raise MalformedMessage("a list of integers ends within one") from None
                 found.append(_signed(integer))
             if isinstance(value, int):
                 found.append(_signed(value))
@@ -134,10 +139,11 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
     if byte < 0x80:
         return byte, place + 1
     value, shift = byte & 0x7F, 7
-    while True:
+    while shift <= _LAST_SHIFT:
         place += 1
         byte = data[place]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place + 1
+            return value & (2 * _SIGN - 1), place + 1
         shift += 7
+    raise MalformedMessage("an integer has more than 64 bits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import UsageError
 from aiowandb.history.columns import columns_to_batch
-from aiowandb.ingest.local_files import files_below
+from aiowandb.ingest.facts import moment
+from aiowandb.ingest.local_files import files_below, require_file_or_folder
 from aiowandb.ingest.source import RunFacts, Source, SourceFile, SourceRun
 from aiowandb.ingest.sources.event_files import Event, EventFile, Histogram, HParams, Image
 from aiowandb.wire.rows import RUNTIME, STEP, TIME
@@ -60,6 +61,7 @@ class TensorBoardSource(Source):
 
 def folders_in(path: Path) -> dict[str, list[Path]]:
     """The folders with event files, by their paths relative to this one. Blocks."""
+    require_file_or_folder(path)
     if path.is_file():
         return {path.parent.name: [path]} if MARK in path.name else {}
     found: dict[str, list[Path]] = {}
@@ -130,7 +132,7 @@ class _Read:
 
     @property
     def created_at(self) -> datetime | None:
-        return datetime.fromtimestamp(self._start, UTC) if self._by_step else None
+        return moment(self._start) if self._by_step else None
 
     def sorted_rows(self) -> list[Row]:
         """The rows in step order, with the times of their last values."""

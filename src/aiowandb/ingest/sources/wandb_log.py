@@ -19,6 +19,8 @@ _HEADER = b":W&B\xe1\xbe"  # and a byte with the version
 _HEADER_SIZE = 7
 _VERSION = 0
 _BLOCK = 32 << 10
+# A damaged log, or one that somebody else has made, may have a record without end.
+_LARGEST_RECORD = 128 << 20
 _CHUNK = struct.Struct("<IHB")
 
 
@@ -83,6 +85,9 @@ class LogReader:
                     yield payload
                 elif part is _Part.FIRST:
                     parts = [payload]
+                elif parts is not None and len(parts) * _BLOCK > _LARGEST_RECORD:
+                    parts = None
+                    self.damaged_blocks += 1
                 elif parts is not None:
                     parts.append(payload)
                     if part is _Part.LAST:
