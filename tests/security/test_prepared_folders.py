@@ -7,14 +7,20 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from aiowandb import AiowandbError, DownloadError, ExportError, UsageError
+from aiowandb.cli import cli
+from aiowandb.cli.job_files import read_job
+from aiowandb.config.credentials import IdentityToken
 from aiowandb.config.ini import read_settings
 from aiowandb.config.netrc import netrc_password
 from aiowandb.export.folders.local import _SharedFiles
+from aiowandb.net.access_tokens import AccessTokens
 from aiowandb.sync import Api, verify
 from aiowandb_server import Store
 from tests.support.artifacts import log_artifact
@@ -179,6 +185,53 @@ def test_a_netrc_without_end_is_not_read(tmp_path: Path) -> None:
         file.truncate(5 << 30)
     with pytest.raises(UsageError, match="netrc: it is larger than 1 MB"):
         netrc_password(path, "host")
+
+
+def test_a_netrc_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".netrc")
+    with pytest.raises(UsageError, match="netrc: it is a pipe, and must be a file"):
+        netrc_password(tmp_path / ".netrc", "host")
+
+
+@pytest.mark.parametrize("name", ["token", "cache"])
+def test_files_of_tokens_are_neither_waited_for_nor_read_without_end(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "token").write_text("token")
+    tokens = AccessTokens("https://host", IdentityToken(tmp_path / "token", tmp_path / "cache"))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    use = tokens.exchange if name == "token" else tokens.current
+    with pytest.raises(UsageError, match=rf"{name}: it is a pipe, and must be a file"):
+        anyio.run(use)
+    (tmp_path / name).unlink()
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(UsageError, match=rf"{name}: it is larger than 1 MB"):
+        anyio.run(use)
+
+
+def test_a_login_replaces_no_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".netrc").symlink_to("/dev/zero")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    found = CliRunner().invoke(cli, ["login", "--no-verify"], input="k" * 40)
+    assert "Cannot write /dev/zero: it is not a file" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 100_000, "is not valid TOML: maximum recursion"),
+        ("a = " + "9" * 10_000, "is not valid TOML: Exceeds the limit"),
+        ("#" * (2 << 20), "it is larger than 1 MB"),
+    ],
+)
+def test_a_job_file_is_read_only_as_far_as_people_write(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "job.toml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_job(tmp_path / "job.toml")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from aiowandb.arguments import ANY_NAMES, Check, Unfit, text
 from aiowandb.cli.export_jobs import ExportJob
 from aiowandb.cli.options import check_sort_order, parse_filter
 from aiowandb.config.settings import checked_url
+from aiowandb.config.text_files import named_text
 from aiowandb.errors import UsageError
 from aiowandb.suggestions import did_you_mean, listed
 
@@ -80,13 +81,13 @@ _CHECKS: Mapping[str, Check] = {
 def read_job(path: Path) -> ExportJob:
     """The job in a file; a `UsageError` names the line of what is wrong."""
     try:
-        content = path.read_text(encoding="utf-8")
+        content = named_text(path)
         given = tomllib.loads(content)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not valid UTF-8: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers that are too long
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
     values = {}
     for key, value in given.items():

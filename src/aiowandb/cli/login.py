@@ -18,7 +18,8 @@ from aiowandb.config.credentials import ApiKey
 from aiowandb.config.ini import global_settings_path, with_setting
 from aiowandb.config.netrc import netrc_path, with_entry
 from aiowandb.config.settings import Settings, app_url, refused_credentials
-from aiowandb.errors import AuthenticationError
+from aiowandb.config.text_files import text_in
+from aiowandb.errors import AuthenticationError, UsageError
 
 
 @click.command()
@@ -94,7 +95,9 @@ def _edit(path: Path, edited: Callable[[str], str], mode: int) -> None:
     path = path.resolve()
     text = ""
     if path.exists():
-        text = path.read_bytes().decode(errors="surrogateescape")
+        if not path.is_file():  # a device would be replaced, as root
+            raise UsageError(f"Cannot write {path}: it is not a file.")
+        text = text_in(path, "utf-8", "surrogateescape", newline="")
         mode &= path.stat().st_mode
     anyio.run(_write, path, edited(text).encode(errors="surrogateescape"), mode)
 

@@ -11,6 +11,7 @@ import click
 
 from aiowandb.choices import HistoryMode
 from aiowandb.cli.options import one_of
+from aiowandb.config.text_files import named_text
 
 # With less, no request could ask for the rows of an ordinary run.
 _LEAST_MEMORY = 64 << 20
@@ -152,7 +153,7 @@ def serve(
 
 def _keys_in(file: Path) -> list[str]:
     try:
-        keys = file.read_text(encoding="utf-8").split()
+        keys = named_text(file).split()
     except UnicodeDecodeError:
         keys = []
     if not keys:

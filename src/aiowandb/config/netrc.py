@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from aiowandb.config.text_files import check_size
+from aiowandb.config.text_files import check_kind, check_size
 from aiowandb.errors import UsageError
 
 _MEMBER = "(?:login|user|account|password)"
@@ -31,6 +31,7 @@ def netrc_password(path: Path, host: str) -> str | None:
         known = path.stat()
         if stat.S_ISCHR(known.st_mode):  # such as /dev/null; others never end
             return None
+        check_kind(path, known.st_mode)
         check_size(path, known.st_size)
         found = netrc.netrc(path).authenticators(host)
         others_read = os.name == "posix" and known.st_mode & (stat.S_IRGRP | stat.S_IROTH)

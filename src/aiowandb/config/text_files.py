@@ -18,22 +18,45 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a file, or None if it is not there, or cannot be opened.
+    """The text of a file, or None if it is not there, or cannot be opened."""
+    try:
+        return text_in(path)
+    except OSError:
+        return None
+
+
+def text_in(
+    path: Path,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> str:
+    """The text of a file.
 
     A device is taken for an empty file, as settings may be hidden by a link to /dev/null.
     """
-    try:
-        with open(path, opener=_opener) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if stat.S_ISCHR(mode):
-                return ""
-            if not stat.S_ISREG(mode):
-                raise UsageError(f"Cannot read {path}: it is a pipe, and must be a file.")
-            text = file.read(_MOST + 1)
-    except OSError:
-        return None
+    with open(path, encoding=encoding, errors=errors, newline=newline, opener=_opener) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISCHR(mode):
+            return ""
+        check_kind(path, mode)
+        text = file.read(_MOST + 1)
     check_size(path, len(text))
     return text
+
+
+def named_text(path: Path) -> str:
+    """The text of a file that a command names, which may be a pipe, as of `--job <(...)`."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_MOST + 1)
+    check_size(path, len(text))
+    return text
+
+
+def check_kind(path: Path, mode: int) -> None:
+    """Raise unless it is a file."""
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"Cannot read {path}: it is a pipe, and must be a file.")
 
 
 def check_size(path: Path, size: int) -> None:

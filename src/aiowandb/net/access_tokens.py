@@ -11,13 +11,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import anyio
 import httpx
 import msgspec
 import orjson
 
 from aiowandb.atomic import atomic_file
+from aiowandb.concurrency.threads import run_sync
 from aiowandb.config.credentials import IdentityToken
+from aiowandb.config.text_files import text_in
 from aiowandb.errors import ServerError, UsageError
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -74,9 +75,8 @@ class AccessTokens:
 
     async def exchange(self) -> httpx.Request:
         """The request for a new token. The identity token may have been renewed meanwhile."""
-        path = anyio.Path(self._identity.file)
         try:
-            assertion = (await path.read_text("utf-8")).strip()
+            assertion = (await run_sync(text_in, self._identity.file, "utf-8")).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read the identity token: {error}") from error
         self.assertion = assertion
@@ -129,7 +129,7 @@ class AccessTokens:
     async def _read(self) -> dict[str, Any]:
         """The tokens in the file by base URL; empty if there is no such file."""
         try:
-            text = await anyio.Path(self._identity.cache).read_bytes()
+            text = await run_sync(text_in, self._identity.cache, "utf-8")
             return dict(orjson.loads(text)["credentials"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
