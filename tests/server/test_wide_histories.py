@@ -121,6 +121,16 @@ def test_rows_count_as_memory_while_they_are_collected(
     assert min(counts) > 5_000_000
 
 
+def test_columns_count_as_memory_while_they_are_there() -> None:
+    some = [{f"k{row}/{key}": 1 for key in range(1_000)} for row in range(60)]
+    with measured(60_000_000) as meter:
+        used = [meter.used for _ in rows.narrow_parts(some)]
+        assert meter.used == 0
+    # The first of them has 2 million cells, most of which are empty.
+    assert len(used) == 2
+    assert used[0] > 30_000_000
+
+
 def test_what_is_read_of_a_history_counts_as_memory(store: Store) -> None:
     run = with_rows(store, [{"loss": 0.5, "t": "x" * 2_000, f"k{n}": n} for n in range(300)])
     chart = ChartRequest(("loss",))

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb_server.store import json_text
+from aiowandb_server.store.metering import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 # Of a table of rows, with those that are empty: they take eight bytes each, several times.
 MAX_CELLS = 1 << 21
+# As Python's values and as Arrow's; a column has its types, too.
+_SIZE_OF_CELL = 16
+_SIZE_OF_COLUMN = 400
 
 # Strings that W&B's clients may write in place of numbers; in columns of numbers they are numbers.
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -136,15 +140,21 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
 
 def narrow_parts(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
     """The flat rows in parts of at most `MAX_CELLS` cells: if each has keys of its own, the columns
-    of 10,000 small rows take gigabytes."""
+    of 10,000 small rows take gigabytes.
+
+    The columns of a part count as memory of the request until the next one is taken.
+    """
     keys: set[str] = set()
-    start = 0
+    start = columns = 0
     for place, row in enumerate(rows):
         keys.update(row)
         if place > start and len(keys) * (place + 1 - start) > MAX_CELLS:
-            yield rows[start:place]
+            with held(columns * (_SIZE_OF_COLUMN + _SIZE_OF_CELL * (place - start))):
+                yield rows[start:place]
             keys, start = set(row), place
-    yield rows[start:]
+        columns = len(keys)
+    with held(columns * (_SIZE_OF_COLUMN + _SIZE_OF_CELL * (len(rows) - start))):
+        yield rows[start:]
 
 
 def types_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, set[type]]:
