@@ -79,7 +79,10 @@ def redacted(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return url
-    _, host, path = _split(url)
+    try:
+        _, host, path = _split(url)
+    except ValueError:  # brackets that are not those of an address
+        return f"{scheme}://{_HIDDEN}"
     return f"{scheme}://{host}{path}"
 
 

@@ -47,6 +47,14 @@ async def test_an_invalid_response_is_a_protocol_error(
             await http.get(url)
 
 
+async def test_the_words_behind_a_status_may_be_of_any_encoding(open_transport: Open) -> None:
+    data = b"HTTP/1.1 200 \xff\xfe\xc3\xa9\r\nContent-Length: 0\r\n\r\n"
+    async with serving(answers(data)) as url, httpx.AsyncClient(transport=open_transport()) as http:
+        response = await http.get(url)
+    assert response.status_code == 200
+    assert isinstance(response.reason_phrase, str)
+
+
 async def test_a_request_whose_connection_broke_is_not_sent_again(open_transport: Open) -> None:
     seen: list[bytes] = []
     async with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import socket
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import anyio
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from anyio.abc import SocketStream
 
+from aiowandb import CommError
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
@@ -130,6 +132,24 @@ async def test_addresses_of_ipv6_can_be_reached(open_transport: Open) -> None:
     ):
         assert (await http.get(url)).status_code == 200
         assert f"Host: {url.removeprefix('http://')}\r\n".encode() in seen[0]
+
+
+# httpcore leaves what it sends to the garbage collector when the connection breaks.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+async def test_an_upload_that_is_confirmed_before_it_was_sent_has_failed() -> None:
+    """As by a proxy that has lost its server: nobody has the file."""
+    size = 64 << 20
+
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(size // 64)
+
+    async with serving(answers(EMPTY)) as url:
+        settings = Settings.load(api_key="k" * 40, base_url=url, environ={})
+        retry = RetryPolicy(random=lambda: 0.0, max_failures=1)
+        async with Session(settings, retry=retry) as session:
+            with pytest.raises(CommError, match="the connection broke"):
+                await session.upload(Link(f"{url}/file"), content, size, {})
 
 
 async def test_a_download_resumes_at_the_byte_where_its_connection_broke() -> None:

@@ -156,7 +156,8 @@ def test_every_query_about_one_thing_compares_what_the_response_is_about() -> No
         if operation.about:
             document = re.sub(r"\s+", " ", operation.document)
             step, field, expected = operation.about
-            assert expected in operation.variables.values()
+            variables = operation.variables.get("input", operation.variables)
+            assert expected in variables.values()
             asked = rf"\b{step}(\([^)]*\))? {{ (\.\.\.\w+|{field}\b)"
             assert re.search(asked, document), f"{operation.name} does not request {field}"
             compared[operation.name] = step

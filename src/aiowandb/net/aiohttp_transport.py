@@ -96,7 +96,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             stream=_Body(response, self._places.release),
             extensions={
                 "http_version": f"HTTP/{version.major}.{version.minor}".encode(),
-                "reason_phrase": (response.reason or "").encode(),
+                "reason_phrase": (response.reason or "").encode(errors="surrogateescape"),
             },
         )
 
@@ -114,18 +114,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         ]
         if url.scheme == "http":  # the proxy gets the request itself
             headers += self._proxy_headers.items()
+        address = _address(url)
         with anyio.CancelScope() as writing:
             upload = _Upload(request, writing, timeout.get("write"))
             try:
                 with _exceptions_of_httpx():
                     return await self._session.request(
                         request.method,
-                        # Already encoded: encoding it again would break signatures. And without
-                        # credentials, which httpx handles.
-                        URL(
-                            f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}",
-                            encoded=True,
-                        ),
+                        address,
                         headers=headers,
                         data=upload.data,
                         allow_redirects=False,
@@ -143,6 +139,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     raise upload.failure from None
                 raise
         raise httpx.WriteTimeout("the server accepts no more data")
+
+
+def _address(url: httpx.URL) -> URL:
+    """The URL for aiohttp, without credentials, which httpx handles."""
+    text = f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}"
+    try:
+        # Already encoded: encoding it again would break signatures.
+        return URL(text, encoded=True)
+    except ValueError as error:  # it is stricter than httpx
+        raise httpx.InvalidURL(str(error)) from error
 
 
 class _Upload:

@@ -10,7 +10,6 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from hashlib import md5
 from typing import IO, NamedTuple, Self, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
@@ -22,7 +21,7 @@ from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.stalls import Stalls
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transports import HttpClient
-from aiowandb.redaction import Link
+from aiowandb.redaction import Link, without_frames
 
 T = TypeVar("T")
 # What a download is written to: a file, or one that stays in memory while it is small.
@@ -32,6 +31,8 @@ Target: TypeAlias = IO[bytes] | SpooledTemporaryFile[bytes]
 # were replaced.
 _STALE = frozenset({400, 401, 403, 404, 410})
 _MAX_REDIRECTS = 5
+# How much of a link is in a message.
+_LONGEST_SHOWN = 1_000
 # This much has to arrive within the timeout, and it is worth a switch to a worker thread.
 _PIECE = 1 << 18
 _md5 = partial(md5, usedforsecurity=False)
@@ -99,20 +100,26 @@ class Transfers:
         all_headers = {**headers, "Content-Length": str(size)}
 
         async def put(attempt: Attempt) -> None:
+            taken = 0
+
             async def sent() -> AsyncIterator[bytes]:
+                nonlocal taken
                 async for piece in content():
                     attempt.extend_deadline()
+                    taken += len(piece)
                     yield piece
 
             request = self._http.stream("PUT", link, content=sent(), headers=all_headers)
             async with request as response:
                 await attempt.accept(response)
+            if taken < size:  # a proxy or server in trouble: nobody has the file
+                raise httpx.RemoteProtocolError("it confirmed an upload before it had the content")
 
-        await self._attempts.run(f"Upload to {_without_signature(link)}", put)
+        await self._attempts.run(f"Upload to {_address(link)}", put)
 
     async def _run(self, link: Link, get: Callable[[Attempt], Awaitable[T]]) -> T:
         try:
-            return await self._attempts.run(f"Download of {_without_signature(link)}", get)
+            return await self._attempts.run(f"Download of {_address(link)}", get)
         except TimeoutError as error:
             self._stalls.timed_out(str(link), error)
             raise
@@ -131,8 +138,7 @@ class Transfers:
     ) -> AsyncIterator[httpx.Response]:
         # httpx would send the key along if the scheme changes but not the host.
         for _ in range(_MAX_REDIRECTS + 1):
-            if urlsplit(str(link)).scheme not in ("http", "https"):
-                raise CommError(f"{_without_signature(link)} is not an address to download from.")
+            address = _address(link)
             async with self._http.stream("GET", link, headers=headers) as response:
                 if not response.has_redirect_location:
                     host = response.url.netloc.decode()
@@ -143,7 +149,7 @@ class Transfers:
                     self._stalls.received(host)
                     return
                 link = Link(str(response.url.join(response.headers["Location"])))
-        raise CommError(f"{_without_signature(link)}: redirected more than {_MAX_REDIRECTS} times.")
+        raise CommError(f"{address}: redirected more than {_MAX_REDIRECTS} times.")
 
 
 class _Version(NamedTuple):
@@ -284,6 +290,26 @@ def _announced_md5(headers: httpx.Headers) -> bytes | None:
         return None
 
 
-def _without_signature(link: Link) -> str:
-    parts = urlsplit(link.reveal())
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+def _address(link: Link) -> str:
+    """What the link leads to, for messages: without user and signature, short, and printable.
+
+    Raises if that is no address. Sockets and HTTP clients have errors of their own for it.
+    """
+    try:
+        url = httpx.URL(link.reveal())
+        host = url.host.encode("idna")  # as sockets do
+        is_address = host and 0 <= (url.port or 0) < 1 << 16
+    except (httpx.InvalidURL, ValueError) as error:
+        why = str(error)[:_LONGEST_SHOWN]
+        raise CommError(f"W&B sent a link that is not an address: {why}.") from without_frames(
+            error
+        )
+    if url.scheme not in ("http", "https") or not is_address:
+        raise CommError(f"{_shown(url)} is not an address of a file.")
+    return _shown(url)
+
+
+def _shown(url: httpx.URL) -> str:
+    path = url.raw_path.partition(b"?")[0].decode()
+    shown = f"{url.scheme}://{url.netloc.decode()}{path}"
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"

@@ -14,8 +14,8 @@ def ends_at(url: str) -> datetime | None:
     >>> ends_at("https://store.test/a?X-Amz-Date=20260102T030405Z&X-Amz-Expires=60")
     datetime.datetime(2026, 1, 2, 3, 5, 5, tzinfo=datetime.timezone.utc)
     """
-    query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
     with suppress(ValueError, OverflowError):
+        query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
         return _of_amazon_or_google(query) or _of_azure(query) or _of_seconds(query)
     return None
 

@@ -10,6 +10,7 @@ import msgspec
 from aiowandb.paths import ArtifactRef, RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
+from aiowandb.wire.files import headers_of_upload
 from aiowandb.wire.graphql import About, Done, Operation
 from aiowandb.wire.lenient import Int64
 
@@ -106,8 +107,7 @@ class UploadPlace(WithLinks, msgspec.Struct, rename="camel"):
 
     def headers(self) -> dict[str, str]:
         """The headers of the upload."""
-        pairs = (header.partition(":") for header in self.upload_headers or ())
-        return {name.strip(): value.strip() for name, _, value in pairs}
+        return headers_of_upload(self.upload_headers or ())
 
 
 class CreatedManifest(msgspec.Struct):
@@ -239,7 +239,7 @@ def update_artifact(
     metadata: str,
     added_tags: Sequence[str] = (),
     removed_tags: Sequence[str] = (),
-) -> Operation[Done]:
+) -> Operation[ArtifactId | None]:
     """Change what is said about a version; `metadata` is JSON text."""
     wanted: dict[str, Any] = {
         "artifactID": artifact_id,
@@ -250,13 +250,15 @@ def update_artifact(
         wanted["tagsToAdd"] = [{"tagName": tag} for tag in added_tags]
     if removed_tags:
         wanted["tagsToDelete"] = [{"tagName": tag} for tag in removed_tags]
-    return Operation("UpdateArtifact", _UPDATE, {"input": wanted}, Done)
+    path, about = ("updateArtifact?", "artifact?"), About("artifact", "id", artifact_id)
+    return Operation("UpdateArtifact", _UPDATE, {"input": wanted}, ArtifactId, path, about)
 
 
-def use_artifact(run: RunRef, artifact_id: str) -> Operation[Done]:
+def use_artifact(run: RunRef, artifact_id: str) -> Operation[ArtifactId | None]:
     """Record that a run has used a version."""
     variables = {"entity": run.entity, "project": run.project, "run": run.run, "id": artifact_id}
-    return Operation("UseArtifact", _USE, variables, Done)
+    path, about = ("useArtifact?", "artifact?"), About("artifact", "id", artifact_id)
+    return Operation("UseArtifact", _USE, variables, ArtifactId, path, about)
 
 
 def link_artifact(
@@ -287,4 +289,4 @@ def add_aliases(artifact_id: str, within: ArtifactRef, aliases: Sequence[str]) -
         "artifactCollectionName": within.collection,
     }
     wanted = {"artifactID": artifact_id, "aliases": [place | {"alias": name} for name in aliases]}
-    return Operation("AddAliases", _ADD_ALIASES, {"input": wanted}, Done)
+    return Operation("AddAliases", _ADD_ALIASES, {"input": wanted}, Done, ("addAliases?",))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
 import msgspec
 
+from aiowandb.errors import ServerError
 from aiowandb.paths import RunRef
 from aiowandb.redaction import WithLinks
 from aiowandb.wire.connection import Connection
@@ -61,6 +63,11 @@ _DELETE_FILES = """
 mutation DeleteFiles($files: [ID!]!, $projectId: Int) {
   deleteFiles(input: {files: $files, projectId: $projectId}) { success }
 }"""
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# These say where a request goes and where it ends: only who sends it knows.
+_FRAMING = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="camel"):
@@ -124,8 +131,22 @@ class CreatedFiles(msgspec.Struct, rename="camel"):
 
     def headers(self) -> dict[str, str]:
         """The headers of the upload."""
-        pairs = (header.partition(":") for header in self.upload_headers)
-        return {name.strip(): value.strip() for name, _, value in pairs}
+        return headers_of_upload(self.upload_headers)
+
+
+def headers_of_upload(lines: Sequence[str]) -> dict[str, str]:
+    """The headers in lines of `name: value`, without those that frame a request.
+
+    Raises for what HTTP does not allow: each HTTP client has an error of its own for it.
+    """
+    headers = {}
+    for line in lines:
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise ServerError(f"W&B sent an invalid header for an upload: {name[:50]!r}.")
+        if name.lower() not in _FRAMING:
+            headers[name] = value
+    return headers
 
 
 def list_files(
@@ -136,6 +157,13 @@ def list_files(
     cursor: str | None = None,
 ) -> Operation[FilesRun | None]:
     """A page of a run's files: all, those with these names, or those that match the pattern."""
+
+    def differs(run: FilesRun) -> str | None:
+        wanted = {name.casefold() for name in names}
+        found = (file.name for file in run.files.nodes)
+        other = next((name for name in found if name.casefold() not in wanted), None)
+        return None if other is None else f"file {other}, not {', '.join(names)}"
+
     variables = {
         "entity": ref.entity,
         "project": ref.project,
@@ -145,7 +173,15 @@ def list_files(
         "perPage": per_page,
         "cursor": cursor,
     }
-    return Operation("RunFiles", _RUN_FILES, variables, FilesRun, ("project?", "run?"), of_run(ref))
+    return Operation(
+        "RunFiles",
+        _RUN_FILES,
+        variables,
+        FilesRun,
+        ("project?", "run?"),
+        of_run(ref),
+        differs=differs if names else None,
+    )
 
 
 def files_by_name(wanted: Sequence[NamedFiles]) -> Operation[FilesByAlias | None]:
@@ -191,7 +227,7 @@ def mark_uploaded(ref: RunRef, names: Sequence[str]) -> Operation[Done]:
 
 def delete_files(ids: Sequence[str], project: str) -> Operation[Done]:
     variables = {"files": list(ids), "projectId": int(project)}
-    return Operation("DeleteFiles", _DELETE_FILES, variables, Done)
+    return Operation("DeleteFiles", _DELETE_FILES, variables, Done, ("deleteFiles?",))
 
 
 def _named(ref: RunRef, names: Sequence[str]) -> dict[str, object]:

@@ -70,7 +70,7 @@ class RenamedProjectError(ServerError):
     def __init__(self, operation: str, asked: ProjectName, found: ProjectName) -> None:
         super().__init__(
             f"{operation}: W&B sent the response to another request:"
-            f" it is about project {found}, not {asked}.",
+            f" it is about project {_cut(str(found))}, not {asked}.",
             status=200,
             operation=operation,
         )
@@ -165,6 +165,12 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         if self.about and (other := self._other(self.about, response.data)):
             what = f"it is about {self.about.step} {other}, not {self.about.expected}"
             raise self._mixed_up(what, status)
+        if isinstance(value, Done) and value.success is False:
+            raise CommError(
+                f"{self.name}: W&B did not do it, and does not say why.",
+                status=status,
+                operation=self.name,
+            )
         if self.differs and value is not None and (wrong := self.differs(value)):
             raise self._mixed_up(f"it is about {wrong}", status)
         return cast(T, value)
@@ -188,7 +194,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
 
     def _mixed_up(self, what: str, status: int) -> ServerError:
         return ServerError(
-            f"{self.name}: W&B sent the response to another request: {what}.",
+            f"{self.name}: W&B sent the response to another request: {_cut(what)}.",
             status=status,
             operation=self.name,
         )
@@ -248,7 +254,9 @@ class _Home(msgspec.Struct, rename="camel"):
 
 
 class Done(msgspec.Struct):
-    """The data of a mutation whose response says nothing of interest."""
+    """The data of a mutation whose response says at most whether it was carried out."""
+
+    success: bool | None = None
 
 
 class _Problem(msgspec.Struct):
