@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from aiowandb.errors import ServerError
+from aiowandb.errors import AiowandbWarning, ServerError
 from aiowandb.net.paging import all_pages_of, pages_of
 from aiowandb.wire.connection import Connection, Edge, PageInfo
 
@@ -81,3 +81,18 @@ async def test_a_list_that_stays_shorter_than_its_count_is_an_error() -> None:
     script = Pages(page(of=2), page(1, of=2))
     with pytest.raises(ServerError, match="counts 2 of the items but lists only 1"):
         await script.all()
+
+
+async def test_an_item_that_comes_twice_is_given_once() -> None:
+    script = Pages(page(1, 1, 2, then="a"), page(2, 3, then="b"), page(3, 4))
+    listing = pages_of("the items", script.ask, key=int)
+    assert [item async for items in listing for item in items] == [1, 2, 3, 4]
+    script = Pages(page(1, 1, 2, then="a", of=3), page(2, 3, of=3))
+    assert await script.all() == [1, 2, 3]
+
+
+async def test_a_list_that_is_shorter_than_its_count_is_warned_of() -> None:
+    script = Pages(page(1, 2, then="a", of=4), page(3, of=4))
+    with pytest.warns(AiowandbWarning, match="W&B counts 4 of the items but lists only 3"):
+        await all_of(script)
+    await all_of(Pages(page(1, 2, then="a", of=4), page(3, of=3)))  # one was deleted meanwhile

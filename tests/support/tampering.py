@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from aiowandb import AsyncApi
+from aiowandb import AsyncApi, RetryPolicy
 from aiowandb_server import Store, create_app
 
 
@@ -28,6 +28,7 @@ async def connected(
     refuse: Callable[[str], bool] = never,
     *,
     says_length: bool = False,
+    retry: RetryPolicy | None = None,
 ) -> AsyncIterator[AsyncApi]:
     """A client that reads what `change` makes of the answers at a path, or a 403.
 
@@ -51,8 +52,12 @@ async def connected(
 
         await app(scope, receive, resend)
 
-    transport = httpx.ASGITransport(between)
-    async with AsyncApi(store.local_key, base_url="http://wandb.test", transport=transport) as api:
+    async with AsyncApi(
+        store.local_key,
+        base_url="http://wandb.test",
+        transport=httpx.ASGITransport(between),
+        retry=retry,
+    ) as api:
         yield api
 
 

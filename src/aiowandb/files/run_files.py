@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from hashlib import md5
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from aiowandb.net.paging import pages_of
 from aiowandb.net.session import supports
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
+from aiowandb.user_warnings import warn
 from aiowandb.wire import lenient
+from aiowandb.wire.checksum import Checksum
 from aiowandb.wire.connection import Connection
 from aiowandb.wire.console import ConsoleLogLine, ConsoleRun, console_page, console_tail
 from aiowandb.wire.files import (
@@ -34,6 +38,8 @@ from aiowandb.wire.files import (
 from aiowandb.wire.runs import run_not_found
 
 FILES_PER_PAGE = 50
+# When to look again at a file that was just uploaded.
+_LISTED_AFTER_S = (0.5, 2.0)
 
 
 def file_key(file: FileRecord) -> tuple[str, str]:
@@ -65,7 +71,10 @@ class RunFiles:
 
     def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
         async def page(cursor: str | None) -> Connection[FileRecord]:
-            return (await self._ask(self._names, self._pattern, cursor, fresh)).files
+            run = await self._ask(self._names, self._pattern, cursor, fresh)
+            if not (self._names or self._pattern):  # W&B counts only all of them
+                run.files.total_count = run.file_count
+            return run.files
 
         return pages_of(f"the files of {self._ref}", page, key=file_key)
 
@@ -111,12 +120,39 @@ class RunFiles:
         if not made.files or not made.files[0].upload_url:
             raise CommError(f"W&B sent no URL to upload {name} of run {self._ref} to.")
         link = self._session.link(made.files[0].upload_url)
-        await self._session.upload(link, lambda: pieces_of(path), size, made.headers())
+        digest = md5(usedforsecurity=False)
+
+        async def content() -> AsyncIterator[bytes]:
+            nonlocal digest
+            digest = md5(usedforsecurity=False)
+            async for piece in pieces_of(path):
+                digest.update(piece)
+                yield piece
+
+        await self._session.upload(link, content, size, made.headers())
         if await supports(self._session, "MARK_RUN_FILES_UPLOADED"):
             await self._session.ask(mark_uploaded(self._ref, [name]))
-        file = await self.find(name)
-        if file is None:
-            raise NotFoundError(f"{name} was uploaded to run {self._ref}, but is not listed there.")
+        return await self._uploaded(name, size, digest.digest())
+
+    async def _uploaded(self, name: str, size: int, digest: bytes) -> FileRecord:
+        """The file as W&B lists it, which may learn of it a moment later from its object store."""
+        pauses = iter(_LISTED_AFTER_S)
+        while True:
+            file = await self.find(name)
+            if file is None:
+                raise NotFoundError(
+                    f"{name} was uploaded to run {self._ref}, but is not listed there."
+                )
+            checksum = Checksum.of(file.md5)
+            if file.size == size and (checksum is None or checksum.digest == digest):
+                return file
+            if (pause := next(pauses, None)) is None:
+                break
+            await anyio.sleep(pause)
+        warn(
+            f"{name} was uploaded to run {self._ref}, but W&B lists a file of other content there,"
+            f" with {file.size:,} bytes instead of {size:,}: compare it before you delete yours."
+        )
         return file
 
     async def delete(self, file: FileRecord) -> None:
@@ -165,8 +201,10 @@ async def console_pages(
     while True:
         found, first = first or await _page(session, ref, per_page, last, cursor), None
         lines = found.log_lines.nodes
-        if cursor is not None and lines and lines[-1].number <= number:
-            raise ServerError(f"W&B returns the same console lines of run {ref} again and again.")
+        if any(then >= now for then, now in pairwise([number, *(line.number for line in lines)])):
+            raise ServerError(
+                f"W&B returns console lines of run {ref} twice, or not in their order."
+            )
         yield [line.read() for line in lines]
         cursor = found.next_cursor()
         if cursor is None:

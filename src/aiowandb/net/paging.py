@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Hashable
 from contextlib import aclosing
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from aiowandb.errors import ServerError
+from aiowandb.user_warnings import warn
 from aiowandb.wire.connection import Connection
 
 T = TypeVar("T")
@@ -26,25 +27,62 @@ async def pages_of(
     """The pages that `ask` returns for one cursor after another, without empty ones.
 
     `what` names the list in error messages. `start` is the cursor of the first page. Items are
-    the same if their `key` is.
+    the same if their `key` is. Fewer than W&B counts are a warning.
     """
+    listed = 0
+    counts: list[int] = []
+    async with aclosing(_pages(what, _counting(ask, counts), start, key)) as pages:
+        async for page in pages:
+            listed += len(page)
+            yield page
+    if start is None and listed < min(counts):
+        warn(f"W&B counts {min(counts):,} of {what} but lists only {listed:,}.")
+
+
+async def _pages(
+    what: str,
+    ask: Callable[[str | None], Awaitable[Connection[T]]],
+    start: str | None,
+    key: Callable[[T], Hashable],
+) -> AsyncGenerator[list[T]]:
     cursor = start
     seen: set[Hashable] = {start}
     empty = 0
+    before: Container[Hashable] = ()
     while True:
         page = await ask(cursor)
-        if nodes := page.nodes:
+        items: dict[Hashable, T] = {}
+        for node in page.nodes:
+            items.setdefault(key(node), node)
+        if items:
             # Cursors may be new each time that the same page comes.
-            _first_time(seen, (len(nodes), hash(tuple(map(key, nodes)))), what)
+            _first_time(seen, (len(page.nodes), hash(tuple(map(key, page.nodes)))), what)
+        # Pages that overlap, or have an item twice, are no reason to give it twice.
+        new = [node for name, node in items.items() if name not in before]
+        before = items.keys()
+        if new:
             empty = 0
-            yield nodes
+            yield new
         cursor = page.next_cursor
         if cursor is None:
             return
         _first_time(seen, cursor, what)
-        empty += not nodes
+        empty += not new
         if empty > _MOST_EMPTY:
             raise ServerError(f"W&B lists {what} without end: {empty} pages with nothing.")
+
+
+def _counting(
+    ask: Callable[[str | None], Awaitable[Connection[T]]], counts: list[int]
+) -> Callable[[str | None], Awaitable[Connection[T]]]:
+    """The same, which adds to `counts` how long the list is by what each page says."""
+
+    async def counted(cursor: str | None) -> Connection[T]:
+        page = await ask(cursor)
+        counts.append(page.total_count or 0)
+        return page
+
+    return counted
 
 
 def _first_time(seen: set[Hashable], mark: Hashable, what: str) -> None:
@@ -65,14 +103,9 @@ async def all_pages_of(
     seen: set[Hashable] = set()
     counts: list[int] = []
 
-    async def counted(cursor: str | None) -> Connection[T]:
-        page = await ask(cursor)
-        counts.append(page.total_count or 0)
-        return page
-
     for _ in range(2):
         counts.clear()
-        async with aclosing(pages_of(what, counted, key=key)) as pages:
+        async with aclosing(_pages(what, _counting(ask, counts), None, key)) as pages:
             async for page in pages:
                 yield [item for item in page if key(item) not in seen]
                 seen.update(map(key, page))

@@ -42,9 +42,15 @@ class Appender(msgspec.Struct):
 
 
 class StreamAnswer(msgspec.Struct):
-    """The response to a request of the file stream."""
+    """The response to a request of the file stream.
+
+    What has any of the others is the response to another request, or says that it failed.
+    """
 
     stopped: bool = False
+    data: None = None
+    error: None = None
+    errors: None = None
 
 
 class PendingRows:
