@@ -279,7 +279,7 @@ async def test_a_source_that_repeats_a_page_of_its_console_is_an_error(
         async with connected(store, repeating) as api:
             report = await api.runs(SOURCE).copy_to(TARGET, api=target)
     assert len(pages) == 2
-    assert "the same console lines" in (report.failed[0].error or "")
+    assert "console lines of run local/varied/r twice" in (report.failed[0].error or "")
 
 
 @once

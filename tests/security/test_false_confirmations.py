@@ -15,6 +15,7 @@ from aiowandb.paths import RunRef
 from aiowandb.wire.artifact_writing import update_artifact, use_artifact
 from aiowandb.wire.files import create_files
 from aiowandb_server import RunChanges, Store
+from tests.support.artifacts import log_artifact
 from tests.support.tampering import connected
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +31,7 @@ def store(tmp_path: Path, new_folder: Callable[[Path], Path]) -> Iterator[Store]
         store.history.append(run, ['{"_step": 0, "loss": 1}'])
         store.files.add(run, "a.txt", b"before")
         store.files.add(run, "b.txt", b"another")
+        log_artifact(store, run, "data", {"a.txt": b"a"})
         yield store
 
 
@@ -84,6 +86,9 @@ async def test_a_file_of_another_name_is_not_taken(store: Store) -> None:
         run = await api.run(PATH)
         with pytest.raises(ServerError, match=r"it is about file b\.txt, not a\.txt"):
             await run.file("a.txt")
+        artifact = await api.artifact("local/p/data:v0")
+        with pytest.raises(ServerError, match=r"it is about file b\.txt, not a\.txt"):
+            _ = [file async for file in artifact.files(names=["a.txt"])]
 
 
 async def test_an_upload_that_went_elsewhere_is_noticed(
@@ -108,7 +113,8 @@ async def test_rows_are_not_added_because_a_query_was_answered(store: Store) -> 
 
     async with connected(store, mixed, retry=AT_ONCE) as api:
         run = await api.run(PATH)
+        log = run.append()
         with pytest.raises(ServerError, match="Rows for local/p/r: W&B sent a response of the"):
-            async with run.append() as log:
+            async with log:
                 await log({"loss": 2})
         assert log.added == 0

@@ -138,7 +138,7 @@ class Transfers:
     ) -> AsyncIterator[httpx.Response]:
         # httpx would send the key along if the scheme changes but not the host.
         for _ in range(_MAX_REDIRECTS + 1):
-            address = _address(link)
+            _address(link)  # raises if it is none
             async with self._http.stream("GET", link, headers=headers) as response:
                 if not response.has_redirect_location:
                     host = response.url.netloc.decode()
@@ -149,7 +149,7 @@ class Transfers:
                     self._stalls.received(host)
                     return
                 link = Link(str(response.url.join(response.headers["Location"])))
-        raise CommError(f"{address}: redirected more than {_MAX_REDIRECTS} times.")
+        raise CommError(f"{_address(link)}: redirected more than {_MAX_REDIRECTS} times.")
 
 
 class _Version(NamedTuple):

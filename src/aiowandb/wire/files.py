@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -149,6 +149,15 @@ def headers_of_upload(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
+def other_file(files: Iterable[FileRecord | UploadTarget], names: Sequence[str]) -> str | None:
+    """Which of the files is none of those that were asked for by name; nothing if all are."""
+    if not names:
+        return None
+    wanted = {name.casefold() for name in names}
+    other = next((file.name for file in files if file.name.casefold() not in wanted), None)
+    return None if other is None else f"file {other}, not {', '.join(names)}"
+
+
 def list_files(
     ref: RunRef,
     names: Sequence[str],
@@ -159,10 +168,7 @@ def list_files(
     """A page of a run's files: all, those with these names, or those that match the pattern."""
 
     def differs(run: FilesRun) -> str | None:
-        wanted = {name.casefold() for name in names}
-        found = (file.name for file in run.files.nodes)
-        other = next((name for name in found if name.casefold() not in wanted), None)
-        return None if other is None else f"file {other}, not {', '.join(names)}"
+        return other_file(run.files.nodes, names)
 
     variables = {
         "entity": ref.entity,
@@ -180,7 +186,7 @@ def list_files(
         FilesRun,
         ("project?", "run?"),
         of_run(ref),
-        differs=differs if names else None,
+        differs=differs,
     )
 
 
@@ -208,8 +214,7 @@ def create_files(ref: RunRef, names: Sequence[str]) -> Operation[CreatedFiles]:
     """Ask for the URLs to upload files of these names to."""
 
     def differs(made: CreatedFiles) -> str | None:
-        other = next((file.name for file in made.files if file.name not in names), None)
-        return None if other is None else f"file {other}, not {', '.join(names)}"
+        return other_file(made.files, names)
 
     return Operation(
         "CreateRunFiles",

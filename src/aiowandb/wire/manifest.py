@@ -14,7 +14,7 @@ from aiowandb.redaction import WithLinks
 from aiowandb.wire.artifact_record import Alias, differing_version
 from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.connection import Connection
-from aiowandb.wire.files import FileRecord
+from aiowandb.wire.files import FileRecord, other_file
 from aiowandb.wire.graphql import MALFORMED, About, Operation
 from aiowandb.wire.lenient import Int64
 
@@ -144,7 +144,8 @@ def artifact_files(
     }
 
     def differs(found: FilesOfVersion) -> str | None:
-        return differing_version(found.version_index, found.aliases, ref.version, None)
+        other = differing_version(found.version_index, found.aliases, ref.version, None)
+        return other or other_file(found.files.nodes if found.files else (), names or ())
 
     path = ("project?", "artifactCollection?", "artifactMembership?")
     about = About("artifactCollection", "name", ref.collection)
