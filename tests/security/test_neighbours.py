@@ -255,6 +255,23 @@ async def test_a_team_that_is_named_like_a_future_user_is_not_theirs(
     assert read["data"]["project"] is None, "nor is she a member of it"
 
 
+async def test_two_who_make_a_team_of_one_name_at_once_do_not_share_it(
+    store: Store, neighbours: dict[str, Neighbour], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await neighbours["ann"].send('mutation{createTeam(input:{teamName:"team"}){entity{name}}}')
+    await neighbours["eve"].send("{viewer{id}}")
+    team = store.accounts.entity("team")
+    assert team is not None
+    # As if she had looked for it before it was there.
+    monkeypatch.setattr(store.accounts, "entity", lambda _: None)
+    for name in ("team", "ann"):
+        made = await neighbours["eve"].send(
+            "mutation($name:String!){createTeam(input:{teamName:$name}){entity{name}}}", name=name
+        )
+        assert made["errors"][0]["message"] == f"the entity {name!r} already exists"
+    assert [row.user.username for row in store.accounts.members(team.id)] == ["ann"]
+
+
 async def test_runs_of_an_administrator_in_an_entity_belong_to_its_later_user(store: Store) -> None:
     store.accounts.ensure_entity("bob", is_team=True)
     store.projects.ensure("bob", "p")
@@ -262,6 +279,24 @@ async def test_runs_of_an_administrator_in_an_entity_belong_to_its_later_user(st
     entity = store.accounts.entity("bob")
     assert entity is not None
     assert not entity.is_team
+
+
+async def test_nobody_becomes_the_author_of_a_run_of_somebody_else(
+    store: Store, neighbours: dict[str, Neighbour]
+) -> None:
+    ann, eve = neighbours["ann"], neighbours["eve"]
+    await share_team(store, ann, eve)
+    make = """mutation { upsertBucket(input: {entityName: "team", modelName: "p", name: "r"}) {
+        bucket { id } } }"""
+    run = (await ann.send(make))["data"]["upsertBucket"]["bucket"]["id"]
+    for place in ("id: $id", 'entityName: "team", modelName: "p", name: "r"'):
+        changed = await eve.send(
+            f"""mutation($id: String) {{ upsertBucket(input: {{{place}, username: "eve",
+            notes: "by eve"}}) {{ bucket {{ notes user {{ username }} }} }} }}""",
+            id=run,
+        )
+        expected = {"notes": "by eve", "user": {"username": "ann"}}
+        assert changed["data"]["upsertBucket"]["bucket"] == expected
 
 
 async def test_a_link_to_a_manifest_changes_no_committed_version(

@@ -24,8 +24,6 @@ _NAME = re.compile(r"[\w.+\-]{1,128}")
 def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts
     _check_name(team["teamName"])
-    if accounts.entity(team["teamName"]):
-        raise RequestError(f"the entity {team['teamName']!r} already exists", 409)
     leader = context.viewer
     name = team.get("teamAdminUserName") or leader.username
     if name != leader.username:
@@ -33,9 +31,7 @@ def create_team(context: Context, team: dict[str, Any]) -> dict[str, Any]:
         if not leader.is_admin:
             raise RequestError("only administrators can create teams for others: invite them", 403)
         leader = accounts.user(name) or leader
-    entity = accounts.ensure_entity(team["teamName"], is_team=True)
-    accounts.add_member(entity.id, leader.id, is_admin=True)
-    return {"entity": entity}
+    return {"entity": accounts.create_team(team["teamName"], leader.id)}
 
 
 @resolvers.mutation("createInvite")
@@ -45,7 +41,7 @@ def create_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
     Whom an administrator of the server invites is a member at once, as there are no emails here.
     """
     store = context.store
-    entity = _led_entity(context, invite["entityName"])
+    entity = require_led_entity(context, invite["entityName"])
     name, email = invite.get("username"), invite.get("email")
     is_admin = bool(invite.get("admin"))
     if not (name or email):
@@ -79,17 +75,17 @@ def delete_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
         own = {found.id: found for found in store.invites.of_user(context.viewer)}.get(invite_id)
         if own is not None and own.entity == name:
             return {"success": store.invites.delete(own.entity_id, invite_id)}
-        return {"success": store.invites.delete(_led_entity(context, name).id, invite_id)}
+        return {"success": store.invites.delete(require_led_entity(context, name).id, invite_id)}
     member = row_id("User", wanted)
     # Whoever wants to may leave.
     leaves = member == context.viewer.id
-    entity = _member_entity(context, name) if leaves else _led_entity(context, name)
+    entity = _member_entity(context, name) if leaves else require_led_entity(context, name)
     return {"success": store.accounts.remove_member(entity.id, member)}
 
 
 @resolvers.mutation("createServiceAccount")
 def create_service_account(context: Context, account: dict[str, Any]) -> dict[str, Any]:
-    entity = _led_entity(context, account["entityName"])
+    entity = require_led_entity(context, account["entityName"])
     name = f"service-{secrets.token_hex(4)}"
     user = context.store.accounts.ensure_user(name)
     context.store.accounts.add_member(entity.id, user.id)
@@ -147,7 +143,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _led_entity(context: Context, name: str) -> Entity:
+def require_led_entity(context: Context, name: str) -> Entity:
     """The team, if the viewer is one of its administrators; or the viewer's own entity."""
     entity = _member_entity(context, name)
     leaders = {row.user.id for row in context.store.accounts.members(entity.id) if row.is_admin}

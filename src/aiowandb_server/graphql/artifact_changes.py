@@ -6,9 +6,11 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import RequestError
+from aiowandb_server.graphql.accounts import require_led_entity
 from aiowandb_server.graphql.artifact_uploads import alias_names
 from aiowandb_server.graphql.artifacts import (
     artifact_by_client_id,
+    project_of_version,
     require_artifact,
     require_readable_artifact,
     sequence_of,
@@ -22,6 +24,7 @@ from aiowandb_server.store.artifact_records import CollectionRow
 if TYPE_CHECKING:
     from aiowandb_server.graphql.context import Context
     from aiowandb_server.store.artifact_records import ArtifactRow
+    from aiowandb_server.store.records import ProjectRow
 
 resolvers = Resolvers()
 
@@ -75,8 +78,10 @@ def link_artifact(context: Context, link: dict[str, Any]) -> dict[str, Any]:
         artifact = found
     if link.get("artifactPortfolioID"):
         portfolio = require_collection(context, link["artifactPortfolioID"])
+        _require_sharing(context, artifact, context.store.projects.by_id(portfolio.project_id))
     else:
         project, _ = ensure_project(context, link.get("projectName"), link.get("entityName"))
+        _require_sharing(context, artifact, project)
         type_name = sequence_of(context, artifact).type_name
         name = link.get("artifactPortfolioName") or ""
         portfolio = context.store.collections.ensure(project, name, type_name, "PORTFOLIO")
@@ -155,6 +160,14 @@ def delete_collection_tags(context: Context, change: dict[str, Any]) -> dict[str
     names = [tag["tagName"] for tag in change["tags"]]
     context.store.collections.change_tags(collection, remove=names)
     return {"success": True}
+
+
+def _require_sharing(context: Context, artifact: ArtifactRow, target: ProjectRow | None) -> None:
+    """A link shares the version with all who see the target, also with those who have left the
+    version's team: as for invitations, that is for the team's administrators to decide."""
+    owner = project_of_version(context, artifact).entity
+    if target is None or target.entity != owner:
+        require_led_entity(context, owner)
 
 
 def _replace_aliases(context: Context, artifact: ArtifactRow, wanted: tuple[str, ...]) -> None:

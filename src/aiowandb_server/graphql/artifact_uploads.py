@@ -121,6 +121,10 @@ def commit_artifact(context: Context, commit: dict[str, Any]) -> dict[str, Any]:
         entity = context.store.accounts.entity(project_of_version(context, artifact).entity)
         if entity is None:
             raise RequestError("the entity of this artifact has been deleted", 404)
+        manifest = context.store.manifests.current(artifact.id)
+        if manifest and manifest.base_id and not own_artifact(context, manifest.base_id):
+            # Whoever announced it may have left the base's team since, and would get what is in it.
+            raise RequestError("the base of this artifact was not found", 404)
         size, count = context.store.manifests.settle(artifact, entity.id)
         artifact = context.store.artifacts.commit(artifact.id, size=size, file_count=count)
     return {"artifact": artifact}

@@ -152,7 +152,7 @@ def upsert_bucket(context: Context, bucket: dict[str, Any]) -> dict[str, Any]:
     )
     if bucket.get("id"):
         known = run_by_storage_id(context, bucket["id"])
-        if not bucket.get("username"):
+        if not (bucket.get("username") and context.viewer.is_admin):
             # The author of a run is the user who created it, not one who changes it later.
             changes = dataclasses.replace(changes, user_id=None)
         changed, inserted = context.store.runs.change(known.id, changes), False

@@ -8,6 +8,7 @@ import itertools
 import secrets
 from typing import TYPE_CHECKING
 
+from aiowandb_server.errors import RequestError
 from aiowandb_server.store.records import ApiKeyRow, Entity, MemberRow, UserRow
 
 if TYPE_CHECKING:
@@ -87,6 +88,22 @@ class Accounts:
             row = connection.execute(f"{_ENTITY} WHERE id = ?", (entity_id,)).fetchone()
         return _entity(row)
 
+    def create_team(self, name: str, leader_id: int) -> Entity:
+        """The new team. Raises RequestError if the name is in use: in one transaction, so that
+        nobody becomes a leader of what somebody else has just made."""
+        with self._database.write() as connection:
+            row = connection.execute(
+                """
+                INSERT INTO entity (name, is_team, created_at) VALUES (?, 1, ?)
+                ON CONFLICT DO NOTHING RETURNING id, name, is_team, created_at
+                """,
+                (name, int(self._clock())),
+            ).fetchone()
+            if row is None:
+                raise RequestError(f"the entity {name!r} already exists", 409)
+            connection.execute("INSERT INTO member VALUES (?, ?, 1)", (row["id"], leader_id))
+        return _entity(row)
+
     def entity(self, name: str) -> Entity | None:
         with self._database.read() as connection:
             row = connection.execute(f"{_ENTITY} WHERE name = ?", (name,)).fetchone()
@@ -132,7 +149,14 @@ class Accounts:
             )
 
     def remove_member(self, entity_id: int, user_id: int) -> bool:
+        """Raises RequestError if nobody would lead the entity any more: without members, it would
+        belong to the next user of its name."""
         with self._database.write() as connection:
+            leaders = connection.execute(
+                "SELECT user_id FROM member WHERE entity_id = ? AND is_admin", (entity_id,)
+            ).fetchall()
+            if [tuple(leader) for leader in leaders] == [(user_id,)]:
+                raise RequestError("a team keeps its last administrator: invite another one first")
             cursor = connection.execute(
                 "DELETE FROM member WHERE entity_id = ? AND user_id = ?", (entity_id, user_id)
             )
