@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 resolvers = Resolvers()
 
+_TIMES = range(int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) + 1)
 # Enough for 100,000 ids.
 _MAX_FILTER = 2 * 2**20
 
@@ -178,7 +179,11 @@ def _seconds(moment: str | None) -> int | None:
         known = datetime.fromisoformat(moment)
     except ValueError:
         raise RequestError(f"{moment!r} is not a valid time") from None
-    return int((known if known.tzinfo else known.replace(tzinfo=UTC)).timestamp())
+    seconds = int((known if known.tzinfo else known.replace(tzinfo=UTC)).timestamp())
+    if seconds not in _TIMES:
+        # It could be stored, and no list that has it could be read.
+        raise RequestError(f"{moment!r} is not between 1970 and 9999, in UTC")
+    return seconds
 
 
 @resolvers("Run", "user")

@@ -67,8 +67,7 @@ class _Pages:
             return Response(page, media_type="text/html", headers=HEADERS)
         response = RedirectResponse(_without_token(request), 303, headers=HEADERS)
         if await anyio.to_thread.run_sync(self._links.redeem, token):
-            secure = request.url.scheme == "https"
-            self._sessions.log_in(response, self._local_key, secure=secure)
+            await self._start_session(request, response, self._local_key)
         return response
 
     async def asset(self, request: Request) -> Response:
@@ -94,11 +93,18 @@ class _Pages:
         key = await _member(request, "key")
         if not key or not key.isascii():
             return error(400, 'send {"key": "..."}')
-        if await anyio.to_thread.run_sync(self._access.user, f"Bearer {key}") is None:
-            return error(401, "this is not a valid API key")
         response = _json({})
-        self._sessions.log_in(response, key, secure=request.url.scheme == "https")
+        if not await self._start_session(request, response, key):
+            return error(401, "this is not a valid API key")
         return response
+
+    async def _start_session(self, request: Request, response: Response, key: str) -> bool:
+        """Log the browser in; False if the key is not valid."""
+        user = await anyio.to_thread.run_sync(self._access.user, f"Bearer {key}")
+        if user is not None:
+            secure = request.url.scheme == "https"
+            self._sessions.log_in(response, user.id, key, secure=secure)
+        return user is not None
 
     async def log_out(self, request: Request) -> Response:
         session = self._sessions.find(request.scope)

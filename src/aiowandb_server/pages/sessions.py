@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 LIFETIME_S = 7 * 24 * 3600
 CSRF_HEADER = b"x-csrf-token"
-# Browsers that never log out leave their sessions behind; the oldest is dropped for a new one.
+# Browsers that never log out leave their sessions behind. For a new one, the oldest is dropped of
+# whoever has the most: nobody can log out others by logging in again and again.
 _MAX_SESSIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:
+    user_id: int
     key: str
     csrf: str
     expires: float
@@ -45,12 +48,13 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[bytes, BrowserSession] = {}
 
-    def log_in(self, response: Response, key: str, *, secure: bool) -> BrowserSession:
-        """Set a cookie that stands for this key, which must be valid."""
+    def log_in(self, response: Response, user_id: int, key: str, *, secure: bool) -> BrowserSession:
+        """Set a cookie that stands for this key, which must be valid, of this user."""
         token = secrets.token_urlsafe(32)
-        session = BrowserSession(key, secrets.token_urlsafe(32), self._clock() + LIFETIME_S)
+        csrf, expires = secrets.token_urlsafe(32), self._clock() + LIFETIME_S
+        session = BrowserSession(user_id, key, csrf, expires)
         while len(self._sessions) >= _MAX_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
+            del self._sessions[self._oldest_of_most()]
         self._sessions[_digest(token)] = session
         response.set_cookie(
             self.cookie_name,
@@ -86,6 +90,12 @@ class Sessions:
         authorization = session.authorization.encode("utf-8")
         scope["headers"] = [*headers, (b"authorization", authorization)]
         return None
+
+    def _oldest_of_most(self) -> bytes:
+        """The oldest session of the user who has the most."""
+        counts = Counter(session.user_id for session in self._sessions.values())
+        most = max(counts, key=counts.__getitem__)
+        return next(key for key, session in self._sessions.items() if session.user_id == most)
 
     def _token(self, scope: Scope) -> str | None:
         jar = SimpleCookie()
