@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiowandb_server.store.records import UserRow
     from aiowandb_server.store.store import Store
 
-_USERNAME = re.compile(r"[\w.\-]{1,128}")
+_USERNAME = re.compile(r"(?!\.*\Z)[\w.\-]{1,128}")
 
 
 class Access:

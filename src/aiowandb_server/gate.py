@@ -206,8 +206,9 @@ def _content_length(header: bytes) -> int:
 
 
 def _kind(scope: Scope) -> str:
-    path: str = scope["path"]
-    if path.endswith("/graphql"):
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    # Not every path that ends so: files and projects may have this name, too.
+    if path == "/graphql":
         return "graphql"
     if path.endswith("/file_stream") and scope["method"] == "POST":
         return "file_stream"

@@ -1,4 +1,4 @@
-"""How long the texts may be that clients send, by what they are: names, paths, ids, prose, JSON.
+"""What texts clients may send: how long, by what they are, and which names can be parts of paths.
 
 Names are parts of indexes, of links and of every list. Those of the SDK are shorter: artifacts and
 projects have up to 128 characters, tags 64.
@@ -54,6 +54,18 @@ def check_text(what: str, text: str, limit: int = MAX_NAME) -> None:
     """Raise RequestError if the text is too long."""
     if len(text) > limit:
         raise RequestError(f"{what} has {len(text)} characters, and {limit} are allowed")
+
+
+def check_path_name(what: str, name: str, limit: int, reserved: str = "/") -> None:
+    """Raise RequestError if the name cannot be one part of a path.
+
+    Links lead to files by it, and clients and browsers take `..` for the folder above.
+    """
+    if not name.strip(".") or len(name) > limit or not set(reserved).isdisjoint(name):
+        raise RequestError(
+            f"{name[:128]!r} is not a valid {what} name: 1 to {limit} characters, not only dots, "
+            f"without {' '.join(reserved)}"
+        )
 
 
 def check_document(what: str, text: str) -> None:

@@ -66,7 +66,7 @@ async def test_open_access_makes_users_at_first_sight(store: Store) -> None:
     assert ann is not None
     assert (ann.username, ann.entity, ann.is_admin) == ("ann", "ann", False)
     assert access.user(basic("ann")) == ann
-    assert access.user(basic("../etc")) is None
+    assert all(access.user(basic(name)) is None for name in ("../etc", ".", ".."))
     assert [key.hint for key in access.keys(ann)] == ["ann"]
     assert store.accounts.user_of_key("ann") is None, "with real keys it is none"
     assert access.user(basic(store.local_key)).username == "local"  # type: ignore[union-attr]
@@ -139,6 +139,12 @@ class TestLinks:
         assert not links.allows("GET", "/x", {**query, "expires": str(int(clock.now) + 10**6)})
         assert not links.allows("GET", "/x", {"expires": "²", "signature": "x"})
         assert not links.allows("GET", "/x", {})
+
+    def test_a_line_break_in_a_path_does_not_make_it_a_link_to_another(self, links: Links) -> None:
+        query = self.query(links.download("/x\ny", 5))
+        assert links.allows("GET", "/x\ny", query)
+        assert not links.allows("GET", "/x", {**query, "id": "y\n5"})
+        assert not links.allows("GET", "/x\ny\n5", {**query, "id": ""})
 
     def test_another_store_does_not_accept_it(self, links: Links, clock: Clock) -> None:
         query = self.query(links.download("/x"))

@@ -112,6 +112,24 @@ async def test_requests_are_counted_by_kind(store: Store) -> None:
     assert app.requests == {"graphql": 1, "file_stream": 1, "download": 1, "upload": 1}
 
 
+async def test_files_and_projects_may_be_called_like_the_path_of_the_api(store: Store) -> None:
+    project, _ = store.projects.ensure("local", "graphql")
+    run, _ = store.runs.upsert(project, "r")
+    store.files.add(run, "a/graphql", b"first")
+    query = """{ project(name: "graphql") { run(name: "r") { files { edges { node {
+        url uploadUrl } } } } } }"""
+    async with client_of(store) as http:
+        found = (await http.post("/graphql", json={"query": query})).json()["data"]
+        ((file,),) = (edge.values() for edge in found["project"]["run"]["files"]["edges"])
+        http.auth = None  # type: ignore[assignment]
+        assert (await http.get(file["url"])).content == b"first"
+        assert (await http.put(file["uploadUrl"], content=b"second")).status_code == 200
+        assert (await http.get(file["url"])).content == b"second"
+        page = await http.get("/local/graphql")
+        assert page.status_code == 200
+        assert "/_pages/app.js" in page.text
+
+
 async def test_latency_is_added_to_each_request(store: Store, clock: Clock) -> None:
     async with client_of(store, latency=0.05) as http:
         started = anyio.current_time()

@@ -8,7 +8,7 @@ from aiowandb_server.errors import RequestError
 from aiowandb_server.store.deleting import IS_KEPT, delete_project
 from aiowandb_server.store.ordering import number_of
 from aiowandb_server.store.records import ListPage, ProjectRow
-from aiowandb_server.text_limits import MAX_PROJECT_NAME
+from aiowandb_server.text_limits import MAX_PROJECT_NAME, check_path_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class ProjectTable:
         if known and description is None and access is None:
             return known, False
         if not known:
-            _check_name(name)
+            check_path_name("project", name, MAX_PROJECT_NAME, "/\\#?%:")
         with self._database.write() as connection:
             cursor = connection.execute(
                 """
@@ -90,15 +90,3 @@ class ProjectTable:
     def delete(self, project_id: int) -> None:
         """Delete the project and everything in it."""
         delete_project(self._database, project_id)
-
-
-def _check_name(name: str) -> None:
-    if (
-        not name
-        or len(name) > MAX_PROJECT_NAME
-        or any(character in name for character in "/\\#?%:")
-    ):
-        raise RequestError(
-            f"{name[:MAX_PROJECT_NAME]!r} is not a valid project name: 1 to {MAX_PROJECT_NAME} "
-            "characters without / \\ # ? % :"
-        )

@@ -20,6 +20,7 @@ from aiowandb_server.store.records import ListPage, ProjectRow, RunChanges, RunR
 from aiowandb_server.store.run_fields import StateRule, run_field
 from aiowandb_server.store.run_index import IndexedFilter, RunIndex
 from aiowandb_server.store.run_values import ChangedDocuments
+from aiowandb_server.text_limits import MAX_NAME, check_path_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,7 +77,9 @@ class RunTable:
             (run_id,) = connection.execute(
                 "SELECT id FROM run WHERE project_id = ? AND name = ?", (project.id, name)
             ).fetchone()
-            if not inserted:
+            if inserted:
+                check_path_name("run", name, MAX_NAME)
+            else:
                 # The author of a run is the user who created it, not one who changes it later.
                 changed.columns.pop("user_id", None)
             _apply(connection, run_id, changed)
