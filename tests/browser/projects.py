@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ class _Writer:
         name: str,
         rows: list[dict[str, Any]],
         *,
-        events: list[dict[str, Any]] | None = None,
+        events: Sequence[dict[str, Any] | str] = (),
         console: list[str] | None = None,
         summary: dict[str, Any] | None = None,
         **changes: Any,
@@ -64,7 +65,7 @@ class _Writer:
             found.update(row)
         chunks = {
             "history": Chunk(0, list(map(json.dumps, rows))),
-            "events": Chunk(0, list(map(json.dumps, events or []))),
+            "events": Chunk(0, [x if isinstance(x, str) else json.dumps(x) for x in events]),
             "console": Chunk(0, console or []),
         }
         update = StreamUpdate(
@@ -156,6 +157,7 @@ def _hostile(store: Store) -> None:
     run = write.run(
         "h0",
         rows,
+        events=[{HOSTILE[0]: 1}, "no JSON", "null", "[1]", '{"a": NaN, "b": "x: NaN"}'],
         console=[*HOSTILE, "x" * 1_000_000, "\x1b[31mred\x1b[0m"],
         summary={
             **dict.fromkeys(HOSTILE, HOSTILE[0]),
@@ -175,6 +177,7 @@ def _hostile(store: Store) -> None:
         job_type=HOSTILE[6],
     )
     store.files.add(run, "media/images/<img src=x onerror=alert(1)>.svg", SVG)
+    store.files.add(run, "wandb-metadata.json", b'{"args": 5, "git": 7, "os": {}}')
     store.files.add(run, "page.html", b"<script>window.hacked = 1</script>")
     content = json.dumps({"columns": list(HOSTILE), "data": [list(HOSTILE)] * 3}).encode()
     store.files.add(run, "media/table/bad.table.json", content)

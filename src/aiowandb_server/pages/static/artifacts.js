@@ -3,9 +3,10 @@
 import { ask, button, bytes, dataTable, el, facts, inProject, link, nodes, number, pagePath, panel, save, shortText, when } from "./core.js";
 import { fileList, FILES } from "./files.js";
 
-export function artifactPath(artifact) {
-	const { name, project } = artifact.artifactSequence;
-	return pagePath(project.entityName, project.name, "artifacts", artifact.artifactType.name, name, `v${artifact.versionIndex}`);
+// One that is lent to a team has no project.
+function artifactLink({ artifactSequence: { name, project }, artifactType, versionIndex }) {
+	const at = `v${versionIndex}`, text = `${name}:${at}`;
+	return project ? link(pagePath(project.entityName, project.name, "artifacts", artifactType.name, name, at), text) : text;
 }
 
 const aliases = (artifact) => el("span.tags", {}, artifact.aliases.map(({ alias }) => el("span.tag", {}, alias)));
@@ -13,7 +14,7 @@ const aliases = (artifact) => el("span.tags", {}, artifact.aliases.map(({ alias 
 export function artifactRows(artifacts, label) {
 	if (!artifacts.length) return el("p.note", {}, "None");
 	return dataTable(["Name", "Type", "Aliases", "Size", "Files", "Made"], artifacts.map((artifact) => [
-		link(artifactPath(artifact), `${artifact.artifactSequence.name}:v${artifact.versionIndex}`),
+		artifactLink(artifact),
 		artifact.artifactType.name, aliases(artifact),
 		bytes(Number(artifact.size)), number(artifact.fileCount), when(artifact.createdAt)]), label);
 }

@@ -112,12 +112,12 @@ export function ownLink(url) {
 
 export const nodes = (connection) => (connection?.edges ?? []).map((edge) => edge.node);
 
-// A line of a history: JSON that may have bare NaN and Infinity.
+// JSON that may have bare NaN and Infinity.
 export function parseLine(line) {
 	try {
-		return JSON.parse(line);
+		return JSON.parse(line.replace(/([:,[]\s*)(NaN|-?Infinity)/g, '$1"$2"')) ?? {};
 	} catch {
-		return JSON.parse(line.replace(/([:,[]\s*)(NaN|-?Infinity)/g, '$1"$2"'));
+		return {};
 	}
 }
 

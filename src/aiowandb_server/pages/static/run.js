@@ -64,7 +64,7 @@ async function overview(body, place, run) {
 	const program = metadata.program || run.program;
 	const all = facts([["Run id", el("code", {}, run.name)], ["Author", run.user?.username], ["Started", when(run.createdAt)],
 		["Lasted", lasted], ["Rows logged", steps], ["Git commit", commit && el("code", {}, commit)], ["Git remote", remote && webLink(remote)],
-		["Command", program && el("code", {}, [program, ...(metadata.args ?? [])].join(" "))], ["Host", run.host || metadata.host],
+		["Command", program && el("code", {}, [program, metadata.args ?? []].flat().join(" "))], ["Host", run.host || metadata.host],
 		["System", [metadata.os, metadata.python, metadata.gpu].filter(Boolean).join(" · ")], ["Group", run.group],
 		["Job type", run.jobType], ["Exit code", run.exitcode],
 		["Sweep", run.sweepName && link(pagePath(place.entity, place.project, "sweeps", run.sweepName), run.sweepName)]]);
