@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -201,3 +202,33 @@ def test_a_collection_with_all_its_versions(
     store.collections.delete(found.id)
     assert max(writes.changes) <= 2 * FEW
     assert rows_left(store) == {"project": 1, "run": 1, "artifact_type": 1}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("what", "asked"),
+    [
+        ("run", 'run(name: "r1") { project { name } }'),
+        ("artifact", 'artifactCollection(name: "data") { defaultArtifactType { name } }'),
+    ],
+)
+async def test_what_is_deleted_while_it_is_read_is_not_found(
+    client: Client,
+    store: Store,
+    project: ProjectRow,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    asked: str,
+) -> None:
+    store.runs.upsert(project, "r1")
+    store.collections.ensure(project, "data", "dataset")
+    for table in (store.runs, store.collections):
+
+        def get(*place: object, found: Any = table.get) -> Any:
+            row = found(*place)
+            store.projects.delete(project.id)
+            return row
+
+        monkeypatch.setattr(table, "get", get)
+    refused = await client.refusal(f'{{ project(name: "demo") {{ {asked} }} }}')
+    assert refused == (404, f"the project of this {what} has been deleted")

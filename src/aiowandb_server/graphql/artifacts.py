@@ -167,7 +167,7 @@ def artifact_sequence(artifact: ArtifactRow, context: Context) -> CollectionRow:
 
 
 @resolvers("Artifact", "artifactType")
-def type_of_version(artifact: ArtifactRow, context: Context) -> ArtifactType | None:
+def type_of_version(artifact: ArtifactRow, context: Context) -> ArtifactType:
     return default_type(artifact_sequence(artifact, context), context)
 
 

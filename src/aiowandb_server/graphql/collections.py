@@ -114,11 +114,14 @@ def project_of(collection: CollectionRow, context: Context) -> ProjectRow | None
 
 
 @resolvers(_COLLECTION, "defaultArtifactType")
-def default_type(collection: CollectionRow, context: Context) -> ArtifactType | None:
+def default_type(collection: CollectionRow, context: Context) -> ArtifactType:
     if collection.project_id == _HIDDEN:
         return ArtifactType(_HIDDEN, _HIDDEN, collection.type_name, None, collection.created_at)
     types = context.store.collections.types(collection.project_id)
-    return next((found for found in types if found.id == collection.type_id), None)
+    found = next((found for found in types if found.id == collection.type_id), None)
+    if found is None:
+        raise RequestError("the project of this artifact has been deleted", 404)
+    return found
 
 
 @resolvers(_COLLECTION, "tags")

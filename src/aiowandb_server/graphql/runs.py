@@ -192,8 +192,11 @@ def author(run: RunRow, context: Context) -> UserRow | None:
 
 
 @resolvers("Run", "project")
-def project_of(run: RunRow, context: Context) -> ProjectRow | None:
-    return context.store.projects.by_id(run.project_id)
+def project_of(run: RunRow, context: Context) -> ProjectRow:
+    project = context.store.projects.by_id(run.project_id)
+    if project is None:
+        raise RequestError("the project of this run has been deleted", 404)
+    return project
 
 
 @resolvers("Run", "systemMetrics")
