@@ -172,3 +172,13 @@ def test_no_state_is_written_through_a_hard_link(
         api.runs(PROJECT).export(folder, overwrite=True)
     assert other.read_bytes() == before
     assert not verify(folder).problems
+
+
+@pytest.mark.parametrize("name", ["history", f"{STATE}/artifacts", "files"])
+def test_a_restore_takes_no_folder_that_cannot_be_read_for_an_empty_one(
+    api: Api, folder: Path, name: str
+) -> None:
+    shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / name).touch()
+    with pytest.raises(ExportError, match=rf"Cannot read .*{name}.*: Not a directory"):
+        api.restore(folder, "local/t", on_existing="skip")

@@ -20,6 +20,7 @@ from aiowandb.export.folders.base import (
     Folder,
     InnerName,
     plain_errors,
+    read_errors,
     require_size_of_state,
     state_decoder,
 )
@@ -148,7 +149,7 @@ def _parse(text: bytes, location: object) -> dict[str, FileDigest]:
 def read_whole(folder: Folder, name: str) -> bytes | None:
     """The content of a file; None if it does not exist."""
     try:
-        with folder.open(name) as file:
+        with read_errors(folder.location(name)), folder.open(name) as file:
             require_size_of_state(folder.location(name), file.size())
             content: bytes = file.read()
             return content

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import ExportError
 from aiowandb.export.claim import JOURNAL
+from aiowandb.export.folders.base import read_errors
 from aiowandb.export.journal import Begun, decode_record
 from aiowandb.export.names import SWEEPS_FILE
 from aiowandb.export.originals import ORIGINALS_FILE
@@ -30,6 +31,7 @@ from aiowandb.ingest.mark import without_mark
 from aiowandb.ingest.parquet_rows import ParquetRows, readable
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
 from aiowandb.symlinks import files_without_links, path_without_links
+from aiowandb.trees import entries_of
 from aiowandb.wire.console import ConsoleLogLine
 from aiowandb.wire.copying import SweepFacts
 from aiowandb.wire.dotted import split_name
@@ -136,7 +138,8 @@ class ExportedRun(SourceRun):
         made, used = artifacts.of(facts.id), artifacts.used_by(facts.id)
         self.literal_keys = dotted_keys(facts.summary)
         self.has_artifacts = bool(made or used)
-        found = [(path, path.stat()) for path in files_without_links(files)]
+        with read_errors(files):
+            found = [(path, path.stat()) for path in files_without_links(files)]
         self._sizes = {path: stat.st_size for path, stat in found}
         rows = [history.count(facts.id), system.count(facts.id)]
         if logs.count(facts.id):  # copies of exports without them keep their stamp
@@ -299,4 +302,6 @@ def _metadata(path: Path) -> pq.FileMetaData:
 
 def _parts(folder: Path, dataset: str) -> list[Path]:
     home = path_without_links(folder, dataset)
-    return [path_without_links(home, path.name) for path in sorted(home.glob("*.parquet"))]
+    with read_errors(home):  # `glob` takes a folder that cannot be read for an empty one
+        names = sorted(name for name, _ in entries_of(home)) if folder.is_dir() else []
+    return [path_without_links(home, name) for name in names if name.endswith(".parquet")]

@@ -10,7 +10,7 @@ import msgspec
 
 from aiowandb.errors import ContentError, ExportError
 from aiowandb.export.claim import JOURNAL
-from aiowandb.export.folders.base import require_size_of_state
+from aiowandb.export.folders.base import read_errors, require_size_of_state
 from aiowandb.export.journal import UsedArtifact
 from aiowandb.export.originals import ARTIFACTS_FOLDER, OriginalArtifact, read_artifact
 from aiowandb.export.salvage import salvage_text
@@ -19,6 +19,7 @@ from aiowandb.files.folder import path_inside
 from aiowandb.ingest.local_files import local_entry
 from aiowandb.ingest.source import SourceArtifact
 from aiowandb.symlinks import path_without_links
+from aiowandb.trees import entries_of
 from aiowandb.wire.manifest import ManifestEntry
 
 
@@ -35,9 +36,15 @@ class ExportedArtifacts:
 
     def index(self) -> None:
         """Read the list of artifacts. Blocks."""
+        with read_errors(self._described):
+            self._index()
+
+    def _index(self) -> None:
         by_run: defaultdict[str, list[OriginalArtifact]] = defaultdict(list)
-        for path in sorted(self._described.glob("*.json")):
-            path_without_links(self._described, path.name)
+        for name in sorted(name for name, _ in entries_of(self._described)):
+            if not name.endswith(".json"):
+                continue
+            path = path_without_links(self._described, name)
             try:
                 artifact = read_artifact(_state_in(path))
             except (OSError, msgspec.MsgspecError) as error:

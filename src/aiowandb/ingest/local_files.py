@@ -44,18 +44,13 @@ def broken_links_below(folder: Path) -> list[str]:
 
 async def local_file(path: Path, name: str) -> SourceFile:
     """A local file, to be uploaded under this name."""
-    checksum = await run_sync(_checksum, path, "MD5")
-    size = (await anyio.Path(path).stat()).st_size
+    checksum, size = await _measured(path, "MD5")
     return SourceFile(name, size, checksum.text, lambda: pieces_of(path))
 
 
 async def local_entry(path: Path, name: str, algorithm: Algorithm | None = None) -> NewEntry:
     """A local file, as a file of an artifact."""
-    try:
-        checksum = await run_sync(_checksum, path, algorithm or "MD5")
-        size = (await anyio.Path(path).stat()).st_size
-    except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    checksum, size = await _measured(path, algorithm or "MD5")
     digest = base64.b64encode(checksum.digest).decode()
     return NewEntry(name, digest, size, lambda: pieces_of(path))
 
@@ -72,6 +67,14 @@ async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
                 lines = []
     if lines:
         yield lines
+
+
+async def _measured(path: Path, algorithm: Algorithm) -> tuple[Checksum, int]:
+    try:
+        checksum = await run_sync(_checksum, path, algorithm)
+        return checksum, (await anyio.Path(path).stat()).st_size
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _checksum(path: Path, algorithm: Algorithm) -> Checksum:
