@@ -16,6 +16,7 @@ import pytest
 
 from aiowandb import ContentError, NotFoundError, RowError, UsageError
 from aiowandb.ingest import tables
+from aiowandb.ingest.lines import json_lines
 from aiowandb.ingest.source import SourceRun
 from aiowandb.ingest.sources import open_source
 from aiowandb.ingest.sources.event_files import masked_checksum
@@ -251,3 +252,20 @@ async def test_a_csv_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
         "r0": [number / 2 for number in range(50)],
         "r1": [number / 2 for number in range(50, 100)],
     }
+
+
+async def test_a_csv_in_another_encoding_is_an_error_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a,\xe9\n1,2\n")
+    with pytest.raises(RowError, match="x.csv cannot be read as CSV: 'utf-8' codec"):
+        await runs_in(tmp_path / "x.csv")
+
+
+async def test_keys_that_are_nested_too_deeply_are_named(tmp_path: Path) -> None:
+    deep = '{"b":' * 900 + "1" + "}" * 900
+    (tmp_path / "x.jsonl").write_text(f'{{"a":{deep}}}\n')
+    source = open_source(tmp_path / "x.jsonl")
+    async for run in source.runs():
+        async for batch in run.rows():
+            with pytest.raises(RowError, match=r"The key a.b.b.* is nested too deeply"):
+                json_lines(batch)
+    await source.aclose()

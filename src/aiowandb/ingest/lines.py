@@ -16,6 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb.errors import RowError
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import parent_keys, split_name
@@ -35,6 +36,16 @@ def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str
 
     A dotted name is a nested key, unless it is in `literal`.
     """
+    try:
+        return _json_lines(batch, literal)
+    except RecursionError:
+        deepest = max(batch.schema.names, key=lambda name: name.count("."))
+        raise RowError(
+            f"The key {deepest[:80]}... is nested too deeply.", key=deepest, value=None
+        ) from None
+
+
+def _json_lines(batch: pa.RecordBatch, literal: Collection[str]) -> list[str]:
     members: _Members = []
     nests: dict[tuple[str, ...], _Members] = {(): members}
     for index, field in enumerate(batch.schema):

@@ -194,11 +194,11 @@ def _csv(path: Path) -> Iterator[pa.Table]:
             options = pyarrow.csv.ReadOptions(column_names=names)
             try:
                 table = pyarrow.csv.read_csv(BytesIO(block), read_options=options)
-            except pa.ArrowException as error:
+                names = table.column_names
+            except (pa.ArrowException, UnicodeDecodeError) as error:
                 raise RowError(
                     f"{path} cannot be read as CSV: {error}", key=None, value=None
                 ) from error
-            names = table.column_names
             yield table
 
 
