@@ -105,6 +105,14 @@ async def test_an_upload_that_went_elsewhere_is_noticed(
             await (await api.run(PATH)).upload_file(tmp_path / "a.txt", root=tmp_path)
 
 
+async def test_console_lines_that_are_missing_are_warned_of(store: Store) -> None:
+    lie = saying(run={"logLineCount": 3, "logLines": {"edges": []}})
+    async with connected(store, lie, retry=AT_ONCE) as api:
+        run = await api.run(PATH)
+        with pytest.warns(AiowandbWarning, match="counts 3 console lines of .* but lists only 0"):
+            assert [line async for line in run.console_logs()] == []
+
+
 async def test_rows_are_not_added_because_a_query_was_answered(store: Store) -> None:
     """A late response to a query may be taken for that to the next request of its connection."""
 

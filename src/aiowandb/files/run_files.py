@@ -206,10 +206,12 @@ async def console_pages(
                 f"W&B returns console lines of run {ref} twice, or not in their order."
             )
         yield [line.read() for line in lines]
+        number = lines[-1].number if lines else number
         cursor = found.next_cursor()
         if cursor is None:
-            return
-        number = lines[-1].number
+            break
+    if number + 1 < (count := found.log_line_count or 0):
+        warn(f"W&B counts {count:,} console lines of run {ref} but lists only {number + 1:,}.")
 
 
 async def _page(
