@@ -72,7 +72,7 @@ def test_thousands_of_keys_of_one_user_do_not_slow_down_the_others(
     with store._database.write() as connection:
         connection.executemany(
             "INSERT INTO api_key (user_id, digest, hint, created_at) VALUES (?, ?, '', 0)",
-            [(eve.id, number.to_bytes(32)) for number in range(20_000)],
+            [(eve.id, number.to_bytes(32)) for number in range(10_000)],
         )
     key = store.accounts.add_key(ann.id)
     meter = _CountingMeter()
@@ -80,7 +80,7 @@ def test_thousands_of_keys_of_one_user_do_not_slow_down_the_others(
         patched.setattr(database, "meter", lambda: meter)
         assert store.accounts.user_of_key(key) == ann
         assert store.accounts.user_of_key("0" * 40) is None
-    assert meter.looks < 3
+    assert meter.looks == 0
 
 
 async def test_no_member_can_make_a_list_of_the_team_unreadable_by_an_odd_time(

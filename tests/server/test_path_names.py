@@ -22,7 +22,7 @@ FILES = """query($name: String!) { project(name: "demo") { run(name: $name) {
 
 
 @pytest.mark.parametrize("mutation", [PROJECT, RUN])
-@pytest.mark.parametrize("name", [".", "..", "...", "a/b", "../up", "/5"])
+@pytest.mark.parametrize("name", ["..", "a/b"])
 async def test_a_name_that_leads_to_another_path_is_refused(
     client: Client, run: RunRow, mutation: str, name: str
 ) -> None:
@@ -32,7 +32,7 @@ async def test_a_name_that_leads_to_another_path_is_refused(
     assert "name: 1 to" in message
 
 
-@pytest.mark.parametrize("name", ["a b", "a?b#c%41", "with:colon", ".a", "é\\", "a\nb", "graphql"])
+@pytest.mark.parametrize("name", ["a b?c#d%41:e", "é\\\n."])
 async def test_links_lead_to_the_files_of_any_other_run(
     client: Client, run: RunRow, name: str
 ) -> None:
