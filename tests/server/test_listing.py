@@ -97,3 +97,21 @@ def test_a_page_far_into_a_large_project_reads_no_run_before_it(store: Store) ->
         ).fetchall()
     assert "USING INDEX run_by_creation (project_id=? AND created_at>?)" in plan[0][3]
     assert store.runs.count(project) == 3000
+
+
+def test_lists_of_what_may_be_large_sort_only_ids(store: Store, project: ProjectRow) -> None:
+    seen: list[str] = []
+    database = store.reports._database
+    with database.read() as connection:  # which is the one that the next ones use
+        connection.set_trace_callback(seen.append)
+    store.reports.page(project)
+    store.sweeps.page(project, first=5)
+    with database.read() as connection:
+        connection.set_trace_callback(None)
+        lists = [statement for statement in seen if "ORDER BY" in statement]
+        assert len(lists) == 2
+        for statement in lists:
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+            # Of the statement itself, and not of the query of ids in it.
+            steps = [step["detail"] for step in plan if step["parent"] == 0]
+            assert not any("TEMP B-TREE" in step for step in steps), steps

@@ -70,9 +70,12 @@ class Reports:
         with self._database.read() as connection:
             rows = connection.execute(
                 """
-                SELECT * FROM report
-                WHERE project_id = ? AND id < ? AND (? IS NULL OR ? IN (name, display_name))
-                ORDER BY id DESC LIMIT ?
+                SELECT * FROM report WHERE id IN (
+                    -- Reports have any size: only ids are sorted.
+                    SELECT id FROM report
+                    WHERE project_id = ? AND id < ? AND (? IS NULL OR ? IN (name, display_name))
+                    ORDER BY id DESC LIMIT ?
+                ) ORDER BY id DESC
                 """,
                 (project.id, before, name, name, first + 1),
             ).fetchall()

@@ -135,8 +135,11 @@ class SweepTable:
         with self._database.read() as connection:
             rows = connection.execute(
                 f"""
-                SELECT * FROM sweep WHERE project_id = ? AND id < ? AND {where.text}
-                ORDER BY id DESC LIMIT ?
+                SELECT * FROM sweep WHERE id IN (
+                    -- Only ids are sorted, and not all the configurations.
+                    SELECT id FROM sweep WHERE project_id = ? AND id < ? AND {where.text}
+                    ORDER BY id DESC LIMIT ?
+                ) ORDER BY id DESC
                 """,  # noqa: S608 - see Sql
                 (project.id, before, *where.parameters, first + 1),
             ).fetchall()
