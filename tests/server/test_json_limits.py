@@ -214,6 +214,21 @@ def test_the_names_of_columns_count_as_memory_before_they_are_written(store: Sto
     assert len(store.history.window(run, 0, 10, 10, lambda _: None)) == 1
 
 
+def test_long_statements_count_as_memory_and_are_not_kept(store: Store) -> None:
+    project, _ = store.projects.ensure("local", "p")
+    store.runs.upsert(project, "r", RunChanges(config='{"lr": {"value": 7}}'))
+    database = store.projects._database
+    database.close()
+    for count, kept in ((10, 1), (20_000, 0)):
+        numbers = {"config.lr": {"$in": [*range(count)]}}
+        with measured(100 << 20) as meter:
+            assert store.runs.count(project, numbers) == 1
+        assert (meter.used > 5 << 20) != bool(kept)
+        assert database._idle.qsize() == kept
+    with measured(1 << 20), pytest.raises(MoreMemoryError):
+        store.runs.count(project, numbers)
+
+
 def test_connections_of_a_crowd_are_closed_after_it(store: Store) -> None:
     database = store.projects._database
     with ExitStack() as crowd:

@@ -12,11 +12,11 @@ import queue
 import sqlite3
 import threading
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.errors import DataFolderError, RequestError
 from aiowandb_server.store.disk import restrict_to_owner
-from aiowandb_server.store.metering import QUERY_S, meter
+from aiowandb_server.store.metering import QUERY_S, charge, meter
 from aiowandb_server.store.schema import add_functions, bring_up_to_date
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ _BUSY_TIMEOUT_S = 30.0
 # Connections that wait for work, each with open files and pages that it has read: as many as there
 # are at work in a server. Crowds of requests have more for a moment.
 _MAX_IDLE = 10
+# A connection keeps its last 128 statements. Those of long filters are longer than this, and take
+# so much memory for each of their characters.
+_LONGEST_STATEMENT = 20_000
+_SIZE_OF_CHARACTER = 120
 # Of SQLite's machine, between two looks at the clock: about a millisecond.
 _INSTRUCTIONS = 20_000
 # Parts of SQLite's errors for queries that were ended, by the clock or in a function of ours.
@@ -41,13 +45,25 @@ _NO_LOCAL_DISK = frozenset(
 )
 
 
+class _Connection(sqlite3.Connection):
+    """Counts long statements as memory of the request, and notes that it keeps one."""
+
+    keeps_long_statement = False
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if len(sql) > _LONGEST_STATEMENT:
+            charge(len(sql) * _SIZE_OF_CHARACTER)
+            self.keeps_long_statement = True
+        return super().execute(sql, parameters)
+
+
 class Database:
     """A pool of connections to one file; each unit of work borrows one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writing = _Turns()
-        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
         _make_private(path)
         try:
             with self._borrow() as connection:
@@ -113,7 +129,7 @@ class Database:
         try:
             yield connection
         finally:
-            if self._idle.qsize() < _MAX_IDLE:
+            if self._idle.qsize() < _MAX_IDLE and not connection.keeps_long_statement:
                 self._idle.put(connection)
             else:
                 connection.close()
@@ -148,9 +164,13 @@ def _make_private(path: Path) -> None:
             restrict_to_owner(file)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> _Connection:
     connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        path,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Connection,
     )
     connection.row_factory = sqlite3.Row
     add_functions(connection)
