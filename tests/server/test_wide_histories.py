@@ -18,6 +18,7 @@ from aiowandb_server.store.charting import ChartRequest
 from aiowandb_server.store.history import Sampled
 from aiowandb_server.store.line_tables import chunked, tables_of
 from aiowandb_server.store.metering import measured
+from aiowandb_server.store.previews import column_names
 from aiowandb_server.store.records import Line, RunRow
 from aiowandb_server.store.segments import chunks
 from tests.server.conftest import Client
@@ -129,6 +130,22 @@ def test_columns_count_as_memory_while_they_are_there() -> None:
     # The first of them has 2 million cells, most of which are empty.
     assert len(used) == 2
     assert used[0] > 30_000_000
+
+
+def test_names_that_repeat_a_long_one_count_as_memory(store: Store) -> None:
+    run = with_rows(store, [{"p" * 50_000: {str(number): 0 for number in range(1_000)}}])
+    chart = ChartRequest(("a",))
+    for read in (
+        lambda: store.history.keys(run.id),
+        lambda: store.charts.series(run, chart),
+        lambda: store.history.sampled(run, Sampled(("a",), 300)),
+        lambda: store.compaction.compact(run.id),
+    ):
+        with measured(20_000_000), pytest.raises(MoreMemoryError) as refused:
+            read()
+        assert refused.value.needed < 21_000_000, "before there are all of them"
+    names = column_names("summary", {"p" * 400: {"a": 1}, "b": {"c": 1}}, "", 10)
+    assert names == ["summary.b.c"]
 
 
 def test_what_is_read_of_a_history_counts_as_memory(store: Store) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_DEPTH = 30
+_LONGEST_NAME = 300
 # A value or a key in the answer: twice, and as JSON.
 _SIZE_OF_ITEM = 250
 
@@ -56,7 +57,7 @@ def column_names(prefix: str, tree: dict[str, Any], search: str, limit: int) -> 
     wanted = search.lower()
     found: list[str] = []
     for name in _names(prefix, tree, 0):
-        if wanted in name.lower() and len(name) <= 300:
+        if wanted in name.lower() and len(name) <= _LONGEST_NAME:
             found.append(name)
             if len(found) == limit:
                 break
@@ -64,6 +65,8 @@ def column_names(prefix: str, tree: dict[str, Any], search: str, limit: int) -> 
 
 
 def _names(prefix: str, tree: dict[str, Any], depth: int) -> Iterator[str]:
+    if len(prefix) > _LONGEST_NAME:
+        return  # each name would repeat it
     for key, value in tree.items():
         if isinstance(value, dict) and value and "_type" not in value and depth < _MAX_DEPTH:
             yield from _names(f"{prefix}.{key}", value, depth + 1)

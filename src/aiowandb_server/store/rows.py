@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import suppress
 from operator import itemgetter
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aiowandb_server.store import json_text
-from aiowandb_server.store.metering import held
+from aiowandb_server.store.metering import charge, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ MAX_CELLS = 1 << 21
 # As Python's values and as Arrow's; a column has its types, too.
 _SIZE_OF_CELL = 16
 _SIZE_OF_COLUMN = 400
+# Each name below a longer one repeats it, and counts as memory of the request: a row of a megabyte
+# can have names of terabytes.
+_LONG_PREFIX = 1_000
 
 # Strings that W&B's clients may write in place of numbers; in columns of numbers they are numbers.
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -189,6 +193,8 @@ def kind_of(value: object) -> str:
 def _leaves(prefix: str, value: dict[str, Any], dot: str = ".") -> Iterator[tuple[str, Any]]:
     for key, inner in value.items():
         name = prefix + (key if dot == "." else key.replace(".", dot))
+        if len(prefix) > _LONG_PREFIX:
+            charge(sys.getsizeof(name))
         if is_nested(inner):
             yield from _leaves(f"{name}.", inner, dot)
         else:
