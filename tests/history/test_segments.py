@@ -29,6 +29,11 @@ def test_nested_objects_become_dotted_columns() -> None:
     assert flat(val=[{"loss": 1, "deep": {"er": 2}}]) == {"val.loss": [1], "val.deep.er": [2]}
 
 
+def test_nested_objects_without_rows_become_dotted_columns_too() -> None:
+    none = pa.RecordBatch.from_pylist([], pa.schema([("val", pa.struct([("loss", pa.int64())]))]))
+    assert _flatten(none).to_pydict() == {"val.loss": []}
+
+
 def test_media_stay_complete_wherever_they_are() -> None:
     image = {"_type": "image-file", "path": "p", "size": 3}
     found = flat(img=[image, None], val=[{"img": image, "x": 1}, None])

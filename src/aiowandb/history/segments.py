@@ -318,7 +318,9 @@ def _flatten(batch: pa.RecordBatch) -> pa.RecordBatch:
     batch = _media_as_text(batch)
     while any(pa.types.is_struct(field.type) for field in batch.schema):
         literal = {field.name for field in batch.schema if not pa.types.is_struct(field.type)}
-        batch = pa.Table.from_batches([batch]).flatten().combine_chunks().to_batches()[0]
+        flat = pa.Table.from_batches([batch]).flatten()  # without a batch if there are no rows
+        columns = [column.combine_chunks() for column in flat.columns]
+        batch = pa.RecordBatch.from_arrays(columns, schema=flat.schema)
         names = list(batch.schema.names)
         batch = batch.rename_columns(
             [
