@@ -8,35 +8,47 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from aiowandb.config.settings import Settings
+from aiowandb.errors import TooLargeError
 from aiowandb.history.bounded import bounded_batches
+from aiowandb.history.segments import read_segment
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
+from aiowandb.redaction import Link
 from aiowandb_server import create_app, serve_in_thread
 from aiowandb_server.graphql import context
 from tests.history.conftest import PROJECT, Mode, World
+from tests.support import thrift
+from tests.support.shelf import Shelf
+from tests.support.thrift import changed_footer
 
 MB = 1 << 20
 
 
-def opened(file: io.BytesIO, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
-    content = pa.BufferReader(file.getvalue())
-    return pq.ParquetFile(content, read_dictionary=read_dictionary, pre_buffer=False)
+def opened(content: bytes, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
+    source = pa.BufferReader(content)
+    return pq.ParquetFile(source, read_dictionary=read_dictionary, pre_buffer=False)
 
 
 def batches_of(table: pa.Table, most_bytes: int, **options: Any) -> list[pa.RecordBatch]:
     file = io.BytesIO()
     pq.write_table(table, file, **options)
     assert len(file.getvalue()) < 2 * MB
-    parquet = opened(file)
+    return read_batches(file.getvalue(), table.schema.names, most_bytes)
+
+
+def read_batches(content: bytes, names: list[str], most_bytes: int) -> list[pa.RecordBatch]:
+    parquet = opened(content)
     groups = list(range(parquet.num_row_groups))
 
     def reopen(*, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
-        return opened(file, read_dictionary)
+        return opened(content, read_dictionary)
 
-    names = table.schema.names
     return list(bounded_batches(parquet, reopen, groups, names, most_bytes))
 
 
@@ -55,6 +67,20 @@ def test_a_long_text_that_a_file_repeats_is_read_in_small_batches() -> None:
     assert [batch.column("_step")[0].as_py() for batch in batches] == sorted(
         batch.column("_step")[0].as_py() for batch in batches
     )
+
+
+def test_so_is_one_whose_footer_hides_that_it_is_repeated() -> None:
+    file = io.BytesIO()
+    pq.write_table(repeated("x" * 100_000, 2_000), file)
+    content = changed_footer(file.getvalue(), _hide_dictionary)
+    batches = read_batches(content, ["_step", "text"], 4 * MB)
+    assert sum(batch.num_rows for batch in batches) == 2_000
+    assert max(batch.nbytes for batch in batches) < 5 * MB
+
+
+def _hide_dictionary(column: thrift.Struct) -> None:
+    metadata = column[3][1]
+    metadata.update({6: (thrift.I64, 1), 9: metadata.pop(11)})
 
 
 def test_short_texts_that_a_file_repeats_are_read_in_large_batches() -> None:
@@ -129,6 +155,38 @@ def test_max_memory_comes_from_the_argument_or_the_environment() -> None:
     assert Settings.load(environ=environ).max_memory == 50_000_000
     assert Settings.load(max_memory=10**9, environ=environ).max_memory == 10**9
     assert Settings.load(environ={}).max_memory == 1 << 30
+
+
+def file_of(*names: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table([pa.array([0, 1])] * len(names), list(names)), file, **options)
+    return file.getvalue()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_more_columns_than_memory_has_room_for_are_refused(is_large: bool) -> None:
+    content = file_of("_step", *(f"k{i}" for i in range(300)), row_group_size=1)
+    settings = Settings.load(api_key="0" * 40, base_url="http://w.test", max_memory=4_000_000)
+    link = Link("http://store.test/x")
+    async with Session(settings, transport=httpx.ASGITransport(Shelf(content))) as session:
+        with pytest.raises(TooLargeError, match=r"301 columns at once .* Increase max_memory"):
+            async for _ in read_segment(session, link, Selection(), is_large=is_large):
+                pass
+        some = read_segment(session, link, Selection(keys=("k9",)), is_large=is_large)
+        assert sum([rows.page.count async for rows in some]) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_a_footer_that_memory_has_no_room_for_is_refused(is_large: bool) -> None:
+    content = file_of("_step", "k" * 100_000)
+    settings = Settings.load(api_key="0" * 40, base_url="http://w.test", max_memory=2_000_000)
+    link = Link("http://store.test/x")
+    async with Session(settings, transport=httpx.ASGITransport(Shelf(content))) as session:
+        with pytest.raises(TooLargeError, match="footer of"):
+            async for _ in read_segment(session, link, Selection(), is_large=is_large):
+                pass
 
 
 # Scans a run in a process that may have so many bytes more than at its start.

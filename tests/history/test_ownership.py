@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from aiowandb import IncompleteHistoryError
 from aiowandb.history.ownership import FileCheck
+from aiowandb.history.ranges import read_ranges
 from aiowandb.history.row_facts import KeyFact, RowFacts
-from aiowandb.history.segments import _last_step
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import HistorySource
 from tests.history.conftest import PROJECT, World
@@ -45,7 +45,7 @@ def check(facts: RowFacts | None, *files: Columns, group: int = 4, statistics: A
         file = io.BytesIO()
         pq.write_table(pa.table(columns), file, row_group_size=group, write_statistics=statistics)
         found = pq.ParquetFile(file)
-        checking.check(found, _last_step(found.metadata))
+        checking.check(found, read_ranges(found, checking.columns))
 
 
 OWN: dict[str, tuple[Columns, ...]] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -19,49 +17,19 @@ from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.redaction import Link
+from tests.support.shelf import Shelf
 
 pytestmark = pytest.mark.anyio
 ROWS = 60_000
 KEY = "0" * 40
 
 
-class Shelf:
-    """Hands out one file, by pieces if `by_pieces`; `replaced` after so many requests."""
-
-    def __init__(self, content: bytes, *, by_pieces: bool = True) -> None:
-        self.content = content
-        self.by_pieces = by_pieces
-        self.replaced: int | None = None
-        self.sent: list[int] = []
-
-    async def __call__(
-        self,
-        scope: Any,
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
-    ) -> None:
-        wish = dict(scope["headers"]).get(b"range", b"").decode()
-        content, size = self.content, len(self.content)
-        etag = b'"2"' if self.replaced is not None and len(self.sent) >= self.replaced else b'"1"'
-        headers = [(b"etag", etag)]
-        status = 200
-        if self.by_pieces and (found := re.fullmatch(r"bytes=(\d*)-(\d*)", wish)):
-            first, last = found.groups()
-            start = int(first) if first else max(0, size - int(last))
-            end = min(size, int(last) + 1) if first and last else size
-            content, status = content[start:end], 206
-            headers.append((b"content-range", f"bytes {start}-{end - 1}/{size}".encode()))
-        headers.append((b"content-length", str(len(content)).encode()))
-        self.sent.append(len(content))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-
-    async def read(self, selection: Selection, *, is_large: bool = True) -> pa.Table:
-        settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
-        async with Session(settings, transport=httpx.ASGITransport(self)) as session:
-            rows = read_segment(session, Link("http://store.test/x"), selection, is_large=is_large)
-            batches = [batch async for one in rows for batch in await one.page.batches()]
-            return pa.Table.from_batches(batches)
+async def read(shelf: Shelf, selection: Selection, *, is_large: bool = True) -> pa.Table:
+    settings = Settings.load(api_key=KEY, base_url="http://wandb.test", environ={})
+    async with Session(settings, transport=httpx.ASGITransport(shelf)) as session:
+        rows = read_segment(session, Link("http://store.test/x"), selection, is_large=is_large)
+        batches = [batch async for one in rows for batch in await one.page.batches()]
+        return pa.Table.from_batches(batches)
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +65,21 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
 async def test_pieces_decode_to_the_same_as_the_complete_text(
     shelf: Shelf, selection: Selection
 ) -> None:
-    full = await shelf.read(selection, is_large=False)
-    assert (await shelf.read(selection)).equals(full)
+    full = await read(shelf, selection, is_large=False)
+    assert (await read(shelf, selection)).equals(full)
     assert full.num_rows
 
 
 async def test_a_key_that_does_not_exist_takes_one_request(shelf: Shelf) -> None:
     if shelf.by_pieces:
         with pytest.raises(ValueError, match="schema"):  # a table of no batches
-            await shelf.read(Selection(keys=("nothing",)))
+            await read(shelf, Selection(keys=("nothing",)))
         assert len(shelf.sent) == 2
 
 
 async def test_columns_that_are_not_selected_are_not_transferred(content: bytes) -> None:
     shelf = Shelf(content)
-    await shelf.read(Selection(min_step=59_000))
+    await read(shelf, Selection(min_step=59_000))
     assert sum(shelf.sent) < len(content)
 
 
@@ -129,7 +97,7 @@ async def test_a_file_that_is_replaced_while_it_is_read_is_a_link_error(content:
     shelf = Shelf(content)
     shelf.replaced = 2
     with pytest.raises(LinkError, match="replaced"):
-        await shelf.read(Selection(min_step=1))
+        await read(shelf, Selection(min_step=1))
 
 
 @pytest.mark.parametrize("is_large", [True, False])
@@ -138,7 +106,7 @@ async def test_a_file_without_steps_is_an_error_that_says_so(is_large: bool) -> 
     pq.write_table(pa.table({"loss": np.arange(ROWS) / 7}), file, row_group_size=5_000)
     for selection in (Selection(), Selection(keys=("loss",)), Selection(exclude=("x",))):
         with pytest.raises(ServerError, match="cannot be read: its rows have no steps"):
-            await Shelf(file.getvalue()).read(selection, is_large=is_large)
+            await read(Shelf(file.getvalue()), selection, is_large=is_large)
 
 
 def file_of(table: pa.Table) -> bytes:
@@ -154,7 +122,7 @@ async def test_steps_are_integers_however_they_were_written(
 ) -> None:
     steps = pa.array(range(100, 130))
     shelf = Shelf(file_of(pa.table({"_step": steps.cast(kind), "loss": [0.5] * 30})))
-    found = await shelf.read(Selection(min_step=105), is_large=is_large)
+    found = await read(shelf, Selection(min_step=105), is_large=is_large)
     assert found.schema.field("_step").type == pa.int64()
     assert found.column("_step").to_pylist() == list(range(105, 130))
 
@@ -166,11 +134,11 @@ async def test_steps_that_are_not_integers_are_a_server_error(
 ) -> None:
     shelf = Shelf(file_of(pa.table({"_step": steps, "loss": [0.5] * 30})))
     with pytest.raises(ServerError, match="cannot be read"):
-        await shelf.read(Selection(), is_large=is_large)
+        await read(shelf, Selection(), is_large=is_large)
 
 
 async def test_so_are_values_that_cannot_be_sent() -> None:
     bad = [[{"x": b"\xff"}]] * 3
     shelf = Shelf(file_of(pa.table({"_step": range(3), "bad": pa.array(bad)})))
     with pytest.raises(ServerError, match="cannot be read"):
-        await shelf.read(Selection())
+        await read(shelf, Selection())

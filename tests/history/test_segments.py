@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb.config.settings import Settings
+from aiowandb.history.flattening import flatten
 from aiowandb.history.scan import scan_run
-from aiowandb.history.segments import _flatten
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
 from aiowandb.paths import RunRef
@@ -21,7 +21,7 @@ from aiowandb.paths import RunRef
 
 def flat(**columns: list[Any]) -> dict[str, list[object]]:
     (batch,) = pa.table({name: pa.array(values) for name, values in columns.items()}).to_batches()
-    found: dict[str, list[object]] = _flatten(batch).to_pydict()
+    found: dict[str, list[object]] = flatten(batch).to_pydict()
     return found
 
 
@@ -31,7 +31,7 @@ def test_nested_objects_become_dotted_columns() -> None:
 
 def test_nested_objects_without_rows_become_dotted_columns_too() -> None:
     none = pa.RecordBatch.from_pylist([], pa.schema([("val", pa.struct([("loss", pa.int64())]))]))
-    assert _flatten(none).to_pydict() == {"val.loss": []}
+    assert flatten(none).to_pydict() == {"val.loss": []}
 
 
 def test_media_stay_complete_wherever_they_are() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import aiohttp  # noqa: F401
-import anyio._backends._asyncio  # noqa: F401
+import anyio
+import anyio._backends._asyncio
+import httpx
 import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet  # noqa: F401
@@ -22,9 +25,19 @@ import aiowandb.ingest  # noqa: F401
 from aiowandb import Api
 from aiowandb.__main__ import main
 from aiowandb.choices import Format
+from aiowandb.config.settings import Settings
+from aiowandb.errors import ServerError
 from aiowandb.export import pipeline
+from aiowandb.history.ownership import FileCheck
+from aiowandb.history.row_facts import KeyFact, RowFacts
+from aiowandb.history.segments import describe_segment, read_segment
+from aiowandb.history.selection import Selection
+from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.paths import RunRef
+from aiowandb.redaction import Link
 from aiowandb_server import Store, create_app, serve
+from tests.support.shelf import Shelf
 
 
 def run(environ: Mapping[str, str], function: Callable[..., None], *arguments: Any) -> None:
@@ -77,3 +90,37 @@ def command(*arguments: str) -> None:
     """Run `aiowandb` with these arguments."""
     sys.argv = ["aiowandb", *arguments]
     main()
+
+
+def read_files(files: Mapping[str, bytes], outcomes: Connection) -> None:
+    """Read Parquet files of a run in all ways, and send what came of each."""
+    for name, content in files.items():
+        outcomes.send((name, anyio.run(_outcomes, content)))
+
+
+async def _outcomes(content: bytes) -> set[str]:
+    settings = Settings.load(api_key="0" * 40, base_url="http://wandb.test", environ={})
+    ref, link = RunRef("e", "p", "r"), Link("http://store.test/x")
+    facts = RowFacts((KeyFact("loss", 1 / 41),), last_step=39)
+    found = set[str]()
+    async with Session(settings, transport=httpx.ASGITransport(Shelf(content))) as session:
+        for selection in (Selection(), Selection(min_step=25), Selection(keys=("text", "list"))):
+            for is_large in (False, True):
+                check = FileCheck(ref, facts, 1)
+                with _noted(found):
+                    async for _ in read_segment(session, link, selection, check, is_large=is_large):
+                        pass
+        with _noted(found):
+            await describe_segment(session, link, FileCheck(ref, facts, 1))
+    return found
+
+
+@contextmanager
+def _noted(found: set[str]) -> Iterator[None]:
+    """Add whether a file is read or refused."""
+    try:
+        yield
+    except ServerError:
+        found.add("refused")
+    else:
+        found.add("read")

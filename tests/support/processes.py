@@ -18,14 +18,14 @@ from tests.support import forked
 from tests.support.ports import free_port
 
 PROJECT = "local/p"
-_FORKS = get_context("forkserver")
+FORKS = get_context("forkserver")
 # pytest is the main module of its workers, which each process would import.
-_FORKS.set_forkserver_preload(["pytest", forked.__name__])
+FORKS.set_forkserver_preload(["pytest", forked.__name__])
 
 
 def start(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Carry out a function of `forked` in a process of its own."""
-    process = _FORKS.Process(target=forked.run, args=(dict(os.environ), function, *arguments))
+    process = FORKS.Process(target=forked.run, args=(dict(os.environ), function, *arguments))
     process.start()
     return process
 
@@ -40,7 +40,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        here, there = _FORKS.Pipe(duplex=False)
+        here, there = FORKS.Pipe(duplex=False)
         with here, there:
             self._process = start(forked.serve_store, self._data, self._port, there)
             there.close()  # or its end would never come here if the server cannot start

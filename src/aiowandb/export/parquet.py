@@ -91,11 +91,12 @@ def count_values(folder: Folder, name: str, columns: Collection[str]) -> Counter
     """How many values the columns of a file have, not counting nulls."""
     counts = Counter[str]()
     with open_parquet(folder, name) as file:
-        indices = {name: i for i, name in enumerate(file.schema_arrow.names) if name in columns}
-        for group in range(file.metadata.num_row_groups):
-            for column, index in indices.items():
-                statistics = file.metadata.row_group(group).column(index).statistics
-                counts[column] += statistics.num_values if statistics else 0
+        # Not the statistics of the file: pyarrow ends the process if they are damaged.
+        found = [name for name in file.schema_arrow.names if name in columns]
+        for group in range(file.metadata.num_row_groups if found else 0):
+            for batch in file.iter_batches(row_groups=[group], columns=found):
+                for column, values in zip(found, batch.columns, strict=True):
+                    counts[column] += len(values) - values.null_count
     return counts
 
 

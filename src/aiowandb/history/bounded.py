@@ -8,7 +8,7 @@ many numbers the lists have.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -48,47 +48,61 @@ def _rows_per_batch(
     most_bytes: int,
 ) -> int:
     metadata, row_bytes, most_rows = parquet.metadata, _FIXED_BYTES * len(columns), _MOST_ROWS
-    texts = _text_leaves(parquet, frozenset(columns))
-    wide = _wide_leaves(parquet, frozenset(columns))
+    leaves = _leaves(parquet, frozenset(columns))
+    texts = {i: leaf for i, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"}
+    wide = {i: leaf for i, leaf in leaves.items() if i not in texts and _is_wide(leaf)}
+    with_dictionaries = reopen(read_dictionary=_paths(texts)) if texts else parquet
     for index in groups:
         group = metadata.row_group(index)
-        if not group.num_rows:
+        if group.num_rows < 1:
             continue
         if group.total_byte_size > most_bytes:
             most_rows = min(most_rows, _MOST_LONG_ROWS if texts else _MOST_ROWS)
-            row_bytes = max(row_bytes, _stored_row_bytes(group, metadata, columns))
-        values = sum(group.column(leaf).num_values * width for leaf, width in wide.items())
-        if values > most_bytes:
-            most_rows = min(most_rows, _MOST_LONG_ROWS)
-        row_bytes = max(row_bytes, values // group.num_rows)
-        if repeated := _repeated(group, texts, most_bytes):
-            row_bytes = max(row_bytes, _longest_row(reopen, index, group, repeated))
+            row_bytes = max(row_bytes, _stored_row_bytes(parquet, index, leaves, most_bytes))
+        if wide:
+            _first_row(parquet, index, _paths(wide))
+            values = sum(group.column(i).num_values * _width(leaf) for i, leaf in wide.items())
+            if values > most_bytes:
+                most_rows = min(most_rows, _MOST_LONG_ROWS)
+            row_bytes = max(row_bytes, values // group.num_rows)
+        if texts:
+            row_bytes = max(row_bytes, _longest_row(with_dictionaries, index, texts))
     return max(1, min(most_rows, most_bytes // max(row_bytes, 1)))
 
 
-def _text_leaves(parquet: pq.ParquetFile, columns: Collection[str]) -> dict[int, str]:
-    """The leaves of these columns whose values may have any length, with their paths."""
-    schema = parquet.metadata.schema
-    leaves = {i: schema.column(i) for i in range(len(schema))}
-    return {
-        i: leaf.path
-        for i, leaf in leaves.items()
-        if leaf.physical_type == "BYTE_ARRAY" and belongs_to(leaf.path, columns)
-    }
+def _first_row(parquet: pq.ParquetFile, index: int, columns: list[str]) -> pa.RecordBatch:
+    """The first row of a group; an error if the metadata of these columns are malformed.
+
+    pyarrow ends the process if it is asked for such metadata: its C++ throws what Python cannot
+    catch. So no column is asked for its own before it was read.
+    """
+    batches = parquet.iter_batches(1, row_groups=[index], columns=columns, use_threads=False)
+    if (first := next(batches, None)) is None:
+        raise ValueError("a row group has fewer rows than it says")
+    return first
 
 
-def _wide_leaves(parquet: pq.ParquetFile, columns: Collection[str]) -> dict[int, int]:
-    """The leaves of these columns of which a row may have many values of a fixed width, or wide
-    ones; with the width in bytes."""
+_Leaves = Mapping[int, pq.ColumnSchema]
+
+
+def _leaves(parquet: pq.ParquetFile, columns: Collection[str]) -> _Leaves:
+    """The leaves of these columns, by their number in a row group."""
     schema = parquet.metadata.schema
-    found = {}
-    for i in range(len(schema)):
-        leaf = schema.column(i)
-        width = max(leaf.length or 0, _FIXED_BYTES)
-        is_wide = leaf.max_repetition_level or width > _FIXED_BYTES
-        if is_wide and leaf.physical_type != "BYTE_ARRAY" and belongs_to(leaf.path, columns):
-            found[i] = width
-    return found
+    leaves = ((i, schema.column(i)) for i in range(len(schema)))
+    return {i: leaf for i, leaf in leaves if belongs_to(leaf.path, columns)}
+
+
+def _paths(leaves: _Leaves) -> list[str]:
+    return [leaf.path for leaf in leaves.values()]
+
+
+def _is_wide(leaf: pq.ColumnSchema) -> bool:
+    """Whether a row may have many values of a fixed width, or wide ones."""
+    return bool(leaf.max_repetition_level) or _width(leaf) > _FIXED_BYTES
+
+
+def _width(leaf: pq.ColumnSchema) -> int:
+    return max(leaf.length or 0, _FIXED_BYTES)
 
 
 def belongs_to(path: str, columns: Collection[str]) -> bool:
@@ -98,44 +112,31 @@ def belongs_to(path: str, columns: Collection[str]) -> bool:
     return bool(path)
 
 
-def _stored_row_bytes(
-    group: pq.RowGroupMetaData, metadata: pq.FileMetaData, columns: Collection[str]
-) -> int:
-    """How long a row of the group is on average, by what is stored of these columns."""
-    if len(columns) == metadata.num_columns:
-        return int(group.total_byte_size // group.num_rows)
-    names = frozenset(columns)
-    chunks = (group.column(index) for index in range(group.num_columns))
-    sizes = (c.total_uncompressed_size for c in chunks if belongs_to(c.path_in_schema, names))
-    return int(sum(sizes) // group.num_rows)
+def _stored_row_bytes(parquet: pq.ParquetFile, index: int, leaves: _Leaves, most_bytes: int) -> int:
+    """How long a row of the group is on average, by what is stored of these leaves."""
+    group = parquet.metadata.row_group(index)
+    of_all = int(group.total_byte_size // group.num_rows)
+    if len(leaves) == group.num_columns or of_all * _MOST_ROWS <= most_bytes:
+        return of_all
+    _first_row(parquet, index, _paths(leaves))
+    return int(sum(group.column(i).total_uncompressed_size for i in leaves) // group.num_rows)
 
 
-def _repeated(group: pq.RowGroupMetaData, texts: dict[int, str], most_bytes: int) -> dict[int, str]:
-    """The leaves of these that would be too large if each row had the longest text there is."""
-    rows = min(_MOST_ROWS, group.num_rows)
-    found = {}
-    for leaf, path in texts.items():
-        chunk = group.column(leaf)
-        if chunk.has_dictionary_page and chunk.total_uncompressed_size * rows > most_bytes:
-            found[leaf] = path
-    return found
+def _longest_row(parquet: pq.ParquetFile, index: int, texts: _Leaves) -> int:
+    """How many bytes the texts of a row have if they are the longest of their dictionaries.
 
-
-def _longest_row(
-    reopen: OpenParquet, index: int, group: pq.RowGroupMetaData, repeated: dict[int, str]
-) -> int:
-    """How many bytes the texts of a row have if they are the longest of their dictionaries."""
-    parquet = reopen(read_dictionary=list(repeated.values()))
+    The file is one with dictionaries. Whether a column has one is not asked: a footer may lie.
+    """
+    group = parquet.metadata.row_group(index)
+    lists = {i: leaf.path for i, leaf in texts.items() if leaf.max_repetition_level}
     total = 0
-    for leaf, path in repeated.items():
-        chunk = group.column(leaf)
-        # The first row comes with all of its dictionary.
-        first = next(
-            parquet.iter_batches(1, row_groups=[index], columns=[path], use_threads=False), None
-        )
-        longest = [_longest(found) for found in _dictionaries(first.columns if first else [])]
-        values = -(-chunk.num_values // group.num_rows)
-        total += values * max(longest, default=chunk.total_uncompressed_size)
+    if single := [leaf.path for i, leaf in texts.items() if i not in lists]:
+        found = _dictionaries(_first_row(parquet, index, single).columns)
+        total += sum(_longest(each) for each in found)
+    for i, path in lists.items():
+        first = _first_row(parquet, index, [path])
+        longest = max(map(_longest, _dictionaries(first.columns)), default=0)
+        total += -(-group.column(i).num_values // group.num_rows) * longest
     return total
 
 

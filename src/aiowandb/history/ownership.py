@@ -1,14 +1,14 @@
 """Whether the Parquet files of a run have its rows, and not those of another run.
 
 Files do not say which run they are of, and a gateway or a cache that mixes up links would put the
-rows of one run into another. So the footers of the files are compared with what W&B says of the
-rows, and where they do not settle it, a column. How W&B finds that is not documented: before files
-are refused for it, it is compared with the last row, which W&B returns as JSON.
+rows of one run into another. So the ranges of their numbers are compared with what W&B says of the
+rows, and where they do not settle it, a column is searched. How W&B finds that is not documented:
+before files are refused for it, it is compared with the last row, which W&B returns as JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from aiowandb.errors import IncompleteHistoryError
 from aiowandb.history.decode import decode_rows
 from aiowandb.history.live import read_windows
+from aiowandb.history.ranges import Range, Ranges, last_step
 from aiowandb.history.row_facts import KeyFact, RowFacts
 from aiowandb.net import BatchSize, Session
 from aiowandb.paths import RunRef
 from aiowandb.wire.history import Window
-from aiowandb.wire.rows import TIME
+from aiowandb.wire.rows import STEP, TIME
 
 _ROWS = 16_384
 
@@ -43,7 +44,7 @@ async def are_true(session: Session, ref: RunRef, facts: RowFacts) -> bool:
 class FileCheck:
     """Compares the files of one run, one after another, with what W&B says of its rows.
 
-    `look` raises if a footer contradicts that, and returns which columns have to be searched;
+    `look` raises if ranges contradict that, and returns which columns have to be searched;
     after `search`, `end_file` raises if nothing is left where a row could be.
     """
 
@@ -54,21 +55,26 @@ class FileCheck:
         self._missing = {fact.name: fact for fact in facts.keys} if facts else {}
         self._last_step: int | None = -1
 
-    def check(self, file: pq.ParquetFile, last_step: int) -> None:
+    @property
+    def columns(self) -> Collection[str]:
+        """The columns whose ranges `look` needs."""
+        return (STEP, *(fact.name for fact in self._facts.keys)) if self._facts else ()
+
+    def check(self, file: pq.ParquetFile, ranges: Ranges) -> None:
         """Raise if this file is of another run. Blocks."""
-        for name, groups in self.look(file.metadata, last_step).items():
+        for name, groups in self.look(file.metadata.num_rows, ranges).items():
             self.search(file, name, groups)
         self.end_file()
 
-    def look(self, metadata: pq.FileMetaData, last_step: int) -> dict[str, list[int]]:
-        """The columns to search, with their row groups. `last_step` is -1 if it is unknown."""
+    def look(self, rows: int, ranges: Ranges) -> dict[str, list[int]]:
+        """The columns to search, with their row groups."""
         self._files_left -= 1
-        if not self._facts or not metadata.num_rows:
+        if not self._facts or not rows:
             return {}
-        self._look_at_steps(self._facts, last_step)
+        self._look_at_steps(self._facts, last_step(ranges))
         found = {}
         for fact in self._facts.keys:
-            groups = self._look_at_column(metadata, fact)
+            groups = self._look_at_column(ranges.get(fact.name), fact)
             if groups and fact.name in self._missing:
                 found[fact.name] = groups
         return found
@@ -97,17 +103,16 @@ class FileCheck:
         elif self._last_step is not None:
             self._last_step = max(self._last_step, last_step)
 
-    def _look_at_column(self, metadata: pq.FileMetaData, fact: KeyFact) -> list[int]:
+    def _look_at_column(self, ranges: list[Range | None] | None, fact: KeyFact) -> list[int]:
         """The row groups that may have the value; none if it is there for certain."""
-        column = _column_at(metadata.schema, fact.name)
-        if column is None:
+        if ranges is None:
             self._fail(f"they have no {fact.name!r}, which each of its rows has")
         groups = []
-        for group, ends in enumerate(_ends(metadata, column)):
-            if ends is None:
+        for group, known in enumerate(ranges):
+            if known is None:
                 groups.append(group)
                 continue
-            low, high = ends
+            low, high = known
             # Only of the time is it known what "monotonic" means.
             if fact.name == TIME and fact.never_falls and high > fact.last + fact.margin:
                 self._fail(f"they have times up to {high!r}, and the last one is {fact.last!r}")
@@ -122,23 +127,6 @@ class FileCheck:
             f"The Parquet files that W&B returned for run {self._ref} are not its own: {what}.",
             operation="HistoryPlans",
         )
-
-
-def _column_at(schema: pq.ParquetSchema, name: str) -> int | None:
-    """The index of a column that is not nested, or None if there is none."""
-    names = schema.names  # of leaves, which may be the same for several
-    index = names.index(name) if name in names else None
-    while index is not None and schema.column(index).path != name:
-        index = names.index(name, index + 1) if name in names[index + 1 :] else None
-    return index
-
-
-def _ends(metadata: pq.FileMetaData, column: int) -> Iterator[tuple[float, float] | None]:
-    """The least and the greatest value of each row group, or None if they are not known."""
-    for group in range(metadata.num_row_groups):
-        known: Any = metadata.row_group(group).column(column).statistics
-        ends = (known.min, known.max) if known is not None and known.has_min_max else ()
-        yield ends if ends and all(isinstance(end, int | float) for end in ends) else None
 
 
 def _has(values: pa.Array[Any], fact: KeyFact) -> bool:

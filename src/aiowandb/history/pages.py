@@ -88,15 +88,20 @@ class ParquetPage:
     """Rows that came as columns, nested keys already dotted; None if no row is selected."""
 
     def __init__(
-        self, batch: pa.RecordBatch | None, count: int | None = None, ends: Ends | None = None
+        self,
+        batch: pa.RecordBatch | None,
+        count: int | None = None,
+        ends: Ends | None = None,
+        reader_bytes: int = 0,
     ) -> None:
         self.count = count if count is not None else 0 if batch is None else batch.num_rows
         self.ends = ends or Ends()
         self._batch = batch
+        self._reader_bytes = reader_bytes
 
     @property
     def nbytes(self) -> int:
-        return 0 if self._batch is None else memory_of(self._batch)
+        return self._reader_bytes + (0 if self._batch is None else memory_of(self._batch))
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         if self._batch is None:

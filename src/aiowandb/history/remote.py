@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from anyio.to_thread import run_sync
 
 from aiowandb.concurrency.tasks import gather
 from aiowandb.errors import LinkError
 from aiowandb.history.bounded import belongs_to
+from aiowandb.history.footer import Footer, footer_size, require_room
 from aiowandb.net import Piece, Session
 from aiowandb.redaction import Link
 
@@ -29,8 +30,10 @@ Span = tuple[int, int]
 class RemoteFile:
     """A Parquet file behind a link."""
 
-    def __init__(self, session: Session, link: Link, tail: Piece, head: Piece) -> None:
-        self.metadata = pq.read_metadata(pa.BufferReader(tail.content))
+    def __init__(
+        self, session: Session, link: Link, footer: Footer, tail: Piece, head: Piece
+    ) -> None:
+        self.footer = footer
         self._session = session
         self._link = link
         self._tail = tail
@@ -49,22 +52,20 @@ class RemoteFile:
         if tail is None or head is None or not head.is_of(tail):
             return None
         tail = await _with_footer(session, link, tail)
-        if tail is None:
+        footer = tail and await _parsed(tail)
+        if tail is None or footer is None:
             return None
-        try:
-            file = cls(session, link, tail, head)
-        except pa.ArrowException:
-            return None  # not a Parquet file: the complete download will say what is wrong
-        groups = range(file.metadata.num_row_groups)
-        sizes = [file.metadata.row_group(group).total_byte_size for group in groups]
-        return file if len(sizes) > 1 and max(sizes) <= _MAX_GROUP_SIZE else None
+        sizes = [group.size for group in footer.groups]
+        if len(sizes) < 2 or max(sizes) > _MAX_GROUP_SIZE:
+            return None
+        return cls(session, link, footer, tail, head)
 
     def waves(self, groups: Sequence[int]) -> Iterator[list[int]]:
         """The row groups in waves: one group at first, then as many as memory allows."""
         wave: list[int] = []
         size, limit = 0, 0
         for group in groups:
-            group_size = self.metadata.row_group(group).total_byte_size
+            group_size = self.footer.groups[group].size
             if wave and size + group_size > limit:
                 yield wave
                 wave, size, limit = [], 0, _MAX_WAVE_SIZE
@@ -87,12 +88,10 @@ class RemoteFile:
         return _SparseFile({0: self._head.content} | found, self._tail.total)
 
     def _spans(self, group: int, columns: Collection[str]) -> Iterator[Span]:
-        row_group = self.metadata.row_group(group)
-        for index in range(row_group.num_columns):
-            column = row_group.column(index)
-            if belongs_to(column.path_in_schema, columns):
-                first = column.dictionary_page_offset or column.data_page_offset
-                yield first, first + column.total_compressed_size
+        columns_of_group = self.footer.groups[group].columns
+        for path, column in zip(self.footer.paths, columns_of_group, strict=True):
+            if belongs_to(path, columns):
+                yield column.start, column.end
 
     async def _fetch_span(self, span: Span) -> bytes | bytearray:
         piece = await self._session.piece(self._link, f"{span[0]}-{span[1] - 1}")
@@ -101,19 +100,24 @@ class RemoteFile:
         return piece.content
 
 
-async def read_footer(session: Session, link: Link) -> pq.FileMetaData | None:
+async def read_footer(session: Session, link: Link) -> Footer | None:
     """What the end of the file says of it, or None if it must be downloaded to know that."""
     tail = await session.piece(link, f"-{_TAIL}")
     tail = tail and await _with_footer(session, link, tail)
+    return tail and await _parsed(tail)
+
+
+async def _parsed(tail: Piece) -> Footer | None:
     try:
-        return tail and pq.read_metadata(pa.BufferReader(tail.content))
-    except pa.ArrowException:
-        return None  # the complete download will say what is wrong
+        return await run_sync(Footer, tail.content)
+    except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError, TypeError):
+        return None  # no Parquet file: the complete download will say what is wrong
 
 
 async def _with_footer(session: Session, link: Link, tail: Piece) -> Piece | None:
     """The end of the file with all of its footer, which may be larger than expected."""
-    size = int.from_bytes(tail.content[-8:-4], "little") + 8
+    require_room(tail.content, tail.total, session.memory)
+    size = footer_size(tail.content)
     return tail if size <= len(tail.content) else await session.piece(link, f"-{size}")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import Any, NamedTuple
 
 import anyio.to_thread
@@ -15,21 +14,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from anyio import SpooledTemporaryFile
 
-from aiowandb.errors import ServerError
+from aiowandb.errors import ServerError, TooLargeError
 from aiowandb.history.bounded import OpenParquet, bounded_batches
-from aiowandb.history.columns import Kind, json_text, kind_of
+from aiowandb.history.columns import Kind, kind_of
+from aiowandb.history.flattening import flatten, leaf_names
+from aiowandb.history.footer import FOOTER_END, Footer, require_room
 from aiowandb.history.ownership import FileCheck
 from aiowandb.history.pages import ParquetPage
+from aiowandb.history.ranges import Range, Ranges, last_step, read_ranges
 from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile, read_footer
 from aiowandb.history.selection import Selection
-from aiowandb.net import Session
+from aiowandb.net import MemoryBudget, Session
 from aiowandb.redaction import Link
 from aiowandb.wire.rows import STEP, TIME
 
 # Files up to this size stay in memory.
 _IN_MEMORY = 4 << 20
 _READ_BUFFER = 1 << 18
+# What pyarrow has of a column beside its values, while it reads them.
+_COLUMN_BYTES = 8_000
 _NO_STEPS = "its rows have no steps"
 
 
@@ -81,7 +85,7 @@ async def read_segment(
                     break
             last_of_file = max(last_of_file, segment.last_step)
     if remote:
-        last_of_file = _last_step(remote.metadata)
+        last_of_file = last_step(remote.footer.ranges([STEP]))
     if last_of_file > last_read:
         # Row groups after `max_step` are not read, but files that follow must not return
         # rows with steps that this one has.
@@ -90,24 +94,40 @@ async def read_segment(
 
 async def describe_segment(session: Session, link: Link, check: FileCheck) -> SegmentColumns:
     """What the file behind this link has, as its footer says; it must not be of another run."""
-    metadata = await read_footer(session, link)
-    if metadata is None:
+    if footer := await read_footer(session, link):
+        with _readable():
+            ranges = footer.ranges({STEP, *check.columns})
+            found = _FileFacts(footer.metadata.num_rows, footer.schema, ranges)
+    else:
         async with _downloaded(session, link) as file:
             with _readable():
-                metadata = (await anyio.to_thread.run_sync(_open_spool, file)).metadata
+                opened = partial(_open_spool, file, session.memory)
+                found = await anyio.to_thread.run_sync(_describe, opened, check.columns)
     with _readable():
-        schema = metadata.schema.to_arrow_schema()
-        batch = _flatten(pa.RecordBatch.from_pylist([], schema=schema))
+        _require_steps(found.schema)
+        batch = flatten(pa.RecordBatch.from_pylist([], schema=found.schema))
         kinds = tuple((field.name, kind_of(field)) for field in batch.schema)
-        last_step = _last_step(metadata)
-    check.look(metadata, last_step)
-    return SegmentColumns(kinds, last_step)
+    check.look(found.rows, found.ranges)
+    return SegmentColumns(kinds, last_step(found.ranges))
+
+
+class _FileFacts(NamedTuple):
+    rows: int
+    schema: pa.Schema
+    ranges: Ranges
+
+
+def _describe(open_file: OpenParquet, columns: Collection[str]) -> _FileFacts:
+    parquet = open_file()
+    ranges = read_ranges(parquet, {STEP, *columns})
+    return _FileFacts(parquet.metadata.num_rows, parquet.schema_arrow, ranges)
 
 
 async def _check_parts(remote: RemoteFile, check: FileCheck) -> None:
     """Check a file of which only parts are fetched."""
     with _readable():
-        columns = check.look(remote.metadata, _last_step(remote.metadata))
+        footer = remote.footer
+        columns = check.look(footer.metadata.num_rows, footer.ranges(check.columns))
     for name, groups in columns.items():
         file = _sparse_file(remote, await remote.fetch(groups, {name}))
         with _readable():
@@ -116,15 +136,15 @@ async def _check_parts(remote: RemoteFile, check: FileCheck) -> None:
 
 
 def _sparse_file(remote: RemoteFile, parts: Any) -> OpenParquet:
-    return partial(pq.ParquetFile, parts, metadata=remote.metadata, pre_buffer=False)
+    return partial(pq.ParquetFile, parts, metadata=remote.footer.metadata, pre_buffer=False)
 
 
 async def _download(
     session: Session, link: Link, selection: Selection, check: FileCheck | None
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     async with _downloaded(session, link) as file:
-        most_bytes = session.memory.batch_bytes
-        yield _Segment(partial(_open_spool, file), selection, most_bytes, check=check)
+        opened = partial(_open_spool, file, session.memory)
+        yield _Segment(opened, selection, session.memory, check=check)
 
 
 @asynccontextmanager
@@ -141,16 +161,18 @@ async def _downloaded(session: Session, link: Link) -> AsyncIterator[SpooledTemp
 async def _parts(
     session: Session, remote: RemoteFile, selection: Selection
 ) -> AsyncGenerator[_Segment | SegmentRows]:
-    leaves = list(_leaves(remote.metadata.schema.to_arrow_schema()))
-    columns = _columns(selection, leaves)
     with _readable():
-        wanted = list(_row_groups(remote.metadata, selection))
-        if rows := _unwanted_rows(remote.metadata, wanted, selection, leaves):
+        _require_steps(remote.footer.schema)
+        leaves = list(leaf_names(remote.footer.schema))
+        columns = _columns(selection, leaves)
+        steps = remote.footer.ranges([STEP])[STEP]
+        wanted = _row_groups(steps, selection)
+        if rows := _unwanted_rows(remote.footer, wanted, steps, selection, leaves):
             yield rows
             return
     for groups in remote.waves(wanted):
         file = _sparse_file(remote, await remote.fetch(groups, columns))
-        yield _Segment(file, selection, session.memory.batch_bytes, groups)
+        yield _Segment(file, selection, session.memory, groups)
 
 
 class _Segment:
@@ -160,14 +182,15 @@ class _Segment:
         self,
         open_file: OpenParquet,
         selection: Selection,
-        most_bytes: int,
+        memory: MemoryBudget,
         groups: list[int] | None = None,
         check: FileCheck | None = None,
     ) -> None:
         self._check = check
         self._open_file = open_file
         self._selection = selection
-        self._most_bytes = most_bytes
+        self._memory = memory
+        self._reader_bytes = 0
         self._groups = groups
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._rows_left = 0
@@ -195,10 +218,11 @@ class _Segment:
                 raise ValueError(_NO_STEPS)
             batch = self._selection.filter_steps(batch, step_range)
             if not self._is_flat:
-                batch = _flatten(batch)
+                batch = flatten(batch)
             ends = Ends.of([batch], self._selection)
             wanted = self._selection.filter_keys(batch)
-            return SegmentRows(ParquetPage(wanted, batch.num_rows, ends), step_range["max"])
+            page = ParquetPage(wanted, batch.num_rows, ends, self._reader_bytes)
+            return SegmentRows(page, step_range["max"])
 
     def _open(self) -> Iterator[pa.RecordBatch]:
         parquet = self._open_file()
@@ -207,15 +231,40 @@ class _Segment:
         if len(set(names)) < len(names):
             raise ValueError("two of its columns have the same name")
         self._is_flat = not any(pa.types.is_nested(field.type) for field in schema)
-        columns = _columns(self._selection, names if self._is_flat else list(_leaves(schema)))
-        groups = self._groups or list(_row_groups(parquet.metadata, self._selection))
-        self.last_step = _last_step(parquet.metadata)
-        if self._check:
-            self._check.check(parquet, self.last_step)
+        columns = _columns(self._selection, names if self._is_flat else list(leaf_names(schema)))
+        if self._groups is None:
+            groups = self._selected_groups(parquet)
+        else:
+            groups = self._groups
         if not groups:
             return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
-        return bounded_batches(parquet, self._open_file, groups, columns, self._most_bytes)
+        most_bytes = self._memory.batch_bytes
+        self._charge_reader(len(columns), most_bytes)
+        return bounded_batches(parquet, self._open_file, groups, columns, most_bytes)
+
+    def _charge_reader(self, columns: int, most_bytes: int) -> None:
+        needed = columns * _COLUMN_BYTES
+        if needed > self._memory.reader_bytes:
+            raise TooLargeError(
+                f"History: reading {columns:,} columns at once takes about {needed:,} bytes, more"
+                f" than max_memory leaves for that. Increase max_memory, or select keys."
+            )
+        # Otherwise it is little beside the rows.
+        self._reader_bytes = needed if needed > most_bytes else 0
+
+    def _selected_groups(self, parquet: pq.ParquetFile) -> list[int]:
+        """The row groups that may have selected steps, if the file is of this run."""
+        _require_steps(parquet.schema_arrow)
+        columns = set(self._check.columns if self._check else ())
+        if self._selection.min_step or self._selection.max_step is not None:
+            columns.add(STEP)
+        ranges = read_ranges(parquet, columns) if columns else {}
+        self.last_step = last_step(ranges)
+        if self._check:
+            self._check.check(parquet, ranges)
+        steps = ranges.get(STEP, [None] * parquet.metadata.num_row_groups)
+        return _row_groups(steps, self._selection)
 
 
 @contextmanager
@@ -229,9 +278,15 @@ def _readable() -> Iterator[None]:
 
 
 def _open_spool(
-    file: SpooledTemporaryFile[bytes], *, read_dictionary: list[str] | None = None
+    file: SpooledTemporaryFile[bytes],
+    memory: MemoryBudget,
+    *,
+    read_dictionary: list[str] | None = None,
 ) -> pq.ParquetFile:
     content: Any = file.wrapped
+    size = content.seek(0, SEEK_END)
+    content.seek(max(0, size - FOOTER_END))
+    require_room(content.read(), size, memory)
     buffer_size = 0
     if isinstance(content, BytesIO):
         content = pa.BufferReader(content.getvalue())
@@ -245,63 +300,46 @@ def _open_spool(
 
 
 def _unwanted_rows(
-    metadata: pq.FileMetaData, groups: Iterable[int], selection: Selection, names: list[str]
+    footer: Footer,
+    groups: Iterable[int],
+    steps: Sequence[Range | None],
+    selection: Selection,
+    names: list[str],
 ) -> SegmentRows | None:
     """A page for rows none of which has the selected keys, made without reading them."""
     if selection.columns(names) is not None:
         return None
-    place = _place_of_steps(metadata)
     last, count = -1, 0
     for group in groups:
-        known: Any = metadata.row_group(group).column(place).statistics
-        if known is None or not known.has_min_max:
+        known = steps[group]
+        if known is None:
             return None
-        last, count = max(last, int(known.max)), count + metadata.row_group(group).num_rows
+        last, count = max(last, int(known[1])), count + footer.groups[group].rows
     return SegmentRows(ParquetPage(None, count), last)
 
 
-def _row_groups(metadata: pq.FileMetaData, selection: Selection) -> Iterable[int]:
+def _row_groups(steps: Iterable[Range | None], selection: Selection) -> list[int]:
     """The row groups that may have a selected step."""
-    place = _place_of_steps(metadata)
-    for group in range(metadata.num_row_groups):
-        known: Any = metadata.row_group(group).column(place).statistics
-        if known is not None and known.has_min_max and isinstance(known.min, int | float):
-            if known.max < selection.min_step:
-                continue
-            if selection.max_step is not None and known.min >= selection.max_step:
-                continue
-        yield group
+    return [
+        group
+        for group, known in enumerate(steps)
+        if known is None
+        or (
+            known[1] >= selection.min_step
+            and (selection.max_step is None or known[0] < selection.max_step)
+        )
+    ]
 
 
-def _place_of_steps(metadata: pq.FileMetaData) -> int:
-    schema = metadata.schema
-    for place in range(metadata.num_columns):
-        if schema.column(place).path == STEP:
-            return place
-    raise ValueError(_NO_STEPS)
-
-
-def _last_step(metadata: pq.FileMetaData) -> int:
-    """The last step of the file by its statistics, or -1 if it has none."""
-    index = _place_of_steps(metadata)
-    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
-    steps = [group.column(index).statistics for group in groups]
-    known = (step.max for step in steps if step is not None and step.has_min_max)
-    return max((int(step) for step in known if isinstance(step, int | float)), default=-1)
+def _require_steps(schema: pa.Schema) -> None:
+    if STEP not in schema.names or pa.types.is_nested(schema.field(STEP).type):
+        raise ValueError(_NO_STEPS)
 
 
 def _columns(selection: Selection, names: list[str]) -> list[str]:
     """The columns to read: those that are selected, and those that marks of rows need."""
     wanted = selection.columns_to_read(names) or ()
     return list(dict.fromkeys((*wanted, *(name for name in (STEP, TIME) if name in names))))
-
-
-def _leaves(fields: Iterable[pa.Field[Any]], prefix: str = "") -> Iterator[str]:
-    for field in fields:
-        if _is_plain_object(field.type):
-            yield from _leaves(field.type, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
 
 
 def _steps_as_int64(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -311,47 +349,3 @@ def _steps_as_int64(batch: pa.RecordBatch) -> pa.RecordBatch:
     if steps.type == pa.int64():
         return batch
     return batch.set_column(index, STEP, steps.cast(pa.int64()))
-
-
-def _flatten(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with structs as dotted columns, so that nested keys look as in JSON rows."""
-    batch = _media_as_text(batch)
-    while any(pa.types.is_struct(field.type) for field in batch.schema):
-        literal = {field.name for field in batch.schema if not pa.types.is_struct(field.type)}
-        flat = pa.Table.from_batches([batch]).flatten()  # without a batch if there are no rows
-        columns = [column.combine_chunks() for column in flat.columns]
-        batch = pa.RecordBatch.from_arrays(columns, schema=flat.schema)
-        names = list(batch.schema.names)
-        batch = batch.rename_columns(
-            [
-                name.replace(".", r"\.") if name in literal and names.count(name) > 1 else name
-                for name in names
-            ]
-        )
-        batch = _media_as_text(batch)
-    return batch
-
-
-def _media_as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with media and lists of other things than numbers as JSON text, as in JSON rows."""
-    for index, field in enumerate(batch.schema):
-        if not pa.types.is_nested(field.type) or _is_plain_object(field.type):
-            continue
-        if kind_of(field) is Kind.JSON:
-            values = batch.column(index).to_pylist()
-            texts = [None if value is None else _text_of(value) for value in values]
-            column = pa.array(texts, pa.string())
-            batch = batch.set_column(index, Kind.JSON.field(field.name), column)
-    return batch
-
-
-def _text_of(value: Any) -> str:
-    # NaN stays NaN here: rows are made of this text, and have the values that were logged.
-    try:
-        return json.dumps(value, separators=(",", ":"))
-    except (TypeError, RecursionError):
-        return json_text(value)
-
-
-def _is_plain_object(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_struct(kind) and kind.get_field_index("_type") < 0)

@@ -39,6 +39,16 @@ class MemoryBudget:
         """How many bytes a response with rows may have."""
         return max(_LEAST_BATCH, int(self.total * _RESPONSE))
 
+    @property
+    def reader_bytes(self) -> int:
+        """How many bytes a reader of columns may take, besides their values."""
+        return self.total // 2
+
+    @property
+    def footer_bytes(self) -> int:
+        """How long the footer of a Parquet file may be: parsed, it takes up to 16 times as much."""
+        return max(_LEAST_BATCH, self.total // 32)
+
     def has_room(self, size: int) -> bool:
         return self.used + size <= self.total * _AHEAD
 

@@ -1,0 +1,210 @@
+"""The footer of a Parquet file, read here and not by pyarrow.
+
+pyarrow ends the process when it is asked for the metadata of a column that is malformed: its C++
+throws what Python cannot catch. Its reader does not, so that only what must be known before
+anything is read is found here: where the columns are, and the statistics of numbers. A footer is
+one struct in Thrift's compact protocol; how it is made is in `parquet.thrift` of Apache Parquet.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aiowandb.errors import TooLargeError
+from aiowandb.history.ranges import Range, Ranges
+from aiowandb.net import MemoryBudget
+
+# The types of values.
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = *range(1, 11), 12
+
+# The fields to keep of a struct, by number: of which type they must be, and what to keep of those
+# in them. All others are skipped.
+_Fields = Mapping[int, tuple[int, "_Fields"]]
+_NOTHING: _Fields = {}
+_NUMBER, _BYTES = (_I64, _NOTHING), (_BINARY, _NOTHING)
+_MAX_LEGACY, _MIN_LEGACY, _MAX, _MIN = 1, 2, 5, 6
+_STATISTICS: _Fields = dict.fromkeys((_MAX_LEGACY, _MIN_LEGACY, _MAX, _MIN), _BYTES)
+_COMPRESSED, _DATA_PAGE, _DICTIONARY_PAGE, _WITH_STATISTICS = 7, 9, 11, 12
+_COLUMN: _Fields = {
+    _COMPRESSED: _NUMBER,
+    _DATA_PAGE: _NUMBER,
+    _DICTIONARY_PAGE: _NUMBER,
+    _WITH_STATISTICS: (_STRUCT, _STATISTICS),
+}
+_META_DATA, _COLUMNS, _SIZE, _ROWS, _ROW_GROUPS = 3, 1, 2, 3, 4
+_CHUNK: _Fields = {_META_DATA: (_STRUCT, _COLUMN)}
+_GROUP: _Fields = {_COLUMNS: (_LIST, _CHUNK), _SIZE: _NUMBER, _ROWS: _NUMBER}
+_FILE: _Fields = {_ROW_GROUPS: (_LIST, _GROUP)}
+
+_MOST_LEVELS = 16
+FOOTER_END = 8  # the length of the footer, and a mark
+
+
+class _ColumnPlace(NamedTuple):
+    start: int
+    end: int
+    least: bytes | None
+    greatest: bytes | None
+
+
+class _GroupPlaces(NamedTuple):
+    rows: int
+    size: int
+    columns: list[_ColumnPlace]
+
+
+class Footer:
+    """What the end of a file says of it. Errors are Arrow's, or those of `_ThriftReader`."""
+
+    def __init__(self, content: bytes | bytearray) -> None:
+        self.metadata = pq.read_metadata(pa.BufferReader(content))
+        size = int.from_bytes(content[-FOOTER_END:-4], "little")
+        groups = (
+            _ThriftReader(content[-FOOTER_END - size : -FOOTER_END])
+            .struct(_FILE)
+            .get(_ROW_GROUPS, [])
+        )
+        self.groups = [_row_group(group) for group in groups]
+        leaves = self.metadata.schema
+        self.schema = leaves.to_arrow_schema()
+        self.paths = [leaves.column(index).path for index in range(self.metadata.num_columns)]
+        if any(len(group.columns) != len(self.paths) for group in self.groups):
+            raise ValueError("a row group has other columns than the file")
+
+    def ranges(self, names: Collection[str]) -> Ranges:
+        """The ranges of the values of these columns, by their statistics."""
+        found = {}
+        for name in names:
+            if name in self.paths:
+                index, kind = self.paths.index(name), self.schema.field(name).type
+                columns = (group.columns[index] for group in self.groups)
+                found[name] = [_range(kind, each.least, each.greatest) for each in columns]
+        return found
+
+
+def footer_size(content: bytes | bytearray) -> int:
+    """How long a file's footer is, by the last bytes of the file."""
+    return int.from_bytes(content[-FOOTER_END:-4], "little") + FOOTER_END
+
+
+def require_room(end: bytes | bytearray, file_size: int, memory: MemoryBudget) -> None:
+    """Raise if the footer of the file with this end takes more memory than there is."""
+    if memory.footer_bytes < footer_size(end) <= file_size:
+        raise TooLargeError(
+            f"History: a Parquet file has a footer of {footer_size(end):,} bytes, and max_memory"
+            f" leaves room for one of {memory.footer_bytes:,}."
+        )
+
+
+def _row_group(found: dict[int, Any]) -> _GroupPlaces:
+    columns = [_column(column[_META_DATA]) for column in found[_COLUMNS]]
+    return _GroupPlaces(found[_ROWS], found[_SIZE], columns)
+
+
+def _column(found: dict[int, Any]) -> _ColumnPlace:
+    start = found.get(_DICTIONARY_PAGE) or found[_DATA_PAGE]
+    known = found.get(_WITH_STATISTICS, {})
+    least, greatest = known.get(_MIN), known.get(_MAX)
+    if least is None or greatest is None:
+        least, greatest = known.get(_MIN_LEGACY), known.get(_MAX_LEGACY)
+    return _ColumnPlace(start, start + found[_COMPRESSED], least, greatest)
+
+
+def _range(kind: pa.DataType, least: bytes | None, greatest: bytes | None) -> Range | None:
+    code = _CODES.get(kind)
+    if code is None or least is None or greatest is None:
+        return None
+    try:
+        (low,), (high,) = struct.unpack(code, least), struct.unpack(code, greatest)
+    except struct.error:
+        return None
+    return (low, high) if low <= high else None
+
+
+# Unsigned numbers are not among them: in old files their order is that of signed ones.
+_CODES: dict[pa.DataType, str] = {
+    pa.int32(): "<i",
+    pa.int64(): "<q",
+    pa.float32(): "<f",
+    pa.float64(): "<d",
+}
+
+
+class _ThriftReader:
+    """Reads structs of Thrift's compact protocol; raises LookupError or ValueError."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+        self._at = 0
+
+    def struct(self, fields: _Fields, level: int = 0) -> dict[int, Any]:
+        """The fields of a struct that are wanted, by number."""
+        found: dict[int, Any] = {}
+        number = 0
+        while head := self._byte():
+            kind = head & 15
+            number = number + (head >> 4) if head > kind else self._integer()
+            wanted, below = fields.get(number, (None, None))
+            value = self._value(kind, below if kind == wanted else None, level)
+            if kind == wanted:
+                found[number] = value
+        return found
+
+    def _value(self, kind: int, fields: _Fields | None, level: int) -> Any:
+        if level > _MOST_LEVELS:
+            raise ValueError("its footer is nested too deeply")
+        if kind in (_I16, _I32, _I64):
+            return self._integer()
+        if kind == _BINARY:
+            return self._bytes(self._unsigned())
+        if kind == _STRUCT:
+            return self.struct(fields or _NOTHING, level + 1)
+        if kind in (_LIST, _SET):
+            return self._list(fields, level)
+        if kind in (_TRUE, _FALSE):
+            return kind == _TRUE
+        if kind in (_BYTE, _DOUBLE):
+            return self._bytes(1 if kind == _BYTE else 8)
+        raise ValueError(f"its footer has a value of the unknown kind {kind}")
+
+    def _list(self, fields: _Fields | None, level: int) -> list[Any]:
+        head = self._byte()
+        size, kind = head >> 4, head & 15
+        size = self._unsigned() if size == 15 else size
+        # In a list, a boolean is a byte.
+        kind = _BYTE if kind in (_TRUE, _FALSE) else kind
+        values = (self._value(kind, fields, level + 1) for _ in range(size))
+        if fields is not None:
+            return list(values)
+        for _ in values:  # skipped
+            pass
+        return []
+
+    def _bytes(self, size: int) -> bytes:
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._data):
+            raise ValueError("its footer is cut off")
+        return bytes(self._data[start : self._at])
+
+    def _byte(self) -> int:
+        byte = self._data[self._at]
+        self._at += 1
+        return byte
+
+    def _integer(self) -> int:
+        found = self._unsigned()
+        return (found >> 1) ^ -(found & 1)
+
+    def _unsigned(self) -> int:
+        found = shift = 0
+        while (byte := self._byte()) > 127:
+            found |= (byte & 127) << shift
+            shift += 7
+            if shift > 63:
+                raise ValueError("its footer has a number that is too long")
+        return found | byte << shift
