@@ -39,6 +39,8 @@ STATUS_LINES = [
     *(b"HTTP/1.1 302 X", b"HTTP/1.1 304 X", b"ICY 200 OK", b"HTTP/1.1\t200\tOK"),
     *(b"HTTP/1.1 200 \xff\xfe", b"HTTP/1.1 200 \0", b"HTTP/1.1 200 " + b"x" * 99_999),
     *("HTTP/1.1 ٢٠٠ OK".encode(), b"\x16\x03\x01\x02"),
+    *(b"HTTP/1.1 %d X" % status for status in (205, 206, 226, 299, 300, 301, 303, 307, 308)),
+    *(b"HTTP/1.1 %d X" % status for status in (400, 401, 403, 404, 410, 416, 451, 500, 501)),
 ]
 HEADERS = [
     *(b": x", b"A B: x", b"A : x", b"A\0: x", b"A: \0", b"A: \xff", b"A: x\r y", b"A"),
