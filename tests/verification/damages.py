@@ -277,6 +277,24 @@ DAMAGES = {
         edited(JOURNAL, lambda lines: lines[:-2]), JOURNAL, "differs from the copy"
     ),
     "a journal with half a line": Damage(cut(JOURNAL, 20), JOURNAL, "differs from the copy"),
+    "a journal with a line twice": Damage(
+        edited(JOURNAL, lambda lines: [lines[0], lines[1], *lines[1:]]), JOURNAL, "was changed"
+    ),
+    "a journal with a line of garbage": Damage(
+        edited(JOURNAL, lambda lines: [lines[0], "{garbage", *lines[1:]]), JOURNAL, "was changed"
+    ),
+    "a journal without the columns of a table": Damage(
+        edited(
+            JOURNAL,
+            lambda lines: [
+                line
+                for line in lines
+                if not line.startswith('{"record":"widened","dataset":"system"')
+            ],
+        ),
+        JOURNAL,
+        "differs from the copy",
+    ),
     "an empty journal": Damage(
         lambda out: (out / JOURNAL).write_bytes(b""), JOURNAL, "does not say what was exported"
     ),

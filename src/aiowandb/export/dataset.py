@@ -75,6 +75,7 @@ class Dataset:
         listing = folder.files(STAGED)
         self._unpublished = {file for file in listing if file.endswith(".parquet")}
         self._forget_missing(listing)
+        self._find_lost_columns()
         self._forget_staged(intact_runs(folder, self._state.staged))
         self._remove_orphans(listing)
         self._publish()
@@ -237,6 +238,16 @@ class Dataset:
             if sizes.get(self.path(part)) != part.size
             or known.get(part.file, part.size) != part.size
         )
+
+    def _find_lost_columns(self) -> None:
+        """Take from the parts the columns whose records a damaged journal has lost."""
+        if all(part.schema <= self.schema_number for part in self.parts):
+            return
+        schema = self.schema
+        for part in self.parts:
+            with open_parquet(self.folder, self.path(part)) as file:
+                schema = schema.holding(file.schema_arrow)
+        self.widen(schema)
 
     def _forget_staged(self, intact: Mapping[str, StagedRun]) -> None:
         """Forget the staged runs that are damaged, or in a part by now."""

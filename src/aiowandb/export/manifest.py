@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
@@ -46,12 +47,14 @@ class FileDigest(msgspec.Struct, frozen=True, gc=False):
 class _First(msgspec.Struct, frozen=True):
     """The first line. Earlier versions made no seals, and do not write that there is one.
 
-    `failed` is how many runs the export could not read completely.
+    `failed` is how many runs the export could not read completely. `journal` is the SHA-256 of the
+    journal as the export left it, if it is a file on a disk.
     """
 
     manifest: int
     sealed: bool = False
     failed: int = 0
+    journal: str = ""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -73,10 +76,10 @@ class DamagedManifestError(ExportError):
     """The manifest is not as an export has written it."""
 
 
-def manifest_text(files: Mapping[str, FileDigest], failed: int = 0) -> bytes:
+def manifest_text(files: Mapping[str, FileDigest], failed: int = 0, journal: str = "") -> bytes:
     """The content of a manifest of these files; `failed` runs are not complete."""
     lines = (_Line(name, files[name].size, files[name].sha256) for name in sorted(files))
-    first = _First(_VERSION, True, failed)
+    first = _First(_VERSION, True, failed, journal)
     text = b"".join(msgspec.json.encode(line) + b"\n" for line in (first, *lines))
     last = _Last(len(files), _sha256_of(text))
     return text + msgspec.json.encode(last) + b"\n"
@@ -95,12 +98,21 @@ def read_manifest(folder: Folder) -> dict[str, FileDigest] | None:
     return found
 
 
-def write_manifest(folder: Folder, files: Mapping[str, FileDigest], failed: int = 0) -> None:
+def sealed_journal(folder: Folder) -> str:
+    """The SHA-256 of the journal when the folder's manifest was written, if that is known."""
+    text = read_whole(folder, MANIFEST)
+    return _read_first(text.partition(b"\n")[0]).journal if text else ""
+
+
+def write_manifest(
+    folder: Folder, files: Mapping[str, FileDigest], failed: int = 0, journal: str = ""
+) -> None:
     """Write a manifest of these files and its seal, unless they are there already. Blocks.
 
-    `failed` is how many runs the export could not read completely.
+    `failed` is how many runs the export could not read completely, `journal` the SHA-256 of the
+    journal if it is known.
     """
-    text, before = manifest_text(files, failed), read_whole(folder, MANIFEST)
+    text, before = manifest_text(files, failed, journal), read_whole(folder, MANIFEST)
     if text == before and _sha256_of(text) in _sealed(folder):
         return
     # Until the manifest is replaced, the old one is right, too.
@@ -155,6 +167,13 @@ def read_whole(folder: Folder, name: str) -> bytes | None:
             return content
     except FileNotFoundError:
         return None
+
+
+def journal_sha256(folder: Folder, journal: str) -> str:
+    """The SHA-256 of the journal's file; empty if it is no file on a disk."""
+    is_local = isinstance(folder.location(journal), Path)
+    text = read_whole(folder, journal) if is_local else None
+    return "" if text is None else _sha256_of(text)
 
 
 def digest_of(

@@ -107,6 +107,23 @@ class RowSchema:
         if self.rounded:
             warn(f"{table}, {listed(sorted(self.rounded))}: {ROUNDED}.")
 
+    def holding(self, stored: pa.Schema) -> Self:
+        """This schema, wider if stored rows have columns that it lacks.
+
+        That is only so if the journal has lost records of them, and would lose the values.
+        """
+        if stored.equals(self.arrow, check_metadata=True):
+            return self
+        fixed, kinds = {field.name for field in self.fixed}, dict(self.kinds)
+        for field in stored:
+            if field.name not in fixed:
+                kinds[field.name] = meet(kinds.get(field.name, Kind.NULL), kind_of(field))
+        if kinds == self.kinds:
+            return self
+        wider = type(self)(kinds, self.clashes)
+        wider.rounded = self.rounded
+        return wider
+
     def recast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch, which has an earlier, narrower schema, with the columns of this one."""
         if batch.schema.equals(self.arrow, check_metadata=True):

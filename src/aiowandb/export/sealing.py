@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Never
 
 from aiowandb.concurrency.threads import Inbox
+from aiowandb.export.claim import JOURNAL
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.journal import ExportState, Journal, record_lines
@@ -24,6 +25,7 @@ from aiowandb.export.manifest import (
     DamagedManifestError,
     FileDigest,
     digest_of,
+    journal_sha256,
     put_text,
     read_manifest,
     read_whole,
@@ -54,7 +56,8 @@ def seal_folder(folder: HashingFolder, journal: Journal, inbox: Inbox[Never]) ->
     files[JOURNAL_COPY] = digest_of(BytesIO(copy))
     if copy != read_whole(folder, JOURNAL_COPY):
         put_text(folder, JOURNAL_COPY, copy)
-    write_manifest(folder, files, len(journal.state.failed_runs))
+    failed = len(journal.state.failed_runs)
+    write_manifest(folder, files, failed, journal_sha256(folder, JOURNAL))
 
 
 def _manifest_before(folder: Folder) -> dict[str, FileDigest] | None:

@@ -292,7 +292,9 @@ class RowsWriter:
             batches = self._old.batches(self._dataset.path(kept.part), kept)
         else:
             batches = staged_batches(self._dataset.folder, kept)
-        return map(self._schema.recast, batches)
+        for batch in batches:
+            self._schema = self._schema.holding(batch.schema)
+            yield self._schema.recast(batch)
 
 
 class _RunRows:

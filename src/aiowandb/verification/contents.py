@@ -16,7 +16,9 @@ from aiowandb.export.manifest import (
     MANIFEST,
     DamagedManifestError,
     FileDigest,
+    journal_sha256,
     read_manifest,
+    sealed_journal,
 )
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.runs_table import RUNS_FILE
@@ -32,6 +34,10 @@ _OLD = (
 _NEVER_ENDED = (
     "it is not there: the export has not ended, or it was lost with the copy of the journal."
     " Export again."
+)
+_OTHER_BYTES = (
+    "it is not as the last complete export left it, though it says the same: an export was"
+    " interrupted, or the journal was changed. Export again."
 )
 
 
@@ -87,7 +93,9 @@ def read_contents(folder: Folder) -> Contents:
     manifest = _manifest(folder, journal, problems, notes)
     if not journal.is_there and copy is None and manifest is None:
         raise ExportError(f"{folder} has no export: there is no {JOURNAL}.")
-    problems += _journal_problems(journal, copy)
+    sealed = sealed_journal(folder) if manifest is not None else ""
+    is_sealed = not sealed or sealed == journal_sha256(folder, JOURNAL)
+    problems += _journal_problems(journal, copy, is_sealed=is_sealed)
     state = copy.state if copy and _is_copy_better(journal, copy) else journal.state
     found = contents_of(folder, state, manifest or {})
     found.problems += problems
@@ -122,7 +130,9 @@ def _manifest(
     return manifest
 
 
-def _journal_problems(journal: Salvaged, copy: Salvaged | None) -> list[Problem]:
+def _journal_problems(
+    journal: Salvaged, copy: Salvaged | None, *, is_sealed: bool
+) -> list[Problem]:
     if not journal.is_there:
         return [Problem("lost", JOURNAL, "it is not there. Export with repair to make it again.")]
     if journal.errors:
@@ -130,8 +140,10 @@ def _journal_problems(journal: Salvaged, copy: Salvaged | None) -> list[Problem]
         more = f", and so on ({len(journal.errors):,} lines)" if len(journal.errors) > 1 else ""
         text = f"{first}{more}. Export with repair to make it again."
         return [Problem("state", JOURNAL, text)]
-    if copy is None or copy.text == journal.text:
+    if copy is None:
         return []
+    if copy.text == journal.text:
+        return [] if is_sealed else [Problem("state", JOURNAL, _OTHER_BYTES)]
     here, there = journal.state.begun, copy.state.begun
     if here and there and here.identity != there.identity:
         text = (
