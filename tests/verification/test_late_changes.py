@@ -68,6 +68,44 @@ async def test_what_is_written_about_an_artifact_later_is_exported_without_a_dow
     await assert_as_new(live, tmp_path)
 
 
+@pytest.mark.parametrize("gone", ["deleted", "renamed"])
+async def test_an_artifact_with_the_name_of_a_former_one_leaves_its_files_alone(
+    live: Archive, gone: str
+) -> None:
+    await live.export()
+    former = live.store.collections.ensure(live.project._project, "model-b", "model")
+    if gone == "deleted":
+        live.store.collections.delete(former.id)
+    else:
+        live.store.collections.change(former.id, name="former")
+    new = {"weights.bin": b"of another one"}
+    log_artifact(live.store, live.project.run("c"), "model-b", new, kind="model")
+    assert not (await live.export()).failed
+    found = await live.verify()
+    assert found.is_complete
+    assert found.may_be_deleted == ["a", "b", "c"]
+    artifacts = live.pristine / "artifacts"
+    assert (artifacts / "model-b-v0/weights.bin").read_bytes() == b"weights of b" * 50
+    [folder] = artifacts.glob("model-b-v0~*")
+    assert (folder / "weights.bin").read_bytes() == b"of another one"
+    version = live.store.collections.ensure(live.project._project, "model-b", "model")
+    latest = live.store.artifacts.latest(version.id)
+    assert latest
+    live.store.artifacts.change(latest, description="said later")
+    assert (await live.export()).downloads == 0
+    assert described(live, folder.name).description == "said later"
+
+
+async def test_another_type_of_an_artifact_is_noticed_and_exported(live: Archive) -> None:
+    await live.export()
+    collection = live.store.collections.ensure(live.project._project, "model-b", "model")
+    live.store.collections.change(collection.id, type_name="checkpoint")
+    assert reasons(await live.verify(), "b") == "artifacts: model-b-v0 has other type at W&B."
+    assert (await live.export()).downloads == 0
+    assert described(live, "model-b-v0").type == "checkpoint"
+    assert (await live.verify()).is_complete
+
+
 @pytest.mark.slow
 async def test_files_and_versions_that_come_later_are_exported_and_no_others_are_read(
     live: Archive, tmp_path: Path

@@ -22,6 +22,7 @@ from tests.verification.damages import JOURNAL, SECOND, STATE
 
 pytestmark = pytest.mark.anyio
 COPY = f"{STATE}/journal-copy.jsonl"
+LOGS = "logs/part-00000.parquet"
 HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}
 
 
@@ -65,24 +66,28 @@ async def test_a_table_that_could_not_be_read_keeps_a_run_from_deletion(live: Ar
     assert "tables: 0 of 1 tables, without t." in reasons(found, "d")
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [(SECOND, "history: 59 of 60 rows."), (LOGS, "logs: 4 of 5 console lines.")],
+)
 async def test_rows_that_were_removed_everywhere_in_the_folder_are_missed_by_wandb(
-    archive: Archive, out: Path
+    archive: Archive, out: Path, table: str, said: str
 ) -> None:
-    rows = pq.read_table(out / SECOND, partitioning=None)
-    pq.write_table(rows.slice(0, 50), out / SECOND)
+    rows = pq.read_table(out / table, partitioning=None)
+    pq.write_table(rows.slice(0, rows.num_rows - 1), out / table)
     for name in (JOURNAL, COPY):
         lines = [json.loads(line) for line in (out / name).read_text().splitlines()]
         for line in lines:
             if (
                 line["record"] == "committed"
-                and f"{line['dataset']}/{line['part']['file']}" == SECOND
+                and f"{line['dataset']}/{line['part']['file']}" == table
             ):
-                line["part"]["size"] = (out / SECOND).stat().st_size
-                line["part"]["runs"][0]["rows"] = 50
+                line["part"]["size"] = (out / table).stat().st_size
+                line["part"]["runs"][-1]["rows"] -= 1
         (out / name).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     folder = LocalFolder(out)
     files = read_manifest(folder) or {}
-    for name in (SECOND, COPY):
+    for name in (table, COPY):
         with folder.open(name) as file:
             files[name] = digest_of(file)
     write_manifest(folder, files)
@@ -90,7 +95,7 @@ async def test_rows_that_were_removed_everywhere_in_the_folder_are_missed_by_wan
     async with archive.client() as api:
         found = await verify(out, api=api)
     assert found.may_be_deleted == ["a", "b"]
-    assert reasons(found, "c") == "history: 50 of 60 rows."
+    assert reasons(found, "c") == said
 
 
 async def test_media_logged_to_a_run_that_was_exported_without_its_history_are_noticed(
@@ -189,6 +194,16 @@ async def test_a_run_that_was_deleted_at_wandb_is_kept_and_said_to_be_gone(live:
     assert found.is_complete
     assert found.may_be_deleted == ["a", "c"]
     assert "Run b no longer exists at W&B." in found.notes
+
+
+async def test_the_files_of_a_project_that_is_gone_are_verified_all_the_same(live: Archive) -> None:
+    await live.export()
+    live.store.projects.delete(live.project._project.id)
+    found = await live.verify()
+    assert found.is_complete
+    assert not found.is_compared
+    assert found.may_be_deleted == []
+    assert any("Could not find project local/demo" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "arrow"])

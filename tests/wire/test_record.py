@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 
+from aiowandb.errors import ServerError
 from aiowandb.wire.record import RunRecord
 
 
@@ -39,6 +41,14 @@ def test_a_summary_may_have_values_that_strict_json_does_not_have() -> None:
     assert math.isnan(run.summary["loss"])
     assert run.summary["best"] == -math.inf
     assert run.summary["note"] == "a\tb"
+
+
+def test_what_cannot_be_decoded_is_named_with_its_run() -> None:
+    run = decoded(config="{broken", summaryMetrics="{")
+    with pytest.raises(ServerError, match=r"Run abc, config: W&B sent JSON"):
+        run.config  # noqa: B018
+    with pytest.raises(ServerError, match=r"Run abc, summary: W&B sent JSON"):
+        run.summary  # noqa: B018
 
 
 def test_nothing_is_an_empty_mapping() -> None:

@@ -14,7 +14,13 @@ from aiowandb.errors import CommError, DownloadError
 from aiowandb.export.folders.hashing import HashingFolder
 from aiowandb.export.journal import Fetched, FetchedFile, Journal
 from aiowandb.export.late_changes import outdated_later, used_artifacts, write_changes
-from aiowandb.export.originals import OriginalArtifact, artifact_path, facts_of, folder_of
+from aiowandb.export.originals import (
+    OriginalArtifact,
+    artifact_path,
+    described_folder,
+    facts_of,
+    new_folder,
+)
 from aiowandb.export.progress import (
     Reporter,
     RowsWanted,
@@ -158,14 +164,15 @@ class _Downloads:
             async for page in pages:
                 for artifact in page:
                     facts = facts_of(artifact)
-                    kept = await run_sync(self._kept, artifact, facts)
+                    name = await run_sync(self._folder_of, artifact)
+                    kept = await run_sync(self._kept, artifact, name, facts)
                     self.logged += (artifact.id,)
-                    self.described[folder_of(artifact)] = facts
+                    self.described[name] = facts
                     if kept is not None:
                         files += kept
                         continue
                     manifest = await read_manifest(session, artifact.id, artifact.qualified_name)
-                    original = OriginalArtifact.of(artifact, manifest, ref.run)
+                    original = OriginalArtifact.of(artifact, manifest, ref.run, name)
                     found = await download_artifact(
                         session,
                         artifact,
@@ -178,13 +185,20 @@ class _Downloads:
                     files += found.files
         return files
 
-    def _kept(self, artifact: ArtifactRecord, facts: str) -> list[FetchedFile] | None:
+    def _folder_of(self, artifact: ArtifactRecord) -> str:
+        """Where the version is, or where it can be without touching the files of another one."""
+        record = self._record
+        is_known = record is not None and artifact.id in (record.logged or ())
+        known = described_folder(artifact, record.described or {}) if record and is_known else None
+        return known or new_folder(artifact, self._folder)
+
+    def _kept(self, artifact: ArtifactRecord, name: str, facts: str) -> list[FetchedFile] | None:
         """The files of a version that was downloaded before, if all of them are there.
 
         A version never changes, but for what people write about it, which is written here if it
         differs from these facts.
         """
-        record, name = self._record, folder_of(artifact)
+        record = self._record
         if record is None or artifact.id not in (record.logged or ()):
             return None
         before = (record.described or {}).get(name)
@@ -193,7 +207,7 @@ class _Downloads:
         if before is None or not is_there:
             return None
         is_known = before == facts and self._folder.size(artifact_path(name))
-        return files if is_known or write_changes(artifact, self._folder) else None
+        return files if is_known or write_changes(artifact, name, self._folder) else None
 
     def _has(self, path: Path, size: int | None, checksum: Checksum | None) -> bool:
         name = self._name(path)

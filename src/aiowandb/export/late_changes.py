@@ -18,7 +18,13 @@ from aiowandb.errors import CommError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import Fetched, FetchedFile, Journal, UsedArtifact
 from aiowandb.export.manifest import read_whole
-from aiowandb.export.originals import artifact_path, facts_of, folder_of, read_artifact
+from aiowandb.export.originals import (
+    artifact_path,
+    described_folder,
+    facts_of,
+    folders_of,
+    read_artifact,
+)
 from aiowandb.files.artifact_lists import RunArtifacts
 from aiowandb.net import BatchSize, Session, ask_batched
 from aiowandb.paths import RunRef
@@ -137,11 +143,12 @@ async def _describe_again(
         return False
     described = dict(record.described or {})
     for artifact in artifacts:
-        name, facts = folder_of(artifact), facts_of(artifact)
-        if record.described is not None and name not in described:
+        name, facts = described_folder(artifact, described), facts_of(artifact)
+        if name is None and record.described is not None:
             continue  # it was given another name since; the files stay where they are
+        name = name or folders_of(artifact)[0]
         if described.get(name) != facts:
-            if not await run_sync(write_changes, artifact, folder):
+            if not await run_sync(write_changes, artifact, name, folder):
                 return False
             described[name] = facts
     used = record.used or ()
@@ -153,9 +160,9 @@ async def _describe_again(
     return True
 
 
-def write_changes(artifact: ArtifactRecord, folder: Folder) -> bool:
+def write_changes(artifact: ArtifactRecord, name: str, folder: Folder) -> bool:
     """Write what was changed of an exported version; False if it is not there to be changed."""
-    text = read_whole(folder, artifact_path(folder_of(artifact)))
+    text = read_whole(folder, artifact_path(name))
     try:
         before = read_artifact(text) if text is not None else None
     except msgspec.MsgspecError:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from aiowandb.export.folders.base import STATE_DIR, Folder, state_decoder
 from aiowandb.export.formats import write_file
-from aiowandb.export.manifest import put_text
+from aiowandb.export.manifest import put_text, read_whole
 from aiowandb.export.parquet import ParquetSink, open_parquet
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord, number_of
@@ -82,7 +82,8 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
     """An exported version: its fields, its run, and its manifest.
 
     Its files are in `artifacts/<name>-v<version>`, including those that the manifest refers to in
-    other artifacts.
+    other artifacts. If an exported version that was deleted or renamed since has this folder, they
+    are in another `place`.
     """
 
     id: str
@@ -97,9 +98,12 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
     metadata: str | None = None
     created_at: datetime | None = None
     entries: Mapping[str, ManifestEntry] = {}
+    place: str = ""
 
     @classmethod
-    def of(cls, record: ArtifactRecord, manifest: Manifest, run: str) -> OriginalArtifact:
+    def of(
+        cls, record: ArtifactRecord, manifest: Manifest, run: str, folder: str
+    ) -> OriginalArtifact:
         return cls(
             id=record.id,
             run=run,
@@ -113,17 +117,19 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
             metadata=_metadata(record),
             created_at=record.created_at,
             entries=manifest.entries,
+            place="" if folder == folders_of(record)[0] else folder,
         )
 
     @property
     def folder(self) -> str:
         """The folder of its files, within the folder of all artifacts."""
-        return f"{self.name}-v{self.version}"
+        return self.place or f"{self.name}-v{self.version}"
 
     def changed_to(self, record: ArtifactRecord) -> OriginalArtifact:
         """The same version with what people may have changed of it since."""
         return msgspec.structs.replace(
             self,
+            type=record.type,
             aliases=record.aliases,
             tags=record.tags,
             description=record.description,
@@ -135,6 +141,7 @@ class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):
         # `latest` moves on by itself whenever a version is logged.
         aliases = set(self.aliases).symmetric_difference(record.aliases) - {"latest"}
         found = {
+            "type": self.type != record.type,
             "aliases": bool(aliases),
             "tags": set(self.tags) != set(record.tags),
             "description": (self.description or None) != (record.description or None),
@@ -152,16 +159,34 @@ def artifact_path(folder: str) -> str:
     return f"{ARTIFACTS_FOLDER}/{folder}.json"
 
 
-def folder_of(record: ArtifactRecord) -> str:
-    """The folder of a version's files."""
-    return f"{record.source.collection}-v{number_of(record)}"
+def folders_of(record: ArtifactRecord) -> tuple[str, str]:
+    """The folder of a version's files, and the one for them if another version has the first."""
+    usual = f"{record.source.collection}-v{number_of(record)}"
+    return usual, f"{usual}~{blake2b(record.id.encode(), digest_size=4).hexdigest()}"
+
+
+def described_folder(record: ArtifactRecord, described: Collection[str]) -> str | None:
+    """Which of these folders has the version, by its name."""
+    usual, other = folders_of(record)
+    return next((name for name in (other, usual) if name in described), None)
+
+
+def new_folder(record: ArtifactRecord, folder: Folder) -> str:
+    """The folder for a version that is to be downloaded. Blocks."""
+    usual, other = folders_of(record)
+    text = read_whole(folder, artifact_path(usual))
+    try:
+        is_free = text is None or read_artifact(text).id == record.id
+    except msgspec.MsgspecError:
+        is_free = True  # it is damaged, and written again
+    return usual if is_free else other
 
 
 def facts_of(record: ArtifactRecord) -> str:
     """A digest of what people may change of a version."""
     metadata = _parsed(_metadata(record))
-    facts = [sorted(record.aliases), sorted(record.tags), record.description or None, metadata]
-    text = lenient.dumps(facts, sort_keys=True).encode(errors="surrogatepass")
+    said = [record.type, sorted(record.aliases), sorted(record.tags), record.description or None]
+    text = lenient.dumps([*said, metadata], sort_keys=True).encode(errors="surrogatepass")
     return blake2b(text, digest_size=8).hexdigest()
 
 

@@ -171,10 +171,9 @@ def _compare_lines(
         ("logs", contents.log_line_count, "console lines"),
     )
     for kind, lines, what in counts:
-        if kind == "logs" and _has_console_file(exported, record.id):
-            continue
         if not lacks.is_exported(kind):
-            lacks.leave_out(kind, lines, what)
+            if kind != "logs" or not _has_console_file(exported, record.id):
+                lacks.leave_out(kind, lines, what)
             continue
         found = exported.rows.get(kind, {}).get(record.id)
         rows = found.stored.rows if found else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
-from aiowandb.errors import ExportError
+from aiowandb.errors import ExportError, NotFoundError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, SEAL, read_whole
 from aiowandb.export.originals import ORIGINALS_FILE
@@ -193,7 +193,14 @@ async def _compare(
         return None
     session, pages = found
     with part_of(session.traffic) as traffic:
-        compared = await compare_with_source(session, pages, folder, contents)
+        try:
+            compared = await compare_with_source(session, pages, folder, contents)
+        except NotFoundError as error:
+            result.notes.append(
+                f"The runs were not compared with W&B: {error} It was deleted or renamed there, or"
+                " the API key may not see it."
+            )
+            return None
         if begun := contents.state.begun:
             project = begun.identity.project
             result.short = await compare_project(session, project, begun.options, folder)

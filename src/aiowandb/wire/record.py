@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from aiowandb.choices import RunField
-from aiowandb.errors import UsageError
+from aiowandb.errors import ServerError, UsageError
 from aiowandb.paths import RunRef
 from aiowandb.wire.json_edit import read_object
 from aiowandb.wire.lenient import Int64, as_utc
@@ -149,7 +149,7 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     @property
     def raw_config(self) -> dict[str, Any]:
         """The config as W&B stores it: each value wrapped, W&B's own keys included."""
-        return read_object(_loaded(self.config_json, "config"), _CONFIG_LEVELS)
+        return self._members(self.config_json, "config", _CONFIG_LEVELS)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -162,12 +162,12 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
 
         Changes are sent by `update()`.
         """
-        return Summary(read_object(_loaded(self.summary_json, "summary")))
+        return Summary(self._members(self.summary_json, "summary"))
 
     @cached_property
     def system_metrics(self) -> dict[str, Any]:
         """The latest system metrics."""
-        return read_object(_loaded(self.system_json, "system"))
+        return self._members(self.system_json, "system")
 
     @property
     def last_step(self) -> int:
@@ -209,6 +209,12 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
     def username(self) -> str | None:
         """The name of the user who made the run."""
         return self.user.username if self.user else None
+
+    def _members(self, text: str | UnsetType | None, what: str, levels: int = 1) -> dict[str, Any]:
+        try:
+            return read_object(_loaded(text, what), levels)
+        except ServerError as error:
+            raise ServerError(f"Run {self.id}, {what}: {error}", error) from error
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.ref} ({self.state})>"
