@@ -86,6 +86,17 @@ async def test_a_file_that_cannot_be_downloaded_is_reported_and_retried(
     assert contents(out)["files/a/output.log"] == b"log of a"
 
 
+async def test_a_file_with_a_name_that_is_too_long_fails_alone_each_time(
+    with_files: Project, runs: Runs, out: Path
+) -> None:
+    with_files.store.files.add(with_files.run("a"), "n" * 300, b"x")
+    for _ in range(2):
+        result = await runs.export(out, what=["files"])
+        assert [failure.run for failure in result.failed] == ["a"]
+        assert "File name too long" in str(result.failed[0].error)
+    assert (out / "files/b/output.log").exists()
+
+
 async def test_runs_do_not_fail_one_by_one_when_the_server_stops_answering(
     project: Project, runs: Runs, server: Server, out: Path
 ) -> None:

@@ -59,10 +59,15 @@ async def fetch(
 
 def is_there(path: Path, size: int | None, checksum: Checksum | None) -> bool:
     """Whether the file is there with this content, as far as that is known."""
-    if checksum is None or not path.is_file() or size not in (None, path.stat().st_size):
-        return False
-    with path.open("rb") as file:
-        return checksum_of(file, checksum.algorithm) == checksum
+    try:
+        if checksum is None or not path.is_file() or size not in (None, path.stat().st_size):
+            return False
+        with path.open("rb") as file:
+            return checksum_of(file, checksum.algorithm) == checksum
+    except OSError as error:  # such as a name that is too long here
+        raise DownloadError(
+            f"Cannot read {path}: {error.strerror or error}.", name=path.name
+        ) from error
 
 
 async def _fetch_once(session: Session, path: Path, remote: Download) -> None:

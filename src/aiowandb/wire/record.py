@@ -210,11 +210,13 @@ class RunRecord(msgspec.Struct, kw_only=True, dict=True, eq=False, rename="camel
         """The name of the user who made the run."""
         return self.user.username if self.user else None
 
-    def _members(self, text: str | UnsetType | None, what: str, levels: int = 1) -> dict[str, Any]:
+    def _members(
+        self, text: str | UnsetType | None, field: RunField, levels: int = 1
+    ) -> dict[str, Any]:
         try:
-            return read_object(_loaded(text, what), levels)
+            return read_object(_loaded(text, field), levels)
         except ServerError as error:
-            raise ServerError(f"Run {self.id}, {what}: {error}", error) from error
+            raise ServerError(f"Run {self.id}, {field}: {error}", error) from error
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.ref} ({self.state})>"
