@@ -71,7 +71,7 @@ def create_app(
     compaction = IdleCompaction(lambda run_id: store.compaction.compact(run_id), budget)
     store.before_close(compaction.close)
     api = _Api(store, access, history, budget, room, compaction)
-    content = Content(store, access, api.links)
+    content = Content(store, access, api.links, room)
     run = "/files/{entity}/{project}/{run}"
     stored = "/wandb_artifacts/{entity}/{digest}"
     manifest = "/manifests/{manifest:int}/wandb_manifest.json"

@@ -26,20 +26,26 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from aiowandb_server.access import Access
+    from aiowandb_server.bodies import Room
     from aiowandb_server.links import Links
     from aiowandb_server.store.disk import Blob
     from aiowandb_server.store.records import RunRow
     from aiowandb_server.store.store import Store
 
-# A worker thread writes uploads in pieces of this size; smaller ones are not worth the switch.
+# A worker thread writes uploads in pieces of this size, as far as there is room: smaller ones are
+# not worth the switch. Those of the others are no larger than the buffers of their connections.
 _PIECE = 1 << 20
+_SMALL_PIECE = 64 << 10
 
 
 class Content:
     """The endpoints for uploads and downloads."""
 
-    def __init__(self, store: Store, access: Access, links: Callable[[Request], Links]) -> None:
+    def __init__(
+        self, store: Store, access: Access, links: Callable[[Request], Links], room: Room
+    ) -> None:
         self._store = store
+        self._room = room
         self._access = access
         self._links = links
 
@@ -159,12 +165,13 @@ class Content:
 
     async def _receive(self, request: Request, register: Callable[[Blob], Response]) -> Response:
         """Write the body to disk, then register it: an incomplete upload leaves nothing behind."""
+        taken = _PIECE if self._room.take(_PIECE) else 0
         try:
             with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
                 piece = bytearray()
                 async for data in request.stream():
                     piece += data
-                    if len(piece) >= _PIECE:
+                    if len(piece) >= (taken or _SMALL_PIECE):
                         await anyio.to_thread.run_sync(writer.write, bytes(piece))
                         piece.clear()
                 await anyio.to_thread.run_sync(writer.write, bytes(piece))
@@ -173,6 +180,8 @@ class Content:
             return unavailable(failure)
         except ClientDisconnect:
             return error(400, "the upload was interrupted")
+        finally:
+            self._room.give_back(taken)
 
     def _run(self, request: Request) -> RunRow | None:
         place = request.path_params

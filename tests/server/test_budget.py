@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from aiowandb_server import RunChanges, Store, bodies, budget, create_app
 from aiowandb_server.bodies import Body, Room
 from aiowandb_server.budget import Budget, BusyError, Lane
 from aiowandb_server.errors import MoreMemoryError, RequestError
+from aiowandb_server.store.disk import BlobWriter
 from aiowandb_server.store.metering import charge, held, measured, meter, weight_of
 
 pytestmark = pytest.mark.anyio
@@ -261,6 +262,33 @@ async def test_large_answers_wait_for_each_other_and_small_ones_do_not(
             tasks.start_soon(ask, http, "{viewer{id}}")
     assert statuses == [200] * 8
     assert peak == 1
+
+
+@pytest.mark.parametrize(("memory", "most"), [(1 << 20, 80_000), (64 << 20, 400_000)])
+async def test_slow_uploads_wait_in_small_pieces_if_there_is_no_room(
+    store: Store, monkeypatch: pytest.MonkeyPatch, memory: int, most: int
+) -> None:
+    sizes: list[int] = []
+    write = BlobWriter.write
+
+    def counted(writer: BlobWriter, data: bytes) -> None:
+        sizes.append(len(data))
+        write(writer, data)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 10_000
+
+    monkeypatch.setattr(BlobWriter, "write", counted)
+    transport = httpx.ASGITransport(create_app(store, max_memory=memory))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://x", auth=("api", store.local_key)
+    ) as http:
+        for _ in range(5):
+            answer = await http.put("/files/local/p/r/a.txt", content=slowly())
+            assert answer.status_code == 200
+    assert sum(sizes) == 5 * 400_000
+    assert most - 20_000 < max(sizes) <= most
 
 
 async def test_an_answer_beyond_the_budget_is_refused(store: Store) -> None:
