@@ -252,6 +252,21 @@ def test_what_was_not_committed_before_the_end_is_finished_runs_and_the_mark_of_
     sink.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "said"), [("", "no columns without a name"), ("k" * 64, "longer than 63 bytes")]
+)
+async def test_keys_that_postgresql_cannot_name_are_named(
+    project: Project, runs: Runs, postgres_server: Postgres, key: str, said: str
+) -> None:
+    project.log("a", [{"_step": 0, "loss": 1, key: 1}])
+    with pytest.raises(ExportError, match=said):
+        await runs.export(DatabaseSink(postgres_server.url))
+    await runs.export(DatabaseSink(postgres_server.url), keys=["loss"])
+    assert places(postgres_server) == [("a", 0)]
+    postgres_server.drop()
+
+
 def test_commits_are_rarer_if_they_take_long() -> None:
     now = 0.0
     pace = CommitPace(clock=lambda: now)

@@ -218,6 +218,10 @@ class DatabaseSink:
                     f"PostgreSQL cuts the name of column {name} off, because it is longer than"
                     f" {_MAX_NAME} bytes. Exclude the key."
                 )
+            if not self._is_sqlite and not name:
+                raise ExportError(
+                    "PostgreSQL has no columns without a name: say with `keys` which to export."
+                )
             if self._is_sqlite and (other := folded.setdefault(name.lower(), name)) != name:
                 raise ExportError(
                     f"SQLite cannot have both {other} and {name}: its column names ignore case."
