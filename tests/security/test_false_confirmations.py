@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,20 @@ async def test_an_upload_that_went_elsewhere_is_noticed(
     async with connected(store, saying(createRunFiles=other), retry=AT_ONCE) as api:
         with pytest.warns(AiowandbWarning, match=r"a\.txt was uploaded .* of other content"):
             await (await api.run(PATH)).upload_file(tmp_path / "a.txt", root=tmp_path)
+
+
+async def test_an_upload_of_which_wandb_knows_nothing_yet_is_no_warning(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_files, "_LISTED_AFTER_S", (0.0,))
+    (tmp_path / "a.txt").write_text("after!")
+
+    def late(path: str, body: bytes) -> bytes:
+        return re.sub(rb'"md5":"[^"]*"', b'"md5":null', body).replace(b'"sizeBytes":6', b'"size":6')
+
+    async with connected(store, late, retry=AT_ONCE) as api:
+        file = await (await api.run(PATH)).upload_file(tmp_path / "a.txt", root=tmp_path)
+        assert (file.name, file.size, file.md5) == ("a.txt", 0, None)
 
 
 async def test_console_lines_that_are_missing_are_warned_of(store: Store) -> None:

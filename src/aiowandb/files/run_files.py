@@ -149,6 +149,8 @@ class RunFiles:
             if (pause := next(pauses, None)) is None:
                 break
             await anyio.sleep(pause)
+        if not file.size and checksum is None:  # it still knows nothing of the content
+            return file
         warn(
             f"{name} was uploaded to run {self._ref}, but W&B lists a file of other content there,"
             f" with {file.size:,} bytes instead of {size:,}: compare it before you delete yours."
