@@ -17,6 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_TIMEOUT_S = 20.0
 # Twice what h11 accepts: servers count in pieces as they come from the network.
 _LONGEST_HEAD = 128 * 1024
+# Requests that a connection sends before it has the answer to the one before.
+_MOST_WAITING = 100
 _OPEN_FILES = 65_536
 _TOO_LONG = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -95,6 +97,10 @@ def _httptools_connection() -> type[asyncio.Protocol] | None:
                 self.transport.close()
 
         def on_headers_complete(self) -> None:
+            if len(self.pipeline) >= _MOST_WAITING:
+                # What came with them is not parsed, either: thousands fit into one read.
+                self.transport.close()
+                raise ConnectionError("too many requests wait for the answer to another")
             self._pending = 0
             super().on_headers_complete()
 

@@ -220,6 +220,25 @@ def test_a_head_that_never_ends_ends_the_connection(
         assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
 
 
+def test_requests_sent_before_the_answers_to_others_do_not_pile_up(
+    store: Store, protocol: str
+) -> None:
+    with serve_in_thread(create_app(store)) as url:
+        with connection(url) as hasty, suppress(ConnectionError):
+            hasty.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 3_000)
+            hasty.shutdown(socket.SHUT_WR)
+            received = b""
+            while data := hasty.recv(100_000):
+                received += data
+            # h11 reads one after the other.
+            assert received.count(b" 200 OK") < 200 or protocol == "h11"
+        with connection(url) as patient:
+            patient.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 50)
+            received = b""
+            while received.count(b" 200 OK") < 50:
+                received += patient.recv(100_000)
+
+
 @pytest.mark.usefixtures("protocol")
 def test_tls_on_the_plain_port_is_refused_and_the_client_says_what_is_wrong(store: Store) -> None:
     with serve_in_thread(create_app(store)) as url:
