@@ -46,7 +46,9 @@ def read_batches(content: bytes, names: list[str], most_bytes: int) -> list[pa.R
     parquet = opened(content)
     groups = list(range(parquet.num_row_groups))
 
-    def reopen(*, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
+    def reopen(
+        *, read_dictionary: list[str] | None = None, metadata: pq.FileMetaData | None = None
+    ) -> pq.ParquetFile:
         return opened(content, read_dictionary)
 
     return list(bounded_batches(parquet, reopen, groups, names, most_bytes))
@@ -223,8 +225,9 @@ asyncio.run(main())
 
 # Exports a project in such a process.
 LIMITED_EXPORT = """
-import asyncio, resource, sys
+import asyncio, resource, sys, threading
 import pyarrow, pyarrow.parquet, pyarrow.compute
+threading.stack_size(1 << 20)  # addresses, of which a busy machine may take many
 pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 from aiowandb import AsyncApi
 

@@ -22,9 +22,17 @@ _FIXED_BYTES = 8
 
 
 class OpenParquet(Protocol):
-    """Opens a file; texts of the columns in `read_dictionary` stay in dictionaries."""
+    """Opens a file; texts of the columns in `read_dictionary` stay in dictionaries.
 
-    def __call__(self, *, read_dictionary: list[str] | None = None) -> pq.ParquetFile: ...
+    `metadata` are those of the file, if they are known.
+    """
+
+    def __call__(
+        self,
+        *,
+        read_dictionary: list[str] | None = None,
+        metadata: pq.FileMetaData | None = None,
+    ) -> pq.ParquetFile: ...
 
 
 def bounded_batches(
@@ -51,7 +59,8 @@ def _rows_per_batch(
     leaves = _leaves(parquet, frozenset(columns))
     texts = {i: leaf for i, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"}
     wide = {i: leaf for i, leaf in leaves.items() if i not in texts and _is_wide(leaf)}
-    with_dictionaries = reopen(read_dictionary=_paths(texts)) if texts else parquet
+    if texts:
+        parquet = reopen(read_dictionary=_paths(texts), metadata=metadata)
     for index in groups:
         group = metadata.row_group(index)
         if group.num_rows < 1:
@@ -59,14 +68,12 @@ def _rows_per_batch(
         if group.total_byte_size > most_bytes:
             most_rows = min(most_rows, _MOST_LONG_ROWS if texts else _MOST_ROWS)
             row_bytes = max(row_bytes, _stored_row_bytes(parquet, index, leaves, most_bytes))
-        if wide:
-            _first_row(parquet, index, _paths(wide))
+        if texts or wide:
+            row_bytes = max(row_bytes, _longest_texts(parquet, index, texts, wide))
             values = sum(group.column(i).num_values * _width(leaf) for i, leaf in wide.items())
             if values > most_bytes:
                 most_rows = min(most_rows, _MOST_LONG_ROWS)
             row_bytes = max(row_bytes, values // group.num_rows)
-        if texts:
-            row_bytes = max(row_bytes, _longest_row(with_dictionaries, index, texts))
     return max(1, min(most_rows, most_bytes // max(row_bytes, 1)))
 
 
@@ -122,15 +129,15 @@ def _stored_row_bytes(parquet: pq.ParquetFile, index: int, leaves: _Leaves, most
     return int(sum(group.column(i).total_uncompressed_size for i in leaves) // group.num_rows)
 
 
-def _longest_row(parquet: pq.ParquetFile, index: int, texts: _Leaves) -> int:
+def _longest_texts(parquet: pq.ParquetFile, index: int, texts: _Leaves, wide: _Leaves) -> int:
     """How many bytes the texts of a row have if they are the longest of their dictionaries.
 
-    The file is one with dictionaries. Whether a column has one is not asked: a footer may lie.
+    Whether a column has a dictionary is not asked: a footer may lie. All of these leaves are read.
     """
     group = parquet.metadata.row_group(index)
     lists = {i: leaf.path for i, leaf in texts.items() if leaf.max_repetition_level}
     total = 0
-    if single := [leaf.path for i, leaf in texts.items() if i not in lists]:
+    if single := [leaf.path for i, leaf in {**texts, **wide}.items() if i not in lists]:
         found = _dictionaries(_first_row(parquet, index, single).columns)
         total += sum(_longest(each) for each in found)
     for i, path in lists.items():

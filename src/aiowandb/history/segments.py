@@ -282,6 +282,7 @@ def _open_spool(
     memory: MemoryBudget,
     *,
     read_dictionary: list[str] | None = None,
+    metadata: pq.FileMetaData | None = None,
 ) -> pq.ParquetFile:
     content: Any = file.wrapped
     size = content.seek(0, SEEK_END)
@@ -295,7 +296,11 @@ def _open_spool(
         # A row group may be as large as the file: read its columns in chunks.
         buffer_size = _READ_BUFFER
     return pq.ParquetFile(
-        content, read_dictionary=read_dictionary, buffer_size=buffer_size, pre_buffer=False
+        content,
+        metadata=metadata,
+        read_dictionary=read_dictionary,
+        buffer_size=buffer_size,
+        pre_buffer=False,
     )
 
 

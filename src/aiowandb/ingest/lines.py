@@ -27,6 +27,9 @@ _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "-0": "-0.0"}
 # Characters that must be escaped in JSON strings.
 _TO_ESCAPE = r'["\\\x00-\x1f]'
 
+# Objects are built one in the other, which Python does not do without end.
+_DEEPEST = 300
+
 # The members of an object: a key with a column of texts, or with members of its own.
 _Members: TypeAlias = "list[tuple[str, pa.Array[Any] | _Members]]"
 
@@ -36,16 +39,10 @@ def json_lines(batch: pa.RecordBatch, literal: Collection[str] = ()) -> list[str
 
     A dotted name is a nested key, unless it is in `literal`.
     """
-    try:
-        return _json_lines(batch, literal)
-    except RecursionError:
-        deepest = max(batch.schema.names, key=lambda name: name.count("."))
-        raise RowError(
-            f"The key {deepest[:80]}... is nested too deeply.", key=deepest, value=None
-        ) from None
-
-
-def _json_lines(batch: pa.RecordBatch, literal: Collection[str]) -> list[str]:
+    nested = (name for name in batch.schema.names if name not in literal)
+    deepest = max(nested, key=lambda name: name.count("."), default="")
+    if deepest.count(".") > _DEEPEST:
+        raise RowError(f"The key {deepest[:80]}... is nested too deeply.", key=deepest, value=None)
     members: _Members = []
     nests: dict[tuple[str, ...], _Members] = {(): members}
     for index, field in enumerate(batch.schema):

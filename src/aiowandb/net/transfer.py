@@ -7,7 +7,7 @@ import sys
 from base64 import b64decode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import md5
 from typing import IO, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -290,6 +290,7 @@ def _announced_md5(headers: httpx.Headers) -> bytes | None:
         return None
 
 
+@lru_cache(64)  # a download asks several times
 def _address(link: Link) -> str:
     """What the link leads to, for messages: without user and signature, short, and printable.
 
