@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from aiowandb import ExportError, UsageError
+from aiowandb import ExportError, UsageError, verify
 from aiowandb.api.runs import Runs
 from aiowandb.export.delta import Delta
 from tests.export.bucket import Bucket
@@ -137,6 +137,24 @@ async def test_a_table_can_be_in_s3(project: Project, runs: Runs, bucket: Bucket
         "history/_delta_log/00000000000000000000.json",
         "history/_delta_log/00000000000000000001.json",
     }
+
+
+@pytest.mark.parametrize("name", ["history", "runs"])
+async def test_a_table_with_a_damaged_log_is_repaired(
+    project: Project, runs: Runs, out: Path, name: str
+) -> None:
+    project.log("a", steps(0, 10))
+    await runs.export(out, format="delta")
+    project.log("b", steps(0, 5))
+    await runs.export(out, format="delta")
+    before = rows(DeltaTable(out / "history"))
+    log = out / name / "_delta_log/00000000000000000000.json"
+    log.write_bytes(log.read_bytes()[:-20])
+    found = await runs.export(out, format="delta", repair=True)
+    assert (found.rows, found.failed) == (15, ())
+    assert rows(DeltaTable(out / "history")) == before
+    assert DeltaTable(out / "runs").to_pyarrow_table().num_rows == 2
+    assert (await verify(out)).problems == []
 
 
 async def test_names_that_delta_takes_for_one_are_named(

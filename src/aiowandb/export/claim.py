@@ -29,6 +29,7 @@ from aiowandb.export.journal import (
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, SEAL
 from aiowandb.export.names import (
     DATASETS,
+    DELTA_LOG,
     LOGGED_TABLES,
     PLAIN_TABLES,
     REPORTS,
@@ -45,7 +46,6 @@ _DATASET_FILE = re.compile(r".+\.(parquet|csv|jsonl|arrow)")
 _PART = re.compile(r"part-\d{5,}(-[0-9a-f]{8})?\.parquet")
 # The names that the Delta Lake library gives to its files.
 _DELTA_FILE = re.compile(r"part-\d{5}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-c\d{3}\..*parquet")
-_DELTA_LOG = "_delta_log"
 _REMOVALS_AT_ONCE = 16
 
 JOURNAL = f"{STATE_DIR}/journal.jsonl"
@@ -159,7 +159,7 @@ def _exported_names(folder: Folder) -> list[str]:
         ]
     for name in (*PLAIN_TABLES, *datasets):
         names += [f"{name}/{file}" for file in folder.files(name) if _DELTA_FILE.fullmatch(file)]
-        names += [f"{name}/{_DELTA_LOG}/{file}" for file in folder.files(f"{name}/{_DELTA_LOG}")]
+        names += [f"{name}/{DELTA_LOG}/{file}" for file in folder.files(f"{name}/{DELTA_LOG}")]
     return names
 
 
@@ -169,7 +169,7 @@ def _discard_export(folder: Folder) -> None:
     names = list(_files_of(folder, state)) if state else _exported_names(folder)
     datasets = all_datasets(folder, state.datasets if state else ())
     for name in (*PLAIN_TABLES, *datasets):  # first, so that no table lists files that were removed
-        folder.remove_folder(f"{name}/{_DELTA_LOG}")
+        folder.remove_folder(f"{name}/{DELTA_LOG}")
     with ThreadPoolExecutor(_REMOVALS_AT_ONCE) as pool:
         list(pool.map(folder.remove, names))
     for name in (STAGED, ARTIFACTS_FOLDER, *(f"{STATE_DIR}/{name}" for name in datasets)):
@@ -214,7 +214,7 @@ def _files_of(folder: Folder, state: ExportState) -> Iterator[str]:
         reports = folder.files(REPORTS)
         yield from (f"{REPORTS}/{file}" for file in reports if file.endswith(".json"))
     for name in PLAIN_TABLES:
-        if folder.files(f"{name}/{_DELTA_LOG}"):
+        if folder.files(f"{name}/{DELTA_LOG}"):
             files = folder.files(name)
             yield from (f"{name}/{file}" for file in files if _DELTA_FILE.fullmatch(file))
     for (kind, _), fetched in state.fetched.items():

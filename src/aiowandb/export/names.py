@@ -27,6 +27,8 @@ SWEEPS_FILE: Final = "sweeps.parquet"
 RUN_KINDS: Final[tuple[What, ...]] = tuple(
     name for name in EVERYTHING if name not in ("runs", "sweeps", "reports")
 )
+# The folder in a Delta table with the list of its parts.
+DELTA_LOG: Final = "_delta_log"
 # The folder of the project's reports.
 REPORTS: Final = "reports"
 # The folder of the tables that runs have logged.

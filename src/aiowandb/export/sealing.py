@@ -31,13 +31,12 @@ from aiowandb.export.manifest import (
     read_whole,
     write_manifest,
 )
-from aiowandb.export.names import PLAIN_TABLES, all_datasets
+from aiowandb.export.names import DELTA_LOG, PLAIN_TABLES, all_datasets
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.salvage import salvage_copy
 from aiowandb.export.staging import STAGED
 from aiowandb.wire.checksum import Checksum, new_hasher
 
-_DELTA_LOG = "_delta_log"
 _TEMPORARY = (f"{STAGED}/", f"{STATE_DIR}/uploads/", f"{STATE_DIR}/drafts/")
 _logger = logging.getLogger(__name__)
 
@@ -126,7 +125,7 @@ def _delta_files(folder: Folder, state: ExportState) -> list[str]:
         f"{table}/{name}"
         for table in _delta_tables(folder, state)
         for name in folder.files(table, recursive=True)
-        if name.endswith(".parquet") or name.startswith(f"{_DELTA_LOG}/")
+        if name.endswith(".parquet") or name.startswith(f"{DELTA_LOG}/")
     ]
 
 

@@ -16,7 +16,7 @@ from aiowandb.export.claim import JOURNAL, check_same
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Dropped, ExportIdentity, ExportState, record_lines
 from aiowandb.export.manifest import DamagedManifestError, read_manifest, write_manifest
-from aiowandb.export.names import REPORTS
+from aiowandb.export.names import DELTA_LOG, REPORTS
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import ARTIFACTS_FOLDER
 from aiowandb.export.rebuilding import rebuilt_state
@@ -52,7 +52,8 @@ async def repair_folder(
                 if problem.kind != "extra" or _is_in_the_way(contents, problem.where)
             }
         )
-        await run_sync(_write, folder, contents, damaged)
+        aside = await run_sync(_with_whole_logs, folder, damaged)
+        await run_sync(_write, folder, contents, aside)
     if damaged:
         some = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
         _logger.warning(
@@ -92,6 +93,15 @@ def _contents(folder: Folder, state: ExportState) -> Contents:
     except DamagedManifestError:
         manifest = {}
     return contents_of(folder, state, manifest)
+
+
+def _with_whole_logs(folder: Folder, damaged: list[str]) -> list[str]:
+    """These files, with all of the log of a Delta table if one of them is of it: without that the
+    table has no list of its parts, and gets a new one."""
+    tables = {name.partition(f"/{DELTA_LOG}/")[0] for name in damaged if f"/{DELTA_LOG}/" in name}
+    logs = [f"{table}/{DELTA_LOG}" for table in tables]
+    found = {f"{log}/{name}" for log in logs for name in folder.files(log, recursive=True)}
+    return sorted(found.union(damaged))
 
 
 def _write(folder: Folder, contents: Contents, damaged: list[str]) -> None:
