@@ -95,6 +95,19 @@ async def test_lists_inside_lists_end_when_there_is_too_much(
     assert "more than 1000 fields" in answer.text
 
 
+@pytest.mark.parametrize("field", ["runCount%s", "runs%s { totalCount }"])
+async def test_a_long_filter_is_not_applied_again_and_again_in_one_request(
+    http: httpx.AsyncClient, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "_MAX_FIELDS", 2_000)
+    inner = field % "(filters: $filters)"  # once for each of three runs
+    runs = nested(1, LIST.replace("%s name", f"{inner} %s"))
+    for length, status in ((10, 200), (50_000, 413)):
+        filters = json.dumps({"name": {"$in": ["x" * length]}})
+        answer = await send(http, f"query Q($filters: JSONString) {runs}", filters=filters)
+        assert answer.status_code == status, answer.text[:300]
+
+
 @pytest.mark.parametrize(
     ("field", "most"),
     [

@@ -148,7 +148,7 @@ def versions(
     order: str | None = None,
     filters: str | None = None,
 ) -> Any:
-    state = (parse_filters(filters) or {}).get("state")
+    state = (parse_filters(filters, context) or {}).get("state")
     artifacts = context.store.artifacts
     page = artifacts.members(
         collection.id,
@@ -214,7 +214,7 @@ def _collections(
     after: str | None = None,
 ) -> Any:
     store = context.store.collections
-    selected = parse_filters(filters)
+    selected = parse_filters(filters, context)
     page = store.page(
         project_id, type_id, filters=selected, order=order, first=page_size(first), after=after
     )

@@ -36,7 +36,7 @@ def sweeps(
     filters: str | None = None,
 ) -> Any:
     page = context.store.sweeps.page(
-        project, filters=parse_filters(filters), first=page_size(first), after=after
+        project, filters=parse_filters(filters, context), first=page_size(first), after=after
     )
     return connection(page.items, page.cursors, has_next=page.has_next)
 
@@ -48,7 +48,7 @@ def sweep(project: ProjectRow, context: Context, sweep_name: str) -> SweepRow | 
 
 @resolvers.mutation("upsertSweep")
 def upsert_sweep(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
-    parse_filters(wanted.get("priorRunsFilters"))
+    parse_filters(wanted.get("priorRunsFilters"), context)
     changes = SweepChanges(
         display_name=wanted.get("displayName"),
         description=wanted.get("description"),
@@ -128,7 +128,7 @@ def runs_of_sweep(
     filters: str | None = None,
     **_: Any,
 ) -> Any:
-    selected = {"$and": [{"sweep": sweep.name}, parse_filters(filters) or {}]}
+    selected = {"$and": [{"sweep": sweep.name}, parse_filters(filters, context) or {}]}
     return run_connection(context, _project(sweep, context), selected, order, first, after)
 
 
@@ -139,7 +139,7 @@ def prior_runs(
     if not sweep.prior_runs:
         return unpaged([])
     try:
-        selected = parse_filters(sweep.prior_runs)
+        selected = parse_filters(sweep.prior_runs, context)
         return run_connection(context, _project(sweep, context), selected, None, first, after)
     except RequestError:
         return unpaged([])  # an invalid stored filter must not break lists of sweeps
