@@ -26,22 +26,36 @@ Ranges = Mapping[str, list[Range | None]]
 
 def read_ranges(file: pq.ParquetFile, names: Collection[str]) -> Ranges:
     """The ranges of the values of these columns. Blocks."""
-    kinds = {field.name: field.type for field in file.schema_arrow}
-    flat = [name for name in names if name in kinds and not pa.types.is_nested(kinds[name])]
-    numbers = [name for name in flat if _is_number(kinds[name])]
+    flat = _flat(file.schema_arrow, names)
+    numbers = [name for name in flat if _is_number(file.schema_arrow.field(name).type)]
     found: dict[str, list[Range | None]] = {name: [] for name in flat}
     for group in range(file.metadata.num_row_groups):
         batches = file.iter_batches(_ROWS, row_groups=[group], columns=numbers, use_threads=False)
-        pieces = [[_range(column) for column in batch.columns] for batch in batches]
-        known = dict(zip(numbers, zip(*pieces, strict=True), strict=True)) if pieces else {}
+        pieces = [_ranges(batch, numbers) for batch in batches]
         for name, ranges in found.items():
-            ranges.append(_union(known.get(name, ())))
+            ranges.append(_union([piece.get(name) for piece in pieces]))
     return found
+
+
+def ranges_of(rows: pa.RecordBatch, names: Collection[str]) -> Ranges:
+    """The same for a file with one row group, of which these are all rows."""
+    flat = _flat(rows.schema, names)
+    found = _ranges(rows, [name for name in flat if _is_number(rows.schema.field(name).type)])
+    return {name: [found.get(name)] for name in flat}
 
 
 def last_step(ranges: Ranges) -> int:
     """The last step of the file, or -1 if it is not known."""
     return max((int(known[1]) for known in ranges.get(STEP, ()) if known), default=-1)
+
+
+def _flat(schema: pa.Schema, names: Collection[str]) -> list[str]:
+    kinds = {field.name: field.type for field in schema}
+    return [name for name in names if name in kinds and not pa.types.is_nested(kinds[name])]
+
+
+def _ranges(rows: pa.RecordBatch, names: Collection[str]) -> dict[str, Range | None]:
+    return {name: _range(rows.column(name)) for name in names}
 
 
 def _is_number(kind: pa.DataType) -> bool:

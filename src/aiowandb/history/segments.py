@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable,
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from io import SEEK_END, BytesIO
+from itertools import chain
 from typing import Any, NamedTuple
 
 import anyio.to_thread
@@ -21,7 +22,7 @@ from aiowandb.history.flattening import flatten, leaf_names
 from aiowandb.history.footer import FOOTER_END, Footer, require_room
 from aiowandb.history.ownership import FileCheck
 from aiowandb.history.pages import ParquetPage
-from aiowandb.history.ranges import Range, Ranges, last_step, read_ranges
+from aiowandb.history.ranges import Range, Ranges, last_step, ranges_of, read_ranges
 from aiowandb.history.reading import Ends
 from aiowandb.history.remote import RemoteFile, read_footer
 from aiowandb.history.selection import Selection
@@ -233,9 +234,40 @@ class _Segment:
         self._is_flat = not any(pa.types.is_nested(field.type) for field in schema)
         columns = _columns(self._selection, names if self._is_flat else list(leaf_names(schema)))
         if self._groups is None:
-            groups = self._selected_groups(parquet)
+            return self._checked(parquet, columns)
+        return self._read(parquet, self._groups, columns)
+
+    def _checked(self, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of the file, if it is of this run."""
+        _require_steps(parquet.schema_arrow)
+        names = set(self._check.columns if self._check else ())
+        if self._selection.min_step or self._selection.max_step is not None:
+            ranges = read_ranges(parquet, names | {STEP})
+            self._look(parquet, ranges)
+            return self._read(parquet, _row_groups(ranges[STEP], self._selection), columns)
+        groups = list(range(parquet.metadata.num_row_groups))
+        batches = self._read(parquet, groups, columns)
+        if not names:
+            return batches
+        if len(groups) > 1 or not names.issubset(columns):
+            self._look(parquet, read_ranges(parquet, names))
+            return batches
+        # Most files are read at once: to read some columns before that would cost a tenth more.
+        first = next(batches, None)
+        if first is None or first.num_rows < parquet.metadata.num_rows:
+            self._look(parquet, read_ranges(parquet, names))
         else:
-            groups = self._groups
+            self._look(parquet, ranges_of(first, names))
+        return chain([] if first is None else [first], batches)
+
+    def _look(self, parquet: pq.ParquetFile, ranges: Ranges) -> None:
+        self.last_step = last_step(ranges)
+        if self._check:
+            self._check.check(parquet, ranges)
+
+    def _read(
+        self, parquet: pq.ParquetFile, groups: list[int], columns: list[str]
+    ) -> Iterator[pa.RecordBatch]:
         if not groups:
             return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
@@ -252,19 +284,6 @@ class _Segment:
             )
         # Otherwise it is little beside the rows.
         self._reader_bytes = needed if needed > most_bytes else 0
-
-    def _selected_groups(self, parquet: pq.ParquetFile) -> list[int]:
-        """The row groups that may have selected steps, if the file is of this run."""
-        _require_steps(parquet.schema_arrow)
-        columns = set(self._check.columns if self._check else ())
-        if self._selection.min_step or self._selection.max_step is not None:
-            columns.add(STEP)
-        ranges = read_ranges(parquet, columns) if columns else {}
-        self.last_step = last_step(ranges)
-        if self._check:
-            self._check.check(parquet, ranges)
-        steps = ranges.get(STEP, [None] * parquet.metadata.num_row_groups)
-        return _row_groups(steps, self._selection)
 
 
 @contextmanager
