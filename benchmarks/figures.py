@@ -67,7 +67,13 @@ class Findings(msgspec.Struct, frozen=True):
 Scene = Callable[[Effort], Findings]
 
 
+# The kernel counts the time of a processor in these: a tiny scene may take none.
+_TICK_S = 0.01
+
+
 def ratios(samples: Samples, what: Literal["cpu", "wall"], above: str, below: str) -> list[float]:
     """What one contender took over what the other took, round by round."""
     pairs = zip(samples[above], samples[below], strict=True)
-    return [getattr(one.cost, what) / getattr(other.cost, what) for one, other in pairs]
+    return [
+        getattr(one.cost, what) / max(getattr(other.cost, what), _TICK_S) for one, other in pairs
+    ]
