@@ -64,6 +64,7 @@ def used(node: ast.AST) -> set[str]:
     return set()
 
 
+@pytest.mark.slow
 def test_nothing_is_used_everywhere_that_windows_does_not_have(
     modules: list[tuple[Path, str, ast.Module]],
 ) -> None:

@@ -360,7 +360,7 @@ HOWS = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "hows",
     [HOWS, *(pytest.param([how], marks=pytest.mark.slow) for how in HOWS)],

@@ -67,7 +67,9 @@ class Moving:
         self._store.history.append(run, [line.decode() for line in lines])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 @pytest.mark.parametrize("order", ["-created_at", "+created_at", "-heartbeat_at"])
 async def test_runs_that_stay_are_exported_once_and_completely(
     seed: int, order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -97,7 +97,17 @@ async def api(store: Store, liar: Liar) -> AsyncIterator[AsyncApi]:
 
 
 @CHANGES
-@pytest.mark.parametrize("options", [{}, {"keys": ["loss"]}, {"format": "csv"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ({"keys": ["loss"]}, {"format": "csv"})
+        ),
+    ],
+    ids=str,
+)
 async def test_a_run_whose_rows_do_not_add_up_is_named_until_they_do(
     api: AsyncApi, liar: Liar, out: Path, tmp_path: Path, change: Change, options: dict[str, Any]
 ) -> None:

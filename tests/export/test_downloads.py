@@ -148,7 +148,7 @@ async def test_a_file_that_was_deleted_in_the_folder_is_restored(
     assert (await runs.export(out, what=KINDS)).requests == 3
 
 
-@pytest.mark.parametrize("lost", [LOG_OF_B, WEIGHTS_OF_B])
+@pytest.mark.parametrize("lost", [LOG_OF_B, pytest.param(WEIGHTS_OF_B, marks=pytest.mark.slow)])
 async def test_a_file_that_was_deleted_or_damaged_in_an_object_store_is_restored(
     with_files: Project, runs: Runs, bucket: Bucket, lost: str
 ) -> None:

@@ -136,7 +136,7 @@ def test_an_upload_that_fails_leaves_nothing_in_a_bucket_without_obstore(
 
 
 @pytest.mark.parametrize(("small", "largest"), [(1 << 30, 1 << 40), (10, 1 << 40), (10, 100)])
-@pytest.mark.parametrize("has_obstore", [True, False])
+@pytest.mark.parametrize("has_obstore", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_files_of_any_size_go_into_a_bucket(
     bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,

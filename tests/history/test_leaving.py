@@ -85,7 +85,14 @@ def open_files() -> set[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files through /proc")
 @pytest.mark.parametrize("leave", [by_break, by_exception, by_cancelling])
-@pytest.mark.parametrize("scan", [rows, batches, interleaved, ordered])
+@pytest.mark.parametrize(
+    "scan",
+    [
+        rows,
+        interleaved,
+        *(pytest.param(scan, marks=pytest.mark.slow) for scan in (batches, ordered)),
+    ],
+)
 async def test_nothing_is_left_behind(
     served: tuple[str, str],
     scan: Scan,

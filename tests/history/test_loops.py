@@ -135,9 +135,14 @@ async def test_a_loop_without_histories_requests_none(project: World) -> None:
     [
         {"keys": ["val"]},
         {"keys": ["loss", "val.*"], "any_key": True},
-        {"min_step": 2, "max_step": 4},
-        {"page_size": 2},
-        {"exclude": ["loss"], "max_step": 1},
+        *(
+            pytest.param(call, marks=pytest.mark.slow)
+            for call in (
+                {"min_step": 2, "max_step": 4},
+                {"page_size": 2},
+                {"exclude": ["loss"], "max_step": 1},
+            )
+        ),
     ],
 )
 async def test_the_rows_are_those_of_a_run_that_is_read_alone(

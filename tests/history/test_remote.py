@@ -59,7 +59,7 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
         Selection(keys=("metric/3", "val.acc")),
         Selection(keys=("media",)),
         Selection(keys=("list",), min_step=12_345, max_step=12_400),
-        Selection(exclude=("metric/*",)),
+        pytest.param(Selection(exclude=("metric/*",)), marks=pytest.mark.slow),
     ],
 )
 async def test_pieces_decode_to_the_same_as_the_complete_text(

@@ -60,7 +60,7 @@ def answers(draw: st.DrawFn, operation: Operation[Any]) -> bytes:
 
 
 @pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.name)
-@examples(10)
+@examples(5)
 @given(data=st.data(), status=st.sampled_from([200, 200, 200, 400, 404, 429, 500]))
 def test_any_answer_is_data_or_an_error(
     operation: Operation[Any], data: st.DataObject, status: int

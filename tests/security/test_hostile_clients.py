@@ -251,6 +251,7 @@ def test_tls_on_the_plain_port_is_refused_and_the_client_says_what_is_wrong(stor
         assert httpx.get(f"{url}/healthz", timeout=60).text == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beginning", [b"", START, CHUNKED + b"1\r\nx\r\n", REFUSED + START])
 @pytest.mark.usefixtures("protocol")
 def test_a_connection_without_a_complete_head_is_closed_in_time(

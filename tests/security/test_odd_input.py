@@ -359,6 +359,7 @@ def with_ids(value: Any, known: Mapping[str, str]) -> Any:
 MUTATIONS = mutations()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
 @examples(6)
 @given(data=st.data())

@@ -215,6 +215,7 @@ def test_the_index_of_a_deleted_project_is_deleted(store: Store) -> None:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
 
 
+@pytest.mark.slow
 def test_the_number_of_keys_in_the_index_is_bounded(store: Store) -> None:
     project = _with_runs(store, 2_050)
     for number in range(70):

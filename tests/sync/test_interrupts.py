@@ -101,7 +101,7 @@ CALLS: dict[str, Callable[[Api, str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("last", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interrupt_comes_when_the_work_has_stopped_and_the_call_may_be_repeated(
     api: Api, wandb: Interrupting, sample: Sample, call: str, *, last: bool

@@ -28,7 +28,13 @@ async def repaired(api: AsyncApi, out: Path) -> ExportResult:
 
 
 # A link is refused by every export, and to be removed by whoever made it.
-@pytest.mark.parametrize("name", [name for name in DAMAGES if "link" not in name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (place % 2))
+        for place, name in enumerate(name for name in DAMAGES if "link" not in name)
+    ],
+)
 async def test_a_damaged_export_is_as_new_after_a_repair(
     archive: Archive, out: Path, name: str
 ) -> None:
