@@ -1,4 +1,4 @@
-"""A server with several users, each of whom has a thing of every kind."""
+"""An empty server, and one with several users, each of whom has a thing of every kind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from aiowandb_server import Store
 from tests.security.neighbourhood import Neighbourhood, build_neighbourhood
 
 _NOW = 1_750_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "data") as store:
+        yield store
 
 
 @pytest.fixture

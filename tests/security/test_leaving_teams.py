@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,12 +19,6 @@ COMMIT = "mutation($id: ID!) { commitArtifact(input: {artifactID: $id}) { artifa
 LINK = """mutation($id: ID, $entity: String) { linkArtifact(input: {artifactID: $id,
     entityName: $entity, projectName: "p", artifactPortfolioName: "kept"}) { versionIndex } }"""
 LEAVE = 'mutation($id: String) { deleteInvite(input: {entityName: "team", id: $id}) { success } }'
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "data") as store:
-        yield store
 
 
 @pytest.fixture

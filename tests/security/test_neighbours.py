@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,12 +66,6 @@ class Neighbour:
         manifest = answer["data"]["createArtifactManifest"]["artifactManifest"]
         await self.http.put(manifest["file"]["uploadUrl"], content=content)
         return manifest["id"]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "data") as store:
-        yield store
 
 
 @asynccontextmanager

@@ -63,13 +63,8 @@ class Footer:
 
     def __init__(self, content: bytes | bytearray) -> None:
         self.metadata = pq.read_metadata(pa.BufferReader(content))
-        size = int.from_bytes(content[-FOOTER_END:-4], "little")
-        groups = (
-            _ThriftReader(content[-FOOTER_END - size : -FOOTER_END])
-            .struct(_FILE)
-            .get(_ROW_GROUPS, [])
-        )
-        self.groups = [_row_group(group) for group in groups]
+        found = _ThriftReader(content[-footer_size(content) : -FOOTER_END]).struct(_FILE)
+        self.groups = [_row_group(group) for group in found.get(_ROW_GROUPS, [])]
         leaves = self.metadata.schema
         self.schema = leaves.to_arrow_schema()
         self.paths = [leaves.column(index).path for index in range(self.metadata.num_columns)]

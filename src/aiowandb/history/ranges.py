@@ -26,8 +26,7 @@ Ranges = Mapping[str, list[Range | None]]
 
 def read_ranges(file: pq.ParquetFile, names: Collection[str]) -> Ranges:
     """The ranges of the values of these columns. Blocks."""
-    flat = _flat(file.schema_arrow, names)
-    numbers = [name for name in flat if _is_number(file.schema_arrow.field(name).type)]
+    flat, numbers = _present(file.schema_arrow, names)
     found: dict[str, list[Range | None]] = {name: [] for name in flat}
     for group in range(file.metadata.num_row_groups):
         batches = file.iter_batches(_ROWS, row_groups=[group], columns=numbers, use_threads=False)
@@ -39,8 +38,8 @@ def read_ranges(file: pq.ParquetFile, names: Collection[str]) -> Ranges:
 
 def ranges_of(rows: pa.RecordBatch, names: Collection[str]) -> Ranges:
     """The same for a file with one row group, of which these are all rows."""
-    flat = _flat(rows.schema, names)
-    found = _ranges(rows, [name for name in flat if _is_number(rows.schema.field(name).type)])
+    flat, numbers = _present(rows.schema, names)
+    found = _ranges(rows, numbers)
     return {name: [found.get(name)] for name in flat}
 
 
@@ -49,9 +48,11 @@ def last_step(ranges: Ranges) -> int:
     return max((int(known[1]) for known in ranges.get(STEP, ()) if known), default=-1)
 
 
-def _flat(schema: pa.Schema, names: Collection[str]) -> list[str]:
+def _present(schema: pa.Schema, names: Collection[str]) -> tuple[list[str], list[str]]:
+    """Those of the columns that are there and not nested, and those of them that are numbers."""
     kinds = {field.name: field.type for field in schema}
-    return [name for name in names if name in kinds and not pa.types.is_nested(kinds[name])]
+    flat = [name for name in names if name in kinds and not pa.types.is_nested(kinds[name])]
+    return flat, [name for name in flat if _is_number(kinds[name])]
 
 
 def _ranges(rows: pa.RecordBatch, names: Collection[str]) -> dict[str, Range | None]:

@@ -234,12 +234,12 @@ class _Segment:
         self._is_flat = not any(pa.types.is_nested(field.type) for field in schema)
         columns = _columns(self._selection, names if self._is_flat else list(leaf_names(schema)))
         if self._groups is None:
+            _require_steps(schema)
             return self._checked(parquet, columns)
         return self._read(parquet, self._groups, columns)
 
     def _checked(self, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """The rows of the file, if it is of this run."""
-        _require_steps(parquet.schema_arrow)
         names = set(self._check.columns if self._check else ())
         if self._selection.min_step or self._selection.max_step is not None:
             ranges = read_ranges(parquet, names | {STEP})
