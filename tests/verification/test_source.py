@@ -177,6 +177,27 @@ async def test_what_was_not_to_be_exported_keeps_a_run_from_deletion_and_is_no_d
     assert "history: only what keys selects was to be exported." in told
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_step": 5}, "only what max_step selects"),
+        ({"min_step": 1000}, "only what min_step selects"),
+        ({"exclude": ["loss"]}, "only what exclude selects"),
+        ({"samples": 5}, "only a sample"),
+    ],
+)
+async def test_rows_that_were_not_to_be_exported_are_no_damage_and_later_ones_are_noticed(
+    live: Archive, options: dict[str, Any], said: str
+) -> None:
+    await live.export(what=["runs", "history"], **options)
+    found = await live.verify()
+    assert found.is_complete
+    assert f"history: {said}" in reasons(found, "a")
+    live.project.log("a", steps(60, 61))
+    later = await live.verify()
+    assert [run.run for run in later.runs if run.short] == ["a"]
+
+
 async def test_a_run_that_may_still_log_may_not_be_deleted(live: Archive) -> None:
     live.project.log("e", steps(0, 3), finish=False)
     await live.export()

@@ -76,6 +76,17 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Whether readers see the parts themselves, and not files that are made from them."""
         return self.format in ("parquet", "delta")
 
+    @property
+    def selecting(self) -> list[str]:
+        """The names of the options that select rows or columns of the history."""
+        given = {
+            "keys": self.keys,
+            "exclude": self.exclude,
+            "min_step": self.min_step,
+            "max_step": self.max_step is not None,
+        }
+        return [name for name, is_given in given.items() if is_given]
+
     def check_effect(self, *, target: ExportTarget, overwrite: bool = False) -> None:
         """Raise if an option would have no effect, which must be a mistake.
 

@@ -121,10 +121,10 @@ def _restore(
 
 
 def _stored(rows: _RowsOfRun, options: ExportOptions, listed: RunSnapshot | None) -> StoredRun:
-    is_selected = options.keys or options.min_step or options.max_step or options.samples
+    has_all_rows = not (options.samples or set(options.selecting).difference({"exclude"}))
     if (
         listed is not None
-        and not is_selected
+        and has_all_rows
         and (listed.lines, listed.last_step) == (rows.rows, rows.last_step)
     ):
         return StoredRun(listed, rows.rows, rows.rows)

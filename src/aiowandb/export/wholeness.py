@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct):
             return dict.fromkeys((ref.run for ref in runs.histories), "left out")
         failed = self.failed.get(kind, set())
         sampled = {ref.run for ref in self._sampled(kind, runs, state)}
-        full: Wholeness = "selected" if kind == "history" and self._selects else "complete"
+        full: Wholeness = "selected" if kind == "history" and self.options.selecting else "complete"
         found: dict[str, Wholeness] = {}
         for ref in runs.histories:
             if ref.run in failed:
@@ -73,12 +73,6 @@ class Outcome(msgspec.Struct):
                 is_live = full == "complete" and ref in runs.live
                 found[ref.run] = "live" if is_live else full
         return found
-
-    @property
-    def _selects(self) -> bool:
-        options = self.options
-        limits = (options.min_step or None, options.max_step)
-        return bool(options.keys or options.exclude or limits != (None, None))
 
     def _sampled(self, kind: What, runs: SelectedRuns, state: ExportState) -> Collection[RunRef]:
         samples = self.options.samples

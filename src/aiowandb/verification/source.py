@@ -138,29 +138,22 @@ def _compare_history(
             lacks.short.append(f"history: none of {lines or 0:,} rows.")
         return
     stored = found.stored
+    options, selecting = exported.options, exported.options.selecting
     read = stored.rows if stored.rows_read is None else stored.rows_read
-    if exported.options.layout == "wide" and not _selecting(exported.options):
+    if options.layout == "wide" and not selecting:
         read = min(read, stored.rows)
-    if exported.options.samples is not None:
-        lacks.left_out.append("history: only a sample was to be exported.")
-    elif lines is not None and read < lines:
+    has_all_steps = options.samples is None and {"min_step", "max_step"}.isdisjoint(selecting)
+    if has_all_steps and lines is not None and read < lines:
         lacks.short.append(f"history: {read:,} of {lines:,} rows.")
     elif not RunSnapshot.from_history(record).equals(stored.snapshot):
         lacks.short.append("history: the run has logged since it was exported.")
+    if options.samples is not None:
+        lacks.left_out.append("history: only a sample was to be exported.")
     if stored.rounded:
         lacks.left_out.append(f"history: {ROUNDED}.")
-    if any_option := _selecting(exported.options):
-        lacks.left_out.append(f"history: only what {any_option} selects was to be exported.")
-
-
-def _selecting(options: ExportOptions) -> str:
-    """The options that leave rows or columns out."""
-    found = [
-        name
-        for name in ("keys", "exclude", "min_step", "max_step")
-        if getattr(options, name) not in (None, (), 0)
-    ]
-    return ", ".join(found)
+    if selecting:
+        some = ", ".join(selecting)
+        lacks.left_out.append(f"history: only what {some} selects was to be exported.")
 
 
 def _compare_lines(
@@ -183,7 +176,7 @@ def _compare_lines(
 
 def _compare_logged(lacks: _Lacks, exported: ExportedRuns, record: RunRecord) -> None:
     """Compare media, histograms and tables, which W&B counts by the keys of the history."""
-    if _selecting(exported.options):
+    if exported.options.selecting:
         return
     keys = record.history_keys.keys if record.history_keys else {}
     kinds = (("media", is_media, "values"), ("histograms", is_histogram, "histograms"))

@@ -46,13 +46,13 @@ class Compaction:
         if run_id in self._too_large:
             return
         delete_gone_lines(self._database, run_id)
+        fits = False
         with done_without():
-            for _ in range(_ATTEMPTS):
-                if self._attempt(run_id):
-                    break
-            return
-        # Otherwise each reader would try again.
-        self._too_large.add(run_id)
+            any(self._attempt(run_id) for _ in range(_ATTEMPTS))
+            fits = True
+        if not fits:
+            # Otherwise each reader would try again.
+            self._too_large.add(run_id)
 
     def merged(
         self,
