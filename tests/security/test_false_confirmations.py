@@ -128,6 +128,23 @@ async def test_console_lines_that_are_missing_are_warned_of(store: Store) -> Non
             assert [line async for line in run.console_logs()] == []
 
 
+async def test_a_run_whose_files_wandb_counts_but_does_not_list_is_exported(
+    store: Store, tmp_path: Path
+) -> None:
+    """It says so of some runs that were logged offline. Its counts of files may be too high."""
+    async with connected(store, saying(run={"fileCount": 7, "files": None})) as api:
+        run = await api.run(PATH)
+        with pytest.warns(AiowandbWarning, match="counts 7 files of run local/p/r but lists none"):
+            assert [file async for file in run.files()] == []
+        assert await run.metadata() is None
+        with pytest.warns(AiowandbWarning, match="but lists none"):
+            exported = await api.runs("local/p").export(tmp_path / "out", what=["files"])
+        assert exported.failed == ()
+    async with connected(store, saying(run={"fileCount": 7})) as api:
+        run = await api.run(PATH)
+        assert len([file async for file in run.files()]) == 2
+
+
 async def test_rows_are_not_added_because_a_query_was_answered(store: Store) -> None:
     """A late response to a query may be taken for that to the next request of its connection."""
 

@@ -72,9 +72,9 @@ class RunFiles:
     def pages(self, *, fresh: bool = False) -> AsyncGenerator[list[FileRecord]]:
         async def page(cursor: str | None) -> Connection[FileRecord]:
             run = await self._ask(self._names, self._pattern, cursor, fresh)
-            if not (self._names or self._pattern):  # W&B counts only all of them
-                run.files.total_count = run.file_count
-            return run.files
+            if run.files is None and run.file_count:
+                warn(f"W&B counts {run.file_count:,} files of run {self._ref} but lists none.")
+            return run.files or Connection()
 
         return pages_of(f"the files of {self._ref}", page, key=file_key)
 
@@ -88,7 +88,7 @@ class RunFiles:
         return Link(file.url) if file.url is not None else None
 
     async def find(self, name: str) -> FileRecord | None:
-        files = (await self._ask([name], None, None, True)).files.nodes
+        files = (await self._ask([name], None, None, True)).nodes
         return files[0] if files else None
 
     async def read(self, name: str) -> bytes | None:

@@ -95,9 +95,14 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
 
 
 class FilesRun(msgspec.Struct, rename="camel"):
-    files: Connection[FileRecord]
     file_count: Int64
+    # None for runs whose files W&B counts and does not list, as some that were synced later.
+    files: Connection[FileRecord] | None
     name: str | None = None
+
+    @property
+    def nodes(self) -> list[FileRecord]:
+        return self.files.nodes if self.files else []
 
 
 class NamedFiles(msgspec.Struct, frozen=True):
@@ -108,7 +113,7 @@ class NamedFiles(msgspec.Struct, frozen=True):
 
 
 class FilesOfRun(msgspec.Struct):
-    files: Connection[FileRecord]
+    files: Connection[FileRecord] | None
     name: str | None = None
 
 
@@ -168,7 +173,7 @@ def list_files(
     """A page of a run's files: all, those with these names, or those that match the pattern."""
 
     def differs(run: FilesRun) -> str | None:
-        return other_file(run.files.nodes, names)
+        return other_file(run.nodes, names)
 
     variables = {
         "entity": ref.entity,
