@@ -50,6 +50,25 @@ async def test_each_part_is_one_transaction(
     assert table.version() == 2
 
 
+async def test_tables_of_runs_and_sweeps_get_no_version_without_a_change(
+    project: Project, runs: Runs, out: Path
+) -> None:
+    def versions() -> list[int]:
+        return [DeltaTable(out / name).version() for name in ("runs", "sweeps")]
+
+    project.log("a", steps(0, 10))
+    for _ in range(2):
+        await runs.export(out, what=["runs", "sweeps"], format="delta")
+        assert versions() == [0, 0]
+    project.log("b", steps(0, 10))
+    await runs.export(out, what=["runs", "sweeps"], format="delta")
+    assert versions() == [1, 0]
+    (file,) = (Path(uri) for uri in DeltaTable(out / "runs").file_uris())
+    file.unlink()
+    await runs.export(out, what=["runs", "sweeps"], format="delta")
+    assert DeltaTable(out / "runs").to_pyarrow_table().num_rows == 2
+
+
 async def test_replaced_versions_can_still_be_read(project: Project, runs: Runs, out: Path) -> None:
     project.log("a", steps(0, 10), finish=False)
     await runs.export(out, format="delta")

@@ -71,15 +71,26 @@ class Delta:
             table.vacuum(dry_run=False)
 
     def write(self, rows: pa.Table) -> None:
-        """Replace the rows of the table."""
+        """Replace the rows of the table, unless it has just these."""
+        rows = rows.cast(_delta_schema(rows.schema))
         with self._plain_errors():
+            if rows.equals(self._rows()):
+                return
             write_deltalake(
                 self._uri,
-                rows.cast(_delta_schema(rows.schema)),
+                rows,
                 mode="overwrite",
                 schema_mode="overwrite",
                 storage_options=self._options,
             )
+
+    def _rows(self) -> pa.Table | None:
+        """The rows of the table; None if it is not there, or lacks some of its files."""
+        try:
+            table = DeltaTable(self._uri, storage_options=self._options)
+            return table.to_pyarrow_table()
+        except (DeltaError, OSError, pa.ArrowException):
+            return None
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
