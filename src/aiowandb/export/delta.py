@@ -74,7 +74,7 @@ class Delta:
         """Replace the rows of the table, unless it has just these."""
         rows = rows.cast(_delta_schema(rows.schema))
         with self._plain_errors():
-            if rows.equals(self._rows()):
+            if self._has(rows):
                 return
             write_deltalake(
                 self._uri,
@@ -84,13 +84,13 @@ class Delta:
                 storage_options=self._options,
             )
 
-    def _rows(self) -> pa.Table | None:
-        """The rows of the table; None if it is not there, or lacks some of its files."""
+    def _has(self, rows: pa.Table) -> bool:
+        """Whether the table has these rows; not if it is not there, or lacks some of its files."""
         try:
             table = DeltaTable(self._uri, storage_options=self._options)
-            return table.to_pyarrow_table()
+            return rows.equals(table.to_pyarrow_table())
         except (DeltaError, OSError, pa.ArrowException):
-            return None
+            return False
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
