@@ -88,7 +88,7 @@ class Delta:
         """Whether the table has these rows; not if it is not there, or lacks some of its files."""
         try:
             table = DeltaTable(self._uri, storage_options=self._options)
-            return rows.equals(table.to_pyarrow_table())
+            return bool(rows.equals(table.to_pyarrow_table()))
         except (DeltaError, OSError, pa.ArrowException):
             return False
 
