@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -226,6 +227,22 @@ async def test_runs_that_a_restoration_did_not_make_are_refused(
     report = await target.restore(tmp_path / "out", TARGET, on_existing="update")
     assert report.counts == {"updated": 1}
     assert (await target.run(f"{TARGET}/{own.id}", fresh=True)).config["lr"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_step": 1}, ["history: what the options of the export did not select"]),
+        ({"samples": 1}, ["history: rows that are not in the sample of the export"]),
+        ({"what": ["runs"]}, []),
+    ],
+)
+async def test_what_an_export_lacks_of_a_run_is_named(
+    source: AsyncApi, target: AsyncApi, tmp_path: Path, options: Any, said: list[str]
+) -> None:
+    await source.runs(SOURCE).export(tmp_path / "out", **options)
+    report = await target.restore(tmp_path / "out", TARGET)
+    assert next(run for run in report.runs if run.run == "odd").dropped == said
 
 
 async def test_a_long_table_is_refused(source: AsyncApi, target: AsyncApi, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def offline(folder: Path, *records: bytes) -> SourceRun:
 )
 async def test_a_malformed_record_of_a_log_is_left_out(tmp_path: Path, record: bytes) -> None:
     run = await offline(tmp_path, files.history(0, x=1), record, files.history(2, x=3))
-    assert run.losses == ("1 malformed records of run-r.wandb",)
+    assert run.dropped == ("1 malformed records of run-r.wandb",)
     lines = run.lines()
     assert lines is not None
     assert [len(some) async for some in lines] == [2]
@@ -207,7 +207,7 @@ SCALAR = message(f1="a") + b"\x15" + struct.pack("<f", 1)
 )  # fmt: skip
 async def test_a_damaged_event_is_left_out(tmp_path: Path, damaged: bytes) -> None:
     (run,) = await runs_in(event_file(tmp_path / "run", event(SCALAR), damaged))
-    assert run.losses == ("1 damaged records of events.out.tfevents.1.host",)
+    assert run.dropped == ("1 damaged records of events.out.tfevents.1.host",)
 
 
 @pytest.mark.parametrize("at", [float("nan"), 1e300, -1e18])

@@ -20,7 +20,7 @@ from aiowandb.export.folders.base import read_errors
 from aiowandb.export.journal import Begun, decode_record
 from aiowandb.export.names import SWEEPS_FILE
 from aiowandb.export.originals import ORIGINALS_FILE
-from aiowandb.export.runs_table import RUNS_FILE
+from aiowandb.export.runs_table import EXPORTED, RUNS_FILE
 from aiowandb.files.folder import path_inside
 from aiowandb.history.pages import column_values
 from aiowandb.ingest.exported_artifacts import ExportedArtifacts, used_source_artifact
@@ -41,6 +41,14 @@ _RUNS_AT_ONCE = 256
 _LONGEST_LINE = 16 << 20
 # The files in which W&B's client saves the console output of a run.
 _CONSOLE = "output.log"
+
+# What an export lacks of a run, by what its table of runs says of a kind of data.
+_LACKING = {
+    "sampled": "rows that are not in the sample of the export",
+    "selected": "what the options of the export did not select",
+    "failed": "what the export could not read",
+}
+_RESTORED = ("history", "system", "logs", "files", "artifacts")
 
 # Config, summary and description of a run, as W&B returned them.
 _Original = tuple[str | None, str | None, str | None]
@@ -107,7 +115,7 @@ class ExportSource(Source):
     def _run(self, row: Mapping[str, Any], original: _Original | None) -> SourceRun:
         # Those who made the folder have chosen the names of the runs.
         files = path_inside(self._folder / "files", str(row[_RUN]))
-        return ExportedRun(
+        run = ExportedRun(
             _facts(row, original),
             path_without_links(self._folder, files.relative_to(self._folder).as_posix()),
             self._history,
@@ -115,6 +123,12 @@ class ExportSource(Source):
             self._logs,
             self._artifacts,
         )
+        run.dropped = tuple(
+            f"{kind}: {_LACKING[found]}"
+            for kind in _RESTORED
+            if (found := row.get(f"{EXPORTED}{kind}")) in _LACKING
+        )
+        return run
 
 
 class ExportedRun(SourceRun):

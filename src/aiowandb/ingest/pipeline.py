@@ -201,7 +201,7 @@ class Copy:
     async def _write(self, run: SourceRun, there: Found | None, report: CopiedRun) -> None:
         try:
             writer = RunWriter(self._target, run, self._source.identity(run), report)
-            report.dropped += run.losses
+            report.dropped += run.dropped
             sweep = await self._sweeps.copy_of(run.facts.sweep)
             if run.facts.sweep and sweep is None:
                 report.dropped.append(f"that it is of sweep {run.facts.sweep}, which is not known")

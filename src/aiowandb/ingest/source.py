@@ -151,7 +151,7 @@ class SourceRun:
         # Names of columns whose dots are part of the key, and do not mean nested keys.
         self.literal_keys: frozenset[str] = frozenset()
         # What the source could not read of the run, for the report.
-        self.losses: tuple[str, ...] = ()
+        self.dropped: tuple[str, ...] = ()
         # How many lines of system metrics there are, where the source counts them.
         self.counted_metrics: int | None = None
         # Whether the run has logged or used artifacts, or may have.

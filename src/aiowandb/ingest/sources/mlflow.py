@@ -213,7 +213,7 @@ class MlflowRun(SourceRun):
     def _listed(self) -> dict[str, int]:
         """The artifacts and their sizes."""
         if self._home is not None and _is_elsewhere(self._artifact_uri, self._home):
-            self.losses = (
+            self.dropped = (
                 f"its artifacts, which are at {self._artifact_uri} and not next to the store:"
                 " to read them nevertheless, give the URI of the store instead of its path",
             )
@@ -221,7 +221,7 @@ class MlflowRun(SourceRun):
         try:
             return dict(self._artifacts(None))
         except Exception as error:  # of any store that MLflow uses for artifacts
-            self.losses = (f"its artifacts, which MLflow cannot list: {error}",)
+            self.dropped = (f"its artifacts, which MLflow cannot list: {error}",)
             return {}
 
     def _artifacts(self, folder: str | None) -> Iterator[tuple[str, int]]:

@@ -89,7 +89,7 @@ class OfflineRun(SourceRun):
 
     def __init__(self, run: LoggedRun, stamp: str, files: dict[str, Path]) -> None:
         super().__init__(run.facts, stamp)
-        self.losses = tuple(run.losses)
+        self.dropped = tuple(run.dropped)
         self.literal_keys = dotted_keys(run.facts.summary)
         self.has_artifacts = bool(run.artifacts)
         self._run = run
@@ -177,7 +177,7 @@ def _open(run: str, paths: Sequence[Path]) -> OfflineRun:
     files |= _behind_links(folders, found.saved - files.keys())
     _warn_of_links(run, [log.parent for log in paths], files.values())
     gone = {name for folder in folders for name in broken_links_below(folder)} - files.keys()
-    found.losses += [f"file {name}, which was deleted since it was saved" for name in sorted(gone)]
+    found.dropped += [f"file {name}, which was deleted since it was saved" for name in sorted(gone)]
     sizes = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()]
     logs = [path.stat().st_size for path in paths]
     return OfflineRun(found, found.facts.stamp(logs, sizes), files)

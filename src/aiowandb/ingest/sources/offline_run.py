@@ -44,7 +44,7 @@ class LoggedRun:
         self.paths = paths
         self.rows = 0
         self.started = 0
-        self.losses: list[str] = []
+        self.dropped: list[str] = []
         self.artifacts: list[Message] = []
         # The names of files that were saved, most of which are in the folder `files`.
         self.saved: set[str] = set()
@@ -53,11 +53,11 @@ class LoggedRun:
     def read(
         self,
         wanted: Callable[[RecordKind, Message], Iterable[T]],
-        losses: list[str] | None = None,
+        dropped: list[str] | None = None,
     ) -> Iterator[T]:
         """What is wanted of all records that an importer needs; malformed ones are left out.
 
-        Adds to `losses` what cannot be read. Blocks.
+        Adds to `dropped` what cannot be read. Blocks.
         """
         for path in self.paths:
             reader, malformed = LogReader(path), 0
@@ -70,10 +70,10 @@ class LoggedRun:
                     malformed += 1
                 else:
                     yield from found
-            if losses is not None:
-                losses += reader.damage
+            if dropped is not None:
+                dropped += reader.damage
                 if malformed:
-                    losses.append(f"{malformed} malformed records of {path.name}")
+                    dropped.append(f"{malformed} malformed records of {path.name}")
 
     def made_files(self) -> dict[str, SourceFile]:
         """The files that wandb creates when it sends a run, and that are not next to the log."""
@@ -87,7 +87,7 @@ def scan(run_id: str, paths: Sequence[Path]) -> LoggedRun:
     """Read the logs of a run once. Blocks."""
     run = LoggedRun(run_id, paths)
     scanned = _Scan(run)
-    for _ in run.read(scanned.add, run.losses):
+    for _ in run.read(scanned.add, run.dropped):
         pass
     scanned.finish()
     return run
@@ -131,7 +131,7 @@ class _Scan:
             case RecordKind.ARTIFACT:
                 self._run.artifacts.append(message)
             case RecordKind.USE_ARTIFACT:
-                self._run.losses.append(f"that it used {message.text(3) or message.text(1)}")
+                self._run.dropped.append(f"that it used {message.text(3) or message.text(1)}")
             case RecordKind.EXIT:
                 self._state = "failed" if message.integer(1) else "finished"
                 self._ended = self._run.started + message.integer(2) * 10**9
@@ -159,12 +159,12 @@ class _Scan:
     def finish(self) -> None:
         run, record = self._run, self._record
         if self._repeated:
-            run.losses.append(f"{self._repeated} rows of steps that were logged before")
+            run.dropped.append(f"{self._repeated} rows of steps that were logged before")
         if record is None:
-            run.losses.append("name and config of the run, which its log does not have")
+            run.dropped.append("name and config of the run, which its log does not have")
             record = Message(b"")
         if self._state is None:
-            run.losses.append(_NO_END)
+            run.dropped.append(_NO_END)
         if STEP not in self._summary and run.rows:
             self._summary = self._last_values() | self._summary
         machine = next(iter(run.environment.values()), {})

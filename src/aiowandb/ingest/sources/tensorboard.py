@@ -77,7 +77,7 @@ class TensorBoardRun(SourceRun):
 
     def __init__(self, facts: RunFacts, files: Sequence[Path], read: _Read, stamp: str) -> None:
         super().__init__(facts, stamp)
-        self.losses = tuple(read.losses)
+        self.dropped = tuple(read.dropped)
         self.literal_keys = frozenset(read.tags)
         self._files = files
         self._rows = read.rows
@@ -109,7 +109,7 @@ class _Read:
     def __init__(self, files: Sequence[Path]) -> None:
         self.config: dict[str, Any] = {}
         self.tags: set[str] = set()
-        self.losses: list[str] = []
+        self.dropped: list[str] = []
         self._by_step: dict[int, Row] = {}
         self._start = float("inf")
         left_out = Counter[str]()
@@ -123,8 +123,8 @@ class _Read:
                     self._add(event)
                 elif event.plugin != "hparams":
                     left_out[event.plugin or "unknown"] += 1
-            self.losses += file.damage
-        self.losses += [f"{count} values of the kind {kind}" for kind, count in left_out.items()]
+            self.dropped += file.damage
+        self.dropped += [f"{count} values of the kind {kind}" for kind, count in left_out.items()]
 
     @property
     def rows(self) -> int:
