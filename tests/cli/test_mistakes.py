@@ -53,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([*EXPORT, "--filter", '{"$foo": 1}'], WRONG, "there is no operator $foo"),
         ([*EXPORT, "--order", "up"], FAILED, "runs have no field 'up'"),
         (["export", "PROJECT", "-", "--format", "delta"], WRONG, "written to a stream"),
-        (["export", "PROJECT", "-", "--what", "files"], WRONG, "one table, not files"),
+        (["export", "PROJECT", "-", "--what", "files"], WRONG, "histograms, not files"),
         (["export", "PROJECT", "-", "--split", "run"], WRONG, "leave --split out"),
         (["runs", "PROJECT", "--limit", "0"], WRONG, "0 is not a whole number of at least 1"),
         (["runs", "local/nope"], FAILED, "Could not find project local/nope"),

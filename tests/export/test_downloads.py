@@ -180,7 +180,7 @@ async def test_an_export_of_an_earlier_version_asks_again_and_fetches_nothing_ag
 
 
 async def test_files_are_not_a_table_for_a_sink(runs: Runs) -> None:
-    with pytest.raises(UsageError, match="one table, not files"):
+    with pytest.raises(UsageError, match="histograms, not files"):
         await runs.export("-", what=["files"])
 
 

@@ -78,8 +78,8 @@ async def test_a_sink_can_have_the_runs_instead(project: Project, runs: Runs) ->
 @pytest.mark.parametrize(
     ("target", "options", "complaint"),
     [
-        (Collecting(), {"what": ["runs", "history"]}, "one table, not runs and history"),
-        ("-", {"what": ["files"]}, "one table, not files"),
+        (Collecting(), {"what": ["runs", "history"]}, "histograms, not runs and history"),
+        ("-", {"what": ["files"]}, "histograms, not files"),
         ("-", {"split": "run"}, "one stream of rows: leave split out"),
         ("-", {"format": "delta"}, "cannot be written to a stream"),
         ("", {}, "is empty"),

@@ -40,14 +40,17 @@ from aiowandb.paths import RunRef
 # Makes the sink once the columns are known.
 MakeSink = Callable[[pa.Schema], Sink]
 
-_TABLES = frozenset({"runs", *DATASETS})
+_TABLES = ("runs", *DATASETS)
 _BINARY_FORMATS = frozenset({"parquet", "arrow"})
 
 
 def sink_at(target: str | Path | Sink, options: ExportOptions) -> MakeSink:
     """The sink for one table: the user's own, or the standard output."""
-    if len(options.what) > 1 or not _TABLES.issuperset(options.what):
-        raise UsageError(f"A sink takes one table, not {' and '.join(options.what)}.")
+    if len(options.what) > 1 or not set(options.what).issubset(_TABLES):
+        raise UsageError(
+            f"A sink and the standard output take one of {', '.join(_TABLES)}, not"
+            f" {' and '.join(options.what)}: export that into a folder."
+        )
     if options.split:
         raise UsageError("A sink takes one stream of rows: leave split out.")
     if isinstance(target, str | Path):
