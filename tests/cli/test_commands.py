@@ -121,7 +121,8 @@ def test_the_demo_can_be_run_twice(tmp_path: Path) -> None:
     for _ in range(2):
         out = aiowandb("demo", cwd=tmp_path)
         *above, look = out.partition("\nTo look at it in a browser")[0].strip().splitlines()
-        assert "The project is local/sample. Try next:" in out
+        assert "\n\nThe project is local/sample. Try next:\n" in out
+        assert "\ufffd" not in out
         (listed,) = [line for line in above if line.startswith("  aiowandb runs ")]
         assert len(aiowandb(*shlex.split(listed)[1:], cwd=tmp_path).splitlines()) > 5
         done = subprocess.run(look, shell=True, capture_output=True, text=True, cwd=tmp_path)

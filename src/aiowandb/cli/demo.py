@@ -59,7 +59,7 @@ async def _demo(folder: Path) -> None:
     console.print(table(rows))
     for file in files:
         console.print(printable(file))
-    console.print(printable(f"\nThe project is {project}. Try next:"))
+    console.print(f"\nThe project is {project}. Try next:")
     for line in _next_commands(project, store):
         console.print(printable(f"  {line}"), soft_wrap=True)
     console.print("\nTo see the rows:")
