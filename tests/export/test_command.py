@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -194,32 +195,60 @@ def test_a_reader_that_closes_the_pipe_ends_the_export_silently(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "code", "background"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+)
 def test_an_interrupted_export_stops_within_a_second_and_says_how_to_resume(
-    command: Command, project: Project, out: Path
+    command: Command, project: Project, out: Path, stop: int, code: int, background: bool
 ) -> None:
     project.log("slow", steps(0, 30_000), finish=False)
     with command.start(
-        out, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        out,
+        "--json",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # So shells start what scripts have in the background.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if background else None,
     ) as process:
         assert process.stdout
         for line in process.stdout:
             if json.loads(line)["event"] == "run_started":
                 break
+        if background:
+            process.send_signal(signal.SIGINT)
+            assert "event" in json.loads(process.stdout.readline())
         # The second is one of work: how long that takes depends on who else is at work.
         worked = psutil.Process(process.pid).cpu_times()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, complaint = process.communicate(timeout=120)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         total = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         assert total - worked.user - worked.system < 2
-        assert process.returncode == 130
+        assert process.returncode == code
     assert complaint == (
         "aiowandb: Interrupted. Finished runs are kept; run the same command to resume.\n"
     )
     assert command.run(out, "--run", "slow").returncode == 1  # another selection
     assert command.run(out).returncode == 3
     assert set(history(out)["run_id"].to_pylist()) == {"a", "b", "slow"}
+
+
+STUCK = """
+import sys, threading
+from aiowandb.cli.termination import terminable
+waiting = threading.Event()
+threading.Thread(target=waiting.wait).start()
+with terminable():
+    sys.exit(130)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_does_not_wait_for_threads_that_wait_for_ever() -> None:
+    assert subprocess.run([sys.executable, "-c", STUCK], timeout=60).returncode == 130
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ May import everything. Each module is one command and imports heavy packages ins
 functions, so that `aiowandb --help` is quick.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 some runs failed or are not complete,
-130 interrupted.
+130 interrupted, 143 the same by SIGTERM.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from aiowandb.cli.status import status
 from aiowandb.cli.stop import stop
 from aiowandb.cli.streams import prepare_streams
 from aiowandb.cli.sweeps import sweeps
+from aiowandb.cli.termination import terminable
 from aiowandb.cli.usage_errors import Group, usage_error_line
 from aiowandb.cli.verify import verify
 from aiowandb.errors import AiowandbError, UsageError
@@ -90,6 +91,7 @@ def _warnings_on_stderr() -> Iterator[None]:
         warnings.showwarning = show
 
 
+@terminable()
 @_warnings_on_stderr()
 def main() -> None:
     """Run the command line. An error is one line on stderr and an exit code."""
