@@ -68,7 +68,9 @@ class Lane:
         """Take units for the block, in turn with other users. Raises BusyError."""
         waiter = _Waiter(user, units)
         with self._lock:
-            if len(self._waiters) >= _MAX_WAITING:
+            own = sum(waiting.user == user for waiting in self._waiters)
+            # Half of the places that others have left: there are always some for one more user.
+            if own >= _MAX_WAITING - len(self._waiters):
                 raise BusyError
             self._waiters.append(waiter)
             self._grant()

@@ -15,6 +15,7 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, Response
 
+from aiowandb_server.errors import RequestError
 from aiowandb_server.responses import blocking, error, unavailable
 from aiowandb_server.store.files import check_name
 from aiowandb_server.store.manifests import XXH128_PREFIX
@@ -51,7 +52,7 @@ class Content:
 
     async def export(self, request: Request) -> Response:
         """The Parquet file of a segment."""
-        if not self._signed(request):
+        if self._bound(request) is None:
             return error(403, "this link has expired or is not genuine")
         path = self._store.history.columns_path(request.path_params["token"])
         response = await _sent(path, "application/vnd.apache.parquet")
@@ -60,32 +61,31 @@ class Content:
         return response
 
     async def get_run_file(self, request: Request) -> Response:
+        bound = self._bound(request)
+
         def find() -> Path | None:
             run = self._run(request)
             file = self._store.files.get(run, request.path_params["name"]) if run else None
-            if file is None or not self._holds_for(request, file.id):
+            if file is None or bound not in (None, "", str(file.id)):
                 return None
             return self._store.files.path(file)
 
-        if refusal := await self._refused(request, request.path_params["entity"]):
+        if refusal := await self._refused(request, bound):
             return refusal
         return await _sent(await anyio.to_thread.run_sync(find))
 
     async def put_run_file(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if refusal := await self._refused(request, request.path_params["entity"]):
-            return refusal
+        bound = self._bound(request)
 
-        def register(blob: Blob) -> Response:
+        def register(blob: Blob) -> None:
             check_name(name)
             run = self._run(request)
-            if run is None or not self._holds_for(request, run.id):
-                self._store.blobs.discard(blob)
-                return error(404, f"run {request.path_params['run']!r} not found")
+            if run is None or bound not in (None, "", str(run.id)):
+                raise RequestError(f"run {request.path_params['run']!r} not found", 404)
             self._store.files.register(run, name, blob)
-            return _stored(blob)
 
-        return await self._receive(request, register)
+        return await self._receive(request, bound, register)
 
     async def get_artifact_file(self, request: Request) -> Response:
         digest, _ = _digest(request)
@@ -94,77 +94,72 @@ class Content:
             entity = self._store.accounts.entity(request.path_params["entity"])
             return self._store.manifests.content(entity.id, digest) if entity else None
 
-        if refusal := await self._refused(request, request.path_params["entity"]):
+        if refusal := await self._refused(request, self._bound(request)):
             return refusal
         return await _sent(await anyio.to_thread.run_sync(find))
 
     async def put_artifact_file(self, request: Request) -> Response:
         digest, xxh128 = _digest(request)
-        if refusal := await self._refused(request, request.path_params["entity"]):
-            return refusal
 
-        def register(blob: Blob) -> Response:
+        def register(blob: Blob) -> None:
             entity = self._store.accounts.entity(request.path_params["entity"])
             if entity is None:
-                self._store.blobs.discard(blob)
-                return error(404, "the entity of this artifact has been deleted")
+                raise RequestError("the entity of this artifact has been deleted", 404)
             self._store.manifests.add_content(entity.id, digest, blob, xxh128=xxh128)
-            return _stored(blob)
 
-        return await self._receive(request, register)
+        return await self._receive(request, self._bound(request), register)
 
     async def get_manifest(self, request: Request) -> Response:
         def find() -> Path | None:
             manifest = self._store.manifests.get(request.path_params["manifest"])
             return self._store.manifests.path(manifest) if manifest else None
 
-        if not self._signed(request):
+        if self._bound(request) is None:
             return error(403, "this link has expired or is not genuine")
         return await _sent(await anyio.to_thread.run_sync(find), "application/json")
 
     async def put_manifest(self, request: Request) -> Response:
-        if not self._signed(request):
+        bound = self._bound(request)
+        if bound is None:
             return error(403, "this link has expired or is not genuine")
 
-        def register(blob: Blob) -> Response:
+        def register(blob: Blob) -> None:
             manifest = self._store.manifests.get(request.path_params["manifest"])
             if manifest is None:
-                self._store.blobs.discard(blob)
-                return error(404, "the artifact of this manifest has been deleted")
+                raise RequestError("the artifact of this manifest has been deleted", 404)
             if not self._store.manifests.upload(manifest, blob):
-                self._store.blobs.discard(blob)
-                return error(409, "this version has been committed: its files do not change")
-            return _stored(blob)
+                raise RequestError("this version has been committed: its files do not change", 409)
 
-        return await self._receive(request, register)
+        return await self._receive(request, bound, register)
 
-    def _signed(self, request: Request) -> bool:
+    def _bound(self, request: Request) -> str | None:
+        """The id of the row that the link holds for, not for a later one of its path; empty if it
+        holds for the path. None if there is no genuine link, or not any more."""
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        return self._links(request).allows(request.method, path, request.query_params)
+        genuine = self._links(request).allows(request.method, path, request.query_params)
+        return request.query_params.get("id", "") if genuine else None
 
-    def _holds_for(self, request: Request, row_id: int) -> bool:
-        """False if the link is for something else of the same name, which has been deleted."""
-        bound = request.query_params.get("id", "") if self._signed(request) else ""
-        return bound in ("", str(row_id))
-
-    async def _refused(self, request: Request, entity: str) -> Response | None:
+    async def _refused(self, request: Request, bound: str | None) -> Response | None:
         """The error response if neither the link nor the key allows this."""
-        if self._signed(request):
-            return None
-        authorization = request.headers.get("authorization")
+        return await blocking(lambda: self._check_key(request)) if bound is None else None
 
-        def check() -> Response | None:
-            viewer = self._access.user(authorization)
-            if viewer is None:
-                return error(401, "user is not logged in, and this link is not genuine or expired")
-            if not self._access.may_use(viewer, entity):
-                return error(403, f"permission denied: you are not a member of {entity!r}")
-            return None
+    def _check_key(self, request: Request) -> None:
+        """Raise RequestError unless the key is that of a user who may see the entity."""
+        entity = request.path_params["entity"]
+        viewer = self._access.user(request.headers.get("authorization"))
+        if viewer is None:
+            raise RequestError(
+                "user is not logged in, and this link is not genuine or expired", 401
+            )
+        if not self._access.may_use(viewer, entity):
+            raise RequestError(f"permission denied: you are not a member of {entity!r}", 403)
 
-        return await anyio.to_thread.run_sync(check)
-
-    async def _receive(self, request: Request, register: Callable[[Blob], Response]) -> Response:
+    async def _receive(
+        self, request: Request, bound: str | None, register: Callable[[Blob], None]
+    ) -> Response:
         """Write the body to disk, then register it: an incomplete upload leaves nothing behind."""
+        if refusal := await self._refused(request, bound):
+            return refusal
         taken = _PIECE if self._room.take(_PIECE) else 0
         try:
             with closing(await anyio.to_thread.run_sync(self._store.blobs.writer)) as writer:
@@ -175,13 +170,24 @@ class Content:
                         await anyio.to_thread.run_sync(writer.write, bytes(piece))
                         piece.clear()
                 await anyio.to_thread.run_sync(writer.write, bytes(piece))
-                return await blocking(lambda: register(writer.commit()))
+                # The key may have been revoked meanwhile, or its user have left the team.
+                if refusal := await self._refused(request, bound):
+                    return refusal
+                return await blocking(lambda: self._stored(writer.commit(), register))
         except OSError as failure:
             return unavailable(failure)
         except ClientDisconnect:
             return error(400, "the upload was interrupted")
         finally:
             self._room.give_back(taken)
+
+    def _stored(self, blob: Blob, register: Callable[[Blob], None]) -> Response:
+        try:
+            register(blob)
+        except RequestError:
+            self._store.blobs.discard(blob)
+            raise
+        return Response(headers={"ETag": f'"{base64.b64decode(blob.md5).hex()}"'})
 
     def _run(self, request: Request) -> RunRow | None:
         place = request.path_params
@@ -193,10 +199,6 @@ async def _sent(path: Path | None, media_type: str = "application/octet-stream")
     if path is None or not await anyio.Path(path).exists():
         return error(404, "there is no such file, or a newer one has replaced it")
     return FileResponse(path, media_type=media_type)
-
-
-def _stored(blob: Blob) -> Response:
-    return Response(headers={"ETag": f'"{base64.b64decode(blob.md5).hex()}"'})
 
 
 @lru_cache(1024)

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from aiowandb_server.bodies import Body, Room, check_size, unpacked
+from aiowandb_server.budget import BusyError, Lane, busy
 from aiowandb_server.errors import RequestError
 from aiowandb_server.origins import OriginRules
 from aiowandb_server.responses import error, unavailable
@@ -34,6 +35,11 @@ DEFAULT_MAX_BODY = 64 * 2**20
 USER = "aiowandb.user"
 BODY = "aiowandb.body"
 _SNIFFING = b"x-content-type-options"
+# Bodies that are unpacked at the same time, of all users and of one: 60 kB can become 60 MB, which
+# take the processor for a quarter of a second.
+_UNPACKED, _UNPACKED_A_USER = 4, 2
+# A body that took longer may have outlived the key that it was sent with.
+_KEY_HOLDS_S = 1.0
 
 
 class RequestGate:
@@ -68,6 +74,8 @@ class RequestGate:
         self._bucket = _TokenBucket(rate_limit, clock) if rate_limit else None
         self._latency = latency
         self._max_body = max_body
+        self._clock = clock
+        self._unpacking = Lane(_UNPACKED, _UNPACKED_A_USER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -113,6 +121,7 @@ class RequestGate:
         if refusal := await self._log_in(scope):
             await refusal(scope, receive, send_with_headers)
             return
+        began = self._clock()
         with closing(Body(self._room)) as received:
             try:
                 body = await self._read_body(scope, receive, received)
@@ -120,7 +129,14 @@ class RequestGate:
                 self.requests["refused"] += 1
                 await error(failure.status, str(failure))(scope, receive, send_with_headers)
                 return
+            except BusyError:
+                await busy()(scope, receive, send_with_headers)
+                return
             with closing(body):
+                is_old = self._clock() - began > _KEY_HOLDS_S
+                if is_old and (refusal := await self._log_in(scope)):
+                    await refusal(scope, receive, send_with_headers)
+                    return
                 scope[BODY] = body
                 await self._app(scope, receive, send_with_headers)
 
@@ -152,7 +168,8 @@ class RequestGate:
             more = message.get("more_body", False)
         if headers.get(b"content-encoding", b"").lower() != b"gzip":
             return body
-        return await anyio.to_thread.run_sync(unpacked, body, self._room, self._max_body)
+        async with self._unpacking.taken(scope[USER].id, 1):
+            return await anyio.to_thread.run_sync(unpacked, body, self._room, self._max_body)
 
 
 def _without_sniffing(send: Send) -> Send:

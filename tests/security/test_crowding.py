@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
 
-from aiowandb_server import Store, create_app
+from aiowandb_server import Store, bodies, create_app, gate
+from aiowandb_server.bodies import Body
 from aiowandb_server.pages import sessions
 from aiowandb_server.store import database
 from aiowandb_server.store.metering import Meter
@@ -92,3 +98,38 @@ async def test_no_member_can_make_a_list_of_the_team_unreadable_by_an_odd_time(
     listing = '{ project(name: "p") { runs { edges { node { createdAt heartbeatAt } } } } }'
     (edge,) = (await eve.send(listing))["data"]["project"]["runs"]["edges"]
     assert list(edge["node"].values()) == list(ends.values())
+
+
+async def test_packed_bodies_of_one_user_keep_no_thread_from_the_others(
+    people: dict[str, Neighbour], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Semaphore(0)
+    is_hers, has_ended = threading.Event(), threading.Event()
+    at_once: list[int] = [0]
+
+    def unpacked(*given: Any) -> Body:
+        at_once.append(at_once[-1] + 1)
+        begun.release()
+        if not is_hers.is_set():
+            has_ended.wait()
+        found = bodies.unpacked(*given)
+        at_once.append(at_once[-1] - 1)
+        return found
+
+    monkeypatch.setattr(gate, "unpacked", unpacked)
+
+    async def send(name: str) -> None:
+        body = gzip.compress(b'{"query": "{ viewer { username } }"}')
+        packed = {"content-encoding": "gzip"}
+        response = await people[name].http.post("/graphql", content=body, headers=packed)
+        assert response.json()["data"]["viewer"] == {"username": name}
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(9):
+            tasks.start_soon(send, "eve")
+        for _ in range(2):
+            await anyio.to_thread.run_sync(begun.acquire)
+        is_hers.set()
+        await send("ann")
+        has_ended.set()
+    assert max(at_once) == 3

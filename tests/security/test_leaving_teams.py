@@ -6,9 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
-from aiowandb_server import Store
+from aiowandb_server import Store, create_app, gate
 from aiowandb_server.graphql.scalars import row_id
 from tests.security.test_neighbours import Neighbour, share_team, users_of
 
@@ -81,6 +82,55 @@ async def test_a_version_gets_no_files_of_a_base_that_its_maker_may_not_see_any_
     (error,) = (await eve.send(COMMIT, id=own))["errors"]
     assert error["message"] == "the base of this artifact was not found"
     assert store.manifests.entries(row_id("Artifact", own), first=9).items == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/graphql", {"query": '{ project(name: "p", entityName: "team") { name } }'}),
+        ("POST", "/files/team/p/r/file_stream", {"files": {"output.log": {"content": ["x"]}}}),
+        ("PUT", "/files/team/p/r/a.txt", {}),
+        ("PUT", "/wandb_artifacts/team/99914b932bd37a50b983c5e7c90ae93b", {}),
+    ],
+)
+@pytest.mark.parametrize("has_left", [False, True])
+async def test_a_slow_request_outlives_neither_its_key_nor_the_membership(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+    has_left: bool,
+) -> None:
+    monkeypatch.setattr(gate, "_KEY_HOLDS_S", -1.0)
+    ann, eve = store.accounts.ensure_user("ann"), store.accounts.ensure_user("eve")
+    team = store.accounts.create_team("team", ann.id)
+    store.accounts.add_member(team.id, eve.id)
+    run, _ = store.runs.upsert(store.projects.ensure("team", "p")[0], "r")
+    key = store.accounts.add_key(eve.id)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        content = json.dumps(body).encode()
+        yield content[:-1]
+        if has_left:
+            assert store.accounts.remove_member(team.id, eve.id)
+        else:
+            (known,) = store.accounts.keys(eve.id)
+            assert store.accounts.delete_key(eve.id, known.id)
+        yield content[-1:]
+
+    transport = httpx.ASGITransport(create_app(store))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://wandb.test", auth=("api", key)
+    ) as http:
+        response = await http.request(method, path, content=slowly())
+    if has_left and path == "/graphql":
+        assert response.json() == {"data": {"project": None}}
+    else:
+        assert response.status_code == (403 if has_left else 401)
+    assert store.files.count(run) == 0
+    assert not store.console.tail(run, 1).items
+    assert not list((store.folder / "blobs").iterdir())
 
 
 async def test_a_team_keeps_its_last_administrator(people: dict[str, Neighbour]) -> None:

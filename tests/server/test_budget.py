@@ -74,6 +74,31 @@ async def test_who_has_least_is_next() -> None:
     assert len(order) == 51
 
 
+async def test_who_waits_often_leaves_places_to_wait_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(budget, "_MAX_WAITING", 8)
+    lane = Lane(1, per_user=1)
+    served: list[str] = []
+    refused: list[str] = []
+
+    async def wait(user: int, name: str) -> None:
+        try:
+            async with lane.taken(user, 1):
+                served.append(name)
+        except BusyError:
+            refused.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        async with lane.taken(3, 1):
+            for user, name in ((1, "eve"), (2, "ann")):
+                for _ in range(8):
+                    tasks.start_soon(wait, user, name)
+                await anyio.wait_all_tasks_blocked()
+        assert refused == ["eve"] * 4 + ["ann"] * 6
+    assert sorted(served) == ["ann"] * 2 + ["eve"] * 4
+
+
 async def test_a_cancelled_request_gives_back_what_it_has() -> None:
     lane = Lane(1, per_user=1)
     async with anyio.create_task_group() as tasks, lane.taken(1, 1):

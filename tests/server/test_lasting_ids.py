@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.graphql.scalars import encode_id
+from aiowandb_server.links import LIFETIME_S
 from aiowandb_server.store.artifact_records import ArtifactRow, NewVersion
 from aiowandb_server.store.records import ProjectRow, RunRow
 from aiowandb_server.store.sweeps import SweepChanges
-from tests.server.conftest import Client
+from tests.server.conftest import Client, Clock
 from tests.support.old_stores import old_store
 
 DELETE_RUN = "mutation($id: ID!){deleteRun(input:{id:$id}){clientMutationId}}"
@@ -99,12 +101,20 @@ async def test_a_link_to_a_deleted_file_does_not_open_its_successor(
 
 @pytest.mark.anyio
 async def test_an_upload_for_a_deleted_run_does_not_reach_its_namesake(
-    client: Client, store: Store, project: ProjectRow, run: RunRow
+    client: Client, store: Store, project: ProjectRow, run: RunRow, clock: Clock
 ) -> None:
     made = (await client.ask(UPLOAD, run="r1"))["createRunFiles"]["files"][0]
     store.runs.delete(run.id)
     namesake, _ = store.runs.upsert(project, "r1")
-    assert (await client.keyless.put(made["uploadUrl"], content=b"old")).status_code == 404
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"o"
+        clock.now += LIFETIME_S + 1
+        yield b"ld"
+
+    for content in (b"old", slowly()):
+        response = await client.keyless.put(made["uploadUrl"], content=content)
+        assert response.status_code == 404
     assert store.files.count(namesake) == 0
 
 
