@@ -104,6 +104,24 @@ async def test_invitations_are_taken_back_and_declined(
         assert "errors" in await eve.send(ACCEPT)
 
 
+async def test_thousands_of_invitations_hide_no_other(
+    ann: Neighbour, people: dict[str, Neighbour], store: Store
+) -> None:
+    eve = people["eve"]
+    with store._database.write() as connection:
+        numbers = [(number,) for number in range(100, 1100)]
+        connection.executemany("INSERT INTO entity VALUES (?1, 'mal-' || ?1, 1, 0)", numbers)
+        connection.executemany("INSERT INTO invite VALUES (NULL, ?, 'eve', 0, 0, 0)", numbers)
+    await ann.send(INVITE, name="eve")
+    query = "query($after: ID) { invites(after: $after) { id entityName } }"
+    first = (await eve.send(query))["data"]["invites"]
+    assert "team" not in {invite["entityName"] for invite in first}
+    (invite,) = (await eve.send(query, after=first[-1]["id"]))["data"]["invites"]
+    assert invite["entityName"] == "team"
+    assert (await eve.send(DELETE, id=invite["id"]))["data"]["deleteInvite"]["success"]
+    assert "errors" in await eve.send(ACCEPT)
+
+
 async def test_whom_an_administrator_of_the_server_invites_is_a_member(
     ann: Neighbour, people: dict[str, Neighbour]
 ) -> None:

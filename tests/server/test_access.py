@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import httpx
 import pytest
@@ -106,6 +107,24 @@ async def test_a_generated_key_works_until_it_is_deleted(client: Client, store: 
         "name": made["name"][:6],
         "description": "ci",
     }
+    await client.ask("mutation($id:String!){deleteApiKey(input:{id:$id}){success}}", id=made["id"])
+    assert Access(store).user(basic(made["name"])) is None
+
+
+async def test_two_keys_that_are_generated_at_once_have_their_own_ids(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_key = store.accounts.add_key
+
+    def add_two(user_id: int, *more: str, **description: Any) -> str:
+        key = add_key(user_id, *more, **description)
+        add_key(user_id)
+        return key
+
+    monkeypatch.setattr(store.accounts, "add_key", add_two)
+    made = (await client.ask("mutation{generateApiKey(input:{}){apiKey{id name}}}"))[
+        "generateApiKey"
+    ]["apiKey"]
     await client.ask("mutation($id:String!){deleteApiKey(input:{id:$id}){success}}", id=made["id"])
     assert Access(store).user(basic(made["name"])) is None
 

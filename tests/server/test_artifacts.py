@@ -329,6 +329,10 @@ async def test_a_version_with_aliases_is_deleted_only_if_they_may_go(
     assert status == 400
     await client.ask(mutation, i={"artifactID": identity, "deleteAliases": True})
     assert await found(client, "data:v0") is None
+    place = {"entityName": "local", "projectName": "demo", "artifactPortfolioName": "best"}
+    link = "mutation($i:LinkArtifactInput!){result:linkArtifact(input:$i){versionIndex}}"
+    status, message = await client.refusal(link, i={"artifactID": identity, **place})
+    assert (status, message) == (404, "this version has been deleted")
     again = await announce(client, "d0", clientID="again")
     assert again["state"] == "PENDING", "deleted content is uploaded anew"
 

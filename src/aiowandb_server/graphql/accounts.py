@@ -72,9 +72,9 @@ def delete_invite(context: Context, invite: dict[str, Any]) -> dict[str, Any]:
     store = context.store
     wanted, name = invite.get("id") or "", invite.get("entityName") or ""
     if (invite_id := row_id_or_none("Invite", wanted)) is not None:
-        own = {found.id: found for found in store.invites.of_user(context.viewer)}.get(invite_id)
-        if own is not None and own.entity == name:
-            return {"success": store.invites.delete(own.entity_id, invite_id)}
+        team = store.accounts.entity(name)
+        if team is not None and store.invites.delete(team.id, invite_id, context.viewer):
+            return {"success": True}
         return {"success": store.invites.delete(require_led_entity(context, name).id, invite_id)}
     member = row_id("User", wanted)
     # Whoever wants to may leave.
@@ -124,9 +124,9 @@ def update_user(context: Context, change: dict[str, Any]) -> dict[str, Any]:
 def generate_api_key(context: Context, wanted: dict[str, Any]) -> dict[str, Any]:
     accounts = context.store.accounts
     key = accounts.add_key(context.viewer.id, description=wanted.get("description"))
-    newest = accounts.keys(context.viewer.id)[-1]
+    found = accounts.find_key(key)
     # The only time that the full key is returned.
-    return {"apiKey": replace(newest, hint=key)}
+    return {"apiKey": found and replace(found, hint=key)}
 
 
 @resolvers.mutation("deleteApiKey")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiowandb_server.graphql.resolving import Resolvers, unpaged
-from aiowandb_server.graphql.scalars import encode_id
+from aiowandb_server.graphql.scalars import encode_id, row_id
 from aiowandb_server.store.records import Entity
 
 if TYPE_CHECKING:
@@ -77,8 +77,10 @@ def users(_: None, context: Context, query: str | None = None) -> Any:
 
 
 @resolvers("Query", "invites")
-def invites(_: None, context: Context) -> list[InviteRow]:
-    return context.store.invites.of_user(context.viewer)
+def invites(_: None, context: Context, after: str | None = None) -> list[InviteRow]:
+    """The first thousand, or those after the one with this id."""
+    start = row_id("Invite", after) if after else 0
+    return context.store.invites.of_user(context.viewer, start)
 
 
 @resolvers("Invite", "toUser")

@@ -187,6 +187,13 @@ class Accounts:
             ).fetchall()
         return [ApiKeyRow(*row) for row in rows]
 
+    def find_key(self, key: str) -> ApiKeyRow | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT id, hint, description FROM api_key WHERE digest = ?", (digest_of(key),)
+            ).fetchone()
+        return ApiKeyRow(*row) if row else None
+
     def delete_key(self, user_id: int, key_id: int) -> bool:
         with self._database.write() as connection:
             cursor = connection.execute(

@@ -212,6 +212,8 @@ class ArtifactTable:
                 "SELECT * FROM membership WHERE collection_id = ? AND artifact_id = ?",
                 (portfolio.id, artifact.id),
             ).fetchone()
+            if row is None:
+                raise RequestError("this version has been deleted", 404)
         return MembershipRow(*row)
 
     def unlink(self, artifact: ArtifactRow, portfolio: CollectionRow) -> None:

@@ -285,9 +285,9 @@ def join(connection: sqlite3.Connection, collection_id: int, artifact_id: int, n
     connection.execute(
         """
         INSERT INTO membership (collection_id, artifact_id, version, created_at)
-        VALUES (?, ?, ?, ?)
+        SELECT ?, id, ?, ? FROM artifact WHERE id = ? AND state <> 'DELETED'
         """,
-        (collection_id, artifact_id, after - 1, now),
+        (collection_id, after - 1, now, artifact_id),
     )
 
 

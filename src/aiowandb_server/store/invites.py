@@ -66,11 +66,12 @@ class Invites:
             ).fetchall()
         return [InviteRow(*row) for row in rows]
 
-    def of_user(self, user: UserRow) -> list[InviteRow]:
+    def of_user(self, user: UserRow, after: int = 0) -> list[InviteRow]:
+        """The first thousand of them whose ids are larger than `after`."""
         with self._database.read() as connection:
             rows = connection.execute(
-                f"{_INVITE} WHERE {_OF_USER} ORDER BY invite.id LIMIT :limit",
-                {"email": user.email, "name": user.username, "limit": _MAX_AN_ENTITY},
+                f"{_INVITE} WHERE {_OF_USER} AND invite.id > :after ORDER BY invite.id LIMIT 1000",
+                {"email": user.email, "name": user.username, "after": after},
             ).fetchall()
         return [InviteRow(*row) for row in rows]
 
@@ -91,11 +92,17 @@ class Invites:
                 )
         return bool(accepted)
 
-    def delete(self, entity_id: int, invite_id: int) -> bool:
+    def delete(self, entity_id: int, invite_id: int, user: UserRow | None = None) -> bool:
+        """Returns whether there was such an invitation; with `user`, only if it was theirs."""
+        theirs = f"AND {_OF_USER}" if user else ""
+        parameters: dict[str, object] = {"id": invite_id, "entity": entity_id}
+        if user:
+            parameters |= {"email": user.email, "name": user.username}
         with self._database.write() as connection:
             return (
                 connection.execute(
-                    "DELETE FROM invite WHERE id = ? AND entity_id = ?", (invite_id, entity_id)
+                    f"DELETE FROM invite WHERE id = :id AND entity_id = :entity {theirs}",  # noqa: S608
+                    parameters,
                 ).rowcount
                 > 0
             )
