@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,16 @@ class Content:
         """The Parquet file of a segment."""
         if self._bound(request) is None:
             return error(403, "this link has expired or is not genuine")
-        path = self._store.history.columns_path(request.path_params["token"])
+        token = request.path_params["token"]
+
+        def find() -> Path | None:
+            with suppress(FileNotFoundError):
+                return self._store.history.columns_path(token)
+            return None
+
+        path = await blocking(find)
+        if path is None or isinstance(path, Response):
+            return path or await _sent(None)
         response = await _sent(path, "application/vnd.apache.parquet")
         if isinstance(response, FileResponse):
             response.headers["Content-MD5"] = await anyio.to_thread.run_sync(_md5, path)

@@ -236,6 +236,13 @@ ABSURD = {
 }
 
 
+def serve_instead(store: Store, content: bytes, folder: Path) -> None:
+    """Make this the file of each history."""
+    path = folder / "other.parquet"
+    path.write_bytes(content)
+    store.history.columns_path = lambda token: path  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize("absurdity", ABSURD)
 async def test_a_parquet_file_that_is_mostly_promises_is_an_error(
     store: Store, tmp_path: Path, absurdity: str
@@ -245,8 +252,7 @@ async def test_a_parquet_file_that_is_mostly_promises_is_an_error(
         store, "r", '{"_step": 0}', *(f'{{"_step": {i}, "a": {i}}}' for i in range(1, 100))
     )
     store.finish(run)
-    (token,) = store.history.exported(run, "parquet").tokens
-    store.history.columns_path(token).write_bytes(ABSURD[absurdity])
+    serve_instead(store, ABSURD[absurdity], tmp_path)
     async with connected(store) as api:
         result = await api.runs(PATH).export(tmp_path / "out")
         with pytest.raises(ServerError, match="cannot be read"):
@@ -260,12 +266,11 @@ async def all_rows(api: AsyncApi) -> list[dict[str, Any]]:
 
 
 async def test_a_parquet_file_that_promises_more_rows_than_it_has_gives_those_that_it_has(
-    store: Store,
+    store: Store, tmp_path: Path
 ) -> None:
     run = make_run(store, "r", *(f'{{"_step": {i}}}' for i in range(7777)))
     store.finish(run)
-    (token,) = store.history.exported(run, "parquet").tokens
-    store.history.columns_path(token).write_bytes(claiming(2**60, b"\x16"))
+    serve_instead(store, claiming(2**60, b"\x16"), tmp_path)
     async with connected(store) as api:
         assert len(await all_rows(api)) == 7777
 

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from aiowandb_server import DataFolderError, LoginLinks, RequestError, Store
+from aiowandb_server.store.charting import ChartRequest
+from aiowandb_server.store.history import Sampled
+from tests.support import forked, processes
+from tests.support import thrift as t
 
 PRECIOUS = b"precious\n"
 FOLDERS = ["blobs", "segments", "login-links"]
@@ -125,3 +129,61 @@ def test_the_address_is_written_through_no_link(data: Path, elsewhere: Path) -> 
     links.announce("http://127.0.0.1:1")
     assert links.address() == "http://127.0.0.1:1"
     assert not (data / "server-address").is_symlink()
+
+
+def log_rows(store: Store, name: str) -> str:
+    """Log a run of 20 rows, and return the token of its segment."""
+    project, _ = store.projects.ensure("local", "p")
+    run, _ = store.runs.upsert(project, name)
+    store.history.append(run, [f'{{"_step": {i}, "loss": {1 / (i + 2)}}}' for i in range(20)])
+    store.finish(run)
+    (token,) = store.history.exported(run, "parquet").tokens
+    return token
+
+
+def test_a_damaged_segment_is_an_error_of_its_run(data: Path) -> None:
+    with Store.open(data) as store:
+        token = log_rows(store, "r")
+        log_rows(store, "other")
+        for kind in ("lines", "columns"):
+            path = data / "segments" / f"{token}.{kind}.parquet"
+            content = bytearray(path.read_bytes())
+            content[len(content) // 3] ^= 1
+            path.write_bytes(content)
+        project = store.projects.get("local", "p")
+        assert project
+        run, other = store.runs.get(project, "r"), store.runs.get(project, "other")
+        assert run
+        assert other
+        for read in (
+            lambda run: len(store.history.window(run, 0, 20, 50)),
+            lambda run: len(store.history.sampled(run, Sampled(("loss",), 50))),
+            lambda run: store.charts.series(run, ChartRequest(("loss",)))[0]["count"],
+        ):
+            with pytest.raises(
+                RequestError, match=r"parquet in the data folder has changed .* Restore it"
+            ):
+                read(run)
+            assert read(other) == 20
+        with pytest.raises(RequestError, match="has changed"):
+            store.history.columns_path(token)
+
+
+@pytest.mark.parametrize("kind", ["lines", "columns"])
+def test_no_segment_ends_the_process(tmp_path: Path, kind: str) -> None:
+    """Those of older versions have no hash in their name."""
+    with Store.open(tmp_path) as store:
+        token = log_rows(store, "r")
+    change_database(tmp_path, "UPDATE segment SET token = 'old'")
+    for path in (tmp_path / "segments").iterdir():
+        path.rename(path.with_name(path.name.replace(token, "old")))
+    path = tmp_path / "segments" / f"old.{kind}.parquet"
+    statistics = (t.STRUCT, dict.fromkeys((1, 2, 5, 6), (t.BINARY, b"short")))
+    histogram = (t.STRUCT, {3: (t.LIST, (t.I64, [1]))})
+    malformed = {12: statistics, 16: histogram}
+    path.write_bytes(
+        t.changed_footer(path.read_bytes(), lambda column: column[3][1].update(malformed))
+    )
+    process = processes.start(forked.read_history, tmp_path)
+    process.join()
+    assert process.exitcode == 0

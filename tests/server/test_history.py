@@ -270,7 +270,8 @@ def test_a_page_of_a_long_run_is_read_without_the_rest_of_it(
     original = pq.ParquetFile.read_row_group
 
     def counted(file: pq.ParquetFile, group: int, *args: Any, **options: Any) -> pa.Table:
-        read.append(group)
+        if args != (["step"],):  # which is read once, to know where they are
+            read.append(group)
         return original(file, group, *args, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)

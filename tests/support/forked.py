@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import anyio._backends._asyncio
 import httpx
 import pyarrow.compute
 import pyarrow.dataset
-import pyarrow.parquet  # noqa: F401
+import pyarrow.parquet
 
 import aiowandb.cli.append
 import aiowandb.ingest  # noqa: F401
@@ -37,6 +37,8 @@ from aiowandb.net.retry import RetryPolicy
 from aiowandb.paths import RunRef
 from aiowandb.redaction import Link
 from aiowandb_server import Store, create_app, serve
+from aiowandb_server.store.charting import ChartRequest
+from aiowandb_server.store.history import Sampled
 from tests.support.shelf import Shelf
 
 
@@ -96,6 +98,23 @@ def read_files(files: Mapping[str, bytes], outcomes: Connection) -> None:
     """Read Parquet files of a run in all ways, and send what came of each."""
     for name, content in files.items():
         outcomes.send((name, anyio.run(_outcomes, content)))
+
+
+def read_history(data: Path) -> None:
+    """Read the history of the only run of a data folder in all ways, whatever comes of each."""
+    with Store.open(data) as store:
+        project = store.projects.get("local", "p")
+        assert project
+        (run,) = store.runs.page(project).items
+        for read in (
+            lambda: store.history.window(run, 0, 9, 5),
+            lambda: store.history.window(run, 0, 9, 500),
+            lambda: store.history.sampled(run, Sampled(("loss",), 5)),
+            lambda: store.charts.series(run, ChartRequest(("loss",))),
+            lambda: store.history.rewind(run, 5),
+        ):
+            with suppress(pyarrow.ArrowException, OSError):
+                read()
 
 
 async def _outcomes(content: bytes) -> set[str]:

@@ -10,15 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow.parquet as pq
-
 from aiowandb_server.store import json_text
 from aiowandb_server.store.columns import is_json
 from aiowandb_server.store.compaction import has_live, segment_of
 from aiowandb_server.store.lines import texts
 from aiowandb_server.store.metering import charge, held
 from aiowandb_server.store.rows import decode_row
-from aiowandb_server.store.segments import size_of_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,23 +74,17 @@ class Charts:
 
     def _of_segment(self, token: str, request: ChartRequest) -> dict[str, list[Point]]:
         points: dict[str, list[Point]] = {key: [] for key in request.keys}
-        with pq.ParquetFile(self._files.columns_path(token)) as file:
-            schema = file.schema_arrow
-            present = set(schema.names)
-            if request.x not in present:
+        for table in self._files.columns(token, dict.fromkeys((request.x, *request.keys))):
+            if request.x not in table.schema.names:
                 return points
-            wanted = [key for key in dict.fromkeys((request.x, *request.keys)) if key in present]
-            for group in range(file.num_row_groups):
-                # As Python's values they take some times the memory of Arrow's.
-                with held(5 * size_of_columns(file.metadata, group, wanted)):
-                    table = file.read_row_group(group, columns=wanted, use_threads=False)
-                    values = {
-                        key: _decoded(table[key].to_pylist(), is_text=is_json(schema.field(key)))
-                        for key in wanted
-                    }
-                    for key in points.keys() & values.keys():
-                        pairs = zip(values[request.x], values[key], strict=True)
-                        _add(points[key], pairs, request)
+            # As Python's values they take some times the memory of Arrow's.
+            with held(4 * table.nbytes):
+                values = {
+                    field.name: _decoded(table[field.name].to_pylist(), is_text=is_json(field))
+                    for field in table.schema
+                }
+                for key in points.keys() & values.keys():
+                    _add(points[key], zip(values[request.x], values[key], strict=True), request)
         return points
 
 

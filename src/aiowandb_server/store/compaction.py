@@ -9,7 +9,6 @@ starts over.
 from __future__ import annotations
 
 import heapq
-import secrets
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -81,14 +80,13 @@ class Compaction:
         return tables_of(self.merged(connection, run_id))
 
     def _attempt(self, run_id: int) -> bool:
-        token = secrets.token_hex(8)
         with self._database.read(piecewise=True) as connection:
             before = position_of(connection, run_id)
             if before is None or not has_live(connection, run_id):
                 return True
             bounds = SegmentBounds(self._tables(connection, run_id))
             counter = KeyCounter()
-            self._files.write(token, bounds, counter)
+            token = self._files.write(bounds, counter)
         with self._database.write(repeatable=True) as connection:
             moved = position_of(connection, run_id) == before
             if moved:

@@ -67,10 +67,10 @@ def _publish(temporary: Path, path: Path) -> None:
     with temporary.open("r+b") as file:  # Windows syncs only what may be written
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Windows cannot do that, and some network file systems neither: their server decides."""
     if not hasattr(os, "O_DIRECTORY"):
         return

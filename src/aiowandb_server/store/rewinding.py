@@ -7,7 +7,6 @@ would wait while lines are moved and deleted.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from aiowandb_server.errors import RequestError
@@ -100,12 +99,11 @@ class Rewinding:
 
     def _attempt(self, run_id: int, last_step: int) -> bool:
         """Replace all lines by a segment; returns False if some have come meanwhile."""
-        token = secrets.token_hex(8)
         with self._database.read(piecewise=True) as connection:
             before = position_of(connection, run_id), count(connection, run_id, "history")
             kept = self._compaction.merged(connection, run_id, -MAX_STEP, last_step + 1)
             bounds = SegmentBounds(tables_of(kept))
-            self._files.write(token, bounds, KeyCounter())
+            token = self._files.write(bounds, KeyCounter())
         with self._database.write() as connection:
             now = position_of(connection, run_id), count(connection, run_id, "history")
             if now == before:

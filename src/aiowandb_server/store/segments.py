@@ -2,29 +2,38 @@
 
 `columns` has the values (see `columns.py`), `lines` the text that was sent; both are in step order.
 A file is written under a temporary name, synced and renamed, and belongs to a segment once its
-token is in the database: files left behind by a crash are removed at a later start.
+token is in the database: files left behind by a crash are removed at a later start. The token has a
+hash of each file, so that no rows are read from one that a disk has damaged. Files of older
+versions have none, and others may have prepared the folder: pyarrow ends the process when it is
+asked for the metadata of a malformed column, so that they are never asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import secrets
 from bisect import bisect_left
 from collections import OrderedDict
 from contextlib import ExitStack, closing
+from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
+from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text, line_tables
 from aiowandb_server.store.arrays import ints
 from aiowandb_server.store.columns import ColumnBuilder, ColumnChunk, is_json
 from aiowandb_server.store.decoding import decoded
-from aiowandb_server.store.disk import complete_file, make_private_folder
+from aiowandb_server.store.disk import complete_file, make_private_folder, sync_folder
 from aiowandb_server.store.line_tables import (
     ROWS_A_CHUNK,
     chunked,
@@ -65,6 +74,15 @@ _COPIES_OF_FOOTER = 5
 _SIZE_OF_CELL = 9
 # In the answer, with the name of its key, besides the value itself.
 _SIZE_OF_VALUE = 100
+_Kind = Literal["lines", "columns"]
+_TOKEN = re.compile(r"[0-9a-f]{16}-(?P<lines>[0-9a-f]{32})-(?P<columns>[0-9a-f]{32})")
+
+
+class _LineFile(NamedTuple):
+    """What is known of a file of lines: its metadata, and each row group's first and last step."""
+
+    metadata: pq.FileMetaData
+    steps: list[tuple[int, int]]
 
 
 class SegmentFiles:
@@ -73,20 +91,21 @@ class SegmentFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         make_private_folder(folder)
-        self._open: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+        self._open: OrderedDict[str, _LineFile] = OrderedDict()
         self._lock = Lock()
 
     def columns_path(self, token: str) -> Path:
-        return path_in(self._folder, f"{token}.columns.parquet")
+        """The file with the values. Raises RequestError if it is not as it was written."""
+        return self._checked(token, "columns")
 
-    def lines_path(self, token: str) -> Path:
-        return path_in(self._folder, f"{token}.lines.parquet")
-
-    def write(self, token: str, tables: Iterable[pa.Table], counter: KeyCounter) -> None:
-        """Write both files of a segment from lines in step order; `counter` counts the rows."""
+    def write(self, tables: Iterable[pa.Table], counter: KeyCounter) -> str:
+        """Write both files of a segment from lines in step order, and return its token; `counter`
+        counts the rows."""
+        made = secrets.token_hex(8)
+        lines, columns = self._path(made, "lines"), self._path(made, "columns")
         with closing(ColumnBuilder()) as builder:
             with (
-                complete_file(self.lines_path(token)) as path,
+                complete_file(lines) as path,
                 pq.ParquetWriter(
                     path, line_tables.SCHEMA, compression="zstd", use_dictionary=False
                 ) as writer,
@@ -94,7 +113,12 @@ class SegmentFiles:
                 for chunk in chunked(tables):
                     writer.write_table(chunk, _ROWS_A_LINE_GROUP)
                     _add_rows(builder, chunk, counter)
-            self._write_columns(self.columns_path(token), builder)
+            self._write_columns(columns, builder)
+        token = f"{made}-{_hash(lines)}-{_hash(columns)}"
+        lines.rename(self._path(token, "lines"))
+        columns.rename(self._path(token, "columns"))
+        sync_folder(self._folder)
+        return token
 
     def write_prefix(self, lines: Sequence[Line]) -> str:
         """Write only a `columns` file, of rows that are stored elsewhere, and return its token.
@@ -105,19 +129,20 @@ class SegmentFiles:
         for line in lines:
             digest.update(f"{line.step} {len(line.text)} {line.text}\n".encode())
         token = f"early-{digest.hexdigest()[:32]}"
-        if not self.columns_path(token).exists():
+        path = self._path(token, "columns")
+        if not path.exists():
             with closing(ColumnBuilder()) as builder:
                 for chunk in chunked(tables_of(lines)):
                     _add_rows(builder, chunk)
-                self._write_columns(self.columns_path(token), builder)
+                self._write_columns(path, builder)
         return token
 
     def read(self, token: str, low: int, high: int) -> Iterator[Line]:
         """The lines with `low <= step < high`, in order."""
-        metadata = self._metadata(token)
-        with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
-            for group in _groups_between(metadata, low, high):
-                first, last = _steps_of(metadata, group)
+        metadata, steps = self._line_file(token)
+        with pq.ParquetFile(self._path(token, "lines"), metadata=metadata) as file:
+            for group in _groups_between(steps, low, high):
+                first, last = steps[group]
                 with held(_size_of(metadata, group)):
                     table = file.read_row_group(group, use_threads=False)
                     if first < low or last >= high:
@@ -126,12 +151,12 @@ class SegmentFiles:
 
     def places(self, token: str, low: int, high: int) -> list[tuple[int, int]]:
         """Step and number of the lines `low <= step < high`, in order, without their text."""
-        metadata = self._metadata(token)
+        metadata, steps = self._line_file(token)
         found: list[tuple[int, int]] = []
-        with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
+        with pq.ParquetFile(self._path(token, "lines"), metadata=metadata) as file:
             # A page is one row group or two: to read all of them for each page of a long run
             # takes a time that grows with the square of its length.
-            for group in _groups_between(metadata, low, high):
+            for group in _groups_between(steps, low, high):
                 charge(metadata.row_group(group).num_rows * SIZE_OF_PLACE)
                 table = file.read_row_group(group, ["step", "number"], use_threads=False)
                 table = table.filter(_between(low, high))
@@ -143,16 +168,15 @@ class SegmentFiles:
         if not places:
             return
         wanted = set(places)
-        metadata = self._metadata(token)
-        steps = [step for step, _ in places]
-        with pq.ParquetFile(self.lines_path(token), metadata=metadata) as file:
-            for group in range(metadata.num_row_groups):
-                first, last = _steps_of(metadata, group)
-                if not any(first <= step <= last for step in steps):
+        metadata, steps = self._line_file(token)
+        picked = [step for step, _ in places]
+        with pq.ParquetFile(self._path(token, "lines"), metadata=metadata) as file:
+            for group, (first, last) in enumerate(steps):
+                if not any(first <= step <= last for step in picked):
                     continue
                 with held(_size_of(metadata, group)):
                     table = file.read_row_group(group, use_threads=False)
-                    table = table.filter(pc.field("step").isin(steps))
+                    table = table.filter(pc.field("step").isin(picked))
                     for line in map(Line, *(column.to_pylist() for column in table.columns)):
                         if (line.step, line.number) in wanted:
                             yield line
@@ -161,45 +185,72 @@ class SegmentFiles:
         self, token: str, keys: Sequence[str], low: int, high: int, samples: int
     ) -> list[dict[str, Any]] | None:
         """A sample of the rows that have all keys; None if a key is not a column."""
-        with held(_size_of_footer(self.columns_path(token))):
-            schema = pq.read_schema(self.columns_path(token))
-        if not set(keys) <= set(schema.names):
-            return None
         step = pc.field("_step")
         wanted = (step >= low) & (step < high)
         for key in keys:
             wanted &= pc.field(key).is_valid()
-        columns = [*keys] if "_step" in keys else [*keys, "_step"]
-        with pq.ParquetFile(self.columns_path(token)) as file:
-            groups = range(file.metadata.num_row_groups)
-            charge(sum(size_of_columns(file.metadata, group, columns) for group in groups))
-            table = file.read(columns, use_threads=False).filter(wanted)
+        found = []
+        for table in self.columns(token, dict.fromkeys((*keys, "_step"))):
+            if not set(keys) <= set(table.schema.names):
+                return None
+            found.append(table.filter(wanted))
+            charge(found[-1].nbytes)
+        table = pa.concat_tables(found)
         positions = ints(sample_positions(table.num_rows, samples))
         picked = table.take(positions).select(list(keys))
         charge(len(positions) * len(keys) * _SIZE_OF_VALUE + 3 * picked.nbytes)
         rows: list[dict[str, Any]] = picked.to_pylist()
-        for name in (key for key in keys if is_json(schema.field(key))):
+        for name in (key for key in keys if is_json(table.schema.field(key))):
             for row in rows:
                 row[name] = json_text.loads(row[name])
         return rows
 
+    def columns(self, token: str, keys: Iterable[str]) -> Iterator[pa.Table]:
+        """The values of those of the keys that are columns, one row group after another.
+
+        Each counts as memory of the request until the next one is taken.
+        """
+        path = self.columns_path(token)
+        with held(_size_of_footer(path)), pq.ParquetFile(path) as file:
+            present = set(file.schema_arrow.names)
+            names = [key for key in keys if key in present]
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                with held(_SIZE_OF_CELL * rows * len(names)):
+                    table = file.read_row_group(group, names, use_threads=False)
+                    # Texts that repeat take much more than in the file.
+                    with held(table.nbytes):
+                        yield table
+
     def remove(self, token: str) -> None:
         with self._lock:
             self._open.pop(token, None)
-        self.columns_path(token).unlink(missing_ok=True)
-        self.lines_path(token).unlink(missing_ok=True)
+        self._path(token, "columns").unlink(missing_ok=True)
+        self._path(token, "lines").unlink(missing_ok=True)
 
-    def _metadata(self, token: str) -> pq.FileMetaData:
+    def _path(self, token: str, kind: _Kind) -> Path:
+        return path_in(self._folder, f"{token}.{kind}.parquet")
+
+    def _checked(self, token: str, kind: _Kind) -> Path:
+        path = self._path(token, kind)
+        if known := _TOKEN.fullmatch(token):
+            _require_hash(path, known[kind])
+        return path
+
+    def _line_file(self, token: str) -> _LineFile:
         with self._lock:
             if token in self._open:
                 self._open.move_to_end(token)
                 return self._open[token]
-        metadata = pq.read_metadata(self.lines_path(token))
+        with pq.ParquetFile(self._checked(token, "lines")) as file:
+            groups = range(file.num_row_groups)
+            steps = (file.read_row_group(i, ["step"], use_threads=False)["step"] for i in groups)
+            found = _LineFile(file.metadata, [(s[0].as_py(), s[-1].as_py()) for s in steps])
         with self._lock:
-            self._open[token] = metadata
+            self._open[token] = found
             while len(self._open) > _OPEN_FILES:
                 self._open.popitem(last=False)
-        return metadata
+        return found
 
     def _write_columns(self, path: Path, builder: ColumnBuilder) -> None:
         schema = builder.schema()
@@ -219,6 +270,22 @@ class SegmentFiles:
                 writer.write_table(table, ROWS_A_CHUNK)
 
 
+@lru_cache(4_096)
+def _require_hash(path: Path, known: str) -> None:
+    # Cached: the file of a segment never changes. One that is restored is looked at again.
+    if _hash(path) != known:
+        raise RequestError(
+            f"segments/{path.name} in the data folder has changed since it was written, so that no"
+            " rows are read from it. Restore it from a copy, or delete the run and send it again.",
+            500,
+        )
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh128).hexdigest()
+
+
 def _size_of_footer(path: Path) -> int:
     """What the description of the columns in a Parquet file takes once it is read."""
     with path.open("rb") as file:
@@ -226,46 +293,17 @@ def _size_of_footer(path: Path) -> int:
         return _COPIES_OF_FOOTER * int.from_bytes(file.read(4), "little")
 
 
-def _groups_between(metadata: pq.FileMetaData, low: int, high: int) -> Iterator[int]:
+def _groups_between(steps: list[tuple[int, int]], low: int, high: int) -> Iterator[int]:
     """The row groups that may have lines with `low <= step < high`; groups are in step order."""
-    for group in range(bisect_left(_LastSteps(metadata), low), metadata.num_row_groups):
-        if _steps_of(metadata, group)[0] >= high:
+    for group in range(bisect_left(steps, low, key=itemgetter(1)), len(steps)):
+        if steps[group][0] >= high:
             return
         yield group
-
-
-class _LastSteps:
-    """The last step of each row group, looked up when it is needed."""
-
-    def __init__(self, metadata: pq.FileMetaData) -> None:
-        self._metadata = metadata
-
-    def __len__(self) -> int:
-        return self._metadata.num_row_groups
-
-    def __getitem__(self, group: int) -> int:
-        return _steps_of(self._metadata, group)[1]
-
-
-def _steps_of(metadata: pq.FileMetaData, group: int) -> tuple[int, int]:
-    """The first and the last step of a row group: both files are written with statistics."""
-    statistics: Any = metadata.row_group(group).column(0).statistics
-    return statistics.min, statistics.max
 
 
 def _size_of(metadata: pq.FileMetaData, group: int) -> int:
     """The memory of a row group, as Arrow's data and as Python's."""
     return 2 * metadata.row_group(group).total_byte_size
-
-
-def size_of_columns(metadata: pq.FileMetaData, group: int, names: Sequence[str]) -> int:
-    """The memory of some columns of a row group as Arrow's data."""
-    facts, wanted = metadata.row_group(group), set(names)
-    columns = map(facts.column, range(facts.num_columns))
-    # Values that are all the same take nothing in the file.
-    return 8 * facts.num_rows * len(wanted) + sum(
-        column.total_uncompressed_size for column in columns if column.path_in_schema in wanted
-    )
 
 
 def _between(low: int, high: int) -> pc.Expression:
