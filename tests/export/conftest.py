@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import orjson
@@ -78,6 +78,12 @@ class Project:
 
     def join_sweep(self, name: str, sweep: str) -> None:
         self.store.runs.upsert(self._project, name, RunChanges(sweep=sweep))
+
+    def damage(self, name: str, field: Literal["config", "summary"]) -> None:
+        """Have text that is no JSON where that should be, which the embedded W&B does not take."""
+        with self.store.sweeps._database.write() as connection:
+            update = f"UPDATE run SET {field} = ? WHERE name = ?"
+            connection.execute(update, ('{"a": ', name))
 
     def rename(self, name: str, display_name: str) -> None:
         self.store.runs.upsert(self._project, name, RunChanges(display_name=display_name))

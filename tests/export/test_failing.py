@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import AsyncApi, CommError, ConnectError, ExportError
@@ -185,3 +186,29 @@ async def test_a_journal_that_is_damaged_is_not_guessed_at(
     with pytest.raises(ExportError, match=r"journal\.jsonl cannot be read \(line 3"):
         await runs.export(out)
     await runs.export(out, overwrite=True)
+
+
+@pytest.mark.parametrize("field", ["config", "summary"])
+async def test_a_run_whose_config_or_summary_is_no_json_fails_alone(
+    project: Project, runs: Runs, out: Path, field: Literal["config", "summary"]
+) -> None:
+    for name in "abc":
+        project.log(name, steps(0, 10))
+        project.configure(name, {"lr": 0.1})
+        project.summarize(name, {"best": 1})
+    project.damage("b", field)
+    assert (await runs.plan_export(out)).rows == 30
+    for _ in range(2):
+        result = await runs.export(out)
+        assert [failure.run for failure in result.failed] == ["b"]
+        assert f"Run b, {field}: W&B sent JSON that cannot be decoded" in str(
+            result.failed[0].error
+        )
+    assert {run for run, _ in places(out)} == set("abc")
+    rows = pq.read_table(out / "runs.parquet", columns=["config.lr", "summary.best"]).to_pylist()
+    good = {"config.lr": 0.1, "summary.best": 1}
+    lacking = "config.lr" if field == "config" else "summary.best"
+    assert rows == [good, good | {lacking: None}, good]
+    # The text itself is kept.
+    originals = pq.read_table(out / ".aiowandb-export" / "originals")
+    assert originals[field].to_pylist()[1] == '{"a": '

@@ -233,6 +233,18 @@ async def test_a_run_that_fails_is_named_and_the_others_are_there(
 
 
 @once
+async def test_a_run_whose_config_is_no_json_fails_alone(tmp_path: Path, target: AsyncApi) -> None:
+    with Store.open(tmp_path / "source") as store:
+        for name in ("good", "bad"):
+            make_run(store, name, rows=['{"_step":0,"x":1}'])
+        with store.runs._database.write() as connection:
+            connection.execute("UPDATE run SET config = '{\"a\": ' WHERE name = 'bad'")
+        async with AsyncApi.local(tmp_path / "source") as api:
+            report = await api.runs(SOURCE).copy_to(TARGET, api=target)
+    assert {run.run: run.status for run in report.runs} == {"good": "created", "bad": "failed"}
+
+
+@once
 async def test_a_body_that_is_too_large_is_sent_in_pieces(
     source: AsyncApi, target_folder: Path
 ) -> None:

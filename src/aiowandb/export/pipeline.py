@@ -33,6 +33,7 @@ from aiowandb.export.progress import (
     OnEvent,
     Reporter,
     RowsWanted,
+    RunFailed,
     RunFailure,
     RunsFound,
 )
@@ -104,7 +105,7 @@ async def export_runs(
         written_bytes=sum(table.size for table in tables),
         seconds=reporter.seconds,
         files=tuple(files),
-        failed=tuple(failure for table in tables for failure in table.failed),
+        failed=(*runs.undecodable, *(failure for table in tables for failure in table.failed)),
         clashes=tuple(clash for table in tables for clash in table.clashes),
         deleted=tuple(deleted),
         unknown_keys=tuple(unknown),
@@ -120,6 +121,8 @@ async def _select(
     """The runs, and the keys that the options name and none of the runs has."""
     runs = await select_runs(pages, options.what)
     reporter.emit(RunsFound(len(runs.histories)))
+    for failure in runs.undecodable:
+        reporter.emit(RunFailed("runs", failure.run, str(failure.error)))
     known = runs.announced.names if "history" in options.what else frozenset()
     unknown = unknown_keys([*(options.keys or ()), *options.exclude], known) if known else []
     for key in unknown:

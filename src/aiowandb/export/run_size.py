@@ -61,7 +61,7 @@ class RunSize(msgspec.Struct, frozen=True, gc=False):
         columns = selection.columns(known)
         values, most_rows = _values(known, columns, selection, any_key=any_key)
         columns = columns or []
-        lengths = sampled_lengths(run) if columns and isinstance(run.summary_json, str) else {}
+        lengths = sampled_lengths(run) if columns else {}
         return cls(
             history=RunSnapshot.from_history(run),
             heartbeat=heartbeat,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
 from aiowandb.choices import What
 from aiowandb.concurrency.threads import run_sync
+from aiowandb.errors import ServerError
 from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.options import ExportOptions
 from aiowandb.export.originals import OriginalRuns
+from aiowandb.export.progress import RunFailure
 from aiowandb.export.row_source import RowSource
 from aiowandb.export.runs_table import ArchiveTable
 from aiowandb.export.schema import LongSchema, RowSchema, SystemSchema
@@ -41,7 +43,8 @@ _UNFINISHED = frozenset({"running", "pending", "preempting", "preempted"})
 class SelectedRuns(msgspec.Struct):
     """The runs of an export in their order, a table of them, and their announced keys.
 
-    `heartbeats` has their snapshots for tables without steps. `what` is exported of them.
+    `heartbeats` has their snapshots for tables without steps. `what` is exported of them. The
+    tables lack what is `undecodable`: texts that are no JSON, of which only the originals are kept.
     """
 
     what: Collection[What] = ()
@@ -59,13 +62,18 @@ class SelectedRuns(msgspec.Struct):
     media: LoggedMedia = msgspec.field(default_factory=LoggedMedia)
     histograms: LoggedMedia = msgspec.field(default_factory=lambda: LoggedMedia(is_histogram))
     announced: AnnouncedKeys = msgspec.field(default_factory=AnnouncedKeys)
+    undecodable: list[RunFailure] = []
 
     def add(self, page: Sequence[RunRecord]) -> None:
         """Add the runs of a page. This takes a while: call it in a thread."""
         # If the order changed while pages were read, a run may be listed twice.
         new = list({run.ref: run for run in page if run.ref not in self.histories}.values())
-        self.table.add(new)
         self.originals.add(new)
+        try:
+            self.table.add(new)
+        except ServerError:
+            self.undecodable += [failure for run in new for failure in _without_undecodable(run)]
+            self.table.add(new)
         if "metrics" in self.what:
             self.metrics.add(new)
         for run in new:
@@ -81,6 +89,23 @@ class SelectedRuns(msgspec.Struct):
             if "histograms" in self.what:
                 self.histograms.add(run)
             self.announced.add(run.history_keys)
+
+
+_DECODED = {
+    "config_json": "raw_config",
+    "summary_json": "summary",
+    "system_json": "system_metrics",
+}
+
+
+def _without_undecodable(run: RunRecord) -> Iterator[RunFailure]:
+    """Take away the texts of the run that are no JSON."""
+    for text, decoded in _DECODED.items():
+        try:
+            getattr(run, decoded)
+        except ServerError as error:
+            setattr(run, text, None)
+            yield RunFailure(run.id, error)
 
 
 async def select_runs(

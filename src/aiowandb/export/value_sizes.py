@@ -15,6 +15,7 @@ from aiowandb.export.announced import is_media
 from aiowandb.export.options import ExportOptions
 from aiowandb.wire import lenient
 from aiowandb.wire.dotted import flattened
+from aiowandb.wire.json_edit import readable_object
 from aiowandb.wire.record import KeyInfo, RunRecord
 
 _COLUMNS = {
@@ -58,9 +59,10 @@ class Range(NamedTuple):
 
 def sampled_lengths(run: RunRecord) -> Mapping[str, int]:
     """How long the last values are that are texts, or written as JSON text, by their keys."""
+    summary = run.summary_json if isinstance(run.summary_json, str) else None
     return {
         key: len(value) if isinstance(value, str) else len(lenient.dumps(value))
-        for key, value in flattened(run.summary_metrics).items()
+        for key, value in flattened(readable_object(summary)).items()
         if isinstance(value, str | dict | list)
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiowandb.ingest.mark import Mark, read_mark, without_mark
 from aiowandb.ingest.source import RunFacts
-from aiowandb.wire.json_edit import read_object
+from aiowandb.wire.json_edit import readable_object
 from aiowandb.wire.lenient import parse_time
 from aiowandb.wire.record import RunRecord
 
@@ -17,7 +17,10 @@ _UNSAYABLE = frozenset({"crashed", "killed"})
 
 
 def facts_of(record: RunRecord) -> RunFacts:
-    """The facts of a run at W&B; those of a copy have the values of the original in its mark."""
+    """The facts of a run at W&B; those of a copy have the values of the original in its mark.
+
+    A config that is no JSON is no error yet, but when the run is written: it fails alone then.
+    """
     config = record.config_json or "{}"
     mark, machine = read_mark(config), machine_of(config)
     return RunFacts(
@@ -43,12 +46,12 @@ def facts_of(record: RunRecord) -> RunFacts:
 
 def dotted_keys(summary: str | None) -> frozenset[str]:
     """The keys with literal dots, which the summary distinguishes from nested keys."""
-    return frozenset(key for key in read_object(summary) if "." in key)
+    return frozenset(key for key in readable_object(summary) if "." in key)
 
 
 def machine_of(config: str) -> dict[str, Any]:
     """The facts about the machine in W&B's part of the config: texts by name."""
-    own: Any = read_object(config, _CONFIG_LEVELS).get("_wandb")
+    own: Any = readable_object(config, _CONFIG_LEVELS).get("_wandb")
     try:
         machines = own["value"]["e"].values()
         found = next((each for each in machines if isinstance(each, dict)), {})

@@ -15,7 +15,7 @@ from aiowandb.config.hosts import names_of
 from aiowandb.ingest.source import RunFacts
 from aiowandb.net import Session
 from aiowandb.net.session import supports
-from aiowandb.wire.json_edit import changed_object, read_object
+from aiowandb.wire.json_edit import changed_object, read_object, readable_object
 from aiowandb.wire.record import RunRecord
 from aiowandb.wire.server import store_id
 
@@ -71,7 +71,7 @@ def with_mark(config: str, mark: Mark) -> str:
 
 def without_mark(config: str) -> str:
     """The text of a config without the mark, as in the source."""
-    found = read_object(config, _CONFIG_LEVELS)
+    found = readable_object(config, _CONFIG_LEVELS)
     return changed_object(config or None, {KEY: found.get(KEY)}, {}) if KEY in found else config
 
 
@@ -79,7 +79,7 @@ def read_mark(config: str | None) -> Mark | None:
     """The mark in this config, if there is one."""
     if not config or KEY not in config:
         return None
-    value: Any = read_object(config, _CONFIG_LEVELS).get(KEY)
+    value: Any = readable_object(config, _CONFIG_LEVELS).get(KEY)
     try:
         return msgspec.convert(value["value"], Mark)
     except (msgspec.ValidationError, KeyError, TypeError):

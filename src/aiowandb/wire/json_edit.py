@@ -51,6 +51,18 @@ def read_object(text: str | None, levels: int = 1) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def readable_object(text: str | None, levels: int = 1) -> dict[str, Any]:
+    """The same, and empty if the text is no JSON.
+
+    >>> readable_object('{"a": 1, '), readable_object('{"a": 1}')
+    ({}, {'a': 1})
+    """
+    try:
+        return read_object(text, levels)
+    except ServerError:
+        return {}
+
+
 def changed_object(
     text: str | None,
     before: Mapping[str, Any],
