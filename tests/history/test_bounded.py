@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from aiowandb.errors import TooLargeError
 from aiowandb.history.bounded import bounded_batches
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
-from aiowandb.net import Session
+from aiowandb.net import MemoryBudget, Session
 from aiowandb.redaction import Link
 from aiowandb_server import create_app, serve_in_thread
 from aiowandb_server.graphql import context
@@ -51,7 +53,8 @@ def read_batches(content: bytes, names: list[str], most_bytes: int) -> list[pa.R
     ) -> pq.ParquetFile:
         return opened(content, read_dictionary)
 
-    return list(bounded_batches(parquet, reopen, groups, names, most_bytes))
+    memory = MemoryBudget(32 * most_bytes)
+    return list(bounded_batches(parquet, reopen, groups, names, memory))
 
 
 def repeated(text: str, rows: int) -> pa.Table:
@@ -191,11 +194,61 @@ async def test_a_footer_that_memory_has_no_room_for_is_refused(is_large: bool) -
                 pass
 
 
+def one_page(length: int, **options: Any) -> bytes:
+    """A file whose rows, with texts of this length, are in one page, or in more by the options."""
+    file = io.BytesIO()
+    table = pa.table({"_step": range(10_000), "text": ["x" * length] * 10_000})
+    pq.write_table(table, file, use_dictionary=False, **{"data_page_size": 1 << 30, **options})
+    return file.getvalue()
+
+
+def one_row(value: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"_step": [0], "value": value}), file)
+    return file.getvalue()
+
+
+def nulls(count: int) -> Any:
+    return pa.ListArray.from_arrays([0, count], pa.nulls(count, pa.float64()))
+
+
+TOO_LARGE = {
+    "a page": one_page(600),
+    "a page on disk": one_page(600, compression="none"),
+    "a page of the second version": one_page(600, data_page_version="2.0"),
+    "a text": one_row(["x" * 5_000_000]),
+    "a list": one_row([[0.5] * 50_000]),
+    "a list of nulls": one_row(nulls(50_000)),
+    "a list of texts": one_row([[""] * 50_000]),
+}
+
+
+async def count_rows(content: bytes, max_memory: int) -> int:
+    settings = Settings.load(api_key="0" * 40, base_url="http://w.test", max_memory=max_memory)
+    link = Link("http://store.test/x")
+    async with Session(settings, transport=httpx.ASGITransport(Shelf(content))) as session:
+        return sum([rows.page.count async for rows in read_segment(session, link, Selection())])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", TOO_LARGE.values(), ids=TOO_LARGE)
+async def test_pages_and_rows_that_memory_has_no_room_for_are_refused(content: bytes) -> None:
+    with pytest.raises(TooLargeError, match="Increase max_memory"):
+        await count_rows(content, 4_000_000)
+    assert await count_rows(content, 100_000_000) in (1, 10_000)
+
+
+@pytest.mark.anyio
+async def test_large_row_groups_of_small_pages_are_read() -> None:
+    assert await count_rows(one_page(600, data_page_size=1 << 16), 4_000_000) == 10_000
+
+
 # Scans a run in a process that may have so many bytes more than at its start.
 LIMITED_SCAN = """
 import asyncio, resource, sys, httpx
 import pyarrow, pyarrow.parquet, pyarrow.compute
 from aiowandb.config.settings import Settings
+from aiowandb.errors import TooLargeError
 from aiowandb.history.scan import scan_run
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session
@@ -216,9 +269,13 @@ async def main():
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)
         rows = size = 0
-        async for page in scan_run(session, RunRef("e", "p", "r"), Selection()):
-            rows, size = rows + page.count, size + page.nbytes
-        print(rows, size > 40_000 * 100_000)
+        try:
+            async for page in scan_run(session, RunRef("e", "p", "r"), Selection()):
+                rows, size = rows + page.count, size + page.nbytes
+        except TooLargeError:
+            print("too large")
+        else:
+            print(rows, size > 40_000 * 100_000)
 
 asyncio.run(main())
 """
@@ -265,6 +322,19 @@ def test_a_small_file_that_stands_for_4_gb_is_read_in_bounded_memory() -> None:
     pq.write_table(repeated("x" * 100_000, 40_000), file, store_schema=False)
     assert len(file.getvalue()) < MB
     assert limited(LIMITED_SCAN, stdin=file.getvalue()) == "40000 True"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+@pytest.mark.parametrize(
+    "content",
+    [partial(one_page, 50_000, compression="zstd"), lambda: one_row(nulls(60_000_000))],
+    ids=["page", "list"],
+)
+def test_a_page_or_list_of_500_mb_is_refused_in_bounded_memory(
+    content: Callable[[], bytes],
+) -> None:
+    assert limited(LIMITED_SCAN, stdin=content()) == "too large"
 
 
 @pytest.mark.slow

@@ -15,6 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from aiowandb.errors import TooLargeError
+from aiowandb.net import MemoryBudget
+
 _MOST_ROWS = 16_384
 # Where rows are long, some may be much longer than others.
 _MOST_LONG_ROWS = 1_024
@@ -40,10 +43,10 @@ def bounded_batches(
     reopen: OpenParquet,
     groups: list[int],
     columns: list[str],
-    most_bytes: int,
+    memory: MemoryBudget,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of these groups, in batches of about `most_bytes` at most, but at least one row."""
-    rows = _rows_per_batch(parquet, reopen, groups, columns, most_bytes)
+    """The rows of these groups, in batches as large as memory allows, but of at least one row."""
+    rows = _rows_per_batch(parquet, reopen, groups, columns, memory)
     # Many files are read at once: more threads for each would only slow them down.
     return parquet.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
 
@@ -53,40 +56,49 @@ def _rows_per_batch(
     reopen: OpenParquet,
     groups: list[int],
     columns: list[str],
-    most_bytes: int,
+    memory: MemoryBudget,
 ) -> int:
     metadata, row_bytes, most_rows = parquet.metadata, _FIXED_BYTES * len(columns), _MOST_ROWS
+    most_bytes = memory.batch_bytes
     leaves = _leaves(parquet, frozenset(columns))
     texts = {i: leaf for i, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"}
-    wide = {i: leaf for i, leaf in leaves.items() if i not in texts and _is_wide(leaf)}
-    if texts:
-        parquet = reopen(read_dictionary=_paths(texts), metadata=metadata)
+    wide = {i: leaf for i, leaf in leaves.items() if _is_wide(leaf)}
+    groups = [index for index in groups if metadata.row_group(index).num_rows > 0]
     for index in groups:
         group = metadata.row_group(index)
-        if group.num_rows < 1:
-            continue
         if group.total_byte_size > most_bytes:
             most_rows = min(most_rows, _MOST_LONG_ROWS if texts else _MOST_ROWS)
             row_bytes = max(row_bytes, _stored_row_bytes(parquet, index, leaves, most_bytes))
-        if texts or wide:
-            row_bytes = max(row_bytes, _longest_texts(parquet, index, texts, wide))
+        if wide:
+            _require_metadata(parquet, index, wide)
             values = sum(group.column(i).num_values * _width(leaf) for i, leaf in wide.items())
             if values > most_bytes:
                 most_rows = min(most_rows, _MOST_LONG_ROWS)
             row_bytes = max(row_bytes, values // group.num_rows)
+    _require_room(row_bytes, memory)
+    if texts:
+        with_dictionaries = reopen(read_dictionary=_paths(texts), metadata=metadata)
+        longest = (_longest_texts(with_dictionaries, index, texts) for index in groups)
+        row_bytes = max(row_bytes, *longest)
     return max(1, min(most_rows, most_bytes // max(row_bytes, 1)))
 
 
-def _first_row(parquet: pq.ParquetFile, index: int, columns: list[str]) -> pa.RecordBatch:
-    """The first row of a group; an error if the metadata of these columns are malformed.
+def _require_metadata(parquet: pq.ParquetFile, index: int, leaves: Collection[int]) -> None:
+    """An error if the metadata of these leaves of a row group are malformed.
 
     pyarrow ends the process if it is asked for such metadata: its C++ throws what Python cannot
-    catch. So no column is asked for its own before it was read.
+    catch. So no leaf is asked for its own before its reader was made. A batch without rows reads no
+    page; `ParquetFile.iter_batches` itself refuses to read one.
     """
-    batches = parquet.iter_batches(1, row_groups=[index], columns=columns, use_threads=False)
-    if (first := next(batches, None)) is None:
-        raise ValueError("a row group has fewer rows than it says")
-    return first
+    next(parquet.reader.iter_batches(0, [index], list(leaves), False), None)
+
+
+def _require_room(row_bytes: int, memory: MemoryBudget) -> None:
+    if row_bytes > memory.response_bytes:
+        raise TooLargeError(
+            f"History: rows of a Parquet file have {row_bytes:,} bytes on average, and max_memory"
+            f" leaves room for {memory.response_bytes:,}. Increase max_memory, or select keys."
+        )
 
 
 _Leaves = Mapping[int, pq.ColumnSchema]
@@ -125,11 +137,11 @@ def _stored_row_bytes(parquet: pq.ParquetFile, index: int, leaves: _Leaves, most
     of_all = int(group.total_byte_size // group.num_rows)
     if len(leaves) == group.num_columns or of_all * _MOST_ROWS <= most_bytes:
         return of_all
-    _first_row(parquet, index, _paths(leaves))
+    _require_metadata(parquet, index, leaves)
     return int(sum(group.column(i).total_uncompressed_size for i in leaves) // group.num_rows)
 
 
-def _longest_texts(parquet: pq.ParquetFile, index: int, texts: _Leaves, wide: _Leaves) -> int:
+def _longest_texts(parquet: pq.ParquetFile, index: int, texts: _Leaves) -> int:
     """How many bytes the texts of a row have if they are the longest of their dictionaries.
 
     Whether a column has a dictionary is not asked: a footer may lie. All of these leaves are read.
@@ -137,7 +149,7 @@ def _longest_texts(parquet: pq.ParquetFile, index: int, texts: _Leaves, wide: _L
     group = parquet.metadata.row_group(index)
     lists = {i: leaf.path for i, leaf in texts.items() if leaf.max_repetition_level}
     total = 0
-    if single := [leaf.path for i, leaf in {**texts, **wide}.items() if i not in lists]:
+    if single := [leaf.path for i, leaf in texts.items() if i not in lists]:
         found = _dictionaries(_first_row(parquet, index, single).columns)
         total += sum(_longest(each) for each in found)
     for i, path in lists.items():
@@ -145,6 +157,13 @@ def _longest_texts(parquet: pq.ParquetFile, index: int, texts: _Leaves, wide: _L
         longest = max(map(_longest, _dictionaries(first.columns)), default=0)
         total += -(-group.column(i).num_values // group.num_rows) * longest
     return total
+
+
+def _first_row(parquet: pq.ParquetFile, index: int, columns: list[str]) -> pa.RecordBatch:
+    batches = parquet.iter_batches(1, row_groups=[index], columns=columns, use_threads=False)
+    if (first := next(batches, None)) is None:
+        raise ValueError("a row group has fewer rows than it says")
+    return first
 
 
 def _dictionaries(columns: Collection[Any]) -> Iterator[Any]:

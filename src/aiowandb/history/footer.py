@@ -2,14 +2,14 @@
 
 pyarrow ends the process when it is asked for the metadata of a column that is malformed: its C++
 throws what Python cannot catch. Its reader does not, so that only what must be known before
-anything is read is found here: where the columns are, and the statistics of numbers. A footer is
-one struct in Thrift's compact protocol; how it is made is in `parquet.thrift` of Apache Parquet.
+anything is read is found here: where the columns are, and the statistics of numbers. What the
+numbers of fields mean is in `parquet.thrift` of Apache Parquet.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -17,31 +17,24 @@ import pyarrow.parquet as pq
 
 from aiowandb.errors import TooLargeError
 from aiowandb.history.ranges import Range, Ranges
+from aiowandb.history.thrift import BINARY, I64, LIST, NOTHING, STRUCT, Fields, ThriftReader
 from aiowandb.net import MemoryBudget
 
-# The types of values.
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = *range(1, 11), 12
-
-# The fields to keep of a struct, by number: of which type they must be, and what to keep of those
-# in them. All others are skipped.
-_Fields = Mapping[int, tuple[int, "_Fields"]]
-_NOTHING: _Fields = {}
-_NUMBER, _BYTES = (_I64, _NOTHING), (_BINARY, _NOTHING)
+_NUMBER, _BYTES = (I64, NOTHING), (BINARY, NOTHING)
 _MAX_LEGACY, _MIN_LEGACY, _MAX, _MIN = 1, 2, 5, 6
-_STATISTICS: _Fields = dict.fromkeys((_MAX_LEGACY, _MIN_LEGACY, _MAX, _MIN), _BYTES)
+_STATISTICS: Fields = dict.fromkeys((_MAX_LEGACY, _MIN_LEGACY, _MAX, _MIN), _BYTES)
 _COMPRESSED, _DATA_PAGE, _DICTIONARY_PAGE, _WITH_STATISTICS = 7, 9, 11, 12
-_COLUMN: _Fields = {
+_COLUMN: Fields = {
     _COMPRESSED: _NUMBER,
     _DATA_PAGE: _NUMBER,
     _DICTIONARY_PAGE: _NUMBER,
-    _WITH_STATISTICS: (_STRUCT, _STATISTICS),
+    _WITH_STATISTICS: (STRUCT, _STATISTICS),
 }
 _META_DATA, _COLUMNS, _SIZE, _ROWS, _ROW_GROUPS = 3, 1, 2, 3, 4
-_CHUNK: _Fields = {_META_DATA: (_STRUCT, _COLUMN)}
-_GROUP: _Fields = {_COLUMNS: (_LIST, _CHUNK), _SIZE: _NUMBER, _ROWS: _NUMBER}
-_FILE: _Fields = {_ROW_GROUPS: (_LIST, _GROUP)}
+_CHUNK: Fields = {_META_DATA: (STRUCT, _COLUMN)}
+_GROUP: Fields = {_COLUMNS: (LIST, _CHUNK), _SIZE: _NUMBER, _ROWS: _NUMBER}
+_FILE: Fields = {_ROW_GROUPS: (LIST, _GROUP)}
 
-_MOST_LEVELS = 16
 FOOTER_END = 8  # the length of the footer, and a mark
 
 
@@ -59,11 +52,11 @@ class _GroupPlaces(NamedTuple):
 
 
 class Footer:
-    """What the end of a file says of it. Errors are Arrow's, or those of `_ThriftReader`."""
+    """What the end of a file says of it. Errors are Arrow's, or those of `ThriftReader`."""
 
     def __init__(self, content: bytes | bytearray) -> None:
         self.metadata = pq.read_metadata(pa.BufferReader(content))
-        found = _ThriftReader(content[-footer_size(content) : -FOOTER_END]).struct(_FILE)
+        found = ThriftReader(content[-footer_size(content) : -FOOTER_END]).struct(_FILE)
         self.groups = [_row_group(group) for group in found.get(_ROW_GROUPS, [])]
         leaves = self.metadata.schema
         self.schema = leaves.to_arrow_schema()
@@ -128,78 +121,3 @@ _CODES: dict[pa.DataType, str] = {
     pa.float32(): "<f",
     pa.float64(): "<d",
 }
-
-
-class _ThriftReader:
-    """Reads structs of Thrift's compact protocol; raises LookupError or ValueError."""
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self._data = data
-        self._at = 0
-
-    def struct(self, fields: _Fields, level: int = 0) -> dict[int, Any]:
-        """The fields of a struct that are wanted, by number."""
-        found: dict[int, Any] = {}
-        number = 0
-        while head := self._byte():
-            kind = head & 15
-            number = number + (head >> 4) if head > kind else self._integer()
-            wanted, below = fields.get(number, (None, None))
-            value = self._value(kind, below if kind == wanted else None, level)
-            if kind == wanted:
-                found[number] = value
-        return found
-
-    def _value(self, kind: int, fields: _Fields | None, level: int) -> Any:
-        if level > _MOST_LEVELS:
-            raise ValueError("its footer is nested too deeply")
-        if kind in (_I16, _I32, _I64):
-            return self._integer()
-        if kind == _BINARY:
-            return self._bytes(self._unsigned())
-        if kind == _STRUCT:
-            return self.struct(fields or _NOTHING, level + 1)
-        if kind in (_LIST, _SET):
-            return self._list(fields, level)
-        if kind in (_TRUE, _FALSE):
-            return kind == _TRUE
-        if kind in (_BYTE, _DOUBLE):
-            return self._bytes(1 if kind == _BYTE else 8)
-        raise ValueError(f"its footer has a value of the unknown kind {kind}")
-
-    def _list(self, fields: _Fields | None, level: int) -> list[Any]:
-        head = self._byte()
-        size, kind = head >> 4, head & 15
-        size = self._unsigned() if size == 15 else size
-        # In a list, a boolean is a byte.
-        kind = _BYTE if kind in (_TRUE, _FALSE) else kind
-        values = (self._value(kind, fields, level + 1) for _ in range(size))
-        if fields is not None:
-            return list(values)
-        for _ in values:  # skipped
-            pass
-        return []
-
-    def _bytes(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._data):
-            raise ValueError("its footer is cut off")
-        return bytes(self._data[start : self._at])
-
-    def _byte(self) -> int:
-        byte = self._data[self._at]
-        self._at += 1
-        return byte
-
-    def _integer(self) -> int:
-        found = self._unsigned()
-        return (found >> 1) ^ -(found & 1)
-
-    def _unsigned(self) -> int:
-        found = shift = 0
-        while (byte := self._byte()) > 127:
-            found |= (byte & 127) << shift
-            shift += 7
-            if shift > 63:
-                raise ValueError("its footer has a number that is too long")
-        return found | byte << shift

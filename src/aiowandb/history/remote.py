@@ -56,7 +56,7 @@ class RemoteFile:
         if tail is None or footer is None:
             return None
         sizes = [group.size for group in footer.groups]
-        if len(sizes) < 2 or max(sizes) > _MAX_GROUP_SIZE:
+        if len(sizes) < 2 or max(sizes) > min(_MAX_GROUP_SIZE, session.memory.reader_bytes):
             return None
         return cls(session, link, footer, tail, head)
 

@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from anyio import SpooledTemporaryFile
 
-from aiowandb.errors import ServerError, TooLargeError
+from aiowandb.errors import ServerError
 from aiowandb.history.bounded import OpenParquet, bounded_batches
 from aiowandb.history.columns import Kind, kind_of
 from aiowandb.history.flattening import flatten, leaf_names
 from aiowandb.history.footer import FOOTER_END, Footer, require_room
 from aiowandb.history.ownership import FileCheck
+from aiowandb.history.page_sizes import reader_bytes
 from aiowandb.history.pages import ParquetPage
 from aiowandb.history.ranges import Range, Ranges, last_step, ranges_of, read_ranges
 from aiowandb.history.reading import Ends
@@ -33,8 +34,6 @@ from aiowandb.wire.rows import STEP, TIME
 # Files up to this size stay in memory.
 _IN_MEMORY = 4 << 20
 _READ_BUFFER = 1 << 18
-# What pyarrow has of a column beside its values, while it reads them.
-_COLUMN_BYTES = 8_000
 _NO_STEPS = "its rows have no steps"
 
 
@@ -102,8 +101,8 @@ async def describe_segment(session: Session, link: Link, check: FileCheck) -> Se
     else:
         async with _downloaded(session, link) as file:
             with _readable():
-                opened = partial(_open_spool, file, session.memory)
-                found = await anyio.to_thread.run_sync(_describe, opened, check.columns)
+                names = {STEP, *check.columns}
+                found = await anyio.to_thread.run_sync(_describe, file, session.memory, names)
     with _readable():
         _require_steps(found.schema)
         batch = flatten(pa.RecordBatch.from_pylist([], schema=found.schema))
@@ -118,9 +117,12 @@ class _FileFacts(NamedTuple):
     ranges: Ranges
 
 
-def _describe(open_file: OpenParquet, columns: Collection[str]) -> _FileFacts:
-    parquet = open_file()
-    ranges = read_ranges(parquet, {STEP, *columns})
+def _describe(
+    file: SpooledTemporaryFile[bytes], memory: MemoryBudget, columns: Collection[str]
+) -> _FileFacts:
+    parquet = _open_spool(file, memory)
+    reader_bytes(parquet, file.wrapped, columns, memory)
+    ranges = read_ranges(parquet, columns)
     return _FileFacts(parquet.metadata.num_rows, parquet.schema_arrow, ranges)
 
 
@@ -145,7 +147,7 @@ async def _download(
 ) -> AsyncGenerator[_Segment | SegmentRows]:
     async with _downloaded(session, link) as file:
         opened = partial(_open_spool, file, session.memory)
-        yield _Segment(opened, selection, session.memory, check=check)
+        yield _Segment(opened, selection, session.memory, content=file.wrapped, check=check)
 
 
 @asynccontextmanager
@@ -185,6 +187,7 @@ class _Segment:
         selection: Selection,
         memory: MemoryBudget,
         groups: list[int] | None = None,
+        content: Any = None,
         check: FileCheck | None = None,
     ) -> None:
         self._check = check
@@ -193,6 +196,7 @@ class _Segment:
         self._memory = memory
         self._reader_bytes = 0
         self._groups = groups
+        self._content = content
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._rows_left = 0
         self._is_flat = False
@@ -233,6 +237,10 @@ class _Segment:
             raise ValueError("two of its columns have the same name")
         self._is_flat = not any(pa.types.is_nested(field.type) for field in schema)
         columns = _columns(self._selection, names if self._is_flat else list(leaf_names(schema)))
+        needed = {*columns, *(self._check.columns if self._check else ())}
+        size = reader_bytes(parquet, self._content, needed, self._memory)
+        # Otherwise it is little beside the rows.
+        self._reader_bytes = size if size > self._memory.batch_bytes else 0
         if self._groups is None:
             _require_steps(schema)
             return self._checked(parquet, columns)
@@ -271,19 +279,7 @@ class _Segment:
         if not groups:
             return iter(())  # older versions of pyarrow would read row group -1
         self._rows_left = sum(parquet.metadata.row_group(group).num_rows for group in groups)
-        most_bytes = self._memory.batch_bytes
-        self._charge_reader(len(columns), most_bytes)
-        return bounded_batches(parquet, self._open_file, groups, columns, most_bytes)
-
-    def _charge_reader(self, columns: int, most_bytes: int) -> None:
-        needed = columns * _COLUMN_BYTES
-        if needed > self._memory.reader_bytes:
-            raise TooLargeError(
-                f"History: reading {columns:,} columns at once takes about {needed:,} bytes, more"
-                f" than max_memory leaves for that. Increase max_memory, or select keys."
-            )
-        # Otherwise it is little beside the rows.
-        self._reader_bytes = needed if needed > most_bytes else 0
+        return bounded_batches(parquet, self._open_file, groups, columns, self._memory)
 
 
 @contextmanager
