@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb_server import RunChanges, Store, build_sample, create_app, serve_in_thread
-from aiowandb_server.store import compaction
+from aiowandb_server.store import segments
 from tests.chaos.faults import FaultLayer, Weather
 from tests.chaos.wire_faults import forger_to
 from tests.support.proxy import Proxy, proxy_to
@@ -65,7 +65,7 @@ def _fill(store: Store) -> None:
     with pytest.MonkeyPatch.context() as patch:
         chance = Random("names of files")
         names = SimpleNamespace(token_hex=lambda size: chance.randbytes(size).hex())
-        patch.setattr(compaction, "secrets", names)
+        patch.setattr(segments, "secrets", names)
         build_sample(store, runs=7, rows=120, now=1_790_000_000)
     _add_long_run(store)
 
