@@ -94,6 +94,10 @@ def test_short_texts_that_a_file_repeats_are_read_in_large_batches() -> None:
     assert [batch.num_rows for batch in batches] == [16_384, 16_384, 7_232]
 
 
+def test_a_file_of_texts_without_rows_is_read() -> None:
+    assert batches_of(repeated("x", 0), MB) == []
+
+
 def test_texts_in_lists_that_a_file_repeats_are_read_in_small_batches() -> None:
     lists = pa.array([["x" * 50_000]] * 400)
     batches = batches_of(pa.table({"_step": range(400), "texts": lists}), 2 * MB)

@@ -79,7 +79,7 @@ def _rows_per_batch(
     if texts:
         with_dictionaries = reopen(read_dictionary=_paths(texts), metadata=metadata)
         longest = (_longest_texts(with_dictionaries, index, texts) for index in groups)
-        row_bytes = max(row_bytes, *longest)
+        row_bytes = max((row_bytes, *longest))
     return max(1, min(most_rows, most_bytes // max(row_bytes, 1)))
 
 
