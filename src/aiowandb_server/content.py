@@ -62,10 +62,10 @@ class Content:
             return None
 
         path = await blocking(find)
-        if path is None or isinstance(path, Response):
-            return path or await _sent(None)
+        if isinstance(path, Response):
+            return path
         response = await _sent(path, "application/vnd.apache.parquet")
-        if isinstance(response, FileResponse):
+        if path is not None and isinstance(response, FileResponse):
             response.headers["Content-MD5"] = await anyio.to_thread.run_sync(_md5, path)
         return response
 

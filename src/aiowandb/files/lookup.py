@@ -40,7 +40,7 @@ async def find_files(
         run = (found or {}).get(alias(index))
         if run is None:
             return NotFoundError(f"Could not find run {asked.ref}.", operation="RunFilesByName")
-        return run.files.nodes if run.files else []
+        return run.nodes
 
     asked = list(_questions(wanted))
     answers = await ask_all(session, asked, files_by_name, pick, size)

@@ -94,8 +94,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, rename="c
         return f"<{type(self).__name__} {self.name} ({self.mimetype}, {self.size:,} bytes)>"
 
 
-class FilesRun(msgspec.Struct, rename="camel"):
-    file_count: Int64
+class FilesOfRun(msgspec.Struct, rename="camel", kw_only=True):
     # None for runs whose files W&B counts and does not list, as some that were synced later.
     files: Connection[FileRecord] | None
     name: str | None = None
@@ -105,16 +104,15 @@ class FilesRun(msgspec.Struct, rename="camel"):
         return self.files.nodes if self.files else []
 
 
+class FilesRun(FilesOfRun, kw_only=True):
+    file_count: Int64
+
+
 class NamedFiles(msgspec.Struct, frozen=True):
     """Files of a run by their names."""
 
     ref: RunRef
     names: tuple[str, ...]
-
-
-class FilesOfRun(msgspec.Struct):
-    files: Connection[FileRecord] | None
-    name: str | None = None
 
 
 # The files of many runs, by the alias of each run in the document.
