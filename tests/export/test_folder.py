@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import msgspec
 import pytest
@@ -14,6 +16,7 @@ from aiowandb.export.claim import claim_folder
 from aiowandb.export.folders.base import plain_errors
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.journal import VERSION, Begun, Deleted, ExportIdentity, Journal
+from aiowandb.export.manifest import put_text
 from aiowandb.export.options import ExportOptions
 
 DELETED = Deleted(("a", "b"))
@@ -28,6 +31,20 @@ def test_a_draft_takes_its_name_when_it_is_put(tmp_path: Path) -> None:
         assert folder.files("history") == {}
         folder.put(draft, "history/x")
         assert (tmp_path / "history" / "x").read_text() == "rows"
+
+
+def test_two_threads_write_the_same_file_at_once(tmp_path: Path) -> None:
+    both = Barrier(2, timeout=60)
+
+    class Shared(LocalFolder):
+        def put(self, draft: Path, name: str) -> None:
+            both.wait()
+            super().put(draft, name)
+
+    folder = Shared(tmp_path)
+    with folder.lock(), ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: put_text(folder, "x", b"text"), range(2)))
+    assert (tmp_path / "x").read_bytes() == b"text"
 
 
 def test_a_file_is_on_the_disk_before_its_name_and_both_before_we_go_on(

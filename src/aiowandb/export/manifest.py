@@ -8,6 +8,7 @@ has the SHA-256 of all of it, for changes that were made to the last line as wel
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,7 +125,8 @@ def write_manifest(
 
 def put_text(folder: Folder, name: str, text: bytes) -> None:
     """Write a file of the folder at once. Blocks."""
-    draft = folder.draft(name)
+    # Two runs that have logged the same version write its record at the same time.
+    draft = folder.draft(f"{name}.{secrets.token_hex(4)}")
     with plain_errors(draft):
         draft.write_bytes(text)
     folder.put(draft, name)
