@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import anyio
 import httpx
 import pytest
-from anyio.abc import SocketStream
+import trustme
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
 
 from aiowandb import CommError
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.net.transports import LoopTransport
 from aiowandb.redaction import Link
 from tests.net.conftest import Open
 from tests.support.raw_http import OK, answers, receive_request, serving
@@ -120,6 +124,56 @@ async def test_a_second_response_is_not_taken_for_that_to_the_next_request(
                 seen.append((await http.get(url)).text)
     assert len(seen) >= 3
     assert seen == sorted({*seen} - {"?"})
+
+
+@on_asyncio
+async def test_what_comes_on_an_idle_connection_is_not_the_response_to_the_next_request(
+    open_transport: Open,
+) -> None:
+    was_read, was_sent = anyio.Semaphore(0), anyio.Semaphore(0)
+
+    async def answer(stream: SocketStream) -> None:
+        await receive_request(stream)
+        await stream.send(OK + b"Content-Length: 2\r\n\r\nok")
+        await was_read.acquire()
+        await stream.send(OK + b"Content-Length: 5\r\n\r\nother")
+        was_sent.release()
+        with suppress(anyio.EndOfStream):
+            await stream.receive()
+
+    async with serving(answer) as url, httpx.AsyncClient(transport=open_transport()) as http:
+        for _ in range(3):
+            with suppress(httpx.RemoteProtocolError):
+                assert (await http.get(url)).text == "ok"
+                was_read.release()
+                await was_sent.acquire()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="packets cannot be held back here")
+async def test_nor_is_what_was_encrypted_apart_and_comes_along_with_a_response() -> None:
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def answer(stream: SocketStream) -> None:
+        raw = stream.extra(SocketAttribute.raw_socket)
+        encrypted = await TLSStream.wrap(
+            stream, server_side=True, ssl_context=tls, standard_compatible=False
+        )
+        await receive_request(encrypted)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        await encrypted.send(OK + b"Content-Length: 2\r\n\r\nok")
+        await encrypted.send(OK + b"Content-Length: 5\r\n\r\nother")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        with suppress(anyio.EndOfStream):
+            await encrypted.receive()
+
+    transport = LoopTransport(trusting, httpx.Limits())
+    async with serving(answer) as url, httpx.AsyncClient(transport=transport) as http:
+        for _ in range(3):
+            assert (await http.get(url.replace("http", "https"))).text == "ok"
 
 
 @on_asyncio

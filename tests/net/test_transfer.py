@@ -7,17 +7,19 @@ import gzip
 import hashlib
 import io
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from aiowandb import CommError, LinkError, ServerError, TooLargeError
+from aiowandb import CommError, ContentError, LinkError, ServerError, TooLargeError
 from aiowandb.config.settings import Settings
 from aiowandb.net import Session, bodies
 from aiowandb.net.retry import RetryPolicy
 from aiowandb.redaction import Link
+from tests.support.answering import ASK
+from tests.support.raw_http import never, serving
 
 pytestmark = pytest.mark.anyio
 KEY = "s3cret" * 7
@@ -172,6 +174,13 @@ class Fixed(httpx.AsyncBaseTransport):
         return self.answers[request.url.path.strip("/")]
 
 
+def pieces_of(content: bytes) -> Callable[[], AsyncIterator[bytes]]:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content
+
+    return pieces
+
+
 def answer(content: bytes, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(200, headers=named, stream=Cut(content, None))
@@ -262,3 +271,40 @@ async def test_a_redirect_to_another_kind_of_address_is_an_error() -> None:
     turn = httpx.Response(302, headers={"Location": "file:///etc/passwd"})
     with pytest.raises(CommError, match="file:"):
         await download(Fixed(x=turn))
+
+
+async def test_requests_that_are_redirected_say_where_to() -> None:
+    turn = httpx.Response(301, headers={"Location": "https://wandb.test/graphql?secret"})
+    async with session(Fixed(x=turn, graphql=turn)) as asking:
+        for send in (asking.ask(ASK), asking.upload(Link(URL), pieces_of(b"x"), 1, {})):
+            with pytest.raises(CommError, match=r"redirects to https://wandb.test/graphql, and"):
+                await send
+
+
+@pytest.mark.parametrize("given", ["bytes 5-14/100", "bytes 0-9/x", "bytes 0-8/100", "x", ""])
+async def test_another_part_of_a_file_is_not_taken(given: str) -> None:
+    part = httpx.Response(206, headers={"Content-Range": given}, content=b"0123456789")
+    async with session(Fixed(x=part)) as asking:
+        assert await asking.piece(Link(URL), "0-9") is None
+
+
+async def test_a_part_that_is_too_short_is_requested_again() -> None:
+    headers = {"Content-Range": "bytes 90-99/100"}
+    parts = [httpx.Response(206, headers=headers, content=x) for x in (b"01", b"0123456789")]
+
+    def next_part(_: httpx.Request) -> httpx.Response:
+        return parts.pop(0)
+
+    async with session(httpx.MockTransport(next_part)) as asking:
+        found = await asking.piece(Link(URL), "-10")
+    assert found is not None
+    assert (found.content, parts) == (b"0123456789", [])
+
+
+@pytest.mark.parametrize("size", [5, 15])
+async def test_a_file_that_changes_while_it_is_uploaded_is_an_error(size: int) -> None:
+    async with serving(never) as url:
+        settings = Settings.load(api_key=KEY, base_url=url, environ={})
+        async with Session(settings, retry=AT_ONCE) as asking:
+            with pytest.raises(ContentError, match="it no longer has 10 bytes"):
+                await asking.upload(Link(url), pieces_of(bytes(size)), 10, {})

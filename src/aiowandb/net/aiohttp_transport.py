@@ -6,18 +6,21 @@ exceptions are those of httpx, because retries depend on them.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import aiohttp
 import anyio
 import anyio.lowlevel
 import httpx
 from aiohttp.client_middlewares import ClientHandlerType
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
@@ -44,6 +47,16 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 )
 
 
+class _Connection(ResponseHandler):
+    """A connection that is not used again if the server has sent anything since its last response.
+
+    aiohttp would take that for the response to the next request.
+    """
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self.should_close
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends the requests of an httpx client with aiohttp. Create it in the event loop."""
 
@@ -59,12 +72,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._places = anyio.Semaphore(limits.max_connections or 1 << 30)
         self._proxy = str(proxy.url) if proxy else None
         self._proxy_headers = _proxy_headers(proxy)
+        connector: Any = aiohttp.TCPConnector(
+            limit=0,  # counted here, because httpx has its own timeout for that
+            keepalive_timeout=limits.keepalive_expiry or 0.0,
+            ssl=verify,
+        )
+        connector._factory = partial(_Connection, loop=asyncio.get_running_loop())
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,  # counted here, because httpx has its own timeout for that
-                keepalive_timeout=limits.keepalive_expiry or 0.0,
-                ssl=verify,
-            ),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_NOT_OURS_TO_ADD,

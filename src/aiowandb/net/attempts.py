@@ -25,7 +25,7 @@ from aiowandb.net.limiter import Limiter, Slot
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.waits import Waits
-from aiowandb.redaction import without_frames
+from aiowandb.redaction import redacted, without_frames
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
@@ -36,6 +36,8 @@ log = logging.getLogger("aiowandb.net")
 
 # How much of an error response is read.
 _MAX_ERROR_BODY = 1 << 16
+# How much of an address is in a message.
+_LONGEST_SHOWN = 1_000
 
 
 class Transient(Exception):
@@ -109,7 +111,7 @@ class Attempts:
         if response.is_success:
             return
         status = response.status_code
-        error = refusal(status, body, operation=name)
+        error = refusal(status, body, operation=name, redirects_to=_redirect(response))
         self._secrets.attach_response(error, response, body)
         error.retry_after = retry_after(response.headers.get("Retry-After"), time.time())
         quota = Quota.of(response.headers, time.time())
@@ -257,6 +259,16 @@ class Attempt:
         is_persistent = self._retry or isinstance(error, ConnectError)
         limit = policy.max_failures if is_persistent else policy.max_same_failures
         return self._failures >= limit and not isinstance(error, RateLimitError)
+
+
+def _redirect(response: httpx.Response) -> str | None:
+    """Where it redirects to, as far as that may be shown."""
+    if not response.has_redirect_location:
+        return None
+    try:
+        return redacted(f"{response.url.join(response.headers['Location'])}")[:_LONGEST_SHOWN]
+    except httpx.InvalidURL:
+        return "what is no address"
 
 
 def _reason(error: CommError) -> str:

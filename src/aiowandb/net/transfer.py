@@ -15,7 +15,7 @@ import anyio.to_thread
 import httpx
 from anyio import SpooledTemporaryFile
 
-from aiowandb.errors import CommError, LinkError, TimeoutError, TooLargeError
+from aiowandb.errors import CommError, ContentError, LinkError, TimeoutError, TooLargeError
 from aiowandb.net import bodies
 from aiowandb.net.attempts import Attempt, Attempts
 from aiowandb.net.stalls import Stalls
@@ -73,7 +73,10 @@ class Transfers:
         await self._run(link, get)
 
     async def piece(self, link: Link, byte_range: str) -> Piece | None:
-        """Some bytes of what is behind the link; None if the server does not support ranges."""
+        """Some bytes of what is behind the link; None if the server does not support ranges.
+
+        Nor does it if it sends others: Parquet without checksums would be read wrongly.
+        """
 
         async def get(attempt: Attempt) -> Piece | None:
             count(self._traffic, downloads=1)
@@ -83,8 +86,14 @@ class Transfers:
                 version = _Version.of(response)
                 if response.status_code != 206 or version is None:
                     return None
-                content = await bodies.read_large(response, version.length)
+                first, end = _span(byte_range, version.length)
+                given = response.headers["Content-Range"].strip().lower()
+                if given != f"bytes {first}-{end - 1}/{version.length}":
+                    return None
+                content = await bodies.read_large(response, end - first)
                 count(self._traffic, received_bytes=len(content))
+                if len(content) < end - first:
+                    raise httpx.RemoteProtocolError("the response is not all of the part")
                 return Piece(content, version.length, version)
 
         return await self._run(link, get)
@@ -98,6 +107,7 @@ class Transfers:
     ) -> None:
         """Upload the content to the link."""
         all_headers = {**headers, "Content-Length": str(size)}
+        name = f"Upload to {_address(link)}"
 
         async def put(attempt: Attempt) -> None:
             taken = 0
@@ -107,7 +117,10 @@ class Transfers:
                 async for piece in content():
                     attempt.extend_deadline()
                     taken += len(piece)
-                    yield piece
+                    if taken <= size:
+                        yield piece
+                if taken != size:  # HTTP clients have errors of their own for it
+                    raise ContentError(f"{name}: it no longer has {size:,} bytes.", name=f"{link}")
 
             request = self._http.stream("PUT", link, content=sent(), headers=all_headers)
             async with request as response:
@@ -115,7 +128,7 @@ class Transfers:
             if taken < size:  # a proxy or server in trouble: nobody has the file
                 raise httpx.RemoteProtocolError("it confirmed an upload before it had the content")
 
-        await self._attempts.run(f"Upload to {_address(link)}", put)
+        await self._attempts.run(name, put)
 
     async def _run(self, link: Link, get: Callable[[Attempt], Awaitable[T]]) -> T:
         try:
@@ -170,6 +183,14 @@ class _Version(NamedTuple):
         etag = headers.get("ETag", "")
         strong = etag if etag.startswith('"') else None
         return cls(strong, headers.get("Last-Modified"), int(length))
+
+
+def _span(byte_range: str, length: int) -> tuple[int, int]:
+    """Where these bytes of a file of this length begin and end."""
+    first, _, last = byte_range.partition("-")
+    if not first:
+        return max(0, length - int(last)), length
+    return int(first), min(int(last) + 1, length)
 
 
 class Piece(NamedTuple):

@@ -239,8 +239,27 @@ class _Socket:
                 await self._stream.aclose()
             raise
 
+    def get_extra_info(self, info: str) -> Any:
+        found = self._stream.get_extra_info(info)
+        if info == "is_readable" and not found:  # asked of an idle connection before it is used
+            return _has_record(self._stream.get_extra_info("ssl_object"))
+        return found
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _has_record(tls: ssl.SSLObject | None) -> bool:
+    """Whether anything encrypted has come along with what was read: sockets do not show that."""
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:  # the connection is of no use either
+        return True
+    return True
 
 
 def verification(verify: ssl.SSLContext | bool) -> ssl.SSLContext | bool:

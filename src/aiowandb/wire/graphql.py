@@ -234,11 +234,21 @@ def is_same(name: str | None, expected: str) -> bool:
 
 
 def refusal(
-    status: int, body: bytes, *, operation: str | None = None, url: str | None = None
+    status: int,
+    body: bytes,
+    *,
+    operation: str | None = None,
+    url: str | None = None,
+    redirects_to: str | None = None,
 ) -> CommError:
     """The exception for a response that is not a success, with the server's message."""
-    problems = _problems(body)
-    words = _words(problems) or _quote(body) or "no message"
+    if redirects_to:
+        words = (
+            f"it redirects to {redirects_to}, and only downloads are redirected. If your W&B is"
+            " there, change the base URL."
+        )
+    else:
+        words = _words(_problems(body)) or _quote(body) or "no message"
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else CommError)
     return kind(
         f"{operation or 'The request'}: W&B answered {status}: {words}",
