@@ -103,6 +103,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [(folder / str(number)).read_text() for number in range(len(CALLS))]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks as POSIX has them")
 @pytest.mark.parametrize("number", range(len(CALLS)), ids=lambda number: CALLS[number][0])
 def test_a_missing_package_is_named_with_its_extra(said: list[str], number: int) -> None:
@@ -126,6 +127,7 @@ def test_the_innermost_extra_is_the_one_that_is_named() -> None:
         import nothing_of_that_name  # type: ignore[import-not-found] # noqa: F401
 
 
+@pytest.mark.slow
 def test_every_import_of_an_extra_says_what_to_install() -> None:
     for file in SOURCE.rglob("*.py"):
         package, *folders = file.relative_to(SOURCE).parts

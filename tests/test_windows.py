@@ -78,6 +78,7 @@ def test_nothing_is_used_everywhere_that_windows_does_not_have(
     assert found == []
 
 
+@pytest.mark.slow
 def test_text_is_read_and_written_in_a_known_encoding(
     modules: list[tuple[Path, str, ast.Module]],
 ) -> None:

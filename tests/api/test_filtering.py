@@ -201,7 +201,7 @@ questions = st.recursive(
 )
 
 
-@examples(35)
+@examples(20)
 @given(question=questions)
 def test_a_built_filter_selects_what_mongodb_would(api: Api, question: Asked) -> None:
     assert found(api, question.filter) == [run["name"] for run in FACTS if question.of(run)]

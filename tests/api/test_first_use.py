@@ -90,12 +90,10 @@ print(*imported_in_the_loop[:3], *done_in_the_loop)
     "what",
     [
         "export",
-        "rows",
         "sample_of_keys",
-        "local",
         *(
             pytest.param(what, marks=pytest.mark.slow)
-            for what in ("table", "batches", "system_metrics", "many", "viewer")
+            for what in ("local", "rows", "table", "batches", "system_metrics", "many", "viewer")
         ),
     ],
 )

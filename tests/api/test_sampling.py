@@ -56,7 +56,7 @@ async def alone(api: AsyncApi, name: str, call: dict[str, Any]) -> list[dict[str
     return await run.history(**call, pandas=False, fresh=True)
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("call", CALLS)
 async def test_histories_of_a_page_come_in_one_answer(
     world: World, call: dict[str, Any], fresh: bool
@@ -108,7 +108,7 @@ async def test_a_run_that_cannot_be_sampled_is_the_error(world: World) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("entered", [True, False])
+@pytest.mark.parametrize("entered", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_samples_in_a_loop_come_with_those_of_the_next_runs(
     world: World, call: dict[str, Any], entered: bool
 ) -> None:

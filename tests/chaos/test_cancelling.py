@@ -149,6 +149,6 @@ class CancellingForLong(Cancelling):
 
 
 TestCancelling = Cancelling.TestCase
-TestCancelling.settings = settings(max_examples=3, stateful_step_count=12)
+TestCancelling.settings = settings(max_examples=2, stateful_step_count=12)
 TestCancellingForLong = pytest.mark.slow(CancellingForLong.TestCase)
 TestCancellingForLong.settings = settings(max_examples=40, stateful_step_count=12)

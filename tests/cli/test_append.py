@@ -112,6 +112,7 @@ def test_a_file_that_has_grown_adds_what_is_new_if_it_has_a_name(
     assert found(folder) == ("finished", [-1, *range(5)])
 
 
+@pytest.mark.slow
 def test_the_standard_input_may_be_a_file_too(folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "rows", ROWS)
     command = [sys.executable, "-m", "aiowandb", "append", RUN, "--local", str(folder)]

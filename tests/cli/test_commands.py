@@ -135,7 +135,9 @@ def test_the_demo_can_be_run_twice(tmp_path: Path) -> None:
     assert table.num_rows >= 60 * 2000
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_serve_says_where_it_listens_and_stops_when_told(sample: Sample, stop: int) -> None:
     command = [sys.executable, "-m", "aiowandb", "serve", "--port", "0"]
     command += ["--data", str(sample.folder)]

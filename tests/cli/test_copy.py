@@ -62,6 +62,7 @@ def test_a_plan_is_printed_and_nothing_is_sent(sample: Sample, folder: Path) -> 
         assert api.projects().count() == 0
 
 
+@pytest.mark.slow
 def test_differences_are_printed_with_an_exit_code(sample: Sample, folder: Path) -> None:
     assert copy(sample, "--to-local", folder, "--quiet").returncode == 0
     with Api.local(folder) as api:

@@ -341,7 +341,13 @@ def test_if_one_of_the_runs_does_not_exist_none_is_deleted(world: World) -> None
     assert world.records("run", "local/demo/done")
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 1), ("n\n", 1, 2), ("\n", 1, 2)])
+@pytest.mark.parametrize(
+    ("answer", "code", "left"),
+    [
+        ("\n", 1, 2),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in [("y\n", 0, 1), ("n\n", 1, 2)]),
+    ],
+)
 def test_a_person_is_asked_before_a_run_is_deleted(
     world: World, answer: str, code: int, left: int
 ) -> None:

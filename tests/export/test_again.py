@@ -176,8 +176,8 @@ REWOUND: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", REWOUND, ids=str)
-@pytest.mark.parametrize("end", [100, 130])
-@pytest.mark.parametrize("finish", [True, False])
+@pytest.mark.parametrize("end", [100, pytest.param(130, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("finish", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_a_run_that_was_rewound_is_read_again_in_every_layout(
     project: Project,
     runs: Runs,

@@ -146,6 +146,7 @@ async def test_a_table_whose_files_are_not_those_it_takes_them_for_is_healed(
     assert len(rows(DeltaTable(out / "history"))) == 290
 
 
+@pytest.mark.slow
 async def test_a_table_can_be_in_s3(project: Project, runs: Runs, bucket: Bucket) -> None:
     project.log("a", steps(0, 10), finish=False)
     await runs.export(bucket.url, format="delta")

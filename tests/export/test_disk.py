@@ -92,7 +92,7 @@ def test_a_permission_that_was_lost_leaves_what_is_there(
     assert "history/new.parquet" in contents(out)
 
 
-@pytest.mark.parametrize("locked", ["", ".aiowandb-export"])
+@pytest.mark.parametrize("locked", ["", pytest.param(".aiowandb-export", marks=pytest.mark.slow)])
 def test_a_folder_that_may_not_be_written_is_named(
     exporter: Exporter, out: Path, locked: str
 ) -> None:

@@ -124,6 +124,7 @@ KINDS: list[What] = ["files", "artifacts"]
 LOG_OF_B, WEIGHTS_OF_B = "files/b/output.log", "artifacts/model-v1/weights.bin"
 
 
+@pytest.mark.slow
 async def test_files_in_an_object_store_travel_again_only_if_they_have_changed(
     with_files: Project, runs: Runs, bucket: Bucket
 ) -> None:
@@ -148,6 +149,7 @@ async def test_a_file_that_was_deleted_in_the_folder_is_restored(
     assert (await runs.export(out, what=KINDS)).requests == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [LOG_OF_B, pytest.param(WEIGHTS_OF_B, marks=pytest.mark.slow)])
 async def test_a_file_that_was_deleted_or_damaged_in_an_object_store_is_restored(
     with_files: Project, runs: Runs, bucket: Bucket, lost: str

@@ -67,6 +67,7 @@ async def test_only_new_logs_are_read_again(with_logs: Project, runs: Runs, out:
     assert (third.requests, third.rows) == (2, 2_504)
 
 
+@pytest.mark.slow
 async def test_logs_are_in_any_format(
     with_logs: Project, runs: Runs, out: Path, subtests: pytest.Subtests
 ) -> None:

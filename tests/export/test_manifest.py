@@ -93,6 +93,7 @@ async def test_an_artifact_with_xxh128_that_is_there_is_not_fetched_again(
     assert bucket.contents()["artifacts/more-v0/v.bin"] == b"v"
 
 
+@pytest.mark.slow
 async def test_an_export_in_an_object_store_is_verified_too(
     project: Project, runs: Runs, bucket: Bucket
 ) -> None:

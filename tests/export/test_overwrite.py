@@ -59,9 +59,8 @@ async def test_every_format_goes_and_what_is_not_ours_stays(
     await runs.export(out, what=["runs"], format="jsonl")
 
 
-@pytest.mark.parametrize(
-    "form", [FORMS[0], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
 async def test_every_format_goes_from_an_object_store(
     with_everything: Project, runs: Runs, bucket: Bucket, out: Path, form: dict[str, Any]
 ) -> None:

@@ -147,11 +147,12 @@ def same(folder: Path, options: Options) -> Any:
 ONE_PART, MANY_PARTS = 1_000_000, 1_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exports", "options", "part_rows"),
     [
         ("parquet", LAYOUTS[0], MANY_PARTS),
-        pytest.param("json", LAYOUTS[1], ONE_PART, marks=pytest.mark.slow),
+        ("json", LAYOUTS[1], ONE_PART),
     ],
     indirect=["exports"],
     ids=str,

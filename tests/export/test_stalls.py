@@ -111,6 +111,7 @@ async def test_one_file_that_stalls_fails_its_run_alone(
     assert len(result.failed) == 1
 
 
+@pytest.mark.slow
 async def test_the_numbers_of_an_export_are_its_own(
     store: Store, storage: Storage, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ async def test_tables_of_many_runs_take_few_requests(
     assert [row["x"] for row in rows(out, "t") if row["run_id"] == "run0"] == [0, 100]
 
 
+@pytest.mark.slow
 async def test_tables_are_in_any_format(
     with_tables: Project, runs: Runs, out: Path, subtests: pytest.Subtests
 ) -> None:

@@ -135,7 +135,14 @@ def test_an_upload_that_fails_leaves_nothing_in_a_bucket_without_obstore(
         assert bucket.contents() == {"history/x": ROWS}
 
 
-@pytest.mark.parametrize(("small", "largest"), [(1 << 30, 1 << 40), (10, 1 << 40), (10, 100)])
+@pytest.mark.parametrize(
+    ("small", "largest"),
+    [
+        (10, 100),
+        pytest.param(10, 1 << 40, marks=pytest.mark.slow),
+        pytest.param(1 << 30, 1 << 40, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("has_obstore", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_files_of_any_size_go_into_a_bucket(
     bucket: Bucket,

@@ -53,7 +53,7 @@ AT_ONCE = RetryPolicy(first_wait=0)
 
 
 @pytest.mark.parametrize("mode", ["parquet", "json", "mixed"])
-@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("ordered", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_every_row_of_every_run_comes_once(world: World, mode: Mode, ordered: bool) -> None:
     for n in range(9):
         world.add_run(f"r{n}", losses(n * 40, n), finished=n % 4 > 0)

@@ -44,7 +44,7 @@ def texts(rows: list[dict[str, Any]]) -> list[str]:
     return [lenient.dumps({"_step": step} | row) for step, row in enumerate(rows)]
 
 
-@examples(35)
+@examples(20)
 @given(st.lists(rows, min_size=1, max_size=4), st.sets(keys))
 def test_a_type_learnt_from_other_pages_changes_nothing(
     pages: list[Any], text_keys: set[str]

@@ -80,7 +80,7 @@ LARGE = {"_step": 0, "_timestamp": 1.75e9, "val": 2**53 + 1}
 SMALL = {"_step": 1, "_timestamp": 1.75e9, "val": 0.5}
 
 
-@examples(25)
+@examples(15)
 @given(histories())
 @example([LARGE, SMALL])
 def test_rows_and_columns_are_the_same_whether_they_come_as_json_or_as_parquet(
@@ -169,7 +169,7 @@ def small_batches() -> Iterator[None]:
         yield
 
 
-@examples(25)
+@examples(15)
 @given(
     st.lists(st.sampled_from(["good", "lost", "unheard", "busy"]), max_size=12),
     st.lists(st.floats(allow_nan=False) | st.booleans() | st.none(), max_size=20),

@@ -57,8 +57,8 @@ def shelf(request: pytest.FixtureRequest, content: bytes) -> Shelf:
     [
         Selection(),
         Selection(keys=("metric/3", "val.acc")),
-        Selection(keys=("media",)),
         Selection(keys=("list",), min_step=12_345, max_step=12_400),
+        pytest.param(Selection(keys=("media",)), marks=pytest.mark.slow),
         pytest.param(Selection(exclude=("metric/*",)), marks=pytest.mark.slow),
     ],
 )

@@ -106,6 +106,7 @@ def link(store: Store, version: ArtifactRow, project: str, name: str, *aliases: 
     store.artifacts.link(version, portfolio, aliases)
 
 
+@pytest.mark.slow
 async def test_what_is_said_about_a_version_is_brought_up_to_date(
     target: AsyncApi, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ async def test_what_is_said_about_a_version_is_brought_up_to_date(
             assert report.artifacts == []
 
 
+@pytest.mark.slow
 async def test_a_changed_version_costs_no_requests_for_the_others(
     target: AsyncApi, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ class Unreliable(httpx.AsyncBaseTransport):
         return await self._app.handle_async_request(request)
 
 
+@pytest.mark.slow
 @once
 async def test_a_copy_that_is_interrupted_anywhere_resumes(
     source: AsyncApi, target: AsyncApi, target_folder: Path

@@ -268,7 +268,9 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    "suffix", [".csv", *(pytest.param(s, marks=pytest.mark.slow) for s in (".jsonl", ".parquet"))]
+)
 async def test_a_table_of_many_runs_is_imported(
     target: AsyncApi, tmp_path: Path, suffix: str
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_transport_of_httpx2_is_refused_with_the_way_to_use_it() -> None:
         AsyncApi("k" * 40, transport=transport)
 
 
+@pytest.mark.slow
 def test_an_application_that_puts_httpx2_in_the_place_of_httpx_gives_its_transports(
     sample: Sample, url: str
 ) -> None:

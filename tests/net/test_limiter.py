@@ -207,6 +207,7 @@ def test_a_limit_that_is_lifted_is_forgotten_in_time() -> None:
     assert result.rate(180, 240) >= 0.9 * 40
 
 
+@pytest.mark.slow
 def test_a_limit_that_falls_is_obeyed_soon() -> None:
     class Falling(TokenBucket):
         async def ask(self) -> Answer:
@@ -239,6 +240,7 @@ def test_a_server_that_gets_slower_is_not_asked_for_more() -> None:
     assert max(result.most_at_once[-500:]) <= 3 * 8
 
 
+@pytest.mark.slow
 def test_a_server_that_has_become_slower_for_good_is_used_in_full_again() -> None:
     result = drive(Workers(times=lambda now: 1.0 if now < 20 else 4.0), 120)
     assert result.rate(100, 120) >= 0.9 * 16 / 0.4
@@ -261,6 +263,7 @@ def test_a_pause_applies_to_all_tasks() -> None:
     assert result.traffic.refused == len(result.refused)
 
 
+@pytest.mark.slow
 def test_the_learnt_rate_is_reported() -> None:
     assert drive(TokenBucket(20), 60).traffic.rate_limit == pytest.approx(20, rel=0.1)
     assert drive(Workers(), 10).traffic.rate_limit is None

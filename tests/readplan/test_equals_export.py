@@ -21,7 +21,10 @@ SELECTIONS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("history", ["parquet", "json", "mixed"])
+@pytest.mark.parametrize(
+    "history",
+    ["mixed", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("parquet", "json"))],
+)
 def test_the_rows_of_all_parts_are_those_of_an_export(
     world: World, tmp_path: Path, history: HistoryMode
 ) -> None:

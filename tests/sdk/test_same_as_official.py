@@ -141,6 +141,7 @@ def test_both_clients_read_the_same_of_the_sample(both: Both) -> None:
     both.agree_on_project("local/sample")
 
 
+@pytest.mark.slow
 @settings(max_examples=4, derandomize=True)
 @given(st.lists(odd_runs, min_size=1, max_size=6))
 def test_both_clients_read_the_same_of_odd_runs(both: Both, runs: Sequence[OddRun]) -> None:

@@ -67,7 +67,10 @@ def nested(levels: int, inner: str = LIST) -> str:
     [
         doubling(40),
         "{" + "".join(f"a{n}: viewer {{ id }} " for n in range(10_000)) + "}",
-        "{viewer{" + "".join(f"a{n}: id " for n in range(30_000)) + "}}",
+        pytest.param(
+            "{viewer{" + "".join(f"a{n}: id " for n in range(30_000)) + "}}",
+            marks=pytest.mark.slow,
+        ),
         "{viewer{id}} #" + "x" * 30_000_000,
     ],
     ids=["doubling fragments", "aliases", "fields", "length"],
@@ -224,7 +227,11 @@ def laughs(levels: int, kind: str) -> str:
         (laughs(40, "list"), "more than 100000 values"),
         (laughs(40, "merge"), "more than 100000 values"),
         ("a: &a [*a]\nmethod: random", "more than 100000 values"),
-        ("method: random\nx: " + "[" * 5000 + "]" * 5000, "too deeply|nesting depth"),
+        pytest.param(
+            "method: random\nx: " + "[" * 5000 + "]" * 5000,
+            "too deeply|nesting depth",
+            marks=pytest.mark.slow,
+        ),
         ("method: random\nx: '" + "x" * 2**18 + "'", "longer than"),
         ("method: random\nx: *nobody", "more than|not YAML"),
     ],

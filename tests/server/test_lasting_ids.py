@@ -377,7 +377,9 @@ store.Store.open(sys.argv[1]).close()
 """
 
 
-@pytest.mark.parametrize("statements", [1, 20, 60])
+@pytest.mark.parametrize(
+    "statements", [20, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 60))]
+)
 def test_an_old_store_survives_a_kill_during_its_migration(tmp_path: Path, statements: int) -> None:
     fill_old_store(tmp_path)
     before = rows(tmp_path)

@@ -144,7 +144,7 @@ documents = st.recursive(
 )
 
 
-@examples(20)
+@examples(10)
 @given(filters=documents, seed=st.integers(0, 10**6), descending=st.booleans())
 def test_the_index_finds_what_a_scan_finds(
     large: tuple[Store, ProjectRow], filters: Any, seed: int, descending: bool

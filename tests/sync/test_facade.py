@@ -158,6 +158,7 @@ os.wait()
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_spawned_process_makes_its_own(sample: Sample, tmp_path: Path) -> None:
     script = tmp_path / "pool.py"
     script.write_text(f"""

@@ -119,7 +119,9 @@ def test_an_interrupt_comes_when_the_work_has_stopped_and_the_call_may_be_repeat
     CALLS[call](api, sample.path)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "part", [0.5, *(pytest.param(part, marks=pytest.mark.slow) for part in (0.0, 1.0))]
+)
 def test_an_export_that_is_interrupted_can_be_repeated_at_once(
     api: Api, wandb: Interrupting, sample: Sample, tmp_path: Path, part: float
 ) -> None:

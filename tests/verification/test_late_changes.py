@@ -47,6 +47,7 @@ async def assert_as_new(archive: Archive, tmp_path: Path) -> None:
         assert there.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 async def test_what_is_written_about_an_artifact_later_is_exported_without_a_download(
     live: Archive, tmp_path: Path
 ) -> None:
@@ -68,7 +69,7 @@ async def test_what_is_written_about_an_artifact_later_is_exported_without_a_dow
     await assert_as_new(live, tmp_path)
 
 
-@pytest.mark.parametrize("gone", ["deleted", "renamed"])
+@pytest.mark.parametrize("gone", ["deleted", pytest.param("renamed", marks=pytest.mark.slow)])
 async def test_an_artifact_with_the_name_of_a_former_one_leaves_its_files_alone(
     live: Archive, gone: str
 ) -> None:

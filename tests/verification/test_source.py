@@ -227,7 +227,9 @@ async def test_the_files_of_a_project_that_is_gone_are_verified_all_the_same(liv
     assert any("Could not find project local/demo" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "arrow"])
+@pytest.mark.parametrize(
+    "format", ["csv", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jsonl", "arrow"))]
+)
 async def test_other_formats_are_verified_too(live: Archive, format: str) -> None:
     await live.export(format=format)
     found = await live.verify()
