@@ -47,7 +47,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 )
 
 
-class _Connection(ResponseHandler):
+class _SilentConnection(ResponseHandler):
     """A connection that is not used again if the server has sent anything since its last response.
 
     aiohttp would take that for the response to the next request.
@@ -77,7 +77,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             keepalive_timeout=limits.keepalive_expiry or 0.0,
             ssl=verify,
         )
-        connector._factory = partial(_Connection, loop=asyncio.get_running_loop())
+        connector._factory = partial(_SilentConnection, loop=asyncio.get_running_loop())
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
