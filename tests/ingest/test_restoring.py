@@ -11,8 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aiowandb import AsyncApi, ConflictError, ExportError, RowError, TableSource, UsageError
+from aiowandb import (
+    AsyncApi,
+    ConflictError,
+    ExportError,
+    RowError,
+    TableSource,
+    TooLargeError,
+    UsageError,
+)
 from aiowandb.ingest.mark import read_mark
+from aiowandb.net import MemoryBudget
 from aiowandb_server import RunChanges, Store
 from aiowandb_server.store.sweeps import SweepChanges
 from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
@@ -73,7 +82,7 @@ async def test_the_times_of_console_lines_and_sweeps_are_restored_if_they_were_e
     assert (again.counts, again.carried) == ({"unchanged": 1}, {})
 
 
-@pytest.mark.parametrize("xxh128", [False, True])
+@pytest.mark.parametrize("xxh128", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_artifacts_and_the_console_are_restored_if_they_were_exported(
     target: AsyncApi, tmp_path: Path, xxh128: bool
 ) -> None:
@@ -289,6 +298,26 @@ async def test_a_table_of_many_runs_is_imported(
     assert (run.summary["loss"], run.state) == (1 / 60, "finished")
     again = await target.import_runs(TableSource(path, config=["lr"]), TARGET)
     assert again.carried.get("rows", 0) == 0
+
+
+async def test_a_text_that_a_table_repeats_is_read_in_small_batches(tmp_path: Path) -> None:
+    text = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0), 2_000), ["x" * 100_000])
+    pq.write_table(pa.table({"run": ["r"] * 2_000, "text": text}), tmp_path / "t.parquet")
+    source = TableSource(tmp_path)
+    source.memory = MemoryBudget(128 << 20)  # a batch has a part of that
+    batches = [batch async for run in source.runs() async for batch in run.rows()]
+    await source.aclose()
+    assert sum(batch.num_rows for batch in batches) == 2_000
+    assert max(batch.nbytes for batch in batches) < 5 << 20
+
+
+async def test_a_table_that_memory_has_no_room_for_is_named(
+    target: AsyncApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target._session, "memory", MemoryBudget(1 << 20))
+    pq.write_table(pa.table({f"k{n}": [n] for n in range(100)}), tmp_path / "t.parquet")
+    with pytest.raises(TooLargeError, match=r"t\.parquet: Reading 100 columns .* max_memory"):
+        await target.import_runs(TableSource(tmp_path), TARGET)
 
 
 async def test_each_file_without_a_column_of_runs_is_a_run(

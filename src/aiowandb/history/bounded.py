@@ -44,9 +44,10 @@ def bounded_batches(
     groups: list[int],
     columns: list[str],
     memory: MemoryBudget,
+    most_rows: int = _MOST_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of these groups, in batches as large as memory allows, but of at least one row."""
-    rows = _rows_per_batch(parquet, reopen, groups, columns, memory)
+    rows = min(most_rows, _rows_per_batch(parquet, reopen, groups, columns, memory))
     # Many files are read at once: more threads for each would only slow them down.
     return parquet.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
 
@@ -96,8 +97,8 @@ def _require_metadata(parquet: pq.ParquetFile, index: int, leaves: Collection[in
 def _require_room(row_bytes: int, memory: MemoryBudget) -> None:
     if row_bytes > memory.response_bytes:
         raise TooLargeError(
-            f"History: rows of a Parquet file have {row_bytes:,} bytes on average, and max_memory"
-            f" leaves room for {memory.response_bytes:,}. Increase max_memory, or select keys."
+            f"Rows of a Parquet file have {row_bytes:,} bytes on average, and max_memory leaves"
+            f" room for {memory.response_bytes:,}. Increase max_memory, or select keys."
         )
 
 

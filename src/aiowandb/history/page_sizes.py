@@ -40,8 +40,8 @@ def reader_bytes(
         needed += _page_bytes(content, columns)
     if needed > memory.reader_bytes:
         raise TooLargeError(
-            f"History: reading {len(columns):,} columns at once takes about {needed:,} bytes, more"
-            f" than max_memory leaves for that. Increase max_memory, or select keys."
+            f"Reading {len(columns):,} columns at once takes about {needed:,} bytes, more than"
+            " max_memory leaves for that. Increase max_memory, or select keys."
         )
     return needed
 

@@ -28,8 +28,9 @@ from aiowandb.ingest.facts import dotted_keys, machine_of
 from aiowandb.ingest.lines import json_lines
 from aiowandb.ingest.local_files import lines_of, local_file
 from aiowandb.ingest.mark import without_mark
-from aiowandb.ingest.parquet_rows import ParquetRows, readable
+from aiowandb.ingest.parquet_rows import ParquetRows, batches_of, readable
 from aiowandb.ingest.source import RunFacts, Source, SourceArtifact, SourceFile, SourceRun
+from aiowandb.net import MemoryBudget
 from aiowandb.symlinks import files_without_links, path_without_links
 from aiowandb.trees import entries_of
 from aiowandb.wire.console import ConsoleLogLine
@@ -87,9 +88,8 @@ class ExportSource(Source):
 
     async def runs(self) -> AsyncGenerator[SourceRun]:
         await self.count()
-        await self._history.index()
-        await self._system.index()
-        await self._logs.index()
+        for rows in (self._history, self._system, self._logs):
+            await rows.index(self.memory)
         await run_sync(self._artifacts.index)
         pages = self._pages()
         while (page := await run_sync(next, pages, None)) is not None:
@@ -102,9 +102,9 @@ class ExportSource(Source):
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
         """The rows of the table of runs with their original records, in lists."""
-        originals = _Originals(path_without_links(self._folder, ORIGINALS_FILE))
+        originals = _Originals(path_without_links(self._folder, ORIGINALS_FILE), self.memory)
         with readable(self._table) as file:
-            for batch in file.iter_batches(_RUNS_AT_ONCE):
+            for batch in batches_of(file, self._table, self.memory, most_rows=_RUNS_AT_ONCE):
                 columns = {name: column_values(batch, name) for name in batch.schema.names}
                 rows = [
                     {name: values[index] for name, values in columns.items()}
@@ -231,8 +231,8 @@ def _log_lines(batch: pa.RecordBatch) -> list[ConsoleLogLine]:
 class _Originals:
     """The originals of the runs, read along with the table of runs, which has the same order."""
 
-    def __init__(self, path: Path) -> None:
-        self._pages = _original_pages(path) if path.is_file() else iter(())
+    def __init__(self, path: Path, memory: MemoryBudget) -> None:
+        self._pages = _original_pages(path, memory) if path.is_file() else iter(())
         self._waiting: dict[str, _Original] = {}
 
     def of(self, run: str) -> _Original | None:
@@ -241,10 +241,11 @@ class _Originals:
         return self._waiting.pop(run, None)
 
 
-def _original_pages(path: Path) -> Iterator[dict[str, _Original]]:
+def _original_pages(path: Path, memory: MemoryBudget) -> Iterator[dict[str, _Original]]:
+    names = [_RUN, *_ORIGINAL_COLUMNS]
     with readable(path) as file:
-        for batch in file.iter_batches(_RUNS_AT_ONCE):
-            columns = [batch.column(name).to_pylist() for name in (_RUN, *_ORIGINAL_COLUMNS)]
+        for batch in batches_of(file, path, memory, names, most_rows=_RUNS_AT_ONCE):
+            columns = [batch.column(name).to_pylist() for name in names]
             yield {run: tuple(rest) for run, *rest in zip(*columns, strict=True)}
 
 

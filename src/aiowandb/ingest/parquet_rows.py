@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiowandb.concurrency.threads import run_sync
-from aiowandb.errors import ExportError
+from aiowandb.errors import ExportError, TooLargeError
+from aiowandb.history.bounded import bounded_batches
+from aiowandb.history.page_sizes import reader_bytes
+from aiowandb.net import MemoryBudget
 
 _BATCH_ROWS = 16_384
 
@@ -35,8 +39,9 @@ class ParquetRows:
         self._column = run_column
         self.ranges: dict[str, list[RowSpan]] = {}
 
-    async def index(self) -> None:
-        """Find the rows of each run, once."""
+    async def index(self, memory: MemoryBudget) -> None:
+        """Find the rows of each run, once. They are read in batches for which memory has room."""
+        self._memory = memory
         if not self.ranges:
             await run_sync(self._index)
 
@@ -58,7 +63,7 @@ class ParquetRows:
                     self._add(path.stem, RowSpan(path, 0, file.metadata.num_rows))
                     continue
                 first = 0
-                for batch in file.iter_batches(columns=[self._column]):
+                for batch in batches_of(file, path, self._memory, [self._column]):
                     for run, start, count in _stretches(batch.column(0)):
                         self._add(run, RowSpan(path, first + start, count))
                     first += batch.num_rows
@@ -78,7 +83,7 @@ class ParquetRows:
                 size = file.metadata.row_group(group).num_rows
                 if position < end and position + size > start:
                     offset = position
-                    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                    for batch in batches_of(file, place.file, self._memory, groups=[group]):
                         low, high = max(start - offset, 0), min(end - offset, batch.num_rows)
                         if low < high:
                             yield self._wanted(batch.slice(low, high - low))
@@ -92,6 +97,25 @@ class ParquetRows:
             if name != self._column and column.null_count < len(column)
         ]
         return batch.select(names)
+
+
+def batches_of(
+    file: pq.ParquetFile,
+    path: Path,
+    memory: MemoryBudget,
+    columns: list[str] | None = None,
+    groups: list[int] | None = None,
+    most_rows: int = _BATCH_ROWS,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a file in batches, or only these columns or row groups of it."""
+    if columns is None:
+        columns = file.schema_arrow.names
+    if groups is None:
+        groups = list(range(file.metadata.num_row_groups))
+    with path.open("rb") as content:
+        reader_bytes(file, content, columns, memory)
+    opened = partial(pq.ParquetFile, path)
+    return bounded_batches(file, opened, groups, columns, memory, most_rows)
 
 
 class readable:  # noqa: N801 - is used like a function
@@ -109,6 +133,8 @@ class readable:  # noqa: N801 - is used like a function
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         self._file.close()
+        if isinstance(error, TooLargeError):
+            raise TooLargeError(f"{self._path}: {error}") from error
         if isinstance(error, pa.ArrowException | OSError | LookupError):
             raise ExportError(f"{self._path} cannot be read: {error}") from error
 

@@ -60,6 +60,7 @@ class Copy:
         options: CopyOptions,
         on_event: OnCopyEvent | None = None,
     ) -> None:
+        source.memory = target.session.memory
         self._source = source
         self._target = target
         self._options = options

@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from aiowandb.config.settings import Settings
 from aiowandb.files.artifact_uploads import NewEntry
+from aiowandb.net import MemoryBudget
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactLink
 from aiowandb.wire.console import ConsoleLogLine
@@ -216,9 +218,13 @@ class SourceRun:
 
 
 class Source(ABC):
-    """A source of runs. `name` identifies it, and should not change between copies."""
+    """A source of runs. `name` identifies it, and should not change between copies.
+
+    `memory` is how much the rows that it reads may take: what the target's `max_memory` says.
+    """
 
     name: str
+    memory = MemoryBudget(Settings().max_memory)
 
     @abstractmethod
     def runs(self) -> AsyncGenerator[SourceRun]:

@@ -64,7 +64,7 @@ class TableSource(Source):
             self._files = await run_sync(lambda: list(self._as_parquet(made)))
         chosen = self._chosen(await run_sync(_names, self._files))
         rows = ParquetRows(self._files, chosen["run"])
-        await rows.index()
+        await rows.index(self.memory)
         for run in rows.ranges:
             yield await self._run(run, rows, chosen)
 
