@@ -360,6 +360,7 @@ HOWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "hows",

@@ -144,11 +144,5 @@ async def _cancel_after(turns: int, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-class CancellingForLong(Cancelling):
-    """The same with more examples."""
-
-
-TestCancelling = Cancelling.TestCase
-TestCancelling.settings = settings(max_examples=2, stateful_step_count=12)
-TestCancellingForLong = pytest.mark.slow(CancellingForLong.TestCase)
-TestCancellingForLong.settings = settings(max_examples=40, stateful_step_count=12)
+TestCancelling = pytest.mark.slow(Cancelling.TestCase)
+TestCancelling.settings = settings(max_examples=40, stateful_step_count=12)

@@ -41,8 +41,8 @@ def every_command(group: click.Group) -> Iterator[click.Command]:
 
 def lines() -> list[Any]:
     found = dict.fromkeys(line for command in every_command(cli) for line in examples(command))
-    # The demo makes 128,000 rows, and object stores take seconds to begin.
-    slow = ("aiowandb demo", "s3://")
+    # The demo makes 128,000 rows, object stores take seconds to begin, and so do two commands.
+    slow = ("aiowandb demo", "s3://", "&&")
     return [
         pytest.param(line, marks=pytest.mark.slow if any(x in line for x in slow) else (), id=line)
         for line in found

@@ -53,6 +53,7 @@ def test_the_printed_links_log_a_browser_in_while_the_server_runs(tmp_path: Path
         open_page("local/sample", "--local", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_no_pages_serves_the_api_to_keys_of_a_file_within_a_limit_of_memory(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{'1' * 40}\n\n {'2' * 40}\n")

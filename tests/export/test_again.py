@@ -77,7 +77,7 @@ async def test_the_result_is_that_of_an_export_into_an_empty_folder(
 
 
 @pytest.mark.parametrize("format", ["parquet", "csv", "delta"])
-@pytest.mark.parametrize("split", [None, "run"])
+@pytest.mark.parametrize("split", [None, pytest.param("run", marks=pytest.mark.slow)])
 async def test_a_run_that_was_deleted_at_wandb_stays_and_is_marked(
     project: Project, runs: Runs, out: Path, format: Format, split: Split | None
 ) -> None:

@@ -118,7 +118,14 @@ def test_keys_that_no_run_has_logged_are_reported(command: Command, out: Path) -
 
 
 @pytest.mark.parametrize(
-    "keys", [("--keys", "loss,acc"), ("--keys", "loss", "--keys", "acc"), ("--key", "loss, acc")]
+    "keys",
+    [
+        ("--keys", "loss", "--keys", "acc"),
+        *(
+            pytest.param(keys, marks=pytest.mark.slow)
+            for keys in (("--keys", "loss,acc"), ("--key", "loss, acc"))
+        ),
+    ],
 )
 def test_keys_are_repeated_or_have_commas_between_them(
     command: Command, project: Project, out: Path, keys: tuple[str, ...]

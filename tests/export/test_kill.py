@@ -67,6 +67,7 @@ def kill_often(
         assert contents(out) == contents(undisturbed)
 
 
+@pytest.mark.slow
 def test_kills_lose_nothing(exporter: Exporter, tmp_path: Path) -> None:
     kill_often(exporter, tmp_path / "out", "parquet", 2)
 

@@ -101,7 +101,13 @@ def test_a_lease_is_valid_whatever_our_clock_shows(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(), timedelta(hours=1)])
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        timedelta(hours=-1),
+        *(pytest.param(timedelta(hours=n), marks=pytest.mark.slow) for n in (0, 1)),
+    ],
+)
 async def test_a_lease_without_renewals_is_free_whatever_its_clock_showed(
     runs: Runs, bucket: Bucket, ahead: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:

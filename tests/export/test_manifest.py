@@ -74,6 +74,7 @@ async def test_a_later_export_hashes_only_what_it_has_written(
     assert len([size for size in hashed if size > 200]) <= 3
 
 
+@pytest.mark.slow
 async def test_an_artifact_with_xxh128_that_is_there_is_not_fetched_again(
     project: Project, runs: Runs, out: Path, bucket: Bucket
 ) -> None:

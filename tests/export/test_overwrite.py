@@ -46,7 +46,9 @@ def write_mine(folder: Path) -> dict[str, bytes]:
     return dict.fromkeys(MINE, b"precious")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [*FORMS[:2], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[2:])]
+)
 async def test_every_format_goes_and_what_is_not_ours_stays(
     with_everything: Project, runs: Runs, out: Path, tmp_path: Path, form: dict[str, Any]
 ) -> None:

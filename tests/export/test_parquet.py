@@ -61,6 +61,7 @@ def written(batch: pa.RecordBatch, sizes: Sequence[int]) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_file_do_not_depend_on_how_its_rows_arrived() -> None:
     batch = rows(150_000)
     at_once = written(batch, [150_000])

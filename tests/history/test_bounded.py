@@ -127,6 +127,7 @@ def test_columns_of_nulls_are_read_in_small_batches() -> None:
     assert sum(batch.num_rows for batch in batches) == 4_000
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_windows_whose_rows_are_long_are_made_smaller(
     world: World, monkeypatch: pytest.MonkeyPatch

@@ -138,7 +138,16 @@ async def test_a_failure_of_any_kind_is_traced_to_its_run(
     assert [ref.run for ref in caught.value.failed] == ["r7"]
 
 
-@pytest.mark.parametrize("fail", [lambda path: 200, lambda path: 401, lambda path: 502, reset])
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda path: 502,
+        *(
+            pytest.param(fail, marks=pytest.mark.slow)
+            for fail in (lambda path: 200, lambda path: 401, reset)
+        ),
+    ],
+)
 async def test_a_failure_of_everything_ends_the_scan_at_once(
     world: World, fail: Callable[[str], int]
 ) -> None:
@@ -249,7 +258,7 @@ async def test_a_run_may_grow_while_it_is_read(world: World) -> None:
     assert len(set(steps)) == len(steps)
 
 
-@pytest.mark.parametrize("mode", ["parquet", "json"])
+@pytest.mark.parametrize("mode", ["parquet", pytest.param("json", marks=pytest.mark.slow)])
 async def test_leaving_early_leaves_nothing_behind(world: World, mode: Mode) -> None:
     for n in range(40):
         world.add_run(f"r{n}", losses(50, n))

@@ -55,7 +55,7 @@ async def tunnel(client: ByteStream, port: int) -> None:
         tasks.start_soon(pump, there, client, tasks.cancel_scope)
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("scheme", ["http", pytest.param("https", marks=pytest.mark.slow)])
 async def test_a_proxy_passes_encrypted_requests_on_and_learns_nothing_of_them(
     authority: trustme.CA, scheme: str
 ) -> None:
@@ -91,7 +91,7 @@ async def test_a_proxy_passes_encrypted_requests_on_and_learns_nothing_of_them(
     assert b64encode(b"api:" + b"k" * 40).decode() not in head
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("scheme", ["https", pytest.param("http", marks=pytest.mark.slow)])
 async def test_a_proxy_of_socks_is_used_on_both_event_loops(
     authority: trustme.CA, scheme: str
 ) -> None:

@@ -45,6 +45,7 @@ def elsewhere(parts: list[ReadPart]) -> list[str]:
     return done.stdout.decode().splitlines()
 
 
+@pytest.mark.slow
 def test_parts_are_read_in_another_process_without_a_key(world: World) -> None:
     world.add_odd_runs()
     with world.serve() as url, Api(world.key, base_url=url) as api:

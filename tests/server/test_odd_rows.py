@@ -278,7 +278,7 @@ def test_pages_go_on_after_an_infinite_value(store: Store, project: ProjectRow) 
         "{method: random, run_cap: many}",
         "{method: grid, parameters: {x: {min: 0.5, max: 1.0e+300, q: 1}}}",
         "{? [a] : 1}",
-        "[" * 5_000,
+        pytest.param("[" * 5_000, marks=pytest.mark.slow),
         "a: &a [x, x, x, x, x, x, x, x]\n"
         + "".join(
             f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n"

@@ -95,10 +95,15 @@ async def test_so_is_one_inside_a_list(client: Client) -> None:
 @pytest.mark.parametrize(
     ("mutation", "given"),
     [
-        ("createRunFiles", RUN | {"files": ["f"] * (MOST + 1)}),
-        ("markRunFilesUploaded", RUN | {"files": ["f"] * (MOST + 1)}),
-        ("deleteFiles", {"files": ["RmlsZTox"] * (MOST + 1)}),
         ("upsertBucket", BUCKET | {"tags": ["t"] * (MOST + 1)}),
+        *(
+            pytest.param(mutation, given, marks=pytest.mark.slow)
+            for mutation, given in (
+                ("createRunFiles", RUN | {"files": ["f"] * (MOST + 1)}),
+                ("markRunFilesUploaded", RUN | {"files": ["f"] * (MOST + 1)}),
+                ("deleteFiles", {"files": ["RmlsZTox"] * (MOST + 1)}),
+            )
+        ),
     ],
 )
 @pytest.mark.usefixtures("run")

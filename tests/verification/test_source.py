@@ -109,7 +109,7 @@ async def test_media_logged_to_a_run_that_was_exported_without_its_history_are_n
     assert "histograms: 1 of 2 histograms." in told
 
 
-@pytest.mark.parametrize("format", ["parquet", "csv"])
+@pytest.mark.parametrize("format", ["parquet", pytest.param("csv", marks=pytest.mark.slow)])
 async def test_what_people_change_of_a_run_that_has_ended_is_noticed(
     live: Archive, format: str
 ) -> None:
@@ -139,6 +139,7 @@ async def test_what_people_change_of_a_run_that_has_ended_is_noticed(
     assert (await live.verify()).is_complete
 
 
+@pytest.mark.slow
 async def test_integers_that_no_float_has_keep_a_run_from_deletion_unless_they_are_in_rows(
     live: Archive, tmp_path: Path
 ) -> None:
