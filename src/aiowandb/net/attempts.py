@@ -37,7 +37,7 @@ log = logging.getLogger("aiowandb.net")
 # How much of an error response is read.
 _MAX_ERROR_BODY = 1 << 16
 # How much of an address is in a message.
-_LONGEST_SHOWN = 1_000
+LONGEST_SHOWN = 1_000
 
 
 class Transient(Exception):
@@ -266,7 +266,7 @@ def _redirect(response: httpx.Response) -> str | None:
     if not response.has_redirect_location:
         return None
     try:
-        return redacted(f"{response.url.join(response.headers['Location'])}")[:_LONGEST_SHOWN]
+        return redacted(f"{response.url.join(response.headers['Location'])}")[:LONGEST_SHOWN]
     except httpx.InvalidURL:
         return "what is no address"
 

@@ -17,7 +17,7 @@ from anyio import SpooledTemporaryFile
 
 from aiowandb.errors import CommError, ContentError, LinkError, TimeoutError, TooLargeError
 from aiowandb.net import bodies
-from aiowandb.net.attempts import Attempt, Attempts
+from aiowandb.net.attempts import LONGEST_SHOWN, Attempt, Attempts
 from aiowandb.net.stalls import Stalls
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transports import HttpClient
@@ -31,8 +31,6 @@ Target: TypeAlias = IO[bytes] | SpooledTemporaryFile[bytes]
 # were replaced.
 _STALE = frozenset({400, 401, 403, 404, 410})
 _MAX_REDIRECTS = 5
-# How much of a link is in a message.
-_LONGEST_SHOWN = 1_000
 # This much has to arrive within the timeout, and it is worth a switch to a worker thread.
 _PIECE = 1 << 18
 _md5 = partial(md5, usedforsecurity=False)
@@ -322,7 +320,7 @@ def _address(link: Link) -> str:
         host = url.host.encode("idna")  # as sockets do
         is_address = host and 0 <= (url.port or 0) < 1 << 16
     except (httpx.InvalidURL, ValueError) as error:
-        why = str(error)[:_LONGEST_SHOWN]
+        why = str(error)[:LONGEST_SHOWN]
         raise CommError(f"W&B sent a link that is not an address: {why}.") from without_frames(
             error
         )
@@ -334,4 +332,4 @@ def _address(link: Link) -> str:
 def _shown(url: httpx.URL) -> str:
     path = url.raw_path.partition(b"?")[0].decode()
     shown = f"{url.scheme}://{url.netloc.decode()}{path}"
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
