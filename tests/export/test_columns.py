@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,10 @@ import pytest
 
 from aiowandb.api.runs import Runs
 from aiowandb.export import Clash, Format
+from aiowandb.export.runs_table import RunsTable
 from aiowandb.export.schema import LongSchema, RowSchema, SchemaSurprise
 from aiowandb.history.columns import Kind, rows_to_batch
+from aiowandb.wire.record import RunRecord
 from tests.export.conftest import Project, Server, history, steps
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +31,20 @@ def test_a_batch_that_was_not_announced_is_a_surprise_and_loses_no_value() -> No
         {"run_id": "r", "_step": 0, "a": '"text"', "new": 1}
     ]
     assert wider.clashes == {"a"}
+
+
+def test_the_table_of_runs_takes_little_memory_for_configs_that_are_alike() -> None:
+    config = json.dumps({f"k{n}": {"value": f"{n} " * 500} for n in range(20)})
+    table = RunsTable()
+    before = pa.total_allocated_bytes()
+    for page in range(20):
+        ids = [f"{page}-{n}" for n in range(10)]
+        runs = [
+            RunRecord(storage_id=run, id=run, config_json=config, summary_json="") for run in ids
+        ]
+        table.add(runs)
+    assert pa.total_allocated_bytes() - before < 200 * len(config) / 10
+    assert sum(batch.num_rows for batch in table.batches()) == 200
 
 
 def test_a_column_without_values_is_of_any_kind() -> None:

@@ -6,7 +6,7 @@ part of a config, None, or integers in one run and floats in another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 
@@ -18,6 +18,7 @@ from aiowandb.export.folders.base import STATE_DIR, Folder, state_decoder
 from aiowandb.export.formats import write_file
 from aiowandb.export.manifest import put_text, read_whole
 from aiowandb.export.parquet import ParquetSink, open_parquet
+from aiowandb.export.spool import PackedBatches
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord, number_of
 from aiowandb.wire.manifest import Manifest, ManifestEntry
@@ -30,15 +31,13 @@ ARTIFACTS_FOLDER = f"{STATE_DIR}/artifacts"
 _RUN = "run_id"
 _COLUMNS = (_RUN, "config", "summary", "description")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
-# The texts of runs are similar: until they are written, compression saves most of the memory.
-_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 class OriginalRuns:
     """The texts of runs, added page by page. Calls take a while: make them in a thread."""
 
     def __init__(self) -> None:
-        self._pages: list[pa.Buffer] = []
+        self._pages = PackedBatches()
 
     def add(self, runs: Sequence[RunRecord]) -> None:
         """Add the records of runs."""
@@ -47,7 +46,7 @@ class OriginalRuns:
             for run in runs
         ]
         columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(_COLUMNS))]
-        self._add(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+        self._pages.add(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
 
     def add_deleted(self, runs: Collection[str], folder: Folder) -> None:
         """Add runs that were deleted at W&B, from the last export."""
@@ -61,21 +60,11 @@ class OriginalRuns:
         for batch in before.filter(
             pc.is_in(before[_RUN], pa.array(runs, pa.string()))
         ).to_batches():
-            self._add(batch)
+            self._pages.add(batch)
 
     def write(self, folder: Folder) -> None:
         """Write all of them to the folder of the export."""
-        write_file(self._batches(), _SCHEMA, ParquetSink, folder, ORIGINALS_FILE)
-
-    def _add(self, batch: pa.RecordBatch) -> None:
-        stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, _SCHEMA, options=_COMPRESSED) as writer:
-            writer.write_batch(batch)
-        self._pages.append(stream.getvalue())
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        for page in self._pages:
-            yield from pa.ipc.open_stream(page)
+        write_file(self._pages, _SCHEMA, ParquetSink, folder, ORIGINALS_FILE)
 
 
 class OriginalArtifact(msgspec.Struct, frozen=True, kw_only=True):

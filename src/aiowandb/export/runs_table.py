@@ -24,6 +24,7 @@ from aiowandb.export.parquet import open_parquet
 from aiowandb.export.progress import Clash
 from aiowandb.export.run_details import DETAIL_TYPES, details_of
 from aiowandb.export.schema import as_kind
+from aiowandb.export.spool import PackedBatches
 from aiowandb.history.columns import Kind, kind_of, meet, to_column
 from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.paths import RunRef
@@ -65,7 +66,7 @@ class RunsTable:
 
     def __init__(self, fixed: Mapping[str, pa.DataType] = _FIXED_TYPES) -> None:
         self._fixed = fixed
-        self._pages: list[pa.RecordBatch] = []
+        self._pages = PackedBatches()
         self._columns: dict[str, _Column] = {}
 
     def add(self, runs: Sequence[RunRecord]) -> None:
@@ -113,7 +114,7 @@ class RunsTable:
             fields.append(field)
             arrays.append(array)
         if rows:
-            self._pages.append(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)))
+            self._pages.add(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)))
 
     def _fitted(self, page: pa.RecordBatch, field: pa.Field[Any]) -> pa.Array[Any]:
         index = page.schema.get_field_index(field.name)

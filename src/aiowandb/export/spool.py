@@ -1,4 +1,4 @@
-"""Rows on disk until all of their columns are known; then they are read with one schema.
+"""Rows that wait until all of their columns are known: those of runs on disk, runs in memory.
 
 Batches of many runs have columns of their own, while a stream of Arrow has one schema from its
 first batch on.
@@ -14,6 +14,28 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from aiowandb.export.schema import RowSchema
+
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+class PackedBatches:
+    """Batches in memory, each with columns of its own.
+
+    The configs of runs are similar: compression saves most of the memory that they would take.
+    """
+
+    def __init__(self) -> None:
+        self._packed: list[pa.Buffer] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, batch.schema, options=_COMPRESSED) as writer:
+            writer.write_batch(batch)
+        self._packed.append(stream.getvalue())
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for packed in self._packed:
+            yield from pa.ipc.open_stream(packed)
 
 
 class RowSpool:
