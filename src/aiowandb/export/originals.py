@@ -29,6 +29,7 @@ ORIGINALS_FILE = f"{STATE_DIR}/originals"
 ARTIFACTS_FOLDER = f"{STATE_DIR}/artifacts"
 
 _RUN = "run_id"
+_RUNS_AT_ONCE = 256
 _COLUMNS = (_RUN, "config", "summary", "description")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
 
@@ -54,13 +55,11 @@ class OriginalRuns:
             return
         try:
             with open_parquet(folder, ORIGINALS_FILE) as file:
-                before = file.read(columns=list(_COLUMNS))
+                for batch in file.iter_batches(_RUNS_AT_ONCE, columns=list(_COLUMNS)):
+                    is_wanted = pc.is_in(batch[_RUN], pa.array(runs, pa.string()))
+                    self._pages.add(batch.filter(is_wanted))
         except (pa.ArrowException, OSError):
             return  # it is damaged, and will be written again
-        for batch in before.filter(
-            pc.is_in(before[_RUN], pa.array(runs, pa.string()))
-        ).to_batches():
-            self._pages.add(batch)
 
     def write(self, folder: Folder) -> None:
         """Write all of them to the folder of the export."""

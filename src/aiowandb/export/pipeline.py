@@ -207,7 +207,7 @@ class _FolderExport:
         self, runs: SelectedRuns, deleted: Sequence[str], inbox: Inbox[Never]
     ) -> _Table:
         folder, options, table = self._folder, self._options, runs.table
-        table.add_deleted(deleted, self._archive.table())
+        table.add_deleted(deleted, self._archive.table.rows(deleted))
         runs.originals.add_deleted(deleted, folder)
         clashes = table.clashes()
         if options.format == "delta":
@@ -215,7 +215,7 @@ class _FolderExport:
             self._delta("runs").write(table.table())
         if options.format != "parquet":
             batches = inbox.checked(table.batches())
-            write_file(batches, table.schema, ParquetSink, folder, self._archive.file)
+            write_file(batches, table.schema, ParquetSink, folder, self._archive.table.file)
         runs.originals.write(folder)
         if options.format == "delta":
             return _Table([folder.location("runs")], clashes=clashes)

@@ -13,8 +13,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from aiowandb.choices import EVERYTHING, What
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import NotFoundError
@@ -22,13 +20,12 @@ from aiowandb.export.announced import AnnouncedKeys
 from aiowandb.export.claim import read_claimed
 from aiowandb.export.estimate import Estimate, known_runs, requests_for, selected_names
 from aiowandb.export.export_plan import ExportPlan, Omission
-from aiowandb.export.folders.base import STATE_DIR, Folder
+from aiowandb.export.folders.base import Folder
 from aiowandb.export.folders.locate import folder_at
 from aiowandb.export.journal import ExportIdentity, ExportState
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parquet import open_parquet
 from aiowandb.export.run_size import RunSize
-from aiowandb.export.runs_table import RUN_ID, RUNS_FILE
+from aiowandb.export.runs_table import StoredRunsTable
 from aiowandb.export.sources import history_selection
 from aiowandb.export.value_sizes import ValueSizes
 from aiowandb.net import BatchSize, Session, ask_page, part_of
@@ -170,23 +167,12 @@ class _Before:
         found = cls()
         found.state, options = read_claimed(folder, identity, options, overwrite=overwrite)
         if found.state.begun:
-            found.runs = {*known_runs(found.state), *_table_runs(folder, options)}
+            found.runs = {*known_runs(found.state), *StoredRunsTable(folder, options).ids()}
             found.sizes = {
                 kind: folder.files(kind, recursive=True) if kind in options.what else {}
                 for kind in _DOWNLOADS
             }
         return found
-
-
-def _table_runs(folder: Folder, options: ExportOptions) -> list[str]:
-    name = RUNS_FILE if options.format == "parquet" else f"{STATE_DIR}/{RUNS_FILE}"
-    if folder.size(name) is None:
-        return []
-    try:
-        with open_parquet(folder, name) as file:
-            return list(map(str, file.read(columns=[RUN_ID])[RUN_ID].to_pylist()))
-    except (pa.ArrowException, OSError, KeyError):
-        return []  # it is damaged, and would be written again
 
 
 def _free_space(location: Path | str) -> int | None:

@@ -38,6 +38,7 @@ RUNS_FILE = "runs.parquet"
 RUN_ID, DELETED = "run_id", "deleted"
 # The columns that say what the export has of a run.
 EXPORTED = "exported."
+_RUNS_AT_ONCE = 256
 _TIME = pa.timestamp("us", tz="UTC")
 _FIXED_TYPES = {
     RUN_ID: pa.string(),
@@ -157,13 +158,9 @@ class ArchiveTable(RunsTable):
         kinds = self.wholeness.items() if column.startswith(EXPORTED) else ()
         return next((found for kind, found in kinds if column == f"{EXPORTED}{kind}"), {})
 
-    def add_deleted(self, runs: Sequence[str], before: pa.Table | None) -> None:
+    def add_deleted(self, runs: Sequence[str], before: Mapping[str, Row]) -> None:
         """Add deleted runs, with the rows that they had in the table of the last export."""
-        known: dict[str, Row] = {}
-        if before is not None and RUN_ID in before.schema.names:
-            rows = before.filter(pc.is_in(before[RUN_ID], pa.array(runs, pa.string())))
-            known = {row[RUN_ID]: row for row in _rows_of(rows)}
-        self._add([known.get(run, {RUN_ID: run}) | {DELETED: True} for run in runs])
+        self._add([before.get(run, {RUN_ID: run}) | {DELETED: True} for run in runs])
 
 
 class _Column:
@@ -224,10 +221,10 @@ def _row(run: RunRecord) -> Row:
     return row
 
 
-def _rows_of(table: pa.Table) -> Iterator[Row]:
-    """The rows of a table that an export has written, with JSON text parsed."""
-    json = {field.name for field in table.schema if _is_json(field)}
-    for row in table.to_pylist():
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
+    """Rows that an export has written, with JSON text parsed."""
+    json = {field.name for field in batch.schema if _is_json(field)}
+    for row in batch.to_pylist():
         yield {
             name: lenient.loads(value) if name in json else value
             for name, value in row.items()
@@ -239,27 +236,46 @@ def _is_json(field: pa.Field[Any]) -> bool:
     return kind_of(field) is Kind.JSON and pa.types.is_string(field.type)
 
 
+class StoredRunsTable:
+    """The table of runs of the last export, as far as it can be read. Calls block."""
+
+    def __init__(self, folder: Folder, options: ExportOptions) -> None:
+        self._folder = folder
+        # Only Parquet keeps the types of all values: with other formats an extra copy is kept.
+        is_parquet = options.format == "parquet"
+        self.file = RUNS_FILE if is_parquet else f"{STATE_DIR}/{RUNS_FILE}"
+
+    def ids(self) -> list[str]:
+        """The runs that are in it."""
+        return [str(run) for batch in self._batches([RUN_ID]) for run in batch[RUN_ID].to_pylist()]
+
+    def rows(self, runs: Collection[str]) -> dict[str, Row]:
+        """Its rows of these runs, by their ids."""
+        wanted, found = pa.array(runs, pa.string()), dict[str, Row]()
+        for batch in self._batches() if runs else ():
+            some = batch.filter(pc.is_in(batch[RUN_ID], wanted))
+            found |= {row[RUN_ID]: row for row in _rows_of(some)}
+        return found
+
+    def _batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        if self._folder.size(self.file) is None:
+            return
+        try:
+            with open_parquet(self._folder, self.file) as file:
+                if RUN_ID in file.schema_arrow.names:
+                    yield from file.iter_batches(_RUNS_AT_ONCE, columns=columns)
+        except (pa.ArrowException, OSError):
+            return  # it is damaged, and will be written again
+
+
 class RunsArchive:
     """The runs of earlier exports that are no longer listed, and which of them W&B has deleted."""
 
     def __init__(self, folder: Folder, journal: Journal, options: ExportOptions) -> None:
         self._journal = journal
-        self._folder = folder
-        # Only Parquet keeps the types of all values: with other formats an extra copy is kept.
-        is_parquet = options.format == "parquet"
-        self.file = RUNS_FILE if is_parquet else f"{STATE_DIR}/{RUNS_FILE}"
         self._keeps = options.on_deleted == "keep"
         self._has_table = "runs" in options.what
-
-    def table(self) -> pa.Table | None:
-        """The table of runs of the last export. Blocks."""
-        if not self._has_table or self._folder.size(self.file) is None:
-            return None
-        try:
-            with open_parquet(self._folder, self.file) as file:
-                return file.read()
-        except (pa.ArrowException, OSError):
-            return None  # it is damaged, and will be written again
+        self.table = StoredRunsTable(folder, options)
 
     async def deleted_runs(
         self, session: Session, identity: ExportIdentity, listed: Collection[str]
@@ -281,8 +297,7 @@ class RunsArchive:
         return deleted
 
     def _known(self, state: ExportState) -> list[str]:
-        table = self.table()
-        listed = map(str, table[RUN_ID].to_pylist()) if table else ()
+        listed = self.table.ids() if self._has_table else ()
         return list(dict.fromkeys((*listed, *state.stored_runs)))
 
 

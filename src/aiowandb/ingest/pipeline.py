@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Literal, TypeVar
+from typing import Literal
 
 import anyio
 import msgspec
@@ -30,8 +30,6 @@ from aiowandb.ingest.target import Found, Target
 from aiowandb.ingest.verify import compare_runs
 from aiowandb.ingest.writer import RunWriter
 from aiowandb.net import FATAL, BatchSize, is_server_down
-
-T = TypeVar("T")
 
 # The runs that are compared in one request, and those that are written at once. A run in progress
 # takes a few MB: its rows as columns, as lines, and as a request.
@@ -87,7 +85,7 @@ class Copy:
         self._total = await self._source.count()
         if self._options.plan:
             self.report.plan = CopyPlan()
-        groups = together(self._source.runs(), _COMPARED_TOGETHER)
+        groups = self._together(_COMPARED_TOGETHER)
         async with aclosing(groups), task_group() as tasks:
             async for some in groups:
                 await self._compare(some, tasks)
@@ -135,7 +133,7 @@ class Copy:
         states = await self._target.keeps_origin()
         look_size = BatchSize(100, 250)
         found: list[Difference] = []
-        async with aclosing(together(self._source.runs(), _PREPARED_TOGETHER)) as groups:
+        async with aclosing(self._together(_PREPARED_TOGETHER)) as groups:
             async for some in groups:
                 await self._source.prepare(some)
                 await self._source.look(some)
@@ -229,15 +227,16 @@ class Copy:
             self._bytes += report.carried.get("bytes", 0)
             self._on_event(CopyProgress(self._done, self._total, self._rows, self._bytes))
 
-
-async def together(items: AsyncGenerator[T], size: int) -> AsyncGenerator[list[T]]:
-    """The items in lists of this size."""
-    some: list[T] = []
-    async with aclosing(items):
-        async for item in items:
-            some.append(item)
-            if len(some) == size:
-                yield some
-                some = []
+    async def _together(self, most: int) -> AsyncGenerator[list[SourceRun]]:
+        """The runs of the source, as many at once as memory has room for their configs."""
+        some: list[SourceRun] = []
+        size = 0
+        async with aclosing(self._source.runs()) as runs:
+            async for run in runs:
+                some.append(run)
+                size += len(run.facts.config) + len(run.facts.summary or "")
+                if len(some) == most or size > self._source.memory.response_bytes:
+                    yield some
+                    some, size = [], 0
         if some:
             yield some
