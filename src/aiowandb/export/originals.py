@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from aiowandb.export.folders.base import STATE_DIR, Folder, state_decoder
 from aiowandb.export.formats import write_file
 from aiowandb.export.manifest import put_text, read_whole
-from aiowandb.export.parquet import ParquetSink, open_parquet
+from aiowandb.export.parquet import ParquetSink, bounded_rows
 from aiowandb.export.spool import PackedBatches
 from aiowandb.wire import lenient
 from aiowandb.wire.artifact_record import ArtifactRecord, number_of
@@ -29,7 +29,6 @@ ORIGINALS_FILE = f"{STATE_DIR}/originals"
 ARTIFACTS_FOLDER = f"{STATE_DIR}/artifacts"
 
 _RUN = "run_id"
-_RUNS_AT_ONCE = 256
 _COLUMNS = (_RUN, "config", "summary", "description")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
 
@@ -54,10 +53,9 @@ class OriginalRuns:
         if not runs or folder.size(ORIGINALS_FILE) is None:
             return
         try:
-            with open_parquet(folder, ORIGINALS_FILE) as file:
-                for batch in file.iter_batches(_RUNS_AT_ONCE, columns=list(_COLUMNS)):
-                    is_wanted = pc.is_in(batch[_RUN], pa.array(runs, pa.string()))
-                    self._pages.add(batch.filter(is_wanted))
+            for batch in bounded_rows(folder, ORIGINALS_FILE, list(_COLUMNS)):
+                is_wanted = pc.is_in(batch[_RUN], pa.array(runs, pa.string()))
+                self._pages.add(batch.filter(is_wanted))
         except (pa.ArrowException, OSError):
             return  # it is damaged, and will be written again
 

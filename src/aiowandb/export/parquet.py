@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from aiowandb.export.folders.base import Folder, read_errors
 from aiowandb.export.row_groups import RowGroups
 from aiowandb.export.stored import RowRange
+from aiowandb.history.bounded import bounded_batches
+from aiowandb.net import MemoryBudget
 
 # Small enough to be read in parallel and skipped by statistics, large enough to compress;
 # with very many columns, only as many rows as fit into memory.
@@ -21,6 +23,8 @@ GROUP_ROWS = 131_072
 _PAGE_BYTES = 1 << 20
 _GROUP_CELLS = 16_000_000
 _MIN_ROWS = 1_024
+# Of a batch of runs, whose configs may be long: it has 1/32 of that.
+_MEMORY = MemoryBudget(1 << 30)
 
 
 class ParquetSink:
@@ -79,6 +83,17 @@ def open_parquet(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file of the folder."""
     with read_errors(name), folder.open(name) as file, pq.ParquetFile(file) as parquet:
         yield parquet
+
+
+def bounded_rows(
+    folder: Folder, name: str, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a file of the folder, about 32 MB at once."""
+    with read_errors(name), folder.open(name) as file, pq.ParquetFile(file) as parquet:
+        names = columns or parquet.schema_arrow.names
+        groups = list(range(parquet.num_row_groups))
+        reopen = partial(pq.ParquetFile, file)
+        yield from bounded_batches(parquet, reopen, groups, names, _MEMORY)
 
 
 def group_batches(parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:

@@ -20,7 +20,7 @@ from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import Deleted, ExportIdentity, ExportState, Journal
 from aiowandb.export.names import RUN_KINDS
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import bounded_rows
 from aiowandb.export.progress import Clash
 from aiowandb.export.run_details import DETAIL_TYPES, details_of
 from aiowandb.export.schema import as_kind
@@ -38,7 +38,6 @@ RUNS_FILE = "runs.parquet"
 RUN_ID, DELETED = "run_id", "deleted"
 # The columns that say what the export has of a run.
 EXPORTED = "exported."
-_RUNS_AT_ONCE = 256
 _TIME = pa.timestamp("us", tz="UTC")
 _FIXED_TYPES = {
     RUN_ID: pa.string(),
@@ -261,9 +260,9 @@ class StoredRunsTable:
         if self._folder.size(self.file) is None:
             return
         try:
-            with open_parquet(self._folder, self.file) as file:
-                if RUN_ID in file.schema_arrow.names:
-                    yield from file.iter_batches(_RUNS_AT_ONCE, columns=columns)
+            for batch in bounded_rows(self._folder, self.file, columns):
+                if RUN_ID in batch.schema.names:
+                    yield batch
         except (pa.ArrowException, OSError):
             return  # it is damaged, and will be written again
 

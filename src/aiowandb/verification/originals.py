@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.originals import ORIGINALS_FILE
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import bounded_rows
 from aiowandb.suggestions import listed
 from aiowandb.wire.json_edit import alike, read_object
 from aiowandb.wire.record import RunRecord
@@ -19,7 +19,6 @@ from aiowandb.wire.record import RunRecord
 _RUN = "run_id"
 _COLUMNS = [_RUN, "config", "summary"]
 _CONFIG_LEVELS = 2
-_RUNS_AT_ONCE = 256
 _NAMED = 5
 
 _Texts = tuple[str | None, str | None]
@@ -61,11 +60,10 @@ class OriginalTexts:
         return None, None
 
     def _rows(self, run: str | None = None) -> Iterator[tuple[Any, ...]]:
-        with open_parquet(self._folder, ORIGINALS_FILE) as file:
-            for batch in file.iter_batches(_RUNS_AT_ONCE, columns=_COLUMNS):
-                if run is not None:
-                    batch = batch.filter(pc.equal(batch.column(_RUN), pa.scalar(run)))
-                yield from zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True)
+        for batch in bounded_rows(self._folder, ORIGINALS_FILE, _COLUMNS):
+            if run is not None:
+                batch = batch.filter(pc.equal(batch.column(_RUN), pa.scalar(run)))
+            yield from zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True)
 
 
 def _digest(config: str | None, summary: str | None) -> bytes:
