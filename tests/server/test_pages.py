@@ -224,6 +224,8 @@ async def test_an_unknown_page_is_not_found(store: Store) -> None:
 
 async def test_a_filter_is_read_and_a_mistake_is_pointed_at(store: Store) -> None:
     async with browser(store) as http:
+        assert (await http.get("/_pages/filter", params={"text": "x > 1"})).status_code == 401
+        await log_in(http, store)
         found = await http.get("/_pages/filter", params={"text": "config.lr > 0.1"})
         assert found.json() == {"filters": {"config.lr": {"$gt": 0.1}}}
         wrong = await http.get("/_pages/filter", params={"text": "state = 1"})

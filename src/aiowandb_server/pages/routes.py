@@ -116,11 +116,13 @@ class _Pages:
 
     async def read_filter(self, request: Request) -> Response:
         """The filter for GraphQL that a filter expression means, or the error in it."""
+        if self._sessions.find(request.scope) is None:
+            return error(401, "log in first")
         text = request.query_params.get("text", "")
         if len(text) > _LONGEST_BODY:
             return error(400, "the filter is too long")
         try:
-            return _json({"filters": parse_expression(text)})
+            return _json({"filters": await anyio.to_thread.run_sync(parse_expression, text)})
         except ValueError as failure:
             return error(400, str(failure))
 
