@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import signal
 import socket
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-# Requests in progress may finish at shutdown, within this time.
-_GRACE_S = 10
+# Requests in progress may finish at shutdown, within this time: Docker kills after 10 seconds.
+_GRACE_S = 5
+# Work in threads goes on behind connections that are gone, for about as long as a query may take.
+_WORK_S = 10
 # In glibc's malloc.h.
 _M_ARENA_MAX = -8
 
@@ -86,7 +89,7 @@ class _Server(uvicorn.Server):
                 ws="none",  # not used, and importing its libraries warns in some versions
                 log_level="warning",
                 access_log=False,
-                timeout_graceful_shutdown=_GRACE_S,
+                timeout_graceful_shutdown=_GRACE_S + _WORK_S,
             )
         )
         self._url = url
@@ -95,6 +98,15 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready(self._url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn would cancel the requests of slow clients, and print a traceback of each.
+        asyncio.get_running_loop().call_later(_GRACE_S, self._abort_connections)
+        await super().shutdown(sockets)
+
+    def _abort_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

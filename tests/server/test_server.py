@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from aiowandb_server import Store, create_app, serve, serve_in_thread
+from aiowandb_server import server as serving
 
 SERVE = """
 import sys
@@ -51,6 +52,24 @@ def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path, number: sign
         assert httpx.get(f"{url}/healthz").text == "ok"
         process.send_signal(number)
         assert process.wait(60) == 0
+
+
+def test_an_upload_that_stalls_does_not_keep_it_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serving, "_GRACE_S", 0.1)
+    with Store.open(tmp_path) as store:
+        app = create_app(store, keys=["a-key"])
+        with serve_in_thread(app) as url:
+            client = socket.create_connection((httpx.URL(url).host, httpx.URL(url).port or 0))
+            client.sendall(
+                b"PUT /files/local/p/r/f HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Authorization: Bearer a-key\r\nContent-Length: 9\r\n\r\nbegin"
+            )
+            while not app.requests:
+                threading.Event().wait(0.01)
+        client.close()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_request_under_way_is_answered_before_it_stops(tmp_path: Path) -> None:
