@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,11 +18,13 @@ from aiowandb_server.errors import MoreMemoryError
 from aiowandb_server.store import columns, rows, segments
 from aiowandb_server.store.charting import ChartRequest
 from aiowandb_server.store.history import Sampled
+from aiowandb_server.store.history_keys import KeyCounter
 from aiowandb_server.store.line_tables import chunked, tables_of
 from aiowandb_server.store.metering import measured
 from aiowandb_server.store.previews import column_names
 from aiowandb_server.store.records import Line, RunRow
-from aiowandb_server.store.segments import chunks
+from aiowandb_server.store.segments import SegmentFiles, chunks
+from aiowandb_server.store.spool import BatchSpool
 from tests.server.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +124,26 @@ def test_rows_count_as_memory_while_they_are_collected(
         counts += [meter.used for _ in collected(long_lines())]
         assert meter.used == 0
     assert min(counts) > 5_000_000
+
+
+def test_texts_count_as_memory_while_they_become_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps({"t": "x" * 3_000_000})
+    lines = (Line(number, number, text) for number in range(10))
+    free: list[int] = []
+    add = BatchSpool.add
+
+    def noted(spool: BatchSpool, batch: pa.RecordBatch) -> None:
+        add(spool, batch)
+        free.append(meter.used - (pa.total_allocated_bytes() - before))
+
+    monkeypatch.setattr(BatchSpool, "add", noted)
+    before = pa.total_allocated_bytes()
+    with measured(1 << 30) as meter:
+        SegmentFiles(tmp_path).write(tables_of(lines), KeyCounter())
+    assert min(free) >= 0
+    assert len(free) > 1, "few of them are joined at once"
 
 
 def test_columns_count_as_memory_while_they_are_there() -> None:

@@ -58,6 +58,10 @@ class ColumnChunk(NamedTuple):
     steps: pa.Array[Any]
     columns: Mapping[str, _Column]
 
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for _, array in self.columns.values())
+
     @classmethod
     def of(
         cls,

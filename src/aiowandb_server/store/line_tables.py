@@ -46,8 +46,10 @@ def tables_of(lines: Iterable[Line]) -> Iterator[pa.Table]:
         size += sys.getsizeof(line.text)
         if len(some) == _LINES_AT_ONCE or size >= _TEXT_A_PIECE:
             with held(2 * size):
-                yield table_of(some)
-            some, size = [], 0
+                table = table_of(some)
+                some = []
+                yield table
+            size = 0
     if some:
         with held(2 * size):
             yield table_of(some)

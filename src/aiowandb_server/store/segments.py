@@ -72,6 +72,8 @@ _COPIES_OF_NAMES = 40
 _COPIES_OF_FOOTER = 5
 # As Arrow's data, with whether there is a value.
 _SIZE_OF_CELL = 9
+# Columns of pieces that wait to be joined, and are there while they are.
+_BYTES_JOINED = 12 << 20
 # In the answer, with the name of its key, besides the value itself.
 _SIZE_OF_VALUE = 100
 _Kind = Literal["lines", "columns"]
@@ -315,26 +317,36 @@ def _add_rows(builder: ColumnBuilder, chunk: pa.Table, counter: KeyCounter | Non
     """Add the lines as columns, and count them."""
     waiting: list[pa.Table] = []
     converted: list[ColumnChunk | None] = []
-    cells = 0
+    cells = size = 0
     with ExitStack() as counted:
         for piece in pieces(chunk):
-            steps: list[Any] = piece.column("step").to_pylist()
-            texts: list[Any] = piece.column("text").to_pylist()
-            for columns, types, rows in decoded(texts):
-                if counter is not None:
-                    counter.add(steps[:rows], columns, types)
-                plain = None not in converted
-                converted.append(ColumnChunk.of(steps[:rows], columns, types) if plain else None)
-                steps = steps[rows:]
-                cells += rows * len(columns)
-                counted.enter_context(held(_SIZE_OF_CELL * rows * len(columns)))
+            for columns, more in _columns_of(piece, counter, convert=None not in converted):
+                converted.append(columns)
+                cells += more
+                if columns is not None:
+                    size += columns.nbytes
+                    counted.enter_context(held(columns.nbytes))
             waiting.append(piece)
-            if cells > MAX_CELLS:
+            if cells > MAX_CELLS or size > _BYTES_JOINED:
                 _add_converted(builder, waiting, converted)
-                waiting, converted, cells = [], [], 0
+                waiting, converted, cells, size = [], [], 0, 0
                 counted.close()
         if waiting:
             _add_converted(builder, waiting, converted)
+
+
+def _columns_of(
+    piece: pa.Table, counter: KeyCounter | None, *, convert: bool
+) -> Iterator[tuple[ColumnChunk | None, int]]:
+    """The lines as columns, if these can be converted in pieces, and the number of their cells."""
+    steps: list[Any] = piece.column("step").to_pylist()
+    texts: list[Any] = piece.column("text").to_pylist()
+    for columns, types, rows in decoded(texts):
+        if counter is not None:
+            counter.add(steps[:rows], columns, types)
+        converted = ColumnChunk.of(steps[:rows], columns, types) if convert else None
+        yield converted, rows * len(columns)
+        steps = steps[rows:]
 
 
 def _add_converted(
@@ -342,8 +354,9 @@ def _add_converted(
 ) -> None:
     """Add lines that were converted in pieces, or, where that is not possible, at once."""
     plain = [piece for piece in converted if piece is not None]
-    if len(plain) == len(converted) and builder.add_pieces(plain):
-        return
+    with held(sum(piece.nbytes for piece in plain)):
+        if len(plain) == len(converted) and builder.add_pieces(plain):
+            return
     for lines in chunks(chain.from_iterable(map(lines_of, tables))):
         start = 0
         for part in narrow_parts([decode_row(line.text) for line in lines]):
