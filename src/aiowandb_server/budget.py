@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import pyarrow as pa
 
 from aiowandb_server.errors import MoreMemoryError
 from aiowandb_server.responses import blocking, error
@@ -174,7 +175,8 @@ class Budget:
 
 def _give_back_memory() -> None:
     """Give the memory that was freed back to the system, as far as it is not in between what is
-    used: glibc keeps it, so that the memory of a server would never become less."""
+    used: Arrow and glibc keep it, so that the memory of a server would never become less."""
+    pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -146,6 +146,26 @@ def test_texts_count_as_memory_while_they_become_columns(
     assert len(free) > 1, "few of them are joined at once"
 
 
+@pytest.mark.slow
+def test_a_sample_takes_no_memory_for_the_texts_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MAX_CELLS", 1)
+    files = SegmentFiles(tmp_path)
+    lines = (Line(step, step, json.dumps({"t": f"{step}" * 1_000_000})) for step in range(8))
+    token = files.write(tables_of(lines), KeyCounter())
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(pool)
+    try:
+        rows = files.sampled(token, ["_step", "t"], 0, 8, 2)
+    finally:
+        pa.set_memory_pool(usual)
+    assert rows is not None
+    assert [(row["_step"], row["t"][0]) for row in rows] == [(0, "0"), (7, "7")]
+    assert (pool.max_memory() or 0) < 7_000_000
+
+
 def test_columns_count_as_memory_while_they_are_there() -> None:
     some = [{f"k{row}/{key}": 1 for key in range(1_000)} for row in range(60)]
     with measured(60_000_000) as meter:
