@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,18 @@ def strings(values: Sequence[str | None], *, has_none: bool = True) -> pa.Array[
     offsets = array("i", accumulate(lengths, initial=0))
     buffers = [mask, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
+
+
+def rows_at(tables: Sequence[pa.Table], positions: Sequence[int]) -> pa.Table:
+    """The rows at these positions, ascending, of all tables together."""
+    taken: list[pa.Table] = []
+    first = begin = 0
+    for table in tables:
+        end = bisect_left(positions, first + table.num_rows)
+        # From each table alone: Arrow joins the texts of all of them before it takes any.
+        taken.append(table.take(ints([place - first for place in positions[begin:end]])))
+        first, begin = first + table.num_rows, end
+    return pa.concat_tables(taken)
 
 
 def _numbers(

@@ -30,7 +30,7 @@ import xxhash
 
 from aiowandb_server.errors import RequestError
 from aiowandb_server.store import json_text, line_tables
-from aiowandb_server.store.arrays import ints
+from aiowandb_server.store.arrays import rows_at
 from aiowandb_server.store.columns import ColumnBuilder, ColumnChunk, is_json
 from aiowandb_server.store.decoding import decoded
 from aiowandb_server.store.disk import complete_file, make_private_folder, sync_folder
@@ -198,7 +198,7 @@ class SegmentFiles:
             found.append(table.filter(wanted))
             charge(found[-1].nbytes)
         positions = sample_positions(sum(table.num_rows for table in found), samples)
-        picked = _taken(found, positions).select(list(keys))
+        picked = rows_at(found, positions).select(list(keys))
         charge(len(positions) * len(keys) * _SIZE_OF_VALUE + 3 * picked.nbytes)
         rows: list[dict[str, Any]] = picked.to_pylist()
         for name in (key for key in keys if is_json(picked.schema.field(key))):
@@ -300,18 +300,6 @@ def _groups_between(steps: list[tuple[int, int]], low: int, high: int) -> Iterat
         if steps[group][0] >= high:
             return
         yield group
-
-
-def _taken(tables: list[pa.Table], positions: Sequence[int]) -> pa.Table:
-    """The rows at these positions, ascending, of all tables together."""
-    taken: list[pa.Table] = []
-    first = begin = 0
-    for table in tables:
-        end = bisect_left(positions, first + table.num_rows)
-        # From each table alone: Arrow joins the texts of all of them before it takes any.
-        taken.append(table.take(ints([place - first for place in positions[begin:end]])))
-        first, begin = first + table.num_rows, end
-    return pa.concat_tables(taken)
 
 
 def _size_of(metadata: pq.FileMetaData, group: int) -> int:
