@@ -78,10 +78,15 @@ def build_neighbourhood(store: Store) -> Neighbourhood:
     known = town.owners["eve"]
     # Of the same form, so that only what they refer to makes a difference.
     town.owners["nobody"] = Names(
-        {what: name.replace("eve", "nil") for what, name in known.names.items()},
+        {what: _unused(name) for what, name in known.names.items()},
         {kind: _without_row(kind, text) for kind, text in known.ids.items()},
     )
     return town
+
+
+def _unused(name: str) -> str:
+    """A name of the same length that nothing has; those of sweeps and the like are random."""
+    return name.replace("eve", "nil") if "eve" in name else name[1:] + name[0]
 
 
 def _without_row(kind: str, text: str) -> str:
