@@ -6,7 +6,6 @@ much is left (`RateLimit-*`) or, if nothing is, when to retry (429 with `Retry-A
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from contextlib import closing, nullcontext
@@ -19,7 +18,7 @@ from aiowandb_server.bodies import Body, Room, check_size, unpacked
 from aiowandb_server.budget import BusyError, Lane, busy
 from aiowandb_server.errors import RequestError
 from aiowandb_server.origins import OriginRules
-from aiowandb_server.responses import error, unavailable
+from aiowandb_server.responses import FAILURES, error, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +145,7 @@ class RequestGate:
         authorization = None if found is None else found.decode("latin-1")
         try:
             user = await anyio.to_thread.run_sync(self._find_user, authorization)
-        except (sqlite3.OperationalError, OSError) as failure:
+        except FAILURES as failure:
             return unavailable(failure)
         if user is None:
             return error(401, "user is not logged in")

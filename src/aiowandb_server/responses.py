@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
+import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiowandb_server")
 JSON = "application/json"
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What the store raises if its disk or its database fails.
+FAILURES = (sqlite3.OperationalError, OSError)
 T = TypeVar("T")
 
 
@@ -41,7 +47,7 @@ async def blocking(
             return work()
         except RequestError as refusal:
             return error(refusal.status, str(refusal))
-        except (sqlite3.OperationalError, OSError) as failure:
+        except FAILURES as failure:
             return unavailable(failure)
 
     return await anyio.to_thread.run_sync(answered, limiter=limiter)
@@ -49,5 +55,27 @@ async def blocking(
 
 def unavailable(failure: Exception) -> Response:
     """The response to a full disk or a lock timeout: nothing was stored, a retry may succeed."""
+    refusal = as_refusal(failure)
+    return error(refusal.status, str(refusal))
+
+
+def as_refusal(failure: Exception) -> RequestError:
+    """What a client is told of a store whose disk or database fails; the log has the failure."""
+    if is_full(failure):
+        _log_full_disk(int(time.monotonic() // 60))
+        return RequestError("the disk of the embedded W&B is full: make room for its data", 507)
     logger.error("the store cannot answer", exc_info=failure)
-    return error(503, f"the store cannot answer now: {failure}")
+    return RequestError(f"the store cannot answer now: {failure}", 503)
+
+
+@lru_cache(1)
+def _log_full_disk(_minute: int) -> None:
+    """Once a minute: clients try again and again, and the log may be on the same disk."""
+    logger.error("the disk of the data folder is full: nothing is stored until there is room")
+
+
+def is_full(failure: Exception) -> bool:
+    """Whether the disk has no room, or the user's share of it, or a file may not be larger."""
+    if isinstance(failure, OSError):
+        return failure.errno in _NO_ROOM
+    return getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

@@ -15,12 +15,14 @@ from aiowandb import (
     CopiedRun,
     CopyEvent,
     CopyProgress,
+    ServerError,
     UsageError,
 )
 from aiowandb.ingest.mark import KEY, read_mark
 from aiowandb_server import RunChanges, Store, create_app
 from aiowandb_server.graphql import viewer
 from aiowandb_server.store.sweeps import SweepChanges
+from tests.export.disks import filled, small_disk
 from tests.ingest.conftest import FILES, ODD_ROWS, SOURCE, dump, make_run
 from tests.support.tampering import connected
 
@@ -243,6 +245,25 @@ async def test_a_run_whose_config_is_no_json_fails_alone(tmp_path: Path, target:
         async with AsyncApi.local(tmp_path / "source") as api:
             report = await api.runs(SOURCE).copy_to(TARGET, api=target)
     assert {run.run: run.status for run in report.runs} == {"good": "created", "bad": "failed"}
+
+
+@pytest.mark.slow
+@once
+async def test_a_target_whose_disk_is_full_ends_a_copy_which_goes_on_when_there_is_room(
+    source: AsyncApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "disk", "20m") as disk:
+        async with AsyncApi.local(disk / "target") as target:
+            await target.create_project("copied", entity="local")
+            for room in (0, 40_000, 200_000):  # for the record of no run, of a run, and for rows
+                with (
+                    filled(disk, room=room),
+                    pytest.raises(ServerError, match="507: the disk of the embedded W&B is full"),
+                ):
+                    await source.runs(SOURCE).copy_to(TARGET, api=target)
+            assert not any(record.exc_info for record in caplog.records)
+            report = await source.runs(SOURCE).copy_to(TARGET, api=target, verify=True)
+            assert (report.failed, report.differences) == ([], [])
 
 
 @once

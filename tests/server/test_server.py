@@ -177,7 +177,7 @@ def test_a_full_disk_is_answered_and_loses_nothing(tmp_path: Path) -> None:
             assert answer.status_code == 503
             assert "cannot answer now" in answer.json()["error"]
             upload = http.put(f"{url}/files/local/p/r/large.bin", content=b"x" * 5_000_000)
-            assert upload.status_code == 503
+            assert upload.status_code == 507
     finally:
         process.kill()
         process.communicate()

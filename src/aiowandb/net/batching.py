@@ -30,6 +30,7 @@ S = TypeVar("S")
 FATAL = (AuthenticationError, ConnectError, RateLimitError, StalledError)
 # Only a W&B that answers can be the reason for one of these.
 _ANSWERS = (TooLargeError, NotFoundError, IncompleteHistoryError)
+_DISK_FULL = 507
 # A batch that is answered within so many seconds may grow.
 _FAST_S = 2.0
 # Refusals that may be due to the size of the batch: too large, too complex.
@@ -86,8 +87,11 @@ async def ask_batched(
 
 
 async def is_server_down(session: Session, error: CommError) -> bool:
-    """Whether W&B answers nothing at all, so that the error says nothing about this request."""
-    if isinstance(error, FATAL):
+    """Whether W&B answers nothing at all, or has no room on its disk for anything.
+
+    The error says nothing about this request then: others would fail as well.
+    """
+    if isinstance(error, FATAL) or error.status == _DISK_FULL:
         return True
     if not _is_unresponsive(error):
         return False

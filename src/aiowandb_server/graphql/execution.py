@@ -33,6 +33,7 @@ from aiowandb_server.graphql.context import Context
 from aiowandb_server.graphql.documents import Documents, InvalidDocumentError
 from aiowandb_server.graphql.resolving import name_of_type, read_field
 from aiowandb_server.graphql.scalars import bind_scalars
+from aiowandb_server.responses import FAILURES, as_refusal
 from aiowandb_server.store import json_text
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def answer(body: bytes, context: Context) -> HttpAnswer:
     except TooManyFieldsError as error:
         return refused(str(error), 413)
     if result.errors:
-        return _errors(_status(result.errors), result.errors, result.data)
+        errors = [_without_failure(error) for error in result.errors]
+        return _errors(_status(errors), errors, result.data)
     return HttpAnswer(200, _encoded({"data": result.data}))
 
 
@@ -130,6 +132,15 @@ def _errors(
     for error in errors:
         _forget_frames(error)
     return HttpAnswer(status, _encoded(body))
+
+
+def _without_failure(error: GraphQLError) -> GraphQLError:
+    """The error as a client is told of it, if the disk or the database of the store failed."""
+    if not isinstance(error.original_error, FAILURES):
+        return error
+    refusal = as_refusal(error.original_error)
+    _forget_frames(error)
+    return GraphQLError(str(refusal), error.nodes, path=error.path, original_error=refusal)
 
 
 def _forget_frames(error: BaseException | None) -> None:
