@@ -139,6 +139,22 @@ async def test_what_people_change_of_a_run_that_has_ended_is_noticed(
     assert (await live.verify()).is_complete
 
 
+async def test_a_config_that_is_no_json_keeps_its_run_from_deletion_and_hides_no_other(
+    live: Archive,
+) -> None:
+    live.project.damage("b", "config")
+    await live.export()
+    found = await live.verify()
+    assert found.may_be_deleted == ["a", "c"]
+    assert reasons(found, "b") == "runs: the export could not read all of it."
+    live.project.configure("b", {"lr": 7})
+    found = await live.verify()
+    assert found.may_be_deleted == ["a", "c"]
+    assert reasons(found, "b").endswith("config: it differs at W&B.")
+    await live.export()
+    assert (await live.verify()).is_complete
+
+
 @pytest.mark.slow
 async def test_integers_that_no_float_has_keep_a_run_from_deletion_unless_they_are_in_rows(
     live: Archive, tmp_path: Path

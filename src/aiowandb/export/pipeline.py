@@ -166,6 +166,7 @@ class _FolderExport:
         """Update each table; also returns the runs that are kept though deleted at W&B."""
         listed = {ref.run for ref in runs.histories}
         deleted = await self._archive.deleted_runs(self._session, identity, listed)
+        self._outcome.add_failed("runs", [failure.run for failure in runs.undecodable])
         tables = []
         sources = row_sources(runs, self._options)
         tables += [await self._update_rows(source, deleted) for source in sources]

@@ -25,6 +25,9 @@ from aiowandb.paths import RunRef
 
 Wholeness: TypeAlias = Literal["complete", "live", "sampled", "selected", "failed", "left out"]
 
+# The table of runs lacks configs and summaries that are no JSON.
+_MAY_FAIL: tuple[What, ...] = ("runs", *RUN_KINDS)
+
 
 class Outcome(msgspec.Struct):
     """How an export went: which runs of which kind failed."""
@@ -34,7 +37,7 @@ class Outcome(msgspec.Struct):
 
     def add_failed(self, table: str, runs: Collection[str]) -> None:
         """Note runs that failed in a table, which is of the kind of its name."""
-        for kind in RUN_KINDS:
+        for kind in _MAY_FAIL:
             # What the index of media lacks is not looked for among the tables.
             is_index = (table, kind) == ("media", "tables") and "tables" in self.options.what
             if table == kind or is_index or table.startswith(f"{kind}/"):
@@ -45,7 +48,7 @@ class Outcome(msgspec.Struct):
     ) -> dict[What, tuple[str, ...]]:
         """The runs that lack something; those that were deleted at W&B will do so forever."""
         found: dict[What, tuple[str, ...]] = {}
-        for kind in RUN_KINDS:
+        for kind in _MAY_FAIL:
             gone = set(before.get(kind, ())).intersection(deleted)
             if lacking := self.failed.get(kind, set()) | gone:
                 found[kind] = tuple(sorted(lacking))

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb.errors import ServerError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.originals import ORIGINALS_FILE
 from aiowandb.export.parquet import bounded_rows
@@ -72,7 +73,12 @@ def _digest(config: str | None, summary: str | None) -> bytes:
 
 
 def _unlike(what: str, here: str | None, there: str | None, levels: int) -> list[str]:
-    one, other = read_object(here, levels), read_object(there, levels)
+    if here == there:
+        return []
+    try:
+        one, other = read_object(here, levels), read_object(there, levels)
+    except ServerError:  # one of them is no JSON
+        return [f"{what}: it differs at W&B."]
     names = [name for name in {**one, **other} if not _is_alike(one, other, name)]
     if not names:
         return []
