@@ -17,6 +17,7 @@ from aiowandb.trees import make_folders
 
 # What file systems answer that cannot sync a folder.
 _NO_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 UNFINISHED = ".unfinished"
 _TEMPORARY = re.compile(rf"(?:.*/)?\.[0-9a-f]{{16}}{re.escape(UNFINISHED)}", re.DOTALL)
 
@@ -63,6 +64,13 @@ def _commit(file: BinaryIO, temporary: Path, path: Path) -> None:
 def _discard(temporary: Path, file: BinaryIO) -> None:
     file.close()
     temporary.unlink(missing_ok=True)
+
+
+def reason_of(error: OSError) -> str:
+    """What failed, for the end of a sentence, and what to do if the disk is full."""
+    # pyarrow's errors have the same number and another text.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{reason}. Make room there and try again" if error.errno in _FULL else reason
 
 
 def is_unicode(path: Path) -> bool:

@@ -8,19 +8,21 @@ import hashlib
 import logging
 import os
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiowandb import ContentError, NotFoundError, RowError, UsageError
+from aiowandb import ContentError, ExportError, NotFoundError, RowError, UsageError
 from aiowandb.ingest import tables
 from aiowandb.ingest.lines import json_lines
 from aiowandb.ingest.source import SourceRun
 from aiowandb.ingest.sources import open_source
 from aiowandb.ingest.sources.event_files import masked_checksum
 from aiowandb.ingest.sources.protobuf import MalformedMessage, Message
+from tests.export.disks import file_limit
 from tests.ingest.sources import wandb_files as files
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -252,6 +254,13 @@ async def test_a_csv_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
         "r0": [number / 2 for number in range(50)],
         "r1": [number / 2 for number in range(50, 100)],
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+async def test_a_temporary_table_that_finds_no_room_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a\n1\n")
+    with file_limit(100), pytest.raises(ExportError, match=r"Cannot write .*x.parquet: File too"):
+        await runs_in(tmp_path / "x.csv")
 
 
 async def test_a_csv_in_another_encoding_is_an_error_of_its_rows(tmp_path: Path) -> None:

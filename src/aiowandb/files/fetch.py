@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from aiowandb.atomic import atomic_file
+from aiowandb.atomic import atomic_file, reason_of
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import (
     AiowandbError,
@@ -86,7 +86,7 @@ async def _fetch_once(session: Session, path: Path, remote: Download) -> None:
         raise  # our TimeoutError is an OSError too
     except OSError as error:
         raise DownloadError(
-            f"Cannot write {path}: {error.strerror or error}.", name=remote.name
+            f"Cannot write {path}: {reason_of(error)}.", name=remote.name
         ) from error
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from aiowandb.concurrency.threads import run_sync
 from aiowandb.errors import RowError, ServerError, UsageError
+from aiowandb.export.folders.base import plain_errors
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.pages import column_values
 from aiowandb.ingest.local_files import require_file_or_folder
@@ -105,8 +106,9 @@ class TableSource(Source):
             for part, table in enumerate(batches):
                 # Without a column of runs, each file is a run with the name of the file.
                 made = folder / f"{number}-{part}" / f"{path.stem}.parquet"
-                made.parent.mkdir()
-                pq.write_table(table, made)
+                with plain_errors(made):
+                    made.parent.mkdir()
+                    pq.write_table(table, made)
                 yield made
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Protocol, TypeAlias, TypeVar
 import msgspec
 import pyarrow as pa
 
+from aiowandb.atomic import reason_of
 from aiowandb.errors import AiowandbError, ExportError
 
 T = TypeVar("T")
@@ -197,9 +198,7 @@ def plain_errors(place: Path | str) -> Iterator[None]:
     except AiowandbError:
         raise  # our TimeoutError is an OSError too
     except OSError as error:
-        # pyarrow's errors have the same number and another text.
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ExportError(f"Cannot write {place}: {reason}.") from error
+        raise ExportError(f"Cannot write {place}: {reason_of(error)}.") from error
 
 
 @contextmanager
