@@ -25,6 +25,9 @@ class Notes(Source):
         for (run,) in self.database.execute("SELECT DISTINCT run FROM loss"):
             yield Noted(RunFacts.of(run, tags=("noted",)), self.database)
 
+    async def aclose(self) -> None:
+        self.database.close()
+
 
 class Noted(SourceRun):
     def __init__(self, facts: RunFacts, database: sqlite3.Connection) -> None:

@@ -42,6 +42,8 @@ class Exporter:
         self._command += ["--split", "run", "--order", "+created_at"]
         # Whoever measures coverage would write as well, and find no room either.
         unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+        # Nor are compiled modules cut short at the limit: Python would fail to read them later.
+        unmeasured["PYTHONDONTWRITEBYTECODE"] = "1"
         self._environment = unmeasured | {"WANDB_API_KEY": key, "WANDB_BASE_URL": url}
 
     def run(self, *limits: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from aiowandb.errors import ServerError
+
 # A dot between keys, not an escaped one in a key.
 _DOT = re.compile(r"(?<!\\)\.")
 _GLOB = frozenset("*?[")
@@ -26,9 +28,12 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     {'val\\.acc': 1, 'val.acc': 0.5}
     """
     found: dict[str, Any] = {}
-    if _flatten(values, prefix, found) == len(found):
-        return found
-    leaves = list(_leaves(values, ()))
+    try:
+        if _flatten(values, prefix, found) == len(found):
+            return found
+        leaves = list(_leaves(values, ()))
+    except RecursionError:  # since Python 3.12, deeper JSON than that is decoded
+        raise ServerError("A value is nested too deeply to be read.") from None
     names = Counter(prefix + ".".join(path) for path, _ in leaves)
     return {_name(path, prefix, names): value for path, value in leaves}
 

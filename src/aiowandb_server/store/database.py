@@ -64,6 +64,7 @@ class Database:
         self._path = path
         self._writing = _Turns()
         self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
+        self._is_closed = False
         _make_private(path)
         try:
             with self._borrow() as connection:
@@ -82,6 +83,7 @@ class Database:
             raise
 
     def close(self) -> None:
+        self._is_closed = True
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()
@@ -133,6 +135,8 @@ class Database:
                 self._idle.put(connection)
             else:
                 connection.close()
+            if self._is_closed:  # meanwhile
+                self.close()
 
 
 class _Turns:
@@ -172,12 +176,16 @@ def _connect(path: Path) -> _Connection:
         check_same_thread=False,
         factory=_Connection,
     )
-    connection.row_factory = sqlite3.Row
-    add_functions(connection)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -16000")
+    try:
+        connection.row_factory = sqlite3.Row
+        add_functions(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -16000")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
