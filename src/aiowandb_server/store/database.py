@@ -64,7 +64,6 @@ class Database:
         self._path = path
         self._writing = _Turns()
         self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
-        self._is_closed = False
         _make_private(path)
         try:
             with self._borrow() as connection:
@@ -83,7 +82,6 @@ class Database:
             raise
 
     def close(self) -> None:
-        self._is_closed = True
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()
@@ -135,8 +133,6 @@ class Database:
                 self._idle.put(connection)
             else:
                 connection.close()
-            if self._is_closed:  # meanwhile
-                self.close()
 
 
 class _Turns:
