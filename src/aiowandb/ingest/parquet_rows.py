@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,17 +79,17 @@ class ParquetRows:
     def _read(self, place: RowSpan) -> Iterator[pa.RecordBatch]:
         with readable(place.file) as file:
             start, end = place.first, place.first + place.size
-            position = 0
-            for group in range(file.metadata.num_row_groups):
-                size = file.metadata.row_group(group).num_rows
-                if position < end and position + size > start:
-                    offset = position
-                    for batch in batches_of(file, place.file, self._memory, groups=[group]):
-                        low, high = max(start - offset, 0), min(end - offset, batch.num_rows)
-                        if low < high:
-                            yield self._wanted(batch.slice(low, high - low))
-                        offset += batch.num_rows
-                position += size
+            counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            begins = list(accumulate(counts, initial=0))
+            groups = [i for i in range(len(counts)) if begins[i] < end and begins[i + 1] > start]
+            if not groups:
+                return
+            offset = begins[groups[0]]
+            for batch in batches_of(file, place.file, self._memory, groups=groups):
+                low, high = max(start - offset, 0), min(end - offset, batch.num_rows)
+                if low < high:
+                    yield self._wanted(batch.slice(low, high - low))
+                offset += batch.num_rows
 
     def _wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         names = [
