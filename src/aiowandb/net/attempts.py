@@ -25,7 +25,7 @@ from aiowandb.net.limiter import Limiter, Slot
 from aiowandb.net.retry import RetryPolicy, retry_after
 from aiowandb.net.secrets import Secrets
 from aiowandb.net.waits import Waits
-from aiowandb.redaction import redacted, without_frames
+from aiowandb.redaction import without_frames
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
@@ -266,9 +266,16 @@ def _redirect(response: httpx.Response) -> str | None:
     if not response.has_redirect_location:
         return None
     try:
-        return redacted(f"{response.url.join(response.headers['Location'])}")[:LONGEST_SHOWN]
+        return shown(response.url.join(response.headers["Location"]))
     except httpx.InvalidURL:
         return "what is no address"
+
+
+def shown(url: httpx.URL) -> str:
+    """The address for messages: without user and signature, and short."""
+    path = url.raw_path.partition(b"?")[0].decode()
+    text = f"{url.scheme}://{url.netloc.decode()}{path}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _reason(error: CommError) -> str:

@@ -17,7 +17,7 @@ from anyio import SpooledTemporaryFile
 
 from aiowandb.errors import CommError, ContentError, LinkError, TimeoutError, TooLargeError
 from aiowandb.net import bodies
-from aiowandb.net.attempts import LONGEST_SHOWN, Attempt, Attempts
+from aiowandb.net.attempts import LONGEST_SHOWN, Attempt, Attempts, shown
 from aiowandb.net.stalls import Stalls
 from aiowandb.net.traffic import Traffic, count
 from aiowandb.net.transports import HttpClient
@@ -325,11 +325,5 @@ def _address(link: Link) -> str:
             error
         )
     if url.scheme not in ("http", "https") or not is_address:
-        raise CommError(f"{_shown(url)} is not an address of a file.")
-    return _shown(url)
-
-
-def _shown(url: httpx.URL) -> str:
-    path = url.raw_path.partition(b"?")[0].decode()
-    shown = f"{url.scheme}://{url.netloc.decode()}{path}"
-    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
+        raise CommError(f"{shown(url)} is not an address of a file.")
+    return shown(url)
