@@ -61,7 +61,7 @@ def unavailable(failure: Exception) -> Response:
 
 def as_refusal(failure: Exception) -> RequestError:
     """What a client is told of a store whose disk or database fails; the log has the failure."""
-    if is_full(failure):
+    if _is_full(failure):
         _log_full_disk(int(time.monotonic() // 60))
         return RequestError("the disk of the embedded W&B is full: make room for its data", 507)
     logger.error("the store cannot answer", exc_info=failure)
@@ -74,7 +74,7 @@ def _log_full_disk(_minute: int) -> None:
     logger.error("the disk of the data folder is full: nothing is stored until there is room")
 
 
-def is_full(failure: Exception) -> bool:
+def _is_full(failure: Exception) -> bool:
     """Whether the disk has no room, or the user's share of it, or a file may not be larger."""
     if isinstance(failure, OSError):
         return failure.errno in _NO_ROOM
