@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -70,6 +71,15 @@ def measured(*jobs: Callable[[Job], Outcome]) -> None:
     job = asked_job()
     do = next(do for do in jobs if do.__name__ == job.name)
     report(lambda: do(job))
+
+
+def leave() -> None:
+    """End this process without more ado, as contenders that use the official client must.
+
+    As it exits, it waits for its service, which may have missed that it is to end.
+    """
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def report(work: Callable[[], Outcome]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import wandb
 
-from benchmarks.contenders.clock import Job, Outcome, measured
+from benchmarks.contenders.clock import Job, Outcome, leave, measured
 
 SOURCE, TARGET = "local/source", "local/copied"
 _PROCESSES = 8
@@ -63,3 +63,4 @@ def _copy_runs(url: str, ids: list[str]) -> int:
 
 if __name__ == "__main__":
     measured(script, script_pooled)
+    leave()

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet  # noqa: F401 - by pandas
 import wandb
 
-from benchmarks.contenders.clock import Job, Outcome, measured
+from benchmarks.contenders.clock import Job, Outcome, leave, measured
 from benchmarks.origin.project import PATH
 
 _THREADS = 16
@@ -50,3 +50,4 @@ def _export_run(run: Any, job: Job) -> int:
 
 if __name__ == "__main__":
     measured(export, export_pooled, iterate_rows, list_to_csv)
+    leave()

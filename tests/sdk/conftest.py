@@ -26,7 +26,14 @@ from wandb import Api, Artifact, CommError
 def report(**facts):
     print("REPORTED " + json.dumps(facts))
 """
-TIMEOUT_S = 600
+# As it exits, the official client tells its service to end and waits for it. The service misses
+# this if it is just then answering to what the client's finalizers asked, and both stay for ever.
+ENDING = """
+wandb.finish()
+sys.stdout.flush()
+os._exit(0)
+"""
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Sdk:
 
     def start(self, script: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + textwrap.dedent(script)],
+            [sys.executable, "-c", PRELUDE + textwrap.dedent(script) + ENDING],
             env=self.environment(**environment),
             cwd=self.folder,
             stdout=subprocess.PIPE,

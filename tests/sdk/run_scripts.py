@@ -8,6 +8,7 @@ One process for all of them: the official client takes seconds to start.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from contextlib import redirect_stdout
@@ -29,3 +30,6 @@ def main(client: str, *scripts: str) -> None:
 
 
 main(*sys.argv[1:])
+sys.stdout.flush()
+if sys.argv[1] == "wandb":
+    os._exit(0)  # for `ENDING`'s reason
