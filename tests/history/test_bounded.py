@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiowandb.config.settings import Settings
-from aiowandb.errors import TooLargeError
+from aiowandb.errors import TooLargeError, UsageError
 from aiowandb.history.bounded import bounded_batches
 from aiowandb.history.segments import read_segment
 from aiowandb.history.selection import Selection
@@ -164,7 +164,11 @@ def test_max_memory_comes_from_the_argument_or_the_environment() -> None:
     environ = {"AIOWANDB_MAX_MEMORY": "50000000"}
     assert Settings.load(environ=environ).max_memory == 50_000_000
     assert Settings.load(max_memory=10**9, environ=environ).max_memory == 10**9
+    assert Settings.load(environ={"AIOWANDB_MAX_MEMORY": "64MB"}).max_memory == 64 << 20
     assert Settings.load(environ={}).max_memory == 1 << 30
+    for odd in ("lots", "0", "-1", "1e9"):
+        with pytest.raises(UsageError, match=f"AIOWANDB_MAX_MEMORY is '{odd}', not a size"):
+            Settings.load(environ={"AIOWANDB_MAX_MEMORY": odd})
 
 
 def file_of(*names: str, **options: Any) -> bytes:
@@ -253,7 +257,7 @@ LIMITED_SCAN = """
 import asyncio, resource, sys, httpx
 import pyarrow, pyarrow.parquet, pyarrow.compute
 from aiowandb.config.settings import Settings
-from aiowandb.errors import TooLargeError
+from aiowandb.errors import TooLargeError, UsageError
 from aiowandb.history.scan import scan_run
 from aiowandb.history.selection import Selection
 from aiowandb.net import Session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from aiowandb.choices import HistoryMode
 from aiowandb.cli.options import one_of
+from aiowandb.config.settings import bytes_in
 from aiowandb.config.text_files import named_text
 
 # With less, no request could ask for the rows of an ordinary run.
@@ -28,15 +28,14 @@ class _Rate(click.FloatRange):
 
 
 class _Memory(click.types.StringParamType):
-    """`500MB`, `2GB`, or a number of bytes; each unit is 1024 of the smaller one."""
+    """`500MB`, `2GB`, or a number of bytes."""
 
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = re.fullmatch(r"(?i)([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMG]?)i?B?", str(value))
-        if found is None:
+        size = bytes_in(str(value))
+        if size is None:
             self.fail(f"{value!r} is not a size like 500MB or 2GB.", param, ctx)
-        size = int(float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " "))
         if size < _LEAST_MEMORY:
             self.fail(f"{value!r} is too little: at least 64MB.", param, ctx)
         return size

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -100,7 +101,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         defaults = cls()
         if total_timeout is None and (text := environ.get("AIOWANDB_TOTAL_TIMEOUT")):
             total_timeout = _positive("AIOWANDB_TOTAL_TIMEOUT", text, 0.0)
-        memory = environ.get("AIOWANDB_MAX_MEMORY") if max_memory is None else max_memory
+        if max_memory is None and (text := environ.get("AIOWANDB_MAX_MEMORY")):
+            max_memory = bytes_in(text)
+            if not max_memory:
+                raise UsageError(f"AIOWANDB_MAX_MEMORY is {text!r}, not a size like 500MB or 2GB.")
         return cls(
             base_url=url,
             credentials=credentials,
@@ -111,7 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "WANDB_HTTP_TIMEOUT", found("http_timeout"), defaults.http_timeout
             ),
             total_timeout=total_timeout,
-            max_memory=int(_positive("max_memory", memory, defaults.max_memory)),
+            max_memory=int(_positive("max_memory", max_memory, defaults.max_memory)),
             max_concurrency=math.ceil(
                 _positive("max_concurrency", max_concurrency, defaults.max_concurrency)
             ),
@@ -180,6 +184,15 @@ def _checked_proxy(url: str) -> str:
         # The URL may contain a password and is not shown.
         raise UsageError("The proxy is not a URL: write it like http://proxy.example:3128.")
     return url
+
+
+def bytes_in(size: str) -> int | None:
+    """How many bytes `500MB`, `2GB` or a number of bytes are, if it is a size.
+
+    Each unit is 1024 of the smaller one.
+    """
+    found = re.fullmatch(r"(?i)([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMG]?)i?B?", size)
+    return found and int(float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " "))
 
 
 def _positive(name: str, value: str | float | None, default: float) -> float:
