@@ -79,16 +79,18 @@ async def test_a_passing_failure_is_not_seen() -> None:
         assert (asking.traffic.requests, asking.traffic.refused) == (4, 1)
 
 
-async def test_a_server_that_is_restarted_is_waited_for() -> None:
-    origin = Origin(*[(503, {}, b"back soon")] * 8, GOOD)
+@pytest.mark.parametrize("status", [408, 503])
+async def test_a_server_that_is_slow_or_restarted_is_waited_for(status: int) -> None:
+    origin = Origin(*[(status, {}, b"back soon")] * 8, GOOD)
     async with session(origin) as asking:
         assert await asking.ask(ASK) == Answer(1)
 
 
-async def test_the_same_failure_again_and_again_is_final() -> None:
-    origin = Origin((500, {}, b"oops"))
+@pytest.mark.parametrize("status", [402, 418, 451, 500, 507])
+async def test_the_same_failure_again_and_again_is_final(status: int) -> None:
+    origin = Origin((status, {}, b"oops"))
     async with session(origin) as asking:
-        with pytest.raises(ServerError):
+        with pytest.raises(CommError, match=f"{status}: oops"):
             await asking.ask(ASK)
         assert asking.traffic.requests == AT_ONCE.max_same_failures
 

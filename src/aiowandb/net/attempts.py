@@ -29,8 +29,8 @@ from aiowandb.redaction import without_frames
 from aiowandb.wire.graphql import refusal
 
 T = TypeVar("T")
-# A server that is restarted says so for a while; other 5xx may be the fault of the request.
-_UNAVAILABLE = 503
+# A server that is slow or restarted says so for a while; other statuses may be the request's fault.
+_PASSING = frozenset({408, 503})
 
 log = logging.getLogger("aiowandb.net")
 
@@ -249,11 +249,10 @@ class Attempt:
             return True
         if isinstance(error, ConnectError) and not self._all.was_answered:
             return self._failures >= policy.max_connect_failures
-        if (
-            isinstance(error, ServerError | GraphQLError)
-            and error.status != _UNAVAILABLE
-            and self._same_failures >= policy.max_same_failures
-        ):
+        may_pass = error.status in _PASSING or isinstance(
+            error, ConnectError | TimeoutError | RateLimitError
+        )
+        if not may_pass and self._same_failures >= policy.max_same_failures:
             return True
         # A connection that breaks once or twice says nothing about the request.
         is_persistent = self._retry or isinstance(error, ConnectError)

@@ -34,7 +34,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     Waits are random, between zero and a ceiling that starts at `first_wait` seconds and doubles
     up to `max_wait`; if W&B says how long to wait, that is done instead. A request fails for
-    good after the same 5xx response, but 503, `max_same_failures` times in a row, after
+    good after the same response, but 408, 429 and 503, `max_same_failures` times in a row, after
     `max_connect_failures` at a host that has never answered, and after `max_failures` of any
     kind without progress.
 
