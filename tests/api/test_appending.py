@@ -256,6 +256,31 @@ async def test_rows_that_wandb_refuses_do_not_keep_the_run_from_being_failed(
     assert "The last 1 rows were not added" in " ".join(raised.value.__notes__)
 
 
+async def test_what_was_added_is_said_if_only_the_run_cannot_be_read_afterwards(
+    store: Store,
+) -> None:
+    is_over = False
+
+    async def refusing(scope_: Any, receive: Any, send: Any) -> None:
+        nonlocal is_over
+        if is_over:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b"gone"})
+        else:
+            await create_app(store)(scope_, receive, send)
+        is_over = scope_["path"].endswith("file_stream")
+
+    make_run(store)
+    async with api_of(store, refusing) as api:
+        run = await api.run("r")
+        with pytest.raises(CommError, match="404") as raised:
+            async with run.append(state="finished") as log:
+                for n in range(3):
+                    await log({"n": n})
+    assert raised.value.__notes__ == ["W&B has acknowledged 3 of these rows."]
+    assert (state_of(store), rows_of(store, "n")) == ("finished", [0, 1, 2])
+
+
 def test_without_await_an_exception_and_an_interrupt_are_failures_too(store: Store) -> None:
     for name, error in (("r", ZeroDivisionError), ("s", KeyboardInterrupt)):
         make_run(store, name)

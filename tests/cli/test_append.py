@@ -157,6 +157,7 @@ def test_a_step_before_the_end_of_the_history_is_refused_and_the_rows_before_it_
     code, _, errors = append(file, "--local", folder)
     assert code == 2
     assert "Line 2: Rows are added at the end: step 1 is not after step 1" in errors
+    assert "aiowandb: W&B has acknowledged 1 of these rows." in errors
     assert found(folder) == ("finished", [-1, 0])
 
 

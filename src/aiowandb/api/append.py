@@ -12,7 +12,7 @@ import anyio
 from aiowandb.api.append_guard import RowSender, row_sender, send_heartbeat
 from aiowandb.api.updating import read_run
 from aiowandb.arguments import VALUES, FixedAttributes, checks, integer, optional
-from aiowandb.errors import CommError, ConflictError, TimeoutError, UsageError
+from aiowandb.errors import AiowandbError, CommError, ConflictError, TimeoutError, UsageError
 from aiowandb.net import Session
 from aiowandb.wire.appending import PendingRows, check_step
 from aiowandb.wire.record import RunRecord
@@ -87,15 +87,12 @@ class Append(FixedAttributes):
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if exc is None:
-                await self._finish()
-            else:
-                await self._end_early(exc)
-        finally:
-            self._added, self._skipped, self._sender = self.added, self.skipped, None
-            self._session.flush()
-        if exc is None:
-            await self._run.load()
+            await self._leave(exc)
+        except AiowandbError as error:
+            self._note_added(error)
+            raise
+        if isinstance(exc, AiowandbError):
+            self._note_added(exc)
 
     @checks(row=VALUES, step=optional(integer(0)))
     async def __call__(self, row: Mapping[str, Any], step: int | None = None) -> None:
@@ -119,6 +116,23 @@ class Append(FixedAttributes):
                     await sender.send()
                 else:
                     await send_heartbeat(self._session, self._run.record.ref, sender.rows)
+
+    async def _leave(self, exc: BaseException | None) -> None:
+        try:
+            if exc is None:
+                await self._finish()
+            else:
+                await self._end_early(exc)
+        finally:
+            self._added, self._skipped, self._sender = self.added, self.skipped, None
+            self._session.flush()
+        if exc is None:
+            await self._run.load()
+
+    def _note_added(self, error: AiowandbError) -> None:
+        """Say what need not be added again."""
+        if self._added:
+            error.add_note(f"W&B has acknowledged {self._added:,} of these rows.")
 
     async def _finish(self) -> None:
         """Send the last rows, and the final state of the run."""

@@ -110,7 +110,8 @@ def main() -> None:
         print_error("interrupted")
         sys.exit(130)
     except AiowandbError as error:
-        print_error(str(error))
+        for line in (str(error), *getattr(error, "__notes__", ())):
+            print_error(line)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except OSError as error:
         print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
