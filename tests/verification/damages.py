@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,11 @@ def added(name: str, text: str = "x") -> Callable[[Path], None]:
         (out / name).write_text(text)
 
     return add
+
+
+def endless(name: str) -> Callable[[Path], None]:
+    """Nothing but a hole for hours of reading, which takes no room on the disk."""
+    return lambda out: os.truncate(out / name, 1 << 40)
 
 
 def table(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
@@ -210,6 +216,8 @@ DAMAGES = {
     "a lost manifest and copy": Damage(NEVER_ENDED, MANIFEST, "has not ended", "abc"),
     "a file cut off": Damage(cut("files/a/output.log"), "files/a/output.log", "bytes", "a"),
     "a part cut off": Damage(cut(SECOND, 9), SECOND, "not readable as Parquet", "c"),
+    "an endless file": Damage(endless("files/a/output.log"), "files/a/output.log", "bytes", "a"),
+    "an endless part": Damage(endless(SECOND), SECOND, "1,099,511,627,776 bytes instead", "c"),
     "an empty part": Damage(lambda out: (out / FIRST).write_bytes(b""), FIRST, "0 bytes", "ab"),
     "a part too many": Damage(
         lambda out: shutil.copy(out / FIRST, out / "history" / "part-00009.parquet"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import anyio
 import pytest
 
 from aiowandb import verify
+from aiowandb.export.folders.local import LocalFolder
+from aiowandb.export.manifest import FileDigest, read_manifest, write_manifest
 from tests.verification.conftest import Archive
-from tests.verification.damages import DAMAGES, NO_MANIFEST, OLD_DAMAGES
+from tests.verification.damages import DAMAGES, FIRST, NO_MANIFEST, OLD_DAMAGES, endless
 
 pytestmark = pytest.mark.anyio
 
@@ -66,3 +69,15 @@ async def test_what_systems_leave_in_folders_and_other_times_of_files_are_no_dam
     found = await verify(out, offline=True)
     assert found.is_complete, found.problems
     assert any(note.startswith("3 files next to the export") for note in found.notes)
+
+
+async def test_a_verification_is_cancelled_while_it_reads_a_large_file(out: Path) -> None:
+    endless(FIRST)(out)
+    folder = LocalFolder(out)
+    files = read_manifest(folder) or {}
+    with folder.lock():
+        write_manifest(folder, {**files, FIRST: FileDigest(1 << 40, "0" * 64)})
+    with anyio.CancelScope() as scope:
+        # Told of the files after it, which are read meanwhile.
+        await verify(out, offline=True, on_progress=lambda _: scope.cancel())
+    assert scope.cancelled_caught

@@ -183,7 +183,8 @@ def digest_of(
 ) -> FileDigest:
     """The digest of the rest of the file; the same bytes are added to other hashers.
 
-    The `expected` size saves small files the memory for a large piece.
+    The `expected` size saves small files the memory for a large piece; of a file that has grown,
+    little more is read.
     """
     sha256, size = hashlib.sha256(), 0
     is_remote = isinstance(file, pa.NativeFile) and not isinstance(file, pa.OSFile)
@@ -196,7 +197,9 @@ def digest_of(
         size += len(piece)
         for other in others:
             other.update(piece)
-        if size == expected and len(piece) < at_once:
+        if expected is not None and (
+            size > expected or (size == expected and len(piece) < at_once)
+        ):
             break  # it was the end, or there would have been one byte more
     return FileDigest(size, sha256.hexdigest())
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio.from_thread
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,11 +53,16 @@ class FileToCheck(msgspec.Struct, frozen=True, gc=False):
     run: str | None = None
 
     @property
-    def size(self) -> int:
-        """The size that it should have, as far as that is known."""
+    def known_size(self) -> int | None:
+        """The size that it should have."""
         if self.digest:
             return self.digest.size
-        return (self.known.size if self.known else None) or 0
+        return self.known.size if self.known else None
+
+    @property
+    def size(self) -> int:
+        """The size that it should have, as far as that is known."""
+        return self.known_size or 0
 
 
 class CheckedFile(msgspec.Struct, frozen=True):
@@ -84,15 +90,18 @@ def batched(files: Iterable[FileToCheck]) -> Iterator[list[FileToCheck]]:
         yield batch
 
 
-def check_batch(folder: Folder, files: Sequence[FileToCheck]) -> list[CheckedFile]:
-    """Read the files, and compare each with what is known of it."""
+def check_batch(folder: Folder, files: Sequence[FileToCheck], sizes: Set[int]) -> list[CheckedFile]:
+    """Read the files, and compare each with what is known of it. `sizes` are those of the export.
+
+    A file that is larger than it should be is read only if it may be another one of them.
+    """
     opener = _Opener(folder)
-    return [_check_file(opener, file) for file in files]
+    return [_check_file(opener, file, sizes) for file in files]
 
 
-def _check_file(opener: _Opener, file: FileToCheck) -> CheckedFile:
+def _check_file(opener: _Opener, file: FileToCheck, sizes: Set[int]) -> CheckedFile:
     try:
-        return _check_content(opener, file)
+        return _check_content(opener, file, sizes)
     except FileNotFoundError:
         return _failed(file, "lost", "it is not there.")
     except ExportError as error:  # it is a symbolic link
@@ -146,14 +155,19 @@ def is_journal(name: str) -> bool:
     return name == JOURNAL or name.startswith(f"{JOURNAL.rpartition('.')[0]}/")
 
 
-def _check_content(opener: _Opener, file: FileToCheck) -> CheckedFile:
+def _check_content(opener: _Opener, file: FileToCheck, sizes: Set[int]) -> CheckedFile:
     checksum = Checksum.parse(file.known.checksum) if file.known and not file.digest else None
     hasher = new_hasher(checksum.algorithm) if checksum else None
     counter = row_counter(file.name) if file.known and file.known.rows is not None else None
     table = _SmallTable() if is_parquet(file.name) else None
     others: list[Any] = [other for other in (hasher, counter, table) if other]
     with opener.open(file.name) as content:
-        found = digest_of(content, *others, expected=file.size)
+        size = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        is_read = file.known_size is None or size <= file.size or size in sizes
+        found = FileDigest(size, "")
+        if is_read:
+            found = digest_of(content, _Cancellation(), *others, expected=size)
     problems = []
     difference = _difference(file, found)
     if not difference and checksum and hasher and hasher.digest() != checksum.digest:
@@ -164,10 +178,12 @@ def _check_content(opener: _Opener, file: FileToCheck) -> CheckedFile:
     if difference:
         problems.append(Problem("changed", file.name, difference, runs))
     if table:
-        opened = table.open if table.is_kept else partial(open_parquet, opener.folder, file.name)
-        problems += check_table(opened, file.name, file.known, is_hashed=file.digest is not None)
+        is_kept = is_read and table.is_kept
+        opened = table.open if is_kept else partial(open_parquet, opener.folder, file.name)
+        is_hashed = file.digest is not None or not is_read
+        problems += check_table(opened, file.name, file.known, is_hashed=is_hashed)
     wanted = file.known.rows if file.known else None
-    if counter and wanted is not None and counter.rows != wanted:
+    if counter and is_read and wanted is not None and counter.rows != wanted:
         text = f"it has {counter.rows:,} rows instead of {wanted:,}."
         problems.append(Problem("rows", file.name, text, runs))
     return CheckedFile(problems, found.sha256 if difference else "")
@@ -175,12 +191,18 @@ def _check_content(opener: _Opener, file: FileToCheck) -> CheckedFile:
 
 def _difference(file: FileToCheck, found: FileDigest) -> str:
     """What is wrong with size and content."""
-    size = file.digest.size if file.digest else file.known.size if file.known else None
-    if size is not None and found.size != size:
-        return f"it has {found.size:,} bytes instead of {size:,}."
+    if file.known_size not in (None, found.size):
+        return f"it has {found.size:,} bytes instead of {file.size:,}."
     if file.digest and found.sha256 != file.digest.sha256:
         return "its content has changed."
     return ""
+
+
+class _Cancellation:
+    """Ends the reading of a large file if the task that waits for it is cancelled."""
+
+    def update(self, _: bytes) -> None:
+        anyio.from_thread.check_cancelled()
 
 
 class _SmallTable:

@@ -95,6 +95,7 @@ class _Files:
         self._on_progress = on_progress
         self._files = list(contents.files())
         self._total = sum(file.size for file in self._files)
+        self._sizes = frozenset(digest.size for digest in contents.manifest.values())
         # Files that have changed, by their SHA-256.
         self._changed: list[tuple[FileToCheck, CheckedFile]] = []
 
@@ -106,7 +107,7 @@ class _Files:
         await run_sync(self._find_extra)
 
     async def _check_batch(self, batch: list[FileToCheck]) -> None:
-        checked = await run_sync(check_batch, self._folder, batch)
+        checked = await run_sync(check_batch, self._folder, batch, self._sizes)
         for file, found in zip(batch, checked, strict=True):
             if found.changed:
                 self._changed.append((file, found))
