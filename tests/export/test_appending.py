@@ -127,6 +127,16 @@ def test_torn_lines_are_skipped_wherever_they_are_and_however_many(
     assert "has 3 line(s)" in caplog.text
 
 
+@pytest.mark.parametrize("text", [b'{"record":', b'{"record":1},', b'{"record":{"record":1},'])
+def test_a_torn_line_with_any_number_of_beginnings_takes_no_time(
+    tmp_path: Path, text: bytes
+) -> None:
+    inside = b'{"record":"widened","kinds":{"record":"float"}}'
+    torn = text * 30_000 + b'"'
+    (tmp_path / "log").write_bytes(torn + inside + b"\n" + THREE + b"\n")
+    assert lines(tmp_path / "log")[-2:] == [inside, THREE]
+
+
 def test_a_log_is_replaced_atomically(tmp_path: Path) -> None:
     log = LocalLog(tmp_path / "log")
     log.append(ONE)

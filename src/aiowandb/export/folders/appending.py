@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
@@ -26,34 +27,38 @@ from aiowandb.symlinks import NO_FOLLOW, require_one_name
 from aiowandb.trees import make_folders
 
 _BEGINNING = re.compile(rb'\{"record":')
+# A record may have the same text in it, as in `"kinds":{"record":...}` of a column of this name.
+_MOST_BEGINNINGS = 4
 _logger = logging.getLogger(__name__)
 
 
 def complete_lines(text: bytes, place: Path | str) -> bytes:
     """The complete lines of a log, also those that follow a partial line directly."""
-    lines = text.split(b"\n")[:-1]  # text after the last line break is incomplete
-    torn = [number for number, line in enumerate(lines) if not _is_complete(line)]
+    text = text[: text.rfind(b"\n") + 1]  # text after the last line break is incomplete
+    # Without a list of them: anybody may have put millions of lines there.
+    torn = sum(not _is_complete(line) for line in BytesIO(text))
     if not torn:
-        return text[: text.rfind(b"\n") + 1]
+        return text
     _logger.warning(
         "%s has %d line(s) that were cut off by a full disk or a power cut: they are skipped.",
         place,
-        len(torn),
+        torn,
     )
-    for number in reversed(torn):
-        lines[number : number + 1] = _parts(lines[number])
-    return b"".join(line + b"\n" for line in lines)
+    return b"".join(part for line in BytesIO(text) for part in _parts(line))
 
 
 def _parts(line: bytes) -> Iterator[bytes]:
-    """The complete records in a line that is not valid itself."""
+    """The line, or the complete records in one that is not valid itself."""
+    if _is_complete(line):
+        yield line
+        return
     bounds = [match.start() for match in _BEGINNING.finditer(line)] + [len(line)]
     first = 0
     while first < len(bounds) - 1:
-        for last in range(len(bounds) - 1, first, -1):
+        for last in range(min(first + _MOST_BEGINNINGS, len(bounds) - 1), first, -1):
             part = line[bounds[first] : bounds[last]]
             if _is_complete(part):
-                yield part
+                yield part.rstrip(b"\n") + b"\n"
                 first = last
                 break
         else:
