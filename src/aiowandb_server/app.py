@@ -105,7 +105,7 @@ def create_app(
         rate_limit=rate_limit,
         latency=latency,
         max_body=max_body,
-        check_cookie=sessions.refusal if sessions else None,
+        add_key=sessions.add_key if sessions else None,
         room=room,
         writing=compaction.writing,
     )

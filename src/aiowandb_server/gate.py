@@ -59,13 +59,13 @@ class RequestGate:
         latency: float = 0.0,
         max_body: int = DEFAULT_MAX_BODY,
         clock: Callable[[], float] = time.monotonic,
-        check_cookie: Callable[[Scope], str | None] | None = None,
+        add_key: Callable[[Scope], None] | None = None,
         room: Room | None = None,
         writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._room = room or Room(max_body)
         self._writing = writing
-        self._check_cookie = check_cookie
+        self._add_key = add_key
         self.requests: Counter[str] = Counter()
         self._app = app
         self._find_user = find_user
@@ -90,12 +90,12 @@ class RequestGate:
 
     async def _answer(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         reason = self.origins.refusal(scope)
-        if reason is None and kind == "graphql" and self._check_cookie:
-            reason = self._check_cookie(scope)
         if reason is not None:
             self.requests["refused"] += 1
             await error(403, reason)(scope, receive, send)
         elif kind in ("graphql", "file_stream"):
+            if kind == "graphql" and self._add_key:
+                self._add_key(scope)
             await self._api_request(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -20,7 +20,8 @@ async ({ url, run, file }) => {
 		return `${response.status} ${await response.text()}`;
 	};
 
-	await attempt("session", () => ask("/_pages/session"));
+	await attempt("session", () => ask("/_pages/session", { headers: { "x-csrf-token": localStorage.csrf } }));
+	await attempt("session by cookie", () => ask("/_pages/session"));
 	await attempt("health", () => ask("/healthz"));
 	await attempt("file", () => ask(file, { headers: key }));
 	await attempt("file by cookie", () => ask(file));

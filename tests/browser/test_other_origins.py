@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Frame, Page, expect
 
@@ -93,7 +94,7 @@ def test_a_page_of_the_server_itself_can_do_all_this(
         assert contents.undo()
     assert SECRET in seen["read, both"]
     assert seen["write, key"].startswith("200")
-    assert '"csrf"' in seen["session"]
+    assert '"local"' in seen["session"]
 
 
 @pytest.mark.parametrize("origin", ["another port", "another site", "another name", "null"])
@@ -134,6 +135,28 @@ def test_a_name_that_was_rebound_to_the_server_reads_and_changes_nothing(
         if not is_blind(text) and "does not answer to the name" not in text
     }
     assert readable == set()
+    assert is_logged_in(context, target)
+
+
+def test_a_server_at_another_port_uses_no_cookie_that_it_receives_and_plants_none(
+    context: BrowserContext, target: Target
+) -> None:
+    """Browsers keep cookies for a host, with all its ports."""
+    (cookie,) = context.cookies(f"http://{LOOPBACK}:9")
+    received = {cookie["name"]: cookie["value"]}
+    with httpx.Client(base_url=target.url, cookies=received) as http:
+        assert http.get("/_pages/session").json() == {"user": None}
+        assert http.post("/graphql", json={"query": "{ viewer { id } }"}).status_code == 401
+    page = context.new_page()
+    page.goto(f"{target.url}/local/demo/runs/r")
+    expect(page.get_by_text(SECRET).first).to_be_visible()
+    hers = httpx.post(f"{target.url}/_pages/login", json={"key": "mallory"}).cookies
+    name, planted = cookie["name"], hers[cookie["name"]]
+    context.add_cookies([{"name": name, "value": planted, "url": f"http://{LOOPBACK}:9"}])
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.goto(LoginLinks(target.store.folder, target.store.clock).create(target.url))
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
     assert is_logged_in(context, target)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -34,22 +35,23 @@ async def test_nobody_is_logged_out_by_logins_of_somebody_else(
     monkeypatch.setattr(sessions, "_MAX_SESSIONS", 4)
     transport = httpx.ASGITransport(create_app(store, open_access=True))
 
-    async def log_in(key: str) -> httpx.Cookies:
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            await http.post("/_pages/login", json={"key": key})
-            return http.cookies
+    async with AsyncExitStack() as stack:
 
-    async def user(cookies: httpx.Cookies) -> str | None:
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", cookies=cookies
-        ) as http:
+        async def log_in(key: str) -> httpx.AsyncClient:
+            http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+            await stack.enter_async_context(http)
+            answer = await http.post("/_pages/login", json={"key": key})
+            http.headers["X-CSRF-Token"] = answer.json()["csrf"]
+            return http
+
+        async def user(http: httpx.AsyncClient) -> str | None:
             name: str | None = (await http.get("/_pages/session")).json()["user"]
             return name
 
-    ann = await log_in("ann")
-    eve = [await log_in("eve") for _ in range(6)]
-    assert await user(ann) == "ann"
-    assert [await user(cookies) for cookies in eve] == [None] * 3 + ["eve"] * 3
+        ann = await log_in("ann")
+        eve = [await log_in("eve") for _ in range(6)]
+        assert await user(ann) == "ann"
+        assert [await user(http) for http in eve] == [None] * 3 + ["eve"] * 3
 
 
 class _CountingMeter(Meter):

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import orjson
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from aiowandb_server.pages.expressions import parse_expression
-from aiowandb_server.pages.sessions import is_genuine
 from aiowandb_server.responses import JSON, error
 
 if TYPE_CHECKING:
@@ -61,14 +60,8 @@ class _Pages:
         if parts.get("entity") in _NO_PAGES or parts.get("kind", _KINDS[0]) not in _KINDS:
             return error(404, "page not found")
         root = request.scope.get("root_path", "")
-        token = request.query_params.get("token")
-        if token is None:
-            page = _shell().replace("{root}", html.escape(root, quote=True))
-            return Response(page, media_type="text/html", headers=HEADERS)
-        response = RedirectResponse(_without_token(request), 303, headers=HEADERS)
-        if await anyio.to_thread.run_sync(self._links.redeem, token):
-            await self._start_session(request, response, self._local_key)
-        return response
+        page = _shell().replace("{root}", html.escape(root, quote=True))
+        return Response(page, media_type="text/html", headers=HEADERS)
 
     async def asset(self, request: Request) -> Response:
         found = _assets().get(request.path_params["name"])
@@ -77,39 +70,39 @@ class _Pages:
         return Response(found[0], media_type=found[1], headers=HEADERS)
 
     async def session(self, request: Request) -> Response:
-        """The logged-in user, and the CSRF token for writes."""
+        """The logged-in user."""
         session = self._sessions.find(request.scope)
         user = None
         if session is not None:
             user = await anyio.to_thread.run_sync(self._access.user, session.authorization)
         if session is None or user is None:
             return _json({"user": None}, 401)
-        return _json({"user": user.username, "entity": user.entity, "csrf": session.csrf})
+        return _json({"user": user.username, "entity": user.entity})
 
     async def log_in(self, request: Request) -> Response:
+        """Log the browser in with an API key, or with the token of a link."""
         # Forms of other origins cannot send this type without a CORS preflight.
         if request.headers.get("content-type", "").partition(";")[0] != JSON:
             return error(415, "send the key as JSON")
-        key = await _member(request, "key")
-        if not key or not key.isascii():
+        sent = await _texts(request)
+        key, mistake = sent.get("key", ""), "this is not a valid API key"
+        if token := sent.get("token"):
+            mistake = "this link has expired or has been used; `aiowandb open` prints another one"
+            if await anyio.to_thread.run_sync(self._links.redeem, token):
+                key = self._local_key
+        elif not key or not key.isascii():
             return error(400, 'send {"key": "..."}')
-        response = _json({})
-        if not await self._start_session(request, response, key):
-            return error(401, "this is not a valid API key")
+        user = await anyio.to_thread.run_sync(self._access.user, f"Bearer {key}")
+        if user is None:
+            return error(401, mistake)
+        cookie, csrf = self._sessions.start(user.id, key)
+        response = _json({"csrf": csrf})
+        self._sessions.set_cookie(response, cookie, secure=request.url.scheme == "https")
         return response
 
-    async def _start_session(self, request: Request, response: Response, key: str) -> bool:
-        """Log the browser in; False if the key is not valid."""
-        user = await anyio.to_thread.run_sync(self._access.user, f"Bearer {key}")
-        if user is not None:
-            secure = request.url.scheme == "https"
-            self._sessions.log_in(response, user.id, key, secure=secure)
-        return user is not None
-
     async def log_out(self, request: Request) -> Response:
-        session = self._sessions.find(request.scope)
-        if session is not None and not is_genuine(session, request.scope):
-            return error(403, "this request has no valid CSRF token; reload the page")
+        if self._sessions.find(request.scope) is None:
+            return error(401, "this browser is not logged in")
         response = _json({})
         self._sessions.log_out(response, request.scope)
         return response
@@ -164,13 +157,6 @@ def _assets() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def _without_token(request: Request) -> str:
-    url = request.url.remove_query_params("token")
-    # A path that begins with two slashes would be another host.
-    path = "/" + url.path.lstrip("/")
-    return f"{path}?{url.query}" if url.query else path
-
-
 def _json(content: dict[str, Any], status: int = 200) -> Response:
     return Response(
         orjson.dumps(content),
@@ -180,15 +166,16 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
     )
 
 
-async def _member(request: Request, name: str) -> str | None:
+async def _texts(request: Request) -> dict[str, str]:
+    """The texts in the JSON object that was sent; none if it is something else."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > _LONGEST_BODY:
-            return None
+            return {}
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
-    value = found.get(name) if isinstance(found, dict) else None
-    return value if isinstance(value, str) else None
+        return {}
+    members = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in members if isinstance(value, str)}

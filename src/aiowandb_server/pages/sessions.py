@@ -1,7 +1,9 @@
 """Sessions of browsers: a cookie stands for an API key, which is not sent back to the browser.
 
-The cookie is valid only for `/graphql`, and only with the session's CSRF token, which pages of
-other origins cannot read. A session ends with its key, with the server, or after a week.
+The cookie is valid only for `/graphql` and the pages, and only with the session's CSRF token.
+Browsers send cookies to every port of a host, and take them from there: the token, which the page
+that logs in stores for its own origin, is what neighbours neither get nor replace. A session ends
+with its key, with the server, or after a week.
 """
 
 from __future__ import annotations
@@ -43,19 +45,22 @@ class Sessions:
     """The sessions of one server."""
 
     def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
-        # Browsers send cookies to every port of a host, so each data folder has a name of its own.
+        # Servers at other ports of a host have the same cookies, and data folders of their own.
         self.cookie_name = "aiowandb_" + hashlib.sha256(b"cookie" + secret).hexdigest()[:12]
         self._clock = clock
         self._sessions: dict[bytes, BrowserSession] = {}
 
-    def log_in(self, response: Response, user_id: int, key: str, *, secure: bool) -> BrowserSession:
-        """Set a cookie that stands for this key, which must be valid, of this user."""
+    def start(self, user_id: int, key: str) -> tuple[str, str]:
+        """The cookie and the CSRF token of a new session, with a valid key of this user."""
         token = secrets.token_urlsafe(32)
         csrf, expires = secrets.token_urlsafe(32), self._clock() + LIFETIME_S
         session = BrowserSession(user_id, key, csrf, expires)
         while len(self._sessions) >= _MAX_SESSIONS:
             del self._sessions[self._oldest_of_most()]
         self._sessions[_digest(token)] = session
+        return token, csrf
+
+    def set_cookie(self, response: Response, token: str, *, secure: bool) -> None:
         response.set_cookie(
             self.cookie_name,
             token,
@@ -64,7 +69,6 @@ class Sessions:
             samesite="strict",
             secure=secure,
         )
-        return session
 
     def log_out(self, response: Response, scope: Scope) -> None:
         if token := self._token(scope):
@@ -72,24 +76,21 @@ class Sessions:
         response.delete_cookie(self.cookie_name, httponly=True, samesite="strict")
 
     def find(self, scope: Scope) -> BrowserSession | None:
-        """The session of the request's cookie."""
+        """The session of the request's cookie and CSRF token."""
         token = self._token(scope)
         session = self._sessions.get(_digest(token)) if token else None
-        return session if session is not None and session.expires >= self._clock() else None
+        if session is None or session.expires < self._clock():
+            return None
+        given = b"".join(value for name, value in scope["headers"] if name == CSRF_HEADER)
+        return session if hmac.compare_digest(given, session.csrf.encode()) else None
 
-    def refusal(self, scope: Scope) -> str | None:
-        """Why a request with a cookie is refused; otherwise sets the session's key in its scope."""
+    def add_key(self, scope: Scope) -> None:
+        """Add the key of the request's session to its headers, unless they have one."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if any(name == b"authorization" for name, _ in headers):
-            return None
-        session = self.find(scope)
-        if session is None:
-            return None
-        if not is_genuine(session, scope):
-            return "this request has no valid CSRF token; reload the page"
-        authorization = session.authorization.encode("utf-8")
-        scope["headers"] = [*headers, (b"authorization", authorization)]
-        return None
+            return
+        if session := self.find(scope):
+            scope["headers"] = [*headers, (b"authorization", session.authorization.encode())]
 
     def _oldest_of_most(self) -> bytes:
         """The oldest session of the user who has the most."""
@@ -107,12 +108,6 @@ class Sessions:
                     continue
         found = jar.get(self.cookie_name)
         return found.value if found else None
-
-
-def is_genuine(session: BrowserSession, scope: Scope) -> bool:
-    """Whether the request has the session's CSRF token."""
-    given = b"".join(value for name, value in scope["headers"] if name == CSRF_HEADER)
-    return hmac.compare_digest(given, session.csrf.encode())
 
 
 def _digest(token: str) -> bytes:

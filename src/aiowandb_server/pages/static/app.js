@@ -60,7 +60,7 @@ function loginForm() {
 	const form = el("form.login", { onsubmit: async (event) => {
 		event.preventDefault();
 		try {
-			await logIn(key.value.trim());
+			await logIn({ key: key.value.trim() });
 			await show();
 		} catch (error) {
 			mistake.textContent = error.message;

@@ -1,7 +1,8 @@
 // Shared functions.
 
 const root = document.documentElement.dataset.root;
-let session = null;
+// Kept for this origin: browsers send cookies to every port of a host.
+const CSRF = "csrf" + root;
 
 // el("a.link", {href}, child, ...): children are nodes or text, never markup.
 export function el(spec, props = {}, ...children) {
@@ -51,30 +52,34 @@ export function currentPath() {
 export class LoggedOut extends Error {}
 
 export async function loadSession() {
-	const answer = await fetch(root + "/_pages/session");
-	session = answer.ok ? await answer.json() : null;
-	return session;
+	const token = new URLSearchParams(location.search).get("token");
+	if (token) {
+		history.replaceState(null, "", location.pathname);
+		await logIn({ token }).catch((error) => say(error.message, true));
+	}
+	const answer = await send("/_pages/session");
+	return answer.ok ? answer.json() : null;
 }
 
-export async function logIn(key) {
-	const answer = await post("/_pages/login", { key });
-	if (!answer.ok) throw new Error((await answer.json()).error);
+export async function logIn(proof) {
+	const answer = await send("/_pages/login", proof), found = await answer.json();
+	if (!answer.ok) throw new Error(found.error);
+	localStorage[CSRF] = found.csrf;
 }
 
 export async function logOut() {
-	await post("/_pages/logout", {});
-	session = null;
+	await send("/_pages/logout", {});
+	delete localStorage[CSRF];
 }
 
-function post(path, body) {
-	const headers = { "Content-Type": "application/json" };
-	if (session) headers["X-CSRF-Token"] = session.csrf;
-	return fetch(root + path, { method: "POST", headers, body: JSON.stringify(body) });
+function send(path, body) {
+	const headers = { "X-CSRF-Token": localStorage[CSRF], "Content-Type": "application/json" };
+	return fetch(root + path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
 }
 
 export async function ask(query, variables = {}) {
 	let answer, tries = 5;
-	while ([429, 503].includes((answer = await post("/graphql", { query, variables })).status) && tries--) {
+	while ([429, 503].includes((answer = await send("/graphql", { query, variables })).status) && tries--) {
 		await new Promise((resolve) => setTimeout(resolve, 1000 * (Number(answer.headers.get("Retry-After")) || 1)));
 	}
 	if (answer.status === 401) throw new LoggedOut("You are not logged in any more.");
@@ -94,7 +99,7 @@ export async function inProject({ entity, project }, fields, more = {}) {
 }
 
 export async function readFilter(text) {
-	const answer = await fetch(root + "/_pages/filter?text=" + encodeURIComponent(text));
+	const answer = await send("/_pages/filter?text=" + encodeURIComponent(text));
 	const found = await answer.json();
 	if (!answer.ok) throw new Error(found.error);
 	return found.filters;
