@@ -29,6 +29,7 @@ from aiowandb.config.settings import Settings
 from aiowandb.errors import ApiKeyError
 from aiowandb.net import Session
 from aiowandb.net.retry import RetryPolicy
+from aiowandb.net.session import supports
 from aiowandb.redaction import Link
 from aiowandb.wire.graphql import Operation
 
@@ -101,6 +102,26 @@ async def test_a_wrong_request_is_sent_once() -> None:
         with pytest.raises(CommError, match="Cannot query field"):
             await asking.ask(ASK)
     assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+async def test_a_server_that_is_too_old_to_list_its_features_has_none(status: int) -> None:
+    unknown = (
+        b'{"errors": [{"message": "Cannot query field \\"features\\" on type \\"ServerInfo\\"."}]}'
+    )
+    origin = Origin((status, {}, unknown))
+    async with session(origin) as asking:
+        for _ in range(2):
+            assert not await supports(asking, "FILESTREAM_GZIP")
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+async def test_what_a_server_can_do_is_not_guessed_from_an_error(status: int) -> None:
+    body = b'{"errors": [{"message": "the gateway is out of order"}]}'
+    async with session(Origin((status, {}, body))) as asking:
+        with pytest.raises(CommError, match="out of order"):
+            await supports(asking, "AIOWANDB_RUN_ORIGIN")
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,8 @@ async def supports(session: Session, feature: Feature) -> bool:
         try:
             session.features = await session.ask(server_features())
         except CommError as error:
-            if error.status in (200, 400):  # it is too old to know the query: some say so with 200
-                return False
-            raise
+            # It is too old to know the query. After any other error, what it can do is unknown.
+            if "Cannot query field" not in str(error):
+                raise
+            session.features = FeaturesData()
     return session.features.has(feature)
