@@ -153,10 +153,11 @@ async def test_work_that_needs_more_starts_over_unless_it_has_changed_something(
 
     written = 0
     with Store.open(tmp_path / "data") as store:
+        project, _ = store.projects.ensure("local", "p")
 
         def writing() -> Response:
             nonlocal written
-            store.projects.ensure("local", "p")
+            store.runs.upsert(project, "r")
             written += 1
             return large()
 
@@ -326,6 +327,35 @@ async def test_an_answer_beyond_the_budget_is_refused(store: Store) -> None:
         assert "Ask for less at once" in answer.text
         less = LARGE.replace("1000", "10")
         assert (await http.post("/graphql", json={"query": less})).status_code == 200
+
+
+UPSERT = "upsertBucket(input: $input) { inserted }"
+CREATE = "createArtifact(input: $input) { artifact { id } }"
+
+
+async def test_a_change_that_needs_more_starts_over_also_if_its_place_was_to_be_made(
+    store: Store,
+) -> None:
+    """A project, a collection or an entity that is there already is not a change."""
+    text = json.dumps({"a": {"value": "x" * 300_000}})
+    run = {"modelName": "new", "name": "r"}
+    place = {"entityName": "local", "projectName": "p", "artifactCollectionName": "new"}
+    changes: list[tuple[str, dict[str, str]]] = [
+        (UPSERT, {**run, "config": text}),
+        (UPSERT, {**run, "summaryMetrics": text}),
+        (UPSERT, {**run, "displayName": "resumed"}),
+        (CREATE, {**place, "artifactTypeName": "data", "digest": "x", "metadata": text}),
+    ]
+    transport = httpx.ASGITransport(create_app(store, max_memory=16 << 20))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://x", auth=("api", store.local_key)
+    ) as http:
+        for change, given in changes:
+            kind = "UpsertBucketInput!" if change == UPSERT else "CreateArtifactInput!"
+            query = f"mutation($input: {kind}) {{ {change} }}"
+            body = {"query": query, "variables": {"input": given}}
+            answer = await http.post("/graphql", json=body)
+            assert answer.status_code == 200, (change, answer.text)
 
 
 SERVER = """

@@ -41,7 +41,7 @@ class Accounts:
         """
         if known := self.user(username):
             return known
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             now = int(self._clock())
             entity_id = _own_entity(connection, username, now)
             connection.execute(
@@ -82,7 +82,7 @@ class Accounts:
         return [_user(row) for row in rows]
 
     def ensure_entity(self, name: str, *, is_team: bool = False) -> Entity:
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             entity_id = _ensure_entity(connection, name, int(self._clock()), is_team=is_team)
             row = connection.execute(f"{_ENTITY} WHERE id = ?", (entity_id,)).fetchone()
         return _entity(row)

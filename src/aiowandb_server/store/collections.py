@@ -62,7 +62,7 @@ class Collections:
         """The collection of that name, created if necessary; its type and kind must match."""
         _check_name(name)
         now = int(self._clock())
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             connection.execute(
                 """
                 INSERT INTO artifact_type (project_id, name, created_at) VALUES (?, ?, ?)

@@ -42,7 +42,7 @@ class ProjectTable:
             return known, False
         if not known:
             check_path_name("project", name, MAX_PROJECT_NAME, "/\\#?%:")
-        with self._database.write() as connection:
+        with self._database.write(repeatable=True) as connection:
             cursor = connection.execute(
                 """
                 INSERT INTO project (entity_id, name, user_id, created_at)
