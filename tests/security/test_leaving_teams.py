@@ -133,6 +133,22 @@ async def test_a_slow_request_outlives_neither_its_key_nor_the_membership(
     assert not list((store.folder / "blobs").iterdir())
 
 
+async def test_the_rest_of_a_request_changes_nothing_in_a_team_that_was_left_meanwhile(
+    people: dict[str, Neighbour], store: Store
+) -> None:
+    eve = people["eve"]
+    mine = (await eve.send("{ viewer { id } }"))["data"]["viewer"]["id"]
+    write = 'upsertBucket(input: {entityName: "team", modelName: "p", name: "%s"}) { inserted }'
+    leave = 'deleteInvite(input: {entityName: "team", id: $id}) { success }'
+    both = f"mutation($id: String) {{ a: {write % 'a'} {leave} b: {write % 'b'} }}"
+    (error,) = (await eve.send(both, id=mine))["errors"]
+    assert error["path"] == ["b"]
+    assert "not a member of 'team'" in error["message"]
+    project = store.projects.get("team", "p")
+    assert project is not None
+    assert [run.name for run in store.runs.page(project).items] == ["a"]
+
+
 async def test_a_team_keeps_its_last_administrator(people: dict[str, Neighbour]) -> None:
     # Without members, it would become the entity of the next user who has its name.
     ann, eve = people["ann"], people["eve"]

@@ -90,6 +90,10 @@ class Context:
             self._entities.append(self.access.entities(self.viewer))
         return self._entities[0]
 
+    def look_up_entities_again(self) -> None:
+        """Before each change, as the viewer may have left a team since: a request may take long."""
+        self._entities.clear()
+
     def may_see(self, entity: str) -> bool:
         # Most requests are about what is the viewer's own: they need not look for teams.
         return entity == self.viewer.entity or self.entities is None or entity in self.entities

@@ -50,6 +50,7 @@ class Resolvers:
 
         def declare(function: F) -> F:
             def resolve(_: None, context: Context, **arguments: Any) -> Any:
+                context.look_up_entities_again()
                 # Each item is looked up, or changed, before there is an answer to count.
                 context.count_field(LOOKUP * check_input(arguments["input"]))
                 return function(context, arguments["input"])
