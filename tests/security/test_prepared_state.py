@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aiowandb import ExportError
 from aiowandb.export.claim import JOURNAL
 from aiowandb.export.folders.local import LocalFolder
 from aiowandb.export.journal import read_state
-from aiowandb.export.manifest import FileDigest, read_manifest, write_manifest
+from aiowandb.export.manifest import FileDigest, digest_of, read_manifest, write_manifest
 from aiowandb.sync import Api, verify
 from aiowandb_server import Store
 
@@ -182,3 +186,68 @@ def test_a_restore_takes_no_folder_that_cannot_be_read_for_an_empty_one(
     (folder / name).touch()
     with pytest.raises(ExportError, match=rf"Cannot read .*{name}.*: Not a directory"):
         api.restore(folder, "local/t", on_existing="skip")
+
+
+# Of which a table below needs 1.5 GB as a whole.
+LIMITED = """
+import resource, sys, threading
+import pyarrow, pyarrow.parquet, pyarrow.compute
+threading.stack_size(1 << 20)
+pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+from aiowandb.sync import Api, verify
+
+store, folder = sys.argv[1:]
+with Api.local(store) as api:
+    runs = api.runs("local/p")
+    runs.count()
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1000 << 20),) * 2)
+    print(*verify(folder, api=api).problems, sep="; ")
+    print(len(runs.export(folder, repair=True).failed))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("runs.parquet", "its runs cannot be read"),
+        ("history/part-00000.parquet", "the id of a run has 100,000 characters"),
+        (f"{STATE}/originals", "its runs cannot be read"),
+    ],
+)
+def test_small_tables_that_stand_for_large_ones_are_verified_and_repaired_in_bounded_memory(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    store, folder = tmp_path / "store", tmp_path / "out"
+    with Store.open(store) as made:
+        project, _ = made.projects.ensure("local", "p")
+        run, _ = made.runs.upsert(project, "r")
+        made.history.append(run, ['{"_step":0,"loss":1}'])
+        made.finish(run)
+    with Api.local(store) as api:
+        api.runs(PROJECT).export(folder)
+    rows = pa.array([0] * 15_000, pa.int32())
+    columns: dict[str, pa.Array[Any]] = {
+        field.name: pa.nulls(len(rows), field.type) for field in pq.read_schema(folder / name)
+    }
+    columns["run_id"] = pa.DictionaryArray.from_arrays(rows, pa.array(["x" * 100_000]))
+    pq.write_table(pa.table(columns), folder / name, compression="zstd", store_schema=False)
+    assert (folder / name).stat().st_size < 1 << 20
+    local = LocalFolder(folder)
+    with local.lock(), (folder / name).open("rb") as file:
+        write_manifest(local, {**(read_manifest(local) or {}), name: digest_of(file)})
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(store), str(folder)],
+        capture_output=True,
+        timeout=300,
+        # Each arena of the allocator reserves 64 MB of addresses.
+        env={"MALLOC_ARENA_MAX": "1", "HOME": "/nowhere"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    problems, failed = done.stdout.decode().splitlines()
+    assert f"{name}: " in problems
+    assert said in problems
+    assert failed == "0"

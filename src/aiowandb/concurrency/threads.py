@@ -45,6 +45,13 @@ async def run_sync(function: Callable[[*Args], T], *args: *Args) -> T:
     return results[0]
 
 
+def until_cancelled(items: Iterable[R]) -> Iterator[R]:
+    """In a worker thread: the items, until the task that waits for it is cancelled."""
+    for item in items:
+        anyio.from_thread.check_cancelled()
+        yield item
+
+
 async def import_in_thread(name: str) -> None:
     """Import a module without blocking the event loop.
 

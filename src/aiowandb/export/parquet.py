@@ -89,7 +89,15 @@ def bounded_rows(
     folder: Folder, name: str, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a file of the folder, about 32 MB at once."""
-    with read_errors(name), folder.open(name) as file, pq.ParquetFile(file) as parquet:
+    with read_errors(name), folder.open(name) as file:
+        yield from bounded_content(file, columns)
+
+
+def bounded_content(
+    file: pa.NativeFile, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The same of an open file."""
+    with pq.ParquetFile(file) as parquet:
         names = columns or parquet.schema_arrow.names
         groups = list(range(parquet.num_row_groups))
         reopen = partial(pq.ParquetFile, file)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from aiowandb.errors import ExportError
+from aiowandb.errors import ExportError, TooLargeError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.journal import (
     VERSION,
@@ -27,7 +26,7 @@ from aiowandb.export.journal import (
 )
 from aiowandb.export.names import all_datasets
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import bounded_rows, open_parquet
 from aiowandb.export.schema import RUN_ID, RowSchema
 from aiowandb.export.stored import Part, RunSnapshot, StoredRun
 from aiowandb.history.columns import Kind, kind_of, meet
@@ -135,21 +134,22 @@ def _read(folder: Folder, home: str, name: str) -> _FoundTable | None:
     """What a file has; None if it cannot be read, or has other rows than an export's."""
     try:
         with open_parquet(folder, f"{home}/{name}") as file:
-            if not {RUN_ID, STEP} <= set(file.schema_arrow.names):
-                return None
-            runs = _runs(file)
-            for _ in file.iter_batches():  # all of it must be readable
-                pass
-            return _FoundTable(name, folder.size(f"{home}/{name}") or 0, file.schema_arrow, runs)
-    except (pa.ArrowException, OSError, ValueError):
+            schema = file.schema_arrow
+        if not {RUN_ID, STEP} <= set(schema.names):
+            return None
+        runs = _runs(bounded_rows(folder, f"{home}/{name}", [RUN_ID, STEP]))
+        for _ in bounded_rows(folder, f"{home}/{name}"):  # all of it must be readable
+            pass
+        return _FoundTable(name, folder.size(f"{home}/{name}") or 0, schema, runs)
+    except (pa.ArrowException, OSError, ValueError, TooLargeError):
         return None
 
 
-def _runs(file: pq.ParquetFile) -> list[_RowsOfRun]:
+def _runs(batches: Iterator[pa.RecordBatch]) -> list[_RowsOfRun]:
     """The runs in the order of their rows, which must be next to each other."""
     found: dict[str, _RowsOfRun] = {}
     last = None
-    for run, count, step in _pieces(file):
+    for run, count, step in _pieces(batches):
         before = found.get(run)
         if before and last != run:
             raise ValueError(f"the rows of run {run} are in two places")
@@ -159,14 +159,14 @@ def _runs(file: pq.ParquetFile) -> list[_RowsOfRun]:
     return list(found.values())
 
 
-def _pieces(file: pq.ParquetFile) -> Iterator[tuple[str, int, int]]:
+def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, int, int]]:
     """Runs, numbers of rows, and last steps, batch by batch."""
-    for batch in file.iter_batches(columns=[RUN_ID, STEP]):
-        column: pa.Array[Any] = batch.column(0)
+    for batch in batches:
+        column: pa.Array[Any] = batch.column(RUN_ID)
         names = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
         ends = pc.run_end_encode(names)  # type: ignore[attr-defined]
         start = 0
         for run, end in zip(ends.values.to_pylist(), ends.run_ends.to_pylist(), strict=True):
-            steps = batch.column(1).slice(start, end - start)
+            steps = batch.column(STEP).slice(start, end - start)
             yield str(run), end - start, pc.max(steps).as_py() or 0
             start = end

@@ -246,7 +246,9 @@ class StoredRunsTable:
 
     def ids(self) -> list[str]:
         """The runs that are in it."""
-        return [str(run) for batch in self._batches([RUN_ID]) for run in batch[RUN_ID].to_pylist()]
+        batches = self._batches([RUN_ID])
+        runs = (str(run) for batch in batches for run in pc.unique(batch[RUN_ID]).to_pylist())
+        return list(dict.fromkeys(runs))
 
     def rows(self, runs: Collection[str]) -> dict[str, Row]:
         """Its rows of these runs, by their ids."""

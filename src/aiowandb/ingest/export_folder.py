@@ -98,7 +98,7 @@ class ExportSource(Source):
 
     async def sweep(self, sweep_id: str) -> SweepFacts | None:
         table = path_without_links(self._folder, SWEEPS_FILE)
-        return await run_sync(_sweep, table, sweep_id) if table.is_file() else None
+        return await run_sync(_sweep, table, sweep_id, self.memory) if table.is_file() else None
 
     def _pages(self) -> Iterator[list[tuple[dict[str, Any], _Original | None]]]:
         """The rows of the table of runs with their original records, in lists."""
@@ -204,13 +204,13 @@ class ExportedRun(SourceRun):
             yield used_source_artifact(used)
 
 
-def _sweep(table: Path, sweep_id: str) -> SweepFacts | None:
+def _sweep(table: Path, sweep_id: str, memory: MemoryBudget) -> SweepFacts | None:
+    columns = ["sweep", "config", "name", "description", "state"]
     with readable(table) as file:
-        columns = ["sweep", "config", "name", "description", "state"]
-        rows = file.read(columns).to_pylist()
-    for row in rows:
-        if row["sweep"] == sweep_id:
-            return SweepFacts(row["config"], row["name"], row["description"], row["state"])
+        for batch in batches_of(file, table, memory, columns):
+            for row in batch.to_pylist():
+                if row["sweep"] == sweep_id:
+                    return SweepFacts(row["config"], row["name"], row["description"], row["state"])
     return None
 
 

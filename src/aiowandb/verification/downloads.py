@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
 
+from aiowandb.errors import ExportError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.journal import ExportState, FetchedFile, UsedArtifact
 from aiowandb.export.late_changes import has_all_used, lacking_files, logged_artifacts
+from aiowandb.export.manifest import read_whole
 from aiowandb.export.originals import ARTIFACTS_FOLDER, OriginalArtifact, read_artifact
 from aiowandb.files.run_files import RunFiles
 from aiowandb.net import Session
@@ -91,17 +93,11 @@ class ExportedDownloads(msgspec.Struct, kw_only=True):
 
 def _artifacts(folder: Folder) -> Mapping[str, OriginalArtifact]:
     found: dict[str, OriginalArtifact] = {}
-    for content in _described(folder):
+    for name in folder.files(ARTIFACTS_FOLDER):
         try:
-            artifact = read_artifact(content)
-        except msgspec.MsgspecError:
-            continue  # reported as a file that has changed
+            artifact = read_artifact(read_whole(folder, f"{ARTIFACTS_FOLDER}/{name}") or b"")
+        except (ExportError, msgspec.MsgspecError):
+            continue  # reported as a file that has changed, or cannot be read
         # The entries of thousands of artifacts would take much memory.
         found[artifact.id] = msgspec.structs.replace(artifact, entries={})
     return found
-
-
-def _described(folder: Folder) -> Iterator[bytes]:
-    for name in folder.files(ARTIFACTS_FOLDER):
-        with folder.open(f"{ARTIFACTS_FOLDER}/{name}") as file:
-            yield file.read()

@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import anyio.from_thread
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aiowandb.atomic import is_unfinished
 from aiowandb.errors import ExportError
@@ -25,7 +23,6 @@ from aiowandb.export.folders.base import STATE_DIR, Folder, read_errors
 from aiowandb.export.known_files import KnownFile
 from aiowandb.export.manifest import MANIFEST, FileDigest, digest_of
 from aiowandb.export.originals import ARTIFACTS_FOLDER
-from aiowandb.export.parquet import open_parquet
 from aiowandb.symlinks import NO_FOLLOW, path_without_links
 from aiowandb.trees import walk
 from aiowandb.verification.report import Problem, ProblemKind
@@ -179,7 +176,7 @@ def _check_content(opener: _Opener, file: FileToCheck, sizes: Set[int]) -> Check
         problems.append(Problem("changed", file.name, difference, runs))
     if table:
         is_kept = is_read and table.is_kept
-        opened = table.open if is_kept else partial(open_parquet, opener.folder, file.name)
+        opened = table.open if is_kept else partial(opener.folder.open, file.name)
         is_hashed = file.digest is not None or not is_read
         problems += check_table(opened, file.name, file.known, is_hashed=is_hashed)
     wanted = file.known.rows if file.known else None
@@ -223,8 +220,8 @@ class _SmallTable:
     def is_kept(self) -> bool:
         return self._size <= _IN_MEMORY
 
-    def open(self) -> AbstractContextManager[pq.ParquetFile]:
-        return pq.ParquetFile(pa.BufferReader(b"".join(self._pieces)))
+    def open(self) -> pa.NativeFile:
+        return pa.BufferReader(b"".join(self._pieces))
 
 
 class _Opener:

@@ -13,9 +13,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb.concurrency.threads import until_cancelled
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.names import RUN_KINDS
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import bounded_rows, open_parquet
 from aiowandb.export.runs_table import EXPORTED, RUN_ID
 from aiowandb.verification.contents import Contents
 from aiowandb.wire.record import RunRecord
@@ -36,7 +37,6 @@ _NAMED: Mapping[str, Callable[[RunRecord], object]] = {
     "user": lambda run: run.username,
     "created_at": lambda run: run.created_at,
 }
-_RUNS_AT_ONCE = 1024
 
 
 class RunsAsListed:
@@ -68,11 +68,12 @@ class RunsAsListed:
             return
         with open_parquet(self._folder, self._name) as file:
             self._columns = [name for name in _NAMED if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_RUNS_AT_ONCE, columns=[RUN_ID, *self._columns]):
-                if run is not None:
-                    batch = batch.filter(pc.equal(batch.column(RUN_ID), pa.scalar(run)))
-                for row in batch.to_pylist():
-                    yield str(row[RUN_ID]), {name: row[name] for name in self._columns}
+        batches = bounded_rows(self._folder, self._name, [RUN_ID, *self._columns])
+        for batch in until_cancelled(batches):
+            if run is not None:
+                batch = batch.filter(pc.equal(batch.column(RUN_ID), pa.scalar(run)))
+            for row in batch.to_pylist():
+                yield str(row[RUN_ID]), {name: row[name] for name in self._columns}
 
 
 def failed_kinds(folder: Folder, contents: Contents) -> Mapping[str, Sequence[str]]:
@@ -95,12 +96,12 @@ def _failed_in(folder: Folder, name: str | None) -> Iterator[tuple[str, str]]:
         return
     with open_parquet(folder, name) as file:
         kinds = [kind for kind in RUN_KINDS if f"{EXPORTED}{kind}" in file.schema_arrow.names]
-        columns = [RUN_ID, *(f"{EXPORTED}{kind}" for kind in kinds)]
-        for batch in file.iter_batches(_RUNS_AT_ONCE, columns=columns):
-            for kind in kinds:
-                is_failed = pc.equal(batch.column(f"{EXPORTED}{kind}"), pa.scalar("failed"))
-                for run in batch.column(RUN_ID).filter(is_failed).to_pylist():
-                    yield str(run), kind
+    columns = [RUN_ID, *(f"{EXPORTED}{kind}" for kind in kinds)]
+    for batch in until_cancelled(bounded_rows(folder, name, columns)):
+        for kind in kinds:
+            is_failed = pc.equal(batch.column(f"{EXPORTED}{kind}"), pa.scalar("failed"))
+            for run in batch.column(RUN_ID).filter(is_failed).to_pylist():
+                yield str(run), kind
 
 
 def _plain(value: Any) -> Any:

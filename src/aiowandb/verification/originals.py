@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aiowandb.concurrency.threads import until_cancelled
 from aiowandb.errors import ServerError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.originals import ORIGINALS_FILE
@@ -61,7 +62,7 @@ class OriginalTexts:
         return None, None
 
     def _rows(self, run: str | None = None) -> Iterator[tuple[Any, ...]]:
-        for batch in bounded_rows(self._folder, ORIGINALS_FILE, _COLUMNS):
+        for batch in until_cancelled(bounded_rows(self._folder, ORIGINALS_FILE, _COLUMNS)):
             if run is not None:
                 batch = batch.filter(pc.equal(batch.column(_RUN), pa.scalar(run)))
             yield from zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True)

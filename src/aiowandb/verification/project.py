@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from hashlib import blake2b
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
-from aiowandb.concurrency.threads import run_sync
+from aiowandb.concurrency.threads import run_sync, until_cancelled
 from aiowandb.errors import CommError
 from aiowandb.export.folders.base import STATE_DIR, Folder
 from aiowandb.export.manifest import read_whole
 from aiowandb.export.names import SWEEPS_FILE
 from aiowandb.export.options import ExportOptions
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import bounded_rows
 from aiowandb.export.tables.reports import report_pages, report_path, report_text
 from aiowandb.export.tables.sweeps import sweep_pages, sweep_row
 from aiowandb.net import Session
@@ -27,7 +29,8 @@ _OF_SWEEPS = (
 )
 _NAMED = 5
 
-_Sweeps = Mapping[str, Mapping[str, Any]]
+# Only digests are kept in memory: configurations are long, and hardly differ.
+_Sweeps = Mapping[str, bytes]
 
 
 async def compare_project(
@@ -53,12 +56,7 @@ async def _compare_sweeps(
     if here is None:
         return []  # reported as a file that is lost or damaged
     async with aclosing(sweep_pages(session, project)) as pages:
-        there = {
-            sweep.id: {name: row[name] for name in _OF_SWEEPS}
-            async for page in pages
-            for sweep in page
-            for row in [sweep_row(sweep)]
-        }
+        there = {sweep.id: _digest(sweep_row(sweep)) async for page in pages for sweep in page}
     missing = [sweep for sweep in there if sweep not in here]
     unlike = [sweep for sweep in there if sweep in here and here[sweep] != there[sweep]]
     return [
@@ -69,11 +67,17 @@ async def _compare_sweeps(
 
 def _sweeps_in(folder: Folder, name: str) -> _Sweeps | None:
     try:
-        with open_parquet(folder, name) as file:
-            rows = file.read(columns=list(_OF_SWEEPS)).to_pylist()
+        return {
+            row["sweep"]: _digest(row)
+            for batch in until_cancelled(bounded_rows(folder, name, list(_OF_SWEEPS)))
+            for row in batch.to_pylist()
+        }
     except (pa.ArrowException, OSError, KeyError):
         return None
-    return {row["sweep"]: row for row in rows}
+
+
+def _digest(row: Mapping[str, Any]) -> bytes:
+    return blake2b(msgspec.json.encode([row[name] for name in _OF_SWEEPS]), digest_size=16).digest()
 
 
 async def _compare_reports(session: Session, project: str, folder: Folder) -> list[str]:

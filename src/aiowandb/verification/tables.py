@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aiowandb.export.folders.base import Folder
+from aiowandb.concurrency.threads import until_cancelled
+from aiowandb.errors import TooLargeError
+from aiowandb.export.folders.base import Folder, read_errors
 from aiowandb.export.known_files import KnownFile
 from aiowandb.export.originals import ORIGINALS_FILE
-from aiowandb.export.parquet import group_batches, open_parquet
+from aiowandb.export.parquet import bounded_content, bounded_rows
 from aiowandb.export.schema import RUN_ID
 from aiowandb.verification.report import Problem
 
 # The most runs of one file that are named.
 _NAMED = 20
+# W&B has none that are so long; those of a prepared table would be kept in memory.
+_LONGEST_RUN_ID = 1024
 
 
 class RowCounter(Protocol):
@@ -76,7 +79,7 @@ def is_parquet(name: str) -> bool:
 
 
 def check_table(
-    opened: Callable[[], AbstractContextManager[pq.ParquetFile]],
+    opened: Callable[[], pa.NativeFile],
     name: str,
     known: KnownFile | None,
     *,
@@ -85,12 +88,12 @@ def check_table(
     """Open a Parquet file, and count its rows. If there is no hash of it, read all of it."""
     runs = (tuple(known.runs) or None) if known else None
     try:
-        with opened() as file:
-            problems = _check_rows(file, name, known) if known else []
+        with read_errors(name), opened() as content, pq.ParquetFile(content) as file:
+            problems = _check_rows(file, content, name, known) if known else []
             if not is_hashed:
-                for _ in group_batches(file):
+                for _ in until_cancelled(bounded_content(content)):
                     pass
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, TooLargeError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         reason = str(error).partition("\n")[0]
@@ -98,13 +101,14 @@ def check_table(
     return problems
 
 
-def run_ids(folder: Folder, name: str) -> list[str]:
-    """The runs in a table of runs."""
-    with open_parquet(folder, name) as file:
-        return [str(run) for batch in _run_columns(file) for run in batch.to_pylist()]
+def run_ids(folder: Folder, name: str) -> Counter[str]:
+    """The runs in a table, in its order, with their numbers of rows."""
+    return _count_runs(bounded_rows(folder, name, [RUN_ID]))
 
 
-def _check_rows(file: pq.ParquetFile, name: str, known: KnownFile) -> list[Problem]:
+def _check_rows(
+    file: pq.ParquetFile, content: pa.NativeFile, name: str, known: KnownFile
+) -> list[Problem]:
     found: list[Problem] = []
     rows = file.metadata.num_rows
     if known.rows is not None and rows != known.rows:
@@ -112,12 +116,7 @@ def _check_rows(file: pq.ParquetFile, name: str, known: KnownFile) -> list[Probl
         found.append(Problem("rows", name, text, tuple(known.runs)))
     if not known.parts or RUN_ID not in file.schema_arrow.names:
         return found
-    counts = Counter[str]()
-    for column in _run_columns(file):
-        values = pc.value_counts(column)
-        names, numbers = values.field("values").to_pylist(), values.field("counts").to_pylist()
-        for run, count in zip(map(str, names), numbers, strict=True):
-            counts[run] += count or 0
+    counts = _count_runs(bounded_content(content, [RUN_ID]))
     wanted = {stored.snapshot.run: stored.rows for part in known.parts for stored in part.runs}
     unlike = [run for run in {**wanted, **counts} if counts[run] != wanted.get(run, 0)]
     for run in unlike[:_NAMED]:
@@ -129,7 +128,14 @@ def _check_rows(file: pq.ParquetFile, name: str, known: KnownFile) -> list[Probl
     return found
 
 
-def _run_columns(file: pq.ParquetFile) -> Iterator[pa.Array[Any]]:
-    for batch in file.iter_batches(columns=[RUN_ID]):
-        column: pa.Array[Any] = batch.column(0)
-        yield column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+def _count_runs(batches: Iterable[pa.RecordBatch]) -> Counter[str]:
+    """How many rows each run has in these columns of runs."""
+    counts = Counter[str]()
+    for batch in until_cancelled(batches):
+        values = pc.value_counts(batch.column(0))
+        names, numbers = values.field("values").to_pylist(), values.field("counts").to_pylist()
+        for run, count in zip(map(str, names), numbers, strict=True):
+            if len(run) > _LONGEST_RUN_ID:
+                raise ValueError(f"the id of a run has {len(run):,} characters")
+            counts[run] += count or 0
+    return counts

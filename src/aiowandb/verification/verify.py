@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiowandb.concurrency.tasks import gather
 from aiowandb.concurrency.threads import run_sync
-from aiowandb.errors import ExportError, NotFoundError
+from aiowandb.errors import ExportError, NotFoundError, TooLargeError
 from aiowandb.export.folders.base import Folder
 from aiowandb.export.manifest import JOURNAL_COPY, MANIFEST, SEAL, read_whole
 from aiowandb.export.originals import ORIGINALS_FILE
@@ -157,17 +157,19 @@ def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> 
     name = contents.runs_file
     if name is None:
         return list(stored)
-    ids = _ids_in(folder, name)
-    if ids is None:  # reported already
+    ids = _ids_in(folder, name, problems)
+    if ids is None:
         return list(stored)
     known = frozenset(ids)
     if missing := [run for run in stored if run not in known]:
         problems.append(
             Problem("runs", name, f"these runs are missing: {listed(missing)}.", tuple(missing))
         )
-    problems += [Problem("runs", name, f"run {run} is there twice.", (run,)) for run in _twice(ids)]
+    problems += [
+        Problem("runs", name, f"run {run} is there twice.", (run,)) for run in ids if ids[run] > 1
+    ]
     if ORIGINALS_FILE in contents.names:
-        originals = _ids_in(folder, ORIGINALS_FILE)
+        originals = _ids_in(folder, ORIGINALS_FILE, problems)
         if originals is not None and known != frozenset(originals):
             unlike = sorted(known.symmetric_difference(originals))
             text = f"it has other runs than {name}: {listed(unlike)}."
@@ -175,15 +177,13 @@ def _known_runs(folder: Folder, contents: Contents, problems: list[Problem]) -> 
     return list(dict.fromkeys((*ids, *stored)))
 
 
-def _ids_in(folder: Folder, name: str) -> list[str] | None:
+def _ids_in(folder: Folder, name: str, problems: list[Problem]) -> Counter[str] | None:
     try:
         return run_ids(folder, name)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TooLargeError):
+        if all(problem.where != name for problem in problems):
+            problems.append(Problem("unreadable", name, "its runs cannot be read."))
         return None
-
-
-def _twice(runs: Sequence[str]) -> list[str]:
-    return [run for run, count in Counter(runs).items() if count > 1]
 
 
 async def _compare(

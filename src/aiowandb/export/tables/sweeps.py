@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from aiowandb.errors import AiowandbError, CommError, NotFoundError
 from aiowandb.export.folders.base import Folder
-from aiowandb.export.parquet import open_parquet
+from aiowandb.export.parquet import bounded_rows
 from aiowandb.export.runs_table import DELETED
 from aiowandb.net import BatchSize, Session, ask_all
 from aiowandb.net.paging import pages_of
@@ -73,14 +73,16 @@ def with_deleted(sweeps: pa.Table, folder: Folder, name: str) -> pa.Table:
     """The table, and those sweeps of the table in the folder that W&B no longer has."""
     if folder.size(name) is None:
         return sweeps
+    listed = sweeps["sweep"].combine_chunks()
     try:
-        with open_parquet(folder, name) as file:
-            before = file.read()
-        listed = pc.is_in(before["sweep"], sweeps["sweep"].combine_chunks())
-        rows = before.filter(pc.invert(listed)).to_pylist()
+        rows = {
+            row["sweep"]: row
+            for batch in bounded_rows(folder, name)
+            for row in batch.filter(pc.invert(pc.is_in(batch["sweep"], listed))).to_pylist()
+        }
     except (pa.ArrowException, OSError, KeyError):
         return sweeps  # it is damaged, and will be written again
-    gone = [row | {DELETED: True} for row in rows]
+    gone = [row | {DELETED: True} for row in rows.values()]
     return pa.concat_tables([sweeps, pa.Table.from_pylist(gone, _SCHEMA)])
 
 
