@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -147,6 +148,16 @@ def test_a_file_with_a_wrong_line_adds_nothing_and_changes_no_state(
     code, said, errors = append(tmp_path / "rows", "--local", folder, "--state", "failed")
     assert (code, said) == (2, "")
     assert complaint in errors
+    assert found(folder) == ("finished", [-1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no holes there")
+def test_a_line_without_end_is_not_read(append: Command, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text('{"n": 0}\n')
+    os.truncate(tmp_path / "rows", 1 << 40)
+    code, _, errors = append(tmp_path / "rows", "--local", folder)
+    assert code == 2
+    assert "Line 2 is longer than 64 MB" in errors
     assert found(folder) == ("finished", [-1])
 
 

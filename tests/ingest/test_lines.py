@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from aiowandb.history.columns import rows_to_batch
 from aiowandb.history.pages import ParquetPage
 from aiowandb.ingest.lines import json_lines, with_steps
+from aiowandb.ingest.local_files import lines_of
 from aiowandb.wire import lenient
 from aiowandb.wire.rows import flat_row
 from tests.conftest import examples
@@ -123,3 +125,12 @@ print(json_lines(with_steps(rows.to_batches()[0], 7)), "pandas" in sys.modules)
     lines = ['{"_step":7,"loss":0.5,"text":"a","nest":{"x":1}}']
     lines += ['{"_step":8,"text":"b"}']
     assert done.stdout.strip() == f"{lines} False", done.stderr
+
+
+@pytest.mark.anyio
+async def test_a_line_of_a_log_that_has_no_end_comes_in_pieces(tmp_path: Path) -> None:
+    (tmp_path / "output.log").write_text("first\n" + "x" * (9 << 20) + "\nlast")
+    pages = [lines async for lines in lines_of(tmp_path / "output.log")]
+    texts = [line.content for lines in pages for line in lines]
+    assert (texts[0], "".join(texts[1:-1]), texts[-1]) == ("first", "x" * (9 << 20), "last")
+    assert all(sum(len(line.content) for line in lines) <= 8 << 20 for lines in pages)

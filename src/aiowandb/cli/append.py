@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,8 @@ from aiowandb.choices import EndState
 from aiowandb.cli.options import connect_blocking, connection, one_of
 from aiowandb.cli.output import console, print_error, printable
 from aiowandb.errors import UsageError
+
+_LONGEST_LINE = 64 << 20
 
 
 @click.command()
@@ -108,7 +111,7 @@ class _Content:
             yield line
 
     def _hashed(self, digest: hashlib._Hash) -> Iterator[bytes]:
-        for line in self._file:
+        for line in _bounded(self._file):
             digest.update(line)
             self._size += len(line)
             yield line
@@ -136,10 +139,20 @@ def _step_after(last: int | None, row: dict[str, Any]) -> int | None:
     return step
 
 
-def _lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Numbered lines of a pipe. Ctrl-C ends it, and the rows so far are kept."""
     with suppress(KeyboardInterrupt):
-        yield from _numbered(file)
+        yield from _numbered(_bounded(file))
+
+
+def _bounded(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines, unless one would take all memory, as in a file with nothing but zeros."""
+    for number in count(1):
+        if not (line := file.readline(_LONGEST_LINE + 1)):
+            return
+        if len(line) > _LONGEST_LINE:
+            raise UsageError(f"Line {number} is longer than {_LONGEST_LINE >> 20} MB.")
+        yield line
 
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -20,6 +20,8 @@ from aiowandb.wire.checksum import Algorithm, Checksum
 from aiowandb.wire.console import ConsoleLogLine
 
 _LINES_AT_ONCE = 1000
+# In characters. A longer line is taken for several: it may have no end.
+_PAGE_SIZE = 4 << 20
 
 
 def require_file_or_folder(path: Path) -> None:
@@ -57,14 +59,21 @@ async def local_entry(path: Path, name: str, algorithm: Algorithm | None = None)
 
 async def lines_of(path: Path) -> AsyncGenerator[Sequence[ConsoleLogLine]]:
     """The lines of a log, with their times if the lines begin with times."""
-    number, lines = 0, list[ConsoleLogLine]()
-    async with await anyio.open_file(path, encoding="utf-8", errors="replace") as file:
-        async for line in file:
+    pages = _pages_of_lines(path)
+    while (page := await run_sync(next, pages, None)) is not None:
+        yield page
+
+
+def _pages_of_lines(path: Path) -> Iterator[Sequence[ConsoleLogLine]]:
+    number, size, lines = 0, 0, list[ConsoleLogLine]()
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while line := file.readline(_PAGE_SIZE):
             lines.append(ConsoleLogLine.of(number, line.rstrip("\n")))
             number += 1
-            if len(lines) == _LINES_AT_ONCE:
+            size += len(line)
+            if len(lines) == _LINES_AT_ONCE or size >= _PAGE_SIZE:
                 yield lines
-                lines = []
+                size, lines = 0, []
     if lines:
         yield lines
 
