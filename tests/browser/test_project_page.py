@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
 from tests.browser.conftest import Site
 from tests.browser.projects import POINTS, RUNS_OF_LONG
@@ -32,6 +32,33 @@ def test_projects_lead_to_runs_without_a_reload(page: Page, site: Site) -> None:
     page.go_back()
     expect(page.get_by_role("link", name="run number 3")).to_be_visible()
     assert page.evaluate("window.kept")
+
+
+def test_nothing_moves_under_the_mouse_when_the_charts_have_come(page: Page, site: Site) -> None:
+    held: list[Route] = []
+
+    def is_about_charts(request: Request) -> bool:
+        return "historyKeys" in (request.post_data or "")
+
+    def hold(route: Route) -> None:
+        if is_about_charts(route.request):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/graphql", hold)
+    run = page.get_by_role("link", name="run number 2")
+    with page.expect_request(is_about_charts):
+        page.get_by_role("link", name="demo").click()
+    before = run.bounding_box()
+    expect(page.get_by_text("Loading …")).to_be_visible()
+    for route in held:
+        route.continue_()
+    expect(page.get_by_text("Loading …")).to_be_hidden()
+    after = run.bounding_box()
+    assert before
+    assert after
+    assert before["y"] == after["y"]
 
 
 def test_runs_are_filtered_by_an_expression(demo: Page) -> None:

@@ -12,8 +12,9 @@ let leave = () => {}, shown;
 
 async function show() {
 	leave();
-	const path = currentPath(), waits = el("p.note", {}, "Loading …"), place = el("div", {}, waits);
-	main.replaceChildren(place);
+	// The note is behind what it announces, which would move under the mouse when the note goes.
+	const path = currentPath(), place = el("div"), waits = el("p.note", {}, "Loading …");
+	main.replaceChildren(place, waits);
 	main.ariaBusy = "true";
 	shown = location.pathname;
 	const session = await loadSession();
