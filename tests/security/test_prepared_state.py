@@ -55,14 +55,19 @@ def records(name: str, folder: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("store")
+def build_project(folder: Path) -> None:
+    """The project, with one run that has finished, in an embedded W&B."""
     with Store.open(folder) as store:
         project, _ = store.projects.ensure("local", "p")
         run, _ = store.runs.upsert(project, "r")
         store.history.append(run, ['{"_step":0,"loss":1}'])
         store.finish(run)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("store")
+    build_project(folder)
     with Api.local(folder) as api:
         yield api
 
@@ -221,11 +226,7 @@ def test_small_tables_that_stand_for_large_ones_are_verified_and_repaired_in_bou
     tmp_path: Path, name: str, said: str
 ) -> None:
     store, folder = tmp_path / "store", tmp_path / "out"
-    with Store.open(store) as made:
-        project, _ = made.projects.ensure("local", "p")
-        run, _ = made.runs.upsert(project, "r")
-        made.history.append(run, ['{"_step":0,"loss":1}'])
-        made.finish(run)
+    build_project(store)
     with Api.local(store) as api:
         api.runs(PROJECT).export(folder)
     rows = pa.array([0] * 15_000, pa.int32())
